@@ -1,0 +1,218 @@
+"""Search spaces: one declaration from which codec, fair sampler, pool and model follow.
+
+A :class:`SearchSpace` is data: an ordered tuple of :class:`Choice`.  Versions of a space are named entries of
+``SPACES``, never file names.  An :class:`Arch` is a tuple of option digits that remembers its space, so that a
+code of one space cannot be used in another.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.randomness import permutation, words
+
+__all__ = ["Arch", "Choice", "SearchSpace", "get_space", "list_spaces"]
+
+
+class Arch(tuple[int, ...]):
+    """One subnet's code: a digit (option position) for every choice of its space, in order."""
+
+    space: str
+
+    def __new__(cls, digits: Sequence[int], space: str) -> Arch:
+        arch = super().__new__(cls, digits)
+        arch.space = space
+        return arch
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self))
+
+    def __repr__(self) -> str:
+        return f"Arch({self}, space={self.space!r})"
+
+    def __getnewargs__(self) -> tuple[tuple[int, ...], str]:  # copying keeps the space
+        return tuple(self), self.space
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice block: ``options`` are depths (residual blocks) or kernel sizes, light to heavy."""
+
+    name: str
+    kind: Literal["depth", "kernel"]
+    options: tuple[int, ...]
+
+    def words(self, digit: int) -> str:
+        """``EB0 depth 3`` or ``H1 kernel 5``."""
+        return f"{self.name} {self.kind} {self.options[digit]}"
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """An ordered set of independent choices.
+
+    ``anchors`` are the codes that open every evaluation pool; ``baseline`` is the one closest to EdgeFlowNet.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    anchors: tuple[str, ...] = ()
+    baseline: str | None = None
+
+    def __len__(self) -> int:
+        size = 1
+        for choice in self.choices:
+            size *= len(choice.options)
+        return size
+
+    def __iter__(self) -> Iterator[Arch]:
+        """Every arch, the last choice running fastest."""
+        for digits in itertools.product(*(range(len(choice.options)) for choice in self.choices)):
+            yield Arch(digits, self.name)
+
+    @property
+    def num_paths(self) -> int:
+        """Paths of one fair cycle: the largest number of options of any choice."""
+        return max((len(choice.options) for choice in self.choices), default=1)
+
+    def position(self, choice_name: str) -> int | None:
+        """Place of a choice in the code, or None where the space does not vary it."""
+        return next((i for i, choice in enumerate(self.choices) if choice.name == choice_name), None)
+
+    def arch(self, digits: Sequence[int]) -> Arch:
+        """Check digits against the space.  Raises ConfigError naming the offending choice."""
+        if isinstance(digits, Arch) and digits.space != self.name:
+            raise ConfigError(
+                f"arch code {digits} belongs to space {digits.space!r}, not to {self.name!r}: codes of one space mean "
+                "something else in another; use the run's own space"
+            )
+        layout = " ".join(choice.name for choice in self.choices)
+        if len(digits) != len(self.choices):
+            raise ConfigError(
+                f"arch code {','.join(map(str, digits))!r} has {len(digits)} digits, space {self.name!r} needs "
+                f"{len(self.choices)}: {layout}"
+            )
+        for digit, choice in zip(digits, self.choices, strict=True):
+            if not 0 <= digit < len(choice.options):
+                raise ConfigError(
+                    f"arch code {','.join(map(str, digits))!r}: digit {digit} of {choice.name} must be 0 to "
+                    f"{len(choice.options) - 1} ({choice.kind} {', '.join(map(str, choice.options))})"
+                )
+        return Arch(digits, self.name)
+
+    def parse(self, text: str) -> Arch:
+        """Arch of ``0,0,0,0,2,1,2,2,2`` or ``000021222``.  Raises ConfigError."""
+        compact = text.replace(" ", "")
+        parts = compact.split(",") if "," in compact else list(compact)
+        if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+            raise ConfigError(
+                f"arch code {text!r} is not a list of {len(self.choices)} digits such as "
+                f"{','.join('0' * len(self.choices))} (commas optional)"
+            )
+        return self.arch([int(part) for part in parts])
+
+    def sample(self, seed: int) -> Arch:
+        """One uniform arch, a pure function of ``seed``."""
+        drawn = words(seed, "space.sample", count=len(self.choices))
+        return Arch([int(w % len(c.options)) for w, c in zip(drawn, self.choices, strict=True)], self.name)
+
+    def describe(self, arch: Arch) -> str:
+        """The code in words, for tables: ``EB0 depth 1, ..., H2Out kernel 7``."""
+        return ", ".join(choice.words(digit) for choice, digit in zip(self.choices, self.arch(arch), strict=True))
+
+    def pool(self, size: int, seed: int = 0) -> list[Arch]:
+        """Evaluation pool: the anchors, then seeded draws without repeats; ``arch_index`` is the position.
+
+        Raises ConfigError when the space holds fewer than ``size`` archs.
+        """
+        if size > len(self):
+            raise ConfigError(
+                f"eval.eval_pool_size {size} is larger than space {self.name!r} ({len(self)} archs); lower it"
+            )
+        pool = [self.parse(code) for code in self.anchors][:size]
+        seen = set(pool)
+        for attempt in itertools.count():
+            if len(pool) == size:
+                return pool
+            digits = words(seed, "space.pool", attempt, count=len(self.choices))
+            arch = Arch([int(w % len(c.options)) for w, c in zip(digits, self.choices, strict=True)], self.name)
+            if arch not in seen:
+                seen.add(arch)
+                pool.append(arch)
+        raise AssertionError("unreachable")
+
+    def coverage(self, archs: Sequence[Arch]) -> dict[str, list[int]]:
+        """How often each option of each choice occurs among ``archs``."""
+        return {
+            choice.name: [sum(arch[i] == digit for arch in archs) for digit in range(len(choice.options))]
+            for i, choice in enumerate(self.choices)
+        }
+
+    def restrict(self, arch: Arch) -> SearchSpace:
+        """The space that holds ``arch`` alone: every choice keeps one option, so parameter names stay equal."""
+        checked = self.arch(arch)
+        kept = tuple(Choice(c.name, c.kind, (c.options[d],)) for c, d in zip(self.choices, checked, strict=True))
+        return SearchSpace(f"{self.name}[{checked}]", kept)
+
+
+def _v1() -> SearchSpace:
+    depths = tuple(Choice(name, "depth", (1, 2, 3)) for name in ("EB0", "EB1", "DB0", "DB1"))
+    kernels = tuple(Choice(name, "kernel", (3, 5, 7)) for name in ("H0Out", "H1", "H1Out", "H2", "H2Out"))
+    anchors = ("000000000", "111111111", "222222222", "012012012", "210210210", "120120120", "000021222")
+    return SearchSpace("v1", depths + kernels, anchors, baseline="000021222")
+
+
+SPACES = {"v1": _v1()}
+
+
+def list_spaces() -> list[str]:
+    """Names of the declared spaces."""
+    return sorted(SPACES)
+
+
+def get_space(name: str) -> SearchSpace:
+    """Space by name.  Raises ConfigError with the nearest name."""
+    if name in SPACES:
+        return SPACES[name]
+    near = difflib.get_close_matches(name, SPACES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"unknown search space {name!r}{hint} (known: {', '.join(list_spaces())})")
+
+
+def fair_cycle(space: SearchSpace, seed: int, step: int) -> list[Arch]:
+    """The paths of one strict-fairness step (FairNAS, arXiv 1907.01845), a pure function of (seed, step).
+
+    Every choice draws its options along a stream of consecutive seeded permutations, ``num_paths`` places a step.
+    A choice with as many options as paths thus shows each option in exactly one path of every step; one with
+    fewer repeats options, and its counts never differ by more than one.
+    """
+    paths = space.num_paths
+    columns = []
+    for choice in space.choices:
+        n = len(choice.options)
+        places = range(step * paths, (step + 1) * paths)
+        columns.append([int(permutation(n, seed, f"fair.{choice.name}", place // n)[place % n]) for place in places])
+    return [Arch(digits, space.name) for digits in zip(*columns, strict=True)] if columns else [Arch((), space.name)]
+
+
+def option_counts(space: SearchSpace, seed: int, steps: int) -> dict[str, list[int]]:
+    """How often each option was drawn in the first ``steps`` steps, in closed form."""
+    counts = {}
+    total = steps * space.num_paths
+    for choice in space.choices:
+        n = len(choice.options)
+        count = [total // n] * n
+        for digit in permutation(n, seed, f"fair.{choice.name}", total // n)[: total % n]:
+            count[int(digit)] += 1
+        counts[choice.name] = count
+    return counts
+
+
+def fairness_gap(counts: dict[str, list[int]]) -> int:
+    """Largest difference between the counts of two options of one choice (0 under strict fairness)."""
+    return max((max(count) - min(count) for count in counts.values()), default=0)

@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with reference outputs and real image pairs; tests that need it are skipped where it is missing."""
+    folder = Path(os.environ.get("EDGEFLOWNAS_SHARED", ROOT.parent / "shared"))
+    if not (folder / "DESIGN.md").is_file():
+        pytest.skip(f"reference data not found at {folder} (set EDGEFLOWNAS_SHARED)")
+    return folder
