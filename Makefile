@@ -1,0 +1,87 @@
+# What a newcomer needs: `make quickstart`, then `make test`.
+#
+#   make quickstart   .venv, a small generated data set, the smoke recipe trained and evaluated
+#   make test         the default test suite (everything but the tests marked slow)
+#   make test-slow    the slow ones: packaging, long kill runs
+#   make install      .venv alone;  make dev: .venv with the development tools
+#   make lint typecheck format docs clean
+#
+# Only the CPU build of torch is ever installed. For another one put it into .venv first (it is left alone), or
+# name it: `make install TORCH=torch==2.13.0` takes what your pip index serves (on Linux several GB of CUDA).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: quickstart test test-slow install dev lint format typecheck docs clean
+
+PYTHON ?= python3
+VENV ?= .venv
+# Extra words for every pip install, e.g. PIP_ARGS="--no-index --find-links wheels".
+PIP_ARGS ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# The local version label makes pip refuse every other build; macOS wheels have none (they are CPU builds).
+TORCH ?= torch==2.13.0$(if $(filter Darwin,$(shell uname -s)),,+cpu)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+RUN := smoke-$(shell date +%Y%m%d-%H%M%S)
+
+quickstart: install quickstart/data/dataset.json
+	$(BIN)/edgeflownas train smoke --runtime.experiment_name $(RUN)
+	$(BIN)/edgeflownas evaluate runs/$(RUN)
+	@echo "The run is runs/$(RUN): docs/quickstart.md explains every file in it. Next: make test"
+
+quickstart/data/dataset.json: | install
+	$(BIN)/edgeflownas data synth --out quickstart/data --train 64 --val 16 --seed 0
+
+# pytest -n 2 starts two processes; one thread each keeps them from fighting over two cores.
+test: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+test-slow: dev
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+install: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $$($(PYTHON) --version) found, 3.11 or newer needed: make PYTHON=python3.11 ..." >&2; exit 64; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first, by itself: where pip's own sources have no CPU build of it, PyTorch's index of CPU builds is asked.
+# Setuptools comes next so that nothing is built with an unpinned one.
+$(VENV)/.torch: constraints.txt | $(BIN)/python
+	@if ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	  $(PIP) "$(TORCH)" 2>/dev/null || $(PIP) "$(TORCH)" --extra-index-url $(TORCH_INDEX); fi
+	@$(BIN)/python -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda or "none (CPU build)")'
+	$(PIP) setuptools
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: dev
+	$(BIN)/mypy
+
+# docs/configuration.md is written from the configuration models; a test checks that it is current.
+docs: install
+	$(BIN)/edgeflownas config docs > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
+
+clean:
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
