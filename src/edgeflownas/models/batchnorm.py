@@ -1,0 +1,142 @@
+"""Batch normalisation whose running statistics are written by the trainer alone.
+
+``torch.nn.BatchNorm2d`` moves its buffers during every training-mode forward.  Here a forward never writes them:
+three paths of one supernet step, a dropped step or an evaluation would otherwise leave traces.  Whoever wants the
+moments of a forward attaches a recorder; whoever evaluates under other statistics passes them for a while.
+Shapes: features [B,C,H,W], moments [C].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeflownas.errors import ConfigError
+
+__all__ = ["BatchNorm", "MomentRecorder", "moments", "record_moments", "use_statistics"]
+
+EPS = 1e-5
+
+
+class MomentRecorder(Protocol):
+    """Receives the batch moments of every training-mode forward it is attached to."""
+
+    @property
+    def precise(self) -> bool:
+        """True asks for float64 sums (recalibration); False takes the moments the normalisation itself used."""
+
+    def add(self, slot: int, mean: Tensor, var: Tensor, count: int) -> None:
+        """``mean`` and biased ``var`` [C] over ``count`` pixels of batch norm ``slot``."""
+
+
+class BatchNorm(nn.Module):
+    """Normalisation by batch statistics in training mode, by running (or lent) statistics in eval mode."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.slot = -1  # position in net.batchnorms and module path: set by the network that holds it
+        self.name = ""
+        self.recorder: MomentRecorder | None = None
+        self.lent: tuple[Tensor, Tensor] | None = None
+        self.lending = False
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalised features.  Raises ConfigError where a batch is too small to have a variance."""
+        if not self.training:
+            mean, var = self._eval_statistics()
+            return F.batch_norm(features, mean, var, self.weight, self.bias, False, 0.0, EPS)
+        count = features.numel() // features.shape[1]
+        if count < 2:
+            raise ConfigError(
+                f"batch norm {self.name} sees one pixel only ({tuple(features.shape)}): training needs more than one "
+                "sample or images larger than 16x16"
+            )
+        if self.recorder is None:
+            return F.batch_norm(features, None, None, self.weight, self.bias, True, 0.0, EPS)
+        if self.recorder.precise:
+            mean, var = moments(features.detach())
+            self.recorder.add(self.slot, mean, var, count)
+            return F.batch_norm(features, None, None, self.weight, self.bias, True, 0.0, EPS)
+        # With momentum 1 the buffers handed in receive exactly this batch's mean and unbiased variance.
+        mean, var = torch.empty_like(self.running_mean), torch.empty_like(self.running_var)
+        mean.zero_(), var.zero_()
+        output = F.batch_norm(features, mean, var, self.weight, self.bias, True, 1.0, EPS)
+        self.recorder.add(self.slot, mean, var * ((count - 1) / count), count)
+        return output
+
+    def _eval_statistics(self) -> tuple[Tensor, Tensor]:
+        if self.lent is not None:
+            return self.lent
+        if self.lending:
+            raise ConfigError(
+                f"no statistics given for batch norm {self.name}: calibrate the same arch that is evaluated"
+            )
+        return self.running_mean, self.running_var
+
+    def extra_repr(self) -> str:
+        """Channels, for printing."""
+        return f"{self.weight.numel()}"
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] in float64, accurate to 1e-6 also for channels_last and large maps.
+
+    The second sum is of squared differences from the rounded mean, so nothing cancels; float32 products are
+    exact enough (6e-8 each, of either sign) once they are summed in float64.
+    """
+    count = features.numel() // features.shape[1]
+    mean = features.sum((0, 2, 3), dtype=torch.float64) / count
+    rounded = mean.to(features.dtype)
+    centred = features - rounded[:, None, None]
+    second = centred.square_().sum((0, 2, 3), dtype=torch.float64) / count
+    return mean, second - (mean - rounded.double()).square()
+
+
+def _batchnorms(net: nn.Module) -> list[BatchNorm]:
+    return [module for module in net.modules() if isinstance(module, BatchNorm)]
+
+
+@contextmanager
+def record_moments(net: nn.Module, recorder: MomentRecorder) -> Iterator[None]:
+    """Report the batch moments of every training-mode forward of ``net`` to ``recorder`` for a while."""
+    layers = _batchnorms(net)
+    before = [layer.recorder for layer in layers]
+    for layer in layers:
+        layer.recorder = recorder
+    try:
+        yield
+    finally:
+        for layer, previous in zip(layers, before, strict=True):
+            layer.recorder = previous
+
+
+@contextmanager
+def use_statistics(net: nn.Module, statistics: Mapping[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Let eval-mode forwards use ``statistics`` (slot -> mean, biased var, each [C]) for a while; buffers stay.
+
+    A batch norm that runs without an entry raises ConfigError: its buffers belong to the training run and
+    would be a silent fallback.
+    """
+    layers = _batchnorms(net)
+    before = [(layer.lent, layer.lending) for layer in layers]
+    for layer in layers:
+        layer.lending = True
+        given = statistics.get(layer.slot)
+        layer.lent = None if given is None else (given[0].to(layer.weight), given[1].to(layer.weight))
+    try:
+        yield
+    finally:
+        for layer, (lent, lending) in zip(layers, before, strict=True):
+            layer.lent, layer.lending = lent, lending

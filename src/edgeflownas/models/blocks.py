@@ -1,0 +1,131 @@
+"""Building blocks of FlowNet: TF SAME convolution, x2 upsampling, residual block, choice blocks.
+
+Everything is a pure function of its input and the option asked for; only the chosen option is computed.
+Shapes: features [B,C,H,W], kernels [out,in,k,k].  ReLU and the residual sum work in place on the fresh output of
+the batch norm, which autograd does not need again: one pass over memory less each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeflownas.models.batchnorm import BatchNorm
+
+__all__ = ["BlockChoice", "Conv", "ConvChoice", "OutputChoice", "ResidualBlock", "replicate_pad", "up2"]
+
+OUTPUT_CHANNELS = 4  # flow u, v and the uncertainty of each
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's SAME padding (before, after): asymmetric for stride 2, the larger part after."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def replicate_pad(x: Tensor, right: int, bottom: int) -> Tensor:
+    """Repeat the last column ``right`` and the last row ``bottom`` times.
+
+    A concatenation, because the gradient of torch's replication pad has no deterministic CUDA kernel.
+    """
+    if right:
+        x = torch.cat([x, x[..., -1:].expand(*x.shape[:-1], right)], -1)
+    if bottom:
+        x = torch.cat([x, x[..., -1:, :].expand(*x.shape[:-2], bottom, x.shape[-1])], -2)
+    return x
+
+
+def up2(x: Tensor) -> Tensor:
+    """Asymmetric bilinear x2 as in TF1's resize: u[2i] = x[i], u[2i+1] = (x[i] + x[i+1]) / 2, last repeated."""
+    nearest = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return F.avg_pool2d(replicate_pad(nearest, 1, 1), 2, 1)
+
+
+class Conv(nn.Module):
+    """Convolution with TF SAME padding and without bias; the weight is filled by the network that holds it."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,in,H,W] -> [B,out,ceil(H/stride),ceil(W/stride)]."""
+        if self.stride == 1:
+            return F.conv2d(x, self.weight, padding=self.kernel // 2)
+        vertical = same_padding(x.shape[-2], self.kernel, self.stride)
+        horizontal = same_padding(x.shape[-1], self.kernel, self.stride)
+        return F.conv2d(F.pad(x, horizontal + vertical), self.weight, stride=self.stride)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        outputs, inputs = self.weight.shape[:2]
+        return f"{inputs}, {outputs}, kernel={self.kernel}, stride={self.stride}"
+
+
+class ResidualBlock(nn.Module):
+    """conv3 BN ReLU conv3 BN, add the input, ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = Conv(channels, channels, 3)
+        self.bn1 = BatchNorm(channels)
+        self.conv2 = Conv(channels, channels, 3)
+        self.bn2 = BatchNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the same shape."""
+        y: Tensor = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y)).add_(x)
+        return y.relu_()
+
+
+class BlockChoice(nn.Module):
+    """Depth choice: option i is its own chain of ``depths[i]`` residual blocks (``depth3.0``, ``depth3.1``, ...)."""
+
+    def __init__(self, channels: int, depths: Sequence[int]) -> None:
+        super().__init__()
+        self.labels = tuple(f"depth{depth}" for depth in depths)
+        for label, depth in zip(self.labels, depths, strict=True):
+            self.add_module(label, nn.Sequential(*(ResidualBlock(channels) for _ in range(depth))))
+
+    def forward(self, x: Tensor, option: int) -> Tensor:
+        """Run the chain of ``option``."""
+        result: Tensor = self.get_submodule(self.labels[option])(x)
+        return result
+
+
+class OutputChoice(nn.Module):
+    """Kernel choice of a prediction: option i is its own convolution (``k3``, ``k5``, ...), no batch norm."""
+
+    def __init__(self, inputs: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.labels = tuple(f"k{kernel}" for kernel in kernels)
+        for label, kernel in zip(self.labels, kernels, strict=True):
+            self.add_module(label, Conv(inputs, OUTPUT_CHANNELS, kernel))
+
+    def forward(self, x: Tensor, option: int) -> Tensor:
+        """Prediction [B,4,H,W]: flow u, v in full-size pixels, uncertainty of u, v."""
+        result: Tensor = self.get_submodule(self.labels[option])(x)
+        return result
+
+
+class ConvChoice(nn.Module):
+    """Kernel choice of a convolution at x2, x1 or x1/2 size, then one shared batch norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernels: Sequence[int], resample: str) -> None:
+        super().__init__()
+        self.resample = resample
+        self.labels = tuple(f"k{kernel}" for kernel in kernels)
+        for label, kernel in zip(self.labels, kernels, strict=True):
+            self.add_module(label, Conv(inputs, outputs, kernel, stride=2 if resample == "down" else 1))
+        self.bn = BatchNorm(outputs)
+
+    def forward(self, x: Tensor, option: int) -> Tensor:
+        """Features at the new size."""
+        conv = self.get_submodule(self.labels[option])
+        y: Tensor = self.bn(conv(up2(x) if self.resample == "up" else x))
+        return y.relu_()

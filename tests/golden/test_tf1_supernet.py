@@ -1,0 +1,75 @@
+"""FlowNet, loss, EPE and gradient against outputs of the TF1 graph (width 8, three codes, eval and train mode)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgeflownas.evaluate.losses import accumulate, multiscale_loss
+from edgeflownas.evaluate.metrics import epe, sample_errors
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.weights import load_tf1_weights, tf1_width
+from edgeflownas.space import get_space
+
+pytestmark = pytest.mark.golden
+CODES = ("000000000", "000021222", "210210210")
+
+
+@pytest.fixture(scope="module")
+def path(shared: Path) -> Path:
+    return shared / "golden" / "tf1_supernet_width8.npz"
+
+
+@pytest.fixture(scope="module")
+def golden(path: Path) -> Iterator[Any]:
+    with np.load(path, allow_pickle=False) as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def net(path: Path) -> FlowNet:
+    net = FlowNet(get_space("v1"), width=tf1_width(path))
+    load_tf1_weights(net, path)
+    return net
+
+
+def to_nchw(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("code", CODES)
+def test_outputs_loss_and_gradient(net: FlowNet, golden: Any, code: str, mode: str) -> None:
+    net.train(mode == "train")
+    net.zero_grad()
+    flow = to_nchw(golden["flow_label_nhwc"])
+    predictions = net(to_nchw(golden["input_nhwc"]), code)
+    loss = multiscale_loss(predictions, flow)
+    total, optical, uncertainty = (float(term.detach()) for term in loss)
+    expected = {key.split("/")[-1]: golden[key] for key in golden.files if key.startswith(f"arch_{code}/{mode}/")}
+    accumulated = accumulate(predictions)[-1]
+    for prediction, name in zip([*predictions, accumulated], ("pred0", "pred1", "pred2", "accumulated"), strict=True):
+        torch.testing.assert_close(prediction.detach(), to_nchw(expected[name]), rtol=0, atol=2e-4)
+    assert epe(*sample_errors(accumulated.detach(), flow)) == pytest.approx(float(expected["epe"]), rel=1e-4)
+    assert total == pytest.approx(float(expected["loss_total"]), rel=1e-4)
+    assert optical == pytest.approx(float(expected["loss_optical"]), rel=1e-4)
+    assert uncertainty == pytest.approx(float(expected["loss_uncertainty"]), rel=1e-4)
+    if mode == "train":
+        loss.total.backward()
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        norm = torch.stack([g.double().square().sum() for g in gradients]).sum().sqrt()
+        assert float(norm) == pytest.approx(float(expected["grad_norm_of_total"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_subnet_is_the_same_network(net: FlowNet, golden: Any, code: str) -> None:
+    images = to_nchw(golden["input_nhwc"])
+    net.eval()
+    with torch.no_grad():
+        for ours, theirs in zip(net.subnet(code)(images), net(images, code), strict=True):
+            assert torch.equal(ours, theirs)
