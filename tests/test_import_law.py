@@ -1,0 +1,228 @@
+"""House rules that no linter knows, read off the syntax trees of the package; each is shown to bite.
+
+The law of imports (docs/adr/0008): what may import what, so that workers and ``--help`` start fast, the network is
+usable without the trainer, and the trainer without a screen.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "edgeflownas"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+BASE = {"errors", "randomness", "space", "config"}
+MAY_IMPORT = {
+    **dict.fromkeys(BASE, BASE),
+    "models": BASE,
+    "data": BASE,
+    "evaluate": BASE | {"models", "data"},
+    "train": BASE | {"models", "data", "evaluate"},
+    "report": BASE | {"models", "data", "evaluate"},
+    "tracking": BASE | {"models", "data", "evaluate", "report"},
+}
+TOP = {"commands", "cli", "__main__"}  # may import anything, and nothing below imports them
+WITHOUT_TORCH = BASE | {"data"}
+ONLY_IN = {"cyclopts": TOP, "tensorboard": {"tracking"}, "matplotlib": {"report"}}
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
+FORBIDDEN_CALLS = {
+    "eval", "exec", "torch.load", "torch.save", "os.system", "os.popen",
+    "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load", "yaml.full_load_all",
+}  # fmt: skip
+FORBIDDEN_KEYWORDS = {"shell", "allow_pickle"}
+
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 60
+LONG_FUNCTION_LINES = 40
+
+
+def layer_of(module: str) -> str:
+    """Layer of a dotted name below the package; config_io and config_keys belong to config."""
+    first = module.split(".")[0]
+    return "config" if first.startswith("config_") else first
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every import anywhere in the file; relative ones made absolute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            name = ".".join(filter(None, [above, node.module]))
+            yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
+
+
+def import_violations(name: str, source: str) -> Iterator[str]:
+    """Broken laws of the file `name`, a path below the package."""
+    parts = Path(name).with_suffix("").parts
+    layer = layer_of(parts[0])
+    if layer == "__init__":  # the public names, imported lazily or for type checkers only
+        return
+    for line, target in imports(ast.parse(source), ".".join(["edgeflownas", *parts[:-1]])):
+        top, _, below = target.partition(".")
+        where = f"{name}:{line}"
+        if top == "edgeflownas" and layer not in TOP:
+            wanted = layer_of(below)
+            if wanted != layer and wanted not in MAY_IMPORT.get(layer, set()):
+                yield f"{where}: {layer} must not import {wanted or 'the whole package'}"
+        if top == "torch" and layer in WITHOUT_TORCH:
+            yield f"{where}: {layer} must not import torch (workers and --help start without it)"
+        for library, layers in ONLY_IN.items():
+            if library in target.split(".") and layer not in layers:
+                yield f"{where}: only {', '.join(sorted(layers))} may import {library}"
+
+
+def loads_with_own_safe_loader(call: ast.Call, tree: ast.AST) -> bool:
+    """``yaml.load(text, Loader=X)`` with X a subclass of SafeLoader in the same file, which safe_load cannot take."""
+    safe = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["yaml.SafeLoader"]
+    }
+    loaders = [keyword.value for keyword in call.keywords if keyword.arg == "Loader"]
+    return ast.unparse(call.func) == "yaml.load" and [getattr(loader, "id", None) in safe for loader in loaders] == [
+        True
+    ]
+
+
+def danger_violations(name: str, source: str) -> Iterator[str]:
+    """Constructs that run data as code, or a shell."""
+    tree = ast.parse(source)
+    for line, target in imports(tree, "edgeflownas"):
+        if target.split(".")[0] in FORBIDDEN_MODULES or target in FORBIDDEN_CALLS:
+            yield f"{name}:{line}: {target} is not allowed here"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if ast.unparse(node.func) in FORBIDDEN_CALLS and not loads_with_own_safe_loader(node, tree):
+            yield f"{name}:{node.lineno}: {ast.unparse(node.func)}() is not allowed here"
+        for keyword in node.keywords:
+            constant_false = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+            if keyword.arg in FORBIDDEN_KEYWORDS and not constant_false:
+                yield f"{name}:{node.lineno}: {keyword.arg}= is not allowed here"
+
+
+def functions(source: str) -> Iterator[tuple[str, int, int]]:
+    """(name, line, lines) of every function, decorators left out."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield node.name, node.lineno, node.end_lineno - node.lineno + 1
+
+
+def read(path: Path) -> tuple[str, str]:
+    return path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
+
+
+def test_the_package_is_where_this_test_looks():
+    """A guard that walks an empty folder passes for ever."""
+    assert {"space.py", "config.py", "errors.py"} <= {path.name for path in SOURCES}
+    seen = {layer_of(path.relative_to(PACKAGE).with_suffix("").parts[0]) for path in SOURCES}
+    assert seen - {"__init__", "recipes"} <= set(MAY_IMPORT) | TOP, "a new layer needs a line in MAY_IMPORT"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_follow_the_law(path: Path):
+    assert not list(import_violations(*read(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("space.py", "from edgeflownas.models.flownet import FlowNet"),
+        ("config_io.py", "import edgeflownas.commands.train"),
+        ("config.py", "import torch"),
+        ("data/loader.py", "from torch.utils.data import Dataset"),
+        ("data/loader.py", "def work():\n    import torch.nn"),
+        ("data/loader.py", "from ..models import flownet"),
+        ("models/flownet.py", "from edgeflownas.data import formats"),
+        ("models/flownet.py", "from edgeflownas.evaluate.losses import accumulate"),
+        ("evaluate/pool.py", "from edgeflownas import train"),
+        ("evaluate/pool.py", "from edgeflownas import get_space"),
+        ("train/fit.py", "from edgeflownas.report.console import Console"),
+        ("train/fit.py", "from edgeflownas.tracking import Tracker"),
+        ("report/console.py", "from edgeflownas.train.fit import fit"),
+        ("train/fit.py", "import cyclopts"),
+        ("train/fit.py", "from torch.utils.tensorboard import SummaryWriter"),
+        ("newlayer/x.py", "from edgeflownas.space import get_space"),
+    ],
+)
+def test_a_planted_import_is_caught(name: str, statement: str):
+    assert list(import_violations(name, statement))
+
+
+def test_what_the_law_allows_passes():
+    allowed = (
+        "from edgeflownas.space import get_space\nimport torch\nfrom . import blocks\nfrom ..errors import DataError"
+    )
+    assert not list(import_violations("models/flownet.py", allowed))
+    assert not list(import_violations("commands/train.py", "import cyclopts\nfrom edgeflownas.train import fit"))
+    assert not list(import_violations("config_io.py", "from edgeflownas.config import Config\nimport yaml"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_nothing_runs_data_as_code(path: Path):
+    assert not list(danger_violations(*read(path)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "from torch import load",
+        "torch.load(path, weights_only=True)",
+        "torch.save({}, path)",
+        "eval('1')",
+        "exec(text)",
+        "subprocess.run('ls', shell=True)",
+        "subprocess.run('ls', shell=flag)",
+        "os.system('ls')",
+        "yaml.load(text, Loader=yaml.UnsafeLoader)",
+        "class Mine(yaml.Loader): pass\nyaml.load(text, Loader=Mine)",
+        "class Mine(yaml.SafeLoader): pass\nyaml.load(text, Loader=Other)",
+        "numpy.load(path, allow_pickle=True)",
+    ],
+)
+def test_planted_danger_is_caught(statement: str):
+    assert list(danger_violations("train/x.py", statement))
+
+
+def test_safe_relatives_pass():
+    safe = (
+        "net.eval()\nyaml.safe_load(text)\nnumpy.load(path, allow_pickle=False)\nsubprocess.run(['ls'])\njson.load(f)"
+    )
+    assert not list(danger_violations("train/x.py", safe))
+    own = "class Mine(yaml.SafeLoader): pass\nyaml.load(text, Loader=Mine)"
+    assert not list(danger_violations("config_yaml.py", own))
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "examples"])
+def test_files_can_be_read_in_one_sitting(folder: str):
+    lines = {path: len(path.read_bytes().splitlines()) for path in sorted((ROOT / folder).rglob("*.py"))}
+    assert not {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > MAX_FILE_LINES}
+
+
+def test_functions_fit_on_a_screen(capsys: pytest.CaptureFixture[str]):
+    found = []
+    for path in SOURCES:
+        name, source = read(path)
+        found += [(count, f"{name}:{line} {function}") for function, line, count in functions(source)]
+    long = sorted((entry for entry in found if entry[0] > LONG_FUNCTION_LINES), reverse=True)
+    with capsys.disabled():
+        for count, where in long:
+            print(f"\nlong function ({count} lines, aim at {LONG_FUNCTION_LINES}): {where}", end="")
+    assert not [entry for entry in long if entry[0] > MAX_FUNCTION_LINES]
+
+
+def test_a_long_function_is_measured():
+    source = "@decorated\ndef f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES
+    assert list(functions(source)) == [("f", 2, MAX_FUNCTION_LINES + 1)]
