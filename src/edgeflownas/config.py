@@ -7,17 +7,21 @@ Every field carries its manifest kind, which decides what a resume may change (d
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["CheckpointConfig", "Config", "DataConfig", "EvalConfig", "RuntimeConfig", "TrainConfig"]
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+# Strict: without it pydantic reads true as 1 and "8" as 8.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
+SIZE = "^[0-9]+x[0-9]+$"
+SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
 
 
 def _kind(kind: str, default: Any) -> Any:
@@ -81,7 +85,7 @@ class TrainConfig(Group):
     """Search space by name."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
-    gpu_device: int | Literal["auto"] = observation("auto")
+    gpu_device: Annotated[int, Field(ge=-1, strict=True)] | Literal["auto"] = observation("auto")
     """-1 CPU, n that GPU (an error where it does not exist), auto: GPU 0 where there is one, else CPU."""
     precision: Literal["fp32", "bf16", "tf32", "fp64"] = dynamics("fp32")
     """Arithmetic of the training step; bf16 by autocast with fp32 weights, tf32 on GPU only, fp64 for verification."""
@@ -106,7 +110,7 @@ class TrainConfig(Group):
     micro_batch_size: Positive | None = dynamics(None)
     """Samples of one forward pass (memory; batch-norm statistics belong to it). null: batch_size."""
     path_batches: Literal["same", "shifted"] = dynamics("same")
-    """same: all paths of a step see one batch; shifted: a step draws paths x batch and path p takes slice (p + step)."""
+    """same: all paths of a step see one batch; shifted: a step draws paths x batch, path p takes slice (p + step)."""
     lr: PositiveFloat = dynamics(1e-4)
     """Base learning rate of Adam."""
     lr_schedule: Literal["cosine", "constant", "step_decay", "one_cycle", "fast_anneal"] = dynamics("cosine")
@@ -117,17 +121,17 @@ class TrainConfig(Group):
     """step_decay: shares of the plan at which the rate is multiplied by lr_decay."""
     lr_decay: Fraction = dynamics(0.1)
     """step_decay: the factor at each milestone."""
-    lr_anneal_share: Annotated[float, Field(gt=0.0, le=1.0)] = dynamics(0.5)
+    lr_anneal_share: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = dynamics(0.5)
     """fast_anneal: share of the plan at which the floor is reached."""
-    lr_peak_share: Annotated[float, Field(gt=0.0, lt=1.0)] = dynamics(0.3)
+    lr_peak_share: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = dynamics(0.3)
     """one_cycle: share of the plan at which the rate peaks at lr (it starts at lr / 25)."""
     lr_warmup_share: Fraction = dynamics(0.0)
     """Linear warm-up from 0 over this share of the plan, multiplied onto any schedule."""
     lr_plan: Literal["keep", "restretch"] | None = observation(None)
-    """What a resume with another num_epochs means: keep (the old plan, then its floor) or restretch (same seen, new planned)."""
-    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = dynamics(0.9)
+    """A resume with another num_epochs: keep (the old plan, then its floor) or restretch (same seen, new planned)."""
+    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.9)
     """Decay of Adam's first moment."""
-    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = dynamics(0.999)
+    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.999)
     """Decay of Adam's second moment."""
     adam_epsilon: PositiveFloat = dynamics(1e-8)
     """Adam's epsilon."""
@@ -137,7 +141,7 @@ class TrainConfig(Group):
     """Threshold of the global gradient norm; null: no clipping."""
     grad_clip_position: Literal["step", "micro_step"] = dynamics("step")
     """step: the summed gradient is clipped once; micro_step: each (path, micro-batch) gradient, before the sum."""
-    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = dynamics(None)
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] | None = dynamics(None)
     """Decay of an exponential moving average of the weights, evaluated beside them. null: none."""
     max_nonfinite_steps: Positive = dynamics(5)
     """Dropped (non-finite) steps in a row after which the run stops with exit 70."""
@@ -179,13 +183,13 @@ class TrainConfig(Group):
                 )
         if self.epoch_mode == "full_pass" and self.train_sampling_mode == "random_with_replacement":
             raise ValueError(
-                "train.epoch_mode full_pass cannot use train.train_sampling_mode random_with_replacement (it would miss "
-                "samples): use shuffle_no_replacement or sequential, or another train.epoch_mode"
+                "train.epoch_mode full_pass cannot use train.train_sampling_mode random_with_replacement (it would "
+                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode"
             )
         if self.path_batches == "shifted" and self.train_sampling_mode == "random_with_replacement":
             raise ValueError(
-                "train.path_batches shifted draws distinct samples, train.train_sampling_mode random_with_replacement does "
-                "not: use shuffle_no_replacement or sequential, or train.path_batches same"
+                "train.path_batches shifted draws distinct samples, train.train_sampling_mode random_with_replacement "
+                "does not: use shuffle_no_replacement or sequential, or train.path_batches same"
             )
         if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
             raise ValueError(
@@ -201,7 +205,7 @@ class DataConfig(Group):
     """The samples and what is done to them."""
 
     train_dir: str = observation("data/FlyingChairs2/train")
-    """Folder of NNNNNNN-img_0.png, -img_1.png (or .ppm) and -flow_01.flo. Its content is identity, its place is free."""
+    """Folder of NNNNNNN-img_0.png, -img_1.png (or .ppm) and -flow_01.flo. The content is identity, the place free."""
     val_dir: str = observation("data/FlyingChairs2/val")
     """Folder of the evaluation pairs, same layout."""
     crop_size: tuple[Positive, Positive] = identity((180, 240))
@@ -214,7 +218,7 @@ class DataConfig(Group):
     """Probability of mirroring top-bottom (v changes sign)."""
     brightness: NonNegativeFloat = dynamics(0.0)
     """Largest change of brightness, in units of the 0..1 range, same for both images."""
-    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = dynamics(0.0)
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.0)
     """Largest relative change of contrast about the mean, same for both images."""
     noise_std: NonNegativeFloat = dynamics(0.0)
     """Standard deviation of Gaussian pixel noise, in units of the 0..1 range, drawn for each image."""
@@ -227,17 +231,17 @@ class DataConfig(Group):
     worker_timeout: PositiveFloat = observation(60.0)
     """Seconds to wait for one batch before a stuck or dead worker is an error."""
     on_bad_sample: Literal["stop", "quarantine"] = dynamics("stop")
-    """A file that turns out unreadable: stop with exit 65, or replace it by the next sample in name order and log it."""
+    """A file that turns out unreadable: stop with exit 65, or replace it by the next in name order and log it."""
     quarantine_cap: Fraction = observation(0.001)
     """Share of the training samples (at least one sample) that may be quarantined before the run stops with exit 65."""
     cache_dir: str | None = observation(None)
     """Folder for decoded uint8 images, one memory-mapped file per data fingerprint; null: decode each time."""
 
-    @field_validator("crop_size", mode="before")
+    @field_validator("crop_size", mode="before", json_schema_input_type=tuple[Positive, Positive] | SizeText)
     @classmethod
     def _size(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [part.strip() for part in value.lower().replace("x", ",").strip("[]()").split(",")]
+        if isinstance(value, str) and re.fullmatch(SIZE, value):
+            return [int(part) for part in value.split("x")]
         return value
 
 
@@ -279,7 +283,7 @@ class CheckpointConfig(Group):
 
     every_steps: Positive | None = observation(None)
     """Also commit after every this many steps; null: at the end of each epoch and before each evaluation only."""
-    keep: Annotated[int, Field(ge=2)] = observation(2)
+    keep: Annotated[int, Field(ge=2, strict=True)] = observation(2)
     """Verified checkpoints kept, beside the best."""
 
 

@@ -1,0 +1,112 @@
+"""The command table, and how errors reach the user.
+
+Commands are registered by import string: ``edgeflownas --help`` imports none of them (no torch, numpy or pydantic).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
+
+from edgeflownas.errors import UserError
+
+__all__ = ["app", "main", "run"]
+
+COMMANDS = (
+    ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
+    ("evaluate", "evaluate:evaluate", "Evaluate subnets of a run on its frozen evaluation set."),
+    ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
+    ("data", "data:app", "Check, measure or generate a data set."),
+    ("recipes", "recipes:app", "List, show or copy the packaged recipes."),
+    ("config", "config:app", "List the configuration keys; JSON schema and docs page made from them."),
+    ("import-tf1", "import_tf1:import_tf1", "Make a run out of TensorFlow 1 weights."),
+    ("bench", "bench:app", "Measure training step, evaluation and loader on this machine."),
+)
+TRAIN_USAGE = """\
+Usage: edgeflownas train RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
+       edgeflownas train --resume RUN [OPTIONS]
+
+RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file. Every configuration
+key is an option, e.g. --train.lr 5e-5 (edgeflownas config keys lists them).
+SIGINT and SIGTERM commit and exit with 75; --resume goes on with the same bits.
+"""
+EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("edgeflownas")
+
+
+def _build() -> App:
+    table = App(
+        name="edgeflownas",
+        help="Train one weight-sharing supernet of tiny optical-flow networks, rank its subnets, ship one.",
+        help_epilogue="Start with: edgeflownas recipes list. Configuration keys: edgeflownas config keys.",
+        version=_version,
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+    )
+    for name, target, text in COMMANDS:
+        usage = {"usage": TRAIN_USAGE} if name == "train" else {}
+        table.command(f"edgeflownas.commands.{target}", name=name, help=text, **usage)
+    return table
+
+
+app = _build()
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the ``edgeflownas`` command: run it and exit with its code."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors that the user can mend are printed, not raised."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(tokens)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except UserError as error:
+        return _fail(str(error), error.exit_code)
+    except CycloptsError as error:
+        return _fail(_usage_problem(error), EXIT_USAGE)
+    except BrokenPipeError:  # the reader of a pipe (head) went away; nothing is wrong here
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror or error}", EXIT_IO)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_SIGINT)
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get("EDGEFLOWNAS_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _usage_problem(error: CycloptsError) -> str:
+    if isinstance(error, UnknownCommandError) and error.app is not None and error.unused_tokens:
+        # cyclopts would import every command to write its own message.
+        token = error.unused_tokens[0]
+        names = [name for name in error.app if not name.startswith("-")]
+        close = difflib.get_close_matches(token, names, n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"unknown command {token!r} (commands: {', '.join(names)}){hint}"
+    error.verbose = False
+    return " ".join(str(error).split())

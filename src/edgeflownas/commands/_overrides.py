@@ -1,0 +1,56 @@
+"""Configuration overrides on the command line: ``train smoke --train.lr 5e-5 --data.crop_size=96x128``.
+
+The command takes every token that is none of its options as ``*tokens``; what they mean is decided here.  cyclopts
+cannot do it alone: the keys live in the configuration models, which are imported only when they are needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from edgeflownas.errors import ConfigError
+
+__all__ = ["OverrideTokens", "split_overrides"]
+
+OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
+"""Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
+
+
+def split_overrides(tokens: Iterable[str], options: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The recipe among ``tokens`` (None: not given) and the overrides as ``--group.key=value``.
+
+    Args:
+        tokens: what cyclopts left over.
+        options: names of the command's own options, for the hint when one is misspelt.
+
+    Raises:
+        ConfigError: an override without value, two recipes, or an unknown option (with the nearest name).
+    """
+    from edgeflownas.config_io import parse_overrides
+
+    pairs, rest = parse_overrides(list(tokens))
+    for token in rest:
+        if token.startswith("-"):
+            raise ConfigError(_unknown(token.partition("=")[0], list(options)))
+    if len(rest) > 1:
+        raise ConfigError(f"one recipe expected, got {' and '.join(rest)}: overrides look like --train.lr 5e-5")
+    return (rest[0] if rest else None), [f"--{key}={value}" for key, value in pairs]
+
+
+def _unknown(option: str, options: list[str]) -> str:
+    from edgeflownas.config_keys import key_table, keys
+
+    by_name = {key.name: f"--{key.full}" for key in keys()}
+    name = option.lstrip("-").replace("-", "_")
+    if name in key_table():  # --train
+        return f"{option} is a group of keys: set one as {option}.KEY VALUE (edgeflownas config keys {name}.)"
+    if name in by_name:  # --lr
+        return f"unknown option {option}; did you mean {by_name[name]}?"
+    close = difflib.get_close_matches(option, options, n=1, cutoff=0.6)
+    close = close or [by_name[match] for match in difflib.get_close_matches(name, by_name, n=1, cutoff=0.6)]
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown option {option} (options: {', '.join(options)}; keys: edgeflownas config keys){hint}"

@@ -1,0 +1,65 @@
+"""``edgeflownas config``: what can be configured, for people, editors and the docs."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+app = App(name="config", help="List the configuration keys; JSON schema and docs page made from them.")
+
+
+@app.command
+def keys(text: str | None = None, /, *, json: bool = False) -> int:
+    """List every configuration key with default, accepted values and meaning.
+
+    Args:
+        text: only keys whose name or meaning contains this.
+        json: one JSON list instead of text.
+    """
+    import dataclasses
+    from json import dumps
+
+    from edgeflownas.config_keys import keys as all_keys
+    from edgeflownas.errors import ConfigError
+
+    wanted = (text or "").lower()
+    found = [key for key in all_keys() if wanted in key.full.lower() or wanted in key.help.lower()]
+    if not found:
+        raise ConfigError(f"no key contains {text!r}: edgeflownas config keys lists all")
+    if json:
+        rows = [{"key": key.full} | dataclasses.asdict(key) for key in found]
+        print(dumps(rows, indent=2))
+        return 0
+    for key in found:
+        print(f"{key.full} = {dumps(key.default)}  [{key.kind}; {key.values}]\n    {' '.join(key.help.split())}")
+    return 0
+
+
+@app.command
+def schema(*, json: bool = False) -> int:
+    """Print the JSON schema of a recipe, for completion and checks in editors.
+
+    Args:
+        json: accepted for uniformity; the output is JSON either way.
+    """
+    from json import dumps
+
+    from edgeflownas.config_keys import json_schema
+
+    print(dumps(json_schema(), indent=2))
+    return 0
+
+
+@app.command
+def docs(*, json: bool = False) -> int:
+    """Print docs/configuration.md, generated from the configuration models.
+
+    Args:
+        json: the page as the value of "markdown".
+    """
+    from json import dumps
+
+    from edgeflownas.config_keys import configuration_markdown
+
+    page = configuration_markdown()
+    print(dumps({"markdown": page}) if json else page, end="\n" if json else "")
+    return 0

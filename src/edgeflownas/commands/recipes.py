@@ -1,0 +1,84 @@
+"""``edgeflownas recipes``: the packaged configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+app = App(name="recipes", help="List, show or copy the packaged recipes.")
+
+
+@app.command(name="list")
+def list_(*, json: bool = False) -> int:
+    """List the packaged recipes with what each is for.
+
+    Args:
+        json: one JSON list instead of text.
+    """
+    from json import dumps
+
+    from edgeflownas.config_io import find_recipe, recipe_names
+
+    rows = [{"name": name, "summary": _summary(find_recipe(name))} for name in recipe_names()]
+    if json:
+        print(dumps(rows, indent=2))
+        return 0
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:<{width}}  {row['summary']}")
+    return 0
+
+
+@app.command
+def show(name: str, /, *, json: bool = False) -> int:
+    """Print a recipe as it is written, with its command, cost and expected result.
+
+    Args:
+        name: a recipe or a YAML file.
+        json: name, text and the complete configuration as JSON.
+    """
+    from json import dumps
+
+    from edgeflownas.config_io import find_recipe, load_config
+
+    config = load_config(name)
+    text = find_recipe(name).read_text(encoding="utf-8")
+    print(
+        dumps({"name": name, "text": text, "config": config.model_dump(mode="json")}, indent=2) if json else text,
+        end="",
+    )
+    return 0
+
+
+@app.command
+def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -> int:
+    """Copy a recipe to a file of your own to change it.
+
+    Args:
+        name: a packaged recipe.
+        destination: file or folder; NAME.yaml in this folder if left out. Never overwritten.
+        json: the path written, as JSON.
+    """
+    from json import dumps
+
+    from edgeflownas.config_io import find_recipe
+    from edgeflownas.errors import ConfigError
+
+    source = find_recipe(name)
+    target = destination or Path(source.name)
+    if target.is_dir():
+        target = target / source.name
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(source.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise ConfigError(f"{target} exists and is not overwritten: give another name") from None
+    print(dumps({"path": str(target)}) if json else f"{target} written; run it: edgeflownas train {target}")
+    return 0
+
+
+def _summary(path: Path) -> str:
+    """The first comment line of a recipe."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip()

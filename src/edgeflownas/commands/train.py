@@ -1,0 +1,80 @@
+"""``edgeflownas train``: start a run from a recipe, or resume one from its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.errors import ConfigError
+
+OPTIONS = ("--config", "--resume", "--fork", "--dry-run", "--print-config", "--max-seconds", "--json", "--help")
+
+
+def train(
+    *tokens: OverrideTokens,
+    config: str | None = None,
+    resume: Path | None = None,
+    fork: str | None = None,
+    dry_run: bool = False,
+    print_config: bool = False,
+    max_seconds: float | None = None,
+    json: bool = False,
+) -> int:
+    """Train a supernet: edgeflownas train RECIPE [--GROUP.KEY VALUE ...].
+
+    RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file. Every configuration key is an option,
+    e.g. --train.lr 5e-5 (edgeflownas config keys lists them). SIGINT and SIGTERM commit and exit with 75;
+    edgeflownas train --resume RUN_DIRECTORY goes on with the same bits.
+
+    Args:
+        *tokens: recipe and overrides.
+        config: the recipe, if not given as the first argument.
+        resume: run directory to go on with; its own configuration is used.
+        fork: with --resume, start a new run of this name from the newest checkpoint, with changed keys.
+        dry_run: check everything (paths, sample counts, steps, memory) and train nothing.
+        print_config: print the complete configuration as YAML (with --json as JSON) and stop.
+        max_seconds: commit and exit with 75 after this many seconds.
+        json: machine-readable result on stdout.
+    """
+    positional, overrides = split_overrides(tokens, OPTIONS)
+    recipe = _one_source(positional, config, resume)
+    if fork is not None and resume is None:
+        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
+    if print_config:
+        return _print_config(recipe if resume is None else str(resume / "config.yaml"), overrides, json)
+
+    from edgeflownas.config_io import load_config
+
+    loaded = None if recipe is None else load_config(recipe, overrides)  # before torch: a mistake shows at once
+
+    from edgeflownas.train.launch import LaunchOptions, launch
+
+    options = LaunchOptions(
+        resume=resume, fork=fork, dry_run=dry_run, max_seconds=max_seconds, json=json, overrides=overrides
+    )
+    return int(launch(loaded, options))
+
+
+def _one_source(positional: str | None, config: str | None, resume: Path | None) -> str | None:
+    """The recipe; exactly one of recipe and run directory must be given."""
+    if positional is not None and config is not None:
+        raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
+    recipe = positional if positional is not None else config
+    if recipe is not None and resume is not None:
+        raise ConfigError(
+            f"recipe {recipe} and --resume {resume} exclude each other: a resumed run uses its own config.yaml; "
+            "give --resume alone (overrides are allowed), or the recipe to start a new run"
+        )
+    if recipe is None and resume is None:
+        from edgeflownas.config_io import recipe_names
+
+        raise ConfigError(f"give a recipe ({', '.join(recipe_names())}, or a YAML file) or --resume RUN_DIRECTORY")
+    return recipe
+
+
+def _print_config(recipe: str | None, overrides: list[str], as_json: bool) -> int:
+    from edgeflownas.config_io import dump_config, load_config
+
+    loaded = load_config(recipe, overrides)
+    print(loaded.model_dump_json(indent=2) if as_json else dump_config(loaded), end="\n" if as_json else "")
+    return 0
