@@ -1,0 +1,167 @@
+"""Columns of eval_history.csv and per_arch_epe.csv: names, order, number formats.
+
+The leading columns are those the users' own scripts read; new ones only ever join at the end.  ``12`` in a name is
+the pool size (:func:`columns` puts in the actual one).  The files are for people and plotting: exact values are in
+events.jsonl.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = [
+    "EVAL_HISTORY_COLUMNS",
+    "PER_ARCH_COLUMNS",
+    "columns",
+    "csv_header",
+    "csv_row",
+    "format_value",
+    "parse_row",
+    "parse_value",
+]
+
+Value = int | float | str | None
+
+#: The historical columns with their formats (see format_value); train_* and grad_norm_* describe the epoch's
+#: accepted steps, *epe* the pool on the frozen evaluation pixels.
+_HISTORICAL = {
+    "epoch": "d",
+    "global_step": "d",
+    "seen_samples": "d",
+    "lr": ".6e",
+    "train_loss": ".4f",
+    "train_loss_optical": ".4f",
+    "train_loss_uncertainty": ".4f",
+    "grad_norm_mean": ".3f",
+    "grad_norm_p50": ".3f",
+    "grad_norm_p90": ".3f",
+    "grad_norm_p99": ".3f",
+    "clip_threshold": "number",
+    "clip_checks": "d",
+    "expected_clip_checks": "d",
+    "clip_rate": ".4f",
+    "unique_samples": "d",
+    "train_samples": "d",
+    "mean_epe_12": ".4f",
+    "std_epe_12": ".4f",
+    "median_epe_12": ".4f",
+    "p90_epe_12": ".4f",
+    "per_arch_epe_min": ".4f",
+    "per_arch_epe_median": ".4f",
+    "per_arch_epe_max": ".4f",
+    "bilinear_arch_epe": ".4f",
+    "zero_flow_epe": ".4f",
+    "kendall_tau_prev": "tau",
+    "fairness_gap": "d",
+    "eval_seconds": ".1f",
+    "bn_recal_seconds": ".1f",
+    "data_wait_share": ".3f",
+    "eval_samples_per_arch": "d",
+    "split_label": "text",
+    "arch_rank_12": "text",
+}
+
+_NEW = {
+    "bn_recal_batches": "d",
+    "eval_batches_per_arch": "d",
+    "eval_loss_total": ".4f",  # means over the pool, on the evaluation pixels
+    "eval_loss_optical": ".4f",
+    "eval_loss_uncertainty": ".4f",
+    "eval_epe_a0": ".4f",  # A0 and A1 against label[::k, ::k]; the EPE of A2 is mean_epe_12
+    "eval_epe_a1": ".4f",
+    "clip_count": "d",  # checks that clipped: clip_rate x clip_checks
+    "dropped_steps": "d",  # non-finite steps of this epoch
+    "train_drawn": "d",  # draws of this epoch
+    "coverage_share": ".4f",  # unique_samples / train_samples
+    "expected_unique_samples": ".1f",  # N (1 - (1 - 1/N)^drawn): what draws with replacement would reach
+    "cumulative_passes": ".4f",  # draws of the whole run / N
+    "clipped_flow_share": ".6f",  # share of this epoch's training pixels changed by data.flow_clip
+    "quarantined_samples": "d",  # so far in this run
+    "mean_epe_12_ema": ".4f",  # the pool with averaged weights (train.ema_decay)
+    "best_epe": ".4f",  # lowest eval.best_by criterion so far
+    "best_epoch": "d",
+    "images_per_second": ".1f",  # training samples (pairs), each seen by every path of its step
+    "epoch_seconds": ".1f",
+    "eval_set": "text",  # hash of eval_set.json: rows with different hashes must not be compared
+    "calibration_set": "text",  # hash of the calibration ids alone
+    "epe_protocol": "text",
+}
+
+_FORMATS = _HISTORICAL | _NEW | {"arch_index": "d", "epe": ".4f", "code": "text", "epe_ema": ".4f"}
+
+EVAL_HISTORY_COLUMNS: tuple[str, ...] = (*_HISTORICAL, *_NEW)
+#: ``code`` keeps its commas (and is quoted): without them a spreadsheet would drop its leading zeros.
+PER_ARCH_COLUMNS: tuple[str, ...] = ("epoch", "arch_index", "epe", "code", "epe_ema")
+
+
+def columns(pool_size: int) -> tuple[str, ...]:
+    """Columns of eval_history.csv for a pool of ``pool_size`` subnets: mean_epe_12 becomes e.g. mean_epe_24."""
+    return tuple(name.replace("_12", f"_{pool_size}") for name in EVAL_HISTORY_COLUMNS)
+
+
+def _format_of(column: str) -> str:
+    """Format of a column under any pool size.  Raises KeyError for a name that is no column."""
+    return _FORMATS[column] if column in _FORMATS else _POOL_FORMATS[_without_digits(column)]
+
+
+def _without_digits(column: str) -> str:
+    return "_".join("#" if part.isdigit() else part for part in column.split("_"))
+
+
+_POOL_FORMATS = {_without_digits(name): form for name, form in _FORMATS.items() if "_12" in name}
+
+
+def format_value(column: str, value: Value) -> str:
+    """Text of one value: None is empty (not measured), non-finite numbers are ``nan``, ``inf``, ``-inf``."""
+    if value is None:
+        return ""
+    form = _format_of(column)
+    if form == "text":
+        return str(value)
+    assert not isinstance(value, str), f"column {column} holds numbers, got {value!r}"
+    if form == "tau":
+        return str(round(float(value), 4) + 0.0)  # shortest form: 1.0, -0.1818; + 0.0 turns -0.0 into 0.0
+    if form == "number":
+        return str(int(value)) if float(value).is_integer() else str(float(value))
+    if form == "d":
+        assert value == int(value), f"column {column} counts, got {value!r}"
+        return str(int(value))
+    return format(float(value), form)
+
+
+def parse_value(column: str, text: str) -> Value:
+    """Inverse of :func:`format_value`, up to the digits the format drops.  Raises ValueError for malformed numbers."""
+    if text == "":
+        return None
+    read: dict[str, Callable[[str], Value]] = {"text": str, "d": int}
+    return read.get(_format_of(column), float)(text)
+
+
+def csv_header(names: Sequence[str]) -> str:
+    """First line of the file, without line end."""
+    return csv_line(names)
+
+
+def csv_row(names: Sequence[str], row: Mapping[str, Value]) -> str:
+    """One line without line end; a column missing from ``row`` stays empty, a key that is no column is our bug."""
+    unknown = sorted(set(row) - set(names))
+    assert not unknown, f"not columns of this file: {', '.join(unknown)}"
+    return csv_line([format_value(name, row.get(name)) for name in names])
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """Cells joined after RFC 4180: quoted where they hold a comma, a quote or a line break."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+def parse_row(row: Mapping[str, str]) -> dict[str, Value]:
+    """Typed values of a row read by csv.DictReader; unknown columns (of a later version) are kept as text."""
+    return {name: parse_value(name, text) if _is_column(name) else text for name, text in row.items()}
+
+
+def _is_column(name: str) -> bool:
+    return name in _FORMATS or _without_digits(name) in _POOL_FORMATS

@@ -1,0 +1,83 @@
+"""Statistics of the pool's end-point errors (EPE, px; lower is better) and of their ranking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+__all__ = ["PoolStatistics", "best_criterion", "kendall_tau_b", "pool_statistics", "rank_order", "rank_string"]
+
+
+class PoolStatistics(NamedTuple):
+    """Of the EPEs of one pool, px."""
+
+    mean: float
+    std: float
+    """Over the pool itself (ddof 0), not an estimate for a larger one."""
+    median: float
+    p90: float
+    """Linear interpolation between order statistics (numpy's default)."""
+    min: float
+    max: float
+
+
+def pool_statistics(epes: Sequence[float]) -> PoolStatistics:
+    """Statistics of at least one EPE; one NaN makes all of them NaN, infinities go through where they can."""
+    values = np.asarray(epes, dtype=np.float64)
+    assert values.ndim == 1 and values.size, "a pool has at least one subnet"
+    if np.isnan(values).any():
+        return PoolStatistics(*[math.nan] * len(PoolStatistics._fields))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        figures = (
+            values.mean(),
+            values.std(ddof=0),
+            np.median(values),
+            np.percentile(values, 90, method="linear"),
+            values.min(),
+            values.max(),
+        )
+    return PoolStatistics(*map(float, figures))
+
+
+def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's rank correlation, variant b (ties corrected), of two score lists over the same subnets.
+
+    Returns:
+        -1 (reversed) to 1 (same order), or None where it is undefined: fewer than two subnets, all scores of one
+        list equal, or a NaN.
+    """
+    from scipy.stats import kendalltau  # most of a second to import, needed once an evaluation
+
+    assert len(first) == len(second), "scores of the same subnets"
+    if len(first) < 2 or np.isnan(first).any() or np.isnan(second).any():
+        return None
+    tau = float(kendalltau(first, second, variant="b").statistic)
+    return None if math.isnan(tau) else tau
+
+
+def rank_order(epes: Sequence[float]) -> list[int]:
+    """arch_index from best to worst: ties in order of arch_index, NaN last."""
+    return sorted(range(len(epes)), key=lambda index: (math.isnan(epes[index]), epes[index], index))
+
+
+def rank_string(epes: Sequence[float]) -> str:
+    """Column arch_rank: ``rank:arch_index:epe|...``, best first; ranked before the EPE is rounded to four decimals."""
+    return "|".join(f"{rank}:{index}:{epes[index]:.4f}" for rank, index in enumerate(rank_order(epes), start=1))
+
+
+def best_criterion(
+    best_by: Literal["mean", "median", "p90", "mix"],
+    best_mix: tuple[float, float, float],
+    statistics: PoolStatistics,
+) -> float:
+    """The figure in px that chooses the best checkpoint (lowest), after eval.best_by and eval.best_mix.
+
+    ``mix`` is the average of mean, median and p90 with the three weights; the configuration refuses all-zero weights.
+    """
+    if best_by != "mix":
+        return float(getattr(statistics, best_by))
+    figures = (statistics.mean, statistics.median, statistics.p90)
+    return math.fsum(w * figure for w, figure in zip(best_mix, figures, strict=True) if w) / math.fsum(best_mix)

@@ -1,0 +1,222 @@
+"""What a person sees while a command works: on a terminal a live bar, elsewhere plain lines now and then.
+
+Everything goes to stderr; stdout belongs to results.  The plain form of every line also goes to ``log`` (the run's
+train.log), so that a log holds what the screen showed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from edgeflownas.report.pool_table import PoolTable
+from edgeflownas.report.words import clean, duration, epoch_line, step_facts
+from edgeflownas.space import Arch, SearchSpace
+
+__all__ = ["Console", "Meter"]
+
+PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
+
+
+class Console:
+    """The one object through which trainer and commands talk to a person.
+
+    Args:
+        stream: where to write, stderr if None.
+        plain: True for lines without bars and colours, False for a terminal; None asks the stream.
+        log: called with every plain line (without line end).
+        clock: seconds that only ever grow; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        plain: bool | None = None,
+        log: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream = sys.stderr if stream is None else stream
+        self.plain = not _is_terminal(self.stream) if plain is None else plain
+        self.clock = clock
+        self._log = log
+        self._lost = False
+        self._bars: Progress | None = None
+        self._rich = None if self.plain else RichConsole(file=self.stream, force_terminal=True, highlight=False)
+
+    def info(self, text: str) -> None:
+        """A line (or several) of news."""
+        self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Something the user should look at, though work goes on."""
+        self._say(f"warning: {text}", style="bold yellow")
+
+    def epoch_line(self, row: Mapping[str, object]) -> None:
+        """One line for a finished epoch, from a row of eval_history.csv and more: see words.epoch_line."""
+        self._say(epoch_line(row), style="green" if row.get("improved") else None)
+
+    def pool_table(
+        self, rows: Sequence[tuple[Arch, int, float]], space: SearchSpace, zero_flow_epe: float | None
+    ) -> None:
+        """The pool ranked by EPE: rows of (arch, arch_index, EPE in px), compared with predicting no motion."""
+        table = PoolTable(rows, space, zero_flow_epe)
+        if self._rich is None:
+            self._say(table.plain())
+        else:
+            self._rich.print(table.rich())
+            self._record(table.plain())
+
+    def wrote(self, paths: Mapping[str, Path]) -> None:
+        """Name what was written and where: ``{"checkpoint": path, ...}``."""
+        width = max(map(len, paths), default=0)
+        for name, path in paths.items():
+            self._say(f"wrote {name.ljust(width)}  {path}")
+
+    @contextmanager
+    def progress(self, total_steps: int, start_step: int = 0, label: str = "train") -> Iterator[Meter]:
+        """Progress of a whole run that begins (or goes on) at ``start_step``."""
+        with self._meter(label, total_steps, start_step, "step") as meter:
+            yield meter
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Meter]:
+        """Progress of something shorter, perhaps within a run: an evaluation, a recalibration, a generation."""
+        with self._meter(label, total, 0, "") as meter:
+            yield meter
+
+    @contextmanager
+    def _meter(self, label: str, total: int, start: int, unit: str) -> Iterator[Meter]:
+        bar: TaskID | None = None
+        outermost = self._rich is not None and self._bars is None
+        if self._rich is not None:
+            if self._bars is None:
+                self._bars = _new_bars(self._rich)
+                self._bars.start()
+            bar = self._bars.add_task(label, total=total, completed=start, facts="", left="")
+        try:
+            yield Meter(self, label, total, start, unit, bar)
+        finally:
+            if self._bars is not None and bar is not None:
+                self._bars.remove_task(bar)
+                if outermost:
+                    self._bars.stop()
+                    self._bars = None
+
+    def _draw(self, bar: TaskID, done: int, facts: str, left: str) -> None:
+        if self._bars is not None:
+            self._bars.update(bar, completed=done, facts=facts, left=left)
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        text = clean(text)
+        if self._rich is None:
+            self._write(text)
+        else:
+            self._rich.print(Text(text, style=style or ""), soft_wrap=True)
+        self._record(text)
+
+    def _write(self, text: str) -> None:
+        """A reader that went away (a closed pipe or terminal) must not end a run of days; the log says it happened."""
+        if self._lost:
+            return
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        try:
+            self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self.stream.flush()
+        except OSError as error:
+            self._lost = True
+            self._record(f"warning: console output is lost from here on ({error})")
+
+    def _record(self, text: str) -> None:
+        if self._log is not None:
+            for line in text.split("\n"):
+                self._log(line)
+
+
+class Meter:
+    """One running progress; made by Console.progress and Console.task."""
+
+    def __init__(self, console: Console, label: str, total: int, start: int, unit: str, bar: TaskID | None) -> None:
+        self._console = console
+        self._label, self._total, self._start, self._unit, self._bar = label, total, start, unit, bar
+        self._done = start
+        self._began = console.clock()
+        self._next_line = self._began if unit else self._began + PLAIN_INTERVAL  # short tasks stay silent
+
+    @property
+    def seconds_left(self) -> float | None:
+        """For the rest, at the average pace so far (evaluations and commits included); None before the first step."""
+        if self._done <= self._start:
+            return None
+        return (self._console.clock() - self._began) / (self._done - self._start) * (self._total - self._done)
+
+    def update(
+        self,
+        step: int,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+        epe: float | None = None,
+        images_per_second: float | None = None,
+        data_wait_share: float | None = None,
+    ) -> None:
+        """Show that ``step`` of the total are done.
+
+        Args:
+            step: units finished, those before the start included.
+            loss: latest training loss.
+            lr: learning rate.
+            epe: latest mean EPE of the pool, px.
+            images_per_second: training pairs a second.
+            data_wait_share: share of the time spent waiting for data, 0..1.
+        """
+        self._done = step
+        facts = step_facts(
+            loss=loss, lr=lr, epe=epe, images_per_second=images_per_second, data_wait_share=data_wait_share
+        )
+        left = f"left {duration(self.seconds_left)}"
+        if self._bar is not None:
+            self._console._draw(self._bar, step, facts, left)
+        now = self._console.clock()
+        if now >= self._next_line:
+            self._next_line = now + PLAIN_INTERVAL
+            self._plain_line(facts, left)
+
+    def advance(self, count: int = 1) -> None:
+        """``count`` more units are done."""
+        self.update(self._done + count)
+
+    def _plain_line(self, facts: str, left: str) -> None:
+        share = f"{100.0 * self._done / self._total:.1f} %" if self._total else ""
+        words = (f"{self._label} {self._unit}".rstrip() + f" {self._done}/{self._total}", share, facts, left)
+        line = clean("  ".join(word for word in words if word))
+        if self._bar is None:
+            self._console._write(line)
+        self._console._record(line)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def _new_bars(console: RichConsole) -> Progress:
+    """Bars below the lines; stdout is left alone, it belongs to results."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
+        console=console,
+        refresh_per_second=4,
+        redirect_stdout=False,
+        transient=True,
+    )

@@ -1,0 +1,97 @@
+"""The CSV columns against the users' own files."""
+
+import csv
+import math
+
+import pytest
+
+from edgeflownas.evaluate import columns as c
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def lines_of(path):
+    return path.read_bytes().decode().split("\r\n")
+
+
+@pytest.mark.parametrize("name", ["healthy", "clip_saturated", "loss_falls_epe_flat"])
+def test_every_sample_line_is_reproduced(shared, name):
+    path = shared / "samples" / name / "eval_history.csv"
+    header, *lines = lines_of(path)
+    historical = c.EVAL_HISTORY_COLUMNS[: header.count(",") + 1]
+    assert c.csv_header(historical) == header
+    assert [c.csv_row(historical, c.parse_row(row)) for row in rows_of(path)] == [line for line in lines if line]
+
+
+def test_every_sample_arch_line_is_reproduced(shared):
+    path = shared / "samples" / "healthy" / "per_arch_epe.csv"
+    header, *lines = lines_of(path)
+    assert c.csv_header(c.PER_ARCH_COLUMNS[:3]) == header
+    assert [c.csv_row(c.PER_ARCH_COLUMNS[:3], c.parse_row(row)) for row in rows_of(path)] == [x for x in lines if x]
+
+
+def test_the_pool_size_is_part_of_the_names():
+    assert c.columns(12) == c.EVAL_HISTORY_COLUMNS
+    changed = [(old, new) for old, new in zip(c.columns(12), c.columns(24), strict=True) if old != new]
+    assert ("mean_epe_12", "mean_epe_24") in changed and ("arch_rank_12", "arch_rank_24") in changed
+    assert len(changed) == 6 and all(old.replace("12", "24") == new for old, new in changed)
+    row = {"mean_epe_24": 8.12344, "arch_rank_24": "1:0:8.1234", "mean_epe_24_ema": 8.0}
+    assert c.parse_row({name: c.format_value(name, value) for name, value in row.items()}) == {
+        **row,
+        "mean_epe_24": 8.1234,
+    }
+
+
+def test_names_are_unique_and_every_one_has_a_format():
+    for names in (c.EVAL_HISTORY_COLUMNS, c.PER_ARCH_COLUMNS, c.columns(7)):
+        assert len(set(names)) == len(names)
+        assert c.csv_row(names, dict.fromkeys(names, 1)).count(",") == len(names) - 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("lr", 1e-4, "1.000000e-04"),
+        ("lr", 0.0, "0.000000e+00"),
+        ("clip_threshold", 200.0, "200"),
+        ("clip_threshold", 0.5, "0.5"),
+        ("clip_threshold", 1e7, "10000000"),
+        ("clip_threshold", None, ""),
+        ("kendall_tau_prev", 1.0, "1.0"),
+        ("kendall_tau_prev", -0.181818, "-0.1818"),
+        ("kendall_tau_prev", -1e-9, "0.0"),
+        ("kendall_tau_prev", None, ""),
+        ("mean_epe_12", math.nan, "nan"),
+        ("train_loss", math.inf, "inf"),
+        ("epoch", 3, "3"),
+        ("epoch", 3.0, "3"),
+    ],
+)
+def test_formats(column, value, text):
+    assert c.format_value(column, value) == text
+
+
+def test_missing_is_empty_and_an_unknown_name_is_refused():
+    assert c.csv_row(("epoch", "arch_index", "epe"), {"epoch": 1, "epe": 2.0}) == "1,,2.0000"
+    with pytest.raises(AssertionError, match="lern_rate"):
+        c.csv_row(("epoch",), {"epoch": 1, "lern_rate": 2.0})
+    with pytest.raises(KeyError):
+        c.format_value("lern_rate", 1.0)
+    with pytest.raises(AssertionError, match="epoch"):
+        c.format_value("epoch", 1.5)
+
+
+def test_a_code_keeps_its_commas_and_zeros():
+    line = c.csv_row(c.PER_ARCH_COLUMNS, {"epoch": 1, "arch_index": 6, "epe": 7.0, "code": "0,0,0,0,2,1,2,2,2"})
+    assert line == '1,6,7.0000,"0,0,0,0,2,1,2,2,2",'
+    (row,) = csv.DictReader([c.csv_header(c.PER_ARCH_COLUMNS), line])
+    assert c.parse_row(row)["code"] == "0,0,0,0,2,1,2,2,2"
+
+
+def test_columns_of_a_later_version_are_kept_as_text():
+    assert c.parse_row({"epoch": "4", "made_up": "x"}) == {"epoch": 4, "made_up": "x"}
+    with pytest.raises(ValueError):
+        c.parse_row({"epoch": "four"})

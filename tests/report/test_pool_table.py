@@ -1,0 +1,68 @@
+"""The ranked table."""
+
+import pytest
+from rich.console import Console as RichConsole
+
+from edgeflownas.report.pool_table import WIDTH, PoolTable
+from edgeflownas.space import Choice, SearchSpace, get_space
+
+SPACE = get_space("v1")
+POOL = SPACE.pool(12)
+EPES = [9.3522, 8.3784, 8.4533, 8.6201, 8.6722, 8.6998, 8.7239, 8.7407, 8.7923, 8.8235, 9.0827, 9.2610]
+ROWS = [(arch, index, epe) for index, (arch, epe) in enumerate(zip(POOL, EPES, strict=True))]
+
+
+def test_plain_table_of_the_pool():
+    lines = PoolTable(ROWS[::-1], SPACE, 10.9).plain().split("\n")
+    assert max(map(len, lines)) <= WIDTH
+    assert " ".join(lines[0].split()) == "rank index code depths kernels EPE px diff px diff %"
+    assert " ".join(lines[2].split()) == (
+        "1 1 1,1,1,1,1,1,1,1,1 EB0 2 EB1 2 DB0 2 DB1 2 H0Out 5 H1 5 H1Out 5 H2 5 H2Out 5 8.3784 -2.522 -23.1"
+    )
+    assert lines[13].startswith("  12      0  0,0,0,0,0,0,0,0,0 ")
+    assert [line for line in lines if "0,0,0,0,2,1,2,2,2 *" in line] and "* bilinear baseline" in lines
+    assert lines[-1] == "diff: to zero flow, whose EPE is 10.9000 px"
+    assert all(line == line.rstrip() and line.isascii() for line in lines)
+
+
+def test_large_figures_still_fit():
+    rows = [(arch, index, 100.0 + epe) for arch, index, epe in ROWS]
+    assert max(map(len, PoolTable(rows, SPACE, 10.9).plain().split("\n"))) <= WIDTH
+
+
+def test_without_zero_flow_and_with_a_still_scene():
+    assert "diff" not in PoolTable(ROWS, SPACE, None).plain()
+    assert PoolTable(ROWS[:1], SPACE, 0.0).plain().split("\n")[2].endswith("+9.352       -")
+
+
+def test_nan_ranks_last_and_ties_by_index():
+    rows = [(POOL[0], 0, float("nan")), (POOL[2], 2, 5.0), (POOL[1], 1, 5.0)]
+    lines = PoolTable(rows, SPACE, 10.9).plain().split("\n")[2:5]
+    assert [line.split()[1] for line in lines] == ["1", "2", "0"] and "nan" in lines[2]
+
+
+def test_a_wider_space_goes_on_over_several_lines():
+    choices = [Choice(f"block{i}", "depth", (1, 2)) for i in range(9)]
+    choices += [Choice(f"head{i}", "kernel", (3, 5)) for i in range(9)]
+    space = SearchSpace("wide", tuple(choices))
+    text = PoolTable([(space.sample(seed), seed, 3.0 + seed) for seed in range(3)], space, 4.0).plain()
+    assert max(map(len, text.split("\n"))) <= WIDTH
+    for choice in choices:
+        assert text.count(choice.name) == 3
+
+
+def test_a_fixed_space_and_a_space_of_one_kind():
+    fixed = SPACE.restrict(POOL[6])
+    assert "H1 5" in PoolTable([(fixed.arch([0] * 9), 0, 7.0)], fixed, 10.0).plain()
+    kernels = SearchSpace("k", (Choice("H1", "kernel", (3, 5)),))
+    assert "depths" not in PoolTable([(kernels.parse("1"), 0, 7.0)], kernels, None).plain()
+
+
+@pytest.mark.parametrize("width", [120, 80])
+def test_on_a_terminal(width):
+    console = RichConsole(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(PoolTable(ROWS, SPACE, 10.9).rich())
+    console.file.close()
+    text = console.export_text()
+    assert max(map(len, text.split("\n"))) <= width
+    assert all(str(arch) in text for arch in POOL) and "8.3784" in text and "-23.1" in text
