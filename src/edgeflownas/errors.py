@@ -32,6 +32,9 @@ class BadSample(DataError):
         self.path = str(path)
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # a worker process sends it to the trainer
+        return type(self), (self.path, self.problem)
+
 
 class NonFiniteError(UserError):
     """Too many consecutive steps with a non-finite loss or gradient."""

@@ -1,0 +1,241 @@
+"""Which samples a step sees, as a pure function of (seed, epoch, step).
+
+Nothing here has state: a batch can be asked for in any order, by any process, and a run that is resumed in the
+middle of an epoch asks for the next one.  Words: a *draw* is one sample taken for training; a *pass* is one
+permutation of the whole split; with epoch_mode fixed_steps and by_samples all draws of the run form one stream
+through consecutive passes, with full_pass every epoch starts a pass of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.config import TrainConfig
+from edgeflownas.errors import DataError
+from edgeflownas.randomness import permutation, words
+
+__all__ = ["BatchPlan", "Coverage", "prefix", "spread"]
+
+Indices = NDArray[np.int64]
+
+# Draws with replacement are made in blocks, because starting a Philox generator costs more than its words.
+# The size is part of the definition of the order: changing it changes every run.
+DRAW_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the split an epoch (or its first steps) draws."""
+
+    drawn: int
+    """Draws, repetitions counted."""
+    unique: int
+    """Different samples among them."""
+    share: float
+    """unique / samples of the split."""
+    expected_unique: float
+    """What as many draws with replacement would reach on average: N (1 - (1 - 1/N)^drawn)."""
+    cumulative_passes: float
+    """Draws since the start of the run / samples of the split."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The order of the training samples; build it with :meth:`from_config`, which checks the combination."""
+
+    num_samples: int
+    batch_size: int
+    num_paths_drawn: int
+    """Slices of a step with samples of their own: 1 for path_batches same, the number of paths for shifted."""
+    epoch_mode: Literal["fixed_steps", "full_pass", "by_samples"]
+    sampling: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"]
+    steps_per_epoch_key: int | None
+    samples_per_epoch_key: int | float | None
+    seed: int
+
+    @classmethod
+    def from_config(cls, train: TrainConfig, num_samples: int, num_paths: int, seed: int) -> BatchPlan:
+        """The plan of a run on ``num_samples`` training samples with ``num_paths`` paths a step.
+
+        Raises:
+            DataError: no samples, or too few for the distinct draws that path_batches shifted promises.
+        """
+        if num_samples < 1:
+            raise DataError("the training split has no samples (data.train_dir): point it to a folder with some")
+        shifted = train.path_batches == "shifted"
+        plan = cls(
+            num_samples=num_samples,
+            batch_size=train.batch_size,
+            num_paths_drawn=num_paths if shifted else 1,
+            epoch_mode=train.epoch_mode,
+            sampling=train.train_sampling_mode,
+            steps_per_epoch_key=train.steps_per_epoch,
+            samples_per_epoch_key=train.train_samples_per_epoch,
+            seed=seed,
+        )
+        needed = min(plan.draws_per_step, plan.draws_per_epoch)
+        if shifted and num_samples < needed:
+            most = num_samples // num_paths
+            remedy = f"lower train.batch_size to {most} or less, or" if most else "add samples, or"
+            raise DataError(
+                f"train.path_batches shifted needs {needed} different samples a step ({num_paths} paths, "
+                f"train.batch_size {train.batch_size}), the training split has {num_samples}: {remedy} set "
+                "train.path_batches to same"
+            )
+        return plan
+
+    @property
+    def draws_per_step(self) -> int:
+        """Draws of a full step: batch_size, or paths x batch_size for path_batches shifted."""
+        return self.batch_size * self.num_paths_drawn
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; full_pass: ceil(N / draws of a step)."""
+        if self.epoch_mode == "fixed_steps":
+            assert self.steps_per_epoch_key is not None
+            return self.steps_per_epoch_key
+        draws = self.num_samples if self.epoch_mode == "full_pass" else self.draws_per_epoch
+        return math.ceil(draws / self.draws_per_step)
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Draws of an epoch; times num_epochs this is the planned total of the learning-rate schedule."""
+        if self.epoch_mode != "by_samples":
+            return self.steps_per_epoch * self.draws_per_step
+        key = self.samples_per_epoch_key
+        assert key is not None
+        draws = max(1, round(key * self.num_samples)) if isinstance(key, float) else key
+        return math.ceil(draws / self.num_paths_drawn) * self.num_paths_drawn
+
+    def draws(self, epoch: int, step: int) -> Indices:
+        """Draw positions of a step (shape [b]): in the epoch for full_pass, else in the stream of the whole run."""
+        if epoch < 0 or not 0 <= step < self.steps_per_epoch:
+            raise IndexError(f"no step {step} in epoch {epoch}: an epoch has steps 0..{self.steps_per_epoch - 1}")
+        start = step * self.draws_per_step
+        stop = min(start + self.draws_per_step, self.draws_per_epoch)
+        return np.arange(start, stop, dtype=np.int64) + self._epoch_start(epoch)
+
+    def indices(self, epoch: int, step: int) -> Indices:
+        """Sample indices of a step (shape [b]; smaller only for the last step of by_samples)."""
+        return self._samples(epoch, self.draws(epoch, step))
+
+    def coverage(self, epoch: int, steps: int | None = None) -> Coverage:
+        """Measured coverage of an epoch, or of its first ``steps`` steps."""
+        drawn = self.draws_per_epoch if steps is None else min(steps * self.draws_per_step, self.draws_per_epoch)
+        samples = self._samples(epoch, np.arange(drawn, dtype=np.int64) + self._epoch_start(epoch))
+        unique, n = len(np.unique(samples)), self.num_samples
+        expected = 1.0 if n == 1 else -n * math.expm1(drawn * math.log1p(-1.0 / n))
+        return Coverage(
+            drawn=drawn,
+            unique=unique,
+            share=unique / n,
+            expected_unique=expected if drawn else 0.0,
+            cumulative_passes=(epoch * self.draws_per_epoch + drawn) / n,
+        )
+
+    def order_hash(self, epoch: int) -> str:
+        """Sha256 of the first N draws of the pass an epoch begins in: tells whether a library changed the order."""
+        start = self._epoch_start(epoch)
+        if self.epoch_mode != "full_pass" and self.sampling != "random_with_replacement":
+            start -= start % self.num_samples
+        samples = self._samples(epoch, np.arange(self.num_samples, dtype=np.int64) + start)
+        return hashlib.sha256(samples.astype("<i8").tobytes()).hexdigest()
+
+    def _epoch_start(self, epoch: int) -> int:
+        return 0 if self.epoch_mode == "full_pass" else epoch * self.draws_per_epoch
+
+    def _samples(self, epoch: int, positions: Indices) -> Indices:
+        """Sample at each draw position."""
+        if self.sampling == "sequential":
+            return positions % self.num_samples
+        if self.sampling == "random_with_replacement":
+            return _gather(positions, DRAW_BLOCK, lambda block: _drawn_block(self.num_samples, self.seed, block))
+        if self.epoch_mode == "full_pass":
+            # The last batch is filled from the start of the same order, around as often as it takes.
+            return _permutation(self.num_samples, self.seed, epoch)[positions % self.num_samples]
+        return _gather(positions, self.num_samples, lambda number: _pass_order(self, number))
+
+    def _across(self, number: int) -> tuple[int, int]:
+        """Draws before and after the start of pass ``number`` within the step that crosses it (0, n: none does)."""
+        boundary = number * self.num_samples
+        epoch, within = divmod(boundary, self.draws_per_epoch)
+        before = within % self.draws_per_step
+        step_draws = min(self.draws_per_step, self.draws_per_epoch - (within - before))
+        return before, step_draws - before
+
+
+def spread(n: int, count: int) -> Indices:
+    """``count`` evenly spaced indices of 0..n-1, ascending: the middles of equal parts (all if count >= n)."""
+    if count >= n:
+        return np.arange(n, dtype=np.int64)
+    return (2 * np.arange(count, dtype=np.int64) + 1) * n // (2 * count)
+
+
+def prefix(n: int, count: int) -> Indices:
+    """The first ``count`` indices of 0..n-1 (all if count >= n)."""
+    return np.arange(min(n, count), dtype=np.int64)
+
+
+def _gather(positions: Indices, size: int, part: Callable[[int], Indices]) -> Indices:
+    """``part(k)[r]`` for each position k * size + r, with one call for each part touched."""
+    numbers, offsets = np.divmod(positions, size)
+    found = np.empty_like(positions)
+    for number in np.unique(numbers):
+        here = numbers == number
+        found[here] = part(int(number))[offsets[here]]
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(n: int, seed: int, number: int) -> Indices:
+    order = permutation(n, seed, "order", number)
+    order.flags.writeable = False
+    return order
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn_block(n: int, seed: int, number: int) -> Indices:
+    # The modulo favours small indices by less than n / 2^64.
+    return (words(seed, "draw", number, count=DRAW_BLOCK) % np.uint64(n)).astype(np.int64)
+
+
+@functools.lru_cache(maxsize=8)
+def _pass_order(plan: BatchPlan, number: int) -> Indices:
+    """Order of pass ``number`` of the stream.
+
+    A plain permutation, except for path_batches shifted: where a step lies across the border of two passes, samples
+    it has drawn from the old one are put off until after it, so that the paths of a step never share a sample.
+    """
+
+    def plain(index: int) -> Indices:
+        return _permutation(plan.num_samples, plan.seed, index)
+
+    if plan.num_paths_drawn == 1:
+        return plain(number)
+    # Putting off moves nothing beyond the first draws_per_step positions, so the end of the pass before is plain
+    # unless the split is tiny; then go back to a border that no step crosses.
+    first = number
+    while plan._across(first)[0]:
+        first -= 1
+        if plan.num_samples >= 2 * plan.draws_per_step:
+            break
+    order = plain(first)
+    for index in range(first + 1, number + 1):
+        before, after = plan._across(index)
+        order = _put_off(plain(index), order[plan.num_samples - before :], after)
+    return order
+
+
+def _put_off(order: Indices, seen: Indices, count: int) -> Indices:
+    """``order`` with its first ``count`` samples that are not in ``seen`` moved to the front."""
+    front = np.flatnonzero(~np.isin(order, seen))[:count]
+    return np.concatenate([order[front], np.delete(order, front)])
