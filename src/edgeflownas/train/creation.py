@@ -1,0 +1,74 @@
+"""Making a run directory: built under another name and renamed, so that it exists complete or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgeflownas.errors import StorageError
+from edgeflownas.train.faults import crash_point
+from edgeflownas.train.lock import boot_id, is_alive
+from edgeflownas.train.storage import canonical_json, storing, sync_folder, write_durably
+from edgeflownas.train.store import NONE_YET
+
+__all__ = ["FORMAT", "config_text", "create_run"]
+
+FORMAT = 1
+
+
+def create_run(path: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Make the run directory ``path`` with config.yaml and run_manifest.json.  Raises StorageError where it exists."""
+    with storing(path, "make the run directory"):
+        _refuse_existing(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _unfinished_name(path)
+        try:
+            _write_skeleton(fresh, config, manifest)
+            crash_point("create.written")
+            _refuse_existing(path)  # again: a rename would replace an empty folder
+            os.rename(fresh, path)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+    crash_point("create.renamed")
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise StorageError(
+            f"{path}: exists already; go on with `edgeflownas train --resume {path}`, or choose another "
+            "runtime.experiment_name"
+        )
+
+
+def config_text(config: Mapping[str, Any]) -> bytes:
+    """Content of config.yaml, keys in the order of the configuration models."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode()
+
+
+def _write_skeleton(fresh: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    (fresh / "checkpoints").mkdir(parents=True)
+    write_durably(fresh / "checkpoints" / NONE_YET, b"")
+    write_durably(fresh / "config.yaml", config_text(config))
+    document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
+    write_durably(fresh / "run_manifest.json", canonical_json(document))
+    sync_folder(fresh / "checkpoints")
+    sync_folder(fresh)
+
+
+def _unfinished_name(path: Path) -> Path:
+    """Where the run directory is built before it gets its name; leftovers of dead processes are removed."""
+    prefix = f".new-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-{boot_id()[:8]}-"
+    for leftover in path.parent.glob(f"{prefix}*"):
+        pid = leftover.name.removeprefix(prefix)
+        if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+            shutil.rmtree(leftover)
+    return path.with_name(f"{prefix}{os.getpid()}")

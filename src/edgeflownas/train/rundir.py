@@ -1,0 +1,290 @@
+"""The run directory: everything a run writes, committed so that no interruption loses or doubles a row.
+
+    run = RunDirectory.create(path, config, manifest)          # or RunDirectory.open(path)
+    with run.locked():
+        checkpoint = run.resume()                              # None: nothing committed yet, start at step 0
+        ...
+        run.events.append({"kind": "step", "step": 12, "loss": 3.25})
+        run.commit(Position(12, 0, 12), state, {"model": model_tensors, "optimizer": adam_tensors})
+
+A commit writes a temporary folder, brings every file and the folder to the disk, renames it to a name that did not
+exist, reads it back, and only then removes older ones.  So a kill or power cut at any moment leaves the checkpoint
+before or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from edgeflownas.errors import StorageError
+from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position
+from edgeflownas.train.creation import FORMAT, config_text, create_run
+from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog
+from edgeflownas.train.faults import crash_point
+from edgeflownas.train.lock import RunLock
+from edgeflownas.train.storage import (
+    canonical_json,
+    read_json,
+    remove_temporaries,
+    replace_file,
+    storing,
+    sync_folder,
+)
+from edgeflownas.train.store import CheckpointStore
+
+__all__ = ["Checkpoint", "Position", "RunDirectory"]
+
+
+def _to_stderr(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+class RunDirectory:
+    """One run on disk.  Reading needs no lock; appending and committing happen within :meth:`locked`.
+
+    ``keep`` is the number of verified checkpoints that a commit leaves, beside the best.
+    ``events``, ``history`` (eval_history.csv), ``per_arch`` (per_arch_epe.csv) and ``quarantine`` hold deterministic
+    facts and are cut back to the committed length at resume; ``timing`` and ``log`` (train.log) only grow.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None] = _to_stderr) -> None:
+        self.path = path
+        self.warn = warn
+        document = read_json(path / "run_manifest.json")
+        self.id: str = document["run"]
+        self.manifest: dict[str, Any] = document["manifest"]
+        self.events = JsonLog(path / "events.jsonl")
+        self.quarantine = JsonLog(path / "quarantine.jsonl")
+        self.history = CsvLog(path / "eval_history.csv")
+        self.per_arch = CsvLog(path / "per_arch_epe.csv")
+        self.timing = JsonLog(path / "timing.jsonl")
+        self.log = AppendLog(path / "train.log")
+        self.best: dict[str, Any] | None = None
+        self.keep = 2
+        self._store = CheckpointStore(path / "checkpoints", self.id, warn)
+        self._lock = RunLock(path)
+        self._session: dict[str, Any] = {}
+        self._parent: str | None = None
+        self._failure: str | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        warn: Callable[[str], None] = _to_stderr,
+    ) -> RunDirectory:
+        """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
+        create_run(path, config, manifest)
+        return cls(path, warn)
+
+    @classmethod
+    def open(cls, path: Path, warn: Callable[[str], None] = _to_stderr) -> RunDirectory:
+        """Open an existing run.  Raises StorageError where ``path`` is none or of a newer format."""
+        if not (path / "run_manifest.json").is_file():
+            raise StorageError(
+                f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
+            )
+        found = read_json(path / "run_manifest.json").get("format")
+        if found != FORMAT:
+            raise StorageError(
+                f"{path}: run directory format {found}, this version reads {FORMAT}: use the version that wrote it"
+            )
+        return cls(path, warn)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Content of config.yaml.  Raises StorageError where it is missing or unreadable."""
+        try:
+            document = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise StorageError(f"{self.path / 'config.yaml'}: cannot be read: {error}") from error
+        if not isinstance(document, dict):
+            raise StorageError(
+                f"{self.path / 'config.yaml'}: {type(document).__name__}, expected the run's configuration"
+            )
+        return document
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace config.yaml (a resume that changed observation keys).  Raises StorageError."""
+        replace_file(self.path / "config.yaml", config_text(config))
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
+        document = {"format": FORMAT, "run": self.id, "manifest": dict(manifest)}
+        replace_file(self.path / "run_manifest.json", canonical_json(document))
+        self.manifest = dict(manifest)
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Replace a JSON file of the run (eval_set.json ...) durably.  Raises StorageError."""
+        replace_file(self.path / name, canonical_json(document))
+
+    # ---- the lock ----
+
+    @contextlib.contextmanager
+    def locked(self, session: Mapping[str, Any] | None = None) -> Iterator[RunDirectory]:
+        """Hold the run against every other process; ``session`` (environment, code) is stored with each commit.
+
+        Raises StorageError naming the holder's host and process where another holds it.
+        """
+        self._lock.acquire()
+        try:
+            self._session = {"token": self._lock.token, **(session or {})}
+            self._note_time("session", pid=os.getpid(), **self._session)
+            yield self
+        finally:
+            for log in (*self._fact_logs.values(), self.timing, self.log):
+                log.close()
+            self._lock.release()
+
+    def _note_time(self, kind: str, **facts: Any) -> None:
+        self.timing.append({"kind": kind, "time": time.time(), **facts})
+
+    @property
+    def _fact_logs(self) -> dict[str, AppendLog]:
+        return {log.path.name: log for log in (self.events, self.quarantine, self.history, self.per_arch)}
+
+    # ---- reading ----
+
+    def checkpoints(self) -> list[str]:
+        """Names of the checkpoints, newest first (not verified)."""
+        return self._store.names()
+
+    def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
+        """One checkpoint by name, or ``best`` / ``latest``; only the tensor ``groups`` named, if any.
+
+        Raises StorageError (DamagedCheckpoint) naming the file.
+        """
+        if name == "latest":
+            return self.load_latest(groups)
+        return self._store.load(self.read_best()["checkpoint"] if name == "best" else name, groups)
+
+    def load_latest(self, groups: Collection[str] | None = None) -> Checkpoint:
+        """Newest checkpoint that verifies; warns for each damaged one.  Raises StorageError if none is left."""
+        checkpoint, _ = self._store.newest_verified(groups)
+        if checkpoint is None:
+            raise StorageError(
+                f"{self.path}: nothing was committed yet; go on with `edgeflownas train --resume {self.path}`"
+            )
+        return checkpoint
+
+    def read_best(self) -> dict[str, Any]:
+        """Content of best.json.  Raises StorageError where no evaluation has chosen a best yet."""
+        path = self.path / "best.json"
+        if not path.exists():
+            raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
+        return dict(read_json(path))
+
+    # ---- resuming and committing ----
+
+    def resume(self) -> Checkpoint | None:
+        """Bring the directory back to its newest verified checkpoint and return it; None before the first commit.
+
+        Removes what an interrupted commit left, sets damaged checkpoints aside (with a warning that names the file),
+        cuts the fact logs to their committed lengths and restores best.json.  Raises StorageError when checkpoints
+        existed and none is left: never a silent fresh start.
+        """
+        assert self._lock.held, "resume() within locked()"
+        with storing(self.path, "go back to the last commit"):
+            self._store.remove_temporaries()
+            remove_temporaries(self.path)
+            crash_point("resume.temporaries_removed")
+            checkpoint, damaged = self._store.newest_verified(check=self._check_logs)
+            for name in damaged:
+                self._store.set_aside(name)
+            for name, log in self._fact_logs.items():
+                log.truncate(checkpoint.logs.get(name, 0) if checkpoint else 0)
+                crash_point("resume.log_truncated")
+        self._restore_best(checkpoint.best if checkpoint else None)
+        self._parent = checkpoint.hash if checkpoint else None
+        step = checkpoint.position.step if checkpoint else 0
+        self._note_time("resume", step=step, checkpoint=checkpoint.name if checkpoint else None)
+        return checkpoint
+
+    def _check_logs(self, checkpoint: Checkpoint) -> None:
+        for name, log in self._fact_logs.items():
+            wanted = checkpoint.logs.get(name, 0)
+            if not log.holds(wanted):
+                raise DamagedCheckpoint(
+                    f"{log.path}: {log.offset()} bytes, {checkpoint.name} was made with {wanted}: rows are missing"
+                )
+
+    def _restore_best(self, best: dict[str, Any] | None) -> None:
+        path = self.path / "best.json"
+        self.best = best
+        if best is None:
+            with storing(path, "remove"):
+                path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_bytes() != canonical_json(best):
+            replace_file(path, canonical_json(best))
+
+    def commit(
+        self,
+        position: Position,
+        state: Mapping[str, Any],
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        *,
+        best: Mapping[str, Any] | None = None,
+        finished: bool = False,
+    ) -> str:
+        """Store the run as it is at ``position`` for good and return the checkpoint's name.
+
+        Args:
+            position: between two steps; committing one that is stored already changes nothing.
+            state: JSON document; non-finite floats come back exactly.
+            tensors: group -> name -> tensor; each group becomes one safetensors file.
+            best: new content of best.json with the key ``checkpoint``; None keeps the present one.
+            finished: nothing is left to train; `--resume` then says so.
+
+        Raises:
+            StorageError: the disk refused; the former checkpoints are intact, and this object commits no more (after a
+                failed fsync a second one may report success for data that is lost).
+        """
+        assert self._lock.held, "commit() within locked()"
+        if self._failure:
+            raise StorageError(f"{self.path}: not committed, an earlier write of this process failed: {self._failure}")
+        began = time.perf_counter()
+        try:
+            if self._store.has(position.name):
+                return position.name
+            facts = self._facts(best, finished)
+            self._parent = self._store.put(position, state, tensors, facts, self._lock.check)
+            if best is not None:
+                self._restore_best(dict(best))
+            self._store.prune(self.keep)
+        except StorageError as error:
+            self._failure = str(error)
+            raise
+        seconds = round(time.perf_counter() - began, 4)
+        self._note_time("commit", **asdict(position), checkpoint=position.name, seconds=seconds, finished=finished)
+        return position.name
+
+    def _facts(self, best: Mapping[str, Any] | None, finished: bool) -> dict[str, Any]:
+        """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
+        logs = {}
+        for name, log in self._fact_logs.items():
+            log.sync()
+            logs[name] = log.offset()
+        with storing(self.path, "bring to the disk"):
+            sync_folder(self.path)
+        crash_point("commit.logs_synced")
+        kept = best if best is not None else self.best
+        return {
+            "run": self.id,
+            "logs": logs,
+            "best": dict(kept) if kept else None,
+            "finished": finished,
+            "parent": self._parent,
+            "session": self._session,
+        }
