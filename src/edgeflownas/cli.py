@@ -31,9 +31,10 @@ TRAIN_USAGE = """\
 Usage: edgeflownas train RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
        edgeflownas train --resume RUN [OPTIONS]
 
-RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file. Every configuration
-key is an option, e.g. --train.lr 5e-5 (edgeflownas config keys lists them).
-SIGINT and SIGTERM commit and exit with 75; --resume goes on with the same bits.
+RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file.
+Every configuration key is an option, e.g. --train.lr 5e-5 (they are listed
+by edgeflownas config keys). SIGINT and SIGTERM commit and exit with 75;
+--resume goes on with the same bits.
 """
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 

@@ -1,0 +1,200 @@
+"""The command table, error printing, exit codes and start-up time."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeflownas import cli
+from edgeflownas.config import Config
+from edgeflownas.config_io import load_config
+from edgeflownas.errors import BadSample, ConfigError, Interrupted, NonFiniteError, StorageError
+
+HEAVY = ("torch", "numpy", "pydantic", "cv2", "yaml", "scipy", "matplotlib")
+
+
+def run_fresh(*argv: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a new interpreter; the last line of stderr names the heavy modules it imported."""
+    code = (
+        "import sys; from edgeflownas.cli import run; code = run(sys.argv[1:]);"
+        f"print(*[m for m in {HEAVY} if m in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60)
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
+    result = run_fresh("--help")
+    assert result.returncode == 0
+    for name, _, _ in cli.COMMANDS:
+        assert f" {name} " in result.stdout
+    assert result.stderr.strip() == ""
+
+
+def test_version_and_unknown_commands_import_nothing_heavy() -> None:
+    result = run_fresh("--version")
+    assert result.stdout.strip() == importlib.metadata.version("edgeflownas")
+    assert result.stderr.strip() == ""
+    result = run_fresh("trian", "smoke")
+    assert result.returncode == 64
+    assert result.stderr.startswith("error: unknown command 'trian'")
+    assert result.stderr.endswith("did you mean 'train'?\n\n")
+
+
+def test_help_is_fast() -> None:
+    """The best of three within 0.5 s of processor time (the wall clock depends on who else is at work)."""
+    code = "import sys, time; from edgeflownas.cli import run; run(['--help']); sys.stderr.write(f'{time.process_time()}')"
+    times = []
+    for _ in range(3):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        times.append(float(result.stderr))
+        if times[-1] < 0.5:
+            return
+    pytest.fail(f"--help took {times} s of processor time")
+
+
+def test_configuration_errors_come_before_torch() -> None:
+    result = run_fresh("train", "smoke", "--train.lr_schedule", "cosin")
+    assert result.returncode == 64, result.stderr
+    assert "torch" not in result.stderr.splitlines()[-1].split()
+
+
+def test_module_entry_point() -> None:
+    result = subprocess.run([sys.executable, "-m", "edgeflownas", "recipes", "list"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert result.stdout.startswith("smoke ")
+
+
+def test_main_exits_with_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["config", "kez"])
+    assert caught.value.code == 64
+    assert "unknown command 'kez'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ConfigError("bad key"), 64, "error: bad key\n"),
+        (BadSample("a.flo", "truncated"), 65, "error: a.flo: truncated\n"),
+        (NonFiniteError("nan"), 70, "error: nan\n"),
+        (StorageError("disk"), 74, "error: disk\n"),
+        (Interrupted("committed"), 75, "error: committed\n"),
+        (FileNotFoundError(2, "No such file or directory", "x/y"), 74, "error: x/y: No such file or directory\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+    ],
+)
+def test_errors_become_one_line_and_a_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, text: str
+) -> None:
+    def fail(tokens: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.delenv("EDGEFLOWNAS_DEBUG", raising=False)
+    assert cli.run([]) == code
+    assert capsys.readouterr().err == text
+    monkeypatch.setenv("EDGEFLOWNAS_DEBUG", "1")
+    assert cli.run([]) == code
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_our_own_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tokens: list[str]) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.run([])
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m edgeflownas config schema | head -c 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.stderr == ""
+    assert result.returncode in (0, 141)  # 0 where the pipe held all of it before head went away
+
+
+def test_print_config_is_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--print-config", "--train.lr", "5e-5", "--data.crop_size=64x96"]
+    assert cli.run(["train", "smoke", *arguments]) == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    config = load_config("smoke", ["--train.lr=5e-5", "--data.crop_size=64x96"])
+    assert load_config(path) == config
+    assert cli.run(["train", "--config", "smoke", "--json", *arguments]) == 0
+    assert Config(**json.loads(capsys.readouterr().out)) == config
+
+
+def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("train: {width: 4}\n")
+    assert cli.run(["train", "--resume", str(tmp_path), "--print-config", "--eval.pictures", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "width: 4" in printed
+    assert "pictures: 0" in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("train", ["give a recipe (smoke, supernet", "--resume RUN_DIRECTORY"]),
+        ("train smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
+        ("train --config smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
+        ("train smoke --config smoke", ["given twice"]),
+        ("train smoke --fork b", ["--fork b needs --resume"]),
+        ("train smoke --max-seconds soon", ["--max-seconds", "soon"]),
+        ("train smoke --resum runs/a", ["unknown option --resum", "did you mean --resume?"]),
+        ("train no/such.yaml", ["no/such.yaml not found"]),
+        ("config keys --jsn", ["--jsn", "--json"]),
+        ("config keys nothing_like_it", ["no key contains 'nothing_like_it'"]),
+        ("recipes show smok", ["did you mean 'smoke'?"]),
+    ],
+)
+def test_usage_errors(line: str, parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(line.split()) == 64
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    for part in parts:
+        assert part in captured.err
+
+
+def test_config_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["config", "keys", "grad_clip", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["key"] for row in rows] == ["train.grad_clip_global_norm", "train.grad_clip_position"]
+    assert cli.run(["config", "keys", "grad_clip"]) == 0
+    assert capsys.readouterr().out.startswith("train.grad_clip_global_norm = 200.0  [dynamics;")
+    assert cli.run(["config", "schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert set(schema["properties"]) == set(Config.model_fields)
+    assert cli.run(["config", "docs"]) == 0
+    page = capsys.readouterr().out
+    assert cli.run(["config", "docs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"markdown": page}
+
+
+def test_recipes_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["recipes", "list", "--json"]) == 0
+    assert "smoke" in [row["name"] for row in json.loads(capsys.readouterr().out)]
+    assert cli.run(["recipes", "copy", "smoke"]) == 0
+    assert Path("smoke.yaml").read_text() == Path(load_path("smoke")).read_text()
+    assert cli.run(["recipes", "copy", "smoke"]) == 64
+    assert "smoke.yaml exists and is not overwritten" in capsys.readouterr().err
+    assert cli.run(["recipes", "copy", "smoke", "missing/folder.yaml"]) == 74
+    assert capsys.readouterr().err == "error: missing/folder.yaml: No such file or directory\n"
+    assert cli.run(["recipes", "show", "smoke"]) == 0
+    assert capsys.readouterr().out == Path("smoke.yaml").read_text()
+    assert cli.run(["recipes", "show", "smoke", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["train"]["width"] == 8
+
+
+def load_path(name: str) -> str:
+    from edgeflownas.config_io import find_recipe
+
+    return str(find_recipe(name))
