@@ -200,7 +200,7 @@ class Loader:
                 pending.cancel()
                 self.close()
                 raise StorageError(
-                    f"the batch of epoch {pending.epoch}, step {pending.step} was not loaded within data.worker_timeout "
+                    f"the batch of epoch {pending.epoch}, step {pending.step} did not come within data.worker_timeout "
                     f"({limit:g} s): {len(missing)} of {len(pending.drawn)} samples missing, the first is "
                     f"{self._dataset.names[pending.drawn[missing[0]]]}. A {self._data.worker_kind} worker is stuck, or "
                     "the storage hangs or is slow: check it, or raise data.worker_timeout; then resume the run"

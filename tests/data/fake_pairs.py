@@ -1,0 +1,56 @@
+"""Pairs made in memory, with the faults a loader has to survive; importable by worker processes."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgeflownas.data.fc2 import FlowPair
+from edgeflownas.errors import BadSample
+
+HEIGHT, WIDTH = 20, 28
+
+
+@dataclass
+class Reads:
+    """Counts reads in this process."""
+
+    count: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __getstate__(self):
+        return {}
+
+    def __setstate__(self, state):
+        self.__init__()
+
+    def add(self):
+        with self.lock:
+            self.count += 1
+
+
+@dataclass(frozen=True)
+class FakePairs:
+    size: int
+    bad: frozenset = frozenset()
+    stuck: frozenset = frozenset()
+    seconds: float = 0.0
+    reads: Reads = field(default_factory=Reads)
+
+    def __len__(self):
+        return self.size
+
+    @property
+    def names(self):
+        return tuple(f"{i:07d}" for i in range(self.size))
+
+    def read(self, index):
+        self.reads.add()
+        time.sleep(1e6 if index in self.stuck else self.seconds)
+        if index in self.bad:
+            raise BadSample(f"{index:07d}-flow_01.flo", "is truncated")
+        values = np.random.Philox(key=index).random_raw(HEIGHT * WIDTH).view(np.uint8).reshape(HEIGHT, WIDTH, 8)
+        flow = (values[..., 6:].astype(np.float32) - 128) / 2
+        valid = values[..., 0] > 10
+        return FlowPair(values[..., :3].copy(), values[..., 3:6].copy(), flow * valid[..., None], valid)
