@@ -98,28 +98,28 @@ class JsonLog(AppendLog):
 
 
 class CsvLog(AppendLog):
-    """Comma-separated rows under one header, which the first row's keys make."""
+    """Comma-separated rows under a header made by the first row's keys.
+
+    A row with other keys (a resume with another pool size) is put under a header line of its own; the first cell of
+    every header line is the same, so a reader can tell them from rows.
+    """
 
     def columns(self) -> list[str]:
-        """The header, empty where nothing was written."""
+        """The header that the last row stands under, empty where nothing was written."""
         if self.offset() == 0:
             return []
         with storing(self.path, "read"), self.path.open(newline="", encoding="utf-8") as file:
-            return next(csv.reader(file))
+            rows = csv.reader(file)
+            header = next(rows, [])
+            for row in rows:
+                header = row if row[:1] == header[:1] else header
+        return header
 
     def append(self, row: Mapping[str, Any]) -> None:  # type: ignore[override]  # a row is this log's line
-        """Append one row; None is an empty cell.  Raises StorageError when its keys are not the header's."""
-        header = self.columns()
-        if not header:
-            header = list(row)
-            super().append(_csv_line(header))
-        if list(row) != header:
-            strange = sorted(set(row) ^ set(header)) or ["another order"]
-            raise StorageError(
-                f"{self.path}: columns of the new row differ from the header ({', '.join(strange)}): move the file "
-                "away (events.jsonl holds the same facts) or fork the run"
-            )
-        super().append(_csv_line([row[name] for name in header]))
+        """Append one row; None is an empty cell.  Raises StorageError."""
+        if self.columns() != list(row):
+            super().append(_csv_line(list(row)))
+        super().append(_csv_line(list(row.values())))
 
 
 def _csv_line(cells: Sequence[Any]) -> str:

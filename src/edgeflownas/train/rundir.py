@@ -18,7 +18,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,14 @@ class RunDirectory:
         """Replace a JSON file of the run (eval_set.json ...) durably.  Raises StorageError."""
         replace_file(self.path / name, canonical_json(document))
 
+    def append_history(self, columns: Sequence[str], row: Mapping[str, Any]) -> None:
+        """One row of eval_history.csv.  Raises StorageError."""
+        self.history.append({name: row[name] for name in columns})
+
+    def append_per_arch(self, columns: Sequence[str], row: Mapping[str, Any]) -> None:
+        """One row of per_arch_epe.csv.  Raises StorageError."""
+        self.per_arch.append({name: row[name] for name in columns})
+
     # ---- the lock ----
 
     @contextlib.contextmanager
@@ -148,8 +156,8 @@ class RunDirectory:
                 log.close()
             self._lock.release()
 
-    def _note_time(self, kind: str, **facts: Any) -> None:
-        self.timing.append({"kind": kind, "time": time.time(), **facts})
+    def _note_time(self, what: str, **facts: Any) -> None:
+        self.timing.append({"what": what, "time": time.time(), **facts})
 
     @property
     def _fact_logs(self) -> dict[str, AppendLog]:
@@ -206,7 +214,7 @@ class RunDirectory:
             for name, log in self._fact_logs.items():
                 log.truncate(checkpoint.logs.get(name, 0) if checkpoint else 0)
                 crash_point("resume.log_truncated")
-        self._restore_best(checkpoint.best if checkpoint else None)
+        self.write_best(checkpoint.best if checkpoint else None)
         self._parent = checkpoint.hash if checkpoint else None
         step = checkpoint.position.step if checkpoint else 0
         self._note_time("resume", step=step, checkpoint=checkpoint.name if checkpoint else None)
@@ -220,9 +228,13 @@ class RunDirectory:
                     f"{log.path}: {log.offset()} bytes, {checkpoint.name} was made with {wanted}: rows are missing"
                 )
 
-    def _restore_best(self, best: dict[str, Any] | None) -> None:
+    def write_best(self, best: Mapping[str, Any] | None) -> None:
+        """Make best.json say ``best`` (its key ``checkpoint`` names a committed one), or remove it.
+
+        Raises StorageError.
+        """
         path = self.path / "best.json"
-        self.best = best
+        self.best = dict(best) if best is not None else None
         if best is None:
             with storing(path, "remove"):
                 path.unlink(missing_ok=True)
@@ -261,7 +273,7 @@ class RunDirectory:
             facts = self._facts(best, finished)
             self._parent = self._store.put(position, state, tensors, facts, self._lock.check)
             if best is not None:
-                self._restore_best(dict(best))
+                self.write_best(best)
             self._store.prune(self.keep)
         except StorageError as error:
             self._failure = str(error)
