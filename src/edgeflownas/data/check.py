@@ -1,0 +1,74 @@
+"""Find unusable files before they cost a run: names, headers, lengths and sizes in seconds, or every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeflownas.data.fc2 import FlowDataset, Sample
+from edgeflownas.data.formats import flo_size, image_size, read_flo, read_image
+from edgeflownas.data.parallel import Progress, default_workers, in_order
+from edgeflownas.errors import BadSample, DataError
+
+__all__ = ["check_dataset", "check_sample", "refuse"]
+
+_CHUNK = 64  # samples handed to a thread at a time: a header check is shorter than handing it over
+# 22,872 samples with a warm cache on 2 cores: 0.9 s with 1 thread, 1.8 s with 8.  But on a network disk each file costs
+# round trips, which threads share: that is where minutes would be lost.
+_HEADER_THREADS = 8
+
+
+def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress | None = None) -> list[BadSample]:
+    """One problem for each unusable file, in the order of the samples; empty if all is well.
+
+    The quick check reads headers and lengths (a PNG's end chunk stands for its length) and compares the three sizes
+    of a sample; ``full`` also decodes every file, with checksums, on all cores.
+
+    Raises:
+        StorageError: a fault of the machine, which says nothing about the files.
+    """
+    size, workers = (4, default_workers()) if full else (_CHUNK, _HEADER_THREADS)
+    chunks = [dataset.samples[i : i + size] for i in range(0, len(dataset), size)]
+
+    def check_chunk(samples: Sequence[Sample]) -> list[BadSample]:
+        return [problem for sample in samples for problem in check_sample(sample, full)]
+
+    problems: list[BadSample] = []
+    for done, found in enumerate(in_order(check_chunk, chunks, workers), start=1):
+        problems += found
+        if progress is not None:
+            progress(min(done * size, len(dataset)), len(dataset))
+    return problems
+
+
+def check_sample(sample: Sample, full: bool = False) -> list[BadSample]:
+    """The problems of one sample: at most one for each file, or one if the sizes differ."""
+    problems: list[BadSample] = []
+    sizes: list[tuple[int, ...]] = []
+    for path in sample.files:
+        try:
+            if path == sample.flow:
+                sizes.append(read_flo(path)[0].shape[:2] if full else flo_size(path))
+            else:
+                sizes.append(read_image(path).shape[:2] if full else image_size(path))
+        except BadSample as problem:
+            problems.append(problem)
+    if not problems and len(set(sizes)) > 1:
+        shown = ", ".join(f"{path.name} {h}x{w}" for path, (h, w) in zip(sample.files, sizes, strict=True))
+        problems.append(BadSample(sample.flow, f"the sizes of the sample differ (height x width): {shown}"))
+    return problems
+
+
+def refuse(dataset: FlowDataset, problems: Sequence[BadSample]) -> None:
+    """Stop a command on what :func:`check_dataset` found.
+
+    Raises:
+        DataError: there are problems; the message lists the first ten.
+    """
+    if not problems:
+        return
+    shown = "".join(f"\n  {problem}" for problem in problems[:10])
+    more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+    raise DataError(
+        f"{dataset.directory}: {len(problems)} bad files in the {dataset.split} split of {len(dataset)} samples:"
+        f"{shown}{more}\nReplace these files, or remove all three files of these samples."
+    )

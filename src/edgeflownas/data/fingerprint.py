@@ -1,0 +1,162 @@
+"""What a run was trained on, as one hash that moves with content only, never with place, time or listing order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.data.files import fill, open_regular
+from edgeflownas.data.parallel import Progress, default_workers, in_order
+from edgeflownas.errors import StorageError
+
+__all__ = ["FileRow", "Fingerprint", "difference", "fingerprint"]
+
+FULL_LIMIT = 4 * 2**30
+"""Bytes of a set up to which every byte is summed; of a larger one the first and last 64 KiB of each file."""
+
+_EDGE = 64 * 1024
+_BLOCK = 2**20
+CrcKind = Literal["full", "edges"]
+
+
+class FileRow(NamedTuple):
+    """One file: its name in the folder, bytes, modification time and CRC-32."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The content of one split."""
+
+    hash: str
+    """sha256 over names, sizes and checksums (hexadecimal)."""
+    count: int
+    """Samples."""
+    split: str
+    source: str
+    crc_kind: CrcKind
+    table: tuple[FileRow, ...]
+    """One row a file, sorted by name."""
+
+    @property
+    def label(self) -> str:
+        """The set in words, e.g. ``fc2/folder:val/640/9f3a``: layout/source:split/samples/start of the hash."""
+        return f"fc2/{self.source}:{self.split}/{self.count}/{self.hash[:4]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "hash": self.hash,
+            "count": self.count,
+            "split": self.split,
+            "source": self.source,
+            "crc_kind": self.crc_kind,
+            "table": [list(row) for row in self.table],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], path: str = "data fingerprint") -> Fingerprint:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            StorageError: not a fingerprint, or one whose hash is not that of its table; ``path`` names it.
+        """
+        try:
+            table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
+            kind: CrcKind = "full" if content["crc_kind"] == "full" else "edges"
+            found = cls(
+                content["hash"], int(content["count"]), str(content["split"]), str(content["source"]), kind, table
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"{path}: is no data fingerprint ({type(error).__name__}: {error})") from None
+        if found.hash != _hash(kind, table):
+            raise StorageError(f"{path}: the hash is not that of its table; the file was altered")
+        return found
+
+
+def fingerprint(
+    dataset: FlowDataset,
+    previous: Fingerprint | None = None,
+    progress: Progress | None = None,
+    full_limit: int = FULL_LIMIT,
+) -> Fingerprint:
+    """Fingerprint the files of a data set.
+
+    With ``previous`` (stored by the run) a file of unchanged size and modification time keeps its checksum and is not
+    opened, which makes a resume cheap: 22,872 samples take seconds.
+
+    Raises:
+        BadSample: a file is missing or not regular.
+        StorageError: a fault of the machine.
+    """
+    paths = sorted(path for sample in dataset.samples for path in sample.files)
+    states = [_stat(path) for path in paths]
+    kind: CrcKind = "full" if sum(state.st_size for state in states) <= full_limit else "edges"
+    known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
+    rows = [known.get((path.name, state.st_size, state.st_mtime_ns)) for path, state in zip(paths, states, strict=True)]
+    unknown = [i for i, row in enumerate(rows) if row is None]
+    summed = in_order(lambda i: _sum(paths[i], kind), unknown, default_workers())
+    for done, (i, row) in enumerate(zip(unknown, summed, strict=True), start=1):
+        rows[i] = row
+        if progress is not None:
+            progress(done, len(unknown))
+    table = tuple(row for row in rows if row is not None)
+    return Fingerprint(_hash(kind, table), len(dataset), dataset.split, dataset.source, kind, table)
+
+
+def difference(old: Fingerprint, new: Fingerprint, limit: int = 20) -> list[str]:
+    """What changed, one line a file (``added``, ``removed``, ``changed``), at most ``limit`` and a count."""
+    before = {row.name: row for row in old.table}
+    after = {row.name: row for row in new.table}
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before:
+            lines.append(f"added: {name}")
+        elif name not in after:
+            lines.append(f"removed: {name}")
+        elif before[name].size != after[name].size:
+            lines.append(f"changed: {name} ({before[name].size} bytes, now {after[name].size})")
+        elif old.crc_kind == new.crc_kind and before[name].crc != after[name].crc:
+            lines.append(f"changed: {name} (same size, other content)")
+    if len(lines) > limit:
+        lines[limit:] = [f"and {len(lines) - limit} more files"]
+    return lines
+
+
+def _hash(kind: CrcKind, table: tuple[FileRow, ...]) -> str:
+    content = [kind, [[row.name, row.size, row.crc] for row in table]]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError:
+        with open_regular(path) as (_, status):  # says what is wrong with the file
+            return status
+
+
+def _sum(path: Path, kind: CrcKind) -> FileRow:
+    with open_regular(path) as (descriptor, status):
+        size = status.st_size
+        if kind == "full" or size <= 2 * _EDGE:
+            spans = [(start, min(_BLOCK, size - start)) for start in range(0, size, _BLOCK)]
+        else:
+            spans = [(0, _EDGE), (size - _EDGE, _EDGE)]
+        crc = 0
+        for start, length in spans:
+            block = bytearray(length)
+            fill(path, descriptor, memoryview(block), start)
+            crc = zlib.crc32(block, crc)
+    return FileRow(path.name, size, status.st_mtime_ns, crc)
