@@ -42,8 +42,8 @@ def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> F
         DataError: no pixel is valid.
     """
     counts = np.zeros(_BINS, dtype=np.int64)
-    total = beyond = invalid = 0
-    largest = 0.0
+    beyond = invalid = 0
+    total = largest = 0.0
     for done, (sums, sample_counts) in enumerate(in_order(_measure, dataset.samples, default_workers()), start=1):
         total += sums[0]
         largest = max(largest, sums[1])

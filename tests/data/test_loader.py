@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_pairs import FakePairs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeflownas.config import DataConfig
+from edgeflownas.data.loader import Loader
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
+
+HERE = Path(__file__).parent
+AUGMENTED = {
+    "crop_size": (9, 12),
+    "horizontal_flip": 0.5,
+    "vertical_flip": 0.3,
+    "brightness": 0.2,
+    "contrast": 0.3,
+    "noise_std": 0.05,
+}
+
+
+def make_loader(pairs, *, batch=4, epoch_draws=10, seed=3, stop_requested=lambda: False, **data):
+    plan = BatchPlan(len(pairs), batch, 1, "by_samples", "shuffle_no_replacement", None, epoch_draws, seed)
+    return Loader(pairs, plan, DataConfig(**(AUGMENTED | data)), seed, stop_requested)
+
+
+def content(batch):
+    """Everything in a batch, as one comparable value."""
+    arrays = (batch.images, batch.flow, batch.valid, batch.indices, batch.positions)
+    assert batch.images.flags.c_contiguous
+    return (
+        tuple((array.shape, array.dtype.str, array.tobytes()) for array in arrays),
+        (batch.names, batch.epoch, batch.step, batch.clipped_share, batch.replaced),
+    )
+
+
+def reference(pairs, count, **data):
+    with make_loader(pairs, num_workers=0, **data) as loader:
+        return [content(batch) for batch in itertools.islice(loader.batches(0), count)]
+
+
+def worker_pids(loader):
+    return [process.pid for process in loader._workers._processes]
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+BAD = frozenset({1, 2, 6})
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return reference(FakePairs(7, BAD), 9, on_bad_sample="quarantine")
+
+
+@given(
+    workers=st.integers(0, 4),
+    prefetch=st.integers(1, 6),
+    start=st.integers(0, 5),
+    count=st.integers(1, 4),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_same_bits_for_any_threads_prefetch_and_start(expected, workers, prefetch, start, count):
+    pairs = FakePairs(7, BAD, seconds=0.0005)
+    options = {"num_workers": workers, "prefetch_batches": prefetch, "on_bad_sample": "quarantine"}
+    with make_loader(pairs, **options) as loader:
+        found = itertools.islice(loader.batches(start // 3, start % 3), count)
+        assert [content(batch) for batch in found] == expected[start : start + count]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_same_bits_from_processes(expected, workers):
+    options = {"num_workers": workers, "worker_kind": "process", "prefetch_batches": 3, "on_bad_sample": "quarantine"}
+    with make_loader(FakePairs(7, BAD), **options) as loader:
+        assert [content(loader.next_batch(at // 3, at % 3)) for at in (4, 5, 6)] == expected[4:7]
+        assert content(loader.next_batch(0, 1)) == expected[1], "a jump back"
+
+
+def test_batches_follow_the_plan_over_the_end_of_an_epoch():
+    pairs = FakePairs(11)
+    with make_loader(pairs, num_workers=2) as loader:
+        found = list(itertools.islice(loader.batches(0), 5))
+    assert [(b.epoch, b.step, len(b.names)) for b in found] == [(0, 0, 4), (0, 1, 4), (0, 2, 2), (1, 0, 4), (1, 1, 4)]
+    assert np.concatenate([b.positions for b in found]).tolist() == list(range(18))
+    plan = loader._plan
+    for batch in found:
+        assert np.array_equal(batch.indices, plan.indices(batch.epoch, batch.step))
+        assert batch.names == tuple(pairs.names[i] for i in batch.indices)
+        assert np.abs(batch.flow).max() <= 50 and batch.replaced == ()
+
+
+def test_seed_changes_crops():
+    first = make_loader(FakePairs(5), num_workers=0, seed=3).next_batch(0, 0)
+    second = make_loader(FakePairs(5), num_workers=0, seed=4).next_batch(0, 0)
+    assert content(first) != content(second)
+
+
+def test_clipped_share_pools_valid_pixels():
+    pairs = FakePairs(5)
+    whole = {"crop_size": (20, 28), "horizontal_flip": 0, "vertical_flip": 0}
+    batch = make_loader(pairs, num_workers=0, flow_clip=30, **whole).next_batch(0, 0)
+    full = [pairs.read(i) for i in batch.indices]
+    clipped = sum(((np.abs(p.flow) > 30).any(axis=2) & p.valid).sum() for p in full)
+    assert batch.clipped_share == pytest.approx(clipped / sum(p.valid.sum() for p in full), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_workers": 0}, {"num_workers": 2}, {"num_workers": 1, "worker_kind": "process"}]
+)
+def test_a_bad_sample_stops_at_its_own_batch_not_when_prefetched(options):
+    plan_of = make_loader(FakePairs(12), num_workers=0)._plan
+    victim = int(plan_of.indices(0, 2)[1])
+    with make_loader(FakePairs(12, frozenset({victim})), **options) as loader:
+        loader.next_batch(0, 0)
+        loader.next_batch(0, 1)
+        with pytest.raises(BadSample, match=f"{victim:07d}-flow_01.flo: is truncated") as error:
+            loader.next_batch(0, 2)
+        assert error.value.path.endswith(".flo") and error.value.exit_code == 65
+
+
+def test_quarantine_takes_the_next_readable_index_and_reports_every_bad_one():
+    pairs = FakePairs(7, BAD)
+    with make_loader(pairs, num_workers=0, on_bad_sample="quarantine", epoch_draws=7, batch=7) as loader:
+        batch = loader.next_batch(0, 0)
+        drawn = loader._plan.indices(0, 0)
+    rule = {1: 3, 2: 3, 6: 0}
+    assert batch.indices.tolist() == [rule.get(i, i) for i in drawn]
+    assert {(row.bad_index, row.by_name) for row in batch.replaced} == {(i, f"{j:07d}") for i, j in rule.items()}
+    assert [row.bad_index for row in batch.replaced].count(2) == 2, "met as itself and on the way from 1 to 3"
+    assert all("is truncated" in row.reason for row in batch.replaced)
+
+
+def test_a_split_without_a_readable_sample_ends():
+    with (
+        make_loader(FakePairs(3, frozenset(range(3))), num_workers=2, on_bad_sample="quarantine") as loader,
+        pytest.raises(DataError, match="none of the 3 training samples"),
+    ):
+        loader.next_batch(0, 0)
+
+
+def test_a_crop_that_does_not_fit_is_an_error_even_with_quarantine():
+    with (
+        make_loader(FakePairs(3), num_workers=1, crop_size=(99, 99), on_bad_sample="quarantine") as loader,
+        pytest.raises(DataError, match=r"data\.crop_size 99x99"),
+    ):
+        loader.next_batch(0, 0)
+
+
+def test_prefetch_is_bounded_and_hides_loading_time():
+    pairs = FakePairs(50, seconds=0.002)
+    with make_loader(pairs, num_workers=2, prefetch_batches=3, epoch_draws=50) as loader:
+        loader.next_batch(0, 0)
+        assert wait_until(lambda: pairs.reads.count == 16, 5), "one batch delivered, three ahead"
+        time.sleep(0.1)
+        assert pairs.reads.count == 16
+        before = loader.wait_seconds
+        loader.next_batch(0, 1)
+        assert loader.wait_seconds - before < 0.004, "four samples of 2 ms each were loaded before"
+        assert before > 0.002
+        with pytest.raises(RuntimeError, match="closed"):
+            loader.close()
+            loader.next_batch(0, 2)
+
+
+def test_without_workers_nothing_is_loaded_ahead():
+    pairs = FakePairs(20)
+    with make_loader(pairs, num_workers=0) as loader:
+        loader.next_batch(0, 0)
+        assert pairs.reads.count == 4
+
+
+@pytest.mark.faults
+def test_a_stuck_thread_is_an_error_within_the_timeout():
+    pairs = FakePairs(12, stuck=frozenset({5}))
+    with make_loader(pairs, num_workers=2, worker_timeout=0.5) as loader:
+        started = time.monotonic()
+        with pytest.raises(
+            StorageError, match=r"data\.worker_timeout \(0\.5 s\).*first is 0000005.*thread worker"
+        ) as error:
+            for _ in itertools.islice(loader.batches(0), 6):
+                pass
+        assert time.monotonic() - started < 4
+        assert error.value.exit_code == 74
+
+
+@pytest.mark.faults
+def test_a_signal_is_obeyed_while_the_storage_hangs():
+    stops = iter([False, True])
+    pairs = FakePairs(3, stuck=frozenset(range(3)))
+    with make_loader(pairs, num_workers=1, stop_requested=lambda: next(stops)) as loader:
+        started = time.monotonic()
+        with pytest.raises(Interrupted):
+            loader.next_batch(0, 0)
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.faults
+def test_killed_and_stopped_processes_are_errors_and_leave_nothing_behind():
+    options = {"num_workers": 2, "worker_kind": "process", "worker_timeout": 20}
+    for number, message in [
+        (signal.SIGKILL, "was killed by SIGKILL"),
+        (signal.SIGSTOP, r"data\.worker_timeout \(1 s\)"),
+    ]:
+        with make_loader(FakePairs(12), **options) as loader:
+            loader.next_batch(0, 0)  # both are up
+            pids = worker_pids(loader)
+            os.kill(pids[0], number)
+            loader._data = loader._data.model_copy(update={"worker_timeout": 1.0})
+            started = time.monotonic()
+            with pytest.raises(StorageError, match=message) as error:
+                for _ in itertools.islice(loader.batches(0, 1), 40):
+                    pass
+            assert time.monotonic() - started < 5
+            assert "resume the run" in str(error.value)
+            assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.faults
+def test_process_workers_ignore_signals_and_hold_neither_torch_nor_descriptors(tmp_path):
+    with open(tmp_path / "LOCK", "w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        with make_loader(FakePairs(12), num_workers=1, worker_kind="process") as loader:
+            (pid,) = worker_pids(loader)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                os.kill(pid, number)  # while it starts
+            loader.next_batch(0, 0)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                os.kill(pid, number)
+            for step in (1, 2):
+                loader.next_batch(0, step)
+            assert worker_pids(loader) == [pid] and not gone(pid)
+            assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+            descriptors = Path(f"/proc/{pid}/fd").iterdir()
+            assert not any(os.path.realpath(fd).endswith("LOCK") for fd in descriptors)
+            assert not signal.pthread_sigmask(signal.SIG_BLOCK, []), "this thread's signal mask is as before"
+
+
+@pytest.mark.faults
+def test_workers_die_with_a_killed_parent_whose_script_has_no_main_guard(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            sys.path.insert(0, {str(HERE)!r})
+            print("script runs", flush=True)
+            from fake_pairs import FakePairs
+            from edgeflownas.config import DataConfig
+            from edgeflownas.data.loader import Loader
+            from edgeflownas.data.order import BatchPlan
+            plan = BatchPlan(12, 4, 1, "full_pass", "sequential", None, None, 0)
+            data = DataConfig(crop_size=(9, 12), num_workers=2, worker_kind="process")
+            loader = Loader(FakePairs(12), plan, data, 0)
+            loader.next_batch(0, 0)
+            print(*(process.pid for process in loader._workers._processes), flush=True)
+            sys.stdin.read()
+            """
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        lines = [parent.stdout.readline() for _ in range(2)]
+        parent.kill()
+        assert lines[0] == "script runs\n"
+        pids = [int(word) for word in lines[1].split()]
+        assert len(pids) == 2
+        assert wait_until(lambda: all(gone(pid) for pid in pids), 10)
