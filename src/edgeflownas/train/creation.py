@@ -1,4 +1,4 @@
-"""Making a run directory: built under another name and renamed, so that it exists complete or not at all."""
+"""Making a run directory and knowing it again: built under another name and renamed, so that it exists complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import boot_id, is_alive
-from edgeflownas.train.storage import canonical_json, storing, sync_folder, write_durably
+from edgeflownas.train.storage import canonical_json, read_json, storing, sync_folder, write_durably
 from edgeflownas.train.store import NONE_YET
 
-__all__ = ["FORMAT", "config_text", "create_run"]
+__all__ = ["FORMAT", "config_text", "create_run", "read_config", "read_identity"]
 
 FORMAT = 1
 
@@ -72,3 +72,32 @@ def _unfinished_name(path: Path) -> Path:
         if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
             shutil.rmtree(leftover)
     return path.with_name(f"{prefix}{os.getpid()}")
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
+    file = path / "run_manifest.json"
+    if not file.is_file():
+        raise StorageError(
+            f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
+        )
+    document = read_json(file)
+    if not isinstance(document, dict) or not {"format", "run", "manifest"} <= document.keys():
+        raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
+    if document["format"] != FORMAT:
+        raise StorageError(
+            f"{file}: run directory format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
+        )
+    return document
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Content of config.yaml of the run ``path``.  Raises StorageError."""
+    file = path / "config.yaml"
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StorageError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
+    return document

@@ -23,12 +23,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from edgeflownas.errors import StorageError
 from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position
-from edgeflownas.train.creation import FORMAT, config_text, create_run
+from edgeflownas.train.creation import FORMAT, config_text, create_run, read_config, read_identity
 from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import RunLock
@@ -60,7 +59,7 @@ class RunDirectory:
     def __init__(self, path: Path, warn: Callable[[str], None] = _to_stderr) -> None:
         self.path = path
         self.warn = warn
-        document = read_json(path / "run_manifest.json")
+        document = read_identity(path)
         self.id: str = document["run"]
         self.manifest: dict[str, Any] = document["manifest"]
         self.events = JsonLog(path / "events.jsonl")
@@ -91,30 +90,13 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, warn: Callable[[str], None] = _to_stderr) -> RunDirectory:
-        """Open an existing run.  Raises StorageError where ``path`` is none or of a newer format."""
-        if not (path / "run_manifest.json").is_file():
-            raise StorageError(
-                f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
-            )
-        found = read_json(path / "run_manifest.json").get("format")
-        if found != FORMAT:
-            raise StorageError(
-                f"{path}: run directory format {found}, this version reads {FORMAT}: use the version that wrote it"
-            )
+        """Open an existing run.  Raises StorageError where ``path`` is none, or one of a newer format."""
         return cls(path, warn)
 
     @property
     def config(self) -> dict[str, Any]:
         """Content of config.yaml.  Raises StorageError where it is missing or unreadable."""
-        try:
-            document = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise StorageError(f"{self.path / 'config.yaml'}: cannot be read: {error}") from error
-        if not isinstance(document, dict):
-            raise StorageError(
-                f"{self.path / 'config.yaml'}: {type(document).__name__}, expected the run's configuration"
-            )
-        return document
+        return read_config(self.path)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace config.yaml (a resume that changed observation keys).  Raises StorageError."""
@@ -127,7 +109,7 @@ class RunDirectory:
         self.manifest = dict(manifest)
 
     def write_json(self, name: str, document: Any) -> None:
-        """Replace a JSON file of the run (eval_set.json ...) durably.  Raises StorageError."""
+        """Replace a JSON file of the run durably.  Raises StorageError."""
         replace_file(self.path / name, canonical_json(document))
 
     def append_history(self, columns: Sequence[str], row: Mapping[str, Any]) -> None:
