@@ -6,8 +6,8 @@
 #   make install      .venv alone;  make dev: .venv with the development tools
 #   make lint typecheck format docs clean
 #
-# Only the CPU build of torch is ever installed. For another one put it into .venv first (it is left alone), or
-# name it: `make install TORCH=torch==2.13.0` takes what your pip index serves (on Linux several GB of CUDA).
+# Only the CPU build of torch is ever installed. Another build of the same version that is already in .venv is left
+# alone; `make install TORCH=torch==2.13.0` takes what your pip index serves (on Linux several GB of CUDA).
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -52,7 +52,7 @@ $(BIN)/python:
 # torch first, by itself: where pip's own sources have no CPU build of it, PyTorch's index of CPU builds is asked.
 # Setuptools comes next so that nothing is built with an unpinned one.
 $(VENV)/.torch: constraints.txt | $(BIN)/python
-	@if ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	@if ! $(BIN)/python -c 'import torch, sys; sys.exit(not torch.__version__.startswith("2.13.0"))' 2>/dev/null; then \
 	  $(PIP) "$(TORCH)" 2>/dev/null || $(PIP) "$(TORCH)" --extra-index-url $(TORCH_INDEX); fi
 	@$(BIN)/python -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda or "none (CPU build)")'
 	$(PIP) setuptools

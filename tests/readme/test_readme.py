@@ -1,0 +1,163 @@
+"""What README and docs say is so: the Python runs, commands and files exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMAND = re.compile(r"^(?:    )?(?:.* && )?(edgeflownas [a-z].*)$|`(edgeflownas [a-z][^`]*)`", re.MULTILINE)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+WEB = ("http://", "https://")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [text for tag, text in fenced if tag == language]
+
+
+def commands(page: str) -> list[list[str]]:
+    """Every `edgeflownas ...` of a page, continued lines joined, split into words."""
+    joined = page.replace("\\\n", " ")
+    return [shlex.split(plain or quoted, comments=True) for plain, quoted in COMMAND.findall(joined)]
+
+
+def anchors(page: str) -> set[str]:
+    heads = re.findall(r"^#+ +(.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def known_verbs() -> set[str]:
+    from edgeflownas.cli import COMMANDS
+
+    return {verb for verb, _, _ in COMMANDS}
+
+
+def options(words: list[str]) -> list[str]:
+    return [word.split("=")[0] for word in words if word.startswith("--")]
+
+
+def unknown_key(option: str) -> bool:
+    """Whether `--group.key` names no configuration key."""
+    from edgeflownas.config import Config
+
+    group, _, key = option[2:].partition(".")
+    field = Config.model_fields.get(group)
+    return field is None or key not in getattr(field.annotation, "model_fields", {})
+
+
+def test_the_five_lines_of_python_run_and_do_what_they_say():
+    (code,) = blocks(READMES[0].read_text(encoding="utf-8"), "python")
+    assert len(code.splitlines()) == 5
+    made: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), made)
+    assert len(made["space"]) == 19_683  # type: ignore[arg-type]
+    assert tuple(made["flow"].shape) == (1, 2, 192, 256)  # type: ignore[attr-defined]
+
+
+def test_both_readmes_show_the_same_code_commands_and_files():
+    english, chinese = (path.read_text(encoding="utf-8") for path in READMES)
+
+    def bare(text: str) -> list[str]:
+        return [line.split("#")[0].strip() for line in text.splitlines()]
+
+    assert bare(blocks(english, "python")[0]) == bare(blocks(chinese, "python")[0])
+    assert blocks(english, "bash") == blocks(chinese, "bash")
+    assert tree(english) == tree(chinese)
+
+
+def tree(page: str) -> list[str]:
+    """Paths of the file tree, a line each: two more spaces, one folder deeper."""
+    (drawn,) = blocks(page, "")
+    parent, paths = "", []
+    for line in drawn.splitlines():
+        entry = line.split()[0]
+        if not line.startswith(" "):
+            parent = entry if "  " not in line.strip() else ""
+        paths.append(parent + entry if line.startswith(" ") else entry)
+    return paths
+
+
+@pytest.mark.parametrize("path", READMES, ids=name)
+def test_the_file_tree_exists_and_leaves_no_part_of_the_package_out(path: Path):
+    listed = tree(path.read_text(encoding="utf-8"))
+    assert [entry for entry in listed if not (ROOT / entry).exists()] == []
+    package = ROOT / "src/edgeflownas"
+    parts = {f"src/edgeflownas/{child.parent.name}/" for child in package.glob("*/__init__.py")}
+    assert parts <= set(listed)
+
+
+@pytest.mark.parametrize("path", READMES, ids=name)
+def test_a_readme_is_short(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_contributing_is_short():
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_command_exists_with_its_keys(path: Path):
+    for _, verb, *rest in commands(path.read_text(encoding="utf-8")):
+        assert verb in known_verbs(), f"edgeflownas {verb}"
+        wrong = [option for option in options(rest) if "." in option and unknown_key(option)]
+        assert not wrong, f"edgeflownas {verb}: {wrong}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_option_of_a_command_is_in_its_help(path: Path, capsys: pytest.CaptureFixture[str]):
+    from edgeflownas.cli import run
+
+    for _, verb, *rest in commands(path.read_text(encoding="utf-8")):
+        wanted = [option for option in options(rest) if "." not in option]
+        sub = rest[:1] if rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]) and verb in {"data", "bench"} else []
+        if wanted:
+            assert run([verb, *sub, "--help"]) == 0
+            text = capsys.readouterr().out
+            assert [option for option in wanted if option not in text and option != "--help"] == [], (verb, sub)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_make_targets_exist(path: Path):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r"^    make ((?:[a-z-]+ ?)+)|`make ((?:[a-z-]+ ?)+)`", text, re.MULTILINE)
+    assert {word for pair in named for word in " ".join(pair).split()} <= targets
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_links_lead_somewhere(path: Path):
+    broken = []
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        if link.startswith(WEB):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_files_named_in_running_text_exist(path: Path):
+    """`tests/...`, `src/...`, `docs/...`, `examples/...` in backticks are promises."""
+    named = re.findall(r"`((?:tests|src|docs|examples)/[\w./-]+)`", path.read_text(encoding="utf-8"))
+    assert [file for file in named if not (ROOT / file).exists()] == []
+
+
+def test_these_checks_can_fail(tmp_path: Path):
+    assert commands("    edgeflownas trian smoke\n") == [["edgeflownas", "trian", "smoke"]]
+    assert commands("see `edgeflownas status runs`") == [["edgeflownas", "status", "runs"]]
+    assert "trian" not in known_verbs()
+    assert unknown_key("--train.lrr") and not unknown_key("--train.lr")
+    assert "no-such-head" not in anchors("# Words\n## BN recalibration and the pool\n")
+    assert "bn-recalibration-and-the-pool" in anchors("## BN recalibration and the pool\n")
