@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.randomness import permutation, words
+from edgeflownas.randomness import words
 
 __all__ = ["Arch", "Choice", "SearchSpace", "get_space", "list_spaces"]
 
@@ -182,37 +182,3 @@ def get_space(name: str) -> SearchSpace:
     near = difflib.get_close_matches(name, SPACES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"unknown search space {name!r}{hint} (known: {', '.join(list_spaces())})")
-
-
-def fair_cycle(space: SearchSpace, seed: int, step: int) -> list[Arch]:
-    """The paths of one strict-fairness step (FairNAS, arXiv 1907.01845), a pure function of (seed, step).
-
-    Every choice draws its options along a stream of consecutive seeded permutations, ``num_paths`` places a step.
-    A choice with as many options as paths thus shows each option in exactly one path of every step; one with
-    fewer repeats options, and its counts never differ by more than one.
-    """
-    paths = space.num_paths
-    columns = []
-    for choice in space.choices:
-        n = len(choice.options)
-        places = range(step * paths, (step + 1) * paths)
-        columns.append([int(permutation(n, seed, f"fair.{choice.name}", place // n)[place % n]) for place in places])
-    return [Arch(digits, space.name) for digits in zip(*columns, strict=True)] if columns else [Arch((), space.name)]
-
-
-def option_counts(space: SearchSpace, seed: int, steps: int) -> dict[str, list[int]]:
-    """How often each option was drawn in the first ``steps`` steps, in closed form."""
-    counts = {}
-    total = steps * space.num_paths
-    for choice in space.choices:
-        n = len(choice.options)
-        count = [total // n] * n
-        for digit in permutation(n, seed, f"fair.{choice.name}", total // n)[: total % n]:
-            count[int(digit)] += 1
-        counts[choice.name] = count
-    return counts
-
-
-def fairness_gap(counts: dict[str, list[int]]) -> int:
-    """Largest difference between the counts of two options of one choice (0 under strict fairness)."""
-    return max((max(count) - min(count) for count in counts.values()), default=0)

@@ -37,6 +37,11 @@ class Tracker:
     def __init__(self, directory: Path, enabled: bool = True, purge_step: int | None = None) -> None:
         self._writer: SummaryWriter | None = _open_writer(directory, purge_step) if enabled else None
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is written (drawing pictures costs time)."""
+        return self._writer is not None
+
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Log each ``tag: value`` at ``step``; None (not measured) is left out, NaN and infinity are kept."""
         if self._writer is not None:

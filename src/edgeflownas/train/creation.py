@@ -1,4 +1,4 @@
-"""Making a run directory and knowing it again: built under another name and renamed, so that it exists complete or not at all."""
+"""Making a run directory (under another name, then renamed: it exists complete or not at all) and reading its head."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def read_identity(path: Path) -> dict[str, Any]:
         raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
     if document["format"] != FORMAT:
         raise StorageError(
-            f"{file}: run directory format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
+            f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
         )
     return document
 

@@ -1,0 +1,163 @@
+"""End-point error of many subnets on frozen batches, each with batch norm recalibrated from scratch.
+
+The flow that is scored is A2, the accumulated sum, never the last raw prediction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.losses import accumulate, multiscale_loss
+from edgeflownas.evaluate.metrics import epe, sample_errors
+from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
+from edgeflownas.evaluate.walk import Node, walk
+from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch
+
+__all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "score_pool"]
+
+Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+
+class PoolResult(NamedTuple):
+    """Result of one arch: EPE (px, pooled over all valid pixels) and the mean error of every sample (px, [N])."""
+
+    epe: float
+    sample_epe: torch.Tensor
+    arch: Arch
+
+
+@dataclass(frozen=True)
+class ArchScore:
+    """Everything measured of one arch on the evaluation pixels."""
+
+    arch: Arch
+    epe: float
+    epe_a0: float
+    epe_a1: float
+    loss_total: float
+    loss_optical: float
+    loss_uncertainty: float
+    sample_epe: torch.Tensor  # float64 [N], mean error of each sample's valid pixels (nan where it has none)
+
+
+@dataclass(frozen=True)
+class PoolEvaluation:
+    """Scores in the order of the archs, the zero-flow reference of the same pixels, and the two durations."""
+
+    scores: list[ArchScore]
+    zero_flow_epe: float
+    samples: int
+    recal_seconds: float
+    eval_seconds: float
+    statistics: NodeStatistics
+
+
+class _Tally:
+    """Sums of one arch over the evaluation batches, float64 on the host."""
+
+    def __init__(self) -> None:
+        self.errors: list[torch.Tensor] = []
+        self.coarse = torch.zeros(2, 2, dtype=torch.float64)  # (A0, A1) x (sum of errors, valid pixels)
+        self.loss = torch.zeros(3, dtype=torch.float64)
+
+    def add(self, predictions: list[torch.Tensor], batch: FlowBatch) -> None:
+        accumulated = accumulate(predictions)
+        for scale, stride in ((0, 4), (1, 2)):
+            sums, counts = sample_errors(accumulated[scale], batch.flow, batch.valid, stride)
+            self.coarse[scale] += torch.stack([sums.sum(), counts.sum().double()]).cpu()
+        sums, counts = sample_errors(accumulated[2], batch.flow, batch.valid)
+        self.errors.append(torch.stack([sums, counts.double()]).cpu())
+        terms = multiscale_loss(predictions, batch.flow, batch.valid)
+        self.loss += torch.stack(list(terms)).double().cpu() * len(batch.images)
+
+    def score(self, arch: Arch) -> ArchScore:
+        errors = torch.cat(self.errors, dim=1)
+        loss = (self.loss / errors.shape[1]).tolist()
+        coarse = (self.coarse[:, 0] / self.coarse[:, 1]).tolist()
+        return ArchScore(arch, epe(errors[0], errors[1]), coarse[0], coarse[1], loss[0], loss[1], loss[2], errors[0] / errors[1])
+
+
+def score_pool(
+    net: FlowNet,
+    archs: Sequence[Arch],
+    calibration: Sequence[FlowBatch],
+    evaluation: Sequence[FlowBatch],
+    check_stop: Callable[[], None] = lambda: None,
+) -> PoolEvaluation:
+    """Recalibrate and score ``archs``, sharing what their prefixes share; the network is left as it was.
+
+    ``check_stop`` is called before every batch and may raise to abandon the evaluation.
+    """
+    started = time.monotonic()
+    statistics = recalibrate(net, archs, calibration, check_stop)
+    recalibrated = time.monotonic()
+    tallies = [_Tally() for _ in archs]
+    zero = torch.zeros(2, dtype=torch.float64)
+    was_training = net.training
+    net.eval()
+    try:
+        for batch in evaluation:
+            check_stop()
+            _score_batch(net, archs, statistics, batch, tallies)
+            sums, counts = sample_errors(torch.zeros_like(batch.flow), batch.flow, batch.valid)
+            zero += torch.stack([sums.sum(), counts.sum().double()]).cpu()
+    finally:
+        net.train(was_training)
+    scores = [tally.score(arch) for tally, arch in zip(tallies, archs, strict=True)]
+    samples = len(scores[0].sample_epe) if scores else 0
+    seconds = time.monotonic() - recalibrated
+    return PoolEvaluation(scores, epe(zero[0], zero[1]), samples, recalibrated - started, seconds, statistics)
+
+
+@torch.no_grad()
+def _score_batch(
+    net: FlowNet, archs: Sequence[Arch], statistics: NodeStatistics, batch: FlowBatch, tallies: list[_Tally]
+) -> None:
+    def at_node(node: Node) -> AbstractContextManager[object]:
+        return use_statistics(net, statistics.get(node, {}))
+
+    walk(net, archs, net.prepare(batch.images), at_node, lambda i, predictions: tallies[i].add(predictions, batch))
+
+
+def evaluate_pool(
+    net: FlowNet, archs: Sequence[Arch | str], calibration: Sequence[Batch], evaluation: Sequence[Batch]
+) -> list[PoolResult]:
+    """EPE and per-sample errors of every arch, batch norm recalibrated from scratch for each.
+
+    Args:
+        net: the supernet; neither its weights nor its buffers change.
+        archs: arch codes of the net's space.
+        calibration: batches (images [B,6,H,W] in [-1, 1], flow [B,2,H,W] px, valid [B,H,W] bool or None); only the
+            images are used.
+        evaluation: batches of the same form that are scored.
+
+    Returns:
+        One ``PoolResult(epe, sample_epe, arch)`` per arch, in order.
+
+    Raises:
+        ConfigError: an arch of another space, or an empty list of batches.
+    """
+    if not calibration or not evaluation:
+        raise ConfigError("evaluate_pool needs at least one calibration and one evaluation batch")
+    codes = [net.space.parse(arch) if isinstance(arch, str) else net.space.arch(arch) for arch in archs]
+    result = score_pool(net, codes, [_flow_batch(b) for b in calibration], [_flow_batch(b) for b in evaluation])
+    return [PoolResult(score.epe, score.sample_epe, score.arch) for score in result.scores]
+
+
+def _flow_batch(batch: Batch) -> FlowBatch:
+    images, flow, valid = batch
+    if flow.shape != (len(images), 2, *images.shape[2:]):
+        raise ConfigError(f"flow has shape {tuple(flow.shape)}, images {tuple(images.shape)}: flow must be [B,2,H,W]")
+    if valid is None:
+        valid = torch.ones_like(flow[:, 0], dtype=torch.bool)
+    return FlowBatch(images, flow, valid.reshape(len(images), *images.shape[2:]).bool())

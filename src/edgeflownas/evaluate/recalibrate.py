@@ -1,0 +1,87 @@
+"""Batch-norm recalibration: pooled moments of fixed calibration batches, for many subnets at once.
+
+Each batch is forwarded in training mode, normalised by its own statistics; every batch norm then receives the pooled
+E[x] and E[x^2] - E[x]^2 (biased, pixel-weighted, float64) -- not an average of variances, not a moving average.
+The network's own buffers are never touched, so nothing has to be restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from edgeflownas.evaluate.walk import Node, walk
+from edgeflownas.models.batchnorm import record_moments
+from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch
+
+__all__ = ["NodeStatistics", "recalibrate"]
+
+Statistics = dict[int, tuple[torch.Tensor, torch.Tensor]]
+NodeStatistics = dict[Node, Statistics]
+
+
+class _Pooled:
+    """Running sums of one batch norm at one node, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0.0
+        self.sum: torch.Tensor | float = 0.0
+        self.square: torch.Tensor | float = 0.0
+
+    def add(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        mean, var = mean.double(), var.double()
+        self.count += count
+        self.sum = self.sum + count * mean
+        self.square = self.square + count * (var + mean * mean)
+
+    def statistics(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        assert isinstance(self.sum, torch.Tensor) and isinstance(self.square, torch.Tensor)
+        mean = self.sum / self.count
+        return mean.to(dtype), (self.square / self.count - mean * mean).clamp_min(0.0).to(dtype)
+
+
+class _Recorder:
+    """Files the moments of the node being computed."""
+
+    precise = True
+
+    def __init__(self) -> None:
+        self.nodes: dict[Node, dict[int, _Pooled]] = {}
+        self.current: dict[int, _Pooled] = {}
+
+    @contextmanager
+    def at(self, node: Node) -> Iterator[None]:
+        self.current = self.nodes.setdefault(node, {})
+        yield
+
+    def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        self.current.setdefault(slot, _Pooled()).add(mean, var, count)
+
+
+@torch.no_grad()
+def recalibrate(
+    net: FlowNet, archs: Sequence[Arch], calibration: Iterable[FlowBatch], check_stop: Callable[[], None] = lambda: None
+) -> NodeStatistics:
+    """Recalibrated (mean, variance) of every batch norm at every node of the archs' prefix tree.
+
+    ``check_stop`` is called before each batch and may raise to abandon; nothing of the network changes either way.
+    """
+    recorder = _Recorder()
+    was_training = net.training
+    net.train()
+    try:
+        with record_moments(net, recorder):
+            for batch in calibration:
+                check_stop()
+                walk(net, archs, net.prepare(batch.images), recorder.at)
+    finally:
+        net.train(was_training)
+    dtype = next(net.parameters()).dtype
+    return {
+        node: {slot: pooled.statistics(dtype) for slot, pooled in slots.items()}
+        for node, slots in recorder.nodes.items()
+    }

@@ -1,0 +1,92 @@
+"""Several processes by torchrun: every rank draws the same batch, takes whole units, and one sum joins them.
+
+No DistributedDataParallel: in a weight-sharing step each path uses other parameters, and DDP synchronises only those
+of the last backward pass (docs/adr/0009).  The flat gradient, the batch-norm moments, the loss terms and the stop
+flags travel in one all-reduce.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+__all__ = ["World", "connect"]
+
+TIMEOUT_SECONDS = 120  # a rank that dies or hangs takes the others down with it within this time
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among the ranks; a single process is rank 0 of 1 and every call is free."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes the run directory and talks to the user."""
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> None:
+        """Add the ranks' tensors in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank raised the flag."""
+        if self.size == 1:
+            return flag
+        total = torch.tensor(float(flag))
+        dist.all_reduce(total)
+        return bool(total.item() > 0)
+
+    def share_json(self, value: Any) -> Any:
+        """Rank 0's JSON value, on every rank."""
+        if self.size == 1:
+            return value
+        data = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8) if self.is_main else np.zeros(0, np.uint8)
+        length = torch.tensor([len(data)])
+        dist.broadcast(length, 0)
+        buffer = torch.from_numpy(data.copy()) if self.is_main else torch.empty(int(length.item()), dtype=torch.uint8)
+        dist.broadcast(buffer, 0)
+        return json.loads(bytes(buffer.numpy()).decode())
+
+    def share_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Overwrite every rank's tensors with rank 0's."""
+        if self.size > 1:
+            for name in sorted(tensors):
+                on_host = tensors[name].detach().cpu().contiguous()
+                dist.broadcast(on_host, 0)
+                tensors[name].data.copy_(on_host)
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def connect(on_gpu: bool) -> World:
+    """The world torchrun described in the environment, or a single process.
+
+    Small host tensors (flags, JSON) always travel by gloo; gradients by NCCL where the devices are GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return World()
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS))
+    return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))

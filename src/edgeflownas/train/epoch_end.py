@@ -1,0 +1,132 @@
+"""What happens after the last step of an epoch: evaluate, choose the best, log, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, columns, format_value
+from edgeflownas.evaluate.pool import PoolEvaluation
+from edgeflownas.report.console import Meter
+from edgeflownas.report.pictures import comparison
+from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.job import Job
+from edgeflownas.train.state import Best, TrainState
+from edgeflownas.train.summary import criterion, epoch_facts, pool_facts
+
+__all__ = ["finish_epoch"]
+
+
+def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
+    """Evaluate where it is due, log, move to the next epoch and commit.
+
+    Raises StopRequested during the evaluation; the epoch's steps are committed before, so nothing is lost.
+    """
+    config = job.config
+    facts = epoch_facts(config, job.plan, job.space, state, job.steps, job.rate(state))
+    times: dict[str, Any] = {"epoch": state.epoch + 1, "epoch_seconds": job.clock.seconds, **job.clock.figures()}
+    checks = facts["clip_checks"], facts["expected_clip_checks"]
+    if checks[0] != checks[1]:
+        job.console.warn(f"clip_checks {checks[0]} differs from expected_clip_checks {checks[1]}: {_likely_key(job)}")
+    last = state.epoch + 1 == state.num_epochs
+    due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
+    improved = False
+    if due:
+        job.commit(state)
+        result = job.evaluator.evaluate(job.task.net, job.stop.check)
+        average = job.evaluator.evaluate(job.task.average.net, job.stop.check) if job.task.average else None
+        facts |= _evaluation_facts(job, state, result, average)
+        times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
+        improved = _choose_best(job, state, result)
+        facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
+    _log(job, state, facts, times, due)
+    if due:
+        _show(job, state, facts, times, result, average)
+    job.console.epoch_line(
+        {**facts, **times, "num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
+    )
+    state.epoch, state.batch = state.epoch + 1, 0
+    job.steps.clear()
+    job.commit(state)
+    job.clock.restart()
+
+
+def _evaluation_facts(
+    job: Job, state: TrainState, result: PoolEvaluation, average: PoolEvaluation | None
+) -> dict[str, Any]:
+    label = job.evaluator.eval_set.evaluation.label
+    facts = pool_facts(job.config, job.space, job.evaluator.archs, result, state.last_epes, label)
+    facts["eval_set"] = job.evaluator.eval_set.hash
+    facts["calibration_set"] = job.evaluator.eval_set.calibration_hash
+    if average is not None:
+        facts[f"mean_epe_{len(result.scores)}_ema"] = float(np.mean([score.epe for score in average.scores]))
+    state.last_epes = [score.epe for score in result.scores]
+    state.last_zero_flow_epe = result.zero_flow_epe
+    return facts
+
+
+def _choose_best(job: Job, state: TrainState, result: PoolEvaluation) -> bool:
+    """Update the best evaluation and the patience of early stopping; True where this is the best so far."""
+    value = criterion(job.config, result)
+    config = job.config.eval
+    gained = state.best is None or value < state.best.value - config.early_stop_min_delta
+    state.evaluations_without_gain = 0 if gained else state.evaluations_without_gain + 1
+    if config.early_stop_patience is not None and state.evaluations_without_gain >= config.early_stop_patience:
+        state.stopped_early = True
+        job.console.info(
+            f"early stop after epoch {state.epoch + 1}: {state.evaluations_without_gain} evaluations without a gain of "
+            f"more than {config.early_stop_min_delta:g} px (eval.early_stop_patience {config.early_stop_patience})"
+        )
+    if state.best is not None and not value < state.best.value:
+        return False
+    # The checkpoint is named before it is written: the commit at the end of finish_epoch stores both together.
+    name = Position(state.step, state.epoch + 1, 0).name
+    state.best = Best(value, state.epoch + 1, name, config.best_by, job.evaluator.eval_set.hash)
+    return True
+
+
+def _log(job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, Any], evaluated: bool) -> None:
+    if job.run is None:
+        return
+    job.run.events.append({"event": "evaluation" if evaluated else "epoch", **facts})
+    job.run.timing.append({"what": "epoch", **times})
+    if evaluated:
+        names = columns(len(job.evaluator.archs))
+        row = {**facts, **times}
+        job.run.history.append({name: format_value(name, row.get(name)) for name in names})
+
+
+def _show(
+    job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, Any], result: PoolEvaluation, average: PoolEvaluation | None
+) -> None:
+    """Per-arch rows and TensorBoard."""
+    for index, score in enumerate(result.scores):
+        row = {"epoch": facts["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
+        row["epe_ema"] = average.scores[index].epe if average else None
+        if job.run is not None:
+            job.run.per_arch.append({name: format_value(name, row[name]) for name in PER_ARCH_COLUMNS})
+    numbers = {name: value for name, value in {**facts, **times}.items() if isinstance(value, (int, float))}
+    job.tracker.scalars(state.step, {f"epoch/{name}": value for name, value in numbers.items()})
+    job.tracker.scalars(state.step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)})
+    if job.tracker.enabled and job.config.eval.pictures:
+        _draw(job, state, result)
+
+
+def _draw(job: Job, state: TrainState, result: PoolEvaluation) -> None:
+    archs: Sequence[Any] = [job.evaluator.archs[i] for i in job.evaluator.mine]
+    baseline = job.space.parse(job.space.baseline) if job.space.baseline else archs[0]
+    arch = baseline if baseline in archs else archs[0]
+    for picture in job.evaluator.pictures(job.task.net, result, arch, job.config.eval.pictures):
+        image = ((picture.images[:3].permute(1, 2, 0).numpy() + 1.0) * 127.5).round().astype(np.uint8)
+        flows = (picture.predicted.permute(1, 2, 0).numpy(), picture.true.permute(1, 2, 0).numpy())
+        drawn = comparison(image, *flows, picture.valid.numpy())
+        job.tracker.images(state.step, f"pairs/{picture.name} arch {arch}", drawn)
+
+
+def _likely_key(job: Job) -> str:
+    train = job.config.train
+    if train.grad_clip_position == "micro_step":
+        return f"look at train.grad_clip_position micro_step with train.micro_batch_size {train.micro_batch_size}"
+    return "look at train.grad_clip_position"

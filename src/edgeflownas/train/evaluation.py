@@ -1,0 +1,103 @@
+"""The pool evaluation of a run: frozen sets held in memory, archs dealt to ranks, results joined in one sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.losses import accumulate
+from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool
+from edgeflownas.evaluate.walk import walk
+from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch
+from edgeflownas.train.distributed import World
+from edgeflownas.train.tasks import StopRequested
+
+__all__ = ["Evaluator", "FlowPicture"]
+
+
+@dataclass(frozen=True)
+class FlowPicture:
+    """A fixed evaluation pair with a subnet's prediction: tensors on the host, [6,H,W], [2,H,W], [2,H,W], [H,W]."""
+
+    name: str
+    images: torch.Tensor
+    predicted: torch.Tensor
+    true: torch.Tensor
+    valid: torch.Tensor
+
+
+class Evaluator:
+    """Evaluates a pool of archs on a frozen set; decodes its samples once."""
+
+    def __init__(
+        self,
+        archs: list[Arch],
+        eval_set: EvalSet,
+        train: FlowDataset,
+        val: FlowDataset,
+        net: FlowNet,
+        world: World = World(),  # noqa: B008  (frozen)
+    ) -> None:
+        first = next(net.parameters())
+        self.archs, self.eval_set, self.world = archs, eval_set, world
+        place = (eval_set.flow_clip, first.device, first.dtype)
+        self.calibration = FrozenBatches(eval_set.calibration, train, *place)
+        self.evaluation = FrozenBatches(eval_set.evaluation, val, *place)
+        self.mine = list(range(world.rank, len(archs), world.size))
+
+    def evaluate(self, net: FlowNet, check_stop: Callable[[], None]) -> PoolEvaluation:
+        """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
+        own: PoolEvaluation | None = None
+        stopped = ""
+        try:
+            own = score_pool(net, [self.archs[i] for i in self.mine], self.calibration, self.evaluation, check_stop)
+        except StopRequested as stop:
+            stopped = str(stop) or "another rank"
+        if self.world.any(bool(stopped)):
+            raise StopRequested(stopped)
+        assert own is not None
+        return own if self.world.size == 1 else self._join(own)
+
+    def _join(self, own: PoolEvaluation) -> PoolEvaluation:
+        """Scores of all ranks: each fills its rows of a table of zeros, and the tables are added."""
+        samples = len(self.eval_set.evaluation.names)
+        table = torch.zeros(len(self.archs), 7 + samples, dtype=torch.float64)
+        for i, s in zip(self.mine, own.scores, strict=True):
+            figures = [s.epe, s.epe_a0, s.epe_a1, s.loss_total, s.loss_optical, s.loss_uncertainty, own.zero_flow_epe]
+            table[i] = torch.cat([torch.tensor(figures, dtype=torch.float64), s.sample_epe])
+        self.world.sum(table)
+        scores = [ArchScore(arch, *row[:6].tolist(), row[7:].clone()) for arch, row in zip(self.archs, table, strict=True)]
+        return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]), samples=samples)
+
+    @torch.no_grad()
+    def pictures(self, net: FlowNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[FlowPicture]:
+        """Predictions of ``arch`` (recalibrated as just evaluated) for the first ``count`` evaluation pairs."""
+        found: list[FlowPicture] = []
+        was_training = net.training
+        net.eval()
+        for index in range(len(self.evaluation)):
+            if len(found) >= count:
+                break
+            batch = self.evaluation[index]
+            leaves: list[list[torch.Tensor]] = []
+            walk(
+                net,
+                [arch],
+                net.prepare(batch.images),
+                lambda node: use_statistics(net, evaluation.statistics.get(node, {})),
+                lambda _, predictions, leaves=leaves: leaves.append(predictions),  # type: ignore[misc]
+            )
+            height, width = batch.flow.shape[-2:]
+            flow = accumulate(leaves[0])[2][:, :2, :height, :width]
+            names = self.eval_set.evaluation.names[index * self.eval_set.evaluation.batch_size :]
+            for row, name in zip(range(min(len(flow), count - len(found))), names, strict=False):
+                parts = (batch.images[row], flow[row], batch.flow[row], batch.valid[row])
+                found.append(FlowPicture(name, *(part.cpu() for part in parts)))
+        net.train(was_training)
+        return found

@@ -1,0 +1,104 @@
+"""The one training loop.
+
+Position is (epoch, batch); everything a step needs is a pure function of it, so the loop can be left and entered
+anywhere.  Once in a while it commits; at the end of an epoch it evaluates, logs and commits.  The state only ever
+changes after a step is complete: whoever abandons a step (a signal, the clock) leaves no trace.
+"""
+
+from __future__ import annotations
+
+from edgeflownas.data.loader import Batch
+from edgeflownas.errors import DataError, Interrupted, NonFiniteError
+from edgeflownas.report.console import Meter
+from edgeflownas.train.epoch_end import finish_epoch
+from edgeflownas.train.job import Job
+from edgeflownas.train.state import TrainState
+from edgeflownas.train.summary import step_event
+from edgeflownas.train.tasks import StepOutput, StopRequested
+
+__all__ = ["fit"]
+
+
+def fit(job: Job, state: TrainState) -> None:
+    """Train until the plan is fulfilled, early stopping ends it, or a stop is requested.
+
+    Raises:
+        Interrupted: after a commit, when a signal or the time limit asked to stop.
+        NonFiniteError: train.max_nonfinite_steps dropped steps in a row.
+        DataError: a sample that cannot be used (data.on_bad_sample stop), or too many quarantined.
+    """
+    every = job.config.checkpoint.every_steps
+    total = state.num_epochs * job.plan.steps_per_epoch
+    try:
+        with job.stop.listening(), job.console.progress(total, state.step) as meter:
+            while not state.finished:
+                if state.batch == job.plan.steps_per_epoch:
+                    finish_epoch(job, state, meter)
+                    continue
+
+                batch = job.loader.next_batch(state.epoch, state.batch)
+                rate = job.rate(state)
+                output = job.task.step(batch, state.step, rate, job.stop.check)
+                advance(state, batch, output)
+                record(job, state, batch, output, rate, meter)
+
+                # Once in a while: make it durable (the end of an epoch commits anyway).
+                if every and state.step % every == 0 and state.batch < job.plan.steps_per_epoch:
+                    job.commit(state)
+    except (StopRequested, Interrupted) as stop:
+        name = job.commit(state)
+        job.world.barrier()
+        raise Interrupted(f"{stop}: committed step {state.step} as {name}; resume to go on") from None
+
+
+def advance(state: TrainState, batch: Batch, output: StepOutput) -> None:
+    """Move past a step.  Its draws count as seen whether it was accepted or dropped."""
+    state.step += 1
+    state.batch += 1
+    state.seen += len(batch.indices)
+    state.accepted += output.accepted
+    state.nonfinite_in_a_row = 0 if output.accepted else state.nonfinite_in_a_row + 1
+
+
+def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: float, meter: Meter) -> None:
+    """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
+    quarantine(job, state, batch)
+    event = step_event(state, batch, output, rate, job.task.expected_clip_checks(len(batch.indices)))
+    job.steps.append(event)
+    if job.run is not None:
+        job.run.events.append(event)
+    job.clock.drawn += len(batch.indices)
+    scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
+    scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
+    job.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
+    epe = sum(state.last_epes) / len(state.last_epes) if state.last_epes else None
+    meter.update(state.step, loss=output.loss, lr=rate, epe=epe, **job.clock.figures())
+    if not output.accepted:
+        job.console.warn(f"step {state.step} dropped: non-finite loss or gradient, samples {', '.join(batch.names)}")
+    limit = job.config.train.max_nonfinite_steps
+    if state.nonfinite_in_a_row >= limit:
+        job.commit(state)
+        raise NonFiniteError(
+            f"{state.nonfinite_in_a_row} steps in a row had a non-finite loss or gradient (train.max_nonfinite_steps "
+            f"{limit}), the last one step {state.step} with samples {', '.join(batch.names)}; events.jsonl names the "
+            "others. Check them with `edgeflownas data check --full`, or fork from an earlier checkpoint with a lower train.lr"
+        )
+
+
+def quarantine(job: Job, state: TrainState, batch: Batch) -> None:
+    """Count bad samples when they are consumed (prefetching runs ahead), log each once, and hold the cap."""
+    for row in batch.replaced:
+        if row.bad_name in state.quarantined:
+            continue
+        state.quarantined.append(row.bad_name)
+        job.console.warn(f"sample {row.bad_name} quarantined, replaced by {row.by_name}: {row.reason}")
+        if job.run is not None:
+            fact = {"step": state.step, "sample": row.bad_name, "replaced_by": row.by_name, "reason": row.reason}
+            job.run.quarantine.append(fact)
+        cap = max(1, int(job.config.data.quarantine_cap * job.plan.num_samples))
+        if len(state.quarantined) > cap:
+            raise DataError(
+                f"{len(state.quarantined)} training samples are unreadable, data.quarantine_cap {job.config.data.quarantine_cap:g} "
+                f"allows {cap} of {job.plan.num_samples}; the last: {row.reason}. Repair them (`edgeflownas data check "
+                "--full` lists all) or raise data.quarantine_cap"
+            )

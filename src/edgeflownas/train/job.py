@@ -1,0 +1,84 @@
+"""Everything the training loop works with, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeflownas.config import Config
+from edgeflownas.data.loader import Loader
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.report.console import Console
+from edgeflownas.space import SearchSpace
+from edgeflownas.tracking import Tracker
+from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.distributed import World
+from edgeflownas.train.evaluation import Evaluator
+from edgeflownas.train.rundir import RunDirectory
+from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.signals import StopFlag
+from edgeflownas.train.state import TrainState
+from edgeflownas.train.tasks import SupernetTask
+
+__all__ = ["EpochClock", "Job"]
+
+
+class EpochClock:
+    """Wall-clock figures of the current epoch, or of the part of it since the last resume."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin an epoch."""
+        self._started, self._waited, self.drawn = time.monotonic(), self._loader.wait_seconds, 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return max(time.monotonic() - self._started, 1e-9)
+
+    def figures(self) -> dict[str, float]:
+        """Pairs a second and the share of the time spent waiting for data."""
+        waited = self._loader.wait_seconds - self._waited
+        return {"images_per_second": self.drawn / self.seconds, "data_wait_share": waited / self.seconds}
+
+
+@dataclass
+class Job:
+    """The parts of a run; ``run`` is None on ranks that do not write."""
+
+    config: Config
+    space: SearchSpace
+    plan: BatchPlan
+    task: SupernetTask
+    loader: Loader
+    evaluator: Evaluator
+    run: RunDirectory | None
+    console: Console
+    tracker: Tracker
+    stop: StopFlag
+    world: World
+    clock: EpochClock
+    steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
+
+    def rate(self, state: TrainState) -> float:
+        """Learning rate of the next step."""
+        return learning_rate(self.config.train, state.seen, state.planned)
+
+    def position(self, state: TrainState) -> Position:
+        """Place of the state among the checkpoints; at the end of an epoch's steps its evaluation is still due."""
+        return Position(state.step, state.epoch, state.batch, evaluated=state.batch < self.plan.steps_per_epoch)
+
+    def commit(self, state: TrainState) -> str:
+        """Make weights, optimiser, state and logs durable together; returns the checkpoint's name."""
+        name = self.position(state).name
+        if self.run is not None:
+            best = None if state.best is None else dataclasses.asdict(state.best)
+            self.run.commit(
+                self.position(state), state.to_json(), self.task.tensors(), best=best, finished=state.finished
+            )
+        return name

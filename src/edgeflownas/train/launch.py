@@ -1,0 +1,206 @@
+"""From a configuration or a run directory to a running loop: checks first, then the run directory, then fit."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.config import Config
+from edgeflownas.data.loader import Loader
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import Interrupted
+from edgeflownas.evaluate.evalset import EvalSet
+from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.report.console import Console
+from edgeflownas.space import get_space
+from edgeflownas.tracking import Tracker
+from edgeflownas.train.distributed import World, connect
+from edgeflownas.train.evaluation import Evaluator
+from edgeflownas.train.fit import fit
+from edgeflownas.train.job import EpochClock, Job
+from edgeflownas.train.opening import (
+    Opened,
+    freeze_eval_set,
+    open_fork,
+    open_new,
+    open_resumed,
+    run_config,
+    step_events,
+    stored_fingerprints,
+)
+from edgeflownas.train.preview import preview
+from edgeflownas.train.setup import Splits, build_net, choose_device, open_splits, set_arithmetic
+from edgeflownas.train.signals import StopFlag
+from edgeflownas.train.state import TrainState
+from edgeflownas.train.tasks import SupernetTask
+
+__all__ = ["LaunchOptions", "launch"]
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What the command line says beside the configuration."""
+
+    resume: Path | None = None
+    fork: str | None = None
+    reset_optimizer: bool = False
+    dry_run: bool = False
+    max_seconds: float | None = None
+    json: bool = False
+    overrides: list[str] | None = None
+
+
+class LogSink:
+    """Console lines for train.log; those said before the run directory exists are kept until it does."""
+
+    def __init__(self) -> None:
+        self._early: list[str] = []
+        self._write: Callable[[str], None] | None = None
+
+    def __call__(self, line: str) -> None:
+        """Keep or write one line."""
+        if self._write is None:
+            self._early.append(line)
+        else:
+            self._write(line)
+
+    def attach(self, write: Callable[[str], None] | None) -> None:
+        """Send lines to ``write`` from now on; None keeps them again."""
+        self._write = write
+        while write is not None and self._early:
+            write(self._early.pop(0))
+
+
+def launch(config: Config | None, options: LaunchOptions) -> int:
+    """Start a run from ``config``, or resume or fork the run directory of ``options``.  Returns the exit code 0.
+
+    Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
+    """
+    if config is None:
+        assert options.resume is not None
+        config = run_config(options.resume, options.overrides or [], options.fork)
+    device, device_note = choose_device(config.train.gpu_device)
+    world = connect(device.type == "cuda")
+    try:
+        if world.size > 1:
+            device, device_note = choose_device(config.train.gpu_device, world.local_rank, world.size)
+        sink = LogSink()
+        console = Console(log=sink) if world.is_main else Console(io.StringIO(), plain=True)
+        console.info(device_note)
+        console.info(set_arithmetic(config))
+        previous = stored_fingerprints(options.resume) if options.resume and not options.fork else None
+        splits = open_splits(config, console.info, console.warn, previous)
+        space = get_space(config.train.space)
+        plan = BatchPlan.from_config(config.train, len(splits.train), space.num_paths, config.runtime.seed)
+        eval_set = freeze_eval_set(config, splits, console.info)
+        if options.dry_run:
+            table = preview(config, space, plan, eval_set, splits)
+            print(json.dumps(table, indent=2) if options.json else "\n".join(f"{k:32} {v}" for k, v in table.items()))
+            return 0
+        task = SupernetTask(build_net(config, device), config.train, config.runtime.seed, world, device)
+        return _run(config, options, splits, plan, eval_set, task, world, console, sink)
+    finally:
+        world.close()
+
+
+def _run(
+    config: Config,
+    options: LaunchOptions,
+    splits: Splits,
+    plan: BatchPlan,
+    eval_set: EvalSet,
+    task: SupernetTask,
+    world: World,
+    console: Console,
+    sink: LogSink,
+) -> int:
+    with ExitStack() as stack:
+        opened: Opened | None = None
+        if world.is_main:
+            if options.fork is not None:
+                opened = open_fork(config, options, splits, plan, eval_set, task, console)
+            elif options.resume is not None:
+                opened = open_resumed(config, options, splits, plan, eval_set, task, console)
+            else:
+                opened = open_new(config, splits, plan, eval_set, str(task.device), console)
+            stack.callback(opened.close)
+            stack.callback(sink.attach, None)
+            sink.attach(opened.run.log.append)
+        state = TrainState.from_json(world.share_json(opened.state.to_json() if opened else None))
+        for tensors in task.tensors().values():
+            world.share_tensors(tensors)
+        job = _job(config, options, splits, plan, eval_set, task, world, console, opened, state)
+        stack.callback(job.loader.close)
+        stack.callback(job.tracker.close)
+        return _train(job, state, options.json)
+
+
+def _job(
+    config: Config,
+    options: LaunchOptions,
+    splits: Splits,
+    plan: BatchPlan,
+    eval_set: EvalSet,
+    task: SupernetTask,
+    world: World,
+    console: Console,
+    opened: Opened | None,
+    state: TrainState,
+) -> Job:
+    stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
+    loader = Loader(splits.train, plan, config.data, config.runtime.seed, lambda: stop.reason is not None)
+    run = opened.run if opened else None
+    folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
+    tracker = Tracker(folder, config.runtime.tensorboard and run is not None, state.step + 1 if state.step else None)
+    archs = [task.net.space.parse(code) for code in eval_set.pool]
+    evaluator = Evaluator(archs, eval_set, splits.train, splits.val, task.net, world)
+    steps = [] if run is None else step_events(run, state.epoch + 1)
+    steps = world.share_json(steps)
+    return Job(
+        config, task.net.space, plan, task, loader, evaluator, run, console, tracker, stop, world, EpochClock(loader), steps
+    )
+
+
+def _train(job: Job, state: TrainState, as_json: bool) -> int:
+    console, run = job.console, job.run
+    if state.finished:
+        console.info(f"nothing left to train: {state.epoch} of {state.num_epochs} epochs are done")
+    outcome = "finished"
+    try:
+        fit(job, state)
+    except Interrupted:
+        outcome = "interrupted"
+        raise
+    finally:
+        if run is not None and as_json and (outcome == "interrupted" or state.finished):
+            print(json.dumps(_result(job, state, outcome)), flush=True)
+    if state.last_epes:
+        rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(job.evaluator.archs, state.last_epes, strict=True))]
+        console.pool_table(rows, job.space, state.last_zero_flow_epe)
+    if run is not None:
+        names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
+        console.wrote({"run": run.path, **{name: run.path / name for name in names}})
+    return 0
+
+
+def _result(job: Job, state: TrainState, outcome: str) -> dict[str, Any]:
+    assert job.run is not None
+    pool = [
+        {"rank": rank, "arch_index": i, "code": str(job.evaluator.archs[i]), "epe": state.last_epes[i]}
+        for rank, i in enumerate(rank_order(state.last_epes), start=1)
+    ]
+    return {
+        "run": str(job.run.path),
+        "state": outcome,
+        "step": state.step,
+        "epoch": state.epoch,
+        "num_epochs": state.num_epochs,
+        "best": state.to_json()["best"],
+        "zero_flow_epe": state.last_zero_flow_epe,
+        "pool": pool,
+    }

@@ -1,0 +1,234 @@
+"""Three ways into a run directory: a new run, a resumed one, a fork; each ends with a state to train from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflownas.config import Config
+from edgeflownas.config_io import load_config, parse_overrides
+from edgeflownas.data.fingerprint import Fingerprint
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.evaluate.evalset import EvalSet, freeze
+from edgeflownas.report.console import Console
+from edgeflownas.space import get_space
+from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.eventlog import read_rows
+from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
+from edgeflownas.train.rundir import RunDirectory
+from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.setup import Splits
+from edgeflownas.train.state import TrainState
+from edgeflownas.train.storage import read_json
+from edgeflownas.train.tasks import SupernetTask
+
+if TYPE_CHECKING:
+    from edgeflownas.train.launch import LaunchOptions
+
+__all__ = ["Opened", "freeze_eval_set", "open_fork", "open_new", "open_resumed", "run_config", "step_events", "stored_fingerprints"]
+
+FINGERPRINTS = "data_fingerprints.json"
+
+
+@dataclass
+class Opened:
+    """A locked run directory and the state to train from."""
+
+    run: RunDirectory
+    state: TrainState
+    _stack: ExitStack
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._stack.close()
+
+
+def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
+    """The configuration of a run directory with overrides on top; a fork gets its own name.
+
+    Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate.
+    """
+    run = RunDirectory.open(path)
+    before = load_config(run.path / "config.yaml")
+    given = dict(parse_overrides(overrides)[0])
+    if fork is not None:
+        if "runtime.experiment_name" in given:
+            raise ConfigError("--fork and --runtime.experiment_name both name the new run: give --fork alone")
+        return load_config(run.path / "config.yaml", [*overrides, "--runtime.experiment_name", fork])
+    config = load_config(run.path / "config.yaml", overrides)
+    if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
+        raise ConfigError(
+            f"train.num_epochs {config.train.num_epochs} differs from the run's {before.train.num_epochs}, which changes the "
+            "learning rate of every step: add --train.lr_plan keep (the old plan, then its floor) or --train.lr_plan "
+            "restretch (same samples seen, new plan)"
+        )
+    return config
+
+
+def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None]) -> EvalSet:
+    """The frozen sets, the pool and its option coverage of this configuration and data."""
+    space = get_space(config.train.space)
+    pool = space.pool(config.eval.eval_pool_size, config.runtime.seed)
+    coverage = space.coverage(pool)
+    for name, counts in coverage.items():
+        if 0 in counts:
+            note(
+                f"eval.eval_pool_size {len(pool)}: option {counts.index(0)} of {name} is in no subnet of the pool; "
+                f"use at least {space.num_paths}"
+            )
+    settings = config.eval.model_dump(mode="json", exclude={"pictures"})
+    eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
+    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
+    note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
+    return eval_set
+
+
+def open_new(config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet, device: str, console: Console) -> Opened:
+    """A fresh run directory.  Raises StorageError where it exists."""
+    path = Path(config.runtime.output_root) / config.runtime.experiment_name
+    manifest = _manifest(config, splits, plan, eval_set, device)
+    run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
+    stack = _lock(run, config, splits, eval_set)
+    run.resume()
+    console.info(f"run {run.path}: {config.train.num_epochs} epochs of {plan.steps_per_epoch} steps")
+    return Opened(run, _fresh_state(config, plan), stack)
+
+
+def open_resumed(
+    config: Config, options: LaunchOptions, splits: Splits, plan: BatchPlan, eval_set: EvalSet, task: SupernetTask, console: Console
+) -> Opened:
+    """Go on where the newest verified checkpoint ends.
+
+    Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
+    """
+    assert options.resume is not None
+    device = str(task.device)
+    run = RunDirectory.open(options.resume, console.warn)
+    manifest = _manifest(config, splits, plan, eval_set, device)
+    changes = compare(run.manifest, manifest, allow={"train.num_epochs"})
+    refuse(changes)
+    stack = _lock(run, config, splits, eval_set, manifest)
+    try:
+        checkpoint = run.resume()
+        if checkpoint is None:
+            _refuse_half_fork(run)
+            state = _fresh_state(config, plan)
+        else:
+            state = TrainState.from_json(checkpoint.state)
+            task.load(checkpoint.tensors)
+        _adopt_plan(config, plan, state, console)
+        _adopt_eval_set(eval_set, state, console)
+        lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
+        run.timing.append({"kind": "resumed", "step": state.step, "changed": lines})
+        for line in lines:
+            console.info(f"changed since this run began: {line}")
+        console.info(f"run {run.path}: resumed at step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
+    except BaseException:
+        stack.close()
+        raise
+    return Opened(run, state, stack)
+
+
+def open_fork(
+    config: Config, options: LaunchOptions, splits: Splits, plan: BatchPlan, eval_set: EvalSet, task: SupernetTask, console: Console
+) -> Opened:
+    """A new run from another's newest checkpoint: new plan with seen = 0, Adam's state kept unless reset."""
+    assert options.resume is not None
+    device = str(task.device)
+    source = RunDirectory.open(options.resume, console.warn)
+    manifest = _manifest(config, splits, plan, eval_set, device)
+    changes = compare(source.manifest, manifest)
+    refuse([change for change in changes if change.kind == "identity"])
+    checkpoint = source.load_latest()
+    task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
+    origin = {"run": str(source.path), "id": source.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
+    manifest["forked_from"] = {**origin, "optimizer": "reset" if options.reset_optimizer else "kept", "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"]}
+    path = Path(config.runtime.output_root) / config.runtime.experiment_name
+    run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
+    stack = _lock(run, config, splits, eval_set)
+    run.resume()
+    state = _fresh_state(config, plan)
+    run.commit(Position(0, 0, 0), state.to_json(), task.tensors())
+    console.info(f"run {run.path}: forked from {checkpoint.name} of {source.path}")
+    return Opened(run, state, stack)
+
+
+def _lock(
+    run: RunDirectory, config: Config, splits: Splits, eval_set: EvalSet, manifest: dict[str, Any] | None = None
+) -> ExitStack:
+    """Lock the run and store what belongs to this session: configuration, data tables, evaluation set."""
+    stack = ExitStack()
+    stack.enter_context(run.locked())
+    run.keep = config.checkpoint.keep
+    if manifest is not None:
+        kept = {name: run.manifest[name] for name in ("forked_from", "imported_from") if name in run.manifest}
+        run.write_config(config.model_dump(mode="json"))
+        run.write_manifest({**manifest, **kept})
+    run.write_json(FINGERPRINTS, {"train": splits.train_print.to_json(), "val": splits.val_print.to_json()})
+    run.write_json("eval_set.json", eval_set.to_json())
+    return stack
+
+
+def _manifest(config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet, device: str) -> dict[str, Any]:
+    prints = {"train": splits.train_print, "val": splits.val_print}
+    manifest = build_manifest(config, prints, get_space(config.train.space), plan, environment(device))
+    manifest["eval_set"] = {"hash": eval_set.hash, "pool": list(eval_set.pool), "coverage": eval_set.coverage}
+    return manifest
+
+
+def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
+    """Data tables of a run's last session, so that unchanged files need not be read again; None where there are none."""
+    file = path / FINGERPRINTS
+    if not file.exists():
+        return None
+    content = read_json(file)
+    return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
+
+
+def step_events(run: RunDirectory, epoch: int) -> list[dict[str, Any]]:
+    """Step events of ``epoch`` (from 1) that are already logged: an epoch entered in the middle sums them up too."""
+    rows = read_rows(run.path / "events.jsonl") if run.events.offset() else []
+    return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
+
+
+def _fresh_state(config: Config, plan: BatchPlan) -> TrainState:
+    return TrainState(plan.draws_per_epoch * config.train.num_epochs, config.train.num_epochs)
+
+
+def _refuse_half_fork(run: RunDirectory) -> None:
+    if "forked_from" in run.manifest or "imported_from" in run.manifest:
+        raise StorageError(
+            f"{run.path}: was interrupted before its first commit, so the weights it starts from are not in it: remove the "
+            "folder and make it again"
+        )
+
+
+def _adopt_plan(config: Config, plan: BatchPlan, state: TrainState, console: Console) -> None:
+    """Another number of epochs: what it means for the learning rate was said with train.lr_plan."""
+    wanted = config.train.num_epochs
+    if state.num_epochs == wanted:
+        return
+    if state.epoch > wanted:
+        raise ConfigError(f"train.num_epochs {wanted} is below the {state.epoch} epochs already done: give at least that many")
+    before = learning_rate(config.train, state.seen, state.planned)
+    if config.train.lr_plan == "restretch":
+        state.planned = plan.draws_per_epoch * wanted
+    after = learning_rate(config.train, state.seen, state.planned)
+    console.info(
+        f"train.num_epochs {state.num_epochs} -> {wanted}, train.lr_plan {config.train.lr_plan}: learning rate of the next "
+        f"step {before:.6e} before, {after:.6e} now"
+    )
+    state.num_epochs = wanted
+
+
+def _adopt_eval_set(eval_set: EvalSet, state: TrainState, console: Console) -> None:
+    """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew."""
+    if state.eval_set not in ("", eval_set.hash):
+        console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
+        state.best, state.last_epes, state.last_zero_flow_epe = None, [], None
+        state.evaluations_without_gain, state.stopped_early = 0, False
+    state.eval_set = eval_set.hash

@@ -1,0 +1,88 @@
+"""``train --dry-run``: what a run would do and need, nothing trained, nothing written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.evaluate.evalset import EvalSet
+from edgeflownas.evaluate.losses import multiscale_loss
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch, SearchSpace
+from edgeflownas.train.setup import Splits
+from edgeflownas.train.tasks import batch_slices
+
+__all__ = ["activation_bytes", "preview"]
+
+
+def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
+    """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
+    train, epochs = config.train, config.train.num_epochs
+    coverage = plan.coverage(0)
+    parameters = sum(p.numel() for p in _meta_net(config, space).parameters())
+    slices = len(batch_slices(train.batch_size, train.micro_batch_size))
+    checks = 1 if train.grad_clip_position == "step" else space.num_paths * slices
+    micro = train.micro_batch_size or train.batch_size
+    element = {"bf16": 2, "fp64": 8}.get(train.precision, 4)
+    activations = activation_bytes(config, space, micro) * element // 4
+    # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
+    state = parameters * (8 if train.precision == "fp64" else 4) * (5 if train.ema_decay else 4)
+    height, width = config.data.crop_size
+    sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
+    prefetched = (config.data.prefetch_batches + 1) * plan.draws_per_step * sample
+    frozen = (len(eval_set.evaluation.names) + len(eval_set.calibration.names)) * sample
+    return {
+        "train_samples": plan.num_samples,
+        "val_samples": len(splits.val),
+        "train_data": splits.labels[0],
+        "val_data": splits.labels[1],
+        "space": f"{space.name}: {len(space)} subnets, {space.num_paths} paths a step",
+        "parameters": parameters,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "total_steps": plan.steps_per_epoch * epochs,
+        "draws_per_epoch": plan.draws_per_epoch,
+        "unique_samples_per_epoch": coverage.unique,
+        "coverage_share": round(coverage.share, 6),
+        "planned_samples": plan.draws_per_epoch * epochs,
+        "expected_clip_checks_per_epoch": checks * plan.steps_per_epoch,
+        "eval_samples_per_arch": len(eval_set.evaluation.names),
+        "calibration_samples": len(eval_set.calibration.names),
+        "eval_set": eval_set.hash,
+        "memory_weights_gradient_adam_mib": round(state / 2**20, 1),
+        "memory_activations_mib": round(activations / 2**20, 1),
+        "memory_prefetch_mib": round(prefetched / 2**20, 1),
+        "memory_evaluation_samples_mib": round(frozen / 2**20, 1),
+        "memory_total_mib": round((state + activations + prefetched + frozen) / 2**20, 1),
+    }
+
+
+def _meta_net(config: Config, space: SearchSpace) -> FlowNet:
+    with torch.device("meta"):
+        return FlowNet(space, config.train.width, seed=None)
+
+
+def activation_bytes(config: Config, space: SearchSpace, samples: int) -> int:
+    """Bytes that one forward pass of the largest arch keeps for its backward pass, fp32, counted on the meta device.
+
+    What kernels use for themselves (about one more feature map) comes on top.
+    """
+    net = _meta_net(config, space).train()
+    largest = Arch([len(choice.options) - 1 for choice in space.choices], space.name)
+    kept: dict[tuple[int, torch.Size, int], int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        key = (id(tensor.untyped_storage()), tensor.shape, tensor.storage_offset())
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[key] = tensor.untyped_storage().nbytes()
+        held.append(tensor)
+        return tensor
+
+    held: list[torch.Tensor] = []
+    height, width = config.data.crop_size
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        predictions = net(torch.zeros(samples, 6, height, width), largest)
+        multiscale_loss(predictions, torch.zeros(samples, 2, height, width))
+    return sum({key[0]: size for key, size in kept.items()}.values())

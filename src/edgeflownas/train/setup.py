@@ -1,0 +1,117 @@
+"""Device, arithmetic and the parts of a run, from its configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.data.cache import ImageCache
+from edgeflownas.data.check import check_dataset, refuse
+from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.fingerprint import Fingerprint, fingerprint
+from edgeflownas.errors import ConfigError
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import get_space
+
+__all__ = ["Splits", "build_net", "choose_device", "open_splits", "set_arithmetic"]
+
+
+def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) -> tuple[torch.device, str]:
+    """The device and the line that says so, e.g. ``gpu_device=0 applied``.
+
+    With several ranks on a machine, each takes the GPU after the one named.
+
+    Raises:
+        ConfigError: an index that does not exist; never a quiet fall back to CPU.
+    """
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpu_device == "auto":
+        gpu_device = 0 if available else -1
+        note = f"gpu_device={gpu_device} applied (auto: {available} GPUs found)"
+    else:
+        note = f"gpu_device={gpu_device} applied"
+    if gpu_device == -1:
+        return torch.device("cpu"), note
+    index = int(gpu_device) + local_rank
+    if not 0 <= index < available:
+        known = f"GPUs 0 to {available - 1}" if available else "no GPU"
+        raise ConfigError(
+            f"train.gpu_device {gpu_device}{f' + local rank {local_rank}' if ranks > 1 else ''} does not exist: this machine "
+            f"has {known}; use -1 for the CPU or auto"
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index), note
+
+
+def set_arithmetic(config: Config) -> str:
+    """Threads, determinism and TF32 as configured; returns the line that says so."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if config.runtime.num_threads:
+        torch.set_num_threads(config.runtime.num_threads)
+    torch.use_deterministic_algorithms(config.runtime.deterministic)
+    torch.backends.cudnn.benchmark = not config.runtime.deterministic
+    tf32 = config.train.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    return (
+        f"precision={config.train.precision} channels_last={config.train.channels_last} "
+        f"deterministic={config.runtime.deterministic} threads={torch.get_num_threads()}"
+    )
+
+
+def build_net(config: Config, device: torch.device) -> FlowNet:
+    """The supernet with its initial values, on the device, in the configured memory format.
+
+    Raises ConfigError for an unknown space or precision the device lacks.
+    """
+    if config.train.precision == "tf32" and device.type != "cuda":
+        raise ConfigError("train.precision tf32 exists on GPUs only and this run is on the CPU: use fp32")
+    net = FlowNet(
+        get_space(config.train.space), config.train.width, config.runtime.seed, channels_last=config.train.channels_last
+    )
+    return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The two splits of a run with their fingerprints."""
+
+    train: FlowDataset
+    val: FlowDataset
+    train_print: Fingerprint
+    val_print: Fingerprint
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Data labels of train and val, e.g. ``fc2/folder:val/640/9f3a``."""
+        return self.train_print.label, self.val_print.label
+
+
+def open_splits(
+    config: Config, say: Callable[[str], None], warn: Callable[[str], None], previous: tuple[Fingerprint, Fingerprint] | None = None
+) -> Splits:
+    """Scan, check and fingerprint both splits.
+
+    ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
+
+    Raises:
+        DataError: a missing folder, an empty split, or (data.on_bad_sample stop) a file with a bad header or length.
+    """
+    found = []
+    for place, key in enumerate(("train_dir", "val_dir")):
+        dataset = scan_fc2(getattr(config.data, key), "train" if place == 0 else "val", f"data.{key}")
+        problems = check_dataset(dataset)
+        if config.data.on_bad_sample == "stop" or place == 1:
+            refuse(dataset, problems)
+        for problem in problems:
+            warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
+        mark = fingerprint(dataset, previous[place] if previous else None)
+        say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
+        if config.data.cache_dir is not None and not problems:
+            dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
+        found.append((dataset, mark))
+    return Splits(found[0][0], found[1][0], found[0][1], found[1][1])

@@ -1,0 +1,50 @@
+"""The stages before the first choice, run once for all paths of a micro-batch.
+
+Paths back-propagate into a detached copy of the stem's output; on leaving, the summed gradient goes through the stem
+once.  Exact: the gradient of a sum of losses is the sum of their gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+
+from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch
+
+__all__ = ["SharedStem", "run_from"]
+
+
+class SharedStem:
+    """``with SharedStem(net, batch, autocast) as features:`` run paths on ``features`` and call their backward."""
+
+    def __init__(self, net: FlowNet, batch: FlowBatch, autocast: Callable[[], AbstractContextManager[None]]) -> None:
+        with autocast():
+            features = net.prepare(batch.images)
+            for index in range(net.shared_stages):
+                features = net.run_stage(index, features, 0)
+        self.output = features
+        self.leaf = features.detach().requires_grad_()
+
+    def __enter__(self) -> torch.Tensor:
+        return self.leaf
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.output.backward(self.leaf.grad)
+
+
+def run_from(net: FlowNet, features: torch.Tensor, arch: Arch) -> list[torch.Tensor]:
+    """The three predictions of ``arch`` from the output of its shared stem."""
+    predictions = []
+    for index in range(net.shared_stages, len(net.stages)):
+        stage = net.stages[index]
+        result = net.run_stage(index, features, 0 if stage.choice is None else arch[stage.choice])
+        if stage.output is None:
+            features = result
+        else:
+            predictions.append(result)
+    return predictions

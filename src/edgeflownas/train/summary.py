@@ -1,0 +1,138 @@
+"""Rows of the logs: one event a step, one an epoch, one row of eval_history.csv an evaluated epoch.
+
+Facts that are the same after any interruption go to events.jsonl; durations go to timing.jsonl; eval_history.csv
+joins both.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.config import Config
+from edgeflownas.data.loader import Batch
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.evaluate.pool import PoolEvaluation
+from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics, rank_string
+from edgeflownas.space import Arch, SearchSpace
+from edgeflownas.train.samplers import fairness_gap, option_counts
+from edgeflownas.train.state import TrainState
+from edgeflownas.train.tasks import StepOutput
+
+__all__ = ["criterion", "epoch_facts", "pool_facts", "step_event"]
+
+PROTOCOL = "training"
+
+
+def step_event(
+    state: TrainState, batch: Batch, output: StepOutput, rate: float, expected_checks: int
+) -> dict[str, Any]:
+    """Facts of a step; ``draws`` is the crc32 of its sample indices.  A dropped step names samples and codes."""
+    event: dict[str, Any] = {
+        "event": "step",
+        "step": state.step,
+        "epoch": state.epoch + 1,
+        "batch": state.batch,
+        "drawn": len(batch.indices),
+        "seen": state.seen,
+        "lr": rate,
+        "accepted": output.accepted,
+        "loss": output.loss,
+        "loss_optical": output.loss_optical,
+        "loss_uncertainty": output.loss_uncertainty,
+        "path_losses": output.path_losses,
+        "grad_norms": output.grad_norms,
+        "clip_count": output.clip_count,
+        "expected_clip_checks": expected_checks if output.accepted else 0,
+        "clipped_flow_share": batch.clipped_share,
+        "draws": f"{zlib.crc32(np.asarray(batch.indices, dtype='<i8').tobytes()):08x}",
+    }
+    if not output.accepted:
+        event["samples"] = list(batch.names)
+        event["codes"] = [str(path) for path in output.paths]
+    return event
+
+
+def epoch_facts(
+    config: Config, plan: BatchPlan, space: SearchSpace, state: TrainState, steps: Sequence[Mapping[str, Any]], rate: float
+) -> dict[str, Any]:
+    """Training columns of a finished epoch from its step events; ``rate`` is the learning rate after it."""
+    accepted = [row for row in steps if row["accepted"]]
+    norms = [float(norm) for row in accepted for norm in row["grad_norms"]]
+    coverage = plan.coverage(state.epoch)
+    drawn = sum(row["drawn"] for row in steps)
+    assert drawn == coverage.drawn, f"epoch {state.epoch + 1} drew {drawn} samples, its plan says {coverage.drawn}"
+    mean = lambda name: float(np.mean([row[name] for row in accepted])) if accepted else None  # noqa: E731
+    quantile = lambda q: float(np.percentile(norms, q)) if norms else None  # noqa: E731
+    clips = sum(row["clip_count"] for row in accepted)
+    return {
+        "epoch": state.epoch + 1,
+        "global_step": state.step,
+        "seen_samples": state.seen,
+        "lr": rate,
+        "train_loss": mean("loss"),
+        "train_loss_optical": mean("loss_optical"),
+        "train_loss_uncertainty": mean("loss_uncertainty"),
+        "grad_norm_mean": float(np.mean(norms)) if norms else None,
+        "grad_norm_p50": quantile(50),
+        "grad_norm_p90": quantile(90),
+        "grad_norm_p99": quantile(99),
+        "clip_threshold": config.train.grad_clip_global_norm,
+        "clip_checks": len(norms),
+        "expected_clip_checks": sum(row["expected_clip_checks"] for row in steps),
+        "clip_count": clips,
+        "clip_rate": clips / len(norms) if norms else None,
+        "unique_samples": coverage.unique,
+        "train_samples": plan.num_samples,
+        "train_drawn": coverage.drawn,
+        "coverage_share": coverage.share,
+        "expected_unique_samples": coverage.expected_unique,
+        "cumulative_passes": coverage.cumulative_passes,
+        "clipped_flow_share": float(np.mean([row["clipped_flow_share"] for row in steps])),
+        "dropped_steps": len(steps) - len(accepted),
+        "quarantined_samples": len(state.quarantined),
+        "fairness_gap": fairness_gap(option_counts(space, config.runtime.seed, state.step)),
+    }
+
+
+def pool_facts(
+    config: Config, space: SearchSpace, archs: Sequence[Arch], result: PoolEvaluation, previous: Sequence[float], label: str
+) -> dict[str, Any]:
+    """Evaluation columns of an epoch (names carry the pool size)."""
+    epes = [score.epe for score in result.scores]
+    figures = pool_statistics(epes)
+    size = len(archs)
+    baseline = space.parse(space.baseline) if space.baseline else None
+    mean = lambda name: float(np.mean([getattr(score, name) for score in result.scores]))  # noqa: E731
+    return {
+        f"mean_epe_{size}": figures.mean,
+        f"std_epe_{size}": figures.std,
+        f"median_epe_{size}": figures.median,
+        f"p90_epe_{size}": figures.p90,
+        "per_arch_epe_min": figures.min,
+        "per_arch_epe_median": figures.median,
+        "per_arch_epe_max": figures.max,
+        "bilinear_arch_epe": epes[list(archs).index(baseline)] if baseline in archs else None,
+        "zero_flow_epe": result.zero_flow_epe,
+        "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
+        "eval_samples_per_arch": result.samples,
+        "split_label": label,
+        f"arch_rank_{size}": rank_string(epes),
+        "bn_recal_batches": config.eval.bn_recal_batches,
+        "eval_batches_per_arch": config.eval.eval_batches_per_arch,
+        "eval_loss_total": mean("loss_total"),
+        "eval_loss_optical": mean("loss_optical"),
+        "eval_loss_uncertainty": mean("loss_uncertainty"),
+        "eval_epe_a0": mean("epe_a0"),
+        "eval_epe_a1": mean("epe_a1"),
+        "epe_protocol": PROTOCOL,
+    }
+
+
+def criterion(config: Config, result: PoolEvaluation) -> float:
+    """The figure (px) that chooses the best checkpoint."""
+    statistics = pool_statistics([score.epe for score in result.scores])
+    return best_criterion(config.eval.best_by, config.eval.best_mix, statistics)

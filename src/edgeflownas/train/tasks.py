@@ -1,0 +1,275 @@
+"""What one training step computes.  The loop (fit.py) knows no model; a task knows nothing of epochs or files.
+
+The unit of work is (path, micro-batch): its batch-norm statistics and its gradient belong to it.  Forward never
+writes a training buffer; an accepted step updates weights, Adam and batch norm together, a dropped or abandoned one
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from edgeflownas.config import TrainConfig
+from edgeflownas.data.loader import Batch
+from edgeflownas.evaluate.losses import multiscale_loss
+from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.batchnorm import record_moments
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch
+from edgeflownas.train.distributed import World
+from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
+from edgeflownas.train.samplers import assert_fair, fair_cycle
+from edgeflownas.train.stem import SharedStem, run_from
+
+__all__ = ["StepOutput", "StopRequested", "SupernetTask", "batch_slices"]
+
+MOMENTUM = 0.1  # of the training batch-norm buffers, DESIGN "One supernet step"
+
+
+class StopRequested(Exception):
+    """A signal or the clock asks to abandon the unfinished step."""
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """Facts of one step, measured before clipping; ``accepted`` is False for a dropped (non-finite) step."""
+
+    paths: list[Arch]
+    loss: float
+    loss_optical: float
+    loss_uncertainty: float
+    path_losses: list[float]
+    grad_norms: list[float]  # one per clip check
+    clip_count: int
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One path on one micro-batch; ``weight`` is its share of the step's mean gradient."""
+
+    index: int
+    path: int
+    micro: int
+    weight: float
+
+
+class UnitMoments:
+    """Weighted sums of batch-norm moments over the units of a step, kept in the tail of the flat gradient buffer."""
+
+    precise = False
+
+    def __init__(self, net: FlowNet, tail: torch.Tensor) -> None:
+        self.net = net
+        self.weight = 0.0
+        self.parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        offset = 0
+        for bn in net.batchnorms:
+            channels = bn.running_mean.numel()
+            piece = tail[offset : offset + 1 + 2 * channels]
+            self.parts.append((piece[:1], piece[1 : 1 + channels], piece[1 + channels :]))
+            offset += len(piece)
+
+    @staticmethod
+    def size(net: FlowNet) -> int:
+        """Elements needed in the tail."""
+        return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
+
+    def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        """File one unit's moments under the weight of the unit being computed."""
+        total, sum_mean, sum_var = self.parts[slot]
+        total += self.weight
+        sum_mean.add_(mean.detach(), alpha=self.weight)
+        sum_var.add_(var.detach(), alpha=self.weight)
+
+    @torch.no_grad()
+    def update_buffers(self) -> None:
+        """Move each used batch norm once towards the weighted mean over its units."""
+        for bn, (total, mean, var) in zip(self.net.batchnorms, self.parts, strict=True):
+            weight = float(total)
+            if weight > 0:
+                bn.running_mean.lerp_(mean / weight, MOMENTUM)
+                bn.running_var.lerp_(var / weight, MOMENTUM)
+
+
+def batch_slices(batch_size: int, micro_batch_size: int | None) -> list[slice]:
+    """Micro-batches of a path's batch; they do not depend on the number of ranks."""
+    size = micro_batch_size or batch_size
+    return [slice(start, min(start + size, batch_size)) for start in range(0, batch_size, size)]
+
+
+class SupernetTask:
+    """Strict-fairness steps on a weight-sharing FlowNet."""
+
+    def __init__(self, net: FlowNet, config: TrainConfig, seed: int, world: World, device: torch.device) -> None:
+        self.net, self.config, self.seed, self.world, self.device = net, config, seed, world, device
+        self.parameters = dict(net.named_parameters())
+        self.dtype = next(net.parameters()).dtype
+        self.adam = Adam(self.parameters, config)
+        self.average = MovingAverage(net, config.ema_decay) if config.ema_decay else None
+        slices = len(batch_slices(config.batch_size, config.micro_batch_size))
+        self.max_units = net.space.num_paths * slices
+        moments = UnitMoments.size(net)
+        self.gradient = FlatGradient(self.parameters, extra=moments + 5 * self.max_units + 1)
+        self.moments = UnitMoments(net, self.gradient.extra[:moments])
+        # Per unit: weighted total, optical, uncertainty loss; norm of its gradient; whether it was clipped.
+        self.facts = self.gradient.extra[moments:-1].view(5, self.max_units)
+        self.stop = self.gradient.extra[-1:]
+        self.sum = torch.zeros_like(self.gradient.vector) if config.grad_clip_position == "micro_step" else None
+
+    @property
+    def draws_per_sample(self) -> int:
+        """Batches a step draws: one for all paths, or one each."""
+        return self.net.space.num_paths if self.config.path_batches == "shifted" else 1
+
+    def expected_clip_checks(self, draws: int) -> int:
+        """Clip checks an accepted step of ``draws`` draws has to make, from the configuration alone."""
+        if self.config.grad_clip_position == "step":
+            return 1
+        micro = self.config.micro_batch_size or self.config.batch_size
+        return self.net.space.num_paths * -(-self._path_size(draws) // micro)
+
+    def step(self, batch: Batch, step: int, rate: float, check_stop: Callable[[], None]) -> StepOutput:
+        """One strict-fairness step.
+
+        Raises StopRequested where this or another rank was asked to stop: nothing has changed then.
+        """
+        paths = fair_cycle(self.net.space, self.seed, step)
+        assert_fair(self.net.space, paths, self.seed, step)
+        self.gradient.buffer.zero_()
+        if self.sum is not None:
+            self.sum.zero_()
+        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype)
+        units = self._units(len(paths), len(data.images))
+        try:
+            with record_moments(self.net, self.moments):
+                self._run(data, paths, units, step, check_stop)
+        except StopRequested:
+            self.stop.fill_(1.0)
+        if self.sum is not None:
+            self.gradient.vector.copy_(self.sum)
+        self.world.sum(self.gradient.buffer)
+        if float(self.stop) > 0:
+            raise StopRequested
+        return self._finish(paths, units, rate)
+
+    def _path_size(self, draws: int) -> int:
+        return draws // self.net.space.num_paths if self.config.path_batches == "shifted" else draws
+
+    def _units(self, paths: int, draws: int) -> list[Unit]:
+        size = self._path_size(draws)
+        slices = batch_slices(size, self.config.micro_batch_size)
+        shares = [(piece.stop - piece.start) / size / paths for piece in slices]
+        pairs = [(path, micro) for path in range(paths) for micro in range(len(slices))]
+        return [Unit(i, path, micro, shares[micro]) for i, (path, micro) in enumerate(pairs)]
+
+    def _mine(self, unit: Unit) -> bool:
+        turn = {"data": unit.micro, "path": unit.path, "both": unit.index}[self.config.distributed]
+        return turn % self.world.size == self.world.rank
+
+    def _run(
+        self, data: FlowBatch, paths: Sequence[Arch], units: list[Unit], step: int, check_stop: Callable[[], None]
+    ) -> None:
+        """Forward and backward of this rank's units, micro-batch by micro-batch."""
+        self.net.train()
+        check_stop()
+        mine = [unit for unit in units if self._mine(unit)]
+        share_stem = self.config.path_batches == "same" and self.sum is None and self.net.shared_stages > 0
+        for micro in sorted({unit.micro for unit in mine}):
+            group = [unit for unit in mine if unit.micro == micro]
+            self.moments.weight = group[0].weight
+            if share_stem:
+                piece = self._slice(data, group[0], len(paths), step)
+                with SharedStem(self.net, piece, self._autocast) as features:
+                    for unit in group:
+                        self._unit(unit, paths[unit.path], piece, features, check_stop)
+            else:
+                for unit in group:
+                    self.moments.weight = unit.weight
+                    self._unit(unit, paths[unit.path], self._slice(data, unit, len(paths), step), None, check_stop)
+
+    def _slice(self, data: FlowBatch, unit: Unit, paths: int, step: int) -> FlowBatch:
+        """The samples of a unit: of the common batch, or of slice (path + step) mod paths of the step's draws."""
+        size = self._path_size(len(data.images))
+        start = (unit.path + step) % paths * size if self.config.path_batches == "shifted" else 0
+        piece = batch_slices(size, self.config.micro_batch_size)[unit.micro]
+        rows = slice(start + piece.start, start + piece.stop)
+        return FlowBatch(*(tensor[rows] for tensor in data))
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        if self.config.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _unit(
+        self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
+    ) -> None:
+        check_stop()
+        with self._autocast():
+            if features is None:
+                predictions = self.net(piece.images, arch)
+            else:
+                predictions = run_from(self.net, features, arch)
+        terms = multiscale_loss([p.to(self.dtype) for p in predictions], piece.flow, piece.valid)
+        self.facts[:3, unit.index] = torch.stack(list(terms)).detach()
+        if self.sum is None:
+            (terms.total * unit.weight).backward()
+        else:
+            self._clip_unit(unit, terms.total)
+
+    def _clip_unit(self, unit: Unit, loss: torch.Tensor) -> None:
+        """``micro_step``: the gradient of this unit's own loss is clipped, then joins the sum with its weight."""
+        assert self.sum is not None
+        self.gradient.vector.zero_()
+        loss.backward()
+        norm = float(self.gradient.norm())
+        factor = clip_factor(norm, self.config.grad_clip_global_norm)
+        self.facts[3, unit.index] = norm
+        self.facts[4, unit.index] = float(factor < 1.0)
+        self.sum.add_(self.gradient.vector, alpha=factor * unit.weight)
+
+    def _finish(self, paths: list[Arch], units: list[Unit], rate: float) -> StepOutput:
+        """Decay, norm, clip, update; or drop the step whole where anything is not finite."""
+        self.adam.decay()
+        norm = float(self.gradient.norm())
+        facts = self.facts[:, : len(units)].double().cpu()
+        weights = torch.tensor([unit.weight for unit in units], dtype=torch.float64)
+        losses = (facts[:3] * weights).sum(1).tolist()
+        by_path = [0.0] * len(paths)
+        for unit in units:
+            by_path[unit.path] += float(facts[0, unit.index]) * unit.weight * len(paths)
+        accepted = bool(torch.isfinite(facts).all()) and norm < float("inf")
+        if self.sum is None:
+            factor = clip_factor(norm, self.config.grad_clip_global_norm) if accepted else 1.0
+            norms, clipped = [norm], int(factor < 1.0)
+            if factor < 1.0:
+                self.gradient.vector.mul_(factor)
+        else:
+            norms, clipped = facts[3].tolist(), int(facts[4].sum())
+        if accepted:
+            self.adam.step(rate)
+            self.moments.update_buffers()
+            if self.average is not None:
+                self.average.update()
+        return StepOutput(paths, *losses, by_path, norms, clipped, accepted)
+
+    def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Everything a checkpoint holds, by file and name."""
+        files = {"model": dict(self.net.state_dict()), "optimizer": self.adam.tensors()}
+        if self.average is not None:
+            files["ema"] = dict(self.average.average)
+        return files
+
+    def load(self, files: dict[str, dict[str, torch.Tensor]], with_optimizer: bool = True) -> None:
+        """Overwrite weights, buffers, Adam and moving average in place (memory formats kept)."""
+        own = self.tensors()
+        for file, tensors in own.items():
+            if file == "optimizer" and not with_optimizer:
+                continue
+            source = files.get(file) or (files["model"] if file == "ema" else {})
+            for name, tensor in tensors.items():
+                tensor.data.copy_(source[name])
