@@ -7,15 +7,17 @@ the batch norm, which autograd does not need again: one pass over memory less ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeflownas.models.batchnorm import BatchNorm
+from edgeflownas.models.phases import as_map, conv_phases, from_map, to_pixels, up2_conv_phases
 
-__all__ = ["BlockChoice", "Conv", "ConvChoice", "OutputChoice", "ResidualBlock", "replicate_pad", "up2"]
+__all__ = ["BlockChoice", "Conv", "ConvChoice", "OutputChoice", "ResidualBlock", "replicate_pad", "up2", "up2_pooled"]
 
 OUTPUT_CHANNELS = 4  # flow u, v and the uncertainty of each
 
@@ -40,8 +42,47 @@ def replicate_pad(x: Tensor, right: int, bottom: int) -> Tensor:
 
 def up2(x: Tensor) -> Tensor:
     """Asymmetric bilinear x2 as in TF1's resize: u[2i] = x[i], u[2i+1] = (x[i] + x[i+1]) / 2, last repeated."""
+    result: Tensor = _Up2.apply(x)
+    return result
+
+
+def up2_pooled(x: Tensor) -> Tensor:
+    """The same from native operators: what a microcontroller runs, and four times slower on a CPU."""
     nearest = F.interpolate(x, scale_factor=2.0, mode="nearest")
     return F.avg_pool2d(replicate_pad(nearest, 1, 1), 2, 1)
+
+
+class _Up2(torch.autograd.Function):
+    """up2 in channels_last memory, every output pixel written once; the backward is the transposed sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1)
+        out = rows.new_empty(batch, height, 2, width, 2, channels)
+        even = out[:, :, 0]
+        even[:, :, :, 0] = rows
+        torch.add(rows[:, :, :-1], rows[:, :, 1:], out=even[:, :, :-1, 1]).mul_(0.5)
+        even[:, :, -1, 1] = rows[:, :, -1]
+        torch.add(even[:, :-1], even[:, 1:], out=out[:, :-1, 1]).mul_(0.5)
+        out[:, -1, 1] = even[:, -1]
+        return out.view(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        batch, channels, height, width = gradient.shape
+        split = gradient.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
+        rows = _up2_transposed(split[:, :, 0], split[:, :, 1], 1)
+        return _up2_transposed(rows[:, :, :, 0], rows[:, :, :, 1], 2).permute(0, 3, 1, 2)
+
+
+def _up2_transposed(even: Tensor, odd: Tensor, axis: int) -> Tensor:
+    """Gradient of x along ``axis``: even + (odd + odd shifted by one) / 2, the last odd one counted whole."""
+    size = even.shape[axis]
+    total = torch.add(even, odd, alpha=0.5)
+    total.narrow(axis, 1, size - 1).add_(odd.narrow(axis, 0, size - 1), alpha=0.5)
+    total.narrow(axis, size - 1, 1).add_(odd.narrow(axis, size - 1, 1), alpha=0.5)
+    return total
 
 
 class Conv(nn.Module):
@@ -101,24 +142,42 @@ class BlockChoice(nn.Module):
 class OutputChoice(nn.Module):
     """Kernel choice of a prediction: option i is its own convolution (``k3``, ``k5``, ...), no batch norm."""
 
-    def __init__(self, inputs: int, kernels: Sequence[int]) -> None:
+    def __init__(self, inputs: int, kernels: Sequence[int], phases: bool = False) -> None:
         super().__init__()
+        self.phases = phases
         self.labels = tuple(f"k{kernel}" for kernel in kernels)
         for label, kernel in zip(self.labels, kernels, strict=True):
             self.add_module(label, Conv(inputs, OUTPUT_CHANNELS, kernel))
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         """Prediction [B,4,H,W]: flow u, v in full-size pixels, uncertainty of u, v."""
-        result: Tensor = self.get_submodule(self.labels[option])(x)
+        conv = cast(Conv, self.get_submodule(self.labels[option]))
+        if self.phases:
+            return to_pixels(conv_phases(x, conv.weight))
+        result: Tensor = conv(x)
         return result
 
 
 class ConvChoice(nn.Module):
-    """Kernel choice of a convolution at x2, x1 or x1/2 size, then one shared batch norm and ReLU."""
+    """Kernel choice of a convolution at x2, x1 or x1/2 size, then one shared batch norm and ReLU.
 
-    def __init__(self, inputs: int, outputs: int, kernels: Sequence[int], resample: str) -> None:
+    ``phases`` (upsampling stages only): the output stays on the small grid in four phases, see models/phases.py;
+    ``from_phases``: so does the input.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernels: Sequence[int],
+        resample: str,
+        *,
+        phases: bool = False,
+        from_phases: bool = False,
+        resize: Callable[[Tensor], Tensor] = up2,
+    ) -> None:
         super().__init__()
-        self.resample = resample
+        self.resample, self.phases, self.from_phases, self.resize = resample, phases, from_phases, resize
         self.labels = tuple(f"k{kernel}" for kernel in kernels)
         for label, kernel in zip(self.labels, kernels, strict=True):
             self.add_module(label, Conv(inputs, outputs, kernel, stride=2 if resample == "down" else 1))
@@ -126,6 +185,11 @@ class ConvChoice(nn.Module):
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         """Features at the new size."""
-        conv = self.get_submodule(self.labels[option])
-        y: Tensor = self.bn(conv(up2(x) if self.resample == "up" else x))
+        conv = cast(Conv, self.get_submodule(self.labels[option]))
+        if self.from_phases:
+            x = to_pixels(x)
+        if self.phases:
+            y: Tensor = self.bn(as_map(up2_conv_phases(x, conv.weight)))
+            return from_map(y.relu_())
+        y = self.bn(conv(self.resize(x) if self.resample == "up" else x))
         return y.relu_()

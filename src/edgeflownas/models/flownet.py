@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batchnorm import BatchNorm
-from edgeflownas.models.blocks import BlockChoice, ConvChoice, OutputChoice, replicate_pad
+from edgeflownas.models.blocks import BlockChoice, ConvChoice, OutputChoice, replicate_pad, up2, up2_pooled
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import Arch, Choice, SearchSpace
 
@@ -32,7 +32,10 @@ GRID = 16  # heights and widths are padded to multiples of it: four halvings
 
 @dataclass(frozen=True)
 class Slot:
-    """One link of the chain: ``channels`` in multiples of the width, ``default`` option where no space varies it."""
+    """One link of the chain, with its ``default`` option where no space varies it.
+
+    ``channels`` of the features after it are in multiples of the width; a prediction leaves the features alone.
+    """
 
     name: str
     kind: Literal["kernel", "depth"]
@@ -40,6 +43,7 @@ class Slot:
     channels: float
     resample: Literal["down", "up", ""] = ""
     output: int | None = None  # scale of the prediction it makes; None: it makes features
+    phases: bool = False  # computed on the grid of half the size (models/phases.py), where that is faster
 
 
 LAYOUT = (
@@ -54,10 +58,10 @@ LAYOUT = (
     Slot("DB1", "depth", 1, 4),
     Slot("Up2", "kernel", 3, 2, "up"),
     Slot("H0Out", "kernel", 3, 2, output=0),
-    Slot("H1", "kernel", 3, 1, "up"),
-    Slot("H1Out", "kernel", 3, 1, output=1),
-    Slot("H2", "kernel", 3, 0.5, "up"),
-    Slot("H2Out", "kernel", 3, 0.5, output=2),
+    Slot("H1", "kernel", 3, 1, "up", phases=True),
+    Slot("H1Out", "kernel", 3, 1, output=1, phases=True),
+    Slot("H2", "kernel", 3, 0.5, "up", phases=True),
+    Slot("H2Out", "kernel", 3, 0.5, output=2, phases=True),
 )
 
 
@@ -112,21 +116,30 @@ class FlowNet(nn.Module):
         seed: initial values are a pure function of (seed, parameter name), so that a subnet trained alone starts
             from the supernet's; None leaves the kernels zero for a caller that loads them.
         channels_last: memory format of weights and features.
+        plain: every layer as it is drawn, from native operators (resize, then convolve): the reference that the
+            faster forms are compared with, the same function to rounding.
     """
 
     def __init__(
-        self, space: SearchSpace, width: int = 32, seed: int | None = 0, *, channels_last: bool = True
+        self,
+        space: SearchSpace,
+        width: int = 32,
+        seed: int | None = 0,
+        *,
+        channels_last: bool = True,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         if width < 2 or width % 2:
             raise ConfigError(f"width {width} must be an even number of at least 2 (H2 has width / 2 channels)")
-        self.space, self.width = space, width
+        self.space, self.width, self.plain = space, width, plain
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         options = slot_options(space)
-        inputs = 6
+        inputs, phases = 6, False
         for slot in LAYOUT:
-            module, inputs = _stage_module(slot, inputs, int(width * slot.channels), options[slot.name])
-            self.add_module(slot.name, module)
+            channels = int(width * slot.channels)
+            self.add_module(slot.name, _stage_module(slot, inputs, channels, options[slot.name], plain, phases))
+            inputs, phases = channels, slot.phases and not plain
         self.stages = tuple(Stage(slot.name, space.position(slot.name), slot.output) for slot in LAYOUT)
         self.batchnorms = _number_batchnorms(self)
         if seed is not None:
@@ -179,7 +192,7 @@ class FlowNet(nn.Module):
         """A fixed network of its own with the tensors of ``arch``, copied by name; same mode, device and dtype."""
         restricted = self.space.restrict(resolve(self.space, arch))
         channels_last = self.memory_format == torch.channels_last
-        net = FlowNet(restricted, self.width, seed=None, channels_last=channels_last)
+        net = FlowNet(restricted, self.width, seed=None, channels_last=channels_last, plain=self.plain)
         first = next(self.parameters())
         net.to(device=first.device, dtype=first.dtype)
         own = self.state_dict()
@@ -187,12 +200,22 @@ class FlowNet(nn.Module):
         return net.train(self.training)
 
 
-def _stage_module(slot: Slot, inputs: int, channels: int, options: tuple[int, ...]) -> tuple[nn.Module, int]:
+def _stage_module(
+    slot: Slot, inputs: int, channels: int, options: tuple[int, ...], plain: bool, from_phases: bool
+) -> nn.Module:
     if slot.kind == "depth":
-        return BlockChoice(channels, options), channels
+        return BlockChoice(channels, options)
     if slot.output is not None:
-        return OutputChoice(inputs, options), inputs
-    return ConvChoice(inputs, channels, options, slot.resample), channels
+        return OutputChoice(inputs, options, phases=from_phases)
+    return ConvChoice(
+        inputs,
+        channels,
+        options,
+        slot.resample,
+        phases=slot.phases and not plain,
+        from_phases=from_phases,
+        resize=up2_pooled if plain else up2,
+    )
 
 
 def _number_batchnorms(net: nn.Module) -> tuple[BatchNorm, ...]:
