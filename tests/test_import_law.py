@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 TOP = {"commands", "cli", "__main__"}  # may import anything, and nothing below imports them
 WITHOUT_TORCH = BASE | {"data"}
-ONLY_IN = {"cyclopts": TOP, "tensorboard": {"tracking"}, "matplotlib": {"report"}}
+ONLY_IN = {"cyclopts": TOP, "tensorboard": {"tracking"}}
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"}
 FORBIDDEN_CALLS = {

@@ -155,9 +155,9 @@ def test_files_named_in_running_text_exist(path: Path):
 
 
 def test_these_checks_can_fail(tmp_path: Path):
-    assert commands("    edgeflownas trian smoke\n") == [["edgeflownas", "trian", "smoke"]]
+    assert commands("    edgeflownas teach smoke\n") == [["edgeflownas", "teach", "smoke"]]
     assert commands("see `edgeflownas status runs`") == [["edgeflownas", "status", "runs"]]
-    assert "trian" not in known_verbs()
+    assert "teach" not in known_verbs()
     assert unknown_key("--train.lrr") and not unknown_key("--train.lr")
     assert "no-such-head" not in anchors("# Words\n## BN recalibration and the pool\n")
     assert "bn-recalibration-and-the-pool" in anchors("## BN recalibration and the pool\n")
