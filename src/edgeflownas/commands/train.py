@@ -7,7 +7,10 @@ from pathlib import Path
 from edgeflownas.commands._overrides import OverrideTokens, split_overrides
 from edgeflownas.errors import ConfigError
 
-OPTIONS = ("--config", "--resume", "--fork", "--dry-run", "--print-config", "--max-seconds", "--json", "--help")
+OPTIONS = (
+    *("--config", "--resume", "--fork", "--reset-optimizer", "--dry-run", "--print-config", "--max-seconds"),
+    *("--json", "--help"),
+)
 
 
 def train(
@@ -15,6 +18,7 @@ def train(
     config: str | None = None,
     resume: Path | None = None,
     fork: str | None = None,
+    reset_optimizer: bool = False,
     dry_run: bool = False,
     print_config: bool = False,
     max_seconds: float | None = None,
@@ -31,6 +35,7 @@ def train(
         config: the recipe, if not given as the first argument.
         resume: run directory to go on with; its own configuration is used.
         fork: with --resume, start a new run of this name from the newest checkpoint, with changed keys.
+        reset_optimizer: with --fork, begin with Adam's moments at zero instead of those of the checkpoint.
         dry_run: check everything (paths, sample counts, steps, memory) and train nothing.
         print_config: print the complete configuration as YAML (with --json as JSON) and stop.
         max_seconds: commit and exit with 75 after this many seconds.
@@ -40,6 +45,8 @@ def train(
     recipe = _one_source(positional, config, resume)
     if fork is not None and resume is None:
         raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
+    if reset_optimizer and fork is None:
+        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
     if print_config:
         return _print_config(recipe if resume is None else str(resume / "config.yaml"), overrides, json)
 
@@ -50,7 +57,13 @@ def train(
     from edgeflownas.train.launch import LaunchOptions, launch
 
     options = LaunchOptions(
-        resume=resume, fork=fork, dry_run=dry_run, max_seconds=max_seconds, json=json, overrides=overrides
+        resume=resume,
+        fork=fork,
+        reset_optimizer=reset_optimizer,
+        dry_run=dry_run,
+        max_seconds=max_seconds,
+        json=json,
+        overrides=overrides,
     )
     return int(launch(loaded, options))
 

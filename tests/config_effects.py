@@ -1,0 +1,261 @@
+"""What a configuration does, observed through the real code: one function per part, each from Config to plain data.
+
+test_no_dead_keys.py compares what they return for two configurations that differ in one key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import cv2
+import numpy as np
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.data import loader as loader_module
+from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.formats import write_flo
+from edgeflownas.data.loader import Loader
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import UserError
+from edgeflownas.evaluate.evalset import freeze
+from edgeflownas.space import get_space
+from edgeflownas.train.distributed import World
+from edgeflownas.train.epoch_end import _choose_best
+from edgeflownas.train.fit import quarantine
+from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
+from edgeflownas.train.state import TrainState
+from edgeflownas.train.summary import criterion
+from edgeflownas.train.tasks import SupernetTask
+
+HEIGHT, WIDTH = 40, 48
+
+
+ROOT = Path()  # the test module puts a temporary folder here
+
+
+def data_folder(name: str = "data", pairs: int = 5) -> Path:
+    """A folder with train (``pairs``) and val (3) pairs of noise."""
+    root = ROOT / name
+    if root.exists():
+        return root
+    for split, count in (("train", pairs), ("val", 3)):
+        (root / split).mkdir(parents=True)
+        for number in range(count):
+            random = np.random.default_rng([pairs, number, split == "val"])
+            stem = root / split / f"{number:07d}"
+            for image in (0, 1):
+                cv2.imwrite(f"{stem}-img_{image}.png", random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+            write_flo(f"{stem}-flow_01.flo", random.normal(0, 40, (HEIGHT, WIDTH, 2)).astype(np.float32))
+    return root
+
+
+def tiny() -> dict[str, dict[str, Any]]:
+    """A run of two epochs of two steps that takes well under a second."""
+    return {
+        "runtime": {"num_threads": 1, "tensorboard": False},
+        "train": {"width": 2, "gpu_device": -1, "num_epochs": 2, "batch_size": 2, "lr": 1e-2, **STEPS},
+        "data": {
+            "train_dir": str(data_folder() / "train"),
+            "val_dir": str(data_folder() / "val"),
+            "crop_size": (32, 32),
+            "num_workers": 0,
+        },
+        "eval": {
+            "eval_pool_size": 2,
+            "eval_batches_per_arch": 1,
+            "bn_recal_batches": 1,
+            "batch_size": 2,
+            "pictures": 0,
+        },
+    }
+
+
+STEPS = {"epoch_mode": "fixed_steps", "steps_per_epoch": 2}
+
+
+def digest(*arrays: Any) -> str:
+    """Short hash of arrays or tensors."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()[:16]
+
+
+def dataset(config: Config, split: str = "train") -> FlowDataset:
+    return scan_fc2(config.data.train_dir if split == "train" else config.data.val_dir, split)
+
+
+def plan_of(config: Config) -> BatchPlan:
+    paths = get_space(config.train.space).num_paths
+    return BatchPlan.from_config(config.train, len(dataset(config)), paths, config.runtime.seed)
+
+
+def or_error(function: Any) -> Any:
+    """The result, or the text of the user error: refusing is an effect."""
+    try:
+        return function()
+    except UserError as error:
+        return str(error)
+
+
+def order(config: Config) -> Any:
+    """Sample indices of the first steps of two epochs."""
+    plan = plan_of(config)
+    return [plan.indices(epoch, step).tolist() for epoch in (0, 1) for step in range(min(3, plan.steps_per_epoch))]
+
+
+def rates(config: Config) -> Any:
+    """The learning rate over a plan of 100 draws, and a little beyond."""
+    return [learning_rate(config.train, seen, 100) for seen in range(105)]
+
+
+def batch(config: Config) -> Any:
+    """The pixels and flow of the first training batch."""
+    with Loader(dataset(config), plan_of(config), config.data, config.runtime.seed) as loader:
+        first = loader.next_batch(0, 0)
+    return digest(first.images, first.flow, first.valid), first.clipped_share
+
+
+def names(config: Config) -> Any:
+    """Which samples the two splits hold."""
+    return [
+        [str(path) for sample in dataset(config, split).samples for path in sample.files] for split in ("train", "val")
+    ]
+
+
+class HalfWorld(World):
+    """Rank 0 of 2 whose sums contain only its own share."""
+
+    def sum(self, tensor: torch.Tensor) -> None:
+        return None
+
+
+def steps(config: Config, world: World = World(), count: int = 2) -> Any:  # noqa: B008
+    """Facts of the first steps, and a hash of all tensors after them."""
+    net = build_net(config, torch.device("cpu"))
+    task = SupernetTask(net, config.train, config.runtime.seed, world, torch.device("cpu"))
+    facts = []
+    with Loader(dataset(config), plan_of(config), config.data, config.runtime.seed) as loader:
+        for step in range(count):
+            rate = learning_rate(config.train, step, count)
+            facts.append(task.step(loader.next_batch(0, step), step, rate, lambda: None))
+    files = {
+        file: digest(*(tensor.detach().numpy() for _, tensor in sorted(tensors.items())))
+        for file, tensors in task.tensors().items()
+    }
+    return [str(fact) for fact in facts], files
+
+
+def share_of_a_rank(config: Config) -> Any:
+    """What rank 0 of 2 computes of a step."""
+    return steps(config, HalfWorld(0, 2), 1)
+
+
+def network(config: Config) -> Any:
+    """Shapes and memory layout of the weights, or why there is no network."""
+    return or_error(lambda: [(p.shape, p.stride()) for p in build_net(config, torch.device("cpu")).parameters()])
+
+
+def device(config: Config) -> Any:
+    return or_error(lambda: choose_device(config.train.gpu_device))
+
+
+@contextlib.contextmanager
+def arithmetic_restored() -> Iterator[None]:
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+
+
+def arithmetic(config: Config) -> Any:
+    """Threads and determinism in force, not merely logged."""
+    with arithmetic_restored():
+        set_arithmetic(config)
+        return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+
+def frozen_set(config: Config) -> Any:
+    """Samples, windows, batches and clip of the evaluation."""
+    return freeze(config, dataset(config), dataset(config, "val"), ("train", "val"), lambda note: None).to_json()
+
+
+class RecordingWorkers:
+    """Stands for the loader's threads or processes: notes what it is asked for and never delivers."""
+
+    def __init__(self, kind: str, log: list[Any], load: Any, count: int) -> None:
+        self.log = log
+        log.append((kind, count))
+
+    def submit(self, index: int, epoch: int, position: int) -> Future[Any]:
+        self.log.append((index, epoch, position))
+        return Future()
+
+    def close(self) -> None:
+        return None
+
+
+def workers(config: Config) -> Any:
+    """Kind and number of workers, what is requested ahead, and how the wait for a batch ends."""
+    log: list[Any] = []
+    with contextlib.ExitStack() as stack:
+        for kind in ("ThreadWorkers", "ProcessWorkers"):
+            fake = functools.partial(RecordingWorkers, kind, log)
+            stack.enter_context(mock.patch.object(loader_module, kind, fake))
+        loader = stack.enter_context(Loader(dataset(config), plan_of(config), config.data, config.runtime.seed))
+        return or_error(lambda: loader.next_batch(0, 0).names), log
+
+
+def damaged(config: Config) -> Any:
+    """What happens when a file of the training split turns out truncated."""
+    folder = data_folder("damaged") / "train"
+    found = scan_fc2(folder, "train")
+    with open(folder / "0000001-flow_01.flo", "r+b") as file:
+        file.truncate(100)
+    try:
+        with Loader(found, plan_of(config), config.data, 0) as loader:
+            return or_error(lambda: [row.by_name for step in (0, 1) for row in loader.next_batch(0, step).replaced])
+    finally:
+        shutil.rmtree(folder.parent)
+
+
+def quarantined(config: Config) -> Any:
+    """What three bad samples of 100 lead to."""
+    rows = [SimpleNamespace(bad_name=f"{i}", by_name="9", reason="truncated") for i in range(3)]
+    job: Any = SimpleNamespace(config=config, run=None, plan=SimpleNamespace(num_samples=100), console=mock.Mock())
+    state = TrainState(planned=1, num_epochs=1)
+    return or_error(lambda: quarantine(job, state, SimpleNamespace(replaced=rows)))  # type: ignore[arg-type]
+
+
+def pool_result(*epes: float) -> Any:
+    return SimpleNamespace(scores=[SimpleNamespace(epe=epe) for epe in epes])
+
+
+def best_figure(config: Config) -> Any:
+    """The figure that chooses the best checkpoint, of a skewed pool."""
+    return criterion(config, pool_result(1.0, 2.0, 3.0, 10.0))
+
+
+def early_stop(config: Config) -> Any:
+    """After how many evaluations that gain little and then nothing training ends."""
+    job: Any = SimpleNamespace(config=config, console=mock.Mock(), evaluator=mock.Mock())
+    state = TrainState(planned=1, num_epochs=100)
+    for evaluation in range(10):
+        if state.stopped_early:
+            return evaluation
+        _choose_best(job, state, pool_result(max(4.0, 5.0 - 0.25 * evaluation)))
+    return None

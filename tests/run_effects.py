@@ -1,0 +1,69 @@
+"""What a configuration does to a whole run, started by the function that `edgeflownas train` calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import config_effects as effects
+
+from edgeflownas.config import Config
+from edgeflownas.tracking import Tracker
+from edgeflownas.train.launch import LaunchOptions, launch
+from edgeflownas.train.rundir import RunDirectory
+
+
+def run(config: Config) -> Any:
+    """A whole run in a folder of its own: its files, events, commits and pictures, or how it ended.
+
+    The stored configuration, its hash and the hash of the evaluation set (which covers eval.* as such) do not count.
+    """
+    with running() as (folder, log):
+        end = effects.or_error(lambda: launch(config, LaunchOptions()))
+        files = [str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name]
+        return str(end).replace(str(folder), ""), sorted(files), events(folder), log
+
+
+def resumed_plan(config: Config) -> Any:
+    """Learning rates of a run of one epoch that is resumed for a second."""
+    first = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 1, "lr_plan": None})})
+    with running() as (folder, _):
+        launch(first, LaunchOptions())
+        overrides = ["--train.num_epochs=2", f"--train.lr_plan={config.train.lr_plan}"]
+        launch(None, LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides))
+        return [event["lr"] for event in events(folder)]
+
+
+@contextlib.contextmanager
+def running() -> Iterator[tuple[Path, list[Any]]]:
+    """An empty working folder, and a list of the commits and pictures made in it."""
+    log: list[Any] = []
+    with (
+        tempfile.TemporaryDirectory(dir=effects.ROOT) as name,
+        contextlib.chdir(name),
+        effects.arithmetic_restored(),
+        recorded(RunDirectory, "commit", log),
+        recorded(Tracker, "images", log),
+    ):
+        yield Path(name), log
+
+
+def recorded(owner: Any, method: str, log: list[Any]) -> Any:
+    """Note the first argument of every call of a method."""
+    original = getattr(owner, method)
+
+    def call(self: Any, *args: Any, **more: Any) -> Any:
+        log.append((method, str(args[0])))
+        return original(self, *args, **more)
+
+    return mock.patch.object(owner, method, call)
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    lines = [line for path in folder.rglob("events.jsonl") for line in path.read_text().splitlines()]
+    return [{key: value for key, value in json.loads(line).items() if key != "eval_set"} for line in lines]
