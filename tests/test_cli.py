@@ -146,6 +146,7 @@ def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("train --config smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
         ("train smoke --config smoke", ["given twice"]),
         ("train smoke --fork b", ["--fork b needs --resume"]),
+        ("train --resume runs/a --reset-optimizer", ["--reset-optimizer needs --fork"]),
         ("train smoke --max-seconds soon", ["--max-seconds", "soon"]),
         ("train smoke --resum runs/a", ["unknown option --resum", "did you mean --resume?"]),
         ("train no/such.yaml", ["no/such.yaml not found"]),
