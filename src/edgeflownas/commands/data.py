@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,46 +37,87 @@ def check(
         full: decode every file.
         json: counts and one row for each bad file as JSON.
     """
-    import time
     from json import dumps
 
-    from edgeflownas.data.check import check_dataset, refuse
-    from edgeflownas.data.fc2 import FlowDataset, find_samples, scan_fc2
-    from edgeflownas.errors import ConfigError
+    from edgeflownas.errors import ConfigError, DataError
 
     if config is not None:
         from edgeflownas.config_io import load_config
 
         data = load_config(config).data
         train_dir, val_dir = train_dir or Path(data.train_dir), val_dir or Path(data.val_dir)
-    folders = {"train": train_dir, "val": val_dir}
-    if train_dir is None and val_dir is None:
+    folders = [(split, folder) for split, folder in (("train", train_dir), ("val", val_dir)) if folder is not None]
+    if not folders:
         raise ConfigError("data check: nothing to check; give --train-dir, --val-dir or --config RECIPE")
-    checked: list[tuple[FlowDataset, list[BadSample], float]] = []
-    for split, folder in folders.items():
-        if folder is None:
-            continue
-        started = time.monotonic()
-        samples, problems = find_samples(folder, f"data.{split}_dir")
-        if not problems:
-            dataset = scan_fc2(folder, split, f"data.{split}_dir")  # also says what is wrong with an empty folder
-        else:
-            dataset = FlowDataset(folder, split, "folder", samples)
-        problems = problems + check_dataset(dataset, full, _progress(f"checking {split}"))
-        checked.append((dataset, problems, time.monotonic() - started))
+    checked = [_check(folder, split, full) for split, folder in folders]
+    bad = [row for result in checked for row in result.rows]
     if json:
-        print(dumps({"ok": not any(rows for _, rows, _ in checked), "full": full, **_report(checked)}, indent=2))
-    for dataset, rows, seconds in checked:
-        if not json:
-            verdict = f"{len(rows)} bad files" if rows else "all good"
-            kind = "every file decoded" if full else "names, headers, lengths, sizes"
-            print(f"{dataset.split}: {len(dataset)} samples in {dataset.directory} ({dataset.source}): {verdict}")
-            print(f"  {kind}, {seconds:.1f} s")
-            for row in rows:
-                print(f"  {row}")
-    for dataset, rows, _ in checked:
-        refuse(dataset, rows)
+        print(dumps({"ok": not bad, "full": full, **_report(checked)}, indent=2))
+    else:
+        for result in checked:
+            print(result.line(full), *result.rows, sep="\n  ")
+    if bad:
+        raise DataError(
+            f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
+        )
     return 0
+
+
+@app.command
+def synth(
+    *,
+    out: Path,
+    train: int,
+    val: int,
+    seed: int,
+    height: int = 384,
+    width: int = 512,
+    backward: bool = False,
+    occlusion: bool = False,
+    workers: int = 1,
+    json: bool = False,
+) -> int:
+    """Generate image pairs with exact flow in FlyingChairs2 layout: OUT/train, OUT/val and OUT/dataset.json.
+
+    A sample depends on the seed and its number only, not on how many are made or by how many workers.
+
+    Args:
+        out: folder to make the set in.
+        train: training pairs.
+        val: evaluation pairs.
+        seed: seed of every pair.
+        height: pixels.
+        width: pixels.
+        backward: also write the flow from image 2 to image 1.
+        occlusion: also write the masks of pixels that are hidden in the other image.
+        workers: processes.
+        json: what was made, as JSON.
+    """
+    import time
+    from dataclasses import asdict
+    from json import dumps
+
+    from edgeflownas.data.synthetic import generate_dataset
+
+    started = time.monotonic()
+    made = generate_dataset(
+        out,
+        train,
+        val,
+        seed,
+        height=height,
+        width=width,
+        backward=backward,
+        occlusion=occlusion,
+        workers=workers,
+        progress=_progress("generating"),
+    )
+    seconds = time.monotonic() - started
+    if json:
+        print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))
+        return 0
+    print(f"{train} training and {val} evaluation pairs in {out}, {(train + val) / max(seconds, 1e-9):.1f} a second")
+    return stats(out)
 
 
 @app.command
@@ -109,22 +151,58 @@ def stats(directory: Path, /, *, json: bool = False) -> int:
     return 0
 
 
-def _report(checked: list[tuple[FlowDataset, list[BadSample], float]]) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Checked:
+    """What the check of one folder found."""
+
+    dataset: FlowDataset
+    rows: list[BadSample]
+    seconds: float
+
+    def line(self, full: bool) -> str:
+        """The verdict in one line."""
+        looked_at = "every file decoded" if full else "names, headers, lengths, sizes"
+        verdict = f"{len(self.rows)} bad files" if self.rows else "all good"
+        where = f"{len(self.dataset)} samples in {self.dataset.directory} ({self.dataset.source})"
+        return f"{self.dataset.split}: {where}: {verdict} ({looked_at}, {self.seconds:.1f} s)"
+
+
+def _check(folder: Path, split: str, full: bool) -> _Checked:
+    import time
+
+    from edgeflownas.data.check import check_dataset
+    from edgeflownas.data.fc2 import FlowDataset, find_samples, scan_fc2
+    from edgeflownas.errors import DataError
+
+    started = time.monotonic()
+    rows: list[BadSample] = []
+    try:
+        dataset = scan_fc2(folder, split, f"data.{split}_dir")
+    except DataError:
+        samples, rows = find_samples(folder, f"data.{split}_dir")
+        if not rows:
+            raise
+        dataset = FlowDataset(folder, split, "folder", samples)  # the complete ones: one look shall tell everything
+    rows = rows + check_dataset(dataset, full, _progress(f"checking {split}"))
+    return _Checked(dataset, rows, time.monotonic() - started)
+
+
+def _report(checked: list[_Checked]) -> dict[str, object]:
     sets = [
         {
-            "split": dataset.split,
-            "directory": str(dataset.directory),
-            "source": dataset.source,
-            "samples": len(dataset),
-            "bad_files": len(rows),
-            "seconds": round(seconds, 3),
+            "split": result.dataset.split,
+            "directory": str(result.dataset.directory),
+            "source": result.dataset.source,
+            "samples": len(result.dataset),
+            "bad_files": len(result.rows),
+            "seconds": round(result.seconds, 3),
         }
-        for dataset, rows, seconds in checked
+        for result in checked
     ]
     rows = [
-        {"split": dataset.split, "file": row.path, "problem": row.problem}
-        for dataset, rows, _ in checked
-        for row in rows
+        {"split": result.dataset.split, "file": row.path, "problem": row.problem}
+        for result in checked
+        for row in result.rows
     ]
     return {"sets": sets, "rows": rows}
 

@@ -1,0 +1,122 @@
+"""The fingerprint moves with content, and with nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from fc2_folder import make_folder
+
+from edgeflownas.data import fingerprint as module
+from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
+from edgeflownas.errors import StorageError
+
+
+def scan(folder: Path) -> FlowDataset:
+    return scan_fc2(folder, "val")
+
+
+def flip_byte(path: Path, position: int) -> None:
+    """Change one byte; size and time of modification stay."""
+    state = path.stat()
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("limit", [2**32, 0], ids=["full", "edges"])
+def test_place_and_time_do_not_matter(tmp_path: Path, limit: int) -> None:
+    first = fingerprint(scan(make_folder(tmp_path / "a", 3)), full_limit=limit)
+    shutil.copytree(tmp_path / "a", tmp_path / "b" / "moved")
+    for path in (tmp_path / "b" / "moved").iterdir():
+        os.utime(path, (1, 1))
+    (tmp_path / "link").symlink_to(tmp_path / "b" / "moved")
+    second = fingerprint(scan(tmp_path / "link"), full_limit=limit)
+    assert second.hash == first.hash and difference(first, second) == []
+    assert first.label == f"fc2/folder:val/3/{first.hash[:4]}"
+    assert first.crc_kind == ("full" if limit else "edges") and len(first.table) == 9
+
+
+def test_every_change_of_content_is_seen_and_named(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", 3)
+    old = fingerprint(scan(folder))
+    flip_byte(folder / "0000001-img_0.png", 200)
+    shutil.copy(folder / "0000000-img_0.png", folder / "0000002-img_1.png")
+    make_folder(folder, ["0000009"])
+    for path in folder.glob("0000000-*"):
+        path.unlink()
+    new = fingerprint(scan(folder))
+    assert new.hash != old.hash
+    lines = difference(old, new)
+    assert "changed: 0000001-img_0.png (same size, other content)" in lines
+    assert {line.split(" (")[0] for line in lines} == {
+        *(f"removed: 0000000-{part}" for part in ("flow_01.flo", "img_0.png", "img_1.png")),
+        *(f"added: 0000009-{part}" for part in ("flow_01.flo", "img_0.png", "img_1.png")),
+        "changed: 0000001-img_0.png",
+        "changed: 0000002-img_1.png",
+    }
+    assert difference(old, new, limit=3)[-1] == "and 5 more files"
+
+
+def test_a_rename_is_a_change(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", 2)
+    old = fingerprint(scan(folder))
+    for part in ("flow_01.flo", "img_0.png", "img_1.png"):
+        (folder / f"0000001-{part}").rename(folder / f"0000008-{part}")
+    assert fingerprint(scan(folder)).hash != old.hash
+
+
+def test_with_the_old_table_only_touched_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "a", 4)
+    old = fingerprint(scan(folder))
+    opened: list[str] = []
+    real = module.open_regular
+    monkeypatch.setattr(module, "open_regular", lambda path: (opened.append(path.name), real(path))[1])
+    assert fingerprint(scan(folder), old) == old and opened == []
+    os.utime(folder / "0000002-img_0.png", (1, 1))
+    touched = fingerprint(scan(folder), old)
+    assert opened == ["0000002-img_0.png"] and touched.hash == old.hash and touched.table != old.table
+    opened.clear()
+    assert fingerprint(scan(folder), old, full_limit=0).crc_kind == "edges" and len(opened) == 12
+
+
+def test_large_sets_are_summed_at_the_edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_EDGE", 64)
+    folder = make_folder(tmp_path / "a", 1)
+    flow = folder / "0000000-flow_01.flo"
+    length = flow.stat().st_size
+    hashes = [fingerprint(scan(folder), full_limit=0).hash]
+    for position in (20, length - 1, length // 2):
+        flip_byte(flow, position)
+        hashes.append(fingerprint(scan(folder), full_limit=0).hash)
+    assert len(set(hashes[:3])) == 3  # first and last bytes count
+    assert hashes[3] == hashes[2]  # the middle is not looked at, which crc_kind says
+
+
+def test_a_file_that_cannot_be_read_has_its_place(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a", 2)
+    dataset = scan(folder)
+    old = fingerprint(dataset)
+    (folder / "0000001-img_0.png").unlink()
+    (folder / "0000001-img_0.png").symlink_to(folder / "gone")
+    new = fingerprint(dataset, old)
+    assert new.hash != old.hash and [row.size for row in new.table].count(-1) == 1
+    assert fingerprint(dataset, new) == new
+
+
+def test_json_round_trip_and_refusal(tmp_path: Path) -> None:
+    found = fingerprint(scan(make_folder(tmp_path / "a", 2)))
+    content = json.loads(json.dumps(found.to_json()))
+    assert Fingerprint.from_json(content) == found
+    altered = json.loads(json.dumps(content))
+    altered["table"][0][1] += 1
+    with pytest.raises(StorageError, match="manifest.json: the hash is not that of its table"):
+        Fingerprint.from_json(altered, "manifest.json")
+    for broken in ({}, {**content, "table": [[1, 2]]}, {**content, "table": 3}, {**content, "count": None}):
+        with pytest.raises(StorageError, match="no data fingerprint"):
+            Fingerprint.from_json(broken)
