@@ -10,11 +10,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from edgeflownas.data.formats import write_flo
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples/slurm/supernet.sbatch"
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")]
@@ -66,11 +71,13 @@ class Scheduler:
     folder: Path
     tasks: int = 1
     extra_environment: dict[str, str] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=lambda: {"edgeflownas": TRAINER, "srun": SRUN, "scontrol": SCONTROL})
+    words: tuple[str, ...] = ("smoke", "test", "--train.lr", "1e-3")
 
     def __post_init__(self) -> None:
         tools = self.folder / "bin"
         tools.mkdir()
-        for name, text in {"edgeflownas": TRAINER, "srun": SRUN, "scontrol": SCONTROL}.items():
+        for name, text in self.tools.items():
             (tools / name).write_text(text)
             (tools / name).chmod(0o755)
 
@@ -93,7 +100,7 @@ class Scheduler:
         }
 
     def start(self, restart: int = 0) -> subprocess.Popen[str]:
-        command = ["bash", str(SCRIPT), "smoke", "test", "--train.lr", "1e-3"]
+        command = ["bash", str(SCRIPT), *self.words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self.environment(restart), stdout=pipe, stderr=pipe, text=True)
 
@@ -182,3 +189,42 @@ def test_missing_arguments_are_explained():
     done = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True, timeout=30)
     assert done.returncode != 0
     assert "usage: sbatch" in done.stderr
+
+
+@pytest.mark.e2e
+def test_the_real_trainer_goes_on_where_it_was_interrupted(tmp_path: Path):
+    write_pairs(tmp_path / "data")
+    words = ("smoke", "test", *OVERRIDES, "--data.train_dir", str(tmp_path / "data/train"))
+    scheduler = Scheduler(
+        tmp_path,
+        tools={"srun": SRUN, "scontrol": SCONTROL},
+        words=(*words, "--data.val_dir", str(tmp_path / "data/val")),
+        extra_environment={"PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    job = scheduler.start()
+    deadline = time.monotonic() + 60
+    while len(scheduler.lines("runs/test/events.jsonl")) < 5 and time.monotonic() < deadline and job.poll() is None:
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    out, error = job.communicate(timeout=60)
+    assert (job.returncode, scheduler.lines("requeues")) == (0, ["4711"]), out + error
+    steps = len(scheduler.lines("runs/test/events.jsonl"))
+    again = scheduler.start(restart=1)
+    out, error = again.communicate(timeout=120)
+    assert (again.returncode, scheduler.lines("requeues")) == (0, ["4711"]), out + error
+    assert "not queued again" in out
+    assert len(scheduler.lines("runs/test/events.jsonl")) > steps
+
+
+OVERRIDES = """--train.width 2 --train.batch_size 2 --train.num_epochs 20 --data.crop_size [32,48] --data.num_workers 0
+  --eval.eval_pool_size 3 --eval.batch_size 2 --eval.eval_every_epoch 100 --runtime.tensorboard false""".split()
+
+
+def write_pairs(folder: Path) -> None:
+    for split, count in (("train", 4), ("val", 2)):
+        (folder / split).mkdir(parents=True)
+        for i in range(count):
+            noise = np.random.Philox(key=i).random_raw(48 * 64 * 6 // 8).view(np.uint8).reshape(48, 64, 6)
+            for k in (0, 1):
+                assert cv2.imwrite(str(folder / split / f"{i:07d}-img_{k}.png"), noise[..., 3 * k : 3 * k + 3])
+            write_flo(folder / split / f"{i:07d}-flow_01.flo", np.full((48, 64, 2), i, np.float32))

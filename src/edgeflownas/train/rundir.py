@@ -257,11 +257,11 @@ class RunDirectory:
             if best is not None:
                 self.write_best(best)
             self._store.prune(self.keep)
+            seconds = round(time.perf_counter() - began, 4)
+            self._note_time("commit", **asdict(position), checkpoint=position.name, seconds=seconds, finished=finished)
         except StorageError as error:
             self._failure = str(error)
             raise
-        seconds = round(time.perf_counter() - began, 4)
-        self._note_time("commit", **asdict(position), checkpoint=position.name, seconds=seconds, finished=finished)
         return position.name
 
     def _facts(self, best: Mapping[str, Any] | None, finished: bool) -> dict[str, Any]:

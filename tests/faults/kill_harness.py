@@ -1,0 +1,314 @@
+"""Kill -9 at random moments: a run interrupted again and again must end in the bits of an uninterrupted one.
+
+A fork server imports torch and the package once (seconds) and forks a child for every start (milliseconds).  Each
+child calls the training function, is killed at a seeded random moment, and is started again until the run is
+finished; then every tensor of the last checkpoint and the bytes of events.jsonl are compared with the reference.
+
+    from kill_harness import Call, kill_trials
+    report = kill_trials(
+        begin=Call("edgeflownas.cli:main", [["train", "tiny.yaml", "--runtime.output_root", "{folder}",
+                                             "--runtime.experiment_name", "{name}"]]),
+        resume=Call("edgeflownas.cli:main", [["train", "--resume", "{run}"]]),
+        folder=tmp_path, kills=30, seed=0,
+    )
+    assert report["kills"] >= 30 and not report["mismatches"]
+
+``crash_trials`` does the same for named crash points (train/faults.py) instead of random moments.
+
+As a program it reads the same request as JSON from standard input and prints the report as JSON:
+``python tests/faults/kill_harness.py < request.json``.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FINISHED, RESUME_ME, CRASHED = 0, 75, 137
+SPAN = 0.35  # a life lasts up to this share of an uninterrupted run
+STUCK = 200  # starts of one run after which something is wrong
+
+
+@dataclasses.dataclass
+class Call:
+    """A function as ``package.module:name`` or ``/path/file.py:name``, and its arguments.
+
+    In strings among them ``{run}`` stands for the run directory, ``{folder}`` and ``{name}`` for its two parts.
+    """
+
+    target: str
+    arguments: list[Any]
+
+
+def kill_trials(
+    begin: Call, resume: Call, folder: Path, kills: int, seed: int, timeout: float = 600.0
+) -> dict[str, Any]:
+    """Run the harness in a process of its own and return its report.
+
+    Args:
+        begin: starts a fresh run whose directory does not exist yet.
+        resume: goes on with an existing one.
+        folder: where the runs are made: folder/reference, folder/trial-000 ...
+        kills: at least this many, over as many runs as it takes.
+        seed: of the moments.
+        timeout: seconds for all of it.
+    """
+    return _ask(begin, resume, folder, timeout, {"kills": kills, "seed": seed})
+
+
+def crash_trials(begin: Call, resume: Call, folder: Path, points: list[str], timeout: float = 600.0) -> dict[str, Any]:
+    """For each named point, die there once or twice in one run, then finish it; otherwise like kill_trials."""
+    return _ask(begin, resume, folder, timeout, {"points": points})
+
+
+def _ask(begin: Call, resume: Call, folder: Path, timeout: float, wishes: dict[str, Any]) -> dict[str, Any]:
+    calls = {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume)}
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, __file__],
+        input=json.dumps({**calls, "folder": str(folder), **wishes}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | threads,
+    )
+    if done.returncode:
+        raise RuntimeError(f"kill harness ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+class Server:
+    """The process that forks the trials."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.begin, self.resume = request["begin"], request["resume"]
+        self.folder = Path(request["folder"])
+        self.wanted = request.get("kills", 0)
+        self.points = request.get("points", [])
+        self.random = random.Random(request.get("seed"))
+        self.hits: collections.Counter[str] = collections.Counter()
+        self.kills = self.starts = self.orphans = 0
+        self.mismatches: list[str] = []
+        self.phase_file = self.folder / "phase"
+        self.output = self.folder / "output.txt"
+
+    def run(self) -> dict[str, Any]:
+        """Reference first, then trials until enough kills have hit and every named point was died at."""
+        began = time.monotonic()
+        os.environ["EDGEFLOWNAS_PHASE_FILE"] = str(self.phase_file)
+        self._start(self.folder / "reference", None)
+        duration = time.monotonic() - began
+        reference = fingerprint(self.folder / "reference")
+        trials = 0
+        while self.kills < self.wanted:
+            path = self.folder / f"trial-{trials:03d}"
+            self._until_finished(path, duration)
+            self._compare(path, reference)
+            trials += 1
+        for point in self.points:
+            path = self.folder / f"crash-{point}"
+            self._crash(path, point)
+            self._compare(path, reference)
+        return {
+            "kills": self.kills,
+            "runs": trials,
+            "starts": self.starts,
+            "hits": dict(self.hits.most_common()),
+            "mismatches": self.mismatches,
+            "orphans": self.orphans,
+            "reference_seconds": round(duration, 2),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+
+    def _until_finished(self, path: Path, duration: float) -> None:
+        """Start and kill until the run ends by itself; waits grow while no start gets further than the one before."""
+        span, before = SPAN * duration, progress(path)
+        for _ in range(STUCK):
+            if self._start(path, None if self.points else self.random.uniform(0.0, span)):
+                return
+            now = progress(path)
+            span, before = (SPAN * duration if now != before else 1.3 * span), now
+        raise RuntimeError(f"{path}: not finished after {STUCK} starts")
+
+    def _crash(self, path: Path, point: str) -> None:
+        """Die at the first passage of ``point``, and at the second in the next life; then finish."""
+        lives = [f"{point}:1", f"{point}:2"]
+        if point == "resume.damaged_set_aside":  # is only passed where there is damage
+            lives.insert(0, "prune.removed:1")
+        for place in lives:
+            os.environ["EDGEFLOWNAS_CRASH_AT"] = place
+            finished = self._start(path, None)
+            del os.environ["EDGEFLOWNAS_CRASH_AT"]
+            if finished:
+                return
+            if not place.startswith(point):
+                damage_newest(path)
+        self._until_finished(path, 0.0)
+
+    def _start(self, path: Path, delay: float | None) -> bool:
+        """One life of the trainer, killed after ``delay`` seconds; True when it finished the run before."""
+        self.starts += 1
+        self.phase_file.write_text("start-up")
+        pid = os.fork()
+        if pid == 0:
+            self._child(self.resume if path.exists() else self.begin, path)
+        descriptor = os.pidfd_open(pid)
+        ended, _, _ = select.select([descriptor], [], [], delay)
+        os.close(descriptor)
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        self._wait_for_group(pid)
+        if not ended:
+            self.kills += 1
+            self.hits[self.phase_file.read_text().strip() or "start-up"] += 1
+            return False
+        code = os.waitstatus_to_exitcode(status)
+        if code == CRASHED and "EDGEFLOWNAS_CRASH_AT" in os.environ:
+            self.kills += 1
+            self.hits[self.phase_file.read_text().strip()] += 1
+            return False
+        if code not in (FINISHED, RESUME_ME):
+            raise RuntimeError(f"{path}: ended with {code}\n{self.output.read_text()[-4000:]}")
+        return code == FINISHED
+
+    def _child(self, call: dict[str, Any], path: Path) -> None:
+        """Never returns."""
+        code = 70
+        try:
+            os.setpgid(0, 0)
+            handle = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            null = os.open(os.devnull, os.O_RDONLY)
+            for source, target in ((null, 0), (handle, 1), (handle, 2)):
+                os.dup2(source, target)
+            import torch
+
+            torch.set_num_threads(1)
+            code = resolve(call["target"])(*filled(call["arguments"], path)) or 0
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _wait_for_group(self, group: int) -> None:
+        """Every process the trainer started must be gone within 10 s of its death."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                while os.waitpid(-group, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return  # we adopt orphans (see adopt_orphans), so no child of the group means none at all
+            time.sleep(0.002)
+        self.orphans += 1
+        os.killpg(group, signal.SIGKILL)
+
+    def _compare(self, path: Path, reference: dict[str, str]) -> None:
+        found = fingerprint(path)
+        for name in sorted(reference.keys() | found.keys()):
+            if reference.get(name) != found.get(name):
+                self.mismatches.append(f"{path.name}: {name} {found.get(name)} expected {reference.get(name)}")
+        leftovers = [str(p) for p in path.rglob(".tmp-*")]
+        self.mismatches += [f"{path.name}: left behind {name}" for name in leftovers]
+
+
+def filled(value: Any, path: Path) -> Any:
+    """The arguments with the run directory in place of its placeholders."""
+    if isinstance(value, str):
+        return value.replace("{run}", str(path)).replace("{folder}", str(path.parent)).replace("{name}", path.name)
+    return [filled(item, path) for item in value] if isinstance(value, list) else value
+
+
+def resolve(target: str) -> Any:
+    """The function behind ``module:name`` or ``file.py:name``."""
+    module, _, name = target.rpartition(":")
+    if not module.endswith(".py"):
+        return getattr(importlib.import_module(module), name)
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+        assert spec is not None and spec.loader is not None
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+    return getattr(sys.modules[module], name)
+
+
+def progress(path: Path) -> list[str]:
+    """What tells that a start got further: the checkpoints there are."""
+    return sorted(entry.name for entry in path.glob("checkpoints/step-*"))
+
+
+def damage_newest(path: Path) -> None:
+    """Flip one bit of the newest checkpoint's weights."""
+    from edgeflownas.train.checkpoint import checkpoint_names
+
+    file = path / "checkpoints" / checkpoint_names(path / "checkpoints")[0] / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """sha256 of every tensor of the last checkpoint, and of the logs of facts."""
+    from edgeflownas.train.rundir import RunDirectory
+
+    checkpoint = RunDirectory.open(path).load_latest()
+    prints = {
+        f"{group}/{name}": hashlib.sha256(tensor.reshape(-1).view(torch_bytes()).numpy().tobytes()).hexdigest()
+        for group, tensors in checkpoint.tensors.items()
+        for name, tensor in tensors.items()
+    }
+    for log in ("events.jsonl", "per_arch_epe.csv", "quarantine.jsonl"):
+        if (path / log).exists():
+            prints[log] = hashlib.sha256((path / log).read_bytes()).hexdigest()
+    return {**prints, "checkpoint": checkpoint.name, "finished": str(checkpoint.finished)}
+
+
+def torch_bytes() -> Any:
+    """The byte type: a view as bytes is defined for every element type."""
+    import torch
+
+    return torch.uint8
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose parent dies, so that they can be waited for (Linux)."""
+    set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def main() -> None:
+    """Serve one request from standard input."""
+    request = json.load(sys.stdin)
+    adopt_orphans()
+    import torch
+
+    torch.set_num_threads(1)
+    resolve(request["begin"]["target"])
+    resolve(request["resume"]["target"])
+    Path(request["folder"]).mkdir(parents=True, exist_ok=True)
+    print(json.dumps(Server(request).run()))
+
+
+if __name__ == "__main__":  # spawned loader workers import this file under another name
+    main()
