@@ -42,7 +42,7 @@ def replicate_pad(x: Tensor, right: int, bottom: int) -> Tensor:
 
 def up2(x: Tensor) -> Tensor:
     """Asymmetric bilinear x2 as in TF1's resize: u[2i] = x[i], u[2i+1] = (x[i] + x[i+1]) / 2, last repeated."""
-    result: Tensor = _Up2.apply(x)
+    result: Tensor = _Up2.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 

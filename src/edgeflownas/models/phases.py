@@ -86,7 +86,7 @@ def up2_conv_phases(x: Tensor, weight: Tensor) -> Tensor:
         y = F.conv2d(F.pad(x, (before, after, before, after)), small)
     rows = _border(x, weight, exact=True)
     columns = _border(x.transpose(2, 3), weight.transpose(2, 3), exact=False)
-    result: Tensor = _AddBorders.apply(y, *rows, *columns)
+    result: Tensor = _AddBorders.apply(y, *rows, *columns)  # type: ignore[no-untyped-call]
     return result
 
 
