@@ -1,0 +1,151 @@
+"""``edgeflownas data`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeflownas.cli import run
+from edgeflownas.data import synthetic
+from edgeflownas.data.formats import write_flo
+
+
+def make_folder(folder: Path, count: int, flow: float = 3.0) -> Path:
+    """Samples of 6x8 pixels with a uniform flow to the right."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        for part in ("img_0", "img_1"):
+            (folder / f"{i:07d}-{part}.ppm").write_bytes(b"P6 8 6 255\n" + bytes(3 * 48))
+        values = np.zeros((6, 8, 2), np.float32)
+        values[..., 0] = flow
+        write_flo(folder / f"{i:07d}-flow_01.flo", values)
+    return folder
+
+
+def test_check_of_sound_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, val = make_folder(tmp_path / "a", 3), make_folder(tmp_path / "b", 2)
+    assert run(["data", "check", "--train-dir", str(train), "--val-dir", str(val), "--full"]) == 0
+    out = capsys.readouterr().out
+    assert f"train: 3 samples in {train} (folder): all good (every file decoded" in out
+    assert f"val: 2 samples in {val} (folder): all good" in out
+
+
+def test_check_exits_65_and_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, val = make_folder(tmp_path / "a", 3), make_folder(tmp_path / "b", 2)
+    (train / "0000001-flow_01.flo").write_bytes(b"PIEH")
+    (val / "0000000-img_1.ppm").unlink()
+    command = ["data", "check", "--train-dir", str(train), "--val-dir", str(val)]
+    assert run(command) == 65
+    captured = capsys.readouterr()
+    assert "error: 2 bad files, the first is " in captured.err and "0000001-flow_01.flo" in captured.err
+    assert "0000000-img_1.png: is missing" in captured.out
+    assert run([*command, "--json"]) == 65
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False and [row["samples"] for row in report["sets"]] == [3, 1]
+    assert [(row["split"], Path(row["file"]).name) for row in report["rows"]] == [
+        ("train", "0000001-flow_01.flo"),
+        ("val", "0000000-img_1.png"),
+    ]
+
+
+def test_only_full_sees_a_fault_of_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = make_folder(tmp_path / "a", 1)
+    with open(train / "0000000-flow_01.flo", "r+b") as file:
+        file.seek(12)
+        file.write(np.float32(np.nan).tobytes())
+    assert run(["data", "check", "--train-dir", str(train)]) == 0
+    assert run(["data", "check", "--train-dir", str(train), "--full"]) == 65
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_check_by_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path / "a", 2)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"data: {{train_dir: {tmp_path / 'a'}, val_dir: {tmp_path / 'gone'}}}\n")
+    assert run(["data", "check", "--config", str(recipe)]) == 65
+    assert f"data.val_dir: no folder {tmp_path / 'gone'}" in capsys.readouterr().err
+    assert run(["data", "check", "--config", str(recipe), "--val-dir", str(tmp_path / "a"), "--json"]) == 0
+    assert [row["samples"] for row in json.loads(capsys.readouterr().out)["sets"]] == [2, 2]
+    assert run(["data", "check"]) == 64
+    assert "--train-dir" in capsys.readouterr().err
+
+
+def test_stats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path / "train", 3, flow=60.0)
+    folder = make_folder(tmp_path / "val", 1, flow=-3.0)
+    values = np.zeros((6, 8, 2), np.float32)
+    values[..., 1] = 4.0
+    valid = np.zeros((6, 8), np.bool_)
+    valid[0] = True
+    write_flo(folder / "0000000-flow_01.flo", values, valid)
+    assert run(["data", "stats", str(tmp_path), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows["train"]["mean"] == rows["train"]["maximum"] == 60.0 and rows["train"]["share_beyond_50"] == 1.0
+    assert rows["train"]["pixels"] == 144 and rows["train"]["source"] == "folder"
+    assert rows["val"]["invalid_share"] == pytest.approx(5 / 6) and rows["val"]["pixels"] == 8
+    for key in ("median", "p90", "p99"):
+        assert rows["val"][key] == pytest.approx(4.0, abs=0.01)
+    assert run(["data", "stats", str(folder)]) == 0
+    assert "mean 4.00" in capsys.readouterr().out
+    write_flo(folder / "0000000-flow_01.flo", values, np.zeros((6, 8), np.bool_))
+    assert run(["data", "stats", str(folder)]) == 65
+
+
+def test_percentiles_of_a_spread_of_magnitudes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_folder(tmp_path / "a", 2)
+    values = np.random.default_rng(0).gamma(1.0, 10.0, (2, 6, 8, 2)).astype(np.float32)
+    for i in range(2):
+        write_flo(folder / f"{i:07d}-flow_01.flo", values[i])
+    assert run(["data", "stats", str(folder), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["folder"]
+    magnitude = np.sort(np.hypot(values[..., 0], values[..., 1]).ravel())
+    assert row["mean"] == pytest.approx(magnitude.mean(), rel=1e-5)
+    for key, share in (("median", 0.5), ("p90", 0.9), ("p99", 0.99)):
+        assert row[key] == pytest.approx(np.quantile(magnitude, share, method="inverted_cdf"), abs=0.01)
+
+
+def test_synth_hands_every_option_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import make_dataclass
+
+    calls: list[tuple[object, ...]] = []
+
+    def generate(*args: object, **options: object) -> object:
+        options.pop("progress")
+        calls.append((*args, options))
+        make_folder(tmp_path / "set" / "train", 1)
+        return make_dataclass("Stats", ["mean"])(mean=3.0)
+
+    monkeypatch.setattr(synthetic, "generate_dataset", generate, raising=False)
+    command = [
+        "data",
+        "synth",
+        "--out",
+        str(tmp_path / "set"),
+        "--train",
+        "4",
+        "--val",
+        "2",
+        "--seed",
+        "7",
+        "--width",
+        "64",
+    ]
+    assert run([*command, "--occlusion", "--workers", "2", "--json"]) == 0
+    options = {"height": 384, "width": 64, "backward": False, "occlusion": True, "workers": 2}
+    assert calls == [(tmp_path / "set", 4, 2, 7, options)]
+    assert json.loads(capsys.readouterr().out)["mean"] == 3.0
+
+
+def test_help_of_data_imports_no_arrays() -> None:
+    code = (
+        "import sys; from edgeflownas.cli import run; run(['data', 'check', '--help']);"
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'cv2', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, timeout=60).returncode == 0

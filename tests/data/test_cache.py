@@ -1,0 +1,204 @@
+"""The image cache gives the same pixels as the files, or is made again; never yesterday's."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from fc2_folder import HEIGHT, WIDTH, make_folder
+
+from edgeflownas.data import cache as module
+from edgeflownas.data.cache import ImageCache
+from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.fingerprint import fingerprint
+from edgeflownas.errors import BadSample, StorageError
+
+
+def open_cache(dataset: FlowDataset, folder: Path, said: list[str] | None = None) -> ImageCache:
+    tell: Callable[[str], None] = (said if said is not None else []).append
+    return ImageCache.open_or_create(dataset, fingerprint(dataset).hash, folder, tell)
+
+
+def assert_same(dataset: FlowDataset, cache: ImageCache) -> None:
+    cached = dataset.with_cache(cache)
+    assert len(cache) == len(dataset)
+    for i in range(len(dataset)):
+        for field in ("image1", "image2", "flow", "valid"):
+            assert np.array_equal(getattr(cached.read(i), field), getattr(dataset.read(i), field))
+
+
+def test_cached_images_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 5), "train")
+    for part in ("img_0", "img_1"):  # one sample of another size
+        cv2.imwrite(str(tmp_path / "set" / f"0000002-{part}.png"), np.full((4, 7, 3), 9, np.uint8))
+    said: list[str] = []
+    cache = open_cache(dataset, tmp_path / "cache", said)
+    assert_same(
+        scan_fc2(make_folder(tmp_path / "other", ["0000000"]), "x"), open_cache_of(tmp_path / "other", tmp_path)
+    )
+    for i in (0, 1, 3, 4):
+        assert np.array_equal(cache.read(i)[1], dataset.read(i).image2)
+    assert cache.read(2)[0].shape == (4, 7, 3) and not cache.read(0)[0].flags.writeable
+    size = 6 * (4 * HEIGHT * WIDTH + 4 * 7)
+    assert len(said) == 1 and f"{size / 2**20:.1f} MiB for 5 samples" in said[0]
+    assert cache.path.stat().st_size == size
+    monkeypatch.setattr(module, "_decode", lambda *_: pytest.fail("decoded again"))
+    again = open_cache(dataset, tmp_path / "cache", said)
+    assert np.array_equal(again.read(3)[0], cache.read(3)[0]) and len(said) == 1
+    with pytest.raises(BadSample, match="its images are"):
+        dataset.with_cache(again).read(2)
+
+
+def test_size_is_announced_before_anything_is_written(tmp_path: Path) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 1), "train")
+    seen: list[list[str]] = []
+
+    def announce(text: str) -> None:
+        seen.append(sorted(path.suffix for path in (tmp_path / "cache").iterdir()))
+        assert "MiB" in text
+
+    ImageCache.open_or_create(dataset, "f" * 64, tmp_path / "cache", announce)
+    assert seen == [[".lock"]]
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def lengthen(path: Path) -> None:
+    os.truncate(path, path.stat().st_size + 1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".u8", cut),
+        (".u8", lengthen),
+        (".u8", Path.unlink),
+        (".json", Path.unlink),
+        (".json", cut),
+        (".json", lambda path: path.write_text("[]")),
+        (".json", lambda path: path.write_text('{"problems": {"0000000": 3}}')),
+        (".json", lambda path: path.write_text(path.read_text().replace('"version": 1', '"version": 0'))),
+        (".json", lambda path: path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))),
+    ],
+)
+def test_a_damaged_cache_is_made_again(tmp_path: Path, suffix: str, damage: Callable[[Path], object]) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
+    cache = open_cache(dataset, tmp_path / "cache")
+    damage(cache.path.with_suffix(suffix))
+    said: list[str] = []
+    assert_same(dataset, open_cache(dataset, tmp_path / "cache", said))
+    assert "is being made" in said[-1]
+
+
+def test_changed_images_are_never_served_from_the_old_cache(tmp_path: Path) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
+    open_cache(dataset, tmp_path / "cache")
+    cv2.imwrite(str(dataset.samples[1].image1), np.full((HEIGHT, WIDTH, 3), 77, np.uint8))
+    assert_same(dataset, open_cache(dataset, tmp_path / "cache"))
+    # even where the fingerprint did not move (it sums only the edges of large sets)
+    ImageCache.open_or_create(dataset, "f" * 64, tmp_path / "cache", lambda _: None)
+    cv2.imwrite(str(dataset.samples[1].image1), np.full((HEIGHT, WIDTH, 3), 78, np.uint8))
+    said: list[str] = []
+    assert_same(dataset, ImageCache.open_or_create(dataset, "f" * 64, tmp_path / "cache", said.append))
+    assert "changed" in said[0]
+
+
+def test_images_that_change_while_it_is_made_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
+    real = module._decode
+
+    def decode(sample: object) -> object:
+        os.utime(dataset.samples[0].image1, (5, 5))
+        return real(sample)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_decode", decode)
+    with pytest.raises(StorageError, match="changed while"):
+        open_cache(dataset, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.json"))
+
+
+def test_a_bad_image_is_refused_as_without_a_cache(tmp_path: Path) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 4), "train")
+    content = bytearray(dataset.samples[1].image2.read_bytes())
+    content[60] ^= 4
+    dataset.samples[1].image2.write_bytes(content)
+    dataset.samples[2].image1.write_bytes(b"")
+    cached = dataset.with_cache(open_cache(dataset, tmp_path / "cache"))
+    reopened = dataset.with_cache(open_cache(dataset, tmp_path / "cache"))
+    for i in (1, 2):
+        messages = set()
+        for source in (dataset, cached, reopened):
+            with pytest.raises(BadSample) as caught:
+                source.read(i)
+            messages.add(str(caught.value))
+        assert len(messages) == 1
+    for i in (0, 3):
+        assert np.array_equal(reopened.read(i).image1, dataset.read(i).image1)
+
+
+def test_too_little_space_and_unusable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 2), "train")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="data.cache_dir"):
+        open_cache(dataset, tmp_path / "file")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(StorageError, match="data.cache_dir: .* has 0.0 MiB free"):
+        open_cache(dataset, tmp_path / "cache")
+    monkeypatch.undo()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        open_cache(dataset, tmp_path / "cache")
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 2), "train")
+    name = f"images-{fingerprint(dataset).hash[:16]}"
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f".{name}.abc.tmp").write_bytes(b"half")
+    (tmp_path / "cache" / f"{name}.u8").write_bytes(b"x" * 6 * 2 * HEIGHT * WIDTH)  # renamed, but its sidecar never was
+    assert_same(dataset, open_cache(dataset, tmp_path / "cache"))
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
+        f"{name}.json",
+        f"{name}.lock",
+        f"{name}.u8",
+    ]
+
+
+def test_a_cache_travels_small_and_maps_itself(tmp_path: Path) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
+    cache = open_cache(dataset, tmp_path / "cache")
+    cache.read(0)
+    sent = pickle.dumps(dataset.with_cache(cache))
+    assert len(sent) < cache.path.stat().st_size
+    received = pickle.loads(sent)
+    assert np.array_equal(received.read(2).image1, dataset.read(2).image1)
+
+
+def test_two_processes_make_it_once(tmp_path: Path) -> None:
+    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
+    code = (
+        "import sys; from edgeflownas.data.cache import ImageCache; from edgeflownas.data.fc2 import scan_fc2;"
+        "ImageCache.open_or_create(scan_fc2(sys.argv[1], 'train'), 'f' * 64, sys.argv[2], print)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "set"), str(tmp_path / "cache")]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [child.communicate(timeout=60)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert sorted(text.count("is being made") for text in said) == [0, 1]
+    assert_same(dataset, ImageCache.open_or_create(dataset, "f" * 64, tmp_path / "cache", pytest.fail))
