@@ -42,9 +42,6 @@ def test_cached_images_are_those_of_the_files(tmp_path: Path, monkeypatch: pytes
         cv2.imwrite(str(tmp_path / "set" / f"0000002-{part}.png"), np.full((4, 7, 3), 9, np.uint8))
     said: list[str] = []
     cache = open_cache(dataset, tmp_path / "cache", said)
-    assert_same(
-        scan_fc2(make_folder(tmp_path / "other", ["0000000"]), "x"), open_cache_of(tmp_path / "other", tmp_path)
-    )
     for i in (0, 1, 3, 4):
         assert np.array_equal(cache.read(i)[1], dataset.read(i).image2)
     assert cache.read(2)[0].shape == (4, 7, 3) and not cache.read(0)[0].flags.writeable

@@ -1,0 +1,67 @@
+"""Opening regular files only, replacing them whole, and telling a bad file from a broken machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeflownas.data.formats import flo_size, image_size, read_flo, read_image, write_flo
+from edgeflownas.errors import BadSample, StorageError
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.flo"
+    write_flo(path, np.zeros((2, 3, 2), np.float32))
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        write_flo(path, np.ones((2, 3, 2), np.float32))
+    assert caught.value.exit_code == 74
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.flo"]
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_flo(tmp_path / "missing" / "a.flo", np.ones((2, 3, 2), np.float32))
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    real = tmp_path / "real.flo"
+    write_flo(real, np.zeros((2, 3, 2), np.float32))
+    (tmp_path / "link.flo").symlink_to(real)
+    assert flo_size(tmp_path / "link.flo") == (2, 3)
+    (tmp_path / "dangling.flo").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop.flo").symlink_to(tmp_path / "loop.flo")
+    (tmp_path / "folder.flo").mkdir()
+    os.mkfifo(tmp_path / "pipe.flo")  # opening one to read would wait for a writer for ever
+    (tmp_path / "device.flo").symlink_to("/dev/zero")
+    for name, said in [
+        ("dangling.flo", "does not exist"),
+        ("loop.flo", "leads back"),
+        ("folder.flo", "regular"),
+        ("pipe.flo", "regular"),
+        ("device.flo", "regular"),
+        ("none.flo", "does not exist"),
+        ("real.flo/x.flo", "does not exist"),
+        ("nul\0.flo", "not a file name"),
+        ("n" * 300, "too long a name"),
+    ]:
+        for reader in (read_flo, flo_size, read_image, image_size):
+            with pytest.raises(BadSample, match=said):
+                reader(tmp_path / name)
+
+
+def test_a_fault_of_the_machine_is_not_a_bad_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.flo"
+    write_flo(path, np.zeros((2, 3, 2), np.float32))
+
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(StorageError, match="a.flo: cannot be read: Input/output error"):
+        read_flo(path)
