@@ -51,10 +51,6 @@ def reference(pairs, count, **data):
         return [content(batch) for batch in itertools.islice(loader.batches(0), count)]
 
 
-def worker_pids(loader):
-    return [process.pid for process in loader._workers._processes]
-
-
 def gone(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -227,7 +223,7 @@ def test_killed_and_stopped_processes_are_errors_and_leave_nothing_behind():
     ]:
         with make_loader(FakePairs(12), **options) as loader:
             loader.next_batch(0, 0)  # both are up
-            pids = worker_pids(loader)
+            pids = loader._workers.pids
             os.kill(pids[0], number)
             loader._data = loader._data.model_copy(update={"worker_timeout": 1.0})
             started = time.monotonic()
@@ -244,7 +240,7 @@ def test_process_workers_ignore_signals_and_hold_neither_torch_nor_descriptors(t
     with open(tmp_path / "LOCK", "w") as lock:
         os.set_inheritable(lock.fileno(), True)
         with make_loader(FakePairs(12), num_workers=1, worker_kind="process") as loader:
-            (pid,) = worker_pids(loader)
+            (pid,) = loader._workers.pids
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 os.kill(pid, number)  # while it starts
             loader.next_batch(0, 0)
@@ -252,7 +248,7 @@ def test_process_workers_ignore_signals_and_hold_neither_torch_nor_descriptors(t
                 os.kill(pid, number)
             for step in (1, 2):
                 loader.next_batch(0, step)
-            assert worker_pids(loader) == [pid] and not gone(pid)
+            assert loader._workers.pids == (pid,) and not gone(pid)
             assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
             descriptors = Path(f"/proc/{pid}/fd").iterdir()
             assert not any(os.path.realpath(fd).endswith("LOCK") for fd in descriptors)
@@ -276,7 +272,7 @@ def test_workers_die_with_a_killed_parent_whose_script_has_no_main_guard(tmp_pat
             data = DataConfig(crop_size=(9, 12), num_workers=2, worker_kind="process")
             loader = Loader(FakePairs(12), plan, data, 0)
             loader.next_batch(0, 0)
-            print(*(process.pid for process in loader._workers._processes), flush=True)
+            print(*loader._workers.pids, flush=True)
             sys.stdin.read()
             """
         )

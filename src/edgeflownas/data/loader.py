@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from edgeflownas.config import DataConfig
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.transforms import LoadedSample, load_training_sample
-from edgeflownas.data.workers import ProcessWorkers, ThreadWorkers
+from edgeflownas.data.workers import WorkerDied, Workers, start_processes, start_threads
 from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
 
 if TYPE_CHECKING:
@@ -115,10 +114,10 @@ class Loader:
         self._stop_requested = stop_requested
         self._queue: deque[_Pending] = deque()
         self._closed = False
-        self._workers: ThreadWorkers | ProcessWorkers | None = None
+        self._workers: Workers | None = None
         if data_config.num_workers:
-            kind = ProcessWorkers if data_config.worker_kind == "process" else ThreadWorkers
-            self._workers = kind(self._load, data_config.num_workers)
+            start = start_processes if data_config.worker_kind == "process" else start_threads
+            self._workers = start(self._load, data_config.num_workers)
 
     def next_batch(self, epoch: int, step: int) -> Batch:
         """The batch of a step; the following ones are loaded ahead, any other request starts the prefetch anew.
@@ -135,12 +134,10 @@ class Loader:
             pending = self._take(epoch, step)
             self._await(pending)
             return pending.batch(self._dataset.names)
-        except BrokenProcessPool as error:
-            assert self._workers is not None
-            death = self._workers.death()
+        except WorkerDied as error:
             self.close()
             raise StorageError(
-                f"{death} while the batch of epoch {epoch}, step {step} was loading (out of memory? see dmesg; "
+                f"{error} while the batch of epoch {epoch}, step {step} was loading (out of memory? see dmesg; "
                 "lower data.num_workers or data.prefetch_batches, or use data.worker_kind thread). Nothing is lost "
                 "but the steps since the last checkpoint: resume the run"
             ) from error
