@@ -216,8 +216,17 @@ def test_the_real_trainer_goes_on_where_it_was_interrupted(tmp_path: Path):
     assert len(scheduler.lines("runs/test/events.jsonl")) > steps
 
 
-OVERRIDES = """--train.width 2 --train.batch_size 2 --train.num_epochs 20 --data.crop_size [32,48] --data.num_workers 0
-  --eval.eval_pool_size 3 --eval.batch_size 2 --eval.eval_every_epoch 100 --runtime.tensorboard false""".split()
+OVERRIDES = [
+    "--train.width=2",
+    "--train.batch_size=2",
+    "--train.num_epochs=20",
+    "--data.crop_size=[32,48]",
+    "--data.num_workers=0",
+    "--eval.eval_pool_size=3",
+    "--eval.batch_size=2",
+    "--eval.eval_every_epoch=100",
+    "--runtime.tensorboard=false",
+]
 
 
 def write_pairs(folder: Path) -> None:
