@@ -14,6 +14,7 @@ import config_effects as effects
 
 from edgeflownas.config import Config
 from edgeflownas.tracking import Tracker
+from edgeflownas.commands._front import standard_front
 from edgeflownas.train.launch import LaunchOptions, launch
 from edgeflownas.train.rundir import RunDirectory
 
@@ -24,7 +25,7 @@ def run(config: Config) -> Any:
     The stored configuration, its hash and the hash of the evaluation set (which covers eval.* as such) do not count.
     """
     with running() as (folder, log):
-        end = effects.or_error(lambda: launch(config, LaunchOptions()))
+        end = effects.or_error(lambda: launch(config, LaunchOptions(), standard_front()))
         files = [str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name]
         return str(end).replace(str(folder), ""), sorted(files), events(folder), log
 
@@ -33,9 +34,9 @@ def resumed_plan(config: Config) -> Any:
     """Learning rates of a run of one epoch that is resumed for a second."""
     first = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 1, "lr_plan": None})})
     with running() as (folder, _):
-        launch(first, LaunchOptions())
+        launch(first, LaunchOptions(), standard_front())
         overrides = ["--train.num_epochs=2", f"--train.lr_plan={config.train.lr_plan}"]
-        launch(None, LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides))
+        launch(None, LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides), standard_front())
         return [event["lr"] for event in events(folder)]
 
 

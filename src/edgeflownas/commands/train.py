@@ -54,6 +54,7 @@ def train(
 
     loaded = None if recipe is None else load_config(recipe, overrides)  # before torch: a mistake shows at once
 
+    from edgeflownas.commands._front import standard_front
     from edgeflownas.train.launch import LaunchOptions, launch
 
     options = LaunchOptions(
@@ -65,7 +66,7 @@ def train(
         json=json,
         overrides=overrides,
     )
-    return int(launch(loaded, options))
+    return int(launch(loaded, options, standard_front()))
 
 
 def _one_source(positional: str | None, config: str | None, resume: Path | None) -> str | None:

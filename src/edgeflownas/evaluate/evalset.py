@@ -92,7 +92,9 @@ class EvalSet:
         stored = dict(data)
         expected = stored.pop("hash", None)
         if expected != _hash(stored):
-            raise DataError(f"eval_set.json: hash {expected} does not fit its content ({_hash(stored)}): the file was edited")
+            raise DataError(
+                f"eval_set.json: hash {expected} does not fit its content ({_hash(stored)}): the file was edited"
+            )
         return cls(
             FrozenSplit.from_json(data["calibration"]),
             FrozenSplit.from_json(data["evaluation"]),
@@ -117,19 +119,31 @@ def _hash(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def freeze(
-    config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note
-) -> EvalSet:
+def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note) -> EvalSet:
     """Choose the calibration and evaluation samples of a run.
 
     Fewer samples than asked for: all of them, and a note.  ``labels`` are the splits' data labels (train, val).
     """
     size, batch = config.data.crop_size, config.eval.batch_size
     calibration = freeze_split(
-        train, labels[0], size, batch, config.eval.bn_recal_batches, config.eval.selection, "eval.bn_recal_batches", note
+        train,
+        labels[0],
+        size,
+        batch,
+        config.eval.bn_recal_batches,
+        config.eval.selection,
+        "eval.bn_recal_batches",
+        note,
     )
     evaluation = freeze_split(
-        val, labels[1], size, batch, config.eval.eval_batches_per_arch, config.eval.selection, "eval.eval_batches_per_arch", note
+        val,
+        labels[1],
+        size,
+        batch,
+        config.eval.eval_batches_per_arch,
+        config.eval.selection,
+        "eval.eval_batches_per_arch",
+        note,
     )
     return EvalSet(calibration, evaluation, config.data.flow_clip)
 
@@ -158,7 +172,12 @@ class FrozenBatches(Sequence[FlowBatch]):
     """The tensors of a frozen split, decoded once and kept as uint8 images (host memory); items are ready batches."""
 
     def __init__(
-        self, split: FrozenSplit, dataset: FlowDataset, flow_clip: float | None, device: torch.device, dtype: torch.dtype
+        self,
+        split: FrozenSplit,
+        dataset: FlowDataset,
+        flow_clip: float | None,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         """Raises DataError where the data set no longer holds a frozen sample."""
         position = {name: i for i, name in enumerate(dataset.names)}

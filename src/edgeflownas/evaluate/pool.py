@@ -84,7 +84,9 @@ class _Tally:
         errors = torch.cat(self.errors, dim=1)
         loss = (self.loss / errors.shape[1]).tolist()
         coarse = (self.coarse[:, 0] / self.coarse[:, 1]).tolist()
-        return ArchScore(arch, epe(errors[0], errors[1]), coarse[0], coarse[1], loss[0], loss[1], loss[2], errors[0] / errors[1])
+        return ArchScore(
+            arch, epe(errors[0], errors[1]), coarse[0], coarse[1], loss[0], loss[1], loss[2], errors[0] / errors[1]
+        )
 
 
 def score_pool(

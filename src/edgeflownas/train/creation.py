@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from edgeflownas.config_yaml import dump_yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import boot_id, is_alive
@@ -51,7 +52,7 @@ def _refuse_existing(path: Path) -> None:
 
 def config_text(config: Mapping[str, Any]) -> bytes:
     """Content of config.yaml, keys in the order of the configuration models."""
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode()
+    return dump_yaml(dict(config)).encode()
 
 
 def _write_skeleton(fresh: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:

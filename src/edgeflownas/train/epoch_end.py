@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, columns, format_value
 from edgeflownas.evaluate.pool import PoolEvaluation
-from edgeflownas.report.console import Meter
-from edgeflownas.report.pictures import comparison
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.job import Job
 from edgeflownas.train.state import Best, TrainState
 from edgeflownas.train.summary import criterion, epoch_facts, pool_facts
+
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Meter
 
 __all__ = ["finish_epoch"]
 
@@ -71,7 +73,9 @@ def _choose_best(job: Job, state: TrainState, result: PoolEvaluation) -> bool:
     """Update the best evaluation and the patience of early stopping; True where this is the best so far."""
     value = criterion(job.config, result)
     config = job.config.eval
-    gained = state.best is None or value < state.best.value - config.early_stop_min_delta
+    if not math.isfinite(value):
+        job.console.warn(f"epoch {state.epoch + 1}: the pool's EPE is {value}, so it cannot be the best")
+    gained = math.isfinite(value) and (state.best is None or value < state.best.value - config.early_stop_min_delta)
     state.evaluations_without_gain = 0 if gained else state.evaluations_without_gain + 1
     if config.early_stop_patience is not None and state.evaluations_without_gain >= config.early_stop_patience:
         state.stopped_early = True
@@ -79,7 +83,7 @@ def _choose_best(job: Job, state: TrainState, result: PoolEvaluation) -> bool:
             f"early stop after epoch {state.epoch + 1}: {state.evaluations_without_gain} evaluations without a gain of "
             f"more than {config.early_stop_min_delta:g} px (eval.early_stop_patience {config.early_stop_patience})"
         )
-    if state.best is not None and not value < state.best.value:
+    if not math.isfinite(value) or (state.best is not None and value >= state.best.value):
         return False
     # The checkpoint is named before it is written: the commit at the end of finish_epoch stores both together.
     name = Position(state.step, state.epoch + 1, 0).name
@@ -99,7 +103,12 @@ def _log(job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, An
 
 
 def _show(
-    job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, Any], result: PoolEvaluation, average: PoolEvaluation | None
+    job: Job,
+    state: TrainState,
+    facts: dict[str, Any],
+    times: dict[str, Any],
+    result: PoolEvaluation,
+    average: PoolEvaluation | None,
 ) -> None:
     """Per-arch rows and TensorBoard."""
     for index, score in enumerate(result.scores):
@@ -109,7 +118,9 @@ def _show(
             job.run.per_arch.append({name: format_value(name, row[name]) for name in PER_ARCH_COLUMNS})
     numbers = {name: value for name, value in {**facts, **times}.items() if isinstance(value, (int, float))}
     job.tracker.scalars(state.step, {f"epoch/{name}": value for name, value in numbers.items()})
-    job.tracker.scalars(state.step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)})
+    job.tracker.scalars(
+        state.step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)}
+    )
     if job.tracker.enabled and job.config.eval.pictures:
         _draw(job, state, result)
 
@@ -121,7 +132,7 @@ def _draw(job: Job, state: TrainState, result: PoolEvaluation) -> None:
     for picture in job.evaluator.pictures(job.task.net, result, arch, job.config.eval.pictures):
         image = ((picture.images[:3].permute(1, 2, 0).numpy() + 1.0) * 127.5).round().astype(np.uint8)
         flows = (picture.predicted.permute(1, 2, 0).numpy(), picture.true.permute(1, 2, 0).numpy())
-        drawn = comparison(image, *flows, picture.valid.numpy())
+        drawn = job.front.draw(image, *flows, picture.valid.numpy())
         job.tracker.images(state.step, f"pairs/{picture.name} arch {arch}", drawn)
 
 

@@ -72,7 +72,9 @@ class Evaluator:
             figures = [s.epe, s.epe_a0, s.epe_a1, s.loss_total, s.loss_optical, s.loss_uncertainty, own.zero_flow_epe]
             table[i] = torch.cat([torch.tensor(figures, dtype=torch.float64), s.sample_epe])
         self.world.sum(table)
-        scores = [ArchScore(arch, *row[:6].tolist(), row[7:].clone()) for arch, row in zip(self.archs, table, strict=True)]
+        scores = [
+            ArchScore(arch, *row[:6].tolist(), row[7:].clone()) for arch, row in zip(self.archs, table, strict=True)
+        ]
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]), samples=samples)
 
     @torch.no_grad()

@@ -7,14 +7,18 @@ changes after a step is complete: whoever abandons a step (a signal, the clock) 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError
-from edgeflownas.report.console import Meter
 from edgeflownas.train.epoch_end import finish_epoch
 from edgeflownas.train.job import Job
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.summary import step_event
 from edgeflownas.train.tasks import StepOutput, StopRequested
+
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Meter
 
 __all__ = ["fit"]
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.report.console import Console
 from edgeflownas.space import SearchSpace
-from edgeflownas.tracking import Tracker
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.distributed import World
 from edgeflownas.train.evaluation import Evaluator
@@ -22,7 +25,22 @@ from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
 
-__all__ = ["EpochClock", "Job"]
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Console, Meter
+    from edgeflownas.tracking import Tracker
+
+__all__ = ["EpochClock", "Front", "Job"]
+
+
+@dataclass(frozen=True)
+class Front:
+    """What people see, handed in by the command: training itself imports neither screen nor pictures."""
+
+    console: Callable[
+        [Callable[[str], None] | None], Console
+    ]  # takes the sink of train.log; None: a rank that is silent
+    tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
+    draw: Callable[..., NDArray[np.uint8]]  # image 1, predicted flow, true flow, valid -> picture
 
 
 class EpochClock:
@@ -62,6 +80,7 @@ class Job:
     tracker: Tracker
     stop: StopFlag
     world: World
+    front: Front
     clock: EpochClock
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Loader
@@ -16,13 +15,11 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import Interrupted
 from edgeflownas.evaluate.evalset import EvalSet
 from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.report.console import Console
 from edgeflownas.space import get_space
-from edgeflownas.tracking import Tracker
 from edgeflownas.train.distributed import World, connect
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.fit import fit
-from edgeflownas.train.job import EpochClock, Job
+from edgeflownas.train.job import EpochClock, Front, Job
 from edgeflownas.train.opening import (
     Opened,
     freeze_eval_set,
@@ -38,6 +35,9 @@ from edgeflownas.train.setup import Splits, build_net, choose_device, open_split
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
+
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Console
 
 __all__ = ["LaunchOptions", "launch"]
 
@@ -76,7 +76,7 @@ class LogSink:
             write(self._early.pop(0))
 
 
-def launch(config: Config | None, options: LaunchOptions) -> int:
+def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
     """Start a run from ``config``, or resume or fork the run directory of ``options``.  Returns the exit code 0.
 
     Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
@@ -90,7 +90,7 @@ def launch(config: Config | None, options: LaunchOptions) -> int:
         if world.size > 1:
             device, device_note = choose_device(config.train.gpu_device, world.local_rank, world.size)
         sink = LogSink()
-        console = Console(log=sink) if world.is_main else Console(io.StringIO(), plain=True)
+        console = front.console(sink if world.is_main else None)
         console.info(device_note)
         console.info(set_arithmetic(config))
         previous = stored_fingerprints(options.resume) if options.resume and not options.fork else None
@@ -103,7 +103,7 @@ def launch(config: Config | None, options: LaunchOptions) -> int:
             print(json.dumps(table, indent=2) if options.json else "\n".join(f"{k:32} {v}" for k, v in table.items()))
             return 0
         task = SupernetTask(build_net(config, device), config.train, config.runtime.seed, world, device)
-        return _run(config, options, splits, plan, eval_set, task, world, console, sink)
+        return _run(config, options, splits, plan, eval_set, task, world, front, console, sink)
     finally:
         world.close()
 
@@ -116,6 +116,7 @@ def _run(
     eval_set: EvalSet,
     task: SupernetTask,
     world: World,
+    front: Front,
     console: Console,
     sink: LogSink,
 ) -> int:
@@ -134,7 +135,7 @@ def _run(
         state = TrainState.from_json(world.share_json(opened.state.to_json() if opened else None))
         for tensors in task.tensors().values():
             world.share_tensors(tensors)
-        job = _job(config, options, splits, plan, eval_set, task, world, console, opened, state)
+        job = _job(config, options, splits, plan, eval_set, task, world, front, console, opened, state)
         stack.callback(job.loader.close)
         stack.callback(job.tracker.close)
         return _train(job, state, options.json)
@@ -148,6 +149,7 @@ def _job(
     eval_set: EvalSet,
     task: SupernetTask,
     world: World,
+    front: Front,
     console: Console,
     opened: Opened | None,
     state: TrainState,
@@ -156,13 +158,28 @@ def _job(
     loader = Loader(splits.train, plan, config.data, config.runtime.seed, lambda: stop.reason is not None)
     run = opened.run if opened else None
     folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
-    tracker = Tracker(folder, config.runtime.tensorboard and run is not None, state.step + 1 if state.step else None)
+    tracker = front.tracker(
+        folder, config.runtime.tensorboard and run is not None, state.step + 1 if state.step else None
+    )
     archs = [task.net.space.parse(code) for code in eval_set.pool]
     evaluator = Evaluator(archs, eval_set, splits.train, splits.val, task.net, world)
     steps = [] if run is None else step_events(run, state.epoch + 1)
     steps = world.share_json(steps)
     return Job(
-        config, task.net.space, plan, task, loader, evaluator, run, console, tracker, stop, world, EpochClock(loader), steps
+        config,
+        task.net.space,
+        plan,
+        task,
+        loader,
+        evaluator,
+        run,
+        console,
+        tracker,
+        stop,
+        world,
+        front,
+        EpochClock(loader),
+        steps,
     )
 
 

@@ -14,7 +14,6 @@ from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
-from edgeflownas.report.console import Console
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.eventlog import read_rows
@@ -27,9 +26,19 @@ from edgeflownas.train.storage import read_json
 from edgeflownas.train.tasks import SupernetTask
 
 if TYPE_CHECKING:
+    from edgeflownas.report.console import Console
     from edgeflownas.train.launch import LaunchOptions
 
-__all__ = ["Opened", "freeze_eval_set", "open_fork", "open_new", "open_resumed", "run_config", "step_events", "stored_fingerprints"]
+__all__ = [
+    "Opened",
+    "freeze_eval_set",
+    "open_fork",
+    "open_new",
+    "open_resumed",
+    "run_config",
+    "step_events",
+    "stored_fingerprints",
+]
 
 FINGERPRINTS = "data_fingerprints.json"
 
@@ -74,12 +83,12 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
     space = get_space(config.train.space)
     pool = space.pool(config.eval.eval_pool_size, config.runtime.seed)
     coverage = space.coverage(pool)
-    for name, counts in coverage.items():
-        if 0 in counts:
-            note(
-                f"eval.eval_pool_size {len(pool)}: option {counts.index(0)} of {name} is in no subnet of the pool; "
-                f"use at least {space.num_paths}"
-            )
+    uncovered = [name for name, counts in coverage.items() if 0 in counts]
+    if uncovered:
+        note(
+            f"eval.eval_pool_size {len(pool)}: not every option of {', '.join(uncovered)} is in the pool; use at least "
+            f"{space.num_paths}"
+        )
     settings = config.eval.model_dump(mode="json", exclude={"pictures"})
     eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
     eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
@@ -87,7 +96,9 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
     return eval_set
 
 
-def open_new(config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet, device: str, console: Console) -> Opened:
+def open_new(
+    config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet, device: str, console: Console
+) -> Opened:
     """A fresh run directory.  Raises StorageError where it exists."""
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     manifest = _manifest(config, splits, plan, eval_set, device)
@@ -95,11 +106,17 @@ def open_new(config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet,
     stack = _lock(run, config, splits, eval_set)
     run.resume()
     console.info(f"run {run.path}: {config.train.num_epochs} epochs of {plan.steps_per_epoch} steps")
-    return Opened(run, _fresh_state(config, plan), stack)
+    return Opened(run, _fresh_state(config, plan, eval_set), stack)
 
 
 def open_resumed(
-    config: Config, options: LaunchOptions, splits: Splits, plan: BatchPlan, eval_set: EvalSet, task: SupernetTask, console: Console
+    config: Config,
+    options: LaunchOptions,
+    splits: Splits,
+    plan: BatchPlan,
+    eval_set: EvalSet,
+    task: SupernetTask,
+    console: Console,
 ) -> Opened:
     """Go on where the newest verified checkpoint ends.
 
@@ -116,7 +133,7 @@ def open_resumed(
         checkpoint = run.resume()
         if checkpoint is None:
             _refuse_half_fork(run)
-            state = _fresh_state(config, plan)
+            state = _fresh_state(config, plan, eval_set)
         else:
             state = TrainState.from_json(checkpoint.state)
             task.load(checkpoint.tensors)
@@ -134,7 +151,13 @@ def open_resumed(
 
 
 def open_fork(
-    config: Config, options: LaunchOptions, splits: Splits, plan: BatchPlan, eval_set: EvalSet, task: SupernetTask, console: Console
+    config: Config,
+    options: LaunchOptions,
+    splits: Splits,
+    plan: BatchPlan,
+    eval_set: EvalSet,
+    task: SupernetTask,
+    console: Console,
 ) -> Opened:
     """A new run from another's newest checkpoint: new plan with seen = 0, Adam's state kept unless reset."""
     assert options.resume is not None
@@ -146,12 +169,16 @@ def open_fork(
     checkpoint = source.load_latest()
     task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
     origin = {"run": str(source.path), "id": source.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
-    manifest["forked_from"] = {**origin, "optimizer": "reset" if options.reset_optimizer else "kept", "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"]}
+    manifest["forked_from"] = {
+        **origin,
+        "optimizer": "reset" if options.reset_optimizer else "kept",
+        "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
+    }
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
     stack = _lock(run, config, splits, eval_set)
     run.resume()
-    state = _fresh_state(config, plan)
+    state = _fresh_state(config, plan, eval_set)
     run.commit(Position(0, 0, 0), state.to_json(), task.tensors())
     console.info(f"run {run.path}: forked from {checkpoint.name} of {source.path}")
     return Opened(run, state, stack)
@@ -195,8 +222,9 @@ def step_events(run: RunDirectory, epoch: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
 
 
-def _fresh_state(config: Config, plan: BatchPlan) -> TrainState:
-    return TrainState(plan.draws_per_epoch * config.train.num_epochs, config.train.num_epochs)
+def _fresh_state(config: Config, plan: BatchPlan, eval_set: EvalSet) -> TrainState:
+    epochs = config.train.num_epochs
+    return TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
 
 
 def _refuse_half_fork(run: RunDirectory) -> None:
@@ -213,7 +241,9 @@ def _adopt_plan(config: Config, plan: BatchPlan, state: TrainState, console: Con
     if state.num_epochs == wanted:
         return
     if state.epoch > wanted:
-        raise ConfigError(f"train.num_epochs {wanted} is below the {state.epoch} epochs already done: give at least that many")
+        raise ConfigError(
+            f"train.num_epochs {wanted} is below the {state.epoch} epochs already done: give at least that many"
+        )
     before = learning_rate(config.train, state.seen, state.planned)
     if config.train.lr_plan == "restretch":
         state.planned = plan.draws_per_epoch * wanted
@@ -227,8 +257,10 @@ def _adopt_plan(config: Config, plan: BatchPlan, state: TrainState, console: Con
 
 def _adopt_eval_set(eval_set: EvalSet, state: TrainState, console: Console) -> None:
     """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew."""
-    if state.eval_set not in ("", eval_set.hash):
-        console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
+    if state.eval_set != eval_set.hash:
+        console.warn(
+            f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew"
+        )
         state.best, state.last_epes, state.last_zero_flow_epe = None, [], None
         state.evaluations_without_gain, state.stopped_early = 0, False
     state.eval_set = eval_set.hash

@@ -79,7 +79,9 @@ class Adam:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Moments and step counts by name, for a checkpoint."""
-        return {f"{name}/{key}": value for name, p in self.parameters.items() for key, value in self.adam.state[p].items()}
+        return {
+            f"{name}/{key}": value for name, p in self.parameters.items() for key, value in self.adam.state[p].items()
+        }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Overwrite the state in place (strides kept)."""

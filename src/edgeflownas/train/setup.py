@@ -52,7 +52,8 @@ def set_arithmetic(config: Config) -> str:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if config.runtime.num_threads:
         torch.set_num_threads(config.runtime.num_threads)
-    torch.use_deterministic_algorithms(config.runtime.deterministic)
+    # The same switch as use_deterministic_algorithms, which imports a compiler first (seconds at every start).
+    torch.set_deterministic_debug_mode("error" if config.runtime.deterministic else "default")
     torch.backends.cudnn.benchmark = not config.runtime.deterministic
     tf32 = config.train.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -92,7 +93,10 @@ class Splits:
 
 
 def open_splits(
-    config: Config, say: Callable[[str], None], warn: Callable[[str], None], previous: tuple[Fingerprint, Fingerprint] | None = None
+    config: Config,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+    previous: tuple[Fingerprint, Fingerprint] | None = None,
 ) -> Splits:
     """Scan, check and fingerprint both splits.
 

@@ -57,7 +57,12 @@ def step_event(
 
 
 def epoch_facts(
-    config: Config, plan: BatchPlan, space: SearchSpace, state: TrainState, steps: Sequence[Mapping[str, Any]], rate: float
+    config: Config,
+    plan: BatchPlan,
+    space: SearchSpace,
+    state: TrainState,
+    steps: Sequence[Mapping[str, Any]],
+    rate: float,
 ) -> dict[str, Any]:
     """Training columns of a finished epoch from its step events; ``rate`` is the learning rate after it."""
     accepted = [row for row in steps if row["accepted"]]
@@ -99,7 +104,12 @@ def epoch_facts(
 
 
 def pool_facts(
-    config: Config, space: SearchSpace, archs: Sequence[Arch], result: PoolEvaluation, previous: Sequence[float], label: str
+    config: Config,
+    space: SearchSpace,
+    archs: Sequence[Arch],
+    result: PoolEvaluation,
+    previous: Sequence[float],
+    label: str,
 ) -> dict[str, Any]:
     """Evaluation columns of an epoch (names carry the pool size)."""
     epes = [score.epe for score in result.scores]

@@ -1,0 +1,126 @@
+"""``edgeflownas bench``: ratios measured in one run (docs/performance.md says how to read them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from cyclopts import App
+
+from edgeflownas.errors import ConfigError
+
+app = App(name="bench", help="Measure speed: ratios against a plain implementation, timed in turn.")
+
+
+@app.command(name="train-step")
+def train_step(
+    *, gpu_device: int = -1, width: int = 32, batch: int = 8, size: str = "180x240", rounds: int = 5, json: bool = False
+) -> int:
+    """Time the strict-fairness training step against a plain loop, in turn, beside the matrix-multiply rate.
+
+    Args:
+        gpu_device: -1 for the CPU, n for that GPU.
+        width: network width.
+        batch: samples a path sees.
+        size: crop, HEIGHTxWIDTH.
+        rounds: timed rounds (after one that is not).
+        json: machine-readable result on stdout.
+    """
+    from edgeflownas.train.benchmarks import bench_train_step
+    from edgeflownas.train.setup import choose_device
+
+    device, _ = choose_device(gpu_device)
+    return _show(bench_train_step(device, width, batch, _size(size), rounds), json)
+
+
+@app.command(name="eval-pool")
+def eval_pool(
+    *, gpu_device: int = -1, width: int = 32, batch: int = 8, size: str = "180x240", rounds: int = 3, json: bool = False
+) -> int:
+    """Time the evaluation of 12 subnets (2 calibration, 2 evaluation batches) together against one by one.
+
+    Args:
+        gpu_device: -1 for the CPU, n for that GPU.
+        width: network width.
+        batch: samples of a batch.
+        size: crop, HEIGHTxWIDTH.
+        rounds: timed rounds (after one that is not).
+        json: machine-readable result on stdout.
+    """
+    from edgeflownas.train.benchmarks import bench_eval_pool
+    from edgeflownas.train.setup import choose_device
+
+    device, _ = choose_device(gpu_device)
+    return _show(bench_eval_pool(device, width, batch, _size(size), rounds), json)
+
+
+@app.command
+def loader(
+    data_dir: Path,
+    *,
+    workers: tuple[int, ...] = (0, 1, 2),
+    worker_kind: Literal["thread", "process", "both"] = "both",
+    batch: int = 8,
+    batches: int = 8,
+    size: str = "180x240",
+    json: bool = False,
+) -> int:
+    """Time the loader on DATA_DIR (FlyingChairs2 layout) against the plain decode rate of the same files.
+
+    Args:
+        data_dir: folder of samples.
+        workers: numbers of workers to time.
+        worker_kind: thread, process or both.
+        batch: samples of a batch.
+        batches: batches timed a round.
+        size: crop, HEIGHTxWIDTH.
+        json: machine-readable result on stdout.
+    """
+    from edgeflownas.config import DataConfig
+    from edgeflownas.data.bench import bench_loader
+    from edgeflownas.data.fc2 import scan_fc2
+
+    kinds: tuple[Literal["thread", "process"], ...] = ("thread", "process") if worker_kind == "both" else (worker_kind,)
+    dataset = scan_fc2(data_dir, "train", "DATA_DIR")
+    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, kinds, batches)
+    return _show({f"{row.worker_kind} x {row.num_workers}": row.to_json() for row in rows}, json)
+
+
+@app.command
+def commit(*, out: Path = Path("."), width: int = 32, rounds: int = 5, json: bool = False) -> int:
+    """Time the commit of a checkpoint (weights and Adam) in a scratch run below OUT, which is removed again.
+
+    Args:
+        out: folder on the disk to be measured.
+        width: network width.
+        rounds: commits.
+        json: machine-readable result on stdout.
+    """
+    from edgeflownas.train.benchmarks import bench_commit
+
+    return _show(bench_commit(out, width, rounds), json)
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--size {text!r} must be HEIGHTxWIDTH, such as 180x240")
+    return int(parts[0]), int(parts[1])
+
+
+def _show(result: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(result, indent=2))
+        return 0
+    for name, value in result.items():
+        if isinstance(value, dict):
+            print(name + "  " + "  ".join(f"{key} {_number(part)}" for key, part in value.items()))
+        else:
+            print(f"{name:28} {_number(value)}")
+    return 0
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

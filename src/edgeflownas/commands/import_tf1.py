@@ -1,0 +1,41 @@
+"""``edgeflownas import-tf1``: a run directory out of TF1 weights, to evaluate (and later rank and export)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.errors import ConfigError
+
+OPTIONS = ("--out", "--json", "--help")
+
+
+def import_tf1(*tokens: OverrideTokens, out: Path | None = None, json: bool = False) -> int:
+    """Make a run out of TF1 supernet weights: edgeflownas import-tf1 FILE.npz --out RUN [--data.train_dir DIR ...].
+
+    The width is read from the file. docs/data.md shows the six lines of TensorFlow that write FILE.npz. Give
+    --data.train_dir (calibration), --data.val_dir and --data.crop_size now or when evaluating.
+
+    Args:
+        *tokens: FILE.npz and overrides (--group.key value).
+        out: the run directory to make; it must not exist.
+        json: machine-readable result on stdout.
+    """
+    file, overrides = split_overrides(tokens, OPTIONS)
+    if file is None or out is None:
+        raise ConfigError("give the weights and the run to make: edgeflownas import-tf1 FILE.npz --out RUN")
+
+    from edgeflownas.report.console import Console
+    from edgeflownas.train.importing import import_weights
+
+    facts = import_weights(Path(file), out, overrides)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(facts))
+    else:
+        console = Console()
+        console.info(f"{facts['tensors']} tensors of {file}: space {facts['space']}, width {facts['width']}")
+        console.wrote({"run": out})
+        console.info(f"next: edgeflownas evaluate {out} --data.train_dir DIR --data.val_dir DIR")
+    return 0
