@@ -178,6 +178,21 @@ def test_signal_to_the_batch_shell_reaches_the_ranks_and_waits_for_their_commit(
     assert scheduler.lines("commits") == ["committed"] * tasks
 
 
+def test_signal_before_the_trainer_listens_is_an_interruption_too(tmp_path: Path):
+    deaf = TRAINER.replace('trap \'sleep 0.3; echo committed >> "$STAND_IN/commits"; exit "${status#wait}"\' USR1', "")
+    assert deaf != TRAINER
+    scheduler = Scheduler(tmp_path, tools={"edgeflownas": deaf, "srun": SRUN, "scontrol": SCONTROL})
+    (tmp_path / "statuses").write_text("wait75\n")
+    job = scheduler.start()
+    deadline = time.monotonic() + 20
+    while not scheduler.lines("ready") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    out, error = job.communicate(timeout=30)
+    assert (job.returncode, scheduler.lines("requeues")) == (0, ["4711"]), out + error
+    assert scheduler.run(138)[0] == 138, "without a signal of ours 138 is a failure"
+
+
 def test_refused_requeue_is_not_called_success(scheduler: Scheduler):
     (scheduler.folder / "scontrol_status").write_text("1")
     status, printed = scheduler.run(75)
@@ -192,14 +207,18 @@ def test_missing_arguments_are_explained():
 
 
 @pytest.mark.e2e
-def test_the_real_trainer_goes_on_where_it_was_interrupted(tmp_path: Path):
+def test_two_ranks_of_the_real_trainer_go_on_where_they_were_interrupted(tmp_path: Path):
     write_pairs(tmp_path / "data")
     words = ("smoke", "test", *OVERRIDES, "--data.train_dir", str(tmp_path / "data/train"))
     scheduler = Scheduler(
         tmp_path,
+        tasks=2,
         tools={"srun": SRUN, "scontrol": SCONTROL},
         words=(*words, "--data.val_dir", str(tmp_path / "data/val")),
-        extra_environment={"PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        extra_environment={
+            "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SLURM_JOB_NODELIST": "localhost",
+        },
     )
     job = scheduler.start()
     deadline = time.monotonic() + 60
