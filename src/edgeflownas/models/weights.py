@@ -94,7 +94,8 @@ def tf1_width(path: str | Path) -> int:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of the file by TF name, without the ``weights/`` prefix where the file uses it."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:  # opened here, because numpy leaves a torn file open
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: a single array, not an npz file of named weights")
             prefixed = any(name.startswith(PREFIX) for name in file.files)

@@ -1,0 +1,121 @@
+"""Accumulation and loss against DESIGN's formulas written out as loops over samples and pixels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.losses import accumulate, multiscale_loss
+from edgeflownas.models.blocks import up2
+
+
+def predictions(seed: int, height: int, width: int, batch: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(height // k, width // k) for k in (4, 2, 1)]
+    return [torch.randn((batch, 4, *size), generator=generator, dtype=torch.float64) for size in sizes]
+
+
+def reference(preds: list[Tensor], flow: Tensor, valid: Tensor) -> tuple[float, float]:
+    """(optical, uncertainty) by loops, for a padded grid larger than the label."""
+    a = [preds[0]]
+    for p in preds[1:]:
+        a.append(up2(a[-1]) + p)
+    optical = uncertainty = 0.0
+    for total, k, weight in zip(a, (4, 2, 1), (0.125, 0.25, 0.5), strict=True):
+        for b in range(len(flow)):
+            ds, us = [], []
+            for y in range(0, flow.shape[2], k):
+                for x in range(0, flow.shape[3], k):
+                    if not valid[b, y, x]:
+                        continue
+                    for c in range(2):
+                        d = abs(float(total[b, c, y // k, x // k]) - float(flow[b, c, y, x]))
+                        u = float(total[b, 2 + c, y // k, x // k])
+                        ds.append(d)
+                        us.append(d / max(math.log1p(math.exp(u + 1e-3)), 1e-3) + math.log1p(math.exp(u)))
+            if ds:
+                optical += weight * float(np.mean(ds)) / len(flow)
+                uncertainty += weight * float(np.mean(us)) / len(flow)
+    return optical, uncertainty
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=st.integers(0, 99),
+    height=st.integers(1, 16),
+    width=st.integers(1, 16),
+    share=st.sampled_from([0.0, 0.1, 0.7, 1]),
+)
+def test_against_loops(seed: int, height: int, width: int, share: float) -> None:
+    """Any label size on a padded grid of 16x16, any share of valid pixels; sample 1 may have none."""
+    preds = predictions(seed, 16, 16)
+    generator = torch.Generator().manual_seed(seed + 1)
+    flow = torch.randn((2, 2, height, width), generator=generator, dtype=torch.float64) * 3
+    valid = torch.rand((2, height, width), generator=generator) < share
+    loss = multiscale_loss(preds, flow, valid)
+    optical, uncertainty = reference(preds, flow, valid)
+    assert float(loss.optical) == pytest.approx(optical, rel=1e-12)
+    assert float(loss.uncertainty) == pytest.approx(uncertainty, rel=1e-12)
+    assert float(loss.total) == pytest.approx(optical + uncertainty, rel=1e-12)
+
+
+def test_no_mask_means_every_pixel() -> None:
+    preds, flow = predictions(0, 16, 32), torch.randn(2, 2, 13, 30, dtype=torch.float64)
+    every = torch.ones(2, 13, 30, dtype=torch.bool)
+    for ours, theirs in zip(multiscale_loss(preds, flow), multiscale_loss(preds, flow, every), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_unknown_pixels_reach_neither_loss_nor_gradient() -> None:
+    preds = [p.requires_grad_() for p in predictions(0, 16, 16)]
+    flow, valid = torch.randn(2, 2, 16, 16, dtype=torch.float64), torch.ones(2, 16, 16, dtype=torch.bool)
+    valid[:, 4:8, 4:8] = False
+    expected = torch.autograd.grad(multiscale_loss(preds, flow, valid).total, preds)
+    flow[:, :, 4:8, 4:8] = float("nan")
+    loss = multiscale_loss(preds, flow, valid)
+    gradients = torch.autograd.grad(loss.total, preds)
+    assert torch.isfinite(loss.total)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+    assert not gradients[2][:, :, 4:8, 4:8].any()
+    assert gradients[2][:, :, 0, 0].all()
+
+
+def test_padding_enters_no_gradient() -> None:
+    preds = [p.requires_grad_() for p in predictions(0, 16, 16)]
+    multiscale_loss(preds, torch.zeros(2, 2, 9, 16, dtype=torch.float64)).total.backward()
+    gradient = preds[2].grad
+    assert gradient is not None and not gradient[:, :, 9:].any() and gradient[:, :, :9].any()
+
+
+def test_accumulate_promotes_half_precision_and_keeps_float64() -> None:
+    preds = predictions(0, 16, 16)
+    assert [a.dtype for a in accumulate(preds)] == [torch.float64] * 3
+    assert [a.dtype for a in accumulate([p.bfloat16() for p in preds])] == [torch.float32] * 3
+    a0, a1, a2 = accumulate(preds)
+    assert torch.equal(a0, preds[0]) and torch.equal(a1, up2(a0) + preds[1]) and torch.equal(a2, up2(a1) + preds[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p, f, v: (p[:2], f, v), "3 predictions"),
+        (lambda p, f, v: (p, f[:1], v), "flow must be"),
+        (lambda p, f, v: (p, f.permute(0, 2, 3, 1), v), "flow must be"),
+        (lambda p, f, v: (p, f, v[:, None]), "valid must be"),
+        (lambda p, f, v: (p, f, v.float()), "valid must be"),
+        (lambda p, f, v: (p, f.repeat(1, 1, 2, 1), v.repeat(1, 2, 1)), "prediction at 1/4"),
+        (lambda p, f, v: ([p[0], p[1], p[2][:, :2]], f, v), "prediction at 1/1"),
+    ],
+)
+def test_shapes_that_do_not_belong_together(change: object, message: str) -> None:
+    assert callable(change)
+    arguments = change(predictions(0, 16, 16), torch.zeros(2, 2, 16, 16), torch.ones(2, 16, 16, dtype=torch.bool))
+    with pytest.raises(DataError, match=message):
+        multiscale_loss(*arguments)

@@ -1,0 +1,115 @@
+"""Batch norm: moments, recording, lent statistics, untouched buffers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.models.batchnorm import BatchNorm, moments, record_moments, use_statistics
+
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+class Recorder:
+    def __init__(self, precise: bool = False) -> None:
+        self.precise = precise
+        self.rows: list[tuple[int, Tensor, Tensor, int]] = []
+
+    def add(self, slot: int, mean: Tensor, var: Tensor, count: int) -> None:
+        self.rows.append((slot, mean, var, count))
+
+
+def features(*shape: int, layout: str = "channels_last") -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 1.5 + 2.0
+    return x.contiguous(memory_format=LAYOUTS[layout])
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("precise", [False, True])
+@pytest.mark.parametrize("shape", [(4, 8, 96, 240), (2, 16, 12, 15), (1, 3, 5, 7), (2, 4, 1, 1)])
+def test_recorded_moments_are_exact(shape: tuple[int, ...], precise: bool, layout: str) -> None:
+    """Against float64: 1e-6 also on large maps, where torch's own channels_last float32 sums miss by 1e-4."""
+    x, bn, recorder = features(*shape, layout=layout), BatchNorm(shape[1]), Recorder(precise)
+    with record_moments(bn, recorder):
+        bn(x)
+    ((_, mean, var, count),) = recorder.rows
+    exact = x.double()
+    assert count == x.numel() // shape[1]
+    deviation = exact.var((0, 2, 3), unbiased=False)
+    scale = deviation.sqrt()
+    assert ((mean.double() - exact.mean((0, 2, 3))).abs() / (scale + 1.0)).max() < 1e-6
+    assert ((var.double() - deviation).abs() / deviation).max() < (1e-6 if precise or shape[2] > 1 else 1e-5)
+
+
+def test_moments_survive_a_large_offset() -> None:
+    x = features(4, 4, 64, 64) + 1000.0
+    mean, var = moments(x)
+    exact = x.double()
+    torch.testing.assert_close(mean, exact.mean((0, 2, 3)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(var, exact.var((0, 2, 3), unbiased=False), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_output_and_gradients_are_those_of_torch(layout: str, dtype: torch.dtype) -> None:
+    bn = BatchNorm(6).to(dtype)
+    with torch.no_grad():
+        bn.weight.copy_(torch.linspace(0.5, 2, 6)), bn.bias.copy_(torch.linspace(-1, 1, 6))
+    x = features(3, 6, 20, 24, layout=layout).to(dtype).requires_grad_()
+    downstream = torch.randn(3, 6, 20, 24, dtype=torch.float64)
+    ours = bn(x)
+    gradients = torch.autograd.grad(ours, (x, bn.weight, bn.bias), downstream.to(dtype))
+    y, weight, bias = (t.detach().double().contiguous().requires_grad_() for t in (x, bn.weight, bn.bias))
+    expected = F.batch_norm(y, None, None, weight, bias, True, 0.0, 1e-5)
+    reference = torch.autograd.grad(expected, (y, weight, bias), downstream)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-5
+    for value, exact in zip((ours, *gradients), (expected, *reference), strict=True):
+        torch.testing.assert_close(value.double(), exact, rtol=tolerance, atol=tolerance)
+
+
+def test_forward_never_writes_the_buffers() -> None:
+    bn, x = BatchNorm(3), features(2, 3, 8, 8)
+    before = {name: tensor.clone() for name, tensor in bn.state_dict().items()}
+    bn(x)
+    with record_moments(bn, Recorder()), use_statistics(bn, {-1: (torch.ones(3), torch.ones(3))}):
+        bn(x), bn.eval()(x)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in bn.state_dict().items())
+
+
+def test_lent_statistics_and_their_return() -> None:
+    bn, x = BatchNorm(3).eval(), features(2, 3, 8, 8)
+    plain = bn(x)
+    mean, var = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), torch.tensor([4.0, 4.0, 4.0], dtype=torch.float64)
+    with use_statistics(bn, {-1: (mean, var)}):
+        lent = bn(x)
+        with use_statistics(bn, {}), pytest.raises(ConfigError, match="no statistics"):
+            bn(x)
+        assert torch.equal(bn(x), lent)
+    expected = (x - mean.float()[:, None, None]) / 2.0
+    torch.testing.assert_close(lent, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(bn(x), plain)
+
+
+def test_recorder_is_detached_after_an_error_and_silent_in_eval_mode() -> None:
+    bn, recorder = BatchNorm(3), Recorder()
+    with pytest.raises(RuntimeError), record_moments(bn, recorder):
+        bn.eval()(features(2, 3, 4, 4))
+        raise RuntimeError
+    bn.train()(features(2, 3, 4, 4))
+    assert recorder.rows == [] and bn.recorder is None
+
+
+def test_one_pixel_has_no_variance() -> None:
+    with pytest.raises(ConfigError, match="one pixel"):
+        BatchNorm(3)(torch.zeros(1, 3, 1, 1))
+
+
+def test_bfloat16_features() -> None:
+    """As under autocast: statistics and parameters stay float32."""
+    bn, recorder, x = BatchNorm(3), Recorder(precise=True), features(2, 3, 16, 16).bfloat16()
+    with record_moments(bn, recorder):
+        assert bn(x).dtype == torch.bfloat16
+    torch.testing.assert_close(recorder.rows[0][1], x.double().mean((0, 2, 3)), rtol=1e-6, atol=0)

@@ -1,0 +1,75 @@
+"""SAME padding, upsampling, padding by repetition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edgeflownas.models.blocks import Conv, OutputChoice, ResidualBlock, replicate_pad, up2, up2_pooled
+
+
+def upsampled_by_definition(x: Tensor) -> Tensor:
+    """u[2i] = x[i], u[2i+1] = (x[i] + x[min(i+1, H-1)]) / 2 along both axes, written as loops."""
+    for axis in (2, 3):
+        parts = []
+        for i in range(x.shape[axis]):
+            here, following = x.select(axis, i), x.select(axis, min(i + 1, x.shape[axis] - 1))
+            parts += [here, (here + following) / 2]
+        x = torch.stack(parts, axis)
+    return x
+
+
+@pytest.mark.parametrize("form", [up2, up2_pooled])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (1, 2, 1, 3)])
+def test_up2_by_definition(form: object, shape: tuple[int, ...]) -> None:
+    assert callable(form)
+    x = torch.randn(shape, dtype=torch.float64)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        torch.testing.assert_close(form(x.contiguous(memory_format=layout)), upsampled_by_definition(x))
+
+
+def test_up2_gradient() -> None:
+    x = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(up2, (x,))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("size", [8, 9, 16])
+def test_same_convolution_stride_2(kernel: int, size: int) -> None:
+    """Output i is centred as TensorFlow centres it: windows start at 2 i - floor(total padding / 2)."""
+    conv = Conv(1, 1, kernel, stride=2)
+    torch.nn.init.ones_(conv.weight)
+    x = np.random.default_rng(0).normal(size=(size, size))
+    with torch.no_grad():
+        ours = conv(torch.from_numpy(x).float()[None, None])[0, 0].numpy()
+    outputs = -(-size // 2)
+    before = max((outputs - 1) * 2 + kernel - size, 0) // 2
+    for i in range(outputs):
+        top = 2 * i - before
+        window = x[max(top, 0) : top + kernel, max(-before, 0) : -before + kernel]
+        assert ours[i, 0] == pytest.approx(window.sum(), abs=1e-4)
+
+
+def test_replicate_pad_and_its_gradient() -> None:
+    x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.pad(x, (0, 3, 0, 2), mode="replicate")
+    assert torch.equal(replicate_pad(x, 3, 2), expected)
+    assert replicate_pad(x, 0, 0) is x
+    assert torch.autograd.gradcheck(lambda t: replicate_pad(t, 3, 2), (x,))
+
+
+def test_residual_block_starts_from_its_input() -> None:
+    """Zero kernels make the block ReLU(x); and its in-place sums must not touch the input."""
+    x = torch.randn(2, 4, 6, 6)
+    kept = x.clone()
+    assert torch.equal(ResidualBlock(4)(x), x.relu())
+    assert torch.equal(x, kept)
+
+
+def test_only_the_chosen_option_gets_a_gradient() -> None:
+    choice = OutputChoice(4, (3, 5, 7))
+    torch.autograd.backward(choice(torch.randn(1, 4, 6, 6), 1).sum())
+    touched = {name for name, parameter in choice.named_parameters() if parameter.grad is not None}
+    assert touched == {"k5.weight"}

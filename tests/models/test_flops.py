@@ -1,0 +1,45 @@
+"""Counted operations against an independent count of the convolutions that the plain network runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from edgeflownas.models.blocks import Conv
+from edgeflownas.models.flops import macs, stage_macs, training_flop
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import get_space
+
+V1 = get_space("v1")
+
+
+def hooked_macs(code: str, width: int, height: int, image_width: int) -> int:
+    """Sum over the convolutions that really ran: output pixels x kernel elements."""
+    net, total = FlowNet(V1, width, seed=None, plain=True).eval(), 0
+
+    def add(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, Conv)
+        total += output[0, 0].numel() * module.weight.numel()
+
+    for module in net.modules():
+        if isinstance(module, Conv):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        net(torch.zeros(1, 6, height, image_width), code)
+    return total
+
+
+@pytest.mark.parametrize("code", ["000000000", "222222222", "021102120"])
+@pytest.mark.parametrize("size", [(32, 48), (45, 50)])
+def test_against_hooks(code: str, size: tuple[int, int]) -> None:
+    assert macs(V1, 8, code, *size) == hooked_macs(code, 8, *size)
+
+
+def test_known_figures() -> None:
+    """The reference step (batch 8, 180x240, width 32, three paths) is about 560 GFLOP."""
+    paths = [V1.parse(code) for code in ("012012012", "120120120", "201201201")]
+    assert 8 * training_flop(V1, 32, paths, 180, 240) == pytest.approx(561.24e9, rel=1e-4)
+    assert stage_macs(V1, 32, "000000000", 192, 240)["E0"] == 7 * 7 * 6 * 32 * 96 * 120
+    assert macs(V1.restrict(paths[0]), 32, None, 180, 240) == macs(V1, 32, paths[0], 180, 240)

@@ -1,0 +1,199 @@
+"""FlowNet: sizes, parameter names, initial values, archs it accepts, faster forms, determinism."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.losses import multiscale_loss
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch, Choice, SearchSpace, get_space
+
+V1 = get_space("v1")
+PARAMETERS = {
+    "000000000": 2_671_904,
+    "111111111": 4_565_536,
+    "222222222": 6_483_232,
+    "000021222": 2_743_072,
+    "021100101": 4_741_920,
+}
+
+
+def images(height: int = 48, width: int = 64, batch: int = 2) -> Tensor:
+    return torch.rand((batch, 6, height, width), generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def count(net: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+@pytest.fixture(scope="module")
+def net() -> FlowNet:
+    return FlowNet(V1, width=8)
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_parameter_counts() -> None:
+    supernet = FlowNet(V1, width=32, seed=None)
+    assert count(supernet) == 12_122_016
+    for code, expected in PARAMETERS.items():
+        assert count(supernet.subnet(code)) == expected
+
+
+def test_names_are_keyed_by_option(net: FlowNet) -> None:
+    names = set(net.state_dict())
+    assert {"EB0.depth3.1.conv1.weight", "H1.k5.weight", "H1.bn.weight", "H2Out.k7.weight", "E0.k7.weight"} <= names
+    subnet = net.subnet("210210210")
+    assert set(subnet.state_dict()) < names
+    assert "EB0.depth3.2.bn2.running_var" in subnet.state_dict() and "H0Out.k3.weight" not in subnet.state_dict()
+    assert [bn.slot for bn in net.batchnorms] == list(range(len(net.batchnorms)))
+    assert all(net.get_submodule(bn.name) is bn for bn in net.batchnorms)
+
+
+def test_a_subnet_alone_starts_from_the_supernets_values(net: FlowNet) -> None:
+    alone = FlowNet(V1.restrict(V1.parse("012012012")), width=8, seed=0)
+    inherited = net.subnet("012012012").state_dict()
+    assert all(torch.equal(value, inherited[name]) for name, value in alone.state_dict().items())
+    other = FlowNet(V1.restrict(V1.parse("012012012")), width=8, seed=1)
+    assert not torch.equal(other.get_parameter("E0.k7.weight"), alone.get_parameter("E0.k7.weight"))
+
+
+def test_initial_values_are_he_normal() -> None:
+    net = FlowNet(V1, width=32)
+    weight = net.get_parameter("DB0.depth3.1.conv2.weight").detach()
+    assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+    assert abs(weight.mean().item()) < 1e-4
+    standard = weight / weight.std()
+    assert (standard.abs() < 1).float().mean().item() == pytest.approx(0.6827, abs=0.003)
+
+
+def test_subnet_is_a_copy_of_its_own(net: FlowNet) -> None:
+    subnet = net.eval().subnet("000021222")
+    assert not subnet.training
+    with torch.no_grad():
+        expected = net(images(), "000021222")
+        for ours, theirs in zip(subnet(images()), expected, strict=True):
+            assert torch.equal(ours, theirs)
+        next(subnet.parameters()).zero_()
+        assert torch.equal(net(images(), "000021222")[2], expected[2])
+    assert FlowNet(V1, width=8).double().subnet("000000000").get_parameter("E0.k7.weight").dtype == torch.float64
+
+
+def test_padding_to_multiples_of_16_repeats_the_edge(net: FlowNet) -> None:
+    x = images(45, 50)
+    net.eval()
+    with torch.no_grad():
+        predictions = net(x, "000000000")
+        padded = torch.nn.functional.pad(x, (0, 14, 0, 3), mode="replicate")
+        assert [tuple(p.shape) for p in predictions] == [(2, 4, 12, 16), (2, 4, 24, 32), (2, 4, 48, 64)]
+        assert torch.equal(net(padded, "000000000")[2], predictions[2])
+
+
+def test_stages_make_up_the_forward(net: FlowNet) -> None:
+    assert [stage.name for stage in net.stages[: net.shared_stages]] == ["E0", "E1"]
+    assert [stage.choice for stage in net.stages if stage.choice is not None] == list(range(9))
+    code = V1.parse("210210210")
+    features, predictions = net.prepare(images()), []
+    for index, stage in enumerate(net.stages):
+        result = net.run_stage(index, features, 0 if stage.choice is None else code[stage.choice])
+        features = features if stage.output is not None else result
+        predictions += [result] if stage.output is not None else []
+    assert all(torch.equal(a, b) for a, b in zip(predictions, net(images(), code), strict=True))
+
+
+@pytest.mark.parametrize("code", ["000000000", "111111111", "222222222", "021102120"])
+def test_faster_forms_are_the_plain_network(code: str) -> None:
+    """Phases, channels_last and grouped moments against resize-then-convolve in contiguous memory."""
+    fast, plain = FlowNet(V1, width=8), FlowNet(V1, width=8, channels_last=False, plain=True)
+    flow = torch.randn((2, 2, 45, 50), generator=torch.Generator().manual_seed(1)) * 5
+    float32 = [[p.detach() for p in net(images(45, 50), code)] for net in (fast, plain)]
+    gradients, float64 = [], []
+    for net in (fast, plain):
+        predictions = net.double()(images(45, 50).double(), code)
+        multiscale_loss(predictions, flow.double()).total.backward()
+        gradients.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
+        float64.append([p.detach() for p in predictions])
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-9, atol=1e-9)
+    for ours, theirs, exact, reference in zip(*float32, *float64, strict=True):
+        torch.testing.assert_close(exact, reference, rtol=1e-10, atol=1e-10)
+        error, plain_error = ((x - reference).square().mean().sqrt() for x in (ours, theirs))
+        assert error < 2e-5 and error < 2 * plain_error + 1e-7
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_deterministic_forward_and_backward() -> None:
+    norms = []
+    for _ in range(2):
+        net = FlowNet(V1, width=8)
+        multiscale_loss(net(images(45, 50), "210210210"), torch.ones(2, 2, 45, 50)).total.backward()
+        norms.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*norms, strict=True))
+
+
+def test_slots_a_space_does_not_vary_keep_their_default() -> None:
+    space = SearchSpace("two", (Choice("E0", "kernel", (5, 9)), Choice("H2", "kernel", (1, 3))))
+    net = FlowNet(space, width=4)
+    names = set(net.state_dict())
+    assert {"E0.k5.weight", "E0.k9.weight", "E1.k5.weight", "EB1.depth1.0.conv1.weight", "H1.k3.weight"} <= names
+    assert net.shared_stages == 0
+    for arch in space:
+        assert net(images(), arch)[2].shape == (2, 4, 48, 64)
+    fixed = FlowNet(SearchSpace("fixed", ()), width=4)
+    assert fixed(images())[0].shape == (2, 4, 12, 16)
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("00000000", "8 digits"),
+        ("000000003", "H2Out"),
+        (Arch((0,) * 9, "v2"), "belongs to space 'v2'"),
+        (None, "say which one"),
+    ],
+)
+def test_archs_of_its_own_space_only(net: FlowNet, arch: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        net(images(), arch)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="belongs to space"):
+        net.subnet("000000000")(images(), V1.parse("000000000"))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (6, 32, 32), (2, 32, 32, 6)])
+def test_images_of_another_layout(net: FlowNet, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"\[B,6,H,W\]"):
+        net(torch.zeros(shape), "000000000")
+    with pytest.raises(ConfigError, match="uint8"):
+        net(torch.zeros(2, 6, 32, 32, dtype=torch.uint8), "000000000")
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice("H9", "kernel", (3,)), "no slot H9"),
+        (Choice("EB0", "kernel", (3,)), "no slot EB0 of kind kernel"),
+        (Choice("H1", "kernel", (3, 4)), "odd kernel sizes"),
+        (Choice("EB0", "depth", (1, 1)), "distinct"),
+        (Choice("EB0", "depth", ()), "distinct"),
+    ],
+)
+def test_spaces_it_cannot_build(choice: Choice, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FlowNet(SearchSpace("odd", (choice,)), width=4)
+
+
+@pytest.mark.parametrize("width", [0, 7, -2])
+def test_width_must_be_even(width: int) -> None:
+    with pytest.raises(ConfigError, match="even"):
+        FlowNet(V1, width=width)

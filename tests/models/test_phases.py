@@ -1,0 +1,90 @@
+"""The phase form against resize-then-convolve, in float64: values and gradients, with its borders."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeflownas.models.blocks import up2_pooled
+from edgeflownas.models.phases import as_map, conv_phases, from_map, to_phases, to_pixels, up2_conv_phases
+
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def direct(x: Tensor, weight: Tensor) -> Tensor:
+    return F.conv2d(up2_pooled(x), weight, padding=weight.shape[2] // 2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    kernel=st.sampled_from([1, 3, 5, 7, 9]),
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    layout=st.sampled_from(sorted(FORMATS)),
+    seed=st.integers(0, 1000),
+)
+def test_up2_conv_equals_the_direct_form(kernel: int, height: int, width: int, layout: str, seed: int) -> None:
+    x = random(seed, 2, 3, height, width).contiguous(memory_format=FORMATS[layout]).requires_grad_()
+    weight = random(seed + 1, 5, 3, kernel, kernel).requires_grad_()
+    ours, expected = to_pixels(up2_conv_phases(x, weight)), direct(x, weight)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    downstream = random(seed + 2, *expected.shape)
+    gradients = torch.autograd.grad(ours, (x, weight), downstream)
+    for gradient, reference in zip(gradients, torch.autograd.grad(expected, (x, weight), downstream), strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=2e-12)
+
+
+def test_without_the_border_terms_it_would_differ() -> None:
+    """The test above can fail: an interior-only phase form is wrong at the border and right inside."""
+    x, weight = random(0, 1, 2, 6, 7), random(1, 3, 2, 5, 5)
+    padded = F.pad(x, (4, 4, 4, 4))  # far enough for the true border to lie outside
+    naive = to_pixels(up2_conv_phases(padded, weight))[..., 8:-8, 8:-8]
+    difference = (naive - direct(x, weight)).abs().amax((0, 1))
+    assert difference[2:-3, 2:-3].max() < 1e-12
+    assert difference[0].min() > 1e-3 and difference[-1].min() > 1e-3
+
+
+@settings(deadline=None, max_examples=20)
+@given(kernel=st.sampled_from([1, 3, 5, 7]), seed=st.integers(0, 1000))
+def test_same_conv_of_a_map_in_phases(kernel: int, seed: int) -> None:
+    pixels, weight = random(seed, 2, 3, 8, 6), random(seed + 1, 4, 3, kernel, kernel)
+    ours = to_pixels(conv_phases(to_phases(pixels), weight))
+    torch.testing.assert_close(ours, F.conv2d(pixels, weight, padding=kernel // 2), rtol=0, atol=1e-12)
+
+
+def test_layouts_are_permutations() -> None:
+    pixels = random(0, 2, 3, 4, 6)
+    phases = to_phases(pixels).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(phases[:, 3 * 1 + 2], pixels[:, 2, ::2, 1::2])  # channel (2 r + s) C + c with r 0, s 1, c 2
+    assert torch.equal(to_pixels(phases), pixels)
+    view = as_map(phases)
+    assert view.data_ptr() == phases.data_ptr() and view.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(from_map(view), phases)
+    torch.testing.assert_close(view.mean((0, 2, 3)), pixels.mean((0, 2, 3)))
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_float32_error_is_that_of_the_direct_form(kernel: int) -> None:
+    x, weight = random(0, 2, 16, 12, 15), random(1, 8, 16, kernel, kernel) / (4 * kernel)
+    exact = direct(x, weight)
+    small = x.float().contiguous(memory_format=torch.channels_last)
+    ours = to_pixels(up2_conv_phases(small, weight.float())).double()
+    assert (ours - exact).abs().max() < 1e-5
+
+
+def test_kernels_are_not_transformed_in_reduced_precision() -> None:
+    x, weight = random(0, 1, 8, 6, 6).float(), random(1, 4, 8, 5, 5).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = to_pixels(up2_conv_phases(x, weight))
+    assert ours.dtype == torch.bfloat16
+    exact = direct(x.double(), weight.double())
+    rounded = direct(x.bfloat16().double(), weight.bfloat16().double())
+    assert (ours.double() - exact).std() < 2.0 * (rounded - exact).std()
