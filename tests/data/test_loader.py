@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -233,6 +235,25 @@ def test_killed_and_stopped_processes_are_errors_and_leave_nothing_behind():
             assert time.monotonic() - started < 5
             assert "resume the run" in str(error.value)
             assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGABRT])
+def test_a_worker_hit_at_a_random_moment_is_noticed(number):
+    chance = random.Random(int(number))
+    for _ in range(50):
+        pairs = FakePairs(40, seconds=0.002)
+        with make_loader(pairs, num_workers=2, worker_kind="process", worker_timeout=2) as loader:
+            pids = loader._workers.pids
+            hit = threading.Timer(chance.random() * 0.8, os.kill, (chance.choice(pids), number))
+            hit.start()
+            started = time.monotonic()
+            with pytest.raises(StorageError):
+                for _ in loader.batches(0):
+                    assert time.monotonic() - started < 10
+            hit.join()
+        assert all(gone(pid) for pid in pids)
 
 
 @pytest.mark.faults

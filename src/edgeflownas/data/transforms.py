@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,15 +87,16 @@ def crop(pair: FlowPair, window: Window) -> tuple[Images, Flow, Valid]:
     """The window of a pair: images [h, w, 6] (a copy), flow [h, w, 2] and valid [h, w] (views)."""
     rows = slice(window.top, window.top + window.height)
     columns = slice(window.left, window.left + window.width)
-    images = np.concatenate([pair.image1[rows, columns], pair.image2[rows, columns]], axis=2)
-    return images, pair.flow[rows, columns], pair.valid[rows, columns]
+    images = cv2.merge([pair.image1[rows, columns], pair.image2[rows, columns]])  # five times faster than concatenate
+    return cast(Images, images), pair.flow[rows, columns], pair.valid[rows, columns]
 
 
 def clip_flow(flow: Flow, limit: float | None, valid: Valid | None = None) -> tuple[Flow, float]:
     """Flow with components limited to +-``limit`` px (None: as it is), and the share of valid pixels it changed."""
     if limit is None:
         return flow, 0.0
-    beyond = (np.abs(flow) > limit).any(axis=2)
+    outside = np.abs(flow) > limit
+    beyond = outside[..., 0] | outside[..., 1]  # any(axis=2) of so short an axis takes twenty times as long
     if valid is not None:
         beyond &= valid
     total = beyond.size if valid is None else int(np.count_nonzero(valid))
@@ -186,10 +188,10 @@ def _jitter(
     factor = 1.0 + (2.0 * uniform[1] - 1.0) * data.contrast
     table = (np.arange(256) - mean) * factor + mean + offset  # one entry per grey level
     if noise_words is None:
-        return _to_uint8(table)[images]
+        return np.take(_to_uint8(table), images)
     numbers = noise_words.astype("<u8").view("<u2")[: images.size].reshape(images.shape)
     scaled = _normal_quantiles() * np.float32(data.noise_std * 255.0)
-    return _to_uint8(table.astype(np.float32)[images] + scaled[numbers])
+    return _to_uint8(np.take(table.astype(np.float32), images) + np.take(scaled, numbers))
 
 
 def _to_uint8(values: NDArray[np.floating]) -> Images:

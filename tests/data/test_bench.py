@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import pytest
+from fc2_folder import make_folder
+
+from edgeflownas.config import DataConfig
+from edgeflownas.data.bench import bench_loader
+from edgeflownas.data.fc2 import scan_fc2
+
+
+def test_a_row_for_every_setting(tmp_path):
+    dataset = scan_fc2(make_folder(tmp_path, 5), "train")
+    rows = bench_loader(dataset, DataConfig(crop_size=(8, 8)), 2, [0, 2], ["thread", "process"], batches=3, rounds=1)
+    assert [(row.worker_kind, row.num_workers) for row in rows] == [("none", 0), ("thread", 2), ("process", 2)]
+    for row in rows:
+        assert row.ratio == pytest.approx(row.samples_per_second / row.plain_samples_per_second)
+        assert row.to_json()["batches"] == 3
