@@ -7,6 +7,7 @@ augmentation.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +159,7 @@ def freeze_split(
     key: str,
     note: Note,
 ) -> FrozenSplit:
-    """The first or evenly spaced ``batches`` x ``batch_size`` samples with centre windows; ``None``: the whole split."""
+    """The first or evenly spaced ``batches`` x ``batch_size`` samples with centre windows; None: the whole split."""
     wanted = len(dataset) if batches is None else batches * batch_size
     if wanted > len(dataset):
         note(f"{key}: {wanted} samples asked for, split {label} holds {len(dataset)}: all of them are used")
@@ -184,14 +185,15 @@ class FrozenBatches(Sequence[FlowBatch]):
         missing = [name for name in split.names if name not in position]
         if missing:
             raise DataError(
-                f"{dataset.directory}: {len(missing)} samples of the frozen set {split.label} are missing, the first is "
-                f"{missing[0]!r}: give the folder the run was started with"
+                f"{dataset.directory}: {len(missing)} samples of the frozen set {split.label} are missing, the first "
+                f"is {missing[0]!r}: give the folder the run was started with"
             )
         self.split = split
         self.device, self.dtype = device, dtype
         with ThreadPoolExecutor(2) as pool:
-            load = lambda item: load_eval_sample(dataset, position[item[0]], item[1], flow_clip)  # noqa: E731
-            loaded = list(pool.map(load, zip(split.names, split.windows, strict=True)))
+            indices = [position[name] for name in split.names]
+            load = functools.partial(load_eval_sample, dataset, flow_clip=flow_clip)
+            loaded = list(pool.map(load, indices, split.windows))
         self.samples = [(sample.images, sample.flow, sample.valid) for sample in loaded]
 
     def __len__(self) -> int:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import torch
 
 from edgeflownas.evaluate.walk import Node, walk
-from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch
 

@@ -103,7 +103,7 @@ class PlainLoop:
         paths = fair_cycle(self.net.space, 0, step)
         for path in paths:
             loss = multiscale_loss(self.net(images, path), flow, valid).total / len(paths)
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.grad_clip_global_norm or float("inf"))
         self.adam.step()
@@ -146,7 +146,7 @@ def bench_eval_pool(device: torch.device, width: int, batch: int, size: tuple[in
 
 
 def bench_commit(folder: Path, width: int, rounds: int) -> dict[str, Any]:
-    """A durable commit of weights and Adam state, read back and verified, in ``folder`` (a scratch run is made there)."""
+    """A durable commit of weights and Adam state, read back and verified, in a scratch run below ``folder``."""
     task = SupernetTask(FlowNet(get_space("v1"), width), TrainConfig(width=width), 0, World(), HOST)
     path = folder / f"bench-commit-{time.time_ns()}"
     run = RunDirectory.create(path, {}, {})

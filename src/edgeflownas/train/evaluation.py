@@ -73,7 +73,8 @@ class Evaluator:
             table[i] = torch.cat([torch.tensor(figures, dtype=torch.float64), s.sample_epe])
         self.world.sum(table)
         scores = [
-            ArchScore(arch, *row[:6].tolist(), row[7:].clone()) for arch, row in zip(self.archs, table, strict=True)
+            ArchScore(arch, *(float(figure) for figure in row[:6]), sample_epe=row[7:].clone())  # type: ignore[misc]
+            for arch, row in zip(self.archs, table, strict=True)
         ]
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]), samples=samples)
 

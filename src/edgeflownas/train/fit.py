@@ -85,7 +85,8 @@ def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: 
         raise NonFiniteError(
             f"{state.nonfinite_in_a_row} steps in a row had a non-finite loss or gradient (train.max_nonfinite_steps "
             f"{limit}), the last one step {state.step} with samples {', '.join(batch.names)}; events.jsonl names the "
-            "others. Check them with `edgeflownas data check --full`, or fork from an earlier checkpoint with a lower train.lr"
+            "others. Check them with `edgeflownas data check --full`, or fork from an earlier checkpoint with a lower "
+            "train.lr"
         )
 
 
@@ -99,10 +100,11 @@ def quarantine(job: Job, state: TrainState, batch: Batch) -> None:
         if job.run is not None:
             fact = {"step": state.step, "sample": row.bad_name, "replaced_by": row.by_name, "reason": row.reason}
             job.run.quarantine.append(fact)
-        cap = max(1, int(job.config.data.quarantine_cap * job.plan.num_samples))
+        share = job.config.data.quarantine_cap
+        cap = max(1, int(share * job.plan.num_samples))
         if len(state.quarantined) > cap:
             raise DataError(
-                f"{len(state.quarantined)} training samples are unreadable, data.quarantine_cap {job.config.data.quarantine_cap:g} "
+                f"{len(state.quarantined)} training samples are unreadable, data.quarantine_cap {share:g} "
                 f"allows {cap} of {job.plan.num_samples}; the last: {row.reason}. Repair them (`edgeflownas data check "
                 "--full` lists all) or raise data.quarantine_cap"
             )

@@ -26,7 +26,7 @@ from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
 
 if TYPE_CHECKING:
-    from edgeflownas.report.console import Console, Meter
+    from edgeflownas.report.console import Console
     from edgeflownas.tracking import Tracker
 
 __all__ = ["EpochClock", "Front", "Job"]

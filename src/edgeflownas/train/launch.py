@@ -31,6 +31,7 @@ from edgeflownas.train.opening import (
     stored_fingerprints,
 )
 from edgeflownas.train.preview import preview
+from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import Splits, build_net, choose_device, open_splits, set_arithmetic
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
@@ -76,6 +77,22 @@ class LogSink:
             write(self._early.pop(0))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A checked configuration with everything built that needs no run directory."""
+
+    config: Config
+    options: LaunchOptions
+    splits: Splits
+    plan: BatchPlan
+    eval_set: EvalSet
+    task: SupernetTask
+    world: World
+    front: Front
+    console: Console
+    log: LogSink
+
+
 def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
     """Start a run from ``config``, or resume or fork the run directory of ``options``.  Returns the exit code 0.
 
@@ -84,14 +101,14 @@ def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
     if config is None:
         assert options.resume is not None
         config = run_config(options.resume, options.overrides or [], options.fork)
-    device, device_note = choose_device(config.train.gpu_device)
+    device, note = choose_device(config.train.gpu_device)
     world = connect(device.type == "cuda")
     try:
         if world.size > 1:
-            device, device_note = choose_device(config.train.gpu_device, world.local_rank, world.size)
-        sink = LogSink()
-        console = front.console(sink if world.is_main else None)
-        console.info(device_note)
+            device, note = choose_device(config.train.gpu_device, world.local_rank, world.size)
+        log = LogSink()
+        console = front.console(log if world.is_main else None)
+        console.info(note)
         console.info(set_arithmetic(config))
         previous = stored_fingerprints(options.resume) if options.resume and not options.fork else None
         splits = open_splits(config, console.info, console.warn, previous)
@@ -99,87 +116,67 @@ def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         plan = BatchPlan.from_config(config.train, len(splits.train), space.num_paths, config.runtime.seed)
         eval_set = freeze_eval_set(config, splits, console.info)
         if options.dry_run:
-            table = preview(config, space, plan, eval_set, splits)
-            print(json.dumps(table, indent=2) if options.json else "\n".join(f"{k:32} {v}" for k, v in table.items()))
-            return 0
+            return _show_preview(preview(config, space, plan, eval_set, splits), options.json)
         task = SupernetTask(build_net(config, device), config.train, config.runtime.seed, world, device)
-        return _run(config, options, splits, plan, eval_set, task, world, front, console, sink)
+        return _run(Prepared(config, options, splits, plan, eval_set, task, world, front, console, log))
     finally:
         world.close()
 
 
-def _run(
-    config: Config,
-    options: LaunchOptions,
-    splits: Splits,
-    plan: BatchPlan,
-    eval_set: EvalSet,
-    task: SupernetTask,
-    world: World,
-    front: Front,
-    console: Console,
-    sink: LogSink,
-) -> int:
+def _show_preview(table: dict[str, Any], as_json: bool) -> int:
+    print(json.dumps(table, indent=2) if as_json else "\n".join(f"{name:34} {value}" for name, value in table.items()))
+    return 0
+
+
+def _run(prepared: Prepared) -> int:
+    """Open the run directory (rank 0), give every rank its state, and train."""
+    world, task = prepared.world, prepared.task
     with ExitStack() as stack:
         opened: Opened | None = None
         if world.is_main:
-            if options.fork is not None:
-                opened = open_fork(config, options, splits, plan, eval_set, task, console)
-            elif options.resume is not None:
-                opened = open_resumed(config, options, splits, plan, eval_set, task, console)
-            else:
-                opened = open_new(config, splits, plan, eval_set, str(task.device), console)
+            opened = _open(prepared)
             stack.callback(opened.close)
-            stack.callback(sink.attach, None)
-            sink.attach(opened.run.log.append)
+            stack.callback(prepared.log.attach, None)
+            prepared.log.attach(opened.run.log.append)
         state = TrainState.from_json(world.share_json(opened.state.to_json() if opened else None))
         for tensors in task.tensors().values():
             world.share_tensors(tensors)
-        job = _job(config, options, splits, plan, eval_set, task, world, front, console, opened, state)
+        job = _job(prepared, opened.run if opened else None, state)
         stack.callback(job.loader.close)
         stack.callback(job.tracker.close)
-        return _train(job, state, options.json)
+        return _train(job, state, prepared.options.json)
 
 
-def _job(
-    config: Config,
-    options: LaunchOptions,
-    splits: Splits,
-    plan: BatchPlan,
-    eval_set: EvalSet,
-    task: SupernetTask,
-    world: World,
-    front: Front,
-    console: Console,
-    opened: Opened | None,
-    state: TrainState,
-) -> Job:
-    stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
-    loader = Loader(splits.train, plan, config.data, config.runtime.seed, lambda: stop.reason is not None)
-    run = opened.run if opened else None
+def _open(prepared: Prepared) -> Opened:
+    if prepared.options.fork is not None:
+        return open_fork(prepared)
+    return open_new(prepared) if prepared.options.resume is None else open_resumed(prepared)
+
+
+def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job:
+    config, task, world = prepared.config, prepared.task, prepared.world
+    stop = StopFlag(prepared.options.max_seconds or config.runtime.max_seconds)
+    seed = config.runtime.seed
+    loader = Loader(prepared.splits.train, prepared.plan, config.data, seed, lambda: stop.reason is not None)
     folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
-    tracker = front.tracker(
-        folder, config.runtime.tensorboard and run is not None, state.step + 1 if state.step else None
-    )
-    archs = [task.net.space.parse(code) for code in eval_set.pool]
-    evaluator = Evaluator(archs, eval_set, splits.train, splits.val, task.net, world)
-    steps = [] if run is None else step_events(run, state.epoch + 1)
-    steps = world.share_json(steps)
+    resumed_at = state.step + 1 if state.step else None
+    tracker = prepared.front.tracker(folder, config.runtime.tensorboard and run is not None, resumed_at)
+    archs = [task.net.space.parse(code) for code in prepared.eval_set.pool]
     return Job(
-        config,
-        task.net.space,
-        plan,
-        task,
-        loader,
-        evaluator,
-        run,
-        console,
-        tracker,
-        stop,
-        world,
-        front,
-        EpochClock(loader),
-        steps,
+        config=config,
+        space=task.net.space,
+        plan=prepared.plan,
+        task=task,
+        loader=loader,
+        evaluator=Evaluator(archs, prepared.eval_set, prepared.splits.train, prepared.splits.val, task.net, world),
+        run=run,
+        console=prepared.console,
+        tracker=tracker,
+        stop=stop,
+        world=world,
+        front=prepared.front,
+        clock=EpochClock(loader),
+        steps=world.share_json([] if run is None else step_events(run, state.epoch + 1)),
     )
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from edgeflownas.config import Config
 from edgeflownas.config_io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
-from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
 from edgeflownas.space import get_space
@@ -23,11 +22,10 @@ from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.setup import Splits
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.storage import read_json
-from edgeflownas.train.tasks import SupernetTask
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
-    from edgeflownas.train.launch import LaunchOptions
+    from edgeflownas.train.launch import Prepared
 
 __all__ = [
     "Opened",
@@ -71,9 +69,9 @@ def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
     config = load_config(run.path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
         raise ConfigError(
-            f"train.num_epochs {config.train.num_epochs} differs from the run's {before.train.num_epochs}, which changes the "
-            "learning rate of every step: add --train.lr_plan keep (the old plan, then its floor) or --train.lr_plan "
-            "restretch (same samples seen, new plan)"
+            f"train.num_epochs {config.train.num_epochs} differs from the run's {before.train.num_epochs}, which "
+            "changes the learning rate of every step: add --train.lr_plan keep (the old plan, then its floor) or "
+            "--train.lr_plan restretch (same samples seen, new plan)"
         )
     return config
 
@@ -96,51 +94,41 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
     return eval_set
 
 
-def open_new(
-    config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet, device: str, console: Console
-) -> Opened:
+def open_new(prepared: Prepared) -> Opened:
     """A fresh run directory.  Raises StorageError where it exists."""
+    config, console = prepared.config, prepared.console
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
-    manifest = _manifest(config, splits, plan, eval_set, device)
-    run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
-    stack = _lock(run, config, splits, eval_set)
+    run = RunDirectory.create(path, config.model_dump(mode="json"), _manifest(prepared), console.warn)
+    stack = _lock(run, prepared)
     run.resume()
-    console.info(f"run {run.path}: {config.train.num_epochs} epochs of {plan.steps_per_epoch} steps")
-    return Opened(run, _fresh_state(config, plan, eval_set), stack)
+    console.info(f"run {run.path}: {config.train.num_epochs} epochs of {prepared.plan.steps_per_epoch} steps")
+    return Opened(run, _fresh_state(prepared), stack)
 
 
-def open_resumed(
-    config: Config,
-    options: LaunchOptions,
-    splits: Splits,
-    plan: BatchPlan,
-    eval_set: EvalSet,
-    task: SupernetTask,
-    console: Console,
-) -> Opened:
+def open_resumed(prepared: Prepared) -> Opened:
     """Go on where the newest verified checkpoint ends.
 
     Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
     """
-    assert options.resume is not None
-    device = str(task.device)
-    run = RunDirectory.open(options.resume, console.warn)
-    manifest = _manifest(config, splits, plan, eval_set, device)
+    console = prepared.console
+    assert prepared.options.resume is not None
+    run = RunDirectory.open(prepared.options.resume, console.warn)
+    manifest = _manifest(prepared)
     changes = compare(run.manifest, manifest, allow={"train.num_epochs"})
     refuse(changes)
-    stack = _lock(run, config, splits, eval_set, manifest)
+    stack = _lock(run, prepared, manifest)
     try:
         checkpoint = run.resume()
         if checkpoint is None:
             _refuse_half_fork(run)
-            state = _fresh_state(config, plan, eval_set)
+            state = _fresh_state(prepared)
         else:
             state = TrainState.from_json(checkpoint.state)
-            task.load(checkpoint.tensors)
-        _adopt_plan(config, plan, state, console)
-        _adopt_eval_set(eval_set, state, console)
+            prepared.task.load(checkpoint.tensors)
+        _adopt_plan(prepared, state)
+        _adopt_eval_set(prepared.eval_set, state, console)
         lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
-        run.timing.append({"kind": "resumed", "step": state.step, "changed": lines})
+        run.timing.append({"what": "resumed", "step": state.step, "changed": lines})
         for line in lines:
             console.info(f"changed since this run began: {line}")
         console.info(f"run {run.path}: resumed at step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
@@ -150,65 +138,62 @@ def open_resumed(
     return Opened(run, state, stack)
 
 
-def open_fork(
-    config: Config,
-    options: LaunchOptions,
-    splits: Splits,
-    plan: BatchPlan,
-    eval_set: EvalSet,
-    task: SupernetTask,
-    console: Console,
-) -> Opened:
+def open_fork(prepared: Prepared) -> Opened:
     """A new run from another's newest checkpoint: new plan with seen = 0, Adam's state kept unless reset."""
+    config, console, options = prepared.config, prepared.console, prepared.options
     assert options.resume is not None
-    device = str(task.device)
     source = RunDirectory.open(options.resume, console.warn)
-    manifest = _manifest(config, splits, plan, eval_set, device)
+    manifest = _manifest(prepared)
     changes = compare(source.manifest, manifest)
     refuse([change for change in changes if change.kind == "identity"])
     checkpoint = source.load_latest()
-    task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
-    origin = {"run": str(source.path), "id": source.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
+    prepared.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
     manifest["forked_from"] = {
-        **origin,
+        "run": str(source.path),
+        "id": source.id,
+        "checkpoint": checkpoint.name,
+        "hash": checkpoint.hash,
         "optimizer": "reset" if options.reset_optimizer else "kept",
         "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
     }
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
-    stack = _lock(run, config, splits, eval_set)
+    stack = _lock(run, prepared)
     run.resume()
-    state = _fresh_state(config, plan, eval_set)
-    run.commit(Position(0, 0, 0), state.to_json(), task.tensors())
+    state = _fresh_state(prepared)
+    run.commit(Position(0, 0, 0), state.to_json(), prepared.task.tensors())
     console.info(f"run {run.path}: forked from {checkpoint.name} of {source.path}")
     return Opened(run, state, stack)
 
 
-def _lock(
-    run: RunDirectory, config: Config, splits: Splits, eval_set: EvalSet, manifest: dict[str, Any] | None = None
-) -> ExitStack:
+def _lock(run: RunDirectory, prepared: Prepared, manifest: dict[str, Any] | None = None) -> ExitStack:
     """Lock the run and store what belongs to this session: configuration, data tables, evaluation set."""
     stack = ExitStack()
     stack.enter_context(run.locked())
-    run.keep = config.checkpoint.keep
+    run.keep = prepared.config.checkpoint.keep
     if manifest is not None:
-        kept = {name: run.manifest[name] for name in ("forked_from", "imported_from") if name in run.manifest}
-        run.write_config(config.model_dump(mode="json"))
-        run.write_manifest({**manifest, **kept})
-    run.write_json(FINGERPRINTS, {"train": splits.train_print.to_json(), "val": splits.val_print.to_json()})
-    run.write_json("eval_set.json", eval_set.to_json())
+        for name in ("forked_from", "imported_from"):
+            if name in run.manifest:
+                manifest[name] = run.manifest[name]
+        run.write_config(prepared.config.model_dump(mode="json"))
+        run.write_manifest(manifest)
+    prints = prepared.splits.train_print, prepared.splits.val_print
+    run.write_json(FINGERPRINTS, {"train": prints[0].to_json(), "val": prints[1].to_json()})
+    run.write_json("eval_set.json", prepared.eval_set.to_json())
     return stack
 
 
-def _manifest(config: Config, splits: Splits, plan: BatchPlan, eval_set: EvalSet, device: str) -> dict[str, Any]:
-    prints = {"train": splits.train_print, "val": splits.val_print}
-    manifest = build_manifest(config, prints, get_space(config.train.space), plan, environment(device))
+def _manifest(prepared: Prepared) -> dict[str, Any]:
+    prints = {"train": prepared.splits.train_print, "val": prepared.splits.val_print}
+    device = str(prepared.task.device)
+    manifest = build_manifest(prepared.config, prints, prepared.task.net.space, prepared.plan, environment(device))
+    eval_set = prepared.eval_set
     manifest["eval_set"] = {"hash": eval_set.hash, "pool": list(eval_set.pool), "coverage": eval_set.coverage}
     return manifest
 
 
 def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
-    """Data tables of a run's last session, so that unchanged files need not be read again; None where there are none."""
+    """Data tables of a run's last session (unchanged files need not be read again); None where there are none."""
     file = path / FINGERPRINTS
     if not file.exists():
         return None
@@ -222,21 +207,22 @@ def step_events(run: RunDirectory, epoch: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
 
 
-def _fresh_state(config: Config, plan: BatchPlan, eval_set: EvalSet) -> TrainState:
-    epochs = config.train.num_epochs
-    return TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
+def _fresh_state(prepared: Prepared) -> TrainState:
+    epochs = prepared.config.train.num_epochs
+    return TrainState(prepared.plan.draws_per_epoch * epochs, epochs, eval_set=prepared.eval_set.hash)
 
 
 def _refuse_half_fork(run: RunDirectory) -> None:
     if "forked_from" in run.manifest or "imported_from" in run.manifest:
         raise StorageError(
-            f"{run.path}: was interrupted before its first commit, so the weights it starts from are not in it: remove the "
-            "folder and make it again"
+            f"{run.path}: was interrupted before its first commit, so the weights it starts from are not in it: remove "
+            "the folder and make it again"
         )
 
 
-def _adopt_plan(config: Config, plan: BatchPlan, state: TrainState, console: Console) -> None:
+def _adopt_plan(prepared: Prepared, state: TrainState) -> None:
     """Another number of epochs: what it means for the learning rate was said with train.lr_plan."""
+    config, plan, console = prepared.config, prepared.plan, prepared.console
     wanted = config.train.num_epochs
     if state.num_epochs == wanted:
         return
@@ -249,8 +235,8 @@ def _adopt_plan(config: Config, plan: BatchPlan, state: TrainState, console: Con
         state.planned = plan.draws_per_epoch * wanted
     after = learning_rate(config.train, state.seen, state.planned)
     console.info(
-        f"train.num_epochs {state.num_epochs} -> {wanted}, train.lr_plan {config.train.lr_plan}: learning rate of the next "
-        f"step {before:.6e} before, {after:.6e} now"
+        f"train.num_epochs {state.num_epochs} -> {wanted}, train.lr_plan {config.train.lr_plan}: learning rate of the "
+        f"next step {before:.6e} before, {after:.6e} now"
     )
     state.num_epochs = wanted
 

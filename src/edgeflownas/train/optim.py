@@ -36,7 +36,8 @@ class FlatGradient:
 
     def norm(self) -> torch.Tensor:
         """Global L2 norm (0-d)."""
-        return torch.linalg.vector_norm(self.vector)
+        norm: torch.Tensor = torch.linalg.vector_norm(self.vector)
+        return norm
 
 
 def clip_factor(norm: float, threshold: float | None) -> float:
@@ -103,7 +104,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """average = decay x average + (1 - decay) x weight; once per accepted step."""
+        """Move the average towards the weights by 1 - decay; once per accepted step."""
         torch._foreach_lerp_(
             [p.detach() for p in self.average.values()], [p.detach() for p in self.source.values()], 1.0 - self.decay
         )

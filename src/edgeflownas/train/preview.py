@@ -22,12 +22,13 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
     """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
     train, epochs = config.train, config.train.num_epochs
     coverage = plan.coverage(0)
-    parameters = sum(p.numel() for p in _meta_net(config, space).parameters())
+    net = FlowNet(space, train.width, seed=None, channels_last=train.channels_last)
+    parameters = sum(p.numel() for p in net.parameters())
     slices = len(batch_slices(train.batch_size, train.micro_batch_size))
     checks = 1 if train.grad_clip_position == "step" else space.num_paths * slices
     micro = train.micro_batch_size or train.batch_size
     element = {"bf16": 2, "fp64": 8}.get(train.precision, 4)
-    activations = activation_bytes(config, space, micro) * element // 4
+    activations = activation_bytes(config, net, micro) * element // 4
     # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
     state = parameters * (8 if train.precision == "fp64" else 4) * (5 if train.ema_decay else 4)
     height, width = config.data.crop_size
@@ -59,30 +60,25 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
     }
 
 
-def _meta_net(config: Config, space: SearchSpace) -> FlowNet:
-    with torch.device("meta"):
-        return FlowNet(space, config.train.width, seed=None)
-
-
-def activation_bytes(config: Config, space: SearchSpace, samples: int) -> int:
-    """Bytes that one forward pass of the largest arch keeps for its backward pass, fp32, counted on the meta device.
+def activation_bytes(config: Config, net: FlowNet, samples: int) -> int:
+    """Bytes that one forward pass of the largest arch keeps for its backward pass, fp32, counted on one sample.
 
     What kernels use for themselves (about one more feature map) comes on top.
     """
-    net = _meta_net(config, space).train()
+    space = net.space
     largest = Arch([len(choice.options) - 1 for choice in space.choices], space.name)
-    kept: dict[tuple[int, torch.Size, int], int] = {}
+    kept: dict[int, int] = {}
+    held: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        key = (id(tensor.untyped_storage()), tensor.shape, tensor.storage_offset())
+        storage = tensor.untyped_storage()
         if not isinstance(tensor, torch.nn.Parameter):
-            kept[key] = tensor.untyped_storage().nbytes()
-        held.append(tensor)
+            kept[storage.data_ptr()] = storage.nbytes()
+        held.append(tensor)  # a storage freed meanwhile would lend its address to the next
         return tensor
 
-    held: list[torch.Tensor] = []
     height, width = config.data.crop_size
-    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        predictions = net(torch.zeros(samples, 6, height, width), largest)
-        multiscale_loss(predictions, torch.zeros(samples, 2, height, width))
-    return sum({key[0]: size for key, size in kept.items()}.values())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        predictions = net.train()(torch.zeros(1, 6, height, width), largest)
+        multiscale_loss(predictions, torch.zeros(1, 2, height, width))
+    return sum(kept.values()) * samples

@@ -138,7 +138,8 @@ def _require_same(run: RunDirectory, split: str, mark: Fingerprint, key: str, wh
         return
     previous = stored_fingerprints(run.path)
     lines = difference(previous[0], mark, limit=5) if previous else []
+    then = run.manifest["data"][split]["label"]
     raise DataError(
-        f"{key}: the data differ from those of the run ({run.manifest['data'][split]['label']} then, {mark.label} now), so "
-        f"{what} are not there:" + "".join(f"\n  {line}" for line in lines) + f"\nset --{key} to the run's data"
+        f"{key}: the data differ from those of the run ({then} then, {mark.label} now), "
+        f"so {what} are not there:" + "".join(f"\n  {line}" for line in lines) + f"\nset --{key} to the run's data"
     )

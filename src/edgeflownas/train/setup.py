@@ -40,8 +40,8 @@ def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) ->
     if not 0 <= index < available:
         known = f"GPUs 0 to {available - 1}" if available else "no GPU"
         raise ConfigError(
-            f"train.gpu_device {gpu_device}{f' + local rank {local_rank}' if ranks > 1 else ''} does not exist: this machine "
-            f"has {known}; use -1 for the CPU or auto"
+            f"train.gpu_device {gpu_device}{f' + local rank {local_rank}' if ranks > 1 else ''} does not exist: this "
+            f"machine has {known}; use -1 for the CPU or auto"
         )
     torch.cuda.set_device(index)
     return torch.device("cuda", index), note

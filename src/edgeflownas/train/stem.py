@@ -34,7 +34,7 @@ class SharedStem:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self.output.backward(self.leaf.grad)
+            torch.autograd.backward(self.output, self.leaf.grad)
 
 
 def run_from(net: FlowNet, features: torch.Tensor, arch: Arch) -> list[torch.Tensor]:

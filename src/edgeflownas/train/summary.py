@@ -7,7 +7,7 @@ joins both.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,21 +70,19 @@ def epoch_facts(
     coverage = plan.coverage(state.epoch)
     drawn = sum(row["drawn"] for row in steps)
     assert drawn == coverage.drawn, f"epoch {state.epoch + 1} drew {drawn} samples, its plan says {coverage.drawn}"
-    mean = lambda name: float(np.mean([row[name] for row in accepted])) if accepted else None  # noqa: E731
-    quantile = lambda q: float(np.percentile(norms, q)) if norms else None  # noqa: E731
     clips = sum(row["clip_count"] for row in accepted)
     return {
         "epoch": state.epoch + 1,
         "global_step": state.step,
         "seen_samples": state.seen,
         "lr": rate,
-        "train_loss": mean("loss"),
-        "train_loss_optical": mean("loss_optical"),
-        "train_loss_uncertainty": mean("loss_uncertainty"),
-        "grad_norm_mean": float(np.mean(norms)) if norms else None,
-        "grad_norm_p50": quantile(50),
-        "grad_norm_p90": quantile(90),
-        "grad_norm_p99": quantile(99),
+        "train_loss": _mean(row["loss"] for row in accepted),
+        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
+        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
+        "grad_norm_mean": _mean(norms),
+        "grad_norm_p50": _quantile(norms, 50),
+        "grad_norm_p90": _quantile(norms, 90),
+        "grad_norm_p99": _quantile(norms, 99),
         "clip_threshold": config.train.grad_clip_global_norm,
         "clip_checks": len(norms),
         "expected_clip_checks": sum(row["expected_clip_checks"] for row in steps),
@@ -116,7 +114,6 @@ def pool_facts(
     figures = pool_statistics(epes)
     size = len(archs)
     baseline = space.parse(space.baseline) if space.baseline else None
-    mean = lambda name: float(np.mean([getattr(score, name) for score in result.scores]))  # noqa: E731
     return {
         f"mean_epe_{size}": figures.mean,
         f"std_epe_{size}": figures.std,
@@ -125,7 +122,7 @@ def pool_facts(
         "per_arch_epe_min": figures.min,
         "per_arch_epe_median": figures.median,
         "per_arch_epe_max": figures.max,
-        "bilinear_arch_epe": epes[list(archs).index(baseline)] if baseline in archs else None,
+        "bilinear_arch_epe": epes[list(archs).index(baseline)] if baseline is not None and baseline in archs else None,
         "zero_flow_epe": result.zero_flow_epe,
         "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
         "eval_samples_per_arch": result.samples,
@@ -133,11 +130,11 @@ def pool_facts(
         f"arch_rank_{size}": rank_string(epes),
         "bn_recal_batches": config.eval.bn_recal_batches,
         "eval_batches_per_arch": config.eval.eval_batches_per_arch,
-        "eval_loss_total": mean("loss_total"),
-        "eval_loss_optical": mean("loss_optical"),
-        "eval_loss_uncertainty": mean("loss_uncertainty"),
-        "eval_epe_a0": mean("epe_a0"),
-        "eval_epe_a1": mean("epe_a1"),
+        "eval_loss_total": _mean(score.loss_total for score in result.scores),
+        "eval_loss_optical": _mean(score.loss_optical for score in result.scores),
+        "eval_loss_uncertainty": _mean(score.loss_uncertainty for score in result.scores),
+        "eval_epe_a0": _mean(score.epe_a0 for score in result.scores),
+        "eval_epe_a1": _mean(score.epe_a1 for score in result.scores),
         "epe_protocol": PROTOCOL,
     }
 
@@ -146,3 +143,12 @@ def criterion(config: Config, result: PoolEvaluation) -> float:
     """The figure (px) that chooses the best checkpoint."""
     statistics = pool_statistics([score.epe for score in result.scores])
     return best_criterion(config.eval.best_by, config.eval.best_mix, statistics)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return float(np.mean(numbers)) if numbers else None
+
+
+def _quantile(values: Sequence[float], percent: float) -> float | None:
+    return float(np.percentile(values, percent)) if values else None

@@ -217,7 +217,7 @@ class SupernetTask:
         terms = multiscale_loss([p.to(self.dtype) for p in predictions], piece.flow, piece.valid)
         self.facts[:3, unit.index] = torch.stack(list(terms)).detach()
         if self.sum is None:
-            (terms.total * unit.weight).backward()
+            torch.autograd.backward(terms.total * unit.weight)
         else:
             self._clip_unit(unit, terms.total)
 
@@ -225,7 +225,7 @@ class SupernetTask:
         """``micro_step``: the gradient of this unit's own loss is clipped, then joins the sum with its weight."""
         assert self.sum is not None
         self.gradient.vector.zero_()
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = float(self.gradient.norm())
         factor = clip_factor(norm, self.config.grad_clip_global_norm)
         self.facts[3, unit.index] = norm
@@ -255,7 +255,8 @@ class SupernetTask:
             self.moments.update_buffers()
             if self.average is not None:
                 self.average.update()
-        return StepOutput(paths, *losses, by_path, norms, clipped, accepted)
+        total, optical, uncertainty = losses
+        return StepOutput(paths, total, optical, uncertainty, by_path, norms, clipped, accepted)
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
         """Everything a checkpoint holds, by file and name."""
