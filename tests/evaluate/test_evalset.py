@@ -1,0 +1,212 @@
+"""Frozen evaluation and calibration sets: which samples, which pixels, and that nobody edits them unnoticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.config_io import load_config
+from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.formats import read_flo, write_flo
+from edgeflownas.errors import BadSample, DataError
+from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches, FrozenSplit, freeze, freeze_split, read_eval_set
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tiny import make_tiny, tiny_options  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def silent(text: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("evalset") / "data", train=10, val=7)
+
+
+@pytest.fixture(scope="module")
+def splits(root: Path) -> tuple[FlowDataset, FlowDataset]:
+    return scan_fc2(root / "train", "train"), scan_fc2(root / "val", "val")
+
+
+@pytest.fixture(scope="module")
+def config(root: Path) -> Config:
+    return load_config(None, tiny_options(root, root, "x"))
+
+
+@pytest.fixture
+def eval_set(config: Config, splits: tuple[FlowDataset, FlowDataset]) -> EvalSet:
+    return freeze(config, *splits, ("train-label", "val-label"), silent)
+
+
+def split_of(dataset: FlowDataset, batches: int | None, selection: str, batch: int = 2, notes: list | None = None):
+    note = silent if notes is None else notes.append
+    return freeze_split(dataset, "label", (32, 48), batch, batches, selection, "eval.some_key", note)
+
+
+def test_spread_and_prefix(splits: tuple[FlowDataset, FlowDataset]) -> None:
+    number = lambda split: [int(name) for name in split.names]  # noqa: E731
+    assert number(split_of(splits[0], 2, "prefix")) == [0, 1, 2, 3]
+    spread = number(split_of(splits[0], 2, "spread"))
+    assert spread == sorted(set(spread)) and len(spread) == 4
+    assert min(spread) <= 2 and max(spread) >= 7 and set(np.diff(spread)) <= {2, 3}  # evenly over 0..9
+    assert split_of(splits[0], 2, "spread").num_batches == 2
+
+
+@pytest.mark.parametrize("selection", ["spread", "prefix"])
+def test_fewer_samples_than_asked_for_takes_all_and_says_so(
+    splits: tuple[FlowDataset, FlowDataset], selection: str
+) -> None:
+    notes: list[str] = []
+    split = split_of(splits[1], 5, selection, notes=notes)
+    assert split.names == splits[1].names and split.num_batches == 4  # 2 + 2 + 2 + 1
+    assert len(notes) == 1
+    for word in ("eval.some_key", "10 samples", "7", "label"):
+        assert word in notes[0]
+    exact: list[str] = []
+    assert split_of(splits[1], 7, selection, batch=1, notes=exact).names == splits[1].names and exact == []
+
+
+def test_all_batches(splits: tuple[FlowDataset, FlowDataset]) -> None:
+    notes: list[str] = []
+    assert split_of(splits[0], None, "spread", notes=notes).names == splits[0].names and notes == []
+
+
+def test_freeze_takes_calibration_from_train_and_evaluation_from_val(eval_set: EvalSet, config: Config) -> None:
+    assert eval_set.calibration.label == "train-label" and eval_set.evaluation.label == "val-label"
+    assert len(eval_set.calibration.names) == 3 and len(eval_set.evaluation.names) == 3  # one batch of three each
+    assert eval_set.flow_clip == config.data.flow_clip
+
+
+def test_windows_are_centre_crops_of_each_sample(tmp_path: Path) -> None:
+    root = make_tiny(tmp_path / "data", train=1, val=1)
+    for stem, size in (("0000001", (36, 49)), ("0000002", (32, 48))):  # another size, and one without a margin
+        for image in (0, 1):
+            cv2.imwrite(str(root / "val" / f"{stem}-img_{image}.png"), np.zeros((*size, 3), np.uint8))
+        write_flo(root / "val" / f"{stem}-flow_01.flo", np.zeros((*size, 2), np.float32))
+    windows = split_of(scan_fc2(root / "val", "val"), None, "spread").windows
+    assert [(w.top, w.left, w.height, w.width) for w in windows] == [(4, 4, 32, 48), (2, 0, 32, 48), (0, 0, 32, 48)]
+
+
+def test_a_sample_smaller_than_the_crop_is_refused(splits: tuple[FlowDataset, FlowDataset]) -> None:
+    with pytest.raises(DataError, match=r"data\.crop_size"):
+        freeze_split(splits[0], "label", (48, 48), 2, 1, "spread", "key", silent)
+
+
+# ---- the file ----
+
+
+def test_json_round_trip(eval_set: EvalSet, tmp_path: Path) -> None:
+    full = eval_set.with_pool(["0,0", "1,1"], {"EB0": [1, 1]}, {"batch_size": 3})
+    path = tmp_path / "eval_set.json"
+    path.write_text(json.dumps(full.to_json()))
+    again = read_eval_set(path)
+    assert again == full and again.hash == full.hash and again.calibration_hash == full.calibration_hash
+    document = json.loads(path.read_text())
+    assert document["hash"] == full.hash
+    assert document["evaluation"]["names"] == list(full.evaluation.names)
+    assert document["evaluation"]["windows"][0] == [4, 4, 32, 48]
+
+
+EDITS = {
+    "a name": lambda d: d["evaluation"]["names"].__setitem__(0, "0000005"),
+    "a window": lambda d: d["evaluation"]["windows"][0].__setitem__(0, 3),
+    "the batch size": lambda d: d["calibration"].__setitem__("batch_size", 1),
+    "the clip": lambda d: d.__setitem__("flow_clip", None),
+    "the pool": lambda d: d["pool"].append("2,2"),
+    "the hash": lambda d: d.__setitem__("hash", "0" * 16),
+    "a missing hash": lambda d: d.pop("hash"),
+    "a new key": lambda d: d.__setitem__("extra", 1),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_file_is_refused(eval_set: EvalSet, tmp_path: Path, edit: str) -> None:
+    document = json.loads(json.dumps(eval_set.to_json()))
+    EDITS[edit](document)
+    path = tmp_path / "eval_set.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="hash"):
+        read_eval_set(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"hash": 1}', "\x00", '{"calibration": []}'])
+def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "eval_set.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"eval_set\.json"):
+        read_eval_set(path)
+    with pytest.raises(DataError, match=r"absent/eval_set\.json"):
+        read_eval_set(tmp_path / "absent" / "eval_set.json")
+
+
+def test_hash_tells_sets_apart(eval_set: EvalSet, config: Config, splits: tuple[FlowDataset, FlowDataset]) -> None:
+    same = freeze(config, *splits, ("train-label", "val-label"), silent)
+    assert same.hash == eval_set.hash
+    others = [
+        freeze(changed, *splits, ("train-label", "val-label"), silent)
+        for changed in (
+            config.model_copy(update={"eval": config.eval.model_copy(update={"selection": "prefix"})}),
+            config.model_copy(update={"eval": config.eval.model_copy(update={"batch_size": 2})}),
+            config.model_copy(update={"data": config.data.model_copy(update={"flow_clip": None})}),
+            config.model_copy(update={"data": config.data.model_copy(update={"crop_size": (32, 32)})}),
+        )
+    ]
+    others += [freeze(config, *splits, ("train-label", "other-label"), silent), eval_set.with_pool(["0"], {}, {})]
+    assert len({eval_set.hash, *(other.hash for other in others)}) == 7
+    fewer = config.eval.model_copy(update={"eval_batches_per_arch": 2})
+    evaluated = freeze(config.model_copy(update={"eval": fewer}), *splits, ("train-label", "val-label"), silent)
+    assert evaluated.hash != eval_set.hash and evaluated.calibration_hash == eval_set.calibration_hash
+
+
+# ---- the pixels ----
+
+
+def test_batches_hold_the_frozen_pixels(root: Path, splits: tuple[FlowDataset, FlowDataset]) -> None:
+    split = split_of(splits[1], None, "spread", batch=3)
+    batches = FrozenBatches(split, splits[1], None, CPU, torch.float32)
+    assert len(batches) == 3 and [len(b.images) for b in batches] == [3, 3, 1]
+    row = batches[2]
+    bgr = [cv2.imread(str(root / "val" / f"0000006-img_{i}.png")) for i in (0, 1)]
+    rgb = np.concatenate([image[4:36, 4:52, ::-1] for image in bgr], axis=2)  # RGB of both, centre crop
+    np.testing.assert_allclose(row.images[0].permute(1, 2, 0).numpy(), rgb / 127.5 - 1, atol=1e-6)
+    flow, _ = read_flo(root / "val" / "0000006-flow_01.flo")
+    np.testing.assert_array_equal(row.flow[0].permute(1, 2, 0).numpy(), flow[4:36, 4:52])
+    assert row.valid.dtype == torch.bool and bool(row.valid.all())
+    with pytest.raises(IndexError):
+        batches[3]
+
+
+def test_flow_clip_applies_and_keeps_pixels_valid(splits: tuple[FlowDataset, FlowDataset]) -> None:
+    split = split_of(splits[1], None, "spread", batch=7)
+    free = FrozenBatches(split, splits[1], None, CPU, torch.float32)[0]
+    clipped = FrozenBatches(split, splits[1], 1.5, CPU, torch.float32)[0]
+    assert float(free.flow.abs().max()) > 1.5
+    assert torch.equal(clipped.flow, free.flow.clamp(-1.5, 1.5)) and torch.equal(clipped.valid, free.valid)
+
+
+def test_a_missing_sample_is_an_error_that_names_it(splits: tuple[FlowDataset, FlowDataset]) -> None:
+    split = FrozenSplit("label", ("0000000", "0009999"), split_of(splits[1], 1, "prefix").windows, 2)
+    with pytest.raises(DataError, match=r"'0009999'"):
+        FrozenBatches(split, splits[1], None, CPU, torch.float32)
+
+
+def test_a_corrupt_sample_is_an_error_that_names_the_file(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "data")
+    file = tmp_path / "data" / "val" / "0000002-img_1.png"
+    content = bytearray(file.read_bytes())
+    content[60:-20] = bytes(len(content) - 80)
+    file.write_bytes(content)
+    dataset = scan_fc2(tmp_path / "data" / "val", "val")
+    with pytest.raises(BadSample, match=r"0000002-img_1\.png"):
+        FrozenBatches(split_of(dataset, None, "spread"), dataset, None, CPU, torch.float32)

@@ -1,0 +1,138 @@
+"""Batch-norm recalibration: pooled moments, shared by what archs share, leaving no trace."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import Arch, get_space
+
+sys.path.insert(0, str(Path(__file__).parent))
+from flow_batches import Moments, make_batches, plain_moments  # noqa: E402
+
+SPACE = get_space("v1")
+CODES = ("000000000", "000021222", "002102010", "210210210", "222222222")
+
+
+def moments_of(net: FlowNet, arch: Arch, nodes: NodeStatistics) -> Moments:
+    """What ``arch`` reads from the tree: a node is (stage, digits of the feature choices before it, own digit)."""
+    found: Moments = {}
+    prefix: tuple[int, ...] = ()
+    for index, stage in enumerate(net.stages):
+        digit = 0 if stage.choice is None else arch[stage.choice]
+        for slot, pair in nodes.get((index, prefix, digit), {}).items():
+            assert net.batchnorms[slot].name not in found, "a batch norm has one place"
+            found[net.batchnorms[slot].name] = pair
+        if stage.choice is not None and stage.output is None:
+            prefix = (*prefix, digit)
+    return found
+
+
+def snapshot(net: FlowNet) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_pooled_moments_are_those_of_one_giant_batch(channels_last: bool) -> None:
+    net = FlowNet(SPACE, 4, channels_last=channels_last)
+    batches = make_batches([3, 3, 1])  # the last one smaller: batches must count by their pixels
+    archs = [SPACE.parse(code) for code in CODES]
+    nodes = recalibrate(net, archs, batches)
+    telling = 0
+    for arch in archs:
+        ours, plain = moments_of(net, arch, nodes), plain_moments(net, arch, batches)
+        assert ours.keys() == plain.keys()
+        for name, (mean, var) in plain.items():
+            scale = var.sqrt()
+            assert float(((ours[name][0] - mean).abs() / scale).max()) < 1e-6, name
+            assert float(((ours[name][1] - var).abs() / var).max()) < 1e-6, name
+        # The two wrong ways to pool are visibly different here, so this test can tell.
+        by_batch = [plain_moments(net, arch, [batch]) for batch in batches]
+        unweighted = [sum(m[name][0] for m in by_batch) / 3 - plain[name][0] for name in plain]
+        averaged = [sum(m[name][1] for m in by_batch) / 3 - plain[name][1] for name in plain]
+        telling += max(float(d.abs().max()) for d in unweighted) > 1e-3
+        telling += max(float(d.abs().max()) for d in averaged) > 1e-3
+    assert telling == 2 * len(archs)
+
+
+def test_shared_moments_are_those_of_each_subnet_alone() -> None:
+    net = FlowNet(SPACE, 4)
+    batches = make_batches([2, 1])
+    archs = [SPACE.parse(code) for code in CODES]
+    nodes = recalibrate(net, archs, batches)
+    for arch in archs:
+        subnet = net.subnet(arch)
+        alone = recalibrate(subnet, [subnet.space.arch([0] * 9)], batches)
+        shared, single = moments_of(net, arch, nodes), moments_of(subnet, subnet.space.arch([0] * 9), alone)
+        assert shared.keys() == single.keys() == {bn.name for bn in subnet.batchnorms}
+        for name, (mean, var) in single.items():
+            assert torch.equal(shared[name][0], mean) and torch.equal(shared[name][1], var), name
+
+
+def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = FlowNet(SPACE, 2)
+    calls: list[str] = []
+    run_stage = net.run_stage
+    monkeypatch.setattr(net, "run_stage", lambda i, x, o: calls.append(net.stages[i].name) or run_stage(i, x, o))
+    archs = [SPACE.parse(code) for code in ("000000000", "000000012", "000100000", "100000000")]
+    recalibrate(net, archs, make_batches([2], 32, 32))
+    assert [calls.count(name) for name in ("E0", "E1", "EB0", "EB1", "DB0", "DB1", "H2")] == [1, 1, 2, 2, 2, 3, 4]
+    assert not {"H0Out", "H1Out", "H2Out"} & set(calls)  # they hold no batch norm
+
+
+def test_leaves_no_trace() -> None:
+    net = FlowNet(SPACE, 2).eval()
+    before, torch_state, numpy_state = snapshot(net), torch.get_rng_state(), np.random.get_state()[1].copy()
+    recalibrate(net, [SPACE.sample(0)], make_batches([2], 32, 32))
+    after = snapshot(net)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])
+    assert not net.training and all(bn.recorder is None for bn in net.batchnorms)
+
+
+def test_depends_on_the_batches_not_on_buffers_or_repetition() -> None:
+    net, batches = FlowNet(SPACE, 2), make_batches([2, 2], 32, 32)
+    arch = SPACE.sample(1)
+    first = moments_of(net, arch, recalibrate(net, [arch], batches))
+    for bn in net.batchnorms:
+        bn.running_mean.fill_(7.0)
+    again = moments_of(net, arch, recalibrate(net, [arch], batches))
+    other = moments_of(net, arch, recalibrate(net, [arch], batches[:1]))
+    assert all(torch.equal(first[n][k], again[n][k]) for n in first for k in (0, 1))
+    assert not all(torch.equal(first[n][0], other[n][0]) for n in first)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_abandoned_calibration_restores_the_network() -> None:
+    net = FlowNet(SPACE, 2).eval()
+    before, asked = snapshot(net), []
+
+    def check_stop() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        recalibrate(net, [SPACE.sample(0)], make_batches([2, 2], 32, 32), check_stop)
+    assert not net.training and all(bn.recorder is None for bn in net.batchnorms)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_float64_networks_get_float64_moments() -> None:
+    net, batches = FlowNet(SPACE, 2).double(), make_batches([2, 1], 32, 32)
+    batches = [batch._replace(images=batch.images.double()) for batch in batches]
+    arch = SPACE.sample(2)
+    ours, plain = moments_of(net, arch, recalibrate(net, [arch], batches)), plain_moments(net, arch, batches)
+    for name, (mean, var) in plain.items():
+        torch.testing.assert_close(ours[name][0], mean, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ours[name][1], var, rtol=1e-11, atol=1e-13)
