@@ -162,4 +162,6 @@ def _flow_batch(batch: Batch) -> FlowBatch:
         raise ConfigError(f"flow has shape {tuple(flow.shape)}, images {tuple(images.shape)}: flow must be [B,2,H,W]")
     if valid is None:
         valid = torch.ones_like(flow[:, 0], dtype=torch.bool)
-    return FlowBatch(images, flow, valid.reshape(len(images), *images.shape[2:]).bool())
+    if valid.shape not in (flow[:, 0].shape, flow[:, :1].shape):
+        raise ConfigError(f"valid has shape {tuple(valid.shape)}, flow {tuple(flow.shape)}: valid must be [B,H,W]")
+    return FlowBatch(images, flow, valid.reshape(flow[:, 0].shape).bool())
