@@ -20,6 +20,8 @@ from edgeflownas.train.tasks import StopRequested
 
 __all__ = ["Evaluator", "FlowPicture"]
 
+FIGURES = ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty")  # of ArchScore
+
 
 @dataclass(frozen=True)
 class FlowPicture:
@@ -69,11 +71,11 @@ class Evaluator:
         samples = len(self.eval_set.evaluation.names)
         table = torch.zeros(len(self.archs), 7 + samples, dtype=torch.float64)
         for i, s in zip(self.mine, own.scores, strict=True):
-            figures = [s.epe, s.epe_a0, s.epe_a1, s.loss_total, s.loss_optical, s.loss_uncertainty, own.zero_flow_epe]
+            figures = [*(getattr(s, name) for name in FIGURES), own.zero_flow_epe]
             table[i] = torch.cat([torch.tensor(figures, dtype=torch.float64), s.sample_epe])
         self.world.sum(table)
         scores = [
-            ArchScore(arch, *(float(figure) for figure in row[:6]), sample_epe=row[7:].clone())  # type: ignore[misc]
+            ArchScore(arch=arch, sample_epe=row[7:].clone(), **dict(zip(FIGURES, row[:6].tolist(), strict=True)))
             for arch, row in zip(self.archs, table, strict=True)
         ]
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]), samples=samples)
