@@ -24,7 +24,6 @@ from __future__ import annotations
 import collections
 import ctypes
 import dataclasses
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -38,8 +37,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))  # run as a program or loaded by its path
+from run_prints import damage_newest, fingerprint, progress  # noqa: E402
+
 FINISHED, RESUME_ME, CRASHED = 0, 75, 137
-SPAN = 0.35  # a life lasts up to this share of an uninterrupted run
+STARTING = "start-up"
+LATE = 0.8  # share of lives whose time begins after the start-up
+SPAN = 0.2  # a life lasts up to this share of an uninterrupted run
 STUCK = 200  # starts of one run after which something is wrong
 
 
@@ -106,14 +110,20 @@ class Server:
         self.mismatches: list[str] = []
         self.phase_file = self.folder / "phase"
         self.output = self.folder / "output.txt"
+        self.modules = self.folder / "modules.json"
 
     def run(self) -> dict[str, Any]:
-        """Reference first, then trials until enough kills have hit and every named point was died at."""
+        """Two whole runs first, then trials until enough kills have hit and every named point was died at."""
         began = time.monotonic()
         os.environ["EDGEFLOWNAS_PHASE_FILE"] = str(self.phase_file)
         self._start(self.folder / "reference", None)
-        duration = time.monotonic() - began
         reference = fingerprint(self.folder / "reference")
+        for name in json.loads(self.modules.read_text()):  # imported late by the trainer: once here, not in every child
+            importlib.import_module(name)
+        warm = time.monotonic()
+        self._start(self.folder / "repeated", None)
+        duration = time.monotonic() - warm
+        self._compare(self.folder / "repeated", reference)
         trials = 0
         while self.kills < self.wanted:
             path = self.folder / f"trial-{trials:03d}"
@@ -131,7 +141,7 @@ class Server:
             "hits": dict(self.hits.most_common()),
             "mismatches": self.mismatches,
             "orphans": self.orphans,
-            "reference_seconds": round(duration, 2),
+            "seconds_of_a_run": round(duration, 2),
             "seconds": round(time.monotonic() - began, 2),
         }
 
@@ -163,12 +173,13 @@ class Server:
     def _start(self, path: Path, delay: float | None) -> bool:
         """One life of the trainer, killed after ``delay`` seconds; True when it finished the run before."""
         self.starts += 1
-        self.phase_file.write_text("start-up")
+        self.phase_file.write_text(STARTING)
         pid = os.fork()
         if pid == 0:
             self._child(self.resume if path.exists() else self.begin, path)
         descriptor = os.pidfd_open(pid)
-        ended, _, _ = select.select([descriptor], [], [], delay)
+        ended = delay is not None and self.random.random() < LATE and self._wait_for_work(descriptor)
+        ended = ended or bool(select.select([descriptor], [], [], delay)[0])
         os.close(descriptor)
         if not ended:
             os.kill(pid, signal.SIGKILL)
@@ -176,7 +187,7 @@ class Server:
         self._wait_for_group(pid)
         if not ended:
             self.kills += 1
-            self.hits[self.phase_file.read_text().strip() or "start-up"] += 1
+            self.hits[self.phase_file.read_text().strip()] += 1
             return False
         code = os.waitstatus_to_exitcode(status)
         if code == CRASHED and "EDGEFLOWNAS_CRASH_AT" in os.environ:
@@ -186,6 +197,13 @@ class Server:
         if code not in (FINISHED, RESUME_ME):
             raise RuntimeError(f"{path}: ended with {code}\n{self.output.read_text()[-4000:]}")
         return code == FINISHED
+
+    def _wait_for_work(self, descriptor: int) -> bool:
+        """Wait for the first named place (start-up is long and would take most kills); True if it ended."""
+        while self.phase_file.read_text().strip() == STARTING:
+            if select.select([descriptor], [], [], 0.005)[0]:
+                return True
+        return False
 
     def _child(self, call: dict[str, Any], path: Path) -> None:
         """Never returns."""
@@ -209,6 +227,7 @@ class Server:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            self.modules.write_text(json.dumps([name for name in sys.modules if name.startswith("edgeflownas")]))
             os._exit(code)
 
     def _wait_for_group(self, group: int) -> None:
@@ -251,44 +270,6 @@ def resolve(target: str) -> Any:
         sys.modules[module] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[module])
     return getattr(sys.modules[module], name)
-
-
-def progress(path: Path) -> list[str]:
-    """What tells that a start got further: the checkpoints there are."""
-    return sorted(entry.name for entry in path.glob("checkpoints/step-*"))
-
-
-def damage_newest(path: Path) -> None:
-    """Flip one bit of the newest checkpoint's weights."""
-    from edgeflownas.train.checkpoint import checkpoint_names
-
-    file = path / "checkpoints" / checkpoint_names(path / "checkpoints")[0] / "model.safetensors"
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-
-
-def fingerprint(path: Path) -> dict[str, str]:
-    """sha256 of every tensor of the last checkpoint, and of the logs of facts."""
-    from edgeflownas.train.rundir import RunDirectory
-
-    checkpoint = RunDirectory.open(path).load_latest()
-    prints = {
-        f"{group}/{name}": hashlib.sha256(tensor.reshape(-1).view(torch_bytes()).numpy().tobytes()).hexdigest()
-        for group, tensors in checkpoint.tensors.items()
-        for name, tensor in tensors.items()
-    }
-    for log in ("events.jsonl", "per_arch_epe.csv", "quarantine.jsonl"):
-        if (path / log).exists():
-            prints[log] = hashlib.sha256((path / log).read_bytes()).hexdigest()
-    return {**prints, "checkpoint": checkpoint.name, "finished": str(checkpoint.finished)}
-
-
-def torch_bytes() -> Any:
-    """The byte type: a view as bytes is defined for every element type."""
-    import torch
-
-    return torch.uint8
 
 
 def adopt_orphans() -> None:

@@ -31,6 +31,7 @@ def load_module(path: Path):
 
 harness = load_module(HERE / "kill_harness.py")
 toy = load_module(TOY)
+fingerprint = harness.fingerprint
 
 
 def toy_call(*arguments):
@@ -101,7 +102,7 @@ def assert_falls_back(path: Path, finished: Path, named: str) -> None:
     assert loaded.name == names[1]
     assert len(warnings) == 1 and named in warnings[0], warnings
     assert toy.train(str(path)) == 0
-    assert harness.fingerprint(path) == harness.fingerprint(finished)
+    assert fingerprint(path) == fingerprint(finished)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
