@@ -145,13 +145,8 @@ def _make(
     """Decode all images into the folder; gives the sidecar as stored."""
     for stale in [folder / f"{stem}.json", *folder.glob(f".{stem}.*.tmp")]:  # we hold the lock: nobody writes these
         stale.unlink(missing_ok=True)
-    needed, free = sidecar["bytes"] / 2**20, shutil.disk_usage(folder).free / 2**20
-    announce(f"image cache {folder / stem}.u8: {needed:.1f} MiB for {len(dataset)} samples is being made")
-    if free < needed:
-        raise StorageError(
-            f"data.cache_dir: {folder} has {free:.1f} MiB free, the image cache takes {needed:.1f} MiB; "
-            "free some space, name another folder or set data.cache_dir to null"
-        )
+    size = _room(folder, sidecar["bytes"])
+    announce(f"image cache {folder / stem}.u8: {size} for {len(dataset)} samples is being made")
     problems: dict[str, list[str]] = {}
     temporary = folder / f".{stem}.{uuid.uuid4().hex}.tmp"
     try:
@@ -176,6 +171,17 @@ def _make(
     made = {**sidecar, "problems": problems}
     replace_file(folder / f"{stem}.json", [json.dumps(made).encode()], durable=True)
     return made
+
+
+def _room(folder: Path, size: int) -> str:
+    """The size in words; an error where the disk has not that much left."""
+    needed, free = size / 2**20, shutil.disk_usage(folder).free / 2**20
+    if free < needed:
+        raise StorageError(
+            f"data.cache_dir: {folder} has {free:.1f} MiB free, the image cache takes {needed:.1f} MiB; "
+            "free some space, name another folder or set data.cache_dir to null"
+        )
+    return f"{needed:.1f} MiB"
 
 
 def _decode(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | BadSample:
