@@ -142,6 +142,13 @@ def test_the_table_is_logged_plain_from_a_terminal(monkeypatch):
     assert plain.getvalue().splitlines() == log
 
 
+def test_the_table_fits_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    space, stream = get_space("v1"), Terminal()
+    Console(stream, plain=False).pool_table([(space.pool(1)[0], 0, 9.0)], space, 10.0)
+    assert max(map(len, stream.getvalue().split("\n"))) <= 80 and "H2Out 3" in stream.getvalue()
+
+
 def test_a_closed_pipe_does_not_end_the_run():
     log = []
     console = Console(Pipe(), log=log.append)

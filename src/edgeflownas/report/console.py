@@ -16,6 +16,7 @@ from typing import TextIO
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from edgeflownas.report.pool_table import PoolTable
@@ -70,10 +71,12 @@ class Console:
         """The pool ranked by EPE: rows of (arch, arch_index, EPE in px), compared with predicting no motion."""
         table = PoolTable(rows, space, zero_flow_epe)
         if self._rich is None:
-            self._say(table.plain())
-        else:
+            self._write(table.plain())
+        elif self._rich.width >= table.width:
             self._rich.print(table.rich())
-            self._record(table.plain())
+        else:
+            self._rich.print(Text(table.plain(self._rich.width)))
+        self._record(table.plain())
 
     def wrote(self, paths: Mapping[str, Path]) -> None:
         """Name what was written and where: ``{"checkpoint": path, ...}``."""
@@ -208,13 +211,17 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def _new_bars(console: RichConsole) -> Progress:
-    """Bars below the lines; stdout is left alone, it belongs to results."""
+    """Bars below the lines; stdout is left alone, it belongs to results.  In a narrow window only the facts wrap."""
+
+    def fixed() -> Column:
+        return Column(no_wrap=True)
+
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}", markup=False),
-        TextColumn("{task.fields[left]}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=fixed()),
+        BarColumn(bar_width=20, table_column=fixed()),
+        MofNCompleteColumn(table_column=fixed()),
+        TextColumn("{task.fields[facts]}", markup=False, table_column=Column()),
+        TextColumn("{task.fields[left]}", markup=False, table_column=fixed()),
         console=console,
         refresh_per_second=4,
         redirect_stdout=False,

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich import box
 from rich.table import Table
 
 from edgeflownas.evaluate.rank_statistics import rank_order
@@ -16,6 +15,8 @@ __all__ = ["PoolTable"]
 
 WIDTH = 120  # characters of a plain line
 GAP = "  "
+INDENT = " " * 13  # below the code
+WORDS = ("depths", "kernels")
 
 
 class Column(NamedTuple):
@@ -57,42 +58,44 @@ class PoolTable:
             self.columns.append(Column("diff %", True, percent))
             self.notes.append(f"diff: to zero flow, whose EPE is {zero_flow_epe:.4f} px")
 
+    @property
+    def width(self) -> int:
+        """Characters of a line with every column beside the other."""
+        return sum(map(_column_width, self.columns)) + len(GAP) * (len(self.columns) - 1)
+
     def rich(self) -> Table:
-        """For a terminal; rich folds cells where the window is narrow."""
-        table = Table(box=box.SIMPLE_HEAD, caption="; ".join(self.notes), caption_justify="left", pad_edge=False)
+        """For a terminal of at least ``width`` columns."""
+        table = Table(box=None, padding=(0, len(GAP), 0, 0), pad_edge=False, caption_justify="left")
+        table.caption = "\n".join(self.notes)
         for heading, right, _ in self.columns:
-            table.add_column(heading, justify="right" if right else "left", no_wrap=right or heading == "code")
+            table.add_column(heading, justify="right" if right else "left", no_wrap=True)
         for cells in zip(*(column.cells for column in self.columns), strict=True):
-            table.add_row(*cells)
+            table.add_row(*cells, style="bold cyan" if any(cell.endswith(" *") for cell in cells) else None)
         return table
 
-    def plain(self) -> str:
-        """Aligned ASCII of at most 120 columns; wide words go on over several lines of their column."""
-        widths = [max(map(len, [heading, *cells])) for heading, _, cells in self.columns]
-        words = [place for place, column in enumerate(self.columns) if column.heading in ("depths", "kernels")]
-        excess = sum(widths) + len(GAP) * (len(widths) - 1) - WIDTH
-        for count, place in enumerate(words):  # the first gives way in proportion, the last by what is then left
-            share = excess if count == len(words) - 1 else excess * widths[place] // sum(widths[p] for p in words)
-            if share > 0:
-                widths[place] -= share
-                excess -= share
-        lines = []
-        headings = tuple(column.heading for column in self.columns)
-        rule = tuple("-" * width for width in widths)
-        for row in (headings, rule, *zip(*(column.cells for column in self.columns), strict=True)):
-            lines += self._plain_row(row, widths)
+    def plain(self, width: int = WIDTH) -> str:
+        """Aligned ASCII; depths and kernels move to lines below their subnet where ``width`` is too small for all."""
+        below = [column for column in self.columns if column.heading in WORDS] if self.width > width else []
+        beside = [column for column in self.columns if column not in below]
+        lines = [_line(beside, [c.heading for c in beside]), _line(beside, ["-" * _column_width(c) for c in beside])]
+        for place in range(len(self.columns[0].cells)):
+            lines.append(_line(beside, [column.cells[place] for column in beside]))
+            for column in below:
+                lines += textwrap.wrap(column.cells[place], width, initial_indent=INDENT, subsequent_indent=INDENT)
         return "\n".join([*lines, *self.notes])
 
-    def _plain_row(self, row: Sequence[str], widths: Sequence[int]) -> list[str]:
-        wrapped = [textwrap.wrap(cell, max(1, width)) or [""] for cell, width in zip(row, widths, strict=True)]
-        lines = []
-        for depth in range(max(map(len, wrapped))):
-            cells = []
-            for parts, width, column in zip(wrapped, widths, self.columns, strict=True):
-                part = parts[depth] if depth < len(parts) else ""
-                cells.append(part.rjust(width) if column.right else part.ljust(width))
-            lines.append(GAP.join(cells).rstrip())
-        return lines
+
+def _column_width(column: Column) -> int:
+    return max(map(len, [column.heading, *column.cells]))
+
+
+def _line(columns: Sequence[Column], cells: Sequence[str]) -> str:
+    widths = map(_column_width, columns)
+    padded = [
+        cell.rjust(width) if column.right else cell.ljust(width)
+        for cell, width, column in zip(cells, widths, columns, strict=True)
+    ]
+    return GAP.join(padded).rstrip()
 
 
 def _words(space: SearchSpace, kind: str, heading: str, ranked: Sequence[tuple[Arch, int, float]]) -> Column:
