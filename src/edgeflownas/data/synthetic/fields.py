@@ -34,9 +34,9 @@ def fractal(draws: Draws, height: int, width: int, cell: float, octaves: int, ro
 
 
 def _spread(field: NDArray[np.float32]) -> Field:
-    """Shift and scale to 0..1: two and a half standard deviations around the mean, the rest clipped."""
+    """Shift and scale to 0..1: two standard deviations around the mean, the rest clipped."""
     mean, deviation = cv2.meanStdDev(field)
-    scale = 0.2 / max(float(deviation[0, 0]), 1e-6)
+    scale = 0.25 / max(float(deviation[0, 0]), 1e-6)
     return np.clip(field * np.float32(scale) + np.float32(0.5 - scale * float(mean[0, 0])), 0.0, 1.0)
 
 

@@ -57,7 +57,7 @@ def flow_of(matrix: Matrix, top: int, left: int, height: int, width: int) -> NDA
 
 def scene_pace(draws: Draws) -> float:
     """How fast a scene is: log-normal, so that most scenes are calm and a few are fast."""
-    return math.exp(0.9 * draws.normal())
+    return math.exp(1.05 * draws.normal())
 
 
 def background_motion(draws: Draws, pace: float, height: int, width: int) -> Matrix:
@@ -66,7 +66,7 @@ def background_motion(draws: Draws, pace: float, height: int, width: int) -> Mat
         return np.eye(3)
     unit = width / _NOMINAL_WIDTH
     centre = (draws.uniform(0, width), draws.uniform(0, height))
-    move = _displacement(draws, 4.0 * pace, 60.0, unit)
+    move = _displacement(draws, 3.5 * pace, 75.0, unit)
     turn = min(pace, 4.0)
     return affine(
         centre,
@@ -81,7 +81,7 @@ def background_motion(draws: Draws, pace: float, height: int, width: int) -> Mat
 def object_motion(draws: Draws, pace: float, centre: tuple[float, float], width: int) -> Matrix:
     """Motion of an object about its own centre, relative to the background."""
     unit = width / _NOMINAL_WIDTH
-    own = math.sqrt(pace) * math.exp(0.9 * draws.normal())
+    own = math.sqrt(pace) * math.exp(1.05 * draws.normal())
     move = _displacement(draws, 6.0 * own, _LARGEST, unit)
     turn = min(own, 3.0)
     return affine(

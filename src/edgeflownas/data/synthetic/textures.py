@@ -46,7 +46,7 @@ def _palette(draws: Draws, narrow: bool = False, cyclic: bool = False, stepped: 
     hue = draws.uniform() + draws.uniforms(count, -1.0, 1.0) * draws.pick([(2.0, 0.04), (2.0, 0.15), (1.0, 0.5)])
     colourful = draws.pick([(2.0, 0.25), (2.0, 0.6), (1.0, 1.0)])
     saturation = draws.uniforms(count) * colourful
-    middle, reach = draws.uniform(0.15, 0.85), draws.uniform(0.03, 0.12) if narrow else draws.uniform(0.15, 0.5)
+    middle, reach = draws.uniform(0.15, 0.85), draws.uniform(0.03, 0.12) if narrow else draws.uniform(0.2, 0.6)
     value = np.clip(middle + draws.uniforms(count, -1.0, 1.0) * reach, 0.02, 1.0)
     colours = _rgb(hue, saturation, value)
     if cyclic:
@@ -196,4 +196,4 @@ def _finish(draws: Draws, texture: Texture, plain: bool) -> Texture:
     strength = draws.log_uniform(0.03, 0.10) if plain else draws.log_uniform(0.02, 0.25)
     grain = fields.grain(draws, height, width)
     grainy = cv2.addWeighted(texture, 1.0, cv2.merge([grain, grain, grain]), strength, -127.5 * strength)
-    return cv2.GaussianBlur(grainy, (0, 0), draws.uniform(0.5, 0.9)).astype(np.uint8, copy=False)
+    return cv2.GaussianBlur(grainy, (0, 0), draws.uniform(0.4, 0.75)).astype(np.uint8, copy=False)
