@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeflownas.config import DataConfig
 from edgeflownas.data.fc2 import FlowPair
+from edgeflownas.data.loader import Loader
+from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import BadSample
 
 HEIGHT, WIDTH = 20, 28
@@ -54,3 +57,28 @@ class FakePairs:
         flow = (values[..., 6:].astype(np.float32) - 128) / 2
         valid = values[..., 0] > 10
         return FlowPair(values[..., :3].copy(), values[..., 3:6].copy(), flow * valid[..., None], valid)
+
+
+AUGMENTED = {
+    "crop_size": (9, 12),
+    "horizontal_flip": 0.5,
+    "vertical_flip": 0.3,
+    "brightness": 0.2,
+    "contrast": 0.3,
+    "noise_std": 0.05,
+}
+
+
+def make_loader(pairs, *, batch=4, epoch_draws=10, seed=3, stop_requested=lambda: False, **data):
+    plan = BatchPlan(len(pairs), batch, 1, "by_samples", "shuffle_no_replacement", None, epoch_draws, seed)
+    return Loader(pairs, plan, DataConfig(**(AUGMENTED | data)), seed, stop_requested)
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+BAD = frozenset({1, 2, 6})
