@@ -79,6 +79,3 @@ def wait_until(condition, seconds):
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
-
-
-BAD = frozenset({1, 2, 6})
