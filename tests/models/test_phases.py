@@ -10,7 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeflownas.models.blocks import up2_pooled
-from edgeflownas.models.phases import as_map, conv_phases, from_map, to_phases, to_pixels, up2_conv_phases
+from edgeflownas.models.phases import (
+    _same_taps,
+    _up_taps,
+    as_map,
+    conv_phases,
+    from_map,
+    to_phases,
+    to_pixels,
+    up2_conv_phases,
+)
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -88,3 +97,12 @@ def test_kernels_are_not_transformed_in_reduced_precision() -> None:
     exact = direct(x.double(), weight.double())
     rounded = direct(x.bfloat16().double(), weight.bfloat16().double())
     assert (ours.double() - exact).std() < 2.0 * (rounded - exact).std()
+
+
+def test_constants_made_in_inference_mode_serve_gradients() -> None:
+    _up_taps.cache_clear(), _same_taps.cache_clear()
+    x, weight = random(0, 1, 2, 4, 4), random(1, 3, 2, 5, 5).requires_grad_()
+    with torch.inference_mode():
+        up2_conv_phases(x, weight), conv_phases(to_phases(x), weight)
+    torch.autograd.backward(up2_conv_phases(x, weight).sum() + conv_phases(to_phases(x), weight).sum())
+    assert weight.grad is not None and weight.grad.abs().sum() > 0

@@ -25,6 +25,7 @@ Checked against the direct form in float64: equal to rounding, values and gradie
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,10 +36,10 @@ __all__ = ["as_map", "conv_phases", "from_map", "to_phases", "to_pixels", "up2_c
 
 
 @functools.cache
-def _up_taps(kernel: int) -> tuple[Tensor, int]:
+def _up_taps(kernel: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
     """P [2, taps, kernel] of the equation above, and the smallest offset t (taps run from it)."""
     reach = kernel // 2
-    entries: dict[tuple[int, int, int], float] = {}
+    entries: dict[tuple[int, ...], float] = {}
     for r in range(2):
         for a in range(kernel):
             half, odd = divmod(r + a - reach, 2)  # pixel of u, relative to 2 i, in pixels of x
@@ -46,36 +47,44 @@ def _up_taps(kernel: int) -> tuple[Tensor, int]:
                 entries[r, t, a] = 0.5 if odd else 1.0
     offsets = [t for _, t, _ in entries]
     first = min(offsets)
-    matrix = torch.zeros(2, max(offsets) - first + 1, kernel, dtype=torch.float64)
-    for (r, t, a), value in entries.items():
-        matrix[r, t - first, a] = value
-    return matrix, first
+    shifted: dict[tuple[int, ...], float] = {(r, t - first, a): value for (r, t, a), value in entries.items()}
+    return _constant(shifted, (2, max(offsets) - first + 1, kernel), dtype, device), first
 
 
 @functools.cache
-def _same_taps(kernel: int) -> tuple[Tensor, int]:
+def _same_taps(kernel: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:
     """S [2 (out), 2 (in), taps, kernel] with S = 1 where pixel 2i+r+a-p is pixel 2(i+t)+q, and the span of t."""
     reach = kernel // 2
     span = (reach + 1) // 2
-    matrix = torch.zeros(2, 2, 2 * span + 1, kernel, dtype=torch.float64)
+    entries: dict[tuple[int, ...], float] = {}
     for r in range(2):
         for a in range(kernel):
             t, q = divmod(r + a - reach, 2)
-            matrix[r, q, t + span, a] = 1.0
-    return matrix, span
+            entries[r, q, t + span, a] = 1.0
+    return _constant(entries, (2, 2, 2 * span + 1, kernel), dtype, device), span
+
+
+def _constant(
+    entries: Mapping[tuple[int, ...], float], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Tensor of ``entries``, usable for gradients even when it is first made (and kept) in inference mode."""
+    with torch.inference_mode(False):
+        matrix = torch.zeros(shape, dtype=dtype)
+        for place, value in entries.items():
+            matrix[place] = value
+        return matrix.to(device)
 
 
 def _transform(equation: str, taps: Tensor, weight: Tensor) -> Tensor:
     """The fixed linear map from the learned kernel to the phase kernels; never in reduced precision."""
     with torch.autocast(weight.device.type, enabled=False):
-        matrix = taps.to(weight)
-        return torch.einsum(equation, matrix, matrix, weight)
+        return torch.einsum(equation, taps, taps, weight)
 
 
 def up2_conv_phases(x: Tensor, weight: Tensor) -> Tensor:
     """SAME convolution of up2(x) with ``weight`` [O,C,k,k], in phases: [B,C,H,W] -> [B,4 O,H,W]."""
     outputs, inputs, kernel, _ = weight.shape
-    taps, first = _up_taps(kernel)
+    taps, first = _up_taps(kernel, weight.dtype, weight.device)
     size = taps.shape[1]
     small = _transform("rta,sub,ocab->rsoctu", taps, weight).reshape(4 * outputs, inputs, size, size)
     small = small.contiguous(memory_format=_format(x))
@@ -159,7 +168,7 @@ def _pieces(view: Tensor, sizes: tuple[int, int, int, int]) -> tuple[Tensor, ...
 def conv_phases(x: Tensor, weight: Tensor) -> Tensor:
     """SAME convolution with ``weight`` [O,C,k,k] of a map in phases: [B,4 C,H,W] -> [B,4 O,H,W]."""
     outputs, inputs, kernel, _ = weight.shape
-    taps, span = _same_taps(kernel)
+    taps, span = _same_taps(kernel, weight.dtype, weight.device)
     size = 2 * span + 1
     small = _transform("rRta,sSub,ocab->rsoRSctu", taps, weight)
     small = small.reshape(4 * outputs, 4 * inputs, size, size).contiguous(memory_format=_format(x))
