@@ -1,0 +1,19 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # runs.py, tiny.py
+import runs  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Place]:
+    """Tiny data and a folder for runs, shared by the tests of a module; arithmetic switches are put back."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    yield runs.Place(tmp_path_factory.mktemp("e2e"))
+    torch.set_num_threads(before[0])
+    torch.set_deterministic_debug_mode(before[1])
+    torch.backends.cudnn.benchmark = before[2]
