@@ -160,7 +160,8 @@ def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job
     loader = Loader(prepared.splits.train, prepared.plan, config.data, seed, lambda: stop.reason is not None)
     folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
     resumed_at = state.step + 1 if state.step else None
-    tracker = prepared.front.tracker(folder, config.runtime.tensorboard and run is not None, resumed_at)
+    curves = config.runtime.tensorboard and run is not None and not state.finished
+    tracker = prepared.front.tracker(folder, curves, resumed_at)
     archs = [task.net.space.parse(code) for code in prepared.eval_set.pool]
     return Job(
         config=config,
