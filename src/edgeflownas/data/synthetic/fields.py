@@ -27,17 +27,23 @@ def fractal(draws: Draws, height: int, width: int, cell: float, octaves: int, ro
         fresh = draws.bytes(size[1], size[0]).astype(np.float32)
         fresh *= np.float32(roughness ** (octaves - 1 - octave))
         if total is not None:
-            fresh += cv2.resize(total, size, interpolation=cv2.INTER_CUBIC)
+            fresh += np.asarray(cv2.resize(total, size, interpolation=cv2.INTER_CUBIC), dtype=np.float32)
         total = fresh
     assert total is not None
-    return _spread(cv2.resize(total, (width, height), interpolation=cv2.INTER_CUBIC))
+    return _spread(np.asarray(cv2.resize(total, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32))
 
 
 def _spread(field: NDArray[np.float32]) -> Field:
     """Shift and scale to 0..1: two standard deviations around the mean, the rest clipped."""
     mean, deviation = cv2.meanStdDev(field)
     scale = 0.25 / max(float(deviation[0, 0]), 1e-6)
-    return np.clip(field * np.float32(scale) + np.float32(0.5 - scale * float(mean[0, 0])), 0.0, 1.0)
+    return _clipped(field * np.float32(scale) + np.float32(0.5 - scale * float(mean[0, 0])))
+
+
+def _clipped(field: NDArray[np.float32]) -> Field:
+    """Clip a fresh array to 0..1 in place."""
+    np.clip(field, 0.0, 1.0, out=field)
+    return field
 
 
 def grain(draws: Draws, height: int, width: int) -> NDArray[np.uint8]:
@@ -62,23 +68,25 @@ def waves(draws: Draws, height: int, width: int) -> Field:
     u, v = _axes(draws, height, width, period)
     if draws.chance(0.2):
         centre = draws.uniforms(2, -0.5, 1.5) * (width / period)
-        u = cv2.magnitude(u - np.float32(centre[0]), v - np.float32(centre[1]))
+        u = np.hypot(u - np.float32(centre[0]), v - np.float32(centre[1]))
     if draws.chance(0.5):
         bend = draws.uniform(0.3, 2.0)
         u = u + np.float32(bend) * fractal(draws, height, width, draws.log_uniform(12.0, 60.0), 2, 0.5)
-    return u - np.floor(u)
+    phase: Field = u - np.floor(u)
+    return phase
 
 
 def tiles(draws: Draws, height: int, width: int) -> Field:
     """Checkers, bricks or tiles: one random level for each cell of a grid, often with a joint around it."""
     u, v = _axes(draws, height, width, draws.log_uniform(8.0, 80.0))
     v = v * np.float32(draws.log_uniform(0.5, 2.5))
-    row = np.floor(v)
+    row: Field = np.floor(v).astype(np.float32, copy=False)
     if draws.chance(0.4):
         u = u + np.float32(0.5) * row  # bricks: every row half a stone further
     column = np.floor(u)
     if draws.chance(0.3):
-        return np.abs(np.fmod(row + column, np.float32(2.0)))
+        checker: Field = np.abs(np.fmod(row + column, np.float32(2.0)))
+        return checker
     levels = draws.uniforms(256).astype(np.float32)
     field: Field = levels[(row.astype(np.int32) * 73 + column.astype(np.int32) * 151) & 255]
     joint = np.float32(draws.uniform(0.0, 0.12))
@@ -96,7 +104,7 @@ def cells(draws: Draws, height: int, width: int) -> Field:
     distance, label = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     levels = draws.uniforms(int(label.max()) + 1).astype(np.float32)
     shade = np.float32(draws.uniform(-0.6, 0.6) / size)
-    return np.clip(levels[label] + shade * distance, 0.0, 1.0)
+    return _clipped(levels[label] + shade * np.asarray(distance, dtype=np.float32))
 
 
 def gradient(draws: Draws, height: int, width: int) -> Field:
@@ -104,7 +112,8 @@ def gradient(draws: Draws, height: int, width: int) -> Field:
     u, _ = _axes(draws, height, width, 1.6 * max(height, width))
     if draws.chance(0.5):
         u = u + np.float32(0.4) * fractal(draws, height, width, max(height, width) / 4.0, 1, 1.0)
-    return np.abs(np.fmod(u, np.float32(2.0)) - np.float32(1.0))
+    ramp: Field = np.abs(np.fmod(u, np.float32(2.0)) - np.float32(1.0))
+    return ramp
 
 
 def speckles(draws: Draws, height: int, width: int) -> Field:
@@ -113,8 +122,8 @@ def speckles(draws: Draws, height: int, width: int) -> Field:
     grid = (math.ceil(height / cell), math.ceil(width / cell))
     keep = draws.bytes(*grid) < draws.integer(10, 90)
     spots = np.where(keep, draws.bytes(*grid), np.uint8(0)).astype(np.float32) / np.float32(255.0)
-    grown: Field = cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(grown * np.float32(1.4), 0.0, 1.0)
+    grown = np.asarray(cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+    return _clipped(grown * np.float32(1.4))
 
 
 def strokes(draws: Draws, height: int, width: int) -> Field:

@@ -95,9 +95,7 @@ def _background(draws: Draws, camera: NDArray[np.float64], height: int, width: i
     return _Part(None, texture, place @ spin @ motion.shift(-columns / 2, -rows / 2), camera, 0)
 
 
-def _object(
-    draws: Draws, owner: int, pace: float, camera: NDArray[np.float64], height: int, width: int
-) -> list[_Part]:
+def _object(draws: Draws, owner: int, pace: float, camera: NDArray[np.float64], height: int, width: int) -> list[_Part]:
     """One object: its outlines in place, a texture for each, and one motion on top of the camera's."""
     side = min(height, width)
     outlines = shapes.draw_object(draws, side * draws.log_uniform(0.06, 0.42))
@@ -123,7 +121,7 @@ def _draw(parts: list[_Part], height: int, width: int, second: bool) -> tuple[Im
     owner = np.zeros((height, width), dtype=np.uint8)
     for part in parts:
         here = part.motion if second else np.eye(3)
-        away = np.linalg.inv(part.motion) if second else part.motion
+        away = _inverse(part.motion) if second else part.motion
         from_texture = here @ part.from_texture
         if part.contours is None:
             image[...] = _sample(part.texture, from_texture, 0, 0, height, width)
@@ -142,7 +140,7 @@ def _draw(parts: list[_Part], height: int, width: int, second: bool) -> tuple[Im
 
 def _sample(texture: Image, from_texture: NDArray[np.float64], top: int, left: int, height: int, width: int) -> Image:
     """The window of the image that shows ``texture`` placed by ``from_texture``; beyond its ends it is mirrored."""
-    to_texture = np.linalg.inv(from_texture) @ motion.shift(left, top)
+    to_texture = _inverse(from_texture) @ motion.shift(left, top)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     shown = cv2.warpAffine(texture, to_texture[:2], (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return shown.astype(np.uint8, copy=False)
@@ -154,7 +152,10 @@ def _hidden(flow: Flow, owner: NDArray[np.uint8], owner_there: NDArray[np.uint8]
     x = np.arange(width, dtype=np.float32) + flow[..., 0]
     y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
     outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
-    column = np.clip(np.rint(x), 0, width - 1).astype(np.int32)
-    row = np.clip(np.rint(y), 0, height - 1).astype(np.int32)
-    hidden: Mask = outside | (owner_there[row, column] != owner)
+    nearest = cv2.remap(owner_there, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    hidden: Mask = outside | (nearest != owner)
     return hidden
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)

@@ -24,7 +24,7 @@ Texture = NDArray[np.uint8]
 
 def background_texture(draws: Draws, height: int, width: int) -> Texture:
     """What fills the frame: mostly dead leaves and large mixtures, as photographs are made of many things."""
-    make = draws.pick([(4.0, _leaves), (3.0, _mixture), (2.0, _landscape), (1.0, _pattern)])
+    make = draws.pick([(3.5, _leaves), (2.0, _mixture), (3.5, _landscape), (0.8, _pattern)])
     texture = make(draws, height, width)
     if draws.chance(0.6):
         texture = _shaded(draws, texture)
@@ -46,8 +46,8 @@ def _palette(draws: Draws, narrow: bool = False, cyclic: bool = False, stepped: 
     hue = draws.uniform() + draws.uniforms(count, -1.0, 1.0) * draws.pick([(2.0, 0.04), (2.0, 0.15), (1.0, 0.5)])
     colourful = draws.pick([(2.0, 0.25), (2.0, 0.6), (1.0, 1.0)])
     saturation = draws.uniforms(count) * colourful
-    middle, reach = draws.uniform(0.15, 0.85), draws.uniform(0.03, 0.12) if narrow else draws.uniform(0.2, 0.6)
-    value = np.clip(middle + draws.uniforms(count, -1.0, 1.0) * reach, 0.02, 1.0)
+    middle, reach = draws.uniform(0.2, 0.85), draws.uniform(0.03, 0.12) if narrow else draws.uniform(0.2, 0.6)
+    value = np.clip(middle + draws.uniforms(count, -1.0, 1.0) * reach, 0.04, 1.0)
     colours = _rgb(hue, saturation, value)
     if cyclic:
         colours = np.concatenate([colours, colours[:1]])
@@ -61,9 +61,7 @@ def _palette(draws: Draws, narrow: bool = False, cyclic: bool = False, stepped: 
     return np.rint(table * 255.0).astype(np.uint8)
 
 
-def _rgb(
-    hue: NDArray[np.float64], saturation: NDArray[np.float64], value: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _rgb(hue: NDArray[np.float64], saturation: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
     """HSV in 0..1 (hue cyclic) to RGB in 0..1, [count,3]."""
     sector = (hue[:, None] * 6.0 + np.array([5.0, 3.0, 1.0])) % 6.0
     chroma = (value * saturation)[:, None]
@@ -80,7 +78,15 @@ def _coloured(field: NDArray[np.float32], palette: Texture) -> Texture:
 def _pattern(draws: Draws, height: int, width: int) -> Texture:
     """One scalar pattern through one palette."""
     kind = draws.pick(
-        [(3.0, "noise"), (2.0, "waves"), (1.5, "tiles"), (1.5, "cells"), (1.0, "speckles"), (1.0, "strokes"), (1.0, "rgb")]
+        [
+            (3.0, "noise"),
+            (2.0, "waves"),
+            (1.5, "tiles"),
+            (1.5, "cells"),
+            (1.0, "speckles"),
+            (1.0, "strokes"),
+            (1.0, "rgb"),
+        ]
     )
     if kind == "noise":
         return _coloured(_noise(draws, height, width), _palette(draws))
@@ -90,7 +96,9 @@ def _pattern(draws: Draws, height: int, width: int) -> Texture:
         octaves = draws.integer(2, 5)
         cell = draws.log_uniform(1.5, 12.0)
         tint = _palette(draws, stepped=False)
-        noisy = cv2.merge([_coloured(fields.fractal(draws, height, width, cell, octaves, 0.7), tint)[..., c] for c in range(3)])
+        noisy = cv2.merge(
+            [_coloured(fields.fractal(draws, height, width, cell, octaves, 0.7), tint)[..., c] for c in range(3)]
+        )
         return noisy.astype(np.uint8, copy=False)
     simple: dict[str, Callable[[Draws, int, int], NDArray[np.float32]]] = {
         "tiles": fields.tiles,

@@ -1,13 +1,16 @@
-"""Generated pairs as a data set on disk, in FlyingChairs2 layout, that says of itself that it is generated."""
+"""A generated set on disk: OUT/train, OUT/val in FlyingChairs2 layout, and OUT/dataset.json that says what it is.
+
+Every file is a pure function of the seed, the pair's number and the size, so a set that was interrupted goes on where
+it stopped, and the number of workers changes nothing (on one machine; another version of OpenCV may round otherwise).
+"""
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
+import contextlib
 import json
-import multiprocessing
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,43 +19,89 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.data.fc2 import FlowDataset, Sample
 from edgeflownas.data.files import replace_file
-from edgeflownas.data.formats import read_flo, write_flo
-from edgeflownas.data.parallel import Progress
+from edgeflownas.data.formats import flo_size, write_flo
+from edgeflownas.data.statistics import FlowStatistics, flow_statistics
 from edgeflownas.data.synthetic.render import check_size, generate_pair
-from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.data.workers import WorkerDied, start_processes
+from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 
-__all__ = ["GeneratedStats", "generate_dataset"]
+__all__ = ["FIRST_VAL", "GeneratedStats", "generate_dataset"]
 
-VAL_OFFSET = 1_000_000_000  # number of the first evaluation pair: no training pair ever has it
-PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-_BIN = 0.01  # px, of the histogram of magnitudes
-_BINS = 20_000
+VERSION = 1
+"""Raised whenever the same seed gives other files: sets of two versions are never mixed."""
+
+FIRST_VAL = 5_000_000
+"""Number of the first evaluation pair: apart from every training pair, and independent of how many there are."""
+
+_GENERATOR = "edgeflownas data synth"
+_METADATA = "dataset.json"
+_PNG_END = b"IEND\xaeB`\x82"
+_PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_MEASURED = 256  # flows that are read back for the statistics, spread over the set
+_AHEAD = 4  # pairs that wait for each worker
 
 
 @dataclass(frozen=True)
 class GeneratedStats:
-    """Magnitudes of the forward flow over all pixels of the set, px; shares by magnitude."""
+    """What a call did: pairs written now, pairs found complete, and the flow of (up to 256 pairs of) the set."""
 
-    pairs: int
-    mean: float
-    median: float
-    p90: float
-    p99: float
-    maximum: float
-    share_below_10: float
-    share_above_40: float
+    written: int
+    kept: int
+    flow: FlowStatistics
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """What decides the bytes of a sample, beside its number."""
+class _Set:
+    """What is generated where; calling it writes one pair (the shape of work that worker processes take)."""
 
+    out: Path
+    train: int
+    val: int
     seed: int
     height: int
     width: int
     backward: bool
     occlusion: bool
+
+    def __call__(self, index: int, _epoch: int = 0, _position: int = 0) -> bool:
+        """Write pair ``index`` unless it is complete; returns whether it was written."""
+        if self._complete(index):
+            return False
+        pair = generate_pair(self.seed, index, self.height, self.width)
+        _write_png(self.file(index, "img_0.png"), pair.image1[..., ::-1])
+        _write_png(self.file(index, "img_1.png"), pair.image2[..., ::-1])
+        if self.occlusion:
+            _write_png(self.file(index, "occ_01.png"), pair.occlusion.astype(np.uint8) * np.uint8(255))
+            _write_png(self.file(index, "occ_10.png"), pair.backward_occlusion.astype(np.uint8) * np.uint8(255))
+        if self.backward:
+            write_flo(self.file(index, "flow_10.flo"), pair.backward_flow)
+        write_flo(self.file(index, "flow_01.flo"), pair.flow)
+        return True
+
+    def file(self, index: int, part: str) -> Path:
+        return self.out / ("val" if index >= FIRST_VAL else "train") / f"{index:07d}-{part}"
+
+    @property
+    def indices(self) -> list[int]:
+        return [*range(self.train), *range(FIRST_VAL, FIRST_VAL + self.val)]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        content = asdict(self)
+        del content["out"]
+        return {"generated": True, "generator": _GENERATOR, "version": VERSION, **content}
+
+    def _complete(self, index: int) -> bool:
+        """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
+        pictures = ["img_0.png", "img_1.png"] + (["occ_01.png", "occ_10.png"] if self.occlusion else [])
+        flows = ["flow_01.flo"] + (["flow_10.flo"] if self.backward else [])
+        try:
+            whole = all(self.file(index, part).read_bytes().endswith(_PNG_END) for part in pictures)
+            return whole and all(flo_size(self.file(index, part)) == (self.height, self.width) for part in flows)
+        except (FileNotFoundError, BadSample):
+            return False
 
 
 def generate_dataset(
@@ -65,132 +114,135 @@ def generate_dataset(
     backward: bool = False,
     occlusion: bool = False,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> GeneratedStats:
-    """Write ``out``/train, ``out``/val and ``out``/dataset.json; samples that are already there are kept.
+    """Write ``train`` and ``val`` pairs of height x width pixels below ``out``; go on with what is there already.
 
-    The bytes of a sample depend on seed, size and its number only.
+    ``backward`` adds NNNNNNN-flow_10.flo; ``occlusion`` adds NNNNNNN-occ_01.png and -occ_10.png, 255 where the pixel
+    of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
+    5,000,000.  ``progress`` is called with (pairs done, pairs in all).
 
     Raises:
-        ConfigError: impossible sizes or counts, or a folder that holds something else.
-        StorageError: files cannot be written.
+        ConfigError: a number or size that cannot be.
+        DataError: ``out`` holds something else, or a set generated with other parameters.
+        StorageError: a file cannot be written, or a worker process died.
     """
+    _check_counts(train, val, workers)
     check_size(height, width)
-    for name, count in (("--train", train), ("--val", val), ("--workers", workers - 1)):
-        if count < 0:
-            raise ConfigError(f"{name} must not be negative")
-    recipe = _Recipe(seed, height, width, backward, occlusion)
-    _claim(out, recipe)
-    jobs = [(out / "train", number, number) for number in range(train)]
-    jobs += [(out / "val", number, VAL_OFFSET + number) for number in range(val)]
-    histogram, largest, total = np.zeros(_BINS, np.int64), 0.0, 0.0
-    for done, (counts, top, summed) in enumerate(_each(functools.partial(_write_pair, recipe), jobs, workers), start=1):
-        histogram += counts
-        largest, total = max(largest, top), total + summed
+    task = _Set(Path(out), train, val, seed, height, width, backward, occlusion)
+    _open(task)
+    total, written = train + val, 0
+    for done, fresh in enumerate(_run(task, workers), start=1):
+        written += fresh
         if progress is not None:
-            progress(done, len(jobs))
-    statistics = _statistics(len(jobs), histogram, largest, total)
-    _describe(out, recipe, {"train": train, "val": val, "complete": True, "statistics": asdict(statistics)})
-    return statistics
+            progress(done, total)
+    flow = _measure(task)
+    _describe(task, {"complete": True, "statistics": asdict(flow)})
+    return GeneratedStats(written, total - written, flow)
 
 
-def _claim(out: Path, recipe: _Recipe) -> None:
-    """Make the folder, or check that it holds a set of the same recipe."""
-    mark = out / "dataset.json"
-    if mark.exists():
-        try:
-            found = json.loads(mark.read_text(encoding="utf-8"))["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"--out {out}: its dataset.json is not one of a generated set ({error}): choose another"
-            ) from error
-        if found != asdict(recipe):
-            raise ConfigError(
-                f"--out {out}: holds a set generated with {found}, asked for {asdict(recipe)}: choose another folder, or "
-                "remove this one"
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: is not an empty folder and not a generated set: choose another")
+def _check_counts(train: int, val: int, workers: int) -> None:
+    for name, value in (("train", train), ("val", val)):
+        if not 0 <= value <= FIRST_VAL:
+            raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
+    if train + val == 0:
+        raise ConfigError("--train and --val are both 0; ask for at least one pair")
+    if workers < 1:
+        raise ConfigError(f"--workers: must be at least 1, got {workers}")
+
+
+def _open(task: _Set) -> None:
+    """Make the folders, or make sure that what is there is the same set and drop what a killed writer left."""
+    out = task.out
     try:
-        for split in ("train", "val"):
-            (out / split).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / _METADATA).exists():
+            _compare(task)
+        elif any(out.iterdir()):
+            raise DataError(f"--out: {out} is not empty and holds no generated set ({_METADATA}); name a new folder")
+        else:
+            _describe(task, {"complete": False})
+        for split, count in (("train", task.train), ("val", task.val)):
+            if count:
+                (out / split).mkdir(exist_ok=True)
+                for leftover in (out / split).glob(".*.tmp"):
+                    leftover.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"--out {out}: cannot be made: {error.strerror}") from error
-    _describe(out, recipe, {"complete": False})
+        raise StorageError(f"--out: {out} cannot be used: {error.strerror}") from error
 
 
-def _describe(out: Path, recipe: _Recipe, facts: dict[str, Any]) -> None:
-    document = {
-        "generated": True,
-        "generator": "edgeflownas data synth",
-        "version": importlib.metadata.version("edgeflownas"),
-        "recipe": asdict(recipe),
-        **facts,
-    }
-    replace_file(out / "dataset.json", [json.dumps(document, indent=2).encode()])
+def _compare(task: _Set) -> None:
+    """Raise DataError unless dataset.json describes the set that is asked for."""
+    path = task.out / _METADATA
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); name a new folder with --out") from None
+    if not isinstance(found, dict) or found.get("generated") is not True:
+        raise DataError(f"{path}: describes a data set that was not generated; name a new folder with --out")
+    rows = [
+        f"  {key}: the set there has {found.get(key)!r}, asked for {value!r}"
+        for key, value in task.parameters.items()
+        if found.get(key) != value
+    ]
+    if rows:
+        raise DataError(
+            f"--out: {task.out} holds another generated set:\n" + "\n".join(rows) + "\n"
+            "Ask for the same parameters to go on with it, or name a new folder."
+        )
 
 
-def _each(write: Any, jobs: Iterable[tuple[Path, int, int]], workers: int) -> Iterator[tuple[Any, float, float]]:
-    if workers <= 1:
-        yield from map(write, jobs)
+def _describe(task: _Set, more: dict[str, Any]) -> None:
+    made_with = {"numpy": np.__version__, "opencv": cv2.__version__}
+    content = {**task.parameters, "first_val": FIRST_VAL, "libraries": made_with, **more}
+    replace_file(task.out / _METADATA, [(json.dumps(content, indent=2) + "\n").encode()])
+
+
+def _run(task: _Set, workers: int) -> Iterator[bool]:
+    """Write every pair, yielding in order whether it had to be written."""
+    if workers == 1:
+        with _one_thread():
+            yield from map(task, task.indices)
         return
-    # Fresh processes: a fork would copy the threads' locks of this one.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(write, jobs, chunksize=4)
+    pool = start_processes(task, workers)
+    waiting: deque[Future[bool]] = deque()
+    try:
+        for index in task.indices:
+            waiting.append(pool.submit(index, 0, 0))
+            if len(waiting) >= _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except WorkerDied as error:
+        raise StorageError(f"generating into {task.out}: {error}; run the same command again to go on") from error
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.close()
 
 
-def _write_pair(recipe: _Recipe, job: tuple[Path, int, int]) -> tuple[NDArray[np.int64], float, float]:
-    """Write one sample where a file of it is missing; returns the histogram, maximum and sum of its magnitudes."""
-    cv2.setNumThreads(1)  # one core for one worker
-    folder, name, number = job
-    stem = f"{name:07d}"
-    suffixes = ["img_0.png", "img_1.png", "flow_01.flo"]
-    suffixes += ["flow_10.flo"] if recipe.backward else []
-    suffixes += ["occ_01.png", "occ_10.png"] if recipe.occlusion else []
-    paths = {suffix: folder / f"{stem}-{suffix}" for suffix in suffixes}
-    if all(path.exists() for path in paths.values()):
-        return _magnitudes(read_flo(paths["flow_01.flo"])[0])
-    pair = generate_pair(recipe.seed, number, recipe.height, recipe.width)
-    _write_png(paths["img_0.png"], pair.image1[..., ::-1])
-    _write_png(paths["img_1.png"], pair.image2[..., ::-1])
-    if recipe.backward:
-        write_flo(paths["flow_10.flo"], pair.backward_flow)
-    if recipe.occlusion:
-        _write_png(paths["occ_01.png"], pair.occlusion.astype(np.uint8) * 255)
-        _write_png(paths["occ_10.png"], pair.backward_occlusion.astype(np.uint8) * 255)
-    write_flo(paths["flow_01.flo"], pair.flow)
-    return _magnitudes(pair.flow)
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV on one thread, as in the worker processes: pairs are too small to gain from more."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _measure(task: _Set) -> FlowStatistics:
+    """Flow statistics of pairs spread evenly over the set, read back from disk."""
+    indices = task.indices
+    picked = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, _MEASURED).round().astype(int))]
+    parts = ("img_0.png", "img_1.png", "flow_01.flo")
+    samples = tuple(Sample(f"{index:07d}", *(task.file(index, part) for part in parts)) for index in picked)
+    return flow_statistics(FlowDataset(task.out, "all", "generated", samples))
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    done, data = cv2.imencode(".png", np.ascontiguousarray(image), PNG_FAST)
-    assert done, path
-    replace_file(path, [data.data])
-
-
-def _magnitudes(flow: NDArray[np.float32]) -> tuple[NDArray[np.int64], float, float]:
-    magnitude = np.sqrt(flow[..., 0] ** 2 + flow[..., 1] ** 2)
-    bins = np.minimum((magnitude / _BIN).astype(np.int64), _BINS - 1)
-    counts = np.bincount(bins.ravel(), minlength=_BINS)
-    return counts, float(magnitude.max()), float(magnitude.sum(dtype=np.float64))
-
-
-def _statistics(pairs: int, histogram: NDArray[np.int64], largest: float, total: float) -> GeneratedStats:
-    """Percentiles are the middles of bins of 0.01 px."""
-    pixels = max(1, int(histogram.sum()))
-    cumulative = np.cumsum(histogram)
-
-    def percentile(share: float) -> float:
-        return (int(np.searchsorted(cumulative, share * pixels)) + 0.5) * _BIN
-
-    return GeneratedStats(
-        pairs=pairs,
-        mean=total / pixels,
-        median=percentile(0.5),
-        p90=percentile(0.9),
-        p99=percentile(0.99),
-        maximum=largest,
-        share_below_10=float(histogram[: round(10 / _BIN)].sum() / pixels),
-        share_above_40=float(histogram[round(40 / _BIN) :].sum() / pixels),
-    )
+    """Write an image in OpenCV's order (BGR or gray); fast compression, since the sets are made to be read."""
+    done, content = cv2.imencode(".png", image, _PNG_FAST)
+    assert done, "OpenCV cannot encode PNG"
+    replace_file(path, [content.tobytes()])
