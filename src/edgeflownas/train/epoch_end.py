@@ -11,6 +11,7 @@ import numpy as np
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, columns, format_value
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
 from edgeflownas.train.state import Best, TrainState
 from edgeflownas.train.summary import criterion, epoch_facts, pool_facts
@@ -37,6 +38,7 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
     improved = False
     if due:
         job.commit(state)
+        crash_point("evaluation.started")
         result = job.evaluator.evaluate(job.task.net, job.stop.check)
         average = job.evaluator.evaluate(job.task.average.net, job.stop.check) if job.task.average else None
         facts |= _evaluation_facts(job, state, result, average)
@@ -44,6 +46,7 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
         improved = _choose_best(job, state, result)
         facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
     _log(job, state, facts, times, due)
+    crash_point("evaluation.logged")
     if due:
         _show(job, state, facts, times, result, average)
     job.console.epoch_line(
@@ -51,6 +54,7 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
     )
     state.epoch, state.batch = state.epoch + 1, 0
     job.steps.clear()
+    crash_point("epoch.ended")
     job.commit(state)
     job.clock.restart()
 

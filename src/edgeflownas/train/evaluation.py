@@ -16,6 +16,7 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch
 from edgeflownas.train.distributed import World
+from edgeflownas.train.faults import crash_point
 from edgeflownas.train.tasks import StopRequested
 
 __all__ = ["Evaluator", "FlowPicture"]
@@ -57,8 +58,13 @@ class Evaluator:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
         own: PoolEvaluation | None = None
         stopped = ""
+
+        def before_batch() -> None:
+            crash_point("evaluation.batch")
+            check_stop()
+
         try:
-            own = score_pool(net, [self.archs[i] for i in self.mine], self.calibration, self.evaluation, check_stop)
+            own = score_pool(net, [self.archs[i] for i in self.mine], self.calibration, self.evaluation, before_batch)
         except StopRequested as stop:
             stopped = str(stop) or "another rank"
         if self.world.any(bool(stopped)):

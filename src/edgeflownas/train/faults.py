@@ -44,7 +44,7 @@ TRAINING_POINTS = (
     "step.applied",
     "step.logged",
     "evaluation.started",
-    "evaluation.arch",
+    "evaluation.batch",
     "evaluation.logged",
     "epoch.ended",
 )

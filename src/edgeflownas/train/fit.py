@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError
 from edgeflownas.train.epoch_end import finish_epoch
+from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.summary import step_event
@@ -40,11 +41,14 @@ def fit(job: Job, state: TrainState) -> None:
                     finish_epoch(job, state, meter)
                     continue
 
-                batch = job.loader.next_batch(state.epoch, state.batch)
+                batch = next_batch(job, state)
                 rate = job.rate(state)
+                crash_point("step.started")
                 output = job.task.step(batch, state.step, rate, job.stop.check)
+                crash_point("step.applied")
                 advance(state, batch, output)
                 record(job, state, batch, output, rate, meter)
+                crash_point("step.logged")
 
                 # Once in a while: make it durable (the end of an epoch commits anyway).
                 if every and state.step % every == 0 and state.batch < job.plan.steps_per_epoch:
@@ -52,7 +56,16 @@ def fit(job: Job, state: TrainState) -> None:
     except (StopRequested, Interrupted) as stop:
         name = job.commit(state)
         job.world.barrier()
-        raise Interrupted(f"{stop}: committed step {state.step} as {name}; resume to go on") from None
+        reason = job.stop.reason or str(stop) or "another rank was asked to stop"
+        raise Interrupted(f"{reason}: committed step {state.step} as {name}; resume to go on") from None
+
+
+def next_batch(job: Job, state: TrainState) -> Batch:
+    """The batch of the next step.  Raises StopRequested on every rank where one is asked to stop while it waits."""
+    try:
+        return job.loader.next_batch(state.epoch, state.batch)
+    except Interrupted:
+        job.task.abandon()
 
 
 def advance(state: TrainState, batch: Batch, output: StepOutput) -> None:

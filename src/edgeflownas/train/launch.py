@@ -157,7 +157,7 @@ def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job
     config, task, world = prepared.config, prepared.task, prepared.world
     stop = StopFlag(prepared.options.max_seconds or config.runtime.max_seconds)
     seed = config.runtime.seed
-    loader = Loader(prepared.splits.train, prepared.plan, config.data, seed, lambda: stop.reason is not None)
+    loader = Loader(prepared.splits.train, prepared.plan, config.data, seed, stop.requested)
     folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
     resumed_at = state.step + 1 if state.step else None
     curves = config.runtime.tensorboard and run is not None and not state.finished

@@ -36,11 +36,15 @@ class StopFlag:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.reason = self.reason or signal.Signals(number).name
 
-    def check(self) -> None:
-        """Raise StopRequested once a signal came or the time is over."""
+    def requested(self) -> bool:
+        """Whether a signal came or the time is over."""
         if self.reason is None and self.max_seconds is not None:
             elapsed = time.monotonic() - self.started
             if elapsed >= self.max_seconds:
                 self.reason = f"time limit of {self.max_seconds:g} s"
-        if self.reason is not None:
+        return self.reason is not None
+
+    def check(self) -> None:
+        """Raise StopRequested once a signal came or the time is over."""
+        if self.requested():
             raise StopRequested(self.reason)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
@@ -21,6 +22,7 @@ from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch
 from edgeflownas.train.distributed import World
+from edgeflownas.train.faults import crash_point
 from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
 from edgeflownas.train.samplers import assert_fair, fair_cycle
 from edgeflownas.train.stem import SharedStem, run_from
@@ -150,12 +152,20 @@ class SupernetTask:
                 self._run(data, paths, units, step, check_stop)
         except StopRequested:
             self.stop.fill_(1.0)
+        crash_point("step.accumulated")
         if self.sum is not None:
             self.gradient.vector.copy_(self.sum)
         self.world.sum(self.gradient.buffer)
         if float(self.stop) > 0:
             raise StopRequested
         return self._finish(paths, units, rate)
+
+    def abandon(self) -> NoReturn:
+        """Take part in the sum of a step without having a batch, so that no rank waits for this one in vain."""
+        self.gradient.buffer.zero_()
+        self.stop.fill_(1.0)
+        self.world.sum(self.gradient.buffer)
+        raise StopRequested
 
     def _path_size(self, draws: int) -> int:
         return draws // self.net.space.num_paths if self.config.path_batches == "shifted" else draws

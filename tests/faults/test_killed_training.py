@@ -1,0 +1,71 @@
+"""The real trainer killed again and again: the same tensors and the same events.jsonl as if nothing had happened."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeflownas.train.faults import CRASH_POINTS
+
+pytestmark = pytest.mark.faults
+HERE = Path(__file__).parent
+
+
+def load_module(path: Path) -> Any:
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+harness = load_module(HERE / "kill_harness.py")
+tiny = load_module(HERE.parent / "tiny.py")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tiny.make_tiny(tmp_path_factory.mktemp("killed") / "data", train=9)
+    return root
+
+
+def calls(data: Path, workers: int) -> tuple[Any, Any]:
+    options = tiny.tiny_options(data, Path("{folder}"), "{name}")
+    options += [
+        "--train.micro_batch_size=2",
+        "--train.ema_decay=0.9",
+        "--train.num_epochs=3",
+        "--data.horizontal_flip=0.5",
+        "--data.noise_std=0.02",
+        "--data.brightness=0.1",
+        f"--data.num_workers={workers}",
+        "--data.worker_kind=process",
+        "--checkpoint.every_steps=2",
+    ]
+    main = "edgeflownas.cli:main"
+    return harness.Call(main, [["train", "smoke", *options]]), harness.Call(main, [["train", "--resume", "{run}"]])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_random_kills(data: Path, tmp_path: Path, workers: int) -> None:
+    """15 kills for each number of workers; EDGEFLOWNAS_KILLS=300 does as many as you like."""
+    kills = int(os.environ.get("EDGEFLOWNAS_KILLS", "15"))
+    begin, resume = calls(data, workers)
+    report = harness.kill_trials(begin, resume, tmp_path, kills=kills, seed=workers, timeout=60.0 + 10 * kills)
+    print(report)
+    assert report["kills"] >= kills
+    assert not report["mismatches"]
+
+
+def test_every_crash_point_of_the_trainer(data: Path, tmp_path: Path) -> None:
+    begin, resume = calls(data, 0)
+    points = [point for point in CRASH_POINTS if point.partition(".")[0] in ("step", "evaluation", "epoch", "commit")]
+    report = harness.crash_trials(begin, resume, tmp_path, points, timeout=240.0)
+    print(report)
+    assert not report["mismatches"]
