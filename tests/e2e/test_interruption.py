@@ -1,0 +1,232 @@
+"""Stopped by the clock, a signal or a kill, and resumed: the same bits as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from runs import Place, command, contents, newest, outcome, rows, state, table
+
+from edgeflownas.data import loader
+from edgeflownas.train.signals import StopFlag
+from edgeflownas.train.tasks import StopRequested
+
+pytestmark = pytest.mark.e2e
+# Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.
+KEYS = ("--train.num_epochs=3", "--eval.eval_every_epoch=2", "--train.micro_batch_size=3", "--train.ema_decay=0.9")
+
+
+@pytest.fixture(scope="module")
+def whole(place: Place) -> Path:
+    """The uninterrupted run."""
+    return place.trained("whole", *KEYS)
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the ``count``-th look at the stop flag find it raised, in every session."""
+    asked = [0]
+
+    def check(self: StopFlag) -> None:
+        asked[0] += 1
+        if asked[0] % count == 0:
+            self.reason = "SIGTERM"
+            raise StopRequested(self.reason)
+
+    monkeypatch.setattr(StopFlag, "check", check)
+
+
+def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> int:
+    """Resume until it ends with 0; the number of resumes."""
+    for life in range(1, lives):
+        ended = place.resume(name, *words)
+        if ended.code == 0:
+            return life
+        assert ended.code == 75, ended.err
+    raise AssertionError(f"{name} does not come to an end")
+
+
+# A step asks 1 + 6 times (once, then before each of 6 units), an evaluation of model and average 2 x 2 times.
+@pytest.mark.parametrize("count", [8, 17])
+def test_stopped_at_any_micro_batch_or_evaluation_batch(
+    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    name = f"stopped{count}"
+    stop_at(monkeypatch, count)
+    first = place.train(name, *KEYS)
+    assert first.code == 75 and "SIGTERM" in first.err and "resume" in first.err
+    assert resume_to_the_end(place, name) >= 2
+    assert outcome(place.runs / name) == outcome(whole)
+    columns = [
+        key for key in table(whole / "eval_history.csv")[0] if not key.endswith(("_seconds", "_share", "_second"))
+    ]
+    ours, theirs = table(place.runs / name / "eval_history.csv"), table(whole / "eval_history.csv")
+    assert [[row[key] for key in columns] for row in ours] == [[row[key] for key in columns] for row in theirs]
+    for file in ("per_arch_epe.csv", "best.json", "eval_set.json"):
+        assert (place.runs / name / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_an_abandoned_step_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(monkeypatch, 7 + 7 + 3)  # the third step is in its second unit
+    assert place.train("abandoned", *KEYS).code == 75
+    run = place.runs / "abandoned"
+    assert state(run)["step"] == 2 and newest(run).name == "step-00000002"
+    assert [row["step"] for row in rows(run, "step")] == [1, 2]
+
+
+def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(
+    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, 4 * 7 + 2)  # two epochs of two steps, then the first evaluation batch
+    assert place.train("evaluating", *KEYS).code == 75
+    run = place.runs / "evaluating"
+    assert newest(run).name == "step-00000004-before-evaluation" and not rows(run, "evaluation")
+    monkeypatch.undo()
+    assert place.resume("evaluating").code == 0
+    assert outcome(run) == outcome(whole)
+
+
+def test_max_seconds(place: Place, whole: Path) -> None:
+    started = place.train("timed", *KEYS, "--max-seconds", "0.01")
+    assert started.code == 75 and "time limit of 0.01 s" in started.err and "committed step 0" in started.err
+    (row,) = [r for r in json.loads(command("status", place.runs, "--json").out) if r["run"].endswith("timed")]
+    assert (row["state"], row["step"], row["lock_owner"]) == ("interrupted", 0, None)
+    middle = command("train", "--resume", place.runs / "timed", "--max-seconds", "0.3", "--json")
+    assert middle.code in (75, 0)
+    assert json.loads(middle.out)["state"] == ("interrupted" if middle.code else "finished")
+    assert place.resume("timed").code == 0
+    assert outcome(place.runs / "timed") == outcome(whole)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_max_seconds_that_make_no_sense_are_refused(place: Place, seconds: str) -> None:
+    ended = place.train("senseless", "--max-seconds", seconds)
+    assert ended.code == 64 and "--max-seconds" in ended.err and not (place.runs / "senseless").exists()
+
+
+def test_max_seconds_as_a_key_is_an_observation(place: Place, whole: Path) -> None:
+    assert place.train("keyed", *KEYS, "--runtime.max_seconds=0.01").code == 75
+    assert place.resume("keyed").code == 75  # the key is the run's own
+    assert place.resume("keyed", "--runtime.max_seconds=null").code == 0
+    assert outcome(place.runs / "keyed") == outcome(whole)
+
+
+def send_when_running(run: Path, number: signal.Signals) -> threading.Thread:
+    """Send a signal to this process once the run has logged its second step."""
+
+    def wait_and_send() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if (run / "events.jsonl").exists() and (run / "events.jsonl").read_bytes().count(b"\n") >= 2:
+                os.kill(os.getpid(), number)
+                return
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGUSR1, 2)])
+def test_signals(place: Place, whole: Path, number: signal.Signals, workers: int) -> None:
+    name, before = f"{number.name}{workers}", signal.getsignal(number)
+    # Many epochs, so that the run cannot end before the signal comes.
+    thread = send_when_running(place.runs / name, number)
+    ended = place.train(name, *KEYS, "--train.num_epochs=500", f"--data.num_workers={workers}")
+    thread.join()
+    assert ended.code == 75 and f"{number.name}: committed step" in ended.err and "Traceback" not in ended.err
+    assert signal.getsignal(number) == before
+    run = place.runs / name
+    assert state(run)["step"] == len(rows(run, "step")) >= 2
+
+
+def test_sigterm_to_the_program(place: Place) -> None:
+    """The real thing: exit status within ten seconds, lock released, nothing but the message on stderr."""
+    words = ("--train.num_epochs=500", "--data.num_workers=2", "--data.worker_kind=process")
+    run = place.runs / "terminated"
+    arguments = [sys.executable, "-m", "edgeflownas", "train", *place.words("terminated", *words)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (run / "events.jsonl").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    (row,) = json.loads(command("status", run, "--json").out)
+    assert row["state"] == "running" and row["lock_owner"]["pid"] == process.pid
+    before = contents(run / "checkpoints")
+    second = place.resume("terminated")
+    assert second.code == 74 and str(process.pid) in second.err
+    assert before.items() <= contents(run / "checkpoints").items() or len(rows(run, "step")) > 1
+    process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 75 and time.monotonic() - sent < 10
+    assert "SIGTERM" in stderr and "Traceback" not in stderr and "leaked" not in stderr
+    (row,) = json.loads(command("status", run, "--json").out)
+    assert row["state"] == "interrupted" and row["lock_owner"] is None
+    assert state(run)["step"] == len(rows(run, "step"))
+
+
+OBSERVATIONS = {
+    "threads": ("--data.num_workers=2", "--data.prefetch_batches=3", "--data.cache_dir={cache}"),
+    "process": ("--data.num_workers=1", "--data.worker_kind=process"),
+    "storage": ("--checkpoint.every_steps=1", "--checkpoint.keep=3", "--runtime.tensorboard=true", "--eval.pictures=1"),
+}
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_observation_keys_at_resume_change_no_bit(
+    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    cache = place.folder / "cache"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 10)
+        assert place.train(name, *KEYS).code == 75
+    ended = place.resume(name, *(key.format(cache=cache) for key in OBSERVATIONS[name]))
+    assert ended.code == 0 and "changed since this run began" in ended.err
+    assert outcome(place.runs / name) == outcome(whole)
+    if name == "threads":
+        assert list(cache.iterdir())
+    if name == "storage":
+        assert len(list((place.runs / name / "checkpoints").glob("step-*"))) >= 3
+
+
+def test_the_clock_is_obeyed_while_the_storage_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    wake = threading.Event()
+    load = loader.load_training_sample
+    monkeypatch.setattr(loader, "load_training_sample", lambda *args: (wake.wait(30), load(*args))[1])
+    timer = threading.Timer(6.0, wake.set)
+    timer.start()
+    started = time.monotonic()
+    ended = place.train("hanging", *KEYS, "--data.num_workers=1", "--max-seconds=0.2")
+    assert ended.code == 75 and "time limit" in ended.err and time.monotonic() - started < 5
+    timer.cancel()
+    wake.set()
+
+
+def test_a_damaged_newest_checkpoint_falls_back(place: Place, whole: Path) -> None:
+    run = place.copy("whole", "damaged")
+    weights = newest(run) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    ended = place.resume("damaged")
+    assert ended.code == 0 and "model.safetensors" in ended.err and "the checkpoint before step-00000006" in ended.err
+    assert outcome(run) == outcome(whole)
+
+
+def test_no_checkpoint_left_is_an_error(place: Place, whole: Path) -> None:
+    run = place.copy("whole", "lost")
+    for checkpoint in (run / "checkpoints").glob("step-*"):
+        (checkpoint / "manifest.json").unlink()
+    before = contents(run, ("timing.jsonl", "lease.json"))
+    ended = place.resume("lost")
+    assert ended.code == 74 and "no usable checkpoint" in ended.err
+    assert contents(run, ("timing.jsonl", "lease.json", "run_manifest.json")) == {
+        name: content for name, content in before.items() if name != "run_manifest.json"
+    }
