@@ -47,6 +47,8 @@ def train(
         raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
     if reset_optimizer and fork is None:
         raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
+    if max_seconds is not None and not 0 < max_seconds < float("inf"):
+        raise ConfigError(f"--max-seconds {max_seconds:g} must be a positive number; leave it out for no limit")
     if print_config:
         return _print_config(recipe if resume is None else str(resume / "config.yaml"), overrides, json)
 
