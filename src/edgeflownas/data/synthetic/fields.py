@@ -112,7 +112,7 @@ def gradient(draws: Draws, height: int, width: int) -> Field:
     u, _ = _axes(draws, height, width, 1.6 * max(height, width))
     if draws.chance(0.5):
         u = u + np.float32(0.4) * fractal(draws, height, width, max(height, width) / 4.0, 1, 1.0)
-    ramp: Field = np.abs(np.fmod(u, np.float32(2.0)) - np.float32(1.0))
+    ramp: Field = np.abs(u - np.float32(2.0) * np.floor(u * np.float32(0.5)) - np.float32(1.0))
     return ramp
 
 
