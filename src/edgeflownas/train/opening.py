@@ -100,6 +100,7 @@ def open_new(prepared: Prepared) -> Opened:
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     run = RunDirectory.create(path, config.model_dump(mode="json"), _manifest(prepared), console.warn)
     stack = _lock(run, prepared)
+    _store_session(run, prepared)
     run.resume()
     console.info(f"run {run.path}: {config.train.num_epochs} epochs of {prepared.plan.steps_per_epoch} steps")
     return Opened(run, _fresh_state(prepared), stack)
@@ -116,7 +117,7 @@ def open_resumed(prepared: Prepared) -> Opened:
     manifest = _manifest(prepared)
     changes = compare(run.manifest, manifest, allow={"train.num_epochs"})
     refuse(changes)
-    stack = _lock(run, prepared, manifest)
+    stack = _lock(run, prepared)
     try:
         checkpoint = run.resume()
         if checkpoint is None:
@@ -126,7 +127,9 @@ def open_resumed(prepared: Prepared) -> Opened:
             state = TrainState.from_json(checkpoint.state)
             prepared.task.load(checkpoint.tensors)
         _adopt_plan(prepared, state)
-        _adopt_eval_set(prepared.eval_set, state, console)
+        # Only now, when nothing can be refused any more, does the run take over what this session brings.
+        if _adopt_eval_set(prepared.eval_set, state, run, console):
+            _store_session(run, prepared, manifest)
         lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
         run.timing.append({"what": "resumed", "step": state.step, "changed": lines})
         for line in lines:
@@ -159,6 +162,7 @@ def open_fork(prepared: Prepared) -> Opened:
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
     stack = _lock(run, prepared)
+    _store_session(run, prepared)
     run.resume()
     state = _fresh_state(prepared)
     run.commit(Position(0, 0, 0), state.to_json(), prepared.task.tensors())
@@ -166,11 +170,15 @@ def open_fork(prepared: Prepared) -> Opened:
     return Opened(run, state, stack)
 
 
-def _lock(run: RunDirectory, prepared: Prepared, manifest: dict[str, Any] | None = None) -> ExitStack:
-    """Lock the run and store what belongs to this session: configuration, data tables, evaluation set."""
+def _lock(run: RunDirectory, prepared: Prepared) -> ExitStack:
     stack = ExitStack()
     stack.enter_context(run.locked())
     run.keep = prepared.config.checkpoint.keep
+    return stack
+
+
+def _store_session(run: RunDirectory, prepared: Prepared, manifest: dict[str, Any] | None = None) -> None:
+    """What belongs to this session: data tables, evaluation set and, at a resume, configuration and manifest."""
     if manifest is not None:
         for name in ("forked_from", "imported_from"):
             if name in run.manifest:
@@ -180,7 +188,6 @@ def _lock(run: RunDirectory, prepared: Prepared, manifest: dict[str, Any] | None
     prints = prepared.splits.train_print, prepared.splits.val_print
     run.write_json(FINGERPRINTS, {"train": prints[0].to_json(), "val": prints[1].to_json()})
     run.write_json("eval_set.json", prepared.eval_set.to_json())
-    return stack
 
 
 def _manifest(prepared: Prepared) -> dict[str, Any]:
@@ -241,12 +248,23 @@ def _adopt_plan(prepared: Prepared, state: TrainState) -> None:
     state.num_epochs = wanted
 
 
-def _adopt_eval_set(eval_set: EvalSet, state: TrainState, console: Console) -> None:
-    """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew."""
-    if state.eval_set != eval_set.hash:
+def _adopt_eval_set(eval_set: EvalSet, state: TrainState, run: RunDirectory, console: Console) -> bool:
+    """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew.
+
+    Returns False where nothing is left to train: the run then keeps the set its figures were measured on.
+    """
+    if state.eval_set == eval_set.hash:
+        return True
+    if state.epoch >= state.num_epochs:
         console.warn(
-            f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew"
+            f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas evaluate "
+            f"{run.path}` takes the same eval.* keys"
         )
-        state.best, state.last_epes, state.last_zero_flow_epe = None, [], None
-        state.evaluations_without_gain, state.stopped_early = 0, False
+        state.last_epes, state.last_zero_flow_epe = [], None  # of other archs, perhaps: not shown as this pool's
+        return False
+    console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
+    state.best, state.last_epes, state.last_zero_flow_epe = None, [], None
+    state.evaluations_without_gain, state.stopped_early = 0, False
     state.eval_set = eval_set.hash
+    run.write_best(None)
+    return True
