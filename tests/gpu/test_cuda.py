@@ -1,0 +1,82 @@
+"""The same code on a GPU: `make test-gpu` on a machine that has one; skipped elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.data.loader import Batch
+from edgeflownas.evaluate.pool import evaluate_pool
+from edgeflownas.models.batches import to_flow_batch
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import get_space
+from edgeflownas.train.distributed import World
+from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
+from edgeflownas.train.tasks import StepOutput, SupernetTask
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+
+
+def make_batch(count: int = 4) -> Batch:
+    rng = np.random.default_rng(0)
+    return Batch(
+        images=rng.integers(0, 256, (count, 90, 120, 6), dtype=np.uint8),
+        flow=rng.normal(0, 3, (count, 90, 120, 2)).astype(np.float32),
+        valid=rng.random((count, 90, 120)) < 0.9,
+        names=tuple(map(str, range(count))),
+        indices=np.arange(count),
+        positions=np.arange(count),
+        epoch=0,
+        step=0,
+        clipped_share=0.0,
+        replaced=(),
+    )
+
+
+def run_steps(gpu_device: int, steps: int = 3, **train: Any) -> tuple[list[StepOutput], dict[str, torch.Tensor]]:
+    config = Config.model_validate({"train": {"width": 8, "batch_size": 4, "gpu_device": gpu_device, **train}})
+    device, note = choose_device(gpu_device)
+    assert note == f"gpu_device={gpu_device} applied"
+    set_arithmetic(config)
+    task = SupernetTask(build_net(config, device), config.train, 0, World(), device)
+    outputs = [task.step(make_batch(), step, 1e-4, lambda: None) for step in range(steps)]
+    return outputs, {name: tensor.cpu() for name, tensor in task.tensors()["model"].items()}
+
+
+def test_first_step_agrees_with_the_cpu() -> None:
+    gpu, cpu = run_steps(0, 1)[0][0], run_steps(-1, 1)[0][0]
+    assert gpu.loss == pytest.approx(cpu.loss, rel=1e-4)
+    assert gpu.grad_norms == pytest.approx(cpu.grad_norms, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_same_bits_twice_in_deterministic_mode(precision: str, channels_last: bool) -> None:
+    first = run_steps(0, precision=precision, channels_last=channels_last)
+    second = run_steps(0, precision=precision, channels_last=channels_last)
+    assert first[0] == second[0]
+    assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
+
+
+def test_pool_agrees_with_the_cpu() -> None:
+    space = get_space("v1")
+    scores = []
+    for device in (torch.device("cpu"), torch.device("cuda", 0)):
+        batch = make_batch()
+        data = [to_flow_batch(batch.images, batch.flow, batch.valid, device)]
+        scores.append([r.epe for r in evaluate_pool(FlowNet(space, 8).to(device), space.pool(6), data, data)])
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+
+
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    from edgeflownas.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"train.gpu_device 99"):
+        choose_device(99)
