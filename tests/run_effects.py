@@ -12,9 +12,9 @@ from unittest import mock
 
 import config_effects as effects
 
+from edgeflownas.commands._front import standard_front
 from edgeflownas.config import Config
 from edgeflownas.tracking import Tracker
-from edgeflownas.commands._front import standard_front
 from edgeflownas.train.launch import LaunchOptions, launch
 from edgeflownas.train.rundir import RunDirectory
 
@@ -36,7 +36,8 @@ def resumed_plan(config: Config) -> Any:
     with running() as (folder, _):
         launch(first, LaunchOptions(), standard_front())
         overrides = ["--train.num_epochs=2", f"--train.lr_plan={config.train.lr_plan}"]
-        launch(None, LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides), standard_front())
+        options = LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides)
+        launch(None, options, standard_front())
         return [event["lr"] for event in events(folder)]
 
 

@@ -25,6 +25,7 @@ class Arch(tuple[int, ...]):
     space: str
 
     def __new__(cls, digits: Sequence[int], space: str) -> Arch:
+        """``space`` is the name of the space that gives the digits their meaning."""
         arch = super().__new__(cls, digits)
         arch.space = space
         return arch

@@ -10,6 +10,7 @@ from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.evaluate.pool import PoolEvaluation
+    from edgeflownas.report.console import Console
     from edgeflownas.train.reading import ReadRun
 
 OPTIONS = ("--arch", "--checkpoint", "--weights", "--split", "--batches", "--json", "--help")
@@ -42,13 +43,28 @@ def evaluate(
     if path is None:
         raise ConfigError("give the run directory: edgeflownas evaluate RUN [--arch CODE ...]")
 
-    from edgeflownas.evaluate.evalset import FrozenBatches
-    from edgeflownas.evaluate.pool import score_pool
     from edgeflownas.report.console import Console
     from edgeflownas.train.reading import read_run
 
     console = Console()
     run = read_run(Path(path), checkpoint, weights, split, batches, overrides, console.info)
+    result = _score(run, arch, console)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(_document(run, result, weights), indent=2))
+        return 0
+    rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
+    name, data = run.checkpoint.name, run.eval_set.evaluation.label
+    console.info(f"{name} ({weights}) on {data}, evaluation set {run.eval_set.hash}")
+    console.pool_table(rows, run.net.space, result.zero_flow_epe)
+    return 0
+
+
+def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvaluation:
+    from edgeflownas.evaluate.evalset import FrozenBatches
+    from edgeflownas.evaluate.pool import score_pool
+
     pool = run.eval_set.pool or [
         str(a) for a in run.net.space.pool(run.config.eval.eval_pool_size, run.config.runtime.seed)
     ]
@@ -58,18 +74,7 @@ def evaluate(
     calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
     evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
     with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
-        result = score_pool(run.net, archs, calibration, evaluation, meter.advance)
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(_document(run, result, weights), indent=2))
-    else:
-        rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
-        console.info(
-            f"{run.checkpoint.name} ({weights}) on {run.eval_set.evaluation.label}, evaluation set {run.eval_set.hash}"
-        )
-        console.pool_table(rows, run.net.space, result.zero_flow_epe)
-    return 0
+        return score_pool(run.net, archs, calibration, evaluation, meter.advance)
 
 
 def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:

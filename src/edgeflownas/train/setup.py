@@ -55,7 +55,7 @@ def set_arithmetic(config: Config) -> str:
     # The same switch as use_deterministic_algorithms, which imports a compiler first (seconds at every start).
     torch.set_deterministic_debug_mode("error" if config.runtime.deterministic else "default")
     # Deterministic mode would fill every new tensor first (4 to 15 % of a step); ours are written before they are read.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not config.runtime.deterministic
     tf32 = config.train.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -76,13 +76,7 @@ def epoch_facts(
         "global_step": state.step,
         "seen_samples": state.seen,
         "lr": rate,
-        "train_loss": _mean(row["loss"] for row in accepted),
-        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
-        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
-        "grad_norm_mean": _mean(norms),
-        "grad_norm_p50": _quantile(norms, 50),
-        "grad_norm_p90": _quantile(norms, 90),
-        "grad_norm_p99": _quantile(norms, 99),
+        **_loss_and_norms(accepted, norms),
         "clip_threshold": config.train.grad_clip_global_norm,
         "clip_checks": len(norms),
         "expected_clip_checks": sum(row["expected_clip_checks"] for row in steps),
@@ -98,6 +92,18 @@ def epoch_facts(
         "dropped_steps": len(steps) - len(accepted),
         "quarantined_samples": len(state.quarantined),
         "fairness_gap": fairness_gap(option_counts(space, config.runtime.seed, state.step)),
+    }
+
+
+def _loss_and_norms(accepted: Sequence[Mapping[str, Any]], norms: Sequence[float]) -> dict[str, Any]:
+    return {
+        "train_loss": _mean(row["loss"] for row in accepted),
+        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
+        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
+        "grad_norm_mean": _mean(norms),
+        "grad_norm_p50": _quantile(norms, 50),
+        "grad_norm_p90": _quantile(norms, 90),
+        "grad_norm_p99": _quantile(norms, 99),
     }
 
 
