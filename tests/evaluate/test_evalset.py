@@ -210,3 +210,23 @@ def test_a_corrupt_sample_is_an_error_that_names_the_file(root: Path, tmp_path: 
     dataset = scan_fc2(tmp_path / "data" / "val", "val")
     with pytest.raises(BadSample, match=r"0000002-img_1\.png"):
         FrozenBatches(split_of(dataset, None, "spread"), dataset, None, CPU, torch.float32)
+
+
+def test_unreadable_calibration_samples_give_way(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "train", tmp_path / "train")
+
+    def spoil(*numbers: int) -> tuple[tuple[str, ...], list[str]]:
+        for number in numbers:
+            flow = tmp_path / "train" / f"{number:07d}-flow_01.flo"
+            flow.write_bytes(flow.read_bytes()[:-1])
+        notes: list[str] = []
+        dataset = scan_fc2(tmp_path / "train", "train")
+        split = freeze_split(dataset, "label", (32, 48), 2, 2, "prefix", "key", notes.append, skip_bad=True)
+        return tuple(str(int(name)) for name in split.names), notes
+
+    assert spoil() == (("0", "1", "2", "3"), [])
+    names, notes = spoil(1, 4)  # the next that is not chosen is 4, which is bad too
+    assert names == ("0", "5", "2", "3") and len(notes) == 2 and "0000001-flow_01.flo" in notes[0]
+    assert spoil(2, 6, 7, 8, 9)[0] == ("0", "5", "3")  # nothing is left to replace it: one fewer
+    with pytest.raises(DataError, match="none of the 10 samples"):
+        spoil(0, 3, 5)
