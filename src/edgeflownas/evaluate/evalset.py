@@ -24,7 +24,7 @@ from edgeflownas.data.fc2 import FlowDataset
 from edgeflownas.data.formats import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.data.transforms import Window, center_window, load_eval_sample
-from edgeflownas.errors import DataError
+from edgeflownas.errors import BadSample, DataError
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 
 __all__ = ["EvalSet", "FrozenBatches", "FrozenSplit", "freeze", "freeze_split"]
@@ -124,6 +124,7 @@ def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[s
     """Choose the calibration and evaluation samples of a run.
 
     Fewer samples than asked for: all of them, and a note.  ``labels`` are the splits' data labels (train, val).
+    Calibration samples are training samples, so data.on_bad_sample decides about those that cannot be read.
     """
     size, batch = config.data.crop_size, config.eval.batch_size
     calibration = freeze_split(
@@ -135,6 +136,7 @@ def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[s
         config.eval.selection,
         "eval.bn_recal_batches",
         note,
+        skip_bad=config.data.on_bad_sample == "quarantine",
     )
     evaluation = freeze_split(
         val,
@@ -158,15 +160,47 @@ def freeze_split(
     selection: str,
     key: str,
     note: Note,
+    skip_bad: bool = False,
 ) -> FrozenSplit:
-    """The first or evenly spaced ``batches`` x ``batch_size`` samples with centre windows; None: the whole split."""
+    """The first or evenly spaced ``batches`` x ``batch_size`` samples with centre windows; None: the whole split.
+
+    ``skip_bad`` reads every chosen sample and puts the next that reads in the place of one that does not.
+    """
     wanted = len(dataset) if batches is None else batches * batch_size
     if wanted > len(dataset):
         note(f"{key}: {wanted} samples asked for, split {label} holds {len(dataset)}: all of them are used")
     choose = prefix if selection == "prefix" else spread
-    samples = [dataset.samples[int(i)] for i in choose(len(dataset), wanted)]
+    indices = [int(i) for i in choose(len(dataset), wanted)]
+    if skip_bad:
+        indices = _readable(dataset, indices, note)
+    samples = [dataset.samples[i] for i in indices]
     windows = tuple(center_window(*image_size(s.image1), *crop_size, str(s.image1)) for s in samples)
     return FrozenSplit(label, tuple(s.name for s in samples), windows, batch_size)
+
+
+def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]:
+    """``indices`` with unreadable samples replaced by the next (around the end) that reads and is not chosen yet."""
+    kept: list[int] = []
+    tried = set(indices)
+    for index in indices:
+        candidate: int | None = index
+        while candidate is not None and (reason := _fault(dataset, candidate)) is not None:
+            note(f"calibration sample {dataset.names[candidate]} cannot be used: {reason}")
+            later = ((index + step) % len(dataset) for step in range(1, len(dataset)))
+            candidate = next((i for i in later if i not in tried), None)
+            tried.add(-1 if candidate is None else candidate)
+        kept += [] if candidate is None else [candidate]
+    if not kept:
+        raise DataError(f"{dataset.directory}: none of the {len(dataset)} samples can be read; check them")
+    return kept
+
+
+def _fault(dataset: FlowDataset, index: int) -> str | None:
+    try:
+        dataset.read(index)
+    except BadSample as problem:
+        return str(problem)
+    return None
 
 
 class FrozenBatches(Sequence[FlowBatch]):

@@ -57,9 +57,15 @@ class Opened:
 def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
     """The configuration of a run directory with overrides on top; a fork gets its own name.
 
-    Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate.
+    Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate, and for imported
+    weights.
     """
     run = RunDirectory.open(path)
+    if "imported_from" in run.manifest:
+        raise ConfigError(
+            f"{path} holds weights imported from {run.manifest['imported_from']['file']}: there is no plan and no "
+            "optimiser state to go on from; it can be evaluated (edgeflownas evaluate)"
+        )
     before = load_config(run.path / "config.yaml")
     given = dict(parse_overrides(overrides)[0])
     if fork is not None:

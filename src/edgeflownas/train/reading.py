@@ -77,15 +77,16 @@ def read_run(
     target = dict(net.state_dict()) if group == "model" else dict(net.named_parameters())
     for name, tensor in target.items():
         tensor.data.copy_(stored.tensors[group][name])
-    train = _open(config.data.train_dir, "train", "data.train_dir")
+    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
     val = _open(config.data.val_dir, "val", "data.val_dir")
     eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
     return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
 
 
-def _open(folder: str, split: str, key: str) -> FlowDataset:
+def _open(folder: str, split: str, key: str, all_sound: bool = True) -> FlowDataset:
     dataset = scan_fc2(folder, split, key)
-    refuse(dataset, check_dataset(dataset))
+    if all_sound:
+        refuse(dataset, check_dataset(dataset))
     return dataset
 
 
