@@ -7,19 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeflownas.config import Config
-from edgeflownas.config_io import load_config
+from edgeflownas.config_io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.evalset import EvalSet, freeze, freeze_split, read_eval_set
+from edgeflownas.evaluate.evalset import EvalSet, freeze_split, read_eval_set
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.train.checkpoint import Checkpoint
-from edgeflownas.train.opening import stored_fingerprints
+from edgeflownas.train.opening import freeze_eval_set, stored_fingerprints
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
+from edgeflownas.train.setup import Splits, build_net, choose_device, set_arithmetic
 
 __all__ = ["ReadRun", "evaluation_of", "read_run"]
+
+# What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
+CHOOSING = (
+    *("eval.eval_pool_size", "eval.eval_batches_per_arch", "eval.bn_recal_batches", "eval.batch_size"),
+    *("eval.selection", "data.crop_size", "runtime.seed"),
+)
+USED = (
+    *CHOOSING,
+    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", "train.space", "train.width"),
+    *("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,7 @@ def read_run(
         ConfigError: a key that would change the network; StorageError, DataError: what cannot be read.
     """
     run = RunDirectory.open(path)
-    own = load_config(run.path / "config.yaml")
-    config = load_config(run.path / "config.yaml", overrides)
-    for key in ("space", "width"):
-        if getattr(config.train, key) != getattr(own.train, key):
-            raise ConfigError(f"--train.{key} differs from the run's {getattr(own.train, key)}: its weights do not fit")
+    own, config = _configs(run, overrides, note)
     device, _ = choose_device(config.train.gpu_device)
     set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
     group = {"model": "model", "ema": "ema"}.get(weights)
@@ -81,6 +88,19 @@ def read_run(
     val = _open(config.data.val_dir, "val", "data.val_dir")
     eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
     return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
+
+
+def _configs(run: RunDirectory, overrides: Sequence[str], note: Callable[[str], None]) -> tuple[Config, Config]:
+    """The run's configuration, and the same with overrides; a note for each that an evaluation does not read."""
+    own = load_config(run.path / "config.yaml")
+    config = load_config(run.path / "config.yaml", overrides)
+    for key, _ in parse_overrides(overrides)[0]:
+        if key not in USED:
+            note(f"--{key} has no effect on an evaluation")
+    for key in ("space", "width"):
+        if getattr(config.train, key) != getattr(own.train, key):
+            raise ConfigError(f"--train.{key} differs from the run's {getattr(own.train, key)}: its weights do not fit")
+    return own, config
 
 
 def _open(folder: str, split: str, key: str, all_sound: bool = True) -> FlowDataset:
@@ -100,21 +120,25 @@ def evaluation_of(
     batches: str | None,
     note: Callable[[str], None],
 ) -> tuple[EvalSet, bool]:
-    """The frozen set of the run, or one of the same calibration with other evaluation samples (and a note)."""
+    """The frozen set of the run, one chosen anew for other keys, or other evaluation samples (and a note)."""
     if split not in ("train", "val"):
         raise ConfigError(f"--split {split!r} is unknown: train or val")
     marks = _marks(run, train, val)
     stored = run.path / "eval_set.json"
-    if not stored.exists():
+    if "imported_from" in run.manifest:
         note("this run has no frozen evaluation set (imported weights): one is made of the given data")
-        eval_set, same = freeze(config, train, val, (marks[0].label, marks[1].label), note), False
+    elif not stored.exists():
+        raise DataError(f"{stored}: missing; `edgeflownas train --resume {run.path}` writes it again")
     else:
         _require_same(run, "train", marks[0], "data.train_dir", "the calibration samples of the run")
-        eval_set = read_eval_set(stored)
-        same = marks[1].hash == run.manifest["data"]["val"]["fingerprint"] and own.eval == config.eval
-        same = same and own.data.flow_clip == config.data.flow_clip and own.data.crop_size == config.data.crop_size
-    if same and split == "val" and batches is None:
-        return eval_set, True
+    anew = "imported_from" in run.manifest or any(_value(own, key) != _value(config, key) for key in CHOOSING)
+    eval_set = freeze_eval_set(config, Splits(train, val, *marks), note) if anew else read_eval_set(stored)
+    same = not anew and marks[1].hash == run.manifest["data"]["val"]["fingerprint"]
+    same = same and own.data.flow_clip == config.data.flow_clip
+    if (same or anew) and split == "val" and batches is None:
+        if anew:
+            note(f"not the run's frozen evaluation set: {len(eval_set.evaluation.names)} samples of {marks[1].label}")
+        return eval_set, same
     dataset, mark = (val, marks[1]) if split == "val" else (train, marks[0])
     wanted = None if batches == "all" else _count(batches) if batches else config.eval.eval_batches_per_arch
     selection, size = config.eval.selection, config.data.crop_size
@@ -123,8 +147,13 @@ def evaluation_of(
     return replace(eval_set, evaluation=evaluation, flow_clip=config.data.flow_clip), False
 
 
+def _value(config: Config, key: str) -> object:
+    group, _, name = key.partition(".")
+    return getattr(getattr(config, group), name)
+
+
 def _count(batches: str) -> int:
-    if not batches.isdecimal() or int(batches) == 0:
+    if not batches.isdecimal() or len(batches) > 12 or int(batches) == 0:
         raise ConfigError(f"--batches {batches!r} must be a positive number, or all")
     return int(batches)
 

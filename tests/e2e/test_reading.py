@@ -1,0 +1,62 @@
+"""Evaluating a run with other keys, and run directories whose small files are missing or damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import Place, command, contents, rows
+
+pytestmark = pytest.mark.e2e
+ONE_EPOCH = ("--train.num_epochs=1",)
+NAMES = ("run", "frozen", "eval_seconds", "bn_recal_seconds")  # of a document, not the same in two runs
+
+
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    return place.trained("base", *ONE_EPOCH)
+
+
+def document(*words: object) -> dict[str, Any]:
+    ended = command("evaluate", *words, "--json")
+    assert ended.code == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+@pytest.mark.parametrize(
+    "key", ["eval.bn_recal_batches=2", "eval.eval_pool_size=6", "eval.batch_size=2", "data.crop_size=32x32"]
+)
+def test_evaluation_keys_are_obeyed_as_in_a_run(run: Path, place: Place, key: str) -> None:
+    before = contents(run)
+    own, other = document(run), document(run, f"--{key}")
+    assert own["frozen"] and not other["frozen"] and contents(run) == before
+    trained = place.trained(key.partition("=")[0], *ONE_EPOCH, f"--{key}")  # a run with the key from its start
+    (event,) = rows(trained, "evaluation")
+    assert (other["eval_set"], other["calibration_set"]) == (event["eval_set"], event["calibration_set"])
+    assert other["eval_set"] != own["eval_set"]
+    if not key.startswith("data"):  # the same weights, therefore the same figures
+        assert other == document(trained) | {name: other[name] for name in NAMES}
+
+
+def test_a_key_that_an_evaluation_does_not_read_is_named(run: Path) -> None:
+    ended = command("evaluate", run, "--train.lr=5e-4", "--eval.batch_size=3")
+    assert ended.code == 0 and "--train.lr has no effect on an evaluation" in ended.err
+    assert "--eval.batch_size has no effect" not in ended.err
+
+
+def test_a_missing_evaluation_set_is_no_reason_to_invent_one(run: Path, place: Place) -> None:
+    copy = place.copy("base", "noset")
+    before = (copy / "eval_set.json").read_bytes()
+    (copy / "eval_set.json").unlink()
+    ended = command("evaluate", copy)
+    assert ended.code == 65 and "eval_set.json" in ended.err and "train --resume" in ended.err
+    assert command("train", "--resume", copy).code == 0  # as the message says
+    assert (copy / "eval_set.json").read_bytes() == before and document(copy)["frozen"]
+
+
+def test_an_absurd_number_of_batches_is_refused(run: Path) -> None:
+    ended = command("evaluate", run, "--batches", "9" * 5000)
+    assert ended.code == 64 and "--batches" in ended.err
