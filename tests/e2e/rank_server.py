@@ -1,0 +1,60 @@
+"""A process that has torch imported once and forks a rank for each request: milliseconds instead of seconds.
+
+Requests and answers are JSON lines on standard input and output: ``{"argv", "variables", "output", "slow"}`` is
+answered by the pid of a child that runs the command with its output in the files ``output`` + ``.out`` / ``.err``;
+``{"wait": pid}`` by its exit status (minus the signal that killed it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+from edgeflownas import cli
+from edgeflownas.data import loader
+from edgeflownas.train import launch  # noqa: F401  (torch, once)
+
+
+def become(request: dict[str, Any]) -> NoReturn:
+    """The child: a rank as a program of its own."""
+    os.environ.update(request["variables"])
+    for descriptor, kind in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{request['output']}.{kind}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if request["slow"]:
+        load = loader.load_training_sample
+
+        def slow(*arguments: Any) -> Any:
+            time.sleep(30 if arguments[2] else 0)  # storage that hangs from the second epoch on
+            return load(*arguments)
+
+        loader.load_training_sample = slow
+    code = 1
+    try:
+        code = cli.run(request["argv"])
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main() -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                become(request)
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()
