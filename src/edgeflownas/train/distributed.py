@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+
+from edgeflownas.errors import ConfigError, StorageError
 
 __all__ = ["World", "connect"]
 
@@ -39,14 +42,15 @@ class World:
     def sum(self, tensor: torch.Tensor) -> None:
         """Add the ranks' tensors in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with self._together():
+                dist.all_reduce(tensor)
 
     def any(self, flag: bool) -> bool:
         """Whether any rank raised the flag."""
         if self.size == 1:
             return flag
         total = torch.tensor(float(flag))
-        dist.all_reduce(total)
+        self.sum(total)
         return bool(total.item() > 0)
 
     def share_json(self, value: Any) -> Any:
@@ -55,9 +59,11 @@ class World:
             return value
         data = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8) if self.is_main else np.zeros(0, np.uint8)
         length = torch.tensor([len(data)])
-        dist.broadcast(length, 0)
+        with self._together():
+            dist.broadcast(length, 0)
         buffer = torch.from_numpy(data.copy()) if self.is_main else torch.empty(int(length.item()), dtype=torch.uint8)
-        dist.broadcast(buffer, 0)
+        with self._together():
+            dist.broadcast(buffer, 0)
         return json.loads(bytes(buffer.numpy()).decode())
 
     def share_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -65,13 +71,27 @@ class World:
         if self.size > 1:
             for name in sorted(tensors):
                 on_host = tensors[name].detach().cpu().contiguous()
-                dist.broadcast(on_host, 0)
+                with self._together():
+                    dist.broadcast(on_host, 0)
                 tensors[name].data.copy_(on_host)
 
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.size > 1:
-            dist.barrier()
+            with self._together():
+                dist.barrier()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Another rank that ended or hangs is the user's to mend there: its own message says why."""
+        try:
+            yield
+        except RuntimeError as error:
+            text = str(error).strip().splitlines()[0]
+            raise StorageError(
+                f"rank {self.rank} of {self.size}: another rank ended, or was silent for {TIMEOUT_SECONDS} s; see its "
+                f"message, then resume the run ({text})"
+            ) from error
 
     def close(self) -> None:
         """Leave the process group."""
@@ -83,10 +103,18 @@ def connect(on_gpu: bool) -> World:
     """The world torchrun described in the environment, or a single process.
 
     Small host tensors (flags, JSON) always travel by gloo; gradients by NCCL where the devices are GPUs.
+
+    Raises ConfigError where the ranks cannot find each other.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return World()
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS))
-    return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS))
+    except (RuntimeError, ValueError) as error:
+        given = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+        raise ConfigError(
+            f"the ranks cannot find each other ({str(error).strip().splitlines()[0]}): start them with torchrun or "
+            f"srun (docs/cluster.md); the environment says {', '.join(f'{k}={v}' for k, v in given.items())}"
+        ) from error
+    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))

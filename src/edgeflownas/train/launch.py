@@ -22,6 +22,7 @@ from edgeflownas.train.fit import fit
 from edgeflownas.train.job import EpochClock, Front, Job
 from edgeflownas.train.opening import (
     Opened,
+    check_target,
     freeze_eval_set,
     open_fork,
     open_new,
@@ -32,7 +33,7 @@ from edgeflownas.train.opening import (
 )
 from edgeflownas.train.preview import preview
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import Splits, build_net, choose_device, open_splits, set_arithmetic
+from edgeflownas.train.setup import Splits, build_net, check_precision, choose_device, open_splits, set_arithmetic
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
@@ -109,23 +110,26 @@ def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         log = LogSink()
         console = front.console(log if world.is_main else None)
         console.info(note)
+        check_precision(config, device)
         console.info(set_arithmetic(config))
         previous = stored_fingerprints(options.resume) if options.resume and not options.fork else None
-        splits = open_splits(config, console.info, console.warn, previous)
+        splits = open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
         space = get_space(config.train.space)
         plan = BatchPlan.from_config(config.train, len(splits.train), space.num_paths, config.runtime.seed)
         eval_set = freeze_eval_set(config, splits, console.info)
         if options.dry_run:
-            return _show_preview(preview(config, space, plan, eval_set, splits), options.json)
+            check_target(config, options.resume, options.fork, splits, plan)
+            if world.is_main:
+                _show_preview(preview(config, space, plan, eval_set, splits), options.json)
+            return 0
         task = SupernetTask(build_net(config, device), config.train, config.runtime.seed, world, device)
         return _run(Prepared(config, options, splits, plan, eval_set, task, world, front, console, log))
     finally:
         world.close()
 
 
-def _show_preview(table: dict[str, Any], as_json: bool) -> int:
+def _show_preview(table: dict[str, Any], as_json: bool) -> None:
     print(json.dumps(table, indent=2) if as_json else "\n".join(f"{name:34} {value}" for name, value in table.items()))
-    return 0
 
 
 def _run(prepared: Prepared) -> int:
