@@ -110,7 +110,7 @@ class SearchSpace:
         """Arch of ``0,0,0,0,2,1,2,2,2`` or ``000021222``.  Raises ConfigError."""
         compact = text.replace(" ", "")
         parts = compact.split(",") if "," in compact else list(compact)
-        if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        if not parts or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
             raise ConfigError(
                 f"arch code {text!r} is not a list of {len(self.choices)} digits such as "
                 f"{','.join('0' * len(self.choices))} (commas optional)"

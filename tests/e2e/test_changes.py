@@ -94,6 +94,30 @@ def test_fewer_epochs_than_done_are_refused(run: Path, place: Place) -> None:
     assert place.resume("fewer").code == 0  # the refusal left the run as it was
 
 
+def test_an_epoch_that_is_begun_is_not_cut_off(place: Place) -> None:
+    words = ("--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=2", "--train.lr=1e30")
+    assert place.train("begun", *words, "--train.max_nonfinite_steps=2", "--eval.eval_every_epoch=9").code == 70
+    assert (state(place.runs / "begun")["epoch"], state(place.runs / "begun")["batch"]) == (1, 1)
+    ended = place.resume("begun", "--train.num_epochs=1", "--train.lr_plan=keep")
+    assert ended.code == 64 and "2 epochs already done or begun" in ended.err
+
+
+def test_number_of_epochs_edited_by_hand(run: Path, place: Place) -> None:
+    copy = place.copy("base", "edited")
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("num_epochs: 2", "num_epochs: 4"))
+    ended = place.resume("edited")
+    assert ended.code == 64 and "train.num_epochs" in ended.err and "train.lr_plan" in ended.err
+    assert place.resume("edited", "--train.lr_plan=restretch").code == 0
+    assert state(copy)["num_epochs"] == 4 and state(copy)["planned"] == 16
+
+
+def test_a_plan_without_another_number_of_epochs_says_that_it_does_nothing(run: Path, place: Place) -> None:
+    place.copy("base", "planned")
+    ended = place.resume("planned", "--train.lr_plan=restretch")
+    assert ended.code == 0 and "train.lr_plan restretch has no effect" in ended.err
+
+
 # ---- forks ----
 
 

@@ -60,3 +60,29 @@ def test_a_missing_evaluation_set_is_no_reason_to_invent_one(run: Path, place: P
 def test_an_absurd_number_of_batches_is_refused(run: Path) -> None:
     ended = command("evaluate", run, "--batches", "9" * 5000)
     assert ended.code == 64 and "--batches" in ended.err
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"checkpoint":3}', "", "{"])
+@pytest.mark.parametrize("name", ["best.json", "data_fingerprints.json", "run_manifest.json"])
+def test_a_damaged_small_file_is_named(run: Path, place: Place, name: str, content: str) -> None:
+    copy = place.runs / "damaged"
+    if not copy.exists():
+        place.copy("base", "damaged")
+    before = (copy / name).read_bytes()
+    (copy / name).write_text(content)
+    try:
+        words = ("evaluate", copy, "--checkpoint=best") if name == "best.json" else ("train", "--resume", copy)
+        ended = command(*words)
+        assert ended.code == 74 and name in ended.err, ended.err
+        assert command("status", copy).code == 0
+    finally:
+        (copy / name).write_bytes(before)
+
+
+def test_an_incomplete_manifest_is_refused(run: Path, place: Place) -> None:
+    copy = place.copy("base", "incomplete")
+    document = json.loads((copy / "run_manifest.json").read_text())
+    del document["manifest"]["keys"]
+    (copy / "run_manifest.json").write_text(json.dumps(document))
+    ended = command("train", "--resume", copy)
+    assert ended.code == 74 and "run_manifest.json" in ended.err and "keys" in ended.err

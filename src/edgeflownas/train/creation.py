@@ -19,7 +19,7 @@ from edgeflownas.train.lock import boot_id, is_alive
 from edgeflownas.train.storage import canonical_json, read_json, storing, sync_folder, write_durably
 from edgeflownas.train.store import NONE_YET
 
-__all__ = ["FORMAT", "config_text", "create_run", "read_config", "read_identity"]
+__all__ = ["FORMAT", "config_text", "create_run", "read_config", "read_identity", "refuse_existing"]
 
 FORMAT = 1
 
@@ -27,13 +27,13 @@ FORMAT = 1
 def create_run(path: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Make the run directory ``path`` with config.yaml and run_manifest.json.  Raises StorageError where it exists."""
     with storing(path, "make the run directory"):
-        _refuse_existing(path)
+        refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _unfinished_name(path)
         try:
             _write_skeleton(fresh, config, manifest)
             crash_point("create.written")
-            _refuse_existing(path)  # again: a rename would replace an empty folder
+            refuse_existing(path)  # again: a rename would replace an empty folder
             os.rename(fresh, path)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -42,7 +42,8 @@ def create_run(path: Path, config: Mapping[str, Any], manifest: Mapping[str, Any
     crash_point("create.renamed")
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
+    """Raise StorageError where something has the name of the run directory to be made."""
     if os.path.lexists(path):
         raise StorageError(
             f"{path}: exists already; go on with `edgeflownas train --resume {path}`, or choose another "
@@ -83,7 +84,8 @@ def read_identity(path: Path) -> dict[str, Any]:
             f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
         )
     document = read_json(file)
-    if not isinstance(document, dict) or not {"format", "run", "manifest"} <= document.keys():
+    keys = {"format", "run", "manifest"}
+    if not isinstance(document, dict) or not keys <= document.keys() or not isinstance(document["manifest"], dict):
         raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
     if document["format"] != FORMAT:
         raise StorageError(

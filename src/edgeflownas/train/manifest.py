@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from edgeflownas.config import Config
-from edgeflownas.errors import ConfigError
+from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.storage import canonical_json
 
@@ -126,10 +126,15 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     """Entries of two manifests that differ, in the order identity, dynamics, observation.
 
     ``allow`` names keys whose change the caller has sanctioned (``train.num_epochs`` under ``train.lr_plan``): they
-    come back as observations.  A key that the run's version did not know stands for today's default.
+    come back as observations.  A key that the run's version did not know stands for today's default.  Raises
+    StorageError where ``at_start`` is no complete manifest.
     """
     defaults = _by_key(config_kinds(Config()))
-    run, today = _entries(at_start), _entries(now)
+    try:
+        run = _entries(at_start)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
+    today = _entries(now)
     differences = []
     for key in dict.fromkeys([*today, *run]):
         kind = (today.get(key) or run[key])[0]

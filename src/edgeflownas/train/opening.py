@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from edgeflownas.config import Config
 from edgeflownas.config_io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
+from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.eventlog import read_rows
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.rundir import RunDirectory
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Opened",
+    "check_target",
     "freeze_eval_set",
     "open_fork",
     "open_new",
@@ -74,12 +77,15 @@ def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
         return load_config(run.path / "config.yaml", [*overrides, "--runtime.experiment_name", fork])
     config = load_config(run.path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
-        raise ConfigError(
-            f"train.num_epochs {config.train.num_epochs} differs from the run's {before.train.num_epochs}, which "
-            "changes the learning rate of every step: add --train.lr_plan keep (the old plan, then its floor) or "
-            "--train.lr_plan restretch (same samples seen, new plan)"
-        )
+        raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
     return config
+
+
+def _plan_needed(wanted: int, had: int) -> str:
+    return (
+        f"train.num_epochs {wanted} differs from the run's {had}, which changes the learning rate of every step: add "
+        "--train.lr_plan keep (the old plan, then its floor) or --train.lr_plan restretch (same samples seen, new plan)"
+    )
 
 
 def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None]) -> EvalSet:
@@ -98,6 +104,17 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
     eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
     note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
     return eval_set
+
+
+def check_target(config: Config, resume: Path | None, fork: str | None, splits: Splits, plan: BatchPlan) -> None:
+    """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
+    if resume is None or fork is not None:
+        refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
+    if resume is not None:
+        prints = {"train": splits.train_print, "val": splits.val_print}
+        now = build_manifest(config, prints, get_space(config.train.space), plan, environment())
+        changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
+        refuse([change for change in changes if fork is None or change.kind == "identity"])
 
 
 def open_new(prepared: Prepared) -> Opened:
@@ -211,7 +228,10 @@ def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
     if not file.exists():
         return None
     content = read_json(file)
-    return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
+    try:
+        return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
 
 
 def step_events(run: RunDirectory, epoch: int) -> list[dict[str, Any]]:
@@ -238,11 +258,14 @@ def _adopt_plan(prepared: Prepared, state: TrainState) -> None:
     config, plan, console = prepared.config, prepared.plan, prepared.console
     wanted = config.train.num_epochs
     if state.num_epochs == wanted:
+        if "train.lr_plan" in dict(parse_overrides(prepared.options.overrides or [])[0]):
+            console.warn(f"train.lr_plan {config.train.lr_plan} has no effect: train.num_epochs stays {wanted}")
         return
-    if state.epoch > wanted:
-        raise ConfigError(
-            f"train.num_epochs {wanted} is below the {state.epoch} epochs already done: give at least that many"
-        )
+    if config.train.lr_plan is None:  # config.yaml was edited by hand
+        raise ConfigError(_plan_needed(wanted, state.num_epochs))
+    begun = state.epoch + (state.batch > 0)
+    if begun > wanted:
+        raise ConfigError(f"train.num_epochs {wanted} is below the {begun} epochs already done or begun: give as many")
     before = learning_rate(config.train, state.seen, state.planned)
     if config.train.lr_plan == "restretch":
         state.planned = plan.draws_per_epoch * wanted

@@ -174,7 +174,10 @@ class RunDirectory:
         path = self.path / "best.json"
         if not path.exists():
             raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
-        return dict(read_json(path))
+        best = read_json(path)
+        if not isinstance(best, dict) or not isinstance(best.get("checkpoint"), str):
+            raise StorageError(f"{path}: names no checkpoint; `edgeflownas train --resume {self.path}` writes it again")
+        return best
 
     # ---- resuming and committing ----
 

@@ -17,7 +17,7 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 
-__all__ = ["Splits", "build_net", "choose_device", "open_splits", "set_arithmetic"]
+__all__ = ["Splits", "build_net", "check_precision", "choose_device", "open_splits", "set_arithmetic"]
 
 
 def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) -> tuple[torch.device, str]:
@@ -66,13 +66,18 @@ def set_arithmetic(config: Config) -> str:
     )
 
 
+def check_precision(config: Config, device: torch.device) -> None:
+    """Raise ConfigError for a precision the device lacks."""
+    if config.train.precision == "tf32" and device.type != "cuda":
+        raise ConfigError("train.precision tf32 exists on GPUs only and this run is on the CPU: use fp32")
+
+
 def build_net(config: Config, device: torch.device) -> FlowNet:
     """The supernet with its initial values, on the device, in the configured memory format.
 
     Raises ConfigError for an unknown space or precision the device lacks.
     """
-    if config.train.precision == "tf32" and device.type != "cuda":
-        raise ConfigError("train.precision tf32 exists on GPUs only and this run is on the CPU: use fp32")
+    check_precision(config, device)
     net = FlowNet(
         get_space(config.train.space), config.train.width, config.runtime.seed, channels_last=config.train.channels_last
     )
@@ -99,10 +104,13 @@ def open_splits(
     say: Callable[[str], None],
     warn: Callable[[str], None],
     previous: tuple[Fingerprint, Fingerprint] | None = None,
+    *,
+    make_cache: bool = True,
 ) -> Splits:
     """Scan, check and fingerprint both splits.
 
     ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
+    Without ``make_cache`` data.cache_dir is left alone.
 
     Raises:
         DataError: a missing folder, an empty split, or (data.on_bad_sample stop) a file with a bad header or length.
@@ -117,7 +125,7 @@ def open_splits(
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
         mark = fingerprint(dataset, previous[place] if previous else None)
         say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
-        if config.data.cache_dir is not None and not problems:
+        if config.data.cache_dir is not None and not problems and make_cache:
             dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
         found.append((dataset, mark))
     return Splits(found[0][0], found[1][0], found[0][1], found[1][1])

@@ -1,0 +1,53 @@
+"""`train --dry-run` refuses what the run would be refused for, and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from runs import Place, command, contents
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    return place.trained("base", "--train.num_epochs=1")
+
+
+def test_a_dry_run_writes_nothing(place: Place) -> None:
+    before = contents(place.folder)
+    cache = place.folder / "cache"
+    ended = place.train("dry", f"--data.cache_dir={cache}", "--dry-run")
+    assert ended.code == 0 and "total_steps" in ended.out
+    assert contents(place.folder) == before and not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "code", "message"),
+    [
+        ("base", "--train.lr=1e-3", 74, "exists already"),
+        ("dry", "--train.precision=tf32", 64, "train.precision"),
+    ],
+)
+def test_a_new_run(run: Path, place: Place, name: str, word: str, code: int, message: str) -> None:
+    gpu = "--train.gpu_device=auto" if "tf32" in word else "--train.gpu_device=-1"
+    ended = place.train(name, gpu, word, "--dry-run")
+    assert ended.code == code and message in ended.err and not ended.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--train.lr=1e-3",), 64, "--fork"),
+        (("--fork", "base"), 74, "exists already"),
+        (("--fork", "other", "--train.width=4"), 64, "train.width"),
+        (("--fork", "other", "--train.lr=1e-3"), 0, ""),
+        (("--train.num_epochs=2", "--train.lr_plan=keep"), 0, ""),
+    ],
+)
+def test_a_resume_or_fork(run: Path, words: tuple[str, ...], code: int, message: str) -> None:
+    before = contents(run.parent)
+    ended = command("train", "--resume", run, *words, "--dry-run")
+    assert ended.code == code and message in ended.err
+    assert contents(run.parent) == before
