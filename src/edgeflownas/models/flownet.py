@@ -177,10 +177,13 @@ class FlowNet(nn.Module):
         Raises:
             ConfigError: arch of another space, or images of another layout.
         """
-        code = resolve(self.space, arch)
-        features = self.prepare(images)
+        return self.run_from(0, self.prepare(images), resolve(self.space, arch))
+
+    def run_from(self, start: int, features: Tensor, code: Arch) -> list[Tensor]:
+        """The predictions of stages ``start`` and later, from the features that stage ``start`` takes."""
         predictions = []
-        for index, stage in enumerate(self.stages):
+        for index in range(start, len(self.stages)):
+            stage = self.stages[index]
             result = self.run_stage(index, features, 0 if stage.choice is None else code[stage.choice])
             if stage.output is None:
                 features = result

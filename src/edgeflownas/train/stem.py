@@ -13,9 +13,8 @@ import torch
 
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch
 
-__all__ = ["SharedStem", "run_from"]
+__all__ = ["SharedStem"]
 
 
 class SharedStem:
@@ -35,16 +34,3 @@ class SharedStem:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             torch.autograd.backward(self.output, self.leaf.grad)
-
-
-def run_from(net: FlowNet, features: torch.Tensor, arch: Arch) -> list[torch.Tensor]:
-    """The three predictions of ``arch`` from the output of its shared stem."""
-    predictions = []
-    for index in range(net.shared_stages, len(net.stages)):
-        stage = net.stages[index]
-        result = net.run_stage(index, features, 0 if stage.choice is None else arch[stage.choice])
-        if stage.output is None:
-            features = result
-        else:
-            predictions.append(result)
-    return predictions

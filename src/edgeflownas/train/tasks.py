@@ -25,7 +25,7 @@ from edgeflownas.train.distributed import World
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
 from edgeflownas.train.samplers import assert_fair, fair_cycle
-from edgeflownas.train.stem import SharedStem, run_from
+from edgeflownas.train.stem import SharedStem
 
 __all__ = ["StepOutput", "StopRequested", "SupernetTask", "batch_slices"]
 
@@ -223,7 +223,7 @@ class SupernetTask:
             if features is None:
                 predictions = self.net(piece.images, arch)
             else:
-                predictions = run_from(self.net, features, arch)
+                predictions = self.net.run_from(self.net.shared_stages, features, arch)
         terms = multiscale_loss([p.to(self.dtype) for p in predictions], piece.flow, piece.valid)
         self.facts[:3, unit.index] = torch.stack(list(terms)).detach()
         if self.sum is None:
