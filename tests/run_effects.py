@@ -15,7 +15,8 @@ import config_effects as effects
 from edgeflownas.commands._front import standard_front
 from edgeflownas.config import Config
 from edgeflownas.tracking import Tracker
-from edgeflownas.train.launch import LaunchOptions, launch
+from edgeflownas.train.launch import launch
+from edgeflownas.train.prepared import LaunchOptions
 from edgeflownas.train.rundir import RunDirectory
 
 

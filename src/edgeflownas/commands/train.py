@@ -57,7 +57,8 @@ def train(
     loaded = None if recipe is None else load_config(recipe, overrides)  # before torch: a mistake shows at once
 
     from edgeflownas.commands._front import standard_front
-    from edgeflownas.train.launch import LaunchOptions, launch
+    from edgeflownas.train.launch import launch
+    from edgeflownas.train.prepared import LaunchOptions
 
     options = LaunchOptions(
         resume=resume,

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import Interrupted
-from edgeflownas.evaluate.evalset import EvalSet
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.space import get_space
-from edgeflownas.train.distributed import World, connect
+from edgeflownas.train.distributed import connect
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.fit import fit
 from edgeflownas.train.job import EpochClock, Front, Job
@@ -31,67 +28,15 @@ from edgeflownas.train.opening import (
     step_events,
     stored_fingerprints,
 )
+from edgeflownas.train.prepared import LaunchOptions, LogSink, Prepared
 from edgeflownas.train.preview import preview
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import Splits, build_net, check_precision, choose_device, open_splits, set_arithmetic
+from edgeflownas.train.setup import build_net, check_precision, choose_device, open_splits, set_arithmetic
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
 
-if TYPE_CHECKING:
-    from edgeflownas.report.console import Console
-
-__all__ = ["LaunchOptions", "launch"]
-
-
-@dataclass(frozen=True)
-class LaunchOptions:
-    """What the command line says beside the configuration."""
-
-    resume: Path | None = None
-    fork: str | None = None
-    reset_optimizer: bool = False
-    dry_run: bool = False
-    max_seconds: float | None = None
-    json: bool = False
-    overrides: list[str] | None = None
-
-
-class LogSink:
-    """Console lines for train.log; those said before the run directory exists are kept until it does."""
-
-    def __init__(self) -> None:
-        self._early: list[str] = []
-        self._write: Callable[[str], None] | None = None
-
-    def __call__(self, line: str) -> None:
-        """Keep or write one line."""
-        if self._write is None:
-            self._early.append(line)
-        else:
-            self._write(line)
-
-    def attach(self, write: Callable[[str], None] | None) -> None:
-        """Send lines to ``write`` from now on; None keeps them again."""
-        self._write = write
-        while write is not None and self._early:
-            write(self._early.pop(0))
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A checked configuration with everything built that needs no run directory."""
-
-    config: Config
-    options: LaunchOptions
-    splits: Splits
-    plan: BatchPlan
-    eval_set: EvalSet
-    task: SupernetTask
-    world: World
-    front: Front
-    console: Console
-    log: LogSink
+__all__ = ["launch"]
 
 
 def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:

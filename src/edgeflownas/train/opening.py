@@ -19,6 +19,7 @@ from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.eventlog import read_rows
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
+from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.setup import Splits
@@ -27,7 +28,6 @@ from edgeflownas.train.storage import read_json
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
-    from edgeflownas.train.launch import Prepared
 
 __all__ = [
     "Opened",
