@@ -251,3 +251,18 @@ def test_calibration_flow_does_not_matter(net: FlowNet) -> None:
     assert (
         evaluate_pool(net, ARCHS[:1], [batch], [batch])[0].epe == evaluate_pool(net, ARCHS[:1], [other], [batch])[0].epe
     )
+
+
+def test_figures_are_fp32_whatever_the_switches_say(
+    net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]
+) -> None:
+    """TF32 (of the training step, or torch's default for convolutions) is off meanwhile and back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    seen: set[tuple[bool, bool]] = set()
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = True
+        score_pool(net, ARCHS[:1], *batches, check_stop=lambda: seen.add((matmul.allow_tf32, cudnn.allow_tf32)))
+        assert seen == {(False, False)} and matmul.allow_tf32 and cudnn.allow_tf32
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

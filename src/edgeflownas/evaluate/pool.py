@@ -6,8 +6,8 @@ The flow that is scored is A2, the accumulated sum, never the last raw predictio
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +89,19 @@ class _Tally:
         )
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """No TF32 on a GPU for a while, whatever training uses and torch's default is: figures are fp32 figures."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@_full_precision()
 def score_pool(
     net: FlowNet,
     archs: Sequence[Arch],
