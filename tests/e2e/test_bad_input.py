@@ -45,6 +45,17 @@ def test_stop_names_the_file(place: Place) -> None:
     assert command("data", "check", "--full", "--train-dir", data / "train", "--val-dir", data / "val").code == 65
 
 
+def test_the_steps_before_a_bad_sample_are_committed(place: Place) -> None:
+    data = with_corrupt(place, "late", "0000002")
+    words = ("--train.train_sampling_mode=sequential", "--train.batch_size=1", *EPOCHS)
+    assert place.train("late", *words, data=data).code == 65
+    run = place.runs / "late"
+    assert state(run)["step"] == 2 and len(rows(run, "step")) == 2  # samples 0 and 1
+    assert place.resume("late").code == 65 and state(run)["step"] == 2
+    other = ("--data.on_bad_sample=quarantine", "--data.quarantine_cap=0.5")
+    assert place.resume("late", "--fork", "mended", *other).code == 0  # the remedy, from where it stopped
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_quarantine_replaces_and_logs(place: Place, workers: int) -> None:
     data = place.folder / "quarantine"

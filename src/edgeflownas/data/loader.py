@@ -138,8 +138,8 @@ class Loader:
             self.close()
             raise StorageError(
                 f"{error} while the batch of epoch {epoch}, step {step} was loading (out of memory? see dmesg; "
-                "lower data.num_workers or data.prefetch_batches, or use data.worker_kind thread). Nothing is lost "
-                "but the steps since the last checkpoint: resume the run"
+                "lower data.num_workers or data.prefetch_batches, or use data.worker_kind thread). The steps before it "
+                "are committed: resume the run"
             ) from error
         finally:
             self.wait_seconds += time.perf_counter() - started

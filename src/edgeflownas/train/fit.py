@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeflownas.data.loader import Batch
-from edgeflownas.errors import DataError, Interrupted, NonFiniteError
+from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
 from edgeflownas.train.epoch_end import finish_epoch
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
@@ -61,11 +61,17 @@ def fit(job: Job, state: TrainState) -> None:
 
 
 def next_batch(job: Job, state: TrainState) -> Batch:
-    """The batch of the next step.  Raises StopRequested on every rank where one is asked to stop while it waits."""
+    """The batch of the next step.  Raises StopRequested on every rank where one is asked to stop while it waits.
+
+    What cannot be loaded ends the run; the steps before it are committed first.
+    """
     try:
         return job.loader.next_batch(state.epoch, state.batch)
     except Interrupted:
         job.task.abandon()
+    except (DataError, StorageError):
+        job.commit(state)
+        raise
 
 
 def advance(state: TrainState, batch: Batch, output: StepOutput) -> None:
