@@ -190,6 +190,17 @@ def test_a_non_finite_step_is_dropped_whole(position: str, value: float) -> None
     assert not torch.equal(snapshot(task)["model/E0.k7.weight"], before["model/E0.k7.weight"])
 
 
+def test_a_step_whose_moments_overflow_is_dropped() -> None:
+    """Batch norm hides it from loss and gradient, but an infinite variance would stay in the buffers for ever."""
+    task = make_task()
+    with torch.no_grad():
+        task.net.get_parameter("E0.k7.weight").mul_(1e200)
+    before = snapshot(task)
+    output = task.step(make_batch(6), 0, 1e-3, lambda: None)
+    assert np.isfinite(output.loss) and np.isfinite(output.grad_norms).all() and not output.accepted
+    assert_equal(before, snapshot(task))
+
+
 def stop_after(calls: int) -> Callable[[], None]:
     left = iter(range(calls))
 

@@ -252,7 +252,8 @@ class SupernetTask:
         by_path = [0.0] * len(paths)
         for unit in units:
             by_path[unit.path] += float(facts[0, unit.index]) * unit.weight * len(paths)
-        accepted = bool(torch.isfinite(facts).all()) and norm < float("inf")
+        # Moments, losses and norms: a variance can overflow where loss and gradient stay finite.
+        accepted = bool(torch.isfinite(self.gradient.extra).all()) and norm < float("inf")
         if self.sum is None:
             factor = clip_factor(norm, self.config.grad_clip_global_norm) if accepted else 1.0
             norms, clipped = [norm], int(factor < 1.0)
