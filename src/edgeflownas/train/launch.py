@@ -31,7 +31,14 @@ from edgeflownas.train.opening import (
 from edgeflownas.train.prepared import LaunchOptions, LogSink, Prepared
 from edgeflownas.train.preview import preview
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import build_net, check_precision, choose_device, open_splits, set_arithmetic
+from edgeflownas.train.setup import (
+    build_net,
+    check_precision,
+    choose_device,
+    memory_in_words,
+    open_splits,
+    set_arithmetic,
+)
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
@@ -39,6 +46,7 @@ from edgeflownas.train.tasks import SupernetTask
 __all__ = ["launch"]
 
 
+@memory_in_words()
 def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
     """Start a run from ``config``, or resume or fork the run directory of ``options``.  Returns the exit code 0.
 

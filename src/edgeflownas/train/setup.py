@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,15 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 
-__all__ = ["Splits", "build_net", "check_precision", "choose_device", "open_splits", "set_arithmetic"]
+__all__ = [
+    "Splits",
+    "build_net",
+    "check_precision",
+    "choose_device",
+    "memory_in_words",
+    "open_splits",
+    "set_arithmetic",
+]
 
 
 def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) -> tuple[torch.device, str]:
@@ -64,6 +73,22 @@ def set_arithmetic(config: Config) -> str:
         f"precision={config.train.precision} channels_last={config.train.channels_last} "
         f"deterministic={config.runtime.deterministic} threads={torch.get_num_threads()}"
     )
+
+
+@contextmanager
+def memory_in_words() -> Iterator[None]:
+    """Turn an exhausted memory, of the host or a GPU, into a ConfigError that names the keys to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if not exhausted:
+            raise
+        detail = " ".join(str(error).split()).partition(". ")[0] or "no more memory"
+        raise ConfigError(
+            f"out of memory ({detail}): lower train.micro_batch_size, train.batch_size, eval.batch_size or "
+            "data.prefetch_batches (`edgeflownas train ... --dry-run` estimates what a run takes)"
+        ) from error
 
 
 def check_precision(config: Config, device: torch.device) -> None:
