@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import pytest
@@ -75,6 +76,18 @@ def test_initial_values_are_he_normal() -> None:
     assert abs(weight.mean().item()) < 1e-4
     standard = weight / weight.std()
     assert (standard.abs() < 1).float().mean().item() == pytest.approx(0.6827, abs=0.003)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_whole_module_can_be_saved_with_torch(channels_last: bool) -> None:
+    subnet = FlowNet(get_space("v1"), 2, channels_last=channels_last).subnet("000021222").eval()
+    file = io.BytesIO()
+    torch.save(subnet, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert again.memory_format == subnet.memory_format
+    for ours, theirs in zip(again(images()), subnet(images()), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_subnet_is_a_copy_of_its_own(net: FlowNet) -> None:

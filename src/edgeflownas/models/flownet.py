@@ -133,7 +133,7 @@ class FlowNet(nn.Module):
         if width < 2 or width % 2:
             raise ConfigError(f"width {width} must be an even number of at least 2 (H2 has width / 2 channels)")
         self.space, self.width, self.plain = space, width, plain
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
         options = slot_options(space)
         inputs, phases = 6, False
         for slot in LAYOUT:
@@ -145,6 +145,11 @@ class FlowNet(nn.Module):
         if seed is not None:
             initialise(self, seed)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of the features (not kept as such: torch.save could not write it)."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
     def shared_stages(self) -> int:
@@ -194,8 +199,7 @@ class FlowNet(nn.Module):
     def subnet(self, arch: Arch | Sequence[int] | str) -> FlowNet:
         """A fixed network of its own with the tensors of ``arch``, copied by name; same mode, device and dtype."""
         restricted = self.space.restrict(resolve(self.space, arch))
-        channels_last = self.memory_format == torch.channels_last
-        net = FlowNet(restricted, self.width, seed=None, channels_last=channels_last, plain=self.plain)
+        net = FlowNet(restricted, self.width, seed=None, channels_last=self.channels_last, plain=self.plain)
         first = next(self.parameters())
         net.to(device=first.device, dtype=first.dtype)
         own = self.state_dict()
