@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,29 @@ def test_fewer_epochs_than_done_are_refused(run: Path, place: Place) -> None:
     ended = place.resume("fewer", "--train.num_epochs=1", "--train.lr_plan=keep")
     assert ended.code == 64 and "2 epochs already done" in ended.err
     assert place.resume("fewer").code == 0  # the refusal left the run as it was
+
+
+def test_a_plan_that_no_commit_followed_is_the_runs_plan(run: Path, place: Place) -> None:
+    """The first session with a new plan ends before its first step: the next one goes on from the new plan."""
+    copy = place.copy("base", "twice")
+    at_once = "--max-seconds=1e-9"
+    assert place.resume("twice", "--train.num_epochs=4", "--train.lr_plan=restretch", at_once).code == 75
+    ended = place.resume("twice", "--train.num_epochs=6", "--train.lr_plan=keep", at_once)
+    assert ended.code == 75 and "train.num_epochs 4 -> 6" in ended.err
+    assert place.resume("twice").code == 0
+    assert (state(copy)["planned"], state(copy)["num_epochs"]) == (16, 6)  # the plan of four epochs, kept
+    plan = json.loads((copy / "run_manifest.json").read_text())["manifest"]["plan"]
+    assert (plan["planned_samples"], plan["num_epochs"], plan["total_steps"]) == (16, 6, 6)
+    assert [row["lr"] > 0 for row in rows(copy, "step")] == [True] * 4 + [False] * 2  # then its floor
+
+
+def test_a_run_without_a_commit_keeps_its_plan_too(place: Place) -> None:
+    assert place.train("uncommitted", *STEPS, "--max-seconds=1e-9").code == 75
+    run = place.runs / "uncommitted"
+    shutil.rmtree(run / "checkpoints" / "step-00000000")  # as if killed before it
+    (run / "checkpoints" / "none-yet").touch()
+    assert place.resume("uncommitted", "--train.num_epochs=3", "--train.lr_plan=keep").code == 0
+    assert (state(run)["planned"], state(run)["num_epochs"]) == (8, 3)
 
 
 def test_an_epoch_that_is_begun_is_not_cut_off(place: Place) -> None:

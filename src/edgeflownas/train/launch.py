@@ -19,7 +19,6 @@ from edgeflownas.train.fit import fit
 from edgeflownas.train.job import EpochClock, Front, Job
 from edgeflownas.train.opening import (
     Opened,
-    check_target,
     freeze_eval_set,
     open_fork,
     open_new,
@@ -29,7 +28,7 @@ from edgeflownas.train.opening import (
     stored_fingerprints,
 )
 from edgeflownas.train.prepared import LaunchOptions, LogSink, Prepared
-from edgeflownas.train.preview import preview
+from edgeflownas.train.preview import check_target, preview
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import (
     build_net,

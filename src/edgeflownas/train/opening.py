@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 from edgeflownas.config import Config
 from edgeflownas.config_io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
-from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
-from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.eventlog import read_rows
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.prepared import Prepared
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Opened",
-    "check_target",
     "freeze_eval_set",
     "open_fork",
     "open_new",
@@ -106,17 +103,6 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
     return eval_set
 
 
-def check_target(config: Config, resume: Path | None, fork: str | None, splits: Splits, plan: BatchPlan) -> None:
-    """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
-    if resume is None or fork is not None:
-        refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
-    if resume is not None:
-        prints = {"train": splits.train_print, "val": splits.val_print}
-        now = build_manifest(config, prints, get_space(config.train.space), plan, environment())
-        changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
-        refuse([change for change in changes if fork is None or change.kind == "identity"])
-
-
 def open_new(prepared: Prepared) -> Opened:
     """A fresh run directory.  Raises StorageError where it exists."""
     config, console = prepared.config, prepared.console
@@ -149,7 +135,10 @@ def open_resumed(prepared: Prepared) -> Opened:
         else:
             state = TrainState.from_json(checkpoint.state)
             prepared.task.load(checkpoint.tensors)
+        # The plan of the last session: it may have brought another one and have ended before it could commit.
+        state.num_epochs, state.planned = (run.manifest["plan"][name] for name in ("num_epochs", "planned_samples"))
         _adopt_plan(prepared, state)
+        manifest["plan"]["planned_samples"] = state.planned
         # Only now, when nothing can be refused any more, does the run take over what this session brings.
         if _adopt_eval_set(prepared.eval_set, state, run, console):
             _store_session(run, prepared, manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +12,25 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.evaluate.evalset import EvalSet
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch, SearchSpace
+from edgeflownas.space import Arch, SearchSpace, get_space
+from edgeflownas.train.creation import refuse_existing
+from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
+from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import Splits
 from edgeflownas.train.tasks import batch_slices
 
-__all__ = ["activation_bytes", "preview"]
+__all__ = ["activation_bytes", "check_target", "preview"]
+
+
+def check_target(config: Config, resume: Path | None, fork: str | None, splits: Splits, plan: BatchPlan) -> None:
+    """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
+    if resume is None or fork is not None:
+        refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
+    if resume is not None:
+        prints = {"train": splits.train_print, "val": splits.val_print}
+        now = build_manifest(config, prints, get_space(config.train.space), plan, environment())
+        changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
+        refuse([change for change in changes if fork is None or change.kind == "identity"])
 
 
 def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
