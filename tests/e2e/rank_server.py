@@ -29,7 +29,7 @@ def become(request: dict[str, Any]) -> NoReturn:
         load = loader.load_training_sample
 
         def slow(*arguments: Any) -> Any:
-            time.sleep(30 if arguments[2] else 0)  # storage that hangs from the second epoch on
+            time.sleep(200 if arguments[2] else 0)  # storage that hangs from the second epoch on
             return load(*arguments)
 
         loader.load_training_sample = slow

