@@ -106,8 +106,10 @@ class SearchSpace:
                 )
         return Arch(digits, self.name)
 
-    def parse(self, text: str) -> Arch:
-        """Arch of ``0,0,0,0,2,1,2,2,2`` or ``000021222``.  Raises ConfigError."""
+    def parse(self, text: str | Arch) -> Arch:
+        """Arch of ``0,0,0,0,2,1,2,2,2`` or ``000021222`` (an Arch of this space is itself).  Raises ConfigError."""
+        if isinstance(text, Arch):
+            return self.arch(text)
         compact = text.replace(" ", "")
         parts = compact.split(",") if "," in compact else list(compact)
         if not parts or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):

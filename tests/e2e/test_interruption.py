@@ -230,3 +230,17 @@ def test_no_checkpoint_left_is_an_error(place: Place, whole: Path) -> None:
     assert contents(run, ("timing.jsonl", "lease.json", "run_manifest.json")) == {
         name: content for name, content in before.items() if name != "run_manifest.json"
     }
+
+
+def test_a_signal_before_training_begins_ends_with_75(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(dataset: object, *words: object) -> list[object]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        return []
+
+    monkeypatch.setattr("edgeflownas.train.setup.check_dataset", check)
+    before = signal.getsignal(signal.SIGTERM)
+    ended = place.train("early-signal", *KEYS)
+    assert ended.code == 75 and "SIGTERM outside the training loop" in ended.err
+    assert not (place.runs / "early-signal").exists()
+    assert signal.getsignal(signal.SIGTERM) == before

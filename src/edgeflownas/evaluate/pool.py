@@ -20,7 +20,7 @@ from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import FlowNet, resolve
 from edgeflownas.space import Arch
 
 __all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "score_pool"]
@@ -33,7 +33,6 @@ class PoolResult(NamedTuple):
 
     epe: float
     sample_epe: torch.Tensor
-    arch: Arch
 
 
 @dataclass(frozen=True)
@@ -157,16 +156,16 @@ def evaluate_pool(
         evaluation: batches of the same form that are scored.
 
     Returns:
-        One ``PoolResult(epe, sample_epe, arch)`` per arch, in order.
+        One ``PoolResult(epe, sample_epe)`` per arch, in order.
 
     Raises:
         ConfigError: an arch of another space, or an empty list of batches.
     """
     if not calibration or not evaluation:
         raise ConfigError("evaluate_pool needs at least one calibration and one evaluation batch")
-    codes = [net.space.parse(arch) if isinstance(arch, str) else net.space.arch(arch) for arch in archs]
+    codes = [resolve(net.space, arch) for arch in archs]
     result = score_pool(net, codes, [_flow_batch(b) for b in calibration], [_flow_batch(b) for b in evaluation])
-    return [PoolResult(score.epe, score.sample_epe, score.arch) for score in result.scores]
+    return [PoolResult(score.epe, score.sample_epe) for score in result.scores]
 
 
 def _flow_batch(batch: Batch) -> FlowBatch:

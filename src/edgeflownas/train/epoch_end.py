@@ -79,8 +79,10 @@ def _choose_best(job: Job, state: TrainState, result: PoolEvaluation) -> bool:
     config = job.config.eval
     if not math.isfinite(value):
         job.console.warn(f"epoch {state.epoch + 1}: the pool's EPE is {value}, so it cannot be the best")
-    gained = math.isfinite(value) and (state.best is None or value < state.best.value - config.early_stop_min_delta)
+    reference = state.value_of_last_gain
+    gained = math.isfinite(value) and (reference is None or value < reference - config.early_stop_min_delta)
     state.evaluations_without_gain = 0 if gained else state.evaluations_without_gain + 1
+    state.value_of_last_gain = value if gained else reference
     if config.early_stop_patience is not None and state.evaluations_without_gain >= config.early_stop_patience:
         state.stopped_early = True
         job.console.info(

@@ -51,6 +51,11 @@ def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
 
     Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
     """
+    with StopFlag.at_once():
+        return _launch(config, options, front)
+
+
+def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
     if config is None:
         assert options.resume is not None
         config = run_config(options.resume, options.overrides or [], options.fork)

@@ -71,7 +71,8 @@ def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
     if fork is not None:
         if "runtime.experiment_name" in given:
             raise ConfigError("--fork and --runtime.experiment_name both name the new run: give --fork alone")
-        return load_config(run.path / "config.yaml", [*overrides, "--runtime.experiment_name", fork])
+        beside = [] if "runtime.output_root" in given else ["--runtime.output_root", str(path.parent)]
+        return load_config(run.path / "config.yaml", [*overrides, *beside, "--runtime.experiment_name", fork])
     config = load_config(run.path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
         raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
@@ -282,7 +283,7 @@ def _adopt_eval_set(eval_set: EvalSet, state: TrainState, run: RunDirectory, con
         return False
     console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
     state.best, state.last_epes, state.last_zero_flow_epe = None, [], None
-    state.evaluations_without_gain, state.stopped_early = 0, False
+    state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
     state.eval_set = eval_set.hash
     run.write_best(None)
     return True

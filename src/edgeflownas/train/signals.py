@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from edgeflownas.errors import Interrupted
 from edgeflownas.train.tasks import StopRequested
 
 __all__ = ["StopFlag"]
@@ -27,6 +28,25 @@ class StopFlag:
     def listening(self) -> Iterator[None]:
         """Handle the signals for a while; earlier handlers come back afterwards."""
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @staticmethod
+    @contextmanager
+    def at_once() -> Iterator[None]:
+        """For the start-up, where there is nothing to commit: a signal ends it there and then (exit 75)."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            name = signal.Signals(number).name
+            raise Interrupted(
+                f"{name} outside the training loop: nothing is lost, give the same command again (or --resume, if the "
+                "run directory exists)"
+            )
+
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
         try:
             yield
         finally:

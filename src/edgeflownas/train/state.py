@@ -37,6 +37,7 @@ class TrainState:
     nonfinite_in_a_row: int = 0
     best: Best | None = None
     evaluations_without_gain: int = 0
+    value_of_last_gain: float | None = None  # px; what early stopping compares with, so that small gains add up
     stopped_early: bool = False
     last_epes: list[float] = field(default_factory=list)  # of the last evaluated pool, for kendall_tau_prev
     last_zero_flow_epe: float | None = None
