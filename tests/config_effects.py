@@ -213,7 +213,7 @@ def workers(config: Config) -> Any:
     """Kind and number of workers, what is requested ahead, and how the wait for a batch ends."""
     log: list[Any] = []
     with contextlib.ExitStack() as stack:
-        for kind in ("ThreadWorkers", "ProcessWorkers"):
+        for kind in ("start_threads", "start_processes"):
             fake = functools.partial(RecordingWorkers, kind, log)
             stack.enter_context(mock.patch.object(loader_module, kind, fake))
         loader = stack.enter_context(Loader(dataset(config), plan_of(config), config.data, config.runtime.seed))
