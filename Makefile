@@ -2,6 +2,7 @@
 #
 #   make quickstart   .venv, a small generated data set, the smoke recipe trained and evaluated
 #   make test         the default test suite (everything but the tests marked slow)
+#   make test-unit    its unit tests alone
 #   make test-gpu     the tests that need a CUDA device, and the training step timed on it
 #   make test-slow    the slow ones: packaging, long kill runs
 #   make install      .venv alone;  make dev: .venv with the development tools
@@ -13,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: quickstart test test-gpu test-slow install dev lint format typecheck docs clean
+.PHONY: quickstart test test-unit test-gpu test-slow install dev lint format typecheck docs clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,6 +38,10 @@ quickstart: install
 # pytest -n 2 starts two processes; one thread each keeps them from fighting over two cores.
 test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+# Unit tests alone: no kills, no whole commands, no reference outputs.
+test-unit: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or e2e or faults or golden or gpu)" $(PYTEST_ARGS)
 
 test-gpu: dev
 	$(BIN)/python -m pytest -m gpu -rs $(PYTEST_ARGS)
