@@ -56,8 +56,8 @@ def _advance(run, at, weights, best, plan):
         if best is None or value < best["value"]:
             best = {"checkpoint": after.name, "value": value}
         run.events.append({"event": "evaluation", "epoch": at.epoch, "epe": value})
-        run.append_history(["epoch", "mean_epe_12"], {"epoch": at.epoch, "mean_epe_12": value})
-        run.append_per_arch(["epoch", "code", "epe"], {"epoch": at.epoch, "code": "0,0", "epe": value})
+        run.history.append({"epoch": at.epoch, "mean_epe_12": value})
+        run.per_arch.append({"epoch": at.epoch, "code": "0,0", "epe": value})
         crash_point("evaluation.logged")
         at = after
     run.commit(at, {"best": best}, {"model": {"w": weights}}, best=best, finished=at.epoch == epochs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,9 +21,9 @@ from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
-from edgeflownas.models.flops import macs
+from edgeflownas.models.flops import training_flop
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch, get_space
+from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.distributed import World
 from edgeflownas.train.rundir import RunDirectory
@@ -65,7 +65,7 @@ def bench_train_step(
         rates.append(matmul_gflops(device))
         for side, found in zip(steps, times, strict=True):
             found.append(_timed(lambda side=side, step=step: side(step), device))  # type: ignore[misc]
-        work.append(step_gflop(width, batch, size, fair_cycle(space, 0, step)))
+        work.append(training_flop(space, width, fair_cycle(space, 0, step), *size) * batch / 1e9)
     rate = median(w / t for w, t in zip(work, times[0], strict=True))
     return {
         "device": _name(device),
@@ -80,11 +80,6 @@ def bench_train_step(
         "share_of_matmul_rate": median(w / t / r for w, t, r in zip(work, times[0], rates, strict=True)),
         "loss_difference": _loss_difference(width, data, device),
     }
-
-
-def step_gflop(width: int, batch: int, size: tuple[int, int], paths: Sequence[Arch]) -> float:
-    """Nominal operations of a step: forward once and backward twice the direct convolutions of every path."""
-    return sum(3 * 2 * macs(get_space("v1"), width, path, *size) for path in paths) * batch / 1e9
 
 
 class PlainLoop:

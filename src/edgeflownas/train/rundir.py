@@ -18,7 +18,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -111,14 +111,6 @@ class RunDirectory:
     def write_json(self, name: str, document: Any) -> None:
         """Replace a JSON file of the run durably.  Raises StorageError."""
         replace_file(self.path / name, canonical_json(document))
-
-    def append_history(self, columns: Sequence[str], row: Mapping[str, Any]) -> None:
-        """One row of eval_history.csv.  Raises StorageError."""
-        self.history.append({name: row[name] for name in columns})
-
-    def append_per_arch(self, columns: Sequence[str], row: Mapping[str, Any]) -> None:
-        """One row of per_arch_epe.csv.  Raises StorageError."""
-        self.per_arch.append({name: row[name] for name in columns})
 
     # ---- the lock ----
 

@@ -123,11 +123,6 @@ class SupernetTask:
         self.stop = self.gradient.extra[-1:]
         self.sum = torch.zeros_like(self.gradient.vector) if config.grad_clip_position == "micro_step" else None
 
-    @property
-    def draws_per_sample(self) -> int:
-        """Batches a step draws: one for all paths, or one each."""
-        return self.net.space.num_paths if self.config.path_batches == "shifted" else 1
-
     def expected_clip_checks(self, draws: int) -> int:
         """Clip checks an accepted step of ``draws`` draws has to make, from the configuration alone."""
         if self.config.grad_clip_position == "step":
