@@ -31,6 +31,16 @@ def run(config: Config) -> Any:
         return str(end).replace(str(folder), ""), sorted(files), events(folder), log
 
 
+def run_beside_a_source(config: Config) -> Any:
+    """Losses of a run that may start from the weights of another, runs/source, trained here first."""
+    other = config.runtime.model_copy(update={"experiment_name": "source", "seed": 7})
+    plain = config.train.model_copy(update={"init_from": None})
+    with running() as (folder, _):
+        launch(config.model_copy(update={"runtime": other, "train": plain}), LaunchOptions(), standard_front())
+        launch(config, LaunchOptions(), standard_front())
+        return [event["loss"] for event in events(folder) if event["event"] == "step"]
+
+
 def resumed_plan(config: Config) -> Any:
     """Learning rates of a run of one epoch that is resumed for a second."""
     first = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 1, "lr_plan": None})})

@@ -12,7 +12,7 @@ import pytest
 
 from edgeflownas import cli
 from edgeflownas.config import Config
-from edgeflownas.config_io import load_config
+from edgeflownas.config.io import load_config
 from edgeflownas.errors import BadSample, ConfigError, Interrupted, NonFiniteError, StorageError
 
 HEAVY = ("torch", "numpy", "pydantic", "cv2", "yaml", "scipy", "matplotlib")
@@ -196,6 +196,6 @@ def test_recipes_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def load_path(name: str) -> str:
-    from edgeflownas.config_io import find_recipe
+    from edgeflownas.config.io import find_recipe
 
     return str(find_recipe(name))

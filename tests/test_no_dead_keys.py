@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from edgeflownas.config import Config, TrainConfig, dynamics
+from edgeflownas.config import Config, TrainConfig
+from edgeflownas.config.fields import dynamics
 
 sys.path.insert(0, str(Path(__file__).parent))
 import config_effects as effects  # noqa: E402
@@ -62,6 +63,7 @@ PROBES: dict[str, Probe] = {
     "runtime.tensorboard": Probe(True, run_effects.run),
     "train.space": Probe("v0", effects.network),
     "train.width": Probe(4, effects.network),
+    "train.init_from": Probe("runs/source", run_effects.run_beside_a_source),
     "train.gpu_device": Probe(99, effects.device),
     "train.precision": Probe("fp64", effects.steps),
     "train.channels_last": Probe(False, effects.network),
@@ -163,7 +165,7 @@ def attributes_read(folder: Path = PACKAGE) -> set[str]:
     return {
         node.attr
         for path in folder.rglob("*.py")
-        if path.name != "config.py"
+        if path.parent.name != "config"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }

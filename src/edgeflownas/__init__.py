@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeflownas.config import Config as Config
-    from edgeflownas.config_io import load_config as load_config
+    from edgeflownas.config.io import load_config as load_config
+    from edgeflownas.config.models import Config as Config
     from edgeflownas.data.formats import read_flo as read_flo
     from edgeflownas.data.formats import write_flo as write_flo
     from edgeflownas.evaluate.losses import accumulate as accumulate
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Arch": "space",
-    "Config": "config",
+    "Config": "config.models",
     "FlowNet": "models.flownet",
     "SearchSpace": "space",
     "accumulate": "evaluate.losses",
     "evaluate_pool": "evaluate.pool",
     "get_space": "space",
-    "load_config": "config_io",
+    "load_config": "config.io",
     "load_tf1_weights": "models.weights",
     "multiscale_loss": "evaluate.losses",
     "read_flo": "data.formats",

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config_io import load_config
+from edgeflownas.config.io import load_config
 from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.formats import read_flo, write_flo
 from edgeflownas.errors import BadSample, DataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeflownas.config_io import find_recipe, load_config, recipe_names
+from edgeflownas.config.io import find_recipe, load_config, recipe_names
 
 
 def test_the_recipes_are_packaged() -> None:

@@ -30,7 +30,7 @@ def split_overrides(tokens: Iterable[str], options: Iterable[str]) -> tuple[str 
     Raises:
         ConfigError: an override without value, two recipes, or an unknown option (with the nearest name).
     """
-    from edgeflownas.config_io import parse_overrides
+    from edgeflownas.config.io import parse_overrides
 
     pairs, rest = parse_overrides(list(tokens))
     for token in rest:
@@ -42,7 +42,7 @@ def split_overrides(tokens: Iterable[str], options: Iterable[str]) -> tuple[str 
 
 
 def _unknown(option: str, options: list[str]) -> str:
-    from edgeflownas.config_keys import key_table, keys
+    from edgeflownas.config.keys import key_table, keys
 
     by_name = {key.name: f"--{key.full}" for key in keys()}
     name = option.lstrip("-").replace("-", "_")

@@ -18,7 +18,7 @@ def keys(text: str | None = None, /, *, json: bool = False) -> int:
     import dataclasses
     from json import dumps
 
-    from edgeflownas.config_keys import keys as all_keys
+    from edgeflownas.config.keys import keys as all_keys
     from edgeflownas.errors import ConfigError
 
     wanted = (text or "").lower()
@@ -43,7 +43,7 @@ def schema(*, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config_keys import json_schema
+    from edgeflownas.config.keys import json_schema
 
     print(dumps(json_schema(), indent=2))
     return 0
@@ -58,7 +58,7 @@ def docs(*, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config_keys import configuration_markdown
+    from edgeflownas.config.keys import configuration_markdown
 
     page = configuration_markdown()
     print(dumps({"markdown": page}) if json else page, end="\n" if json else "")

@@ -42,7 +42,7 @@ def check(
     from edgeflownas.errors import ConfigError, DataError
 
     if config is not None:
-        from edgeflownas.config_io import load_config
+        from edgeflownas.config.io import load_config
 
         data = load_config(config).data
         train_dir, val_dir = train_dir or Path(data.train_dir), val_dir or Path(data.val_dir)

@@ -18,7 +18,7 @@ def list_(*, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config_io import find_recipe, recipe_names
+    from edgeflownas.config.io import find_recipe, recipe_names
 
     rows = [{"name": name, "summary": _summary(find_recipe(name))} for name in recipe_names()]
     if json:
@@ -40,7 +40,7 @@ def show(name: str, /, *, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config_io import find_recipe, load_config
+    from edgeflownas.config.io import find_recipe, load_config
 
     config = load_config(name)
     text = find_recipe(name).read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
     """
     from json import dumps
 
-    from edgeflownas.config_io import find_recipe
+    from edgeflownas.config.io import find_recipe
     from edgeflownas.errors import ConfigError
 
     source = find_recipe(name)

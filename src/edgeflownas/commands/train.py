@@ -52,7 +52,7 @@ def train(
     if print_config:
         return _print_config(recipe if resume is None else str(resume / "config.yaml"), overrides, json)
 
-    from edgeflownas.config_io import load_config
+    from edgeflownas.config.io import load_config
 
     loaded = None if recipe is None else load_config(recipe, overrides)  # before torch: a mistake shows at once
 
@@ -83,14 +83,14 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None)
             "give --resume alone (overrides are allowed), or the recipe to start a new run"
         )
     if recipe is None and resume is None:
-        from edgeflownas.config_io import recipe_names
+        from edgeflownas.config.io import recipe_names
 
         raise ConfigError(f"give a recipe ({', '.join(recipe_names())}, or a YAML file) or --resume RUN_DIRECTORY")
     return recipe
 
 
 def _print_config(recipe: str | None, overrides: list[str], as_json: bool) -> int:
-    from edgeflownas.config_io import dump_config, load_config
+    from edgeflownas.config.io import dump_config, load_config
 
     loaded = load_config(recipe, overrides)
     print(loaded.model_dump_json(indent=2) if as_json else dump_config(loaded), end="\n" if as_json else "")

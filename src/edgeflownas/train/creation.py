@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from edgeflownas.config_yaml import dump_yaml
+from edgeflownas.config.yaml import dump_yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import boot_id, is_alive

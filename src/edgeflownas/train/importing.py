@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config_io import load_config
+from edgeflownas.config.io import load_config
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.weights import load_tf1_weights, tf1_width

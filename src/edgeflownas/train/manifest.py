@@ -1,6 +1,6 @@
 """What a run is: every configuration key by kind, the data, the plan, the code and the machine it began on.
 
-Kinds (config.py): ``identity`` and ``dynamics`` decide the bits, so a resume that changes one is refused; the data's
+Kinds (config/): ``identity`` and ``dynamics`` decide the bits, so a resume that changes one is refused; the data's
 fingerprints and the space's declaration count as identity.  ``observation`` keys, code and machine are free, but
 recorded: bits are promised for the same versions, CPU and thread count only.
 """

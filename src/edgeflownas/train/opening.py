@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.config import Config
-from edgeflownas.config_io import load_config, parse_overrides
+from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.eventlog import read_rows
+from edgeflownas.train.initial import read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 FINGERPRINTS = "data_fingerprints.json"
+ORIGINS = ("forked_from", "imported_from", "initialised_from")  # manifest entries of weights made elsewhere
 
 
 @dataclass
@@ -105,15 +107,24 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
 
 
 def open_new(prepared: Prepared) -> Opened:
-    """A fresh run directory.  Raises StorageError where it exists."""
+    """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
     config, console = prepared.config, prepared.console
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
-    run = RunDirectory.create(path, config.model_dump(mode="json"), _manifest(prepared), console.warn)
+    manifest = _manifest(prepared)
+    initial = read_initial(config, console.warn)
+    if initial is not None:
+        prepared.task.load(initial.checkpoint.tensors, with_optimizer=False)
+        manifest["initialised_from"] = initial.facts
+    run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
     stack = _lock(run, prepared)
     _store_session(run, prepared)
     run.resume()
+    state = _fresh_state(prepared)
     console.info(f"run {run.path}: {config.train.num_epochs} epochs of {prepared.plan.steps_per_epoch} steps")
-    return Opened(run, _fresh_state(prepared), stack)
+    if initial is not None:
+        run.commit(Position(0, 0, 0), state.to_json(), prepared.task.tensors())
+        console.info(f"weights of {initial.facts['checkpoint']} of {initial.facts['run']}, fresh optimiser")
+    return Opened(run, state, stack)
 
 
 def open_resumed(prepared: Prepared) -> Opened:
@@ -193,7 +204,7 @@ def _lock(run: RunDirectory, prepared: Prepared) -> ExitStack:
 def _store_session(run: RunDirectory, prepared: Prepared, manifest: dict[str, Any] | None = None) -> None:
     """What belongs to this session: data tables, evaluation set and, at a resume, configuration and manifest."""
     if manifest is not None:
-        for name in ("forked_from", "imported_from"):
+        for name in ORIGINS:
             if name in run.manifest:
                 manifest[name] = run.manifest[name]
         run.write_config(prepared.config.model_dump(mode="json"))
@@ -236,7 +247,7 @@ def _fresh_state(prepared: Prepared) -> TrainState:
 
 
 def _refuse_half_fork(run: RunDirectory) -> None:
-    if "forked_from" in run.manifest or "imported_from" in run.manifest:
+    if any(name in run.manifest for name in ORIGINS):
         raise StorageError(
             f"{run.path}: was interrupted before its first commit, so the weights it starts from are not in it: remove "
             "the folder and make it again"

@@ -14,6 +14,7 @@ from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, SearchSpace, get_space
 from edgeflownas.train.creation import refuse_existing
+from edgeflownas.train.initial import read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import Splits
@@ -24,6 +25,8 @@ __all__ = ["activation_bytes", "check_target", "preview"]
 
 def check_target(config: Config, resume: Path | None, fork: str | None, splits: Splits, plan: BatchPlan) -> None:
     """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
+    if resume is None:
+        read_initial(config)
     if resume is None or fork is not None:
         refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
     if resume is not None:

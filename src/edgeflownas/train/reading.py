@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeflownas.config import Config
-from edgeflownas.config_io import load_config, parse_overrides
+from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint

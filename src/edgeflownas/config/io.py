@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgeflownas.config import Config
-from edgeflownas.config_keys import key_table, nearest
-from edgeflownas.config_yaml import NULL_WORDS, dump_yaml, parse_value, parse_yaml
+from edgeflownas.config.keys import key_table, nearest
+from edgeflownas.config.yaml import NULL_WORDS, dump_yaml, parse_value, parse_yaml
 from edgeflownas.errors import ConfigError
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "recipe_names",
 ]
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 _LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]
 

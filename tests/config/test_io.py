@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.config import Config
-from edgeflownas.config_io import dump_config, find_recipe, load_config, parse_overrides, recipe_names
-from edgeflownas.config_keys import configuration_markdown, json_schema, keys
-from edgeflownas.config_yaml import dump_yaml, parse_yaml
+from edgeflownas.config.io import dump_config, find_recipe, load_config, parse_overrides, recipe_names
+from edgeflownas.config.keys import configuration_markdown, json_schema, keys
+from edgeflownas.config.yaml import dump_yaml, parse_yaml
 from edgeflownas.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -211,7 +211,7 @@ def test_keys_cover_the_models() -> None:
     assert {key.full for key in keys()} == fields
     for key in keys():
         assert key.kind in ("identity", "dynamics", "observation"), key.full
-        assert key.help, f"{key.full} has no help text beneath it in config.py"
+        assert key.help, f"{key.full} has no help text beneath it in config/"
 
 
 def test_configuration_page_is_current() -> None:

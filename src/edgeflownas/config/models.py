@@ -1,0 +1,148 @@
+"""The configuration: frozen models, one field per key, help text beneath each field."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from edgeflownas.config.fields import (
+    SIZE,
+    Count,
+    Fraction,
+    Group,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    SizeText,
+    dynamics,
+    identity,
+    observation,
+)
+from edgeflownas.config.train import TrainConfig
+
+__all__ = ["CheckpointConfig", "Config", "DataConfig", "EvalConfig", "RuntimeConfig", "TrainConfig"]
+
+
+class RuntimeConfig(Group):
+    """Where the run lives and how it is executed."""
+
+    output_root: str = observation("runs")
+    """Folder that holds the run directories; the run directory is output_root/experiment_name."""
+    experiment_name: str = observation("supernet")
+    """Name of the run directory (letters, digits, dot, dash, underscore)."""
+    seed: Count = dynamics(0)
+    """Seed of everything random: initial values, sample order, augmentation, fair cycles."""
+    deterministic: bool = dynamics(True)
+    """Deterministic kernels only (an operation without one is an error) and no autotuning."""
+    num_threads: Count = observation(0)
+    """CPU threads of one process; 0 takes all cores. Sums round differently with another count, so it is recorded."""
+    max_seconds: PositiveFloat | None = observation(None)
+    """Stop after this many seconds as if by a signal: commit, exit 75, resume later. null: no limit."""
+    tensorboard: bool = observation(True)
+    """Write TensorBoard event files beside events.jsonl."""
+
+    @field_validator("experiment_name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        allowed = all(c.isalnum() or c in "._-" for c in value)
+        if not value or not allowed or value[0] in ".-" or len(value.encode()) > 200:
+            raise ValueError("must be 1 to 200 letters, digits, '.', '-', '_', not starting with '.' or '-'")
+        return value
+
+
+class DataConfig(Group):
+    """The samples and what is done to them."""
+
+    train_dir: str = observation("data/FlyingChairs2/train")
+    """Folder of NNNNNNN-img_0.png, -img_1.png (or .ppm) and -flow_01.flo. The content is identity, the place free."""
+    val_dir: str = observation("data/FlyingChairs2/val")
+    """Folder of the evaluation pairs, same layout."""
+    crop_size: tuple[Positive, Positive] = identity((180, 240))
+    """Height and width of the crop (random in training, centre in evaluation), e.g. 180x240."""
+    flow_clip: PositiveFloat | None = identity(50.0)
+    """Flow components beyond +-this are clipped and stay valid; null: off. Applies to training and pool evaluation."""
+    horizontal_flip: Fraction = dynamics(0.0)
+    """Probability of mirroring left-right (u changes sign)."""
+    vertical_flip: Fraction = dynamics(0.0)
+    """Probability of mirroring top-bottom (v changes sign)."""
+    brightness: NonNegativeFloat = dynamics(0.0)
+    """Largest change of brightness, in units of the 0..1 range, same for both images."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.0)
+    """Largest relative change of contrast about the mean, same for both images."""
+    noise_std: NonNegativeFloat = dynamics(0.0)
+    """Standard deviation of Gaussian pixel noise, in units of the 0..1 range, drawn for each image."""
+    num_workers: Count = observation(2)
+    """Loader workers; 0 loads in the training thread. Never changes a bit of the result."""
+    worker_kind: Literal["thread", "process"] = observation("thread")
+    """Worker threads (decoding releases the interpreter lock) or processes."""
+    prefetch_batches: Positive = observation(4)
+    """Batches loaded ahead; bounds the memory."""
+    worker_timeout: PositiveFloat = observation(60.0)
+    """Seconds to wait for one batch before a stuck or dead worker is an error."""
+    on_bad_sample: Literal["stop", "quarantine"] = dynamics("stop")
+    """A file that turns out unreadable: stop with exit 65, or replace it by the next in name order and log it."""
+    quarantine_cap: Fraction = observation(0.001)
+    """Share of the training samples (at least one sample) that may be quarantined before the run stops with exit 65."""
+    cache_dir: str | None = observation(None)
+    """Folder for decoded uint8 images, one memory-mapped file per data fingerprint; null: decode each time."""
+
+    @field_validator("crop_size", mode="before", json_schema_input_type=tuple[Positive, Positive] | SizeText)
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(SIZE, value):
+            return [int(part) for part in value.split("x")]
+        return value
+
+
+class EvalConfig(Group):
+    """The pool evaluation, best checkpoint and early stop."""
+
+    eval_pool_size: Positive = observation(12)
+    """Subnets in the evaluation pool."""
+    eval_every_epoch: Positive = observation(1)
+    """Evaluate after every this many epochs, and after the last."""
+    eval_batches_per_arch: Positive = observation(16)
+    """Evaluation batches; every subnet sees the same ones."""
+    bn_recal_batches: Positive = observation(32)
+    """Calibration batches (training samples, centre crop) of the batch-norm recalibration of every subnet."""
+    batch_size: Positive = observation(8)
+    """Samples of an evaluation or calibration batch."""
+    selection: Literal["spread", "prefix"] = observation("spread")
+    """Which samples: evenly spaced over the sorted names, or the first ones (historical)."""
+    best_by: Literal["mean", "median", "p90", "mix"] = observation("mean")
+    """Statistic of the pool's EPE that chooses the best checkpoint."""
+    best_mix: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = observation((0.5, 0.25, 0.25))
+    """Weights of mean, median and p90 for best_by mix."""
+    early_stop_patience: Positive | None = observation(None)
+    """Evaluations without improvement after which training ends (exit 0); null: never."""
+    early_stop_min_delta: NonNegativeFloat = observation(0.0)
+    """Improvement in px below this does not count for early stopping."""
+    pictures: Count = observation(2)
+    """Fixed pairs drawn into TensorBoard at each evaluation: image, prediction, truth, error."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EvalConfig:
+        if sum(self.best_mix) <= 0:
+            raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
+        return self
+
+
+class CheckpointConfig(Group):
+    """When the run is committed to disk."""
+
+    every_steps: Positive | None = observation(None)
+    """Also commit after every this many steps; null: at the end of each epoch and before each evaluation only."""
+    keep: Annotated[int, Field(ge=2, strict=True)] = observation(2)
+    """Verified checkpoints kept, beside the best."""
+
+
+class Config(Group):
+    """A whole run."""
+
+    runtime: RuntimeConfig = RuntimeConfig()
+    train: TrainConfig = TrainConfig()
+    data: DataConfig = DataConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()

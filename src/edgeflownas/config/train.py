@@ -1,0 +1,145 @@
+"""The ``train`` group: the model, the plan and the optimiser."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from edgeflownas.config.fields import (
+    Fraction,
+    Group,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    dynamics,
+    identity,
+    observation,
+)
+
+__all__ = ["TrainConfig"]
+
+
+class TrainConfig(Group):
+    """The model, the plan and the optimiser."""
+
+    space: str = identity("v1")
+    """Search space by name."""
+    width: Positive = identity(32)
+    """Channels of the first convolution (c); the whole network scales with it. Even."""
+    init_from: str | None = dynamics(None)
+    """Run directory whose weights (not optimiser, not position) a new run starts from; RUN@best, RUN@step-00001234."""
+    gpu_device: Annotated[int, Field(ge=-1, strict=True)] | Literal["auto"] = observation("auto")
+    """-1 CPU, n that GPU (an error where it does not exist), auto: GPU 0 where there is one, else CPU."""
+    precision: Literal["fp32", "bf16", "tf32", "fp64"] = dynamics("fp32")
+    """Arithmetic of the training step; bf16 by autocast with fp32 weights, tf32 on GPU only, fp64 for verification."""
+    channels_last: bool = dynamics(True)
+    """Memory format NHWC (faster here) rather than NCHW."""
+    distributed: Literal["data", "path", "both"] = observation("data")
+    """What torchrun ranks take: micro-batches of every path, whole paths, or any (path, micro-batch) unit."""
+    num_epochs: Positive = dynamics(200)
+    """Epochs of the plan; the learning-rate plan ends with them."""
+    epoch_mode: Literal["fixed_steps", "full_pass", "by_samples"] = dynamics("full_pass")
+    """fixed_steps: steps_per_epoch steps; full_pass: every sample; by_samples: train_samples_per_epoch draws."""
+    steps_per_epoch: Positive | None = dynamics(None)
+    """Steps of an epoch; with epoch_mode fixed_steps, and only then."""
+    train_samples_per_epoch: Positive | PositiveFloat | None = dynamics(None)
+    """Draws of an epoch: a count (integer) or a fraction of the split (0.5); with epoch_mode by_samples only."""
+    train_sampling_mode: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"] = dynamics(
+        "shuffle_no_replacement"
+    )
+    """Order of the draws."""
+    batch_size: Positive = dynamics(32)
+    """Samples every path of a step sees."""
+    micro_batch_size: Positive | None = dynamics(None)
+    """Samples of one forward pass (memory; batch-norm statistics belong to it). null: batch_size."""
+    path_batches: Literal["same", "shifted"] = dynamics("same")
+    """same: all paths of a step see one batch; shifted: a step draws paths x batch, path p takes slice (p + step)."""
+    lr: PositiveFloat = dynamics(1e-4)
+    """Base learning rate of Adam."""
+    lr_schedule: Literal["cosine", "constant", "step_decay", "one_cycle", "fast_anneal"] = dynamics("cosine")
+    """Learning rate as a function of seen over planned samples."""
+    lr_final_ratio: Fraction = dynamics(0.0)
+    """Floor of cosine, one_cycle and fast_anneal as a share of lr."""
+    lr_milestones: tuple[Fraction, ...] = dynamics((0.5, 0.75))
+    """step_decay: shares of the plan at which the rate is multiplied by lr_decay."""
+    lr_decay: Fraction = dynamics(0.1)
+    """step_decay: the factor at each milestone."""
+    lr_anneal_share: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = dynamics(0.5)
+    """fast_anneal: share of the plan at which the floor is reached."""
+    lr_peak_share: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = dynamics(0.3)
+    """one_cycle: share of the plan at which the rate peaks at lr (it starts at lr / 25)."""
+    lr_warmup_share: Fraction = dynamics(0.0)
+    """Linear warm-up from 0 over this share of the plan, multiplied onto any schedule."""
+    lr_plan: Literal["keep", "restretch"] | None = observation(None)
+    """A resume with another num_epochs: keep (the old plan, then its floor) or restretch (same seen, new planned)."""
+    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.9)
+    """Decay of Adam's first moment."""
+    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.999)
+    """Decay of Adam's second moment."""
+    adam_epsilon: PositiveFloat = dynamics(1e-8)
+    """Adam's epsilon."""
+    weight_decay: NonNegativeFloat = dynamics(4e-5)
+    """Coupled L2 on convolution kernels: lambda x w joins the gradient once a step, inside the clipped norm."""
+    grad_clip_global_norm: PositiveFloat | None = dynamics(200.0)
+    """Threshold of the global gradient norm; null: no clipping."""
+    grad_clip_position: Literal["step", "micro_step"] = dynamics("step")
+    """step: the summed gradient is clipped once; micro_step: each (path, micro-batch) gradient, before the sum."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] | None = dynamics(None)
+    """Decay of an exponential moving average of the weights, evaluated beside them. null: none."""
+    max_nonfinite_steps: Positive = dynamics(5)
+    """Dropped (non-finite) steps in a row after which the run stops with exit 70."""
+
+    @field_validator("width")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("must be even (the last head has width / 2 channels)")
+        return value
+
+    @field_validator("train_samples_per_epoch")
+    @classmethod
+    def _count_or_share(cls, value: int | float | None) -> int | float | None:
+        if isinstance(value, float) and value > 1.0:
+            if value != int(value):
+                raise ValueError("must be a whole number of samples, or a fraction of the split up to 1.0")
+            return int(value)
+        return value
+
+    @field_validator("lr_milestones")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(value):
+            raise ValueError("must be in ascending order")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        modes = {"fixed_steps": "steps_per_epoch", "by_samples": "train_samples_per_epoch"}
+        for mode, key in modes.items():
+            given = getattr(self, key) is not None
+            if self.epoch_mode == mode and not given:
+                raise ValueError(f"train.epoch_mode {mode} needs train.{key}: set it")
+            if self.epoch_mode != mode and given:
+                raise ValueError(
+                    f"train.{key} has no effect with train.epoch_mode {self.epoch_mode}: "
+                    f"remove it, or set train.epoch_mode to {mode}"
+                )
+        if self.epoch_mode == "full_pass" and self.train_sampling_mode == "random_with_replacement":
+            raise ValueError(
+                "train.epoch_mode full_pass cannot use train.train_sampling_mode random_with_replacement (it would "
+                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode"
+            )
+        if self.path_batches == "shifted" and self.train_sampling_mode == "random_with_replacement":
+            raise ValueError(
+                "train.path_batches shifted draws distinct samples, train.train_sampling_mode random_with_replacement "
+                "does not: use shuffle_no_replacement or sequential, or train.path_batches same"
+            )
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise ValueError(
+                f"train.micro_batch_size {self.micro_batch_size} is larger than train.batch_size {self.batch_size}: "
+                "lower it or set it to null"
+            )
+        if self.precision == "tf32" and self.gpu_device == -1:
+            raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
+        return self

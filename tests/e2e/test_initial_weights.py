@@ -1,0 +1,74 @@
+"""train.init_from: a new run from another run's weights, on other data and crops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import Place, command, rows, tensors
+from tiny import make_tiny
+
+pytestmark = pytest.mark.e2e
+TINY_RATE = ("--train.lr=1e-12", "--train.lr_schedule=constant", "--train.num_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def source(place: Place) -> Path:
+    return place.trained("source", "--train.lr=1e-2", "--train.lr_schedule=constant", "--eval.eval_every_epoch=1")
+
+
+def manifest(run: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((run / "run_manifest.json").read_text())["manifest"]
+    return content
+
+
+def model(run: Path) -> dict[str, np.ndarray]:
+    return {name: array for name, array in tensors(run).items() if name.startswith("model/")}
+
+
+def test_weights_come_over_and_nothing_else(source: Path, place: Place) -> None:
+    """Another crop, other data and another plan: what a fork refuses."""
+    data = make_tiny(place.folder / "other", seed=5)
+    run = place.trained("warm", *TINY_RATE, f"--train.init_from={source}", "--data.crop_size=32x32", data=data)
+    theirs, ours = model(source), model(run)
+    weights = [name for name in theirs if "running" not in name]
+    assert weights and all(np.allclose(ours[name], theirs[name], atol=1e-9) for name in weights)
+    cold = model(place.trained("cold", *TINY_RATE, "--data.crop_size=32x32", data=data))
+    assert not all(np.allclose(ours[name], cold[name], atol=1e-6) for name in weights)
+    steps = {float(value) for name, value in tensors(run).items() if name.endswith("/step")}
+    assert steps == {float(len(rows(run, "step")))}  # Adam counts this run's steps only
+    origin = manifest(run)["initialised_from"]
+    assert isinstance(origin, dict) and origin["run"] == str(source) and len(origin["hash"]) == 64
+
+
+def test_best_and_named_checkpoints(source: Path, place: Place) -> None:
+    best = json.loads((source / "best.json").read_text())["checkpoint"]
+    for number, name in enumerate(("best", best)):
+        run = place.trained(f"from-{number}", *TINY_RATE, f"--train.init_from={source}@{name}")
+        origin = manifest(run)["initialised_from"]
+        assert isinstance(origin, dict) and origin["checkpoint"] == best
+    ended = place.train("from-none", f"--train.init_from={source}@step-99999999")
+    assert ended.code == 74 and "step-99999999" in ended.err and not (place.runs / "from-none").exists()
+
+
+def test_resume_keeps_its_origin_and_needs_the_source_no_more(source: Path, place: Place) -> None:
+    whole = place.trained("whole", f"--train.init_from={source}")
+    copy = place.copy("source", "gone")
+    ended = place.train("part", f"--train.init_from={copy}", "--runtime.max_seconds=1e-9")
+    assert ended.code == 75
+    copy.rename(place.runs / "elsewhere")
+    ended = place.resume("part", "--runtime.max_seconds=null")
+    assert ended.code == 0, ended.err
+    ours, theirs = model(place.runs / "part"), model(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    assert "initialised_from" in manifest(place.runs / "part")
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_source_that_does_not_fit_is_refused(source: Path, place: Place, words: tuple[str, ...]) -> None:
+    ended = command("train", *place.words("bad", f"--train.init_from={source}", "--train.width=4"), *words)
+    assert ended.code == 64 and "train.width is 2" in ended.err and not (place.runs / "bad").exists()
+    ended = command("train", *place.words("bad", "--train.init_from=/nowhere/run"), *words)
+    assert ended.code in (65, 74) and "/nowhere/run" in ended.err and "Traceback" not in ended.err
