@@ -23,21 +23,25 @@ class Arch(tuple[int, ...]):
     """One subnet's code: a digit (option position) for every choice of its space, in order."""
 
     space: str
+    code: str | None
 
-    def __new__(cls, digits: Sequence[int], space: str) -> Arch:
-        """``space`` is the name of the space that gives the digits their meaning."""
+    def __new__(cls, digits: Sequence[int], space: str, code: str | None = None) -> Arch:
+        """``space`` is the name of the space that gives the digits their meaning.
+
+        ``code`` is what people know the arch by where its space was restricted to it: the digits in the whole space.
+        """
         arch = super().__new__(cls, digits)
-        arch.space = space
+        arch.space, arch.code = space, code
         return arch
 
     def __str__(self) -> str:
-        return ",".join(map(str, self))
+        return ",".join(map(str, self)) if self.code is None else self.code
 
     def __repr__(self) -> str:
         return f"Arch({self}, space={self.space!r})"
 
-    def __getnewargs__(self) -> tuple[tuple[int, ...], str]:  # copying keeps the space
-        return tuple(self), self.space
+    def __getnewargs__(self) -> tuple[tuple[int, ...], str, str | None]:  # copying keeps space and code
+        return tuple(self), self.space, self.code
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,14 @@ class SearchSpace:
     """An ordered set of independent choices.
 
     ``anchors`` are the codes that open every evaluation pool; ``baseline`` is the one closest to EdgeFlowNet.
+    ``only`` is the code, in the whole space, of the one arch that a restricted space holds.
     """
 
     name: str
     choices: tuple[Choice, ...]
     anchors: tuple[str, ...] = ()
     baseline: str | None = None
+    only: str | None = None
 
     def __len__(self) -> int:
         size = 1
@@ -74,7 +80,7 @@ class SearchSpace:
     def __iter__(self) -> Iterator[Arch]:
         """Every arch, the last choice running fastest."""
         for digits in itertools.product(*(range(len(choice.options)) for choice in self.choices)):
-            yield Arch(digits, self.name)
+            yield Arch(digits, self.name, self.only)
 
     @property
     def num_paths(self) -> int:
@@ -104,7 +110,7 @@ class SearchSpace:
                     f"arch code {','.join(map(str, digits))!r}: digit {digit} of {choice.name} must be 0 to "
                     f"{len(choice.options) - 1} ({choice.kind} {', '.join(map(str, choice.options))})"
                 )
-        return Arch(digits, self.name)
+        return Arch(digits, self.name, self.only)
 
     def parse(self, text: str | Arch) -> Arch:
         """Arch of ``0,0,0,0,2,1,2,2,2`` or ``000021222`` (an Arch of this space is itself).  Raises ConfigError."""
@@ -117,12 +123,16 @@ class SearchSpace:
                 f"arch code {text!r} is not a list of {len(self.choices)} digits such as "
                 f"{','.join('0' * len(self.choices))} (commas optional)"
             )
+        if self.only is not None:
+            if ",".join(parts) != self.only:
+                raise ConfigError(f"arch code {text!r} is not the one this network has: {self.only}")
+            return self.arch([0] * len(self.choices))
         return self.arch([int(part) for part in parts])
 
     def sample(self, seed: int) -> Arch:
         """One uniform arch, a pure function of ``seed``."""
         drawn = words(seed, "space.sample", count=len(self.choices))
-        return Arch([int(w % len(c.options)) for w, c in zip(drawn, self.choices, strict=True)], self.name)
+        return self.arch([int(w % len(c.options)) for w, c in zip(drawn, self.choices, strict=True)])
 
     def describe(self, arch: Arch) -> str:
         """The code in words, for tables: ``EB0 depth 1, ..., H2Out kernel 7``."""
@@ -143,7 +153,7 @@ class SearchSpace:
             if len(pool) == size:
                 return pool
             digits = words(seed, "space.pool", attempt, count=len(self.choices))
-            arch = Arch([int(w % len(c.options)) for w, c in zip(digits, self.choices, strict=True)], self.name)
+            arch = self.arch([int(w % len(c.options)) for w, c in zip(digits, self.choices, strict=True)])
             if arch not in seen:
                 seen.add(arch)
                 pool.append(arch)
@@ -160,7 +170,7 @@ class SearchSpace:
         """The space that holds ``arch`` alone: every choice keeps one option, so parameter names stay equal."""
         checked = self.arch(arch)
         kept = tuple(Choice(c.name, c.kind, (c.options[d],)) for c, d in zip(self.choices, checked, strict=True))
-        return SearchSpace(f"{self.name}[{checked}]", kept)
+        return SearchSpace(f"{self.name}[{checked}]", kept, only=str(checked))
 
 
 def _v1() -> SearchSpace:

@@ -23,6 +23,7 @@ __all__ = [
     "dynamics",
     "identity",
     "observation",
+    "plain_name",
 ]
 
 # Strict: without it pydantic reads true as 1 and "8" as 8.
@@ -52,6 +53,14 @@ def dynamics(default: Any) -> Any:
 def observation(default: Any) -> Any:
     """A key that changes no weight; free at resume."""
     return _kind("observation", default)
+
+
+def plain_name(value: str) -> str:
+    """Check a name that becomes a directory's.  Raises ValueError."""
+    allowed = all(c.isalnum() or c in "._-" for c in value)
+    if not value or not allowed or value[0] in ".-" or len(value.encode()) > 200:
+        raise ValueError("must be 1 to 200 letters, digits, '.', '-', '_', not starting with '.' or '-'")
+    return value
 
 
 class Group(BaseModel):

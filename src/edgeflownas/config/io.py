@@ -153,7 +153,11 @@ def _merge(merged: dict[str, Any], origins: Origins, key: str, text: str) -> Non
     as_text = known is not None and known.takes_text and not (known.default is None and text in NULL_WORDS)
     content = merged.setdefault(group, {})
     if isinstance(content, dict):  # otherwise validation refuses the group as a whole
-        content[name] = text if as_text else parse_value(text, f"--{key}")
+        if known is not None and known.repeats and not text.startswith("["):
+            earlier = content.get(name) if origins.get((group, name)) == "--" else None
+            content[name] = [*(earlier or []), text]
+        else:
+            content[name] = text if as_text else parse_value(text, f"--{key}")
         origins[(group, name)] = "--"
 
 

@@ -28,6 +28,8 @@ class Key:
     help: str
     takes_text: bool
     """A command-line value is taken as it stands, not read as YAML (names and paths)."""
+    repeats: bool
+    """A list of texts: on the command line every occurrence of the option adds one."""
 
     @property
     def full(self) -> str:
@@ -52,6 +54,7 @@ def keys() -> tuple[Key, ...]:
                     default=schema["default"],
                     help=schema["description"],
                     takes_text=any(_is_text(option) for option in schema.get("anyOf", [schema])),
+                    repeats=schema.get("type") == "array" and _is_text(schema.get("items", {})),
                 )
             )
     return tuple(found)

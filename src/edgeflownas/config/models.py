@@ -19,6 +19,7 @@ from edgeflownas.config.fields import (
     dynamics,
     identity,
     observation,
+    plain_name,
 )
 from edgeflownas.config.train import TrainConfig
 
@@ -46,10 +47,7 @@ class RuntimeConfig(Group):
     @field_validator("experiment_name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        allowed = all(c.isalnum() or c in "._-" for c in value)
-        if not value or not allowed or value[0] in ".-" or len(value.encode()) > 200:
-            raise ValueError("must be 1 to 200 letters, digits, '.', '-', '_', not starting with '.' or '-'")
-        return value
+        return plain_name(value)
 
 
 class DataConfig(Group):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from edgeflownas.config.fields import (
     Fraction,
@@ -15,7 +15,10 @@ from edgeflownas.config.fields import (
     dynamics,
     identity,
     observation,
+    plain_name,
 )
+from edgeflownas.errors import ConfigError
+from edgeflownas.space import get_space
 
 __all__ = ["TrainConfig"]
 
@@ -23,8 +26,15 @@ __all__ = ["TrainConfig"]
 class TrainConfig(Group):
     """The model, the plan and the optimiser."""
 
+    task: Literal["supernet", "standalone", "distil"] = identity("supernet")
+    """supernet: every subnet of the space at once; standalone: the subnets of train.arch, each for itself, on the same
+    batches; distil: the same, also taught by the features of train.teacher."""
     space: str = identity("v1")
     """Search space by name."""
+    arch: tuple[str, ...] = identity(())
+    """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
+    arch_name: tuple[str, ...] = observation(())
+    """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
     init_from: str | None = dynamics(None)
@@ -97,6 +107,20 @@ class TrainConfig(Group):
             raise ValueError("must be even (the last head has width / 2 channels)")
         return value
 
+    @field_validator("arch", "arch_name", mode="before")
+    @classmethod
+    def _listed(cls, value: Any, info: ValidationInfo) -> Any:
+        """One text stands for a list; names may be separated by commas, which arch codes hold themselves."""
+        texts = [value] if isinstance(value, str) else value
+        if info.field_name == "arch_name" and isinstance(texts, list | tuple):
+            return [part for text in texts for part in (text.split(",") if isinstance(text, str) else [text])]
+        return texts
+
+    @field_validator("arch_name")
+    @classmethod
+    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(plain_name(name) for name in value)
+
     @field_validator("train_samples_per_epoch")
     @classmethod
     def _count_or_share(cls, value: int | float | None) -> int | float | None:
@@ -115,6 +139,7 @@ class TrainConfig(Group):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        check_archs(self)
         modes = {"fixed_steps": "steps_per_epoch", "by_samples": "train_samples_per_epoch"}
         for mode, key in modes.items():
             given = getattr(self, key) is not None
@@ -143,3 +168,32 @@ class TrainConfig(Group):
         if self.precision == "tf32" and self.gpu_device == -1:
             raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
+
+
+def check_archs(train: TrainConfig) -> None:
+    """Which archs a task trains.  Raises ValueError naming both keys."""
+    if train.task == "supernet":
+        for key in ("arch", "arch_name"):
+            if getattr(train, key):
+                raise ValueError(
+                    f"train.{key} has no effect with train.task supernet, which trains every arch: remove it, or set "
+                    "train.task to standalone"
+                )
+        return
+    if not train.arch:
+        raise ValueError(f"train.task {train.task} needs train.arch: the code of the subnet to train")
+    try:
+        space = get_space(train.space)
+        codes = [space.parse(code) for code in train.arch]
+    except ConfigError as error:
+        raise ValueError(f"train.arch: {error}") from None
+    if len(train.arch) > 1 and len(set(codes)) < len(codes):
+        raise ValueError("train.arch names one code twice: equal models on equal batches end in equal bits")
+    if train.arch_name and len(train.arch_name) != len(train.arch):
+        raise ValueError(
+            f"train.arch_name has {len(train.arch_name)} names, train.arch {len(train.arch)} codes: give one for each"
+        )
+    if len(set(train.arch_name)) < len(train.arch_name):
+        raise ValueError(f"train.arch_name {', '.join(train.arch_name)}: every name must be another")
+    if len(train.arch) > 1 and not train.arch_name:
+        raise ValueError("train.arch with several codes needs train.arch_name: a directory name for each")

@@ -109,6 +109,7 @@ class Loader:
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         self.wait_seconds = 0.0
+        self._last: Batch | None = None
         self._dataset, self._plan, self._data = dataset, plan, data_config
         self._load = functools.partial(load_or_replace, dataset, data_config, seed)
         self._stop_requested = stop_requested
@@ -122,6 +123,8 @@ class Loader:
     def next_batch(self, epoch: int, step: int) -> Batch:
         """The batch of a step; the following ones are loaded ahead, any other request starts the prefetch anew.
 
+        The last batch is kept: several models that take turns ask for each batch one after the other.
+
         Raises:
             BadSample, DataError: see :func:`load_or_replace`; raised when the batch is asked for, not when prefetched.
             StorageError: a worker died, or the batch took longer than data.worker_timeout. The loader is closed then.
@@ -129,11 +132,14 @@ class Loader:
         """
         if self._closed:
             raise RuntimeError("the loader is closed")
+        if self._last is not None and (self._last.epoch, self._last.step) == (epoch, step):
+            return self._last
         started = time.perf_counter()
         try:
             pending = self._take(epoch, step)
             self._await(pending)
-            return pending.batch(self._dataset.names)
+            self._last = pending.batch(self._dataset.names)
+            return self._last
         except WorkerDied as error:
             self.close()
             raise StorageError(

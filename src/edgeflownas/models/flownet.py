@@ -103,7 +103,7 @@ def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch
             raise ConfigError(
                 f"space {space.name!r} holds {len(space)} archs: say which one, e.g. net(images, space.sample(0))"
             )
-        return Arch((0,) * len(space.choices), space.name)
+        return space.arch((0,) * len(space.choices))
     return space.parse(arch) if isinstance(arch, str) else space.arch(arch)
 
 

@@ -51,8 +51,8 @@ def epoch_line(row: Mapping[str, object]) -> str:
 
     Args:
         row: a row of eval_history.csv (evaluate/columns.py), of which any part may be missing or None, with these
-            beside it: ``num_epochs``, ``improved`` (True where this evaluation is the best so far, marked by ``*``)
-            and ``seconds_left`` (of the whole run).
+            beside it: ``num_epochs``, ``improved`` (True where this evaluation is the best so far, marked by ``*``),
+            ``seconds_left`` (of the whole run) and ``model`` (its name among several).
 
     Returns:
         e.g. ``epoch 3/200 step 1668 loss 9.12 lr 9.9e-05 mean_epe_12 8.21 std 0.27 best 8.21* clip_rate 0.01
@@ -61,6 +61,7 @@ def epoch_line(row: Mapping[str, object]) -> str:
     mean = next((name for name in row if name.startswith("mean_epe_") and not name.endswith("_ema")), "mean_epe")
     epochs = row.get("num_epochs")
     facts = (
+        ("{}:", row.get("model") or None),
         (f"epoch {{}}{'' if epochs is None else f'/{epochs}'}", row.get("epoch")),
         ("step {}", row.get("global_step")),
         ("loss {:.4g}", row.get("train_loss")),

@@ -19,19 +19,43 @@ from edgeflownas.train.lock import boot_id, is_alive
 from edgeflownas.train.storage import canonical_json, read_json, storing, sync_folder, write_durably
 from edgeflownas.train.store import NONE_YET
 
-__all__ = ["FORMAT", "config_text", "create_run", "read_config", "read_identity", "refuse_existing"]
+__all__ = [
+    "FORMAT",
+    "GROUP",
+    "config_text",
+    "create_folder",
+    "create_run",
+    "read_config",
+    "read_identity",
+    "refuse_existing",
+]
 
 FORMAT = 1
+GROUP = "group.json"  # in a folder of several models that were trained side by side
 
 
 def create_run(path: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
     """Make the run directory ``path`` with config.yaml and run_manifest.json.  Raises StorageError where it exists."""
+    document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
+    files = {
+        f"checkpoints/{NONE_YET}": b"",
+        "config.yaml": config_text(config),
+        "run_manifest.json": canonical_json(document),
+    }
+    create_folder(path, files)
+
+
+def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make ``path`` with ``files`` (relative path -> content), whole or not at all.
+
+    Raises StorageError where it exists.
+    """
     with storing(path, "make the run directory"):
         refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _unfinished_name(path)
         try:
-            _write_skeleton(fresh, config, manifest)
+            _write_files(fresh, files)
             crash_point("create.written")
             refuse_existing(path)  # again: a rename would replace an empty folder
             os.rename(fresh, path)
@@ -56,14 +80,12 @@ def config_text(config: Mapping[str, Any]) -> bytes:
     return dump_yaml(dict(config)).encode()
 
 
-def _write_skeleton(fresh: Path, config: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    (fresh / "checkpoints").mkdir(parents=True)
-    write_durably(fresh / "checkpoints" / NONE_YET, b"")
-    write_durably(fresh / "config.yaml", config_text(config))
-    document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
-    write_durably(fresh / "run_manifest.json", canonical_json(document))
-    sync_folder(fresh / "checkpoints")
-    sync_folder(fresh)
+def _write_files(fresh: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(fresh / name, content)
+    for folder in {(fresh / name).parent for name in files}:
+        sync_folder(folder)
 
 
 def _unfinished_name(path: Path) -> Path:
@@ -79,6 +101,9 @@ def _unfinished_name(path: Path) -> Path:
 def read_identity(path: Path) -> dict[str, Any]:
     """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
     file = path / "run_manifest.json"
+    if (path / GROUP).is_file():
+        names = ", ".join(str(path / name) for name in read_json(path / GROUP).get("models", {}))
+        raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")
     if not file.is_file():
         raise StorageError(
             f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"

@@ -49,13 +49,13 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
     crash_point("evaluation.logged")
     if due:
         _show(job, state, facts, times, result, average)
-    job.console.epoch_line(
-        {**facts, **times, "num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
-    )
+    shown = {"num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
+    job.console.epoch_line({**facts, **times, **shown, "model": job.model})
     state.epoch, state.batch = state.epoch + 1, 0
     job.steps.clear()
     crash_point("epoch.ended")
     job.commit(state)
+    job.epoch_ended()
     job.clock.restart()
 
 

@@ -46,12 +46,19 @@ class Evaluator:
         val: FlowDataset,
         net: FlowNet,
         world: World = World(),  # noqa: B008  (frozen)
+        like: Evaluator | None = None,
     ) -> None:
+        """``like`` is an evaluator of another network on the same data: equal frozen samples are held once."""
         first = next(net.parameters())
         self.archs, self.eval_set, self.world = archs, eval_set, world
         place = (eval_set.flow_clip, first.device, first.dtype)
-        self.calibration = FrozenBatches(eval_set.calibration, train, *place)
-        self.evaluation = FrozenBatches(eval_set.evaluation, val, *place)
+        self.calibration: FrozenBatches
+        self.evaluation: FrozenBatches
+        if like is not None and _samples(like.eval_set) == _samples(eval_set):
+            self.calibration, self.evaluation = like.calibration, like.evaluation
+        else:
+            self.calibration = FrozenBatches(eval_set.calibration, train, *place)
+            self.evaluation = FrozenBatches(eval_set.evaluation, val, *place)
         self.mine = list(range(world.rank, len(archs), world.size))
 
     def evaluate(self, net: FlowNet, check_stop: Callable[[], None]) -> PoolEvaluation:
@@ -112,3 +119,7 @@ class Evaluator:
                 found.append(FlowPicture(name, *(part.cpu() for part in parts)))
         net.train(was_training)
         return found
+
+
+def _samples(eval_set: EvalSet) -> tuple[object, ...]:
+    return eval_set.calibration, eval_set.evaluation, eval_set.flow_clip

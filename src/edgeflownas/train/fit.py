@@ -3,10 +3,13 @@
 Position is (epoch, batch); everything a step needs is a pure function of it, so the loop can be left and entered
 anywhere.  Once in a while it commits; at the end of an epoch it evaluates, logs and commits.  The state only ever
 changes after a step is complete: whoever abandons a step (a signal, the clock) leaves no trace.
+
+Several models on the same batches take turns, the one that is furthest behind first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgeflownas.data.loader import Batch
@@ -24,19 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 
-def fit(job: Job, state: TrainState) -> None:
-    """Train until the plan is fulfilled, early stopping ends it, or a stop is requested.
+def fit(models: Sequence[tuple[Job, TrainState]]) -> None:
+    """Train every model until its plan is fulfilled, early stopping ends it, or a stop is requested.
 
     Raises:
         Interrupted: after a commit, when a signal or the time limit asked to stop.
         NonFiniteError: train.max_nonfinite_steps dropped steps in a row.
         DataError: a sample that cannot be used (data.on_bad_sample stop), or too many quarantined.
     """
-    every = job.config.checkpoint.every_steps
-    total = state.num_epochs * job.plan.steps_per_epoch
+    first = models[0][0]
+    total = sum(state.num_epochs * job.plan.steps_per_epoch for job, state in models)
     try:
-        with job.stop.listening(), job.console.progress(total, state.step) as meter:
-            while not state.finished:
+        with first.stop.listening(), first.console.progress(total, steps_done(models)) as meter:
+            while unfinished := [model for model in models if not model[1].finished]:
+                job, state = min(unfinished, key=lambda model: (model[1].epoch, model[1].batch))
                 if state.batch == job.plan.steps_per_epoch:
                     finish_epoch(job, state, meter)
                     continue
@@ -47,17 +51,24 @@ def fit(job: Job, state: TrainState) -> None:
                 output = job.task.step(batch, state.step, rate, job.stop.check)
                 crash_point("step.applied")
                 advance(state, batch, output)
-                record(job, state, batch, output, rate, meter)
+                record(job, state, batch, output, rate)
+                show(job, state, output, rate, meter, steps_done(models))
                 crash_point("step.logged")
 
                 # Once in a while: make it durable (the end of an epoch commits anyway).
+                every = job.config.checkpoint.every_steps
                 if every and state.step % every == 0 and state.batch < job.plan.steps_per_epoch:
                     job.commit(state)
     except (StopRequested, Interrupted) as stop:
-        name = job.commit(state)
-        job.world.barrier()
-        reason = job.stop.reason or str(stop) or "another rank was asked to stop"
-        raise Interrupted(f"{reason}: committed step {state.step} as {name}; resume to go on") from None
+        done = ", ".join(f"step {state.step} as {job.commit(state)}" for job, state in models)
+        first.world.barrier()
+        reason = first.stop.reason or str(stop) or "another rank was asked to stop"
+        raise Interrupted(f"{reason}: committed {done}; resume to go on") from None
+
+
+def steps_done(models: Sequence[tuple[Job, TrainState]]) -> int:
+    """Steps of all models together."""
+    return sum(state.step for _, state in models)
 
 
 def next_batch(job: Job, state: TrainState) -> Batch:
@@ -83,7 +94,7 @@ def advance(state: TrainState, batch: Batch, output: StepOutput) -> None:
     state.nonfinite_in_a_row = 0 if output.accepted else state.nonfinite_in_a_row + 1
 
 
-def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: float, meter: Meter) -> None:
+def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: float) -> None:
     """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
     quarantine(job, state, batch)
     event = step_event(state, batch, output, rate, job.task.expected_clip_checks(len(batch.indices)))
@@ -94,8 +105,6 @@ def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: 
     scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
     scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
     job.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
-    epe = sum(state.last_epes) / len(state.last_epes) if state.last_epes else None
-    meter.update(state.step, loss=output.loss, lr=rate, epe=epe, **job.clock.figures())
     if not output.accepted:
         job.console.warn(f"step {state.step} dropped: non-finite loss or gradient, samples {', '.join(batch.names)}")
     limit = job.config.train.max_nonfinite_steps
@@ -107,6 +116,12 @@ def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: 
             "others. Check them with `edgeflownas data check --full`, or fork from an earlier checkpoint with a lower "
             "train.lr"
         )
+
+
+def show(job: Job, state: TrainState, output: StepOutput, rate: float, meter: Meter, done: int) -> None:
+    """Move the progress on."""
+    epe = sum(state.last_epes) / len(state.last_epes) if state.last_epes else None
+    meter.update(done, loss=output.loss, lr=rate, epe=epe, **job.clock.figures())
 
 
 def quarantine(job: Job, state: TrainState, batch: Batch) -> None:

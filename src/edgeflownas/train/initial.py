@@ -1,7 +1,8 @@
 """``train.init_from``: a new run that starts from another run's weights, never from its optimiser or its position.
 
 Other data, another crop, another plan: everything but the network may differ from the source, which is what sets a
-warm start apart from a fork (same experiment, other dynamics).
+warm start apart from a fork (same experiment, other dynamics).  One subnet may start from a supernet: it takes the
+tensors of its own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.evalset import FrozenBatches
+from edgeflownas.evaluate.recalibrate import recalibrate
+from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Checkpoint
+from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
 
-__all__ = ["InitialWeights", "read_initial"]
+__all__ = ["InitialWeights", "load_initial", "read_initial"]
 
 SAME = ("train.space", "train.width")  # what decides names and shapes of the weights
 
@@ -27,13 +34,14 @@ class InitialWeights:
 
     checkpoint: Checkpoint
     facts: dict[str, Any]  # for run_manifest.json
+    whole: bool  # the source is the same network, buffers included; else a supernet of which one subnet is taken
 
 
 def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None) -> InitialWeights | None:
     """The weights train.init_from names, None where it is null.
 
     Raises:
-        ConfigError: the source is a network of another space or width.
+        ConfigError: the source is a network of another space, width or arch.
         StorageError: no run directory, or no such checkpoint that verifies.
     """
     if config.train.init_from is None:
@@ -48,6 +56,30 @@ def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None
                 f"train.init_from {place}: its {key} is {source.get(key)}, this run's is {wanted[key]}: the weights do "
                 "not fit; use the same"
             )
+    space = get_space(config.train.space)
+    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (source.get("train.arch", []), config.train.arch))
+    if theirs and theirs != ours:
+        raise ConfigError(
+            f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
+            f"{ours[0] if ours else 'every subnet'}: give a supernet, or a run of the same arch"
+        )
     checkpoint = run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
-    return InitialWeights(checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"})
+    return InitialWeights(checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, theirs == ours)
+
+
+@torch.no_grad()
+def load_initial(initial: InitialWeights, prepared: Prepared) -> dict[str, Any]:
+    """Put the weights into the task; returns the entry of run_manifest.json."""
+    task = prepared.task
+    source = initial.checkpoint.tensors["model"]
+    task.load({"model": {name: source[name] for name in task.tensors()["model"]}}, with_optimizer=False)
+    if initial.whole:
+        return {**initial.facts, "batch_norm": "copied"}
+    net, eval_set = task.net, prepared.eval_set
+    batches = FrozenBatches(eval_set.calibration, prepared.splits.train, eval_set.flow_clip, task.device, task.dtype)
+    for slots in recalibrate(net, list(net.space), batches).values():
+        for slot, (mean, var) in slots.items():
+            net.batchnorms[slot].running_mean.copy_(mean)
+            net.batchnorms[slot].running_var.copy_(var)
+    return {**initial.facts, "batch_norm": f"recalibrated, calibration ids {eval_set.calibration_hash}"}

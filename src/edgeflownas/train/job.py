@@ -83,6 +83,8 @@ class Job:
     front: Front
     clock: EpochClock
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
+    model: str = ""  # its name among several that are trained side by side
+    epoch_ended: Callable[[], None] = lambda: None
 
     def rate(self, state: TrainState) -> float:
         """Learning rate of the next step."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import Interrupted
 from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.space import get_space
-from edgeflownas.train.distributed import connect
+from edgeflownas.train.distributed import World, connect
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.fit import fit
+from edgeflownas.train.group import create_group, group_config, is_group, member_configs, write_comparison
 from edgeflownas.train.job import EpochClock, Front, Job
 from edgeflownas.train.opening import (
     Opened,
@@ -31,16 +34,21 @@ from edgeflownas.train.prepared import LaunchOptions, LogSink, Prepared
 from edgeflownas.train.preview import check_target, preview
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import (
+    Splits,
     build_net,
     check_precision,
     choose_device,
     memory_in_words,
     open_splits,
+    run_space,
     set_arithmetic,
 )
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
+
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Console
 
 __all__ = ["launch"]
 
@@ -58,7 +66,7 @@ def launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
 def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
     if config is None:
         assert options.resume is not None
-        config = run_config(options.resume, options.overrides or [], options.fork)
+        config = _stored_config(options.resume, options)
     device, note = choose_device(config.train.gpu_device)
     world = connect(device.type == "cuda")
     try:
@@ -69,43 +77,104 @@ def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         console.info(note)
         check_precision(config, device)
         console.info(set_arithmetic(config))
-        previous = stored_fingerprints(options.resume) if options.resume and not options.fork else None
+        models = member_configs(config)
+        previous = None
+        if options.resume is not None and not options.fork:
+            previous = stored_fingerprints(options.resume / next(iter(models)))
         splits = open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
-        space = get_space(config.train.space)
-        plan = BatchPlan.from_config(config.train, len(splits.train), space.num_paths, config.runtime.seed)
-        eval_set = freeze_eval_set(config, splits, console.info)
+        plan = BatchPlan.from_config(config.train, len(splits.train), run_space(config).num_paths, config.runtime.seed)
         if options.dry_run:
-            check_target(config, options.resume, options.fork, splits, plan)
-            if world.is_main:
-                _show_preview(preview(config, space, plan, eval_set, splits), options.json)
-            return 0
-        task = SupernetTask(build_net(config, device), config.train, config.runtime.seed, world, device)
-        return _run(Prepared(config, options, splits, plan, eval_set, task, world, front, console, log))
+            return _dry_run(models, options, splits, plan, console, world)
+        prepared = []
+        for name, own in models.items():
+            task = SupernetTask(build_net(own, device), own.train, own.runtime.seed, world, device)
+            eval_set = freeze_eval_set(own, splits, console.info)
+            own_options = _member_options(options, name)
+            parts = (splits, plan, eval_set, task, world, front, console, log)
+            prepared.append(Prepared(own, own_options, *parts, model=name))
+        if world.is_main and "" not in models and options.resume is None:
+            create_group(config)
+        return _run(prepared, options.json)
     finally:
         world.close()
 
 
+def _stored_config(path: Path, options: LaunchOptions) -> Config:
+    """The configuration of the run or group to resume or fork."""
+    overrides = options.overrides or []
+    if is_group(path):
+        return group_config(path, overrides, options.fork)
+    return run_config(path, overrides, options.fork)
+
+
+def _member_options(options: LaunchOptions, name: str) -> LaunchOptions:
+    """A model of a group is resumed in its own folder, or begun where the group was interrupted before."""
+    if not name or options.resume is None:
+        return options
+    folder = options.resume / name
+    return replace(options, resume=folder if folder.exists() else None)
+
+
+def _dry_run(
+    models: Mapping[str, Config],
+    options: LaunchOptions,
+    splits: Splits,
+    plan: BatchPlan,
+    console: Console,
+    world: World,
+) -> int:
+    """Check every model and show what each would do and need."""
+    tables = {}
+    for name, config in models.items():
+        eval_set = freeze_eval_set(config, splits, console.info)
+        own = _member_options(options, name)
+        check_target(config, own.resume, own.fork, splits, plan)
+        tables[name] = preview(config, run_space(config), plan, eval_set, splits)
+    if world.is_main:
+        _show_preview(tables.get("", tables), options.json)
+    return 0
+
+
 def _show_preview(table: dict[str, Any], as_json: bool) -> None:
-    print(json.dumps(table, indent=2) if as_json else "\n".join(f"{name:34} {value}" for name, value in table.items()))
+    if as_json:
+        print(json.dumps(table, indent=2))
+        return
+    for name, value in table.items():
+        if isinstance(value, dict):
+            print(f"{name}:")
+            _show_preview(value, False)
+        else:
+            print(f"{name:34} {value}")
 
 
-def _run(prepared: Prepared) -> int:
-    """Open the run directory (rank 0), give every rank its state, and train."""
-    world, task = prepared.world, prepared.task
+def _run(models: Sequence[Prepared], as_json: bool) -> int:
+    """Open the run directories (rank 0), give every rank their states, and train."""
+    first = models[0]
+    config = first.config
     with ExitStack() as stack:
-        opened: Opened | None = None
-        if world.is_main:
-            opened = _open(prepared)
-            stack.callback(opened.close)
-            stack.callback(prepared.log.attach, None)
-            prepared.log.attach(opened.run.log.append)
-        state = TrainState.from_json(world.share_json(opened.state.to_json() if opened else None))
-        for tensors in task.tensors().values():
-            world.share_tensors(tensors)
-        job = _job(prepared, opened.run if opened else None, state)
-        stack.callback(job.loader.close)
-        stack.callback(job.tracker.close)
-        return _train(job, state, prepared.options.json)
+        stop = StopFlag(first.options.max_seconds or config.runtime.max_seconds)
+        loader = Loader(first.splits.train, first.plan, config.data, config.runtime.seed, stop.requested)
+        stack.callback(loader.close)
+        stack.callback(first.log.detach)
+        jobs: list[tuple[Job, TrainState]] = []
+        for prepared in models:
+            opened: Opened | None = None
+            if prepared.world.is_main:
+                opened = _open(prepared)
+                stack.callback(opened.close)
+                prepared.log.attach(opened.run.log.append)
+            state = TrainState.from_json(prepared.world.share_json(opened.state.to_json() if opened else None))
+            for tensors in prepared.task.tensors().values():
+                prepared.world.share_tensors(tensors)
+            like = jobs[0][0].evaluator if jobs else None
+            job = _job(prepared, opened.run if opened else None, state, loader, stop, like)
+            stack.callback(job.tracker.close)
+            jobs.append((job, state))
+        if first.model and first.world.is_main:
+            names = [job.model for job, _ in jobs]
+            for job, _ in jobs:
+                job.epoch_ended = functools.partial(write_comparison, Path(config.runtime.output_root), names)
+        return _train(jobs, as_json)
 
 
 def _open(prepared: Prepared) -> Opened:
@@ -114,11 +183,16 @@ def _open(prepared: Prepared) -> Opened:
     return open_new(prepared) if prepared.options.resume is None else open_resumed(prepared)
 
 
-def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job:
+def _job(
+    prepared: Prepared,
+    run: RunDirectory | None,
+    state: TrainState,
+    loader: Loader,
+    stop: StopFlag,
+    like: Evaluator | None,
+) -> Job:
     config, task, world = prepared.config, prepared.task, prepared.world
-    stop = StopFlag(prepared.options.max_seconds or config.runtime.max_seconds)
-    seed = config.runtime.seed
-    loader = Loader(prepared.splits.train, prepared.plan, config.data, seed, stop.requested)
+    splits = prepared.splits
     folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
     resumed_at = state.step + 1 if state.step else None
     curves = config.runtime.tensorboard and run is not None and not state.finished
@@ -130,7 +204,7 @@ def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job
         plan=prepared.plan,
         task=task,
         loader=loader,
-        evaluator=Evaluator(archs, prepared.eval_set, prepared.splits.train, prepared.splits.val, task.net, world),
+        evaluator=Evaluator(archs, prepared.eval_set, splits.train, splits.val, task.net, world, like),
         run=run,
         console=prepared.console,
         tracker=tracker,
@@ -139,29 +213,42 @@ def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job
         front=prepared.front,
         clock=EpochClock(loader),
         steps=world.share_json([] if run is None else step_events(run, state.epoch + 1)),
+        model=prepared.model,
     )
 
 
-def _train(job: Job, state: TrainState, as_json: bool) -> int:
-    console, run = job.console, job.run
-    if state.finished:
-        console.info(f"nothing left to train: {state.epoch} of {state.num_epochs} epochs are done")
+def _train(jobs: Sequence[tuple[Job, TrainState]], as_json: bool) -> int:
+    for job, state in jobs:
+        if state.finished:
+            job.console.info(f"nothing left to train: {state.epoch} of {state.num_epochs} epochs are done")
     outcome = "finished"
     try:
-        fit(job, state)
+        fit(jobs)
     except Interrupted:
         outcome = "interrupted"
         raise
     finally:
-        if run is not None and as_json and (outcome == "interrupted" or state.finished):
-            print(json.dumps(_result(job, state, outcome)), flush=True)
+        over = outcome == "interrupted" or all(state.finished for _, state in jobs)
+        if as_json and over and jobs[0][0].run is not None:
+            results = [_result(job, state, outcome) for job, state in jobs]
+            print(json.dumps({"models": results} if jobs[0][0].model else results[0]), flush=True)
+    for job, state in jobs:
+        _show_end(job, state)
+    return 0
+
+
+def _show_end(job: Job, state: TrainState) -> None:
+    """The pool's last ranking and what was written."""
     if state.last_epes:
         rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(job.evaluator.archs, state.last_epes, strict=True))]
-        console.pool_table(rows, job.space, state.last_zero_flow_epe)
-    if run is not None:
+        job.console.pool_table(rows, job.space, state.last_zero_flow_epe)
+    if job.run is not None:
+        path = job.run.path
         names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
-        console.wrote({"run": run.path, **{name: run.path / name for name in names}})
-    return 0
+        written = {"run": path, **{name: path / name for name in names}}
+        if job.model:
+            written["comparison.csv"] = path.parent / "comparison.csv"
+        job.console.wrote(written)
 
 
 def _result(job: Job, state: TrainState, outcome: str) -> dict[str, Any]:

@@ -13,15 +13,14 @@ from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
-from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.eventlog import read_rows
-from edgeflownas.train.initial import read_initial
+from edgeflownas.train.initial import load_initial, read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.schedule import learning_rate
-from edgeflownas.train.setup import Splits
+from edgeflownas.train.setup import Splits, run_space
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.storage import read_json
 
@@ -90,8 +89,8 @@ def _plan_needed(wanted: int, had: int) -> str:
 
 def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None]) -> EvalSet:
     """The frozen sets, the pool and its option coverage of this configuration and data."""
-    space = get_space(config.train.space)
-    pool = space.pool(config.eval.eval_pool_size, config.runtime.seed)
+    space = run_space(config)
+    pool = space.pool(min(config.eval.eval_pool_size, len(space)), config.runtime.seed)
     coverage = space.coverage(pool)
     uncovered = [name for name, counts in coverage.items() if 0 in counts]
     if uncovered:
@@ -113,8 +112,7 @@ def open_new(prepared: Prepared) -> Opened:
     manifest = _manifest(prepared)
     initial = read_initial(config, console.warn)
     if initial is not None:
-        prepared.task.load(initial.checkpoint.tensors, with_optimizer=False)
-        manifest["initialised_from"] = initial.facts
+        manifest["initialised_from"] = load_initial(initial, prepared)
     run = RunDirectory.create(path, config.model_dump(mode="json"), manifest, console.warn)
     stack = _lock(run, prepared)
     _store_session(run, prepared)

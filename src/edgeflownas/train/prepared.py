@@ -35,24 +35,29 @@ class LaunchOptions:
 
 
 class LogSink:
-    """Console lines for train.log; those said before the run directory exists are kept until it does."""
+    """Console lines for train.log; those said before the first run directory exists are kept until it does."""
 
     def __init__(self) -> None:
         self._early: list[str] = []
-        self._write: Callable[[str], None] | None = None
+        self._writers: list[Callable[[str], None]] = []
 
     def __call__(self, line: str) -> None:
         """Keep or write one line."""
-        if self._write is None:
+        if not self._writers:
             self._early.append(line)
-        else:
-            self._write(line)
+        for write in self._writers:
+            write(line)
 
-    def attach(self, write: Callable[[str], None] | None) -> None:
-        """Send lines to ``write`` from now on; None keeps them again."""
-        self._write = write
-        while write is not None and self._early:
-            write(self._early.pop(0))
+    def attach(self, write: Callable[[str], None]) -> None:
+        """Send lines to ``write``, too, from now on; first those that were kept."""
+        self._writers.append(write)
+        for line in self._early:
+            write(line)
+
+    def detach(self) -> None:
+        """Keep lines again."""
+        self._writers.clear()
+        self._early.clear()
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,4 @@ class Prepared:
     front: Front
     console: Console
     log: LogSink
+    model: str = ""  # its name among several that are trained side by side

@@ -12,12 +12,12 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.evaluate.evalset import EvalSet
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch, SearchSpace, get_space
+from edgeflownas.space import SearchSpace
 from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.initial import read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import Splits
+from edgeflownas.train.setup import Splits, run_space
 from edgeflownas.train.tasks import batch_slices
 
 __all__ = ["activation_bytes", "check_target", "preview"]
@@ -31,7 +31,7 @@ def check_target(config: Config, resume: Path | None, fork: str | None, splits: 
         refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
     if resume is not None:
         prints = {"train": splits.train_print, "val": splits.val_print}
-        now = build_manifest(config, prints, get_space(config.train.space), plan, environment())
+        now = build_manifest(config, prints, run_space(config), plan, environment())
         changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
         refuse([change for change in changes if fork is None or change.kind == "identity"])
 
@@ -84,7 +84,7 @@ def activation_bytes(config: Config, net: FlowNet, samples: int) -> int:
     What kernels use for themselves (about one more feature map) comes on top.
     """
     space = net.space
-    largest = Arch([len(choice.options) - 1 for choice in space.choices], space.name)
+    largest = space.arch([len(choice.options) - 1 for choice in space.choices])
     kept: dict[int, int] = {}
     held: list[torch.Tensor] = []
 

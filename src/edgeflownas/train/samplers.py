@@ -23,7 +23,7 @@ def fair_cycle(space: SearchSpace, seed: int, step: int) -> list[Arch]:
         n = len(choice.options)
         places = range(step * paths, (step + 1) * paths)
         columns.append([int(permutation(n, seed, f"fair.{choice.name}", place // n)[place % n]) for place in places])
-    return [Arch(digits, space.name) for digits in zip(*columns, strict=True)] if columns else [Arch((), space.name)]
+    return [space.arch(digits) for digits in zip(*columns, strict=True)] if columns else [space.arch(())]
 
 
 def option_counts(space: SearchSpace, seed: int, steps: int) -> dict[str, list[int]]:

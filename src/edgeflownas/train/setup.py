@@ -16,7 +16,7 @@ from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import get_space
+from edgeflownas.space import SearchSpace, get_space
 
 __all__ = [
     "Splits",
@@ -25,6 +25,7 @@ __all__ = [
     "choose_device",
     "memory_in_words",
     "open_splits",
+    "run_space",
     "set_arithmetic",
 ]
 
@@ -97,15 +98,19 @@ def check_precision(config: Config, device: torch.device) -> None:
         raise ConfigError("train.precision tf32 exists on GPUs only and this run is on the CPU: use fp32")
 
 
+def run_space(config: Config) -> SearchSpace:
+    """The space of the run's network: the configured one, or for one model that subnet alone."""
+    space = get_space(config.train.space)
+    return space.restrict(space.parse(config.train.arch[0])) if config.train.arch else space
+
+
 def build_net(config: Config, device: torch.device) -> FlowNet:
     """The supernet with its initial values, on the device, in the configured memory format.
 
     Raises ConfigError for an unknown space or precision the device lacks.
     """
     check_precision(config, device)
-    net = FlowNet(
-        get_space(config.train.space), config.train.width, config.runtime.seed, channels_last=config.train.channels_last
-    )
+    net = FlowNet(run_space(config), config.train.width, config.runtime.seed, channels_last=config.train.channels_last)
     return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
 
 
