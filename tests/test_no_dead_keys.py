@@ -52,6 +52,8 @@ def build(values: dict[str, Any], model: type[Config] = Config) -> Config:
 SCHEDULE = "train.lr_schedule"
 BY_SAMPLES = {"train.steps_per_epoch": None, "train.epoch_mode": "by_samples", "train.train_samples_per_epoch": 3}
 WORKERS = {"data.num_workers": 2, "data.worker_timeout": 0.01}
+ARCH = "0,0,0,0,2,1,2,2,2"
+ALONE = {"train.task": "standalone", "train.arch": (ARCH,)}
 
 PROBES: dict[str, Probe] = {
     "runtime.output_root": Probe("elsewhere", run_effects.run),
@@ -61,6 +63,9 @@ PROBES: dict[str, Probe] = {
     "runtime.num_threads": Probe(2, effects.arithmetic),
     "runtime.max_seconds": Probe(1e-9, run_effects.run),
     "runtime.tensorboard": Probe(True, run_effects.run),
+    "train.task": Probe("standalone", run_effects.run, also={"train.arch": (ARCH,), "eval.eval_pool_size": 1}),
+    "train.arch": Probe(("0,0,0,0,0,0,0,0,1",), run_effects.run, ALONE),
+    "train.arch_name": Probe(("one",), run_effects.run, ALONE),
     "train.space": Probe("v0", effects.network),
     "train.width": Probe(4, effects.network),
     "train.init_from": Probe("runs/source", run_effects.run_beside_a_source),

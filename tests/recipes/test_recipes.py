@@ -58,3 +58,16 @@ def test_run1_differs_from_the_reference_only_where_it_says() -> None:
         "train.grad_clip_global_norm": 5.0,
         "train.grad_clip_position": "micro_step",
     }
+
+
+def test_retraining_compares_two_subnets_over_the_whole_validation_split() -> None:
+    config = load_config("retrain_fc2_180x240")
+    train = config.train
+    assert (train.task, train.num_epochs, train.batch_size) == ("standalone", 400, 32)
+    assert (train.lr, train.lr_schedule) == (1e-4, "cosine")
+    assert train.lr * train.lr_final_ratio == pytest.approx(1e-6)
+    assert dict(zip(train.arch_name, train.arch, strict=True)) == {
+        "target": "0,2,1,1,0,0,1,0,1",
+        "baseline": "0,0,0,0,2,1,2,2,2",
+    }
+    assert config.eval.eval_batches_per_arch * config.eval.batch_size == 640
