@@ -168,9 +168,7 @@ class _GroupedBatchNorm(torch.autograd.Function):
     """Training-mode batch norm by :func:`grouped_moments`; also returns them.  The backward is torch's own."""
 
     @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         mean, var = grouped_moments(features)
         rounded, inverse = mean.to(weight), (var + eps).rsqrt().to(weight)
         ctx.save_for_backward(features, weight, rounded, inverse)

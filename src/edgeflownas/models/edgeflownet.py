@@ -174,5 +174,7 @@ def _initialise(net: nn.Module, seed: int) -> None:
     for name, parameter in net.named_parameters():
         if parameter.dim() == 4:
             u = uniforms(seed, f"init.{name}", count=parameter.numel())
-            limit = math.sqrt(6.0 / ((parameter.shape[0] + parameter.shape[1]) * parameter.shape[2] * parameter.shape[3]))
+            limit = math.sqrt(
+                6.0 / ((parameter.shape[0] + parameter.shape[1]) * parameter.shape[2] * parameter.shape[3])
+            )
             parameter.copy_(torch.from_numpy((2.0 * u - 1.0) * limit).reshape(parameter.shape))

@@ -84,7 +84,9 @@ def load_tf1_weights(model: FlowNet | EdgeFlowNet, path: str | Path) -> None:
     kind = _model(arrays)
     if (kind == "edgeflownet") != isinstance(model, EdgeFlowNet):
         wanted_kind = "EdgeFlowNet" if kind == "edgeflownet" else "FlowNet"
-        raise DataError(f"{path}: weights of {WORDS[kind]}, the model is a {type(model).__name__}: make a {wanted_kind}")
+        raise DataError(
+            f"{path}: weights of {WORDS[kind]}, the model is a {type(model).__name__}: make a {wanted_kind}"
+        )
     width = _width(arrays, path)
     if width != model.width:
         raise DataError(
