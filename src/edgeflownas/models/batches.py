@@ -60,7 +60,8 @@ class InputForm:
 
 def _swapped(images_BHW6: torch.Tensor) -> torch.Tensor:
     """The channels of both images in reverse order."""
-    return images_BHW6.unflatten(-1, (2, 3)).flip(-1).flatten(-2)
+    pairs: torch.Tensor = images_BHW6.reshape(*images_BHW6.shape[:-1], 2, 3)
+    return pairs.flip(-1).flatten(-2)
 
 
 def to_flow_batch(

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from edgeflownas.errors import DataError
 from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
 from edgeflownas.models.edgeflownet import EdgeFlowNet, TransposedConv
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 
 __all__ = ["load_tf1_weights", "tf1_model", "tf1_width"]
 
@@ -73,7 +73,7 @@ def parameter_name(tf_name: str, kernel_of: dict[str, int]) -> str | None:
     return None
 
 
-def load_tf1_weights(model: FlowNet | EdgeFlowNet, path: str | Path) -> None:
+def load_tf1_weights(model: StagedNet, path: str | Path) -> None:
     """Fill ``model`` with the TF1 weights in ``path`` (npz); nothing is changed when anything is wrong.
 
     Raises:
@@ -188,7 +188,7 @@ def _kind(module: object) -> str:
     return "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
 
 
-def _fixed_kernels(model: FlowNet) -> dict[str, int]:
+def _fixed_kernels(model: StagedNet) -> dict[str, int]:
     """Kernel of every convolution stage that has one option: TF names such a stage without its kernel."""
     labels = (name.split(".") for name in model.state_dict())
     kernels: dict[str, list[int]] = {}
