@@ -1,4 +1,4 @@
-"""EdgeFlowNet: sizes, transposed convolutions, initial values, both batch norms, the interface it shares with FlowNet."""
+"""EdgeFlowNet: sizes, transposed convolutions, initial values, both batch norms, what it shares with FlowNet."""
 
 from __future__ import annotations
 
