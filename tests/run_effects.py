@@ -13,7 +13,7 @@ from unittest import mock
 import config_effects as effects
 
 from edgeflownas.commands._front import standard_front
-from edgeflownas.config import Config
+from edgeflownas.config import Config, TrainConfig
 from edgeflownas.tracking import Tracker
 from edgeflownas.train.launch import launch
 from edgeflownas.train.prepared import LaunchOptions
@@ -32,11 +32,15 @@ def run(config: Config) -> Any:
 
 
 def run_beside_a_source(config: Config) -> Any:
-    """Losses of a run that may start from the weights of another, runs/source, trained here first."""
+    """Losses of a run that may start from, or be taught by, the supernet runs/source, trained here first."""
     other = config.runtime.model_copy(update={"experiment_name": "source", "seed": 7})
-    plain = config.train.model_copy(update={"init_from": None})
+    single = {"init_from": None, "task": "supernet", "arch": (), "teacher": None, "teacher_arch": None}
+    plain = {name: TrainConfig.model_fields[name].default for name in ("distil_lambda", "distil_weights")}
+    supernet = config.train.model_copy(update={**single, **plain})
+    often = config.checkpoint.model_copy(update={"every_steps": 1, "keep": 9})
+    source = config.model_copy(update={"runtime": other, "train": supernet, "checkpoint": often})
     with running() as (folder, _):
-        launch(config.model_copy(update={"runtime": other, "train": plain}), LaunchOptions(), standard_front())
+        launch(source, LaunchOptions(), standard_front())
         launch(config, LaunchOptions(), standard_front())
         return [event["loss"] for event in events(folder) if event["event"] == "step"]
 
@@ -62,6 +66,8 @@ def running() -> Iterator[tuple[Path, list[Any]]]:
         effects.arithmetic_restored(),
         recorded(RunDirectory, "commit", log),
         recorded(Tracker, "images", log),
+        recorded(Tracker, "scalars", log),
+        recorded(Tracker, "flush", log),
     ):
         yield Path(name), log
 
@@ -71,7 +77,7 @@ def recorded(owner: Any, method: str, log: list[Any]) -> Any:
     original = getattr(owner, method)
 
     def call(self: Any, *args: Any, **more: Any) -> Any:
-        log.append((method, str(args[0])))
+        log.append((method, str(args[:1])))
         return original(self, *args, **more)
 
     return mock.patch.object(owner, method, call)

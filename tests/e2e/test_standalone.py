@@ -21,7 +21,7 @@ from edgeflownas.train.reading import read_run
 pytestmark = pytest.mark.e2e
 TARGET, BASELINE = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"
 EVERY = "--eval.eval_every_epoch=1"
-ALONE = ("--train.task=standalone", EVERY)
+ALONE = ("--train.task=standalone", "--eval.eval_pool_size=1", EVERY)
 BOTH = (*ALONE, f"--train.arch={TARGET}", f"--train.arch={BASELINE}", "--train.arch_name=target,baseline")
 
 

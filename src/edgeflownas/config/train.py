@@ -26,17 +26,29 @@ __all__ = ["TrainConfig"]
 class TrainConfig(Group):
     """The model, the plan and the optimiser."""
 
-    task: Literal["supernet", "standalone", "distil"] = identity("supernet")
-    """supernet: every subnet of the space at once; standalone: the subnets of train.arch, each for itself, on the same
-    batches; distil: the same, also taught by the features of train.teacher."""
+    task: Literal["supernet", "edgeflownet", "standalone", "distil"] = identity("supernet")
+    """supernet: every subnet of train.space at once; edgeflownet: the published single model; standalone: the subnets
+    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features."""
     space: str = identity("v1")
-    """Search space by name."""
+    """Search space by name (every task but edgeflownet)."""
     arch: tuple[str, ...] = identity(())
     """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
     arch_name: tuple[str, ...] = observation(())
     """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
+    teacher: str | None = identity(None)
+    """Run that teaches task distil, a supernet or a single model: RUN, RUN@best or RUN@step-00001234."""
+    teacher_arch: str | None = identity(None)
+    """Which subnet teaches, where train.teacher is a supernet."""
+    distil_lambda: PositiveFloat = dynamics(1.0)
+    """Task distil: weight of the feature loss beside the flow loss."""
+    distil_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = dynamics((1.0, 1.0, 1.0))
+    """Task distil: weights of the decoder scales 1/4, 1/2 and 1/1 in the feature loss."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
+    batch_norm: Literal["trained", "frozen"] = identity("trained")
+    """frozen (task edgeflownet, as published): statistics never move, a learned affine; trained: batch statistics."""
+    input_normalisation: Literal["minus1_1", "raw_0_255"] = identity("minus1_1")
+    """Pixel values the network sees: x / 127.5 - 1, or the bytes 0 to 255 as they are (published EdgeFlowNet)."""
     init_from: str | None = dynamics(None)
     """Run directory whose weights (not optimiser, not position) a new run starts from; RUN@best, RUN@step-00001234."""
     gpu_device: Annotated[int, Field(ge=-1, strict=True)] | Literal["auto"] = observation("auto")
@@ -49,12 +61,15 @@ class TrainConfig(Group):
     """What torchrun ranks take: micro-batches of every path, whole paths, or any (path, micro-batch) unit."""
     num_epochs: Positive = dynamics(200)
     """Epochs of the plan; the learning-rate plan ends with them."""
-    epoch_mode: Literal["fixed_steps", "full_pass", "by_samples"] = dynamics("full_pass")
-    """fixed_steps: steps_per_epoch steps; full_pass: every sample; by_samples: train_samples_per_epoch draws."""
+    epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"] = dynamics("full_pass")
+    """fixed_steps: steps_per_epoch steps; full_pass: every sample, the last batch filled up; near_full: as many whole
+    batches as the split holds (floor(N / batch)); by_samples: train_samples_per_epoch draws."""
     steps_per_epoch: Positive | None = dynamics(None)
     """Steps of an epoch; with epoch_mode fixed_steps, and only then."""
     train_samples_per_epoch: Positive | PositiveFloat | None = dynamics(None)
     """Draws of an epoch: a count (integer) or a fraction of the split (0.5); with epoch_mode by_samples only."""
+    epoch_divisor: Positive = dynamics(1)
+    """Shortens the epoch: its steps (by_samples: its draws) divided by this, rounded down, at least 1 (DivTrain)."""
     train_sampling_mode: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"] = dynamics(
         "shuffle_no_replacement"
     )
@@ -99,6 +114,8 @@ class TrainConfig(Group):
     """Decay of an exponential moving average of the weights, evaluated beside them. null: none."""
     max_nonfinite_steps: Positive = dynamics(5)
     """Dropped (non-finite) steps in a row after which the run stops with exit 70."""
+    fast_mode: bool = observation(False)
+    """Raises data.prefetch_batches to 8 where it is null. Single models only: a supernet step is slower than a disk."""
 
     @field_validator("width")
     @classmethod
@@ -139,7 +156,6 @@ class TrainConfig(Group):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        check_archs(self)
         modes = {"fixed_steps": "steps_per_epoch", "by_samples": "train_samples_per_epoch"}
         for mode, key in modes.items():
             given = getattr(self, key) is not None
@@ -150,10 +166,15 @@ class TrainConfig(Group):
                     f"train.{key} has no effect with train.epoch_mode {self.epoch_mode}: "
                     f"remove it, or set train.epoch_mode to {mode}"
                 )
+        if self.epoch_mode == "full_pass" and self.epoch_divisor > 1:
+            raise ValueError(
+                f"train.epoch_divisor {self.epoch_divisor} contradicts train.epoch_mode full_pass (every sample): use "
+                "near_full, fixed_steps or by_samples, or train.epoch_divisor 1"
+            )
         if self.epoch_mode == "full_pass" and self.train_sampling_mode == "random_with_replacement":
             raise ValueError(
                 "train.epoch_mode full_pass cannot use train.train_sampling_mode random_with_replacement (it would "
-                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode"
+                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode such as near_full"
             )
         if self.path_batches == "shifted" and self.train_sampling_mode == "random_with_replacement":
             raise ValueError(
@@ -165,21 +186,48 @@ class TrainConfig(Group):
                 f"train.micro_batch_size {self.micro_batch_size} is larger than train.batch_size {self.batch_size}: "
                 "lower it or set it to null"
             )
+        check_task(self)
         if self.precision == "tf32" and self.gpu_device == -1:
             raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
 
 
-def check_archs(train: TrainConfig) -> None:
-    """Which archs a task trains.  Raises ValueError naming both keys."""
-    if train.task == "supernet":
-        for key in ("arch", "arch_name"):
-            if getattr(train, key):
-                raise ValueError(
-                    f"train.{key} has no effect with train.task supernet, which trains every arch: remove it, or set "
-                    "train.task to standalone"
-                )
-        return
+def check_task(train: TrainConfig) -> None:
+    """Keys that mean nothing for the task are refused where they are set.  Raises ValueError naming both keys."""
+    if train.batch_norm == "frozen" and train.task != "edgeflownet":
+        raise ValueError(
+            "train.batch_norm frozen is for train.task edgeflownet (subnets need statistics of their own): use trained"
+        )
+    if train.fast_mode and train.task == "supernet":
+        raise ValueError(
+            "train.fast_mode is for single models (a supernet step takes longer than loading its batch): set "
+            "data.prefetch_batches instead, or train.fast_mode to false"
+        )
+    unused: dict[str, bool] = {}
+    if train.task in ("supernet", "edgeflownet"):
+        unused |= {"arch": bool(train.arch), "arch_name": bool(train.arch_name)}
+    if train.task == "edgeflownet":
+        unused["space"] = train.space != type(train).model_fields["space"].default
+    if train.task != "distil":
+        for key in ("teacher", "teacher_arch", "distil_lambda", "distil_weights"):
+            unused[key] = getattr(train, key) != type(train).model_fields[key].default
+    elif train.teacher is None:
+        raise ValueError("train.task distil needs train.teacher: the run that teaches, or train.task standalone")
+    elif sum(train.distil_weights) == 0:
+        raise ValueError("train.distil_weights are all zero, so train.task distil learns nothing from train.teacher")
+    if train.task != "supernet":
+        unused |= {"path_batches": train.path_batches != "same", "distributed": train.distributed == "path"}
+    for key in [key for key, given in unused.items() if given]:
+        value = getattr(train, key)
+        shown = f" {value}" if isinstance(value, str) else ""
+        raise ValueError(
+            f"train.{key}{shown} has no effect with train.task {train.task}: remove it, or set another train.task"
+        )
+    if train.task in ("standalone", "distil"):
+        _check_archs(train)
+
+
+def _check_archs(train: TrainConfig) -> None:
     if not train.arch:
         raise ValueError(f"train.task {train.task} needs train.arch: the code of the subnet to train")
     try:

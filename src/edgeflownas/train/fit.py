@@ -9,8 +9,8 @@ Several models on the same batches take turns, the one that is furthest behind f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
@@ -102,9 +102,7 @@ def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: 
     if job.run is not None:
         job.run.events.append(event)
     job.clock.drawn += len(batch.indices)
-    scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
-    scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
-    job.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
+    draw_curves(job, event, output)
     if not output.accepted:
         job.console.warn(f"step {state.step} dropped: non-finite loss or gradient, samples {', '.join(batch.names)}")
     limit = job.config.train.max_nonfinite_steps
@@ -122,6 +120,18 @@ def show(job: Job, state: TrainState, output: StepOutput, rate: float, meter: Me
     """Move the progress on."""
     epe = sum(state.last_epes) / len(state.last_epes) if state.last_epes else None
     meter.update(done, loss=output.loss, lr=rate, epe=epe, **job.clock.figures())
+
+
+def draw_curves(job: Job, event: Mapping[str, Any], output: StepOutput) -> None:
+    """A point of the training curves, and the files handed to the disk, each every so many steps."""
+    step, runtime = int(event["step"]), job.config.runtime
+    if step % runtime.summary_every == 0:
+        scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
+        scalars |= {"loss_feature": event["loss_feature"]} if "loss_feature" in event else {}
+        scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
+        job.tracker.scalars(step, {f"train/{name}": value for name, value in scalars.items()})
+    if step % runtime.summary_flush_every == 0:
+        job.tracker.flush()
 
 
 def quarantine(job: Job, state: TrainState, batch: Batch) -> None:

@@ -17,15 +17,17 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import FrozenBatches
-from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Checkpoint
+from edgeflownas.train.manifest import config_kinds
 from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
+from edgeflownas.train.teacher import set_buffers
 
 __all__ = ["InitialWeights", "load_initial", "read_initial"]
 
-SAME = ("train.space", "train.width")  # what decides names and shapes of the weights
+# What decides names and shapes of the weights, and what images they were made for.
+SAME = ("train.space", "train.width", "train.batch_norm", "train.input_normalisation", "data.channel_order")
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,22 @@ def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None
     place, _, name = config.train.init_from.partition("@")
     run = RunDirectory.open(Path(place), warn)
     source = run.manifest["keys"]["identity"]
-    wanted = {"train.space": config.train.space, "train.width": config.train.width}
+    wanted, defaults = config_kinds(config)["identity"], config_kinds(Config())["identity"]
     for key in SAME:
-        if source.get(key) != wanted[key]:
+        own = source.get(key, defaults[key])  # a run of a version that did not know the key
+        if own != wanted[key]:
             raise ConfigError(
-                f"train.init_from {place}: its {key} is {source.get(key)}, this run's is {wanted[key]}: the weights do "
-                "not fit; use the same"
+                f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
+                "use the same"
             )
+    kinds = [task == "edgeflownet" for task in (source.get("train.task", "supernet"), config.train.task)]
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"train.init_from {place}: one of the two is EdgeFlowNet, the other is not: weights do not fit"
+        )
     space = get_space(config.train.space)
-    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (source.get("train.arch", []), config.train.arch))
+    both = source.get("train.arch", []), config.train.arch
+    theirs, ours = ([str(space.parse(code)) for code in codes] for codes in both)
     if theirs and theirs != ours:
         raise ConfigError(
             f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
@@ -77,9 +86,8 @@ def load_initial(initial: InitialWeights, prepared: Prepared) -> dict[str, Any]:
     if initial.whole:
         return {**initial.facts, "batch_norm": "copied"}
     net, eval_set = task.net, prepared.eval_set
-    batches = FrozenBatches(eval_set.calibration, prepared.splits.train, eval_set.flow_clip, task.device, task.dtype)
-    for slots in recalibrate(net, list(net.space), batches).values():
-        for slot, (mean, var) in slots.items():
-            net.batchnorms[slot].running_mean.copy_(mean)
-            net.batchnorms[slot].running_var.copy_(var)
+    batches = FrozenBatches(
+        eval_set.calibration, prepared.splits.train, eval_set.flow_clip, task.device, task.dtype, net.input_form
+    )
+    set_buffers(net, batches)
     return {**initial.facts, "batch_norm": f"recalibrated, calibration ids {eval_set.calibration_hash}"}

@@ -38,6 +38,7 @@ from edgeflownas.train.setup import (
     build_net,
     check_precision,
     choose_device,
+    loading,
     memory_in_words,
     open_splits,
     run_space,
@@ -46,6 +47,7 @@ from edgeflownas.train.setup import (
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import SupernetTask
+from edgeflownas.train.teacher import find_teacher, make_teacher
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
@@ -86,8 +88,10 @@ def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         if options.dry_run:
             return _dry_run(models, options, splits, plan, console, world)
         prepared = []
+        found = find_teacher(config, console.warn)
         for name, own in models.items():
             task = SupernetTask(build_net(own, device), own.train, own.runtime.seed, world, device)
+            task.teacher = make_teacher(found, own, splits, device, task.dtype) if found else None
             eval_set = freeze_eval_set(own, splits, console.info)
             own_options = _member_options(options, name)
             parts = (splits, plan, eval_set, task, world, front, console, log)
@@ -153,7 +157,8 @@ def _run(models: Sequence[Prepared], as_json: bool) -> int:
     config = first.config
     with ExitStack() as stack:
         stop = StopFlag(first.options.max_seconds or config.runtime.max_seconds)
-        loader = Loader(first.splits.train, first.plan, config.data, config.runtime.seed, stop.requested)
+        data = loading(config, first.console.info)
+        loader = Loader(first.splits.train, first.plan, data, config.runtime.seed, stop.requested)
         stack.callback(loader.close)
         stack.callback(first.log.detach)
         jobs: list[tuple[Job, TrainState]] = []

@@ -154,6 +154,8 @@ def _entries(manifest: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     entries = {key: (kind, value) for kind in KINDS for key, value in manifest["keys"][kind].items()}
     for split, facts in manifest["data"].items():
         entries[f"data.{split} fingerprint"] = ("identity", f"{facts['label']} {facts['fingerprint'][:12]}")
+    if "teacher" in manifest:
+        entries["teacher"] = ("identity", f"{manifest['teacher']['code']} {manifest['teacher']['hash'][:12]}")
     entries["space declaration"] = ("identity", manifest["space"]["choices"])
     for group in ("code", "environment"):
         for name, value in manifest[group].items():

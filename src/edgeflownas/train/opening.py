@@ -20,7 +20,7 @@ from edgeflownas.train.manifest import build_manifest, compare, environment, ref
 from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.schedule import learning_rate
-from edgeflownas.train.setup import Splits, run_space
+from edgeflownas.train.setup import Splits, run_pool, run_space
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.storage import read_json
 
@@ -89,8 +89,7 @@ def _plan_needed(wanted: int, had: int) -> str:
 
 def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None]) -> EvalSet:
     """The frozen sets, the pool and its option coverage of this configuration and data."""
-    space = run_space(config)
-    pool = space.pool(min(config.eval.eval_pool_size, len(space)), config.runtime.seed)
+    space, pool = run_space(config), run_pool(config)
     coverage = space.coverage(pool)
     uncovered = [name for name, counts in coverage.items() if 0 in counts]
     if uncovered:
@@ -218,6 +217,8 @@ def _manifest(prepared: Prepared) -> dict[str, Any]:
     manifest = build_manifest(prepared.config, prints, prepared.task.net.space, prepared.plan, environment(device))
     eval_set = prepared.eval_set
     manifest["eval_set"] = {"hash": eval_set.hash, "pool": list(eval_set.pool), "coverage": eval_set.coverage}
+    if prepared.task.teacher is not None:
+        manifest["teacher"] = prepared.task.teacher.facts
     return manifest
 
 

@@ -13,7 +13,7 @@ from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import EvalSet, freeze_split, read_eval_set
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.train.checkpoint import Checkpoint
 from edgeflownas.train.opening import freeze_eval_set, stored_fingerprints
 from edgeflownas.train.rundir import RunDirectory
@@ -26,9 +26,14 @@ CHOOSING = (
     *("eval.eval_pool_size", "eval.eval_batches_per_arch", "eval.bn_recal_batches", "eval.batch_size"),
     *("eval.selection", "data.crop_size", "runtime.seed"),
 )
+# What the weights are, and the images they were made for: no evaluation may change it.
+NETWORK = (
+    *("train.task", "train.space", "train.width", "train.batch_norm", "train.input_normalisation"),
+    "data.channel_order",
+)
 USED = (
     *CHOOSING,
-    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", "train.space", "train.width"),
+    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", *NETWORK),
     *("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic"),
 )
 
@@ -40,7 +45,7 @@ class ReadRun:
     directory: RunDirectory
     config: Config
     checkpoint: Checkpoint
-    net: FlowNet
+    net: StagedNet
     eval_set: EvalSet
     train: FlowDataset
     val: FlowDataset
@@ -77,13 +82,14 @@ def read_run(
     group = {"model": "model", "ema": "ema"}.get(weights)
     if group is None:
         raise ConfigError(f"--weights {weights!r} is unknown: model or ema")
-    stored = run.load(checkpoint, [group])
+    stored = run.load(checkpoint, ["model", group])
     if group not in stored.tensors:
         raise ConfigError(f"--weights ema: {run.path} keeps no moving average (train.ema_decay is null); use model")
     net = build_net(config, device)
-    target = dict(net.state_dict()) if group == "model" else dict(net.named_parameters())
-    for name, tensor in target.items():
-        tensor.data.copy_(stored.tensors[group][name])
+    # The moving average holds weights only; frozen batch-norm statistics are those of the model.
+    values = stored.tensors["model"] | stored.tensors[group]
+    for name, tensor in net.state_dict().items():
+        tensor.data.copy_(values[name])
     train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
     val = _open(config.data.val_dir, "val", "data.val_dir")
     eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
@@ -97,9 +103,9 @@ def _configs(run: RunDirectory, overrides: Sequence[str], note: Callable[[str], 
     for key, _ in parse_overrides(overrides)[0]:
         if key not in USED:
             note(f"--{key} has no effect on an evaluation")
-    for key in ("space", "width"):
-        if getattr(config.train, key) != getattr(own.train, key):
-            raise ConfigError(f"--train.{key} differs from the run's {getattr(own.train, key)}: its weights do not fit")
+    for key in NETWORK:
+        if _value(config, key) != _value(own, key):
+            raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
     return own, config
 
 

@@ -43,6 +43,7 @@ def step_event(
         "loss": output.loss,
         "loss_optical": output.loss_optical,
         "loss_uncertainty": output.loss_uncertainty,
+        **({} if output.loss_feature is None else {"loss_feature": output.loss_feature}),
         "path_losses": output.path_losses,
         "grad_norms": output.grad_norms,
         "clip_count": output.clip_count,

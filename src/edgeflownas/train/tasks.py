@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
@@ -19,13 +19,16 @@ from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.distributed import World
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
 from edgeflownas.train.samplers import assert_fair, fair_cycle
 from edgeflownas.train.stem import SharedStem
+
+if TYPE_CHECKING:
+    from edgeflownas.train.teacher import Teacher
 
 __all__ = ["StepOutput", "StopRequested", "SupernetTask", "batch_slices"]
 
@@ -44,6 +47,7 @@ class StepOutput:
     loss: float
     loss_optical: float
     loss_uncertainty: float
+    loss_feature: float | None  # of a teacher, part of the loss; None without one
     path_losses: list[float]
     grad_norms: list[float]  # one per clip check
     clip_count: int
@@ -65,7 +69,7 @@ class UnitMoments:
 
     precise = False
 
-    def __init__(self, net: FlowNet, tail: torch.Tensor) -> None:
+    def __init__(self, net: StagedNet, tail: torch.Tensor) -> None:
         self.net = net
         self.weight = 0.0
         self.parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -77,7 +81,7 @@ class UnitMoments:
             offset += len(piece)
 
     @staticmethod
-    def size(net: FlowNet) -> int:
+    def size(net: StagedNet) -> int:
         """Elements needed in the tail."""
         return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
 
@@ -105,21 +109,22 @@ def batch_slices(batch_size: int, micro_batch_size: int | None) -> list[slice]:
 
 
 class SupernetTask:
-    """Strict-fairness steps on a weight-sharing FlowNet."""
+    """Strict-fairness steps on a network of stages; where its space holds one arch, plain steps of a single model."""
 
-    def __init__(self, net: FlowNet, config: TrainConfig, seed: int, world: World, device: torch.device) -> None:
+    def __init__(self, net: StagedNet, config: TrainConfig, seed: int, world: World, device: torch.device) -> None:
         self.net, self.config, self.seed, self.world, self.device = net, config, seed, world, device
         self.parameters = dict(net.named_parameters())
         self.dtype = next(net.parameters()).dtype
         self.adam = Adam(self.parameters, config)
+        self.teacher: Teacher | None = None
         self.average = MovingAverage(net, config.ema_decay) if config.ema_decay else None
         slices = len(batch_slices(config.batch_size, config.micro_batch_size))
         self.max_units = net.space.num_paths * slices
         moments = UnitMoments.size(net)
-        self.gradient = FlatGradient(self.parameters, extra=moments + 5 * self.max_units + 1)
+        self.gradient = FlatGradient(self.parameters, extra=moments + 6 * self.max_units + 1)
         self.moments = UnitMoments(net, self.gradient.extra[:moments])
-        # Per unit: weighted total, optical, uncertainty loss; norm of its gradient; whether it was clipped.
-        self.facts = self.gradient.extra[moments:-1].view(5, self.max_units)
+        # Per unit: total, optical, uncertainty, feature loss; norm of its gradient; whether it was clipped.
+        self.facts = self.gradient.extra[moments:-1].view(6, self.max_units)
         self.stop = self.gradient.extra[-1:]
         self.sum = torch.zeros_like(self.gradient.vector) if config.grad_clip_position == "micro_step" else None
 
@@ -140,7 +145,7 @@ class SupernetTask:
         self.gradient.buffer.zero_()
         if self.sum is not None:
             self.sum.zero_()
-        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype)
+        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
         units = self._units(len(paths), len(data.images))
         try:
             with record_moments(self.net, self.moments):
@@ -214,17 +219,22 @@ class SupernetTask:
         self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
     ) -> None:
         check_stop()
+        decoder: list[torch.Tensor] | None = None if self.teacher is None else []
         with self._autocast():
-            if features is None:
-                predictions = self.net(piece.images, arch)
-            else:
-                predictions = self.net.run_from(self.net.shared_stages, features, arch)
+            start = 0 if features is None else self.net.shared_stages
+            inputs = self.net.prepare(piece.images) if features is None else features
+            predictions = self.net.run_from(start, inputs, arch, decoder)
         terms = multiscale_loss([p.to(self.dtype) for p in predictions], piece.flow, piece.valid)
-        self.facts[:3, unit.index] = torch.stack(list(terms)).detach()
+        total = terms.total
+        if self.teacher is not None and decoder is not None:
+            taught = self.teacher.loss(piece.images, decoder)
+            total = total + taught
+            self.facts[3, unit.index] = taught.detach()
+        self.facts[:3, unit.index] = torch.stack([total, terms.optical, terms.uncertainty]).detach()
         if self.sum is None:
-            torch.autograd.backward(terms.total * unit.weight)
+            torch.autograd.backward(total * unit.weight)
         else:
-            self._clip_unit(unit, terms.total)
+            self._clip_unit(unit, total)
 
     def _clip_unit(self, unit: Unit, loss: torch.Tensor) -> None:
         """``micro_step``: the gradient of this unit's own loss is clipped, then joins the sum with its weight."""
@@ -233,8 +243,8 @@ class SupernetTask:
         torch.autograd.backward(loss)
         norm = float(self.gradient.norm())
         factor = clip_factor(norm, self.config.grad_clip_global_norm)
-        self.facts[3, unit.index] = norm
-        self.facts[4, unit.index] = float(factor < 1.0)
+        self.facts[4, unit.index] = norm
+        self.facts[5, unit.index] = float(factor < 1.0)
         self.sum.add_(self.gradient.vector, alpha=factor * unit.weight)
 
     def _finish(self, paths: list[Arch], units: list[Unit], rate: float) -> StepOutput:
@@ -243,7 +253,7 @@ class SupernetTask:
         norm = float(self.gradient.norm())
         facts = self.facts[:, : len(units)].double().cpu()
         weights = torch.tensor([unit.weight for unit in units], dtype=torch.float64)
-        losses = (facts[:3] * weights).sum(1).tolist()
+        losses = (facts[:4] * weights).sum(1).tolist()
         by_path = [0.0] * len(paths)
         for unit in units:
             by_path[unit.path] += float(facts[0, unit.index]) * unit.weight * len(paths)
@@ -255,14 +265,15 @@ class SupernetTask:
             if factor < 1.0:
                 self.gradient.vector.mul_(factor)
         else:
-            norms, clipped = facts[3].tolist(), int(facts[4].sum())
+            norms, clipped = facts[4].tolist(), int(facts[5].sum())
         if accepted:
             self.adam.step(rate)
             self.moments.update_buffers()
             if self.average is not None:
                 self.average.update()
-        total, optical, uncertainty = losses
-        return StepOutput(paths, total, optical, uncertainty, by_path, norms, clipped, accepted)
+        total, optical, uncertainty, feature = losses
+        taught = feature if self.teacher else None
+        return StepOutput(paths, total, optical, uncertainty, taught, by_path, norms, clipped, accepted)
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
         """Everything a checkpoint holds, by file and name."""
@@ -280,3 +291,5 @@ class SupernetTask:
             source = files.get(file) or (files["model"] if file == "ema" else {})
             for name, tensor in tensors.items():
                 tensor.data.copy_(source[name])
+        if self.average is not None:  # frozen batch norms: statistics that belong to the weights
+            self.average.net.load_state_dict(dict(self.net.named_buffers()), strict=False)

@@ -1,0 +1,102 @@
+"""Task distil: a student whose decoder features are drawn towards a frozen teacher's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import Place, command, outcome, rows, tensors
+
+pytestmark = pytest.mark.e2e
+CODE, OTHER = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"
+STUDENT = ("--train.task=distil", "--eval.eval_pool_size=1", "--eval.eval_every_epoch=1", f"--train.arch={CODE}")
+
+
+@pytest.fixture(scope="module")
+def supernet(place: Place) -> Path:
+    return place.trained("teacher", "--train.lr=1e-2", "--eval.eval_every_epoch=1", "--checkpoint.keep=9")
+
+
+@pytest.fixture(scope="module")
+def student(place: Place, supernet: Path) -> Path:
+    return place.trained("student", *STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
+
+
+def test_the_feature_loss_is_part_of_the_loss_and_teaches(student: Path, place: Place) -> None:
+    alone = place.trained("untaught", *STUDENT, "--train.task=standalone")
+    for taught, plain in zip(rows(student, "step"), rows(alone, "step"), strict=True):
+        assert taught["loss_feature"] > 0 and "loss_feature" not in plain
+        assert taught["draws"] == plain["draws"]
+        flow = taught["loss_optical"] + taught["loss_uncertainty"]
+        assert taught["loss"] == pytest.approx(flow + taught["loss_feature"], rel=1e-4)
+    first = rows(student, "step")[0], rows(alone, "step")[0]
+    assert first[0]["loss_optical"] == first[1]["loss_optical"]  # the same student before its first update
+    assert any(not np.array_equal(tensors(student)[name], value) for name, value in tensors(alone).items())
+
+
+def test_lambda_scales_the_feature_loss(student: Path, supernet: Path, place: Place) -> None:
+    teacher = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
+    half = place.trained("half", *STUDENT, *teacher, "--train.distil_lambda=0.5")
+    losses = [rows(run, "step")[0]["loss_feature"] for run in (student, half)]
+    assert losses[1] == pytest.approx(losses[0] / 2, rel=1e-5)
+
+
+def test_the_teacher_stays_as_it_is(student: Path, supernet: Path, place: Place) -> None:
+    before = {path: path.read_bytes() for path in supernet.rglob("*") if path.is_file()}
+    place.trained("again", *STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
+    assert {path: path.read_bytes() for path in supernet.rglob("*") if path.is_file()} == before
+    assert outcome(place.runs / "again") == outcome(student)
+    facts = json.loads((student / "run_manifest.json").read_text())["manifest"]["teacher"]
+    assert facts["code"] == OTHER and len(facts["hash"]) == 64
+
+
+def test_interrupted_and_resumed(student: Path, supernet: Path, place: Place) -> None:
+    """Another evaluation setting at the resume changes nothing in training: the teacher has samples of its own."""
+    words = (*STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
+    assert place.train("cut", *words).code == 75
+    ended = place.resume("cut", "--runtime.max_seconds=null", "--eval.bn_recal_batches=2")
+    assert ended.code == 0, ended.err
+    ours, theirs = rows(place.runs / "cut", "step"), rows(student, "step")
+    assert ours == theirs
+    assert all(np.array_equal(tensors(student)[name], value) for name, value in tensors(place.runs / "cut").items())
+
+
+def test_a_teacher_that_moved_on_is_refused_at_resume(supernet: Path, place: Place) -> None:
+    copy = place.copy("teacher", "moving")
+    words = (*STUDENT, f"--train.teacher={copy}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
+    assert place.train("left", *words).code == 75
+    more = command("train", "--resume", copy, "--train.num_epochs=3", "--train.lr_plan=keep")
+    assert more.code == 0, more.err
+    ended = place.resume("left", "--runtime.max_seconds=null")
+    assert ended.code == 64 and "teacher" in ended.err
+    dry = place.resume("left", "--runtime.max_seconds=null", "--dry-run")
+    assert dry.code == 64 and "teacher" in dry.err
+
+
+def test_a_single_model_with_another_input_teaches(place: Place) -> None:
+    raw = ("--train.input_normalisation=raw_0_255", "--data.channel_order=bgr")
+    teacher = place.trained(
+        "edgeflownet", "--train.task=edgeflownet", "--eval.eval_pool_size=1", "--train.width=4", *raw
+    )
+    run = place.trained("taught", *STUDENT, f"--train.teacher={teacher}")
+    assert all(row["loss_feature"] > 0 for row in rows(run, "step"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--train.teacher=TEACHER",), 64, "train.teacher_arch"),
+        ((), 64, "train.teacher"),
+        (("--train.teacher=TEACHER", "--train.teacher_arch=0,0"), 64, "needs 9"),
+        (("--train.teacher=/nowhere", f"--train.teacher_arch={OTHER}"), 74, "/nowhere"),
+        (("--train.teacher=TEACHER", "--train.distil_weights=[0,0,0]"), 64, "distil_weights"),
+        (("--train.task=standalone", "--train.distil_lambda=2"), 64, "distil_lambda"),
+    ],
+)
+def test_what_cannot_teach_is_refused(
+    supernet: Path, place: Place, words: tuple[str, ...], code: int, said: str
+) -> None:
+    ended = place.train("refused", *STUDENT, *(word.replace("TEACHER", str(supernet)) for word in words))
+    assert ended.code == code and said in ended.err and not (place.runs / "refused").exists()
