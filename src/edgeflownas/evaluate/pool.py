@@ -23,7 +23,7 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.flownet import FlowNet, resolve
 from edgeflownas.space import Arch
 
-__all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "score_pool"]
+__all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "full_precision", "score_pool"]
 
 Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
@@ -89,7 +89,7 @@ class _Tally:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """No TF32 on a GPU for a while, whatever training uses and torch's default is: figures are fp32 figures."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -100,7 +100,7 @@ def _full_precision() -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-@_full_precision()
+@full_precision()
 def score_pool(
     net: FlowNet,
     archs: Sequence[Arch],
