@@ -20,7 +20,7 @@ def test_ranked_with_references_below() -> None:
     title, *lines = result_table([ROW, replace(ROW, code="1,0", epe=1.75)], [ZERO]).splitlines()
     assert title.startswith("run/step-00000004, protocol deploy:180x240, split fc2/folder:val/2/c7d8, 2 samples, fp32")
     assert [line.split()[0] for line in lines if line[0] != "-"] == ["model", "1,0", "0,1", "zero"]
-    assert lines[0].split("  ")[-1] == "s40+" and "occluded" not in lines[0] and "s10-40" not in lines[0]
+    assert lines[0].split()[-1] == "s40+" and "occluded" not in lines[0] and "s10-40" not in lines[0]
     assert lines[2].split()[1:5] == ["1.7500", "2.5000", "12.50", "50.00"]  # shares in percent
     assert lines[1] == lines[4] and set(lines[1]) == {"-", " "}
     assert len({len(line) for line in lines}) == 1

@@ -54,7 +54,7 @@ def evaluate(
         size: HEIGHTxWIDTH: the input of protocol deploy, or another crop for edgeflownet.
         baseline: evaluate zero, dis, dis_fast or farneback instead of weights; needs --data.
         references: baselines beside the result: all (default), none, or a list such as zero,dis.
-        record: append the rows to RUN/evaluations.jsonl, which edgeflownas compare reads.
+        record: append the rows, references included, to RUN/evaluations.jsonl.
         json: machine-readable result on stdout.
     """
     path, overrides = split_overrides(tokens, OPTIONS)
