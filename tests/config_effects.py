@@ -28,12 +28,11 @@ from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
-from edgeflownas.space import get_space
 from edgeflownas.train.distributed import World
 from edgeflownas.train.epoch_end import _choose_best
 from edgeflownas.train.fit import quarantine
 from edgeflownas.train.schedule import learning_rate
-from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
+from edgeflownas.train.setup import build_net, choose_device, loading, run_space, set_arithmetic
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.summary import criterion
 from edgeflownas.train.tasks import SupernetTask
@@ -97,7 +96,7 @@ def dataset(config: Config, split: str = "train") -> FlowDataset:
 
 
 def plan_of(config: Config) -> BatchPlan:
-    paths = get_space(config.train.space).num_paths
+    paths = run_space(config).num_paths
     return BatchPlan.from_config(config.train, len(dataset(config)), paths, config.runtime.seed)
 
 
@@ -216,7 +215,7 @@ def workers(config: Config) -> Any:
         for kind in ("start_threads", "start_processes"):
             fake = functools.partial(RecordingWorkers, kind, log)
             stack.enter_context(mock.patch.object(loader_module, kind, fake))
-        loader = stack.enter_context(Loader(dataset(config), plan_of(config), config.data, config.runtime.seed))
+        loader = stack.enter_context(Loader(dataset(config), plan_of(config), loading(config), config.runtime.seed))
         return or_error(lambda: loader.next_batch(0, 0).names), log
 
 

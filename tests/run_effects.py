@@ -62,6 +62,8 @@ def running() -> Iterator[tuple[Path, list[Any]]]:
         effects.arithmetic_restored(),
         recorded(RunDirectory, "commit", log),
         recorded(Tracker, "images", log),
+        recorded(Tracker, "scalars", log),
+        recorded(Tracker, "flush", log),
     ):
         yield Path(name), log
 
@@ -71,7 +73,7 @@ def recorded(owner: Any, method: str, log: list[Any]) -> Any:
     original = getattr(owner, method)
 
     def call(self: Any, *args: Any, **more: Any) -> Any:
-        log.append((method, str(args[0])))
+        log.append((method, str(args[:1])))
         return original(self, *args, **more)
 
     return mock.patch.object(owner, method, call)

@@ -66,7 +66,7 @@ def test_configuration_errors_come_before_torch() -> None:
 def test_module_entry_point() -> None:
     result = subprocess.run([sys.executable, "-m", "edgeflownas", "recipes", "list"], capture_output=True, text=True)
     assert result.returncode == 0
-    assert result.stdout.startswith("smoke ")
+    assert any(line.startswith("smoke ") for line in result.stdout.splitlines())
 
 
 def test_main_exits_with_the_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("train", ["give a recipe (smoke, supernet", "--resume RUN_DIRECTORY"]),
+        ("train", ["give a recipe (", "smoke, supernet", "--resume RUN_DIRECTORY"]),
         ("train smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
         ("train --config smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
         ("train smoke --config smoke", ["given twice"]),

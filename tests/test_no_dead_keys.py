@@ -52,6 +52,8 @@ def build(values: dict[str, Any], model: type[Config] = Config) -> Config:
 SCHEDULE = "train.lr_schedule"
 BY_SAMPLES = {"train.steps_per_epoch": None, "train.epoch_mode": "by_samples", "train.train_samples_per_epoch": 3}
 WORKERS = {"data.num_workers": 2, "data.worker_timeout": 0.01}
+SINGLE = {"train.task": "edgeflownet", "eval.eval_pool_size": 1}
+MANY = {"train.steps_per_epoch": 20}  # more than are loaded ahead
 
 PROBES: dict[str, Probe] = {
     "runtime.output_root": Probe("elsewhere", run_effects.run),
@@ -61,6 +63,11 @@ PROBES: dict[str, Probe] = {
     "runtime.num_threads": Probe(2, effects.arithmetic),
     "runtime.max_seconds": Probe(1e-9, run_effects.run),
     "runtime.tensorboard": Probe(True, run_effects.run),
+    "runtime.summary_every": Probe(2, run_effects.run),
+    "runtime.summary_flush_every": Probe(2, run_effects.run),
+    "train.task": Probe("edgeflownet", effects.network, also={"eval.eval_pool_size": 1}),
+    "train.batch_norm": Probe("frozen", effects.steps, SINGLE),
+    "train.input_normalisation": Probe("raw_0_255", effects.steps),
     "train.space": Probe("v0", effects.network),
     "train.width": Probe(4, effects.network),
     "train.init_from": Probe("runs/source", run_effects.run_beside_a_source),
@@ -75,6 +82,7 @@ PROBES: dict[str, Probe] = {
     ),
     "train.steps_per_epoch": Probe(1, effects.order),
     "train.train_samples_per_epoch": Probe(0.8, effects.order, BY_SAMPLES),
+    "train.epoch_divisor": Probe(2, effects.order, {"train.steps_per_epoch": 3}),
     "train.train_sampling_mode": Probe("sequential", effects.order),
     "train.batch_size": Probe(3, effects.order),
     "train.micro_batch_size": Probe(1, effects.steps),
@@ -100,6 +108,8 @@ PROBES: dict[str, Probe] = {
     ),
     "data.train_dir": Probe(lambda: str(effects.data_folder("other", 3) / "train"), effects.names),
     "data.val_dir": Probe(lambda: str(effects.data_folder("other", 3) / "val"), effects.names),
+    "train.fast_mode": Probe(True, effects.workers, {**SINGLE, **MANY, **WORKERS}),
+    "data.channel_order": Probe("bgr", effects.steps),
     "data.crop_size": Probe((24, 32), effects.batch),
     "data.flow_clip": Probe(None, effects.batch),
     "data.horizontal_flip": Probe(1.0, effects.batch),

@@ -15,6 +15,7 @@ import edgeflownas
 PROMISED = {
     "Arch",
     "Config",
+    "EdgeFlowNet",
     "FlowNet",
     "SearchSpace",
     "__version__",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeflownas.evaluate.losses import accumulate as accumulate
     from edgeflownas.evaluate.losses import multiscale_loss as multiscale_loss
     from edgeflownas.evaluate.pool import evaluate_pool as evaluate_pool
+    from edgeflownas.models.edgeflownet import EdgeFlowNet as EdgeFlowNet
     from edgeflownas.models.flownet import FlowNet as FlowNet
     from edgeflownas.models.weights import load_tf1_weights as load_tf1_weights
     from edgeflownas.space import Arch as Arch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Arch": "space",
     "Config": "config.models",
+    "EdgeFlowNet": "models.edgeflownet",
     "FlowNet": "models.flownet",
     "SearchSpace": "space",
     "accumulate": "evaluate.losses",

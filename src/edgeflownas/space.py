@@ -31,7 +31,7 @@ class Arch(tuple[int, ...]):
         return arch
 
     def __str__(self) -> str:
-        return ",".join(map(str, self))
+        return ",".join(map(str, self)) if self else self.space  # a space without choices holds one arch: its name
 
     def __repr__(self) -> str:
         return f"Arch({self}, space={self.space!r})"
@@ -110,8 +110,12 @@ class SearchSpace:
         """Arch of ``0,0,0,0,2,1,2,2,2`` or ``000021222`` (an Arch of this space is itself).  Raises ConfigError."""
         if isinstance(text, Arch):
             return self.arch(text)
+        if not self.choices and text == self.name:
+            return Arch((), self.name)
         compact = text.replace(" ", "")
         parts = compact.split(",") if "," in compact else list(compact)
+        if not self.choices:
+            raise ConfigError(f"arch code {text!r}: {self.name} is a single model without choices: leave it out")
         if not parts or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
             raise ConfigError(
                 f"arch code {text!r} is not a list of {len(self.choices)} digits such as "

@@ -55,7 +55,7 @@ class Tracker:
             self._writer.add_image(tag, picture, step, dataformats="HWC")
 
     def flush(self) -> None:
-        """Hand everything to the operating system, e.g. at a commit."""
+        """Hand everything to the operating system, every runtime.summary_flush_every steps."""
         if self._writer is not None:
             self._writer.flush()
 

@@ -157,7 +157,7 @@ def test_unusable_files(tmp_path: Path) -> None:
     assert "not found" in problem(tmp_path / "none.yaml")
     assert "not a regular file" in problem("/dev/null")
     assert "did you mean 'smoke'?" in problem("smok")
-    assert "known: smoke, supernet" in problem("unlike anything")
+    assert "smoke, supernet_fc2_180x240, " in problem("unlike anything")
 
 
 def test_group_with_all_keys_commented_out_means_defaults(tmp_path: Path) -> None:

@@ -71,6 +71,12 @@ def test_samples_per_epoch_keeps_count_and_fraction_apart() -> None:
         ({"epoch_mode": "by_samples"}, ("epoch_mode by_samples", "train_samples_per_epoch")),
         ({"micro_batch_size": 64}, ("micro_batch_size 64", "batch_size 32")),
         ({"precision": "tf32", "gpu_device": -1}, ("precision tf32", "gpu_device")),
+        ({"epoch_divisor": 2}, ("epoch_divisor 2", "epoch_mode full_pass")),
+        ({"batch_norm": "frozen"}, ("batch_norm frozen", "task edgeflownet")),
+        ({"fast_mode": True}, ("fast_mode", "fast_mode to false")),
+        ({"task": "edgeflownet", "space": "v0"}, ("space v0", "task edgeflownet")),
+        ({"task": "edgeflownet", "distributed": "path"}, ("distributed path", "task edgeflownet")),
+        ({"task": "edgeflownet", "path_batches": "shifted"}, ("path_batches shifted", "task edgeflownet")),
         (
             {
                 "path_batches": "shifted",
@@ -87,3 +93,12 @@ def test_checks_between_keys_name_both(values: dict[str, object], named: tuple[s
         TrainConfig(**values)  # type: ignore[arg-type]
     for name in named:
         assert f"train.{name}" in str(caught.value)
+
+
+def test_a_single_model_is_a_pool_of_one() -> None:
+    single = TrainConfig(task="edgeflownet")
+    assert Config(train=single).eval.eval_pool_size == 12  # the default, which nobody asked for
+    Config(train=single, eval=EvalConfig(eval_pool_size=1))
+    with pytest.raises(ValidationError, match=r"eval\.eval_pool_size 3.*train\.task edgeflownet"):
+        Config(train=single, eval=EvalConfig(eval_pool_size=3))
+    assert TrainConfig(task="edgeflownet", distributed="both").distributed == "both"  # micro-batches are dealt

@@ -10,18 +10,28 @@ from edgeflownas.data.order import BatchPlan, prefix, spread
 from edgeflownas.errors import DataError
 
 CHAIRS = 17_785
-MODES = ("full_pass", "fixed_steps", "by_samples")
+MODES = ("full_pass", "fixed_steps", "near_full", "by_samples")
 SAMPLINGS = ("shuffle_no_replacement", "sequential", "random_with_replacement")
 
 
 def make_plan(
-    n, batch, mode="full_pass", sampling="shuffle_no_replacement", *, epoch=None, paths=3, shifted=False, seed=0
+    n,
+    batch,
+    mode="full_pass",
+    sampling="shuffle_no_replacement",
+    *,
+    epoch=None,
+    paths=3,
+    shifted=False,
+    seed=0,
+    divisor=1,
 ):
     keys = {"fixed_steps": {"steps_per_epoch": epoch}, "by_samples": {"train_samples_per_epoch": epoch}}.get(mode, {})
     train = TrainConfig(
         epoch_mode=mode,
         train_sampling_mode=sampling,
         batch_size=batch,
+        epoch_divisor=divisor,
         path_batches="shifted" if shifted else "same",
         **keys,
     )
@@ -54,6 +64,34 @@ def test_fixed_steps_with_replacement_cover_what_probability_says():
     # The standard deviation of one epoch is about 8 samples.
     assert np.mean([c.unique for c in coverages]) == pytest.approx(coverages[0].expected_unique, abs=6)
     assert coverages[0].share == coverages[0].unique / CHAIRS
+
+
+def test_near_full_epochs_hold_as_many_whole_batches_as_the_split():
+    plan = make_plan(CHAIRS, 16, "near_full", "random_with_replacement")
+    assert (plan.steps_per_epoch, plan.draws_per_epoch) == (1111, 17_776)
+    assert (
+        plan.indices(1, 0) == make_plan(CHAIRS, 16, "fixed_steps", "random_with_replacement", epoch=1111).indices(1, 0)
+    ).all()
+    plan = make_plan(11, 4, "near_full")
+    assert [plan.indices(0, 0).size, plan.steps_per_epoch, plan.coverage(0).unique] == [4, 2, 8]
+    assert set(plan.indices(0, 1)) | set(plan.indices(0, 0)) | set(plan.indices(1, 0)[:3]) == set(range(11))
+    assert make_plan(3, 4, "near_full").steps_per_epoch == 1, "a split smaller than a batch is one step"
+
+
+@pytest.mark.parametrize(
+    ("mode", "epoch", "divisor", "steps", "draws"),
+    [
+        ("near_full", None, 4, 277, 4432),
+        ("near_full", None, 5000, 1, 16),
+        ("fixed_steps", 50, 3, 16, 256),
+        ("by_samples", 1000, 3, 21, 333),
+        ("by_samples", 0.5, 10**6, 1, 1),
+    ],
+)
+def test_a_divisor_shortens_the_epoch(mode, epoch, divisor, steps, draws):
+    plan = make_plan(CHAIRS, 16, mode, epoch=epoch, divisor=divisor)
+    assert (plan.steps_per_epoch, plan.draws_per_epoch) == (steps, draws)
+    assert len(epoch_indices(plan, 2)) == plan.coverage(2).drawn == draws
 
 
 def test_three_samples_in_batches_of_eight():
@@ -141,7 +179,7 @@ def test_shifted_steps_never_hold_a_sample_twice(paths, batch, extra, mode, samp
             assert len(np.unique(indices)) == len(indices)
             assert len(indices) % paths == 0
             stream.extend(indices)
-    if mode != "full_pass":
+    if mode != "full_pass":  # one stream
         for start in range(0, len(stream) - n + 1, n):
             assert sorted(stream[start : start + n]) == list(range(n)), "still every sample once a pass"
     else:

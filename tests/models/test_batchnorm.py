@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.batchnorm import BatchNorm, moments, record_moments, use_statistics
+from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm, moments, record_moments, use_statistics
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -113,3 +113,38 @@ def test_bfloat16_features() -> None:
     with record_moments(bn, recorder):
         assert bn(x).dtype == torch.bfloat16
     torch.testing.assert_close(recorder.rows[0][1], x.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("eps", [1e-5, 1e-3, 0.5])
+def test_epsilon_in_every_form(layout: str, eps: float) -> None:
+    """Batch statistics (grouped or torch's), their gradient, and evaluation."""
+    bn, reference = BatchNorm(4, eps).double(), torch.nn.BatchNorm2d(4, eps).double()
+    x = (features(2, 4, 6, 8, layout=layout).double() * 0.1).requires_grad_()
+    y = x.detach().clone().requires_grad_()
+    weights = torch.randn(2, 4, 6, 8, dtype=torch.float64)
+    for module, data in ((bn, x), (reference, y)):
+        torch.autograd.backward((module(data) * weights).sum())
+    torch.testing.assert_close(bn(x), reference(y), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(x.grad, y.grad, rtol=1e-8, atol=1e-8)
+    (
+        bn.eval(),
+        reference.eval(),
+        bn.running_mean.copy_(reference.running_mean),
+        bn.running_var.copy_(reference.running_var),
+    )
+    torch.testing.assert_close(bn(x), reference(y), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_frozen_batch_norm_knows_only_its_own_statistics(training: bool) -> None:
+    bn, recorder = FrozenBatchNorm(4, 1e-3).train(training), Recorder()
+    x = features(2, 4, 6, 8)
+    with record_moments(bn, recorder), use_statistics(bn, {}):
+        torch.testing.assert_close(bn(x), x / (1 + 1e-3) ** 0.5)  # mean 0, variance 1: an affine
+    assert recorder.rows == []
+    bn.running_mean.fill_(2.0), bn.running_var.fill_(4.0)
+    torch.testing.assert_close(bn(x), (x - 2.0) / (4 + 1e-3) ** 0.5)
+    assert float(bn.running_mean.mean()) == 2.0
+    with pytest.raises(RuntimeError):
+        bn(features(2, 3, 6, 8))

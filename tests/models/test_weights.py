@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from edgeflownas.errors import DataError
+from edgeflownas.models.edgeflownet import EdgeFlowNet, TransposedConv
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.weights import load_tf1_weights, parameter_name, tf1_width
+from edgeflownas.models.weights import load_tf1_weights, parameter_name, tf1_model, tf1_width
 from edgeflownas.space import get_space
 
 V1 = get_space("v1")
@@ -154,3 +155,70 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
     for path in (text, single, torn, tmp_path / "absent.npz", tmp_path):
         with pytest.raises(DataError, match=re.escape(str(path))):
             load_tf1_weights(net, path)
+
+
+def numbered(net: EdgeFlowNet) -> Arrays:
+    """The names TF1 gives EdgeFlowNet's variables: nothing but running numbers (with gaps for ReLUs and blocks)."""
+    leaf = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    arrays: Arrays = {}
+    for number, (name, module) in enumerate(net.layers()):
+        kind = "BN" if "bn" in name else "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
+        inner = {"BN": "batch_normalization", "Conv": "conv2d", "ConvTranspose": "conv2d_transpose"}[kind]
+        for key, value in module.state_dict().items():
+            last = leaf[key] if kind == "BN" else {"weight": "kernel", "bias": "bias"}[key]
+            array = value.numpy()
+            scope = f"weights/Net0/ResNetBlock0/{kind}{3 * number + 2}/{inner}"
+            arrays[f"{scope}/{last}"] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def single() -> EdgeFlowNet:
+    net = EdgeFlowNet(4, seed=3)
+    for value in net.state_dict().values():
+        value.uniform_(0.5, 2.0)
+    return net
+
+
+@pytest.mark.parametrize("kind", ["frozen", "trained"])
+def test_edgeflownet_round_trip_by_the_order_of_its_layers(single: EdgeFlowNet, tmp_path: Path, kind: str) -> None:
+    arrays = numbered(single)
+    path = save(tmp_path / "weights.npz", dict(sorted(arrays.items())))  # the order in the file means nothing
+    assert (tf1_model(path), tf1_width(path)) == ("edgeflownet", 4)
+    net = EdgeFlowNet(4, kind, seed=0)  # type: ignore[arg-type]
+    load_tf1_weights(net, path)
+    for name, value in single.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+
+
+NUMBERED_FAULTS: list[tuple[str, Callable[[str, np.ndarray], Arrays], str]] = [
+    (r"/BN5/.*/beta$", lambda n, a: {}, r"1 missing: E0\.bn\.bias"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, "weights/more/kernel": a}, "1 unexpected: more/kernel"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("BN5", "Conv5"): a}, "a second layer or array of number 5"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("Net0", "Net1"): a}, "a second layer or array of number 5"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("BN5", "BN3"): a}, "32 layers Conv BN BN .*EdgeFlowNet has 31"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a[:-1]}, r"beta: shape \[3\].*expected \[4\]"),
+    (r"/Conv2/.*/kernel$", lambda n, a: {}, "not weights of the TF1 supernet"),
+    (r"/Conv2/.*/kernel$", lambda n, a: {n: np.full_like(a, np.inf)}, "holds NaN or infinite"),
+    (r"/ConvTranspose92/.*/bias$", lambda n, a: {n: a.astype(np.int64)}, "floating-point"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "change", "message"), NUMBERED_FAULTS)
+def test_faults_of_edgeflownet_weights(
+    single: EdgeFlowNet, tmp_path: Path, pattern: str, change: Callable[[str, np.ndarray], Arrays], message: str
+) -> None:
+    path = save(tmp_path / "weights.npz", changed(numbered(single), pattern, change))
+    net = EdgeFlowNet(4, seed=0)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(DataError, match=message):
+        load_tf1_weights(net, path)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_weights_of_the_other_model(single: EdgeFlowNet, arrays: Arrays, tmp_path: Path) -> None:
+    of_supernet, of_single = save(tmp_path / "a.npz", arrays), save(tmp_path / "b.npz", numbered(single))
+    with pytest.raises(DataError, match="weights of the TF1 supernet, the model is a EdgeFlowNet: make a FlowNet"):
+        load_tf1_weights(EdgeFlowNet(4, seed=None), of_supernet)
+    with pytest.raises(DataError, match="weights of the published EdgeFlowNet, the model is a FlowNet"):
+        load_tf1_weights(FlowNet(V1, width=4, seed=None), of_single)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from edgeflownas.config.io import find_recipe, load_config, recipe_names
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import ConfigError
 
 
 def test_the_recipes_are_packaged() -> None:
-    assert {"smoke", "supernet_fc2_180x240", "supernet_fc2_180x240_run1"} <= set(recipe_names())
+    known = {"smoke", "supernet_fc2_180x240", "supernet_fc2_180x240_run1", "edgeflownet_fc2_352x480"}
+    assert known <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -58,3 +61,22 @@ def test_run1_differs_from_the_reference_only_where_it_says() -> None:
         "train.grad_clip_global_norm": 5.0,
         "train.grad_clip_position": "micro_step",
     }
+
+
+def test_the_published_single_model() -> None:
+    config = load_config("edgeflownet_fc2_352x480")
+    train, data = config.train, config.data
+    assert (train.task, train.width, train.batch_norm) == ("edgeflownet", 32, "frozen")
+    assert (train.input_normalisation, data.channel_order, data.crop_size) == ("raw_0_255", "bgr", (352, 480))
+    assert (train.batch_size, train.lr, train.lr_schedule, train.num_epochs) == (16, 1e-4, "constant", 400)
+    assert (train.weight_decay, train.grad_clip_global_norm) == (0.0, None)
+    assert (train.epoch_mode, train.train_sampling_mode) == ("near_full", "random_with_replacement")
+    assert config.checkpoint.every_steps == 1000  # every epoch commits anyway
+    plan = BatchPlan.from_config(train, 17_785, 1, config.runtime.seed)
+    assert (plan.steps_per_epoch, plan.draws_per_epoch) == (1111, 17_776)
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if load_config(name).train.task == "supernet"])
+def test_fast_mode_is_not_for_supernets(name: str) -> None:
+    with pytest.raises(ConfigError, match="fast_mode is for single models"):
+        load_config(name, ["--train.fast_mode=true"])

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from edgeflownas.data.fc2 import FlowDataset, FlowPair
     from edgeflownas.evaluate.predictors import Predictor
     from edgeflownas.evaluate.protocols import Protocol
+    from edgeflownas.evaluate.recalibrate import NodeStatistics
     from edgeflownas.evaluate.results import ResultRow
     from edgeflownas.report.console import Console
+    from edgeflownas.space import Arch
     from edgeflownas.train.reading import ReadWeights
 
 __all__ = ["Request", "evaluate_on"]
@@ -148,20 +150,25 @@ def _protocol(name: str, size: tuple[int, int] | None, dataset: FlowDataset, wei
 
 def _subnets(weights: ReadWeights, codes: list[str] | None, console: Console) -> Predictor:
     """The asked-for subnets (or the pool), batch norm recalibrated on the run's own training samples."""
+    from edgeflownas.evaluate.predictors import SubnetPredictor
+
+    archs = [weights.net.space.parse(code) for code in (codes or weights.pool)]
+    statistics = _recalibrated(weights, archs, console)
+    return SubnetPredictor(weights.net, archs, statistics, weights.name, weights.source)
+
+
+def _recalibrated(weights: ReadWeights, archs: list[Arch], console: Console) -> NodeStatistics:
     from edgeflownas.evaluate.evalset import FrozenBatches
     from edgeflownas.evaluate.pool import full_precision
-    from edgeflownas.evaluate.predictors import SubnetPredictor
     from edgeflownas.evaluate.recalibrate import recalibrate
 
+    if weights.calibration is None:
+        return {}
     net = weights.net
-    archs = [net.space.parse(code) for code in (codes or weights.pool)]
     first = next(net.parameters())
-    samples = FrozenBatches(
-        weights.calibration, weights.train, weights.config.data.flow_clip, first.device, first.dtype
-    )
+    samples = FrozenBatches(*weights.calibration, None, first.device, first.dtype, net.input_form)
     with console.task("calibrate", len(samples)) as meter, full_precision():
-        statistics = recalibrate(net, archs, samples, meter.advance)
-    return SubnetPredictor(net, archs, statistics, weights.name, weights.source)
+        return recalibrate(net, archs, samples, meter.advance)
 
 
 def _rows(

@@ -119,13 +119,12 @@ def _show(run: ReadRun, result: PoolEvaluation, weights: str, console: Console, 
 def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvaluation:
     from edgeflownas.evaluate.evalset import FrozenBatches
     from edgeflownas.evaluate.pool import score_pool
+    from edgeflownas.train.setup import run_pool
 
-    pool = run.eval_set.pool or [
-        str(a) for a in run.net.space.pool(run.config.eval.eval_pool_size, run.config.runtime.seed)
-    ]
+    pool = run.eval_set.pool or [str(code) for code in run_pool(run.config)]
     archs = [run.net.space.parse(code) for code in (arch or pool)]
     first = next(run.net.parameters())
-    place = (run.eval_set.flow_clip, first.device, first.dtype)
+    place = (run.eval_set.flow_clip, first.device, first.dtype, run.net.input_form)
     calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
     evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
     with console.task("evaluate", len(calibration) + len(evaluation)) as meter:

@@ -11,9 +11,11 @@ OPTIONS = ("--out", "--json", "--help")
 
 
 def import_tf1(*tokens: OverrideTokens, out: Path | None = None, json: bool = False) -> int:
-    """Make a run out of TF1 supernet weights: edgeflownas import-tf1 FILE.npz --out RUN [--data.train_dir DIR ...].
+    """Make a run out of TF1 weights: edgeflownas import-tf1 FILE.npz --out RUN [--data.train_dir DIR ...].
 
-    The width is read from the file. docs/data.md shows the six lines of TensorFlow that write FILE.npz. Give
+    Which model (the supernet or the published EdgeFlowNet) and its width are read from the file. EdgeFlowNet gets the
+    input it was trained on (BGR, 0 to 255, 352x480) and frozen batch norm; with --train.batch_norm trained it is
+    recalibrated like a subnet. docs/data.md shows the six lines of TensorFlow that write FILE.npz. Give
     --data.train_dir (calibration), --data.val_dir and --data.crop_size now or when evaluating.
 
     Args:

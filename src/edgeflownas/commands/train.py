@@ -24,7 +24,7 @@ def train(
     max_seconds: float | None = None,
     json: bool = False,
 ) -> int:
-    """Train a supernet: edgeflownas train RECIPE [--GROUP.KEY VALUE ...].
+    """Train a supernet or a single model: edgeflownas train RECIPE [--GROUP.KEY VALUE ...].
 
     RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file. Every configuration key is an option,
     e.g. --train.lr 5e-5 (edgeflownas config keys lists them). SIGINT and SIGTERM commit and exit with 75;

@@ -42,6 +42,10 @@ class RuntimeConfig(Group):
     """Stop after this many seconds as if by a signal: commit, exit 75, resume later. null: no limit."""
     tensorboard: bool = observation(True)
     """Write TensorBoard event files beside events.jsonl."""
+    summary_every: Positive = observation(1)
+    """Steps between two points of the training curves in TensorBoard; events.jsonl holds every step."""
+    summary_flush_every: Positive = observation(100)
+    """Steps between two flushes of the TensorBoard files to disk (and at the end)."""
 
     @field_validator("experiment_name")
     @classmethod
@@ -61,6 +65,8 @@ class DataConfig(Group):
     """Folder of the evaluation pairs, same layout."""
     crop_size: tuple[Positive, Positive] = identity((180, 240))
     """Height and width of the crop (random in training, centre in evaluation), e.g. 180x240."""
+    channel_order: Literal["rgb", "bgr"] = identity("rgb")
+    """Order of the channels the network sees (published EdgeFlowNet: bgr). Files and cache are RGB either way."""
     flow_clip: PositiveFloat | None = identity(50.0)
     """Flow components beyond +-this are clipped and stay valid; null: off. Applies to training and pool evaluation."""
     horizontal_flip: Fraction = dynamics(0.0)
@@ -77,8 +83,8 @@ class DataConfig(Group):
     """Loader workers; 0 loads in the training thread. Never changes a bit of the result."""
     worker_kind: Literal["thread", "process"] = observation("thread")
     """Worker threads (decoding releases the interpreter lock) or processes."""
-    prefetch_batches: Positive = observation(4)
-    """Batches loaded ahead; bounds the memory."""
+    prefetch_batches: Positive | None = observation(None)
+    """Batches loaded ahead; bounds the memory. null: 4, or 8 with train.fast_mode."""
     worker_timeout: PositiveFloat = observation(60.0)
     """Seconds to wait for one batch before a stuck or dead worker is an error."""
     on_bad_sample: Literal["stop", "quarantine"] = dynamics("stop")
@@ -100,7 +106,7 @@ class EvalConfig(Group):
     """The pool evaluation, best checkpoint and early stop."""
 
     eval_pool_size: Positive = observation(12)
-    """Subnets in the evaluation pool."""
+    """Subnets in the evaluation pool. A single model is a pool of one by itself: leave the default there."""
     eval_every_epoch: Positive = observation(1)
     """Evaluate after every this many epochs, and after the last."""
     eval_batches_per_arch: Positive = observation(16)
@@ -146,3 +152,13 @@ class Config(Group):
     data: DataConfig = DataConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        default = EvalConfig.model_fields["eval_pool_size"].default
+        if self.train.task == "edgeflownet" and self.eval.eval_pool_size not in (1, default):
+            raise ValueError(
+                f"eval.eval_pool_size {self.eval.eval_pool_size}: train.task edgeflownet is a single model, its pool "
+                "has one entry: remove the key"
+            )
+        return self

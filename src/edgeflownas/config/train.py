@@ -23,10 +23,16 @@ __all__ = ["TrainConfig"]
 class TrainConfig(Group):
     """The model, the plan and the optimiser."""
 
+    task: Literal["supernet", "edgeflownet"] = identity("supernet")
+    """What is trained: the weight-sharing supernet of train.space, or the published single model, EdgeFlowNet."""
     space: str = identity("v1")
-    """Search space by name."""
+    """Search space by name (task supernet)."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
+    batch_norm: Literal["trained", "frozen"] = identity("trained")
+    """frozen (task edgeflownet, as published): statistics never move, a learned affine; trained: batch statistics."""
+    input_normalisation: Literal["minus1_1", "raw_0_255"] = identity("minus1_1")
+    """Pixel values the network sees: x / 127.5 - 1, or the bytes 0 to 255 as they are (published EdgeFlowNet)."""
     init_from: str | None = dynamics(None)
     """Run directory whose weights (not optimiser, not position) a new run starts from; RUN@best, RUN@step-00001234."""
     gpu_device: Annotated[int, Field(ge=-1, strict=True)] | Literal["auto"] = observation("auto")
@@ -39,12 +45,15 @@ class TrainConfig(Group):
     """What torchrun ranks take: micro-batches of every path, whole paths, or any (path, micro-batch) unit."""
     num_epochs: Positive = dynamics(200)
     """Epochs of the plan; the learning-rate plan ends with them."""
-    epoch_mode: Literal["fixed_steps", "full_pass", "by_samples"] = dynamics("full_pass")
-    """fixed_steps: steps_per_epoch steps; full_pass: every sample; by_samples: train_samples_per_epoch draws."""
+    epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"] = dynamics("full_pass")
+    """fixed_steps: steps_per_epoch steps; full_pass: every sample, the last batch filled up; near_full: as many whole
+    batches as the split holds (floor(N / batch)); by_samples: train_samples_per_epoch draws."""
     steps_per_epoch: Positive | None = dynamics(None)
     """Steps of an epoch; with epoch_mode fixed_steps, and only then."""
     train_samples_per_epoch: Positive | PositiveFloat | None = dynamics(None)
     """Draws of an epoch: a count (integer) or a fraction of the split (0.5); with epoch_mode by_samples only."""
+    epoch_divisor: Positive = dynamics(1)
+    """Shortens the epoch: its steps (by_samples: its draws) divided by this, rounded down, at least 1 (DivTrain)."""
     train_sampling_mode: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"] = dynamics(
         "shuffle_no_replacement"
     )
@@ -89,6 +98,8 @@ class TrainConfig(Group):
     """Decay of an exponential moving average of the weights, evaluated beside them. null: none."""
     max_nonfinite_steps: Positive = dynamics(5)
     """Dropped (non-finite) steps in a row after which the run stops with exit 70."""
+    fast_mode: bool = observation(False)
+    """Raises data.prefetch_batches to 8 where it is null. Single models only: a supernet step is slower than a disk."""
 
     @field_validator("width")
     @classmethod
@@ -125,10 +136,15 @@ class TrainConfig(Group):
                     f"train.{key} has no effect with train.epoch_mode {self.epoch_mode}: "
                     f"remove it, or set train.epoch_mode to {mode}"
                 )
+        if self.epoch_mode == "full_pass" and self.epoch_divisor > 1:
+            raise ValueError(
+                f"train.epoch_divisor {self.epoch_divisor} contradicts train.epoch_mode full_pass (every sample): use "
+                "near_full, fixed_steps or by_samples, or train.epoch_divisor 1"
+            )
         if self.epoch_mode == "full_pass" and self.train_sampling_mode == "random_with_replacement":
             raise ValueError(
                 "train.epoch_mode full_pass cannot use train.train_sampling_mode random_with_replacement (it would "
-                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode"
+                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode such as near_full"
             )
         if self.path_batches == "shifted" and self.train_sampling_mode == "random_with_replacement":
             raise ValueError(
@@ -140,6 +156,30 @@ class TrainConfig(Group):
                 f"train.micro_batch_size {self.micro_batch_size} is larger than train.batch_size {self.batch_size}: "
                 "lower it or set it to null"
             )
+        self._check_task()
         if self.precision == "tf32" and self.gpu_device == -1:
             raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
+
+    def _check_task(self) -> None:
+        """Keys that mean nothing for this task are refused where they are set."""
+        if self.task == "supernet":
+            if self.batch_norm == "frozen":
+                raise ValueError(
+                    "train.batch_norm frozen is for train.task edgeflownet (the supernet's subnets need statistics of "
+                    "their own): use trained"
+                )
+            if self.fast_mode:
+                raise ValueError(
+                    "train.fast_mode is for single models (a supernet step takes longer than loading its batch): set "
+                    "data.prefetch_batches instead, or train.fast_mode to false"
+                )
+            return
+        space = type(self).model_fields["space"].default
+        unused = {"space": self.space != space, "path_batches": self.path_batches != "same"}
+        unused["distributed"] = self.distributed == "path"
+        for key in [key for key, given in unused.items() if given]:
+            raise ValueError(
+                f"train.{key} {getattr(self, key)} has no effect with train.task {self.task}, a single model without "
+                "choices (one path a step): remove it"
+            )

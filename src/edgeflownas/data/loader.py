@@ -28,7 +28,9 @@ from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
 if TYPE_CHECKING:
     from edgeflownas.data.fc2 import FlowDataset
 
-__all__ = ["Batch", "Loader", "Replacement", "load_or_replace"]
+__all__ = ["PREFETCH", "Batch", "Loader", "Replacement", "load_or_replace"]
+
+PREFETCH = 4  # batches loaded ahead where data.prefetch_batches is null
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class Loader:
         pending = self._queue.popleft()
         if self._workers is not None:
             last = pending if not self._queue else self._queue[-1]
-            while len(self._queue) < self._data.prefetch_batches:
+            while len(self._queue) < (self._data.prefetch_batches or PREFETCH):
                 last = self._start(*self._following(last.epoch, last.step))
                 self._queue.append(last)
         return pending

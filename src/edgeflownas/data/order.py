@@ -2,8 +2,8 @@
 
 Nothing here has state: a batch can be asked for in any order, by any process, and a run that is resumed in the
 middle of an epoch asks for the next one.  Words: a *draw* is one sample taken for training; a *pass* is one
-permutation of the whole split; with epoch_mode fixed_steps and by_samples all draws of the run form one stream
-through consecutive passes, with full_pass every epoch starts a pass of its own.
+permutation of the whole split; with epoch_mode fixed_steps, near_full and by_samples all draws of the run form one
+stream through consecutive passes, with full_pass every epoch starts a pass of its own.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ class BatchPlan:
     batch_size: int
     num_paths_drawn: int
     """Slices of a step with samples of their own: 1 for path_batches same, the number of paths for shifted."""
-    epoch_mode: Literal["fixed_steps", "full_pass", "by_samples"]
+    epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"]
     sampling: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"]
     steps_per_epoch_key: int | None
     samples_per_epoch_key: int | float | None
     seed: int
+    divisor: int = 1
+    """train.epoch_divisor: an epoch is this many times shorter."""
 
     @classmethod
     def from_config(cls, train: TrainConfig, num_samples: int, num_paths: int, seed: int) -> BatchPlan:
@@ -80,6 +82,7 @@ class BatchPlan:
             steps_per_epoch_key=train.steps_per_epoch,
             samples_per_epoch_key=train.train_samples_per_epoch,
             seed=seed,
+            divisor=train.epoch_divisor,
         )
         needed = min(plan.draws_per_step, plan.draws_per_epoch)
         if shifted and num_samples < needed:
@@ -99,10 +102,12 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch; full_pass: ceil(N / draws of a step)."""
+        """Steps of an epoch; full_pass: ceil(N / draws of a step); near_full: floor of it, at least 1."""
         if self.epoch_mode == "fixed_steps":
             assert self.steps_per_epoch_key is not None
-            return self.steps_per_epoch_key
+            return max(1, self.steps_per_epoch_key // self.divisor)
+        if self.epoch_mode == "near_full":
+            return max(1, self.num_samples // self.draws_per_step // self.divisor)
         draws = self.num_samples if self.epoch_mode == "full_pass" else self.draws_per_epoch
         return math.ceil(draws / self.draws_per_step)
 
@@ -114,6 +119,7 @@ class BatchPlan:
         key = self.samples_per_epoch_key
         assert key is not None
         draws = max(1, round(key * self.num_samples)) if isinstance(key, float) else key
+        draws = max(1, draws // self.divisor)
         return math.ceil(draws / self.num_paths_drawn) * self.num_paths_drawn
 
     def draws(self, epoch: int, step: int) -> Indices:

@@ -25,7 +25,7 @@ from edgeflownas.data.formats import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.data.transforms import Window, center_window, load_eval_sample
 from edgeflownas.errors import BadSample, DataError
-from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
 
 __all__ = ["EvalSet", "FrozenBatches", "FrozenSplit", "freeze", "freeze_calibration", "freeze_split"]
 
@@ -216,6 +216,7 @@ class FrozenBatches(Sequence[FlowBatch]):
         flow_clip: float | None,
         device: torch.device,
         dtype: torch.dtype,
+        form: InputForm = InputForm(),  # noqa: B008  (frozen)
     ) -> None:
         """Raises DataError where the data set no longer holds a frozen sample."""
         position = {name: i for i, name in enumerate(dataset.names)}
@@ -226,7 +227,7 @@ class FrozenBatches(Sequence[FlowBatch]):
                 f"is {missing[0]!r}: give the folder the run was started with"
             )
         self.split = split
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self.form = device, dtype, form
         with ThreadPoolExecutor(2) as pool:
             indices = [position[name] for name in split.names]
             load = functools.partial(load_eval_sample, dataset, flow_clip=flow_clip)
@@ -241,7 +242,7 @@ class FrozenBatches(Sequence[FlowBatch]):
             raise IndexError(index)
         size = self.split.batch_size
         images, flow, valid = zip(*self.samples[index * size : (index + 1) * size], strict=True)
-        return to_flow_batch(np.stack(images), np.stack(flow), np.stack(valid), self.device, self.dtype)
+        return to_flow_batch(np.stack(images), np.stack(flow), np.stack(valid), self.device, self.dtype, self.form)
 
     def __iter__(self) -> Iterator[FlowBatch]:
         return (self[i] for i in range(len(self)))

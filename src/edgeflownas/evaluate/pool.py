@@ -20,7 +20,7 @@ from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.flownet import FlowNet, resolve
+from edgeflownas.models.stages import StagedNet, resolve
 from edgeflownas.space import Arch
 
 __all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "full_precision", "score_pool"]
@@ -102,7 +102,7 @@ def full_precision() -> Iterator[None]:
 
 @full_precision()
 def score_pool(
-    net: FlowNet,
+    net: StagedNet,
     archs: Sequence[Arch],
     calibration: Sequence[FlowBatch],
     evaluation: Sequence[FlowBatch],
@@ -135,7 +135,7 @@ def score_pool(
 
 @torch.no_grad()
 def _score_batch(
-    net: FlowNet, archs: Sequence[Arch], statistics: NodeStatistics, batch: FlowBatch, tallies: list[_Tally]
+    net: StagedNet, archs: Sequence[Arch], statistics: NodeStatistics, batch: FlowBatch, tallies: list[_Tally]
 ) -> None:
     def at_node(node: Node) -> AbstractContextManager[object]:
         return use_statistics(net, statistics.get(node, {}))
@@ -144,7 +144,7 @@ def _score_batch(
 
 
 def evaluate_pool(
-    net: FlowNet, archs: Sequence[Arch | str], calibration: Sequence[Batch], evaluation: Sequence[Batch]
+    net: StagedNet, archs: Sequence[Arch | str], calibration: Sequence[Batch], evaluation: Sequence[Batch]
 ) -> list[PoolResult]:
     """EPE and per-sample errors of every arch, batch norm recalibrated from scratch for each.
 

@@ -22,9 +22,8 @@ from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import NodeStatistics
 from edgeflownas.evaluate.walk import Node, walk
-from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.flownet import GRID, FlowNet
+from edgeflownas.models.stages import GRID, StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["BASELINES", "Model", "Predictor", "SubnetPredictor", "make_baseline"]
@@ -61,9 +60,11 @@ class SubnetPredictor(Predictor):
 
     grid = GRID
 
-    def __init__(self, net: FlowNet, archs: Sequence[Arch], statistics: NodeStatistics, name: str, source: str) -> None:
+    def __init__(
+        self, net: StagedNet, archs: Sequence[Arch], statistics: NodeStatistics, name: str, source: str
+    ) -> None:
         self.net, self.archs, self.statistics = net, archs, statistics
-        self.models = tuple(Model(name, str(arch) or None, source) for arch in archs)
+        self.models = tuple(Model(name, str(arch) if arch else None, source) for arch in archs)
 
     @torch.no_grad()
     def predict(self, images: Images) -> list[Flow]:
@@ -146,11 +147,11 @@ BASELINES: dict[str, tuple[Callable[[Images, Images], Flow], int]] = {
 }
 
 
-def _tensor(images: Images, net: FlowNet) -> Tensor:
-    """The pair as a batch of one in the network's dtype, on its device."""
+def _tensor(images: Images, net: StagedNet) -> Tensor:
+    """The pair as a batch of one, in the form, dtype and place the network takes."""
     first = next(net.parameters())
-    nothing = np.zeros((1, 1, 1, 2), np.float32), np.ones((1, 1, 1), np.bool_)
-    return to_flow_batch(np.ascontiguousarray(images)[None], *nothing, first.device, first.dtype).images
+    batch = torch.from_numpy(np.ascontiguousarray(images)[None]).to(first.device)
+    return net.input_form.encode(batch, first.dtype)
 
 
 def _flow(predictions: Sequence[Tensor], images: Images) -> Flow:

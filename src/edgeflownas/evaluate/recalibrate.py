@@ -15,7 +15,7 @@ import torch
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["NodeStatistics", "recalibrate"]
@@ -64,12 +64,17 @@ class _Recorder:
 
 @torch.no_grad()
 def recalibrate(
-    net: FlowNet, archs: Sequence[Arch], calibration: Iterable[FlowBatch], check_stop: Callable[[], None] = lambda: None
+    net: StagedNet,
+    archs: Sequence[Arch],
+    calibration: Iterable[FlowBatch],
+    check_stop: Callable[[], None] = lambda: None,
 ) -> NodeStatistics:
-    """Recalibrated (mean, variance) of every batch norm at every node of the archs' prefix tree.
+    """Recalibrated (mean, variance) of every batch norm at every node of the archs' prefix tree (empty without any).
 
     ``check_stop`` is called before each batch and may raise to abandon; nothing of the network changes either way.
     """
+    if not net.batchnorms:  # frozen ones: they are evaluated as they are
+        return {}
     recorder = _Recorder()
     was_training = net.training
     net.train()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["Node", "walk"]
@@ -21,7 +21,7 @@ Node = tuple[int, tuple[int, ...], int]
 
 
 def walk(
-    net: FlowNet,
+    net: StagedNet,
     archs: Sequence[Arch],
     images: torch.Tensor,
     at_node: Callable[[Node], AbstractContextManager[object]],
@@ -61,6 +61,6 @@ def walk(
     descend(0, images, (), list(range(len(archs))), [])
 
 
-def _own(head: dict[int, torch.Tensor], net: FlowNet, arch: Arch, scale: int) -> torch.Tensor:
+def _own(head: dict[int, torch.Tensor], net: StagedNet, arch: Arch, scale: int) -> torch.Tensor:
     choice = next(stage.choice for stage in net.stages if stage.output == scale)
     return head[0 if choice is None else arch[choice]]

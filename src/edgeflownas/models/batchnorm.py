@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["BatchNorm", "MomentRecorder", "moments", "record_moments", "use_statistics"]
+__all__ = ["BatchNorm", "FrozenBatchNorm", "MomentRecorder", "moments", "record_moments", "use_statistics"]
 
 EPS = 1e-5
 GROUP = 256  # pixels whose float32 sum is formed at once
@@ -41,12 +41,13 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, eps: float = EPS) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
+        self.eps = eps
         self.slot = -1  # position in net.batchnorms and module path: set by the network that holds it
         self.name = ""
         self.recorder: MomentRecorder | None = None
@@ -57,7 +58,7 @@ class BatchNorm(nn.Module):
         """Normalised features.  Raises ConfigError where a batch is too small to have a variance."""
         if not self.training:
             mean, var = self._eval_statistics()
-            return F.batch_norm(features, mean, var, self.weight, self.bias, False, 0.0, EPS)
+            return F.batch_norm(features, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         count = features.numel() // features.shape[1]
         if count < 2:
             raise ConfigError(
@@ -73,11 +74,11 @@ class BatchNorm(nn.Module):
     def _by_batch(self, features: Tensor, exact: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Features normalised by their own moments, mean, biased variance."""
         if _groupable(features):  # exact to about 1e-8 anyway
-            grouped: tuple[Tensor, Tensor, Tensor] = _GroupedBatchNorm.apply(features, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            grouped: tuple[Tensor, Tensor, Tensor] = _GroupedBatchNorm.apply(features, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
             return grouped
         # With momentum 1 the buffers handed in receive exactly this batch's mean and unbiased variance.
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        output = F.batch_norm(features, mean, var, self.weight, self.bias, True, 1.0, EPS)
+        output = F.batch_norm(features, mean, var, self.weight, self.bias, True, 1.0, self.eps)
         if exact:
             return output, *moments(features.detach())
         count = features.numel() // features.shape[1]
@@ -91,6 +92,34 @@ class BatchNorm(nn.Module):
                 f"no statistics given for batch norm {self.name}: calibrate the same arch that is evaluated"
             )
         return self.running_mean, self.running_var
+
+    def extra_repr(self) -> str:
+        """Channels, for printing."""
+        return f"{self.weight.numel()}"
+
+
+class FrozenBatchNorm(nn.Module):
+    """Normalisation by statistics that never move, in training as in evaluation; scale and shift are learned.
+
+    With mean 0 and variance 1 (the initial values) it is a learned affine: what TF1 code computes that leaves out
+    ``training=``.  It has nothing to recalibrate, so no recorder and no lent statistics reach it.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = EPS) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scaled and shifted features."""
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(features, *statistics, self.weight, self.bias, False, 0.0, self.eps)
 
     def extra_repr(self) -> str:
         """Channels, for printing."""
@@ -139,20 +168,21 @@ class _GroupedBatchNorm(torch.autograd.Function):
     """Training-mode batch norm by :func:`grouped_moments`; also returns them.  The backward is torch's own."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         mean, var = grouped_moments(features)
-        rounded, inverse = mean.to(weight), (var + EPS).rsqrt().to(weight)
+        rounded, inverse = mean.to(weight), (var + eps).rsqrt().to(weight)
         ctx.save_for_backward(features, weight, rounded, inverse)
         ctx.mark_non_differentiable(mean, var)
-        return F.batch_norm(features, rounded, var.to(weight), weight, bias, False, 0.0, EPS), mean, var
+        ctx.eps = eps
+        return F.batch_norm(features, rounded, var.to(weight), weight, bias, False, 0.0, eps), mean, var
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         features, weight, mean, inverse = ctx.saved_tensors
         result: tuple[Tensor | None, ...] = torch.ops.aten.native_batch_norm_backward(
-            gradient, features, weight, None, None, mean, inverse, True, EPS, ctx.needs_input_grad
+            gradient, features, weight, None, None, mean, inverse, True, ctx.eps, ctx.needs_input_grad[:3]
         )
-        return result
+        return *result, None
 
 
 def _batchnorms(net: nn.Module) -> list[BatchNorm]:

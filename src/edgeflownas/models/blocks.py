@@ -86,20 +86,21 @@ def _up2_transposed(even: Tensor, odd: Tensor, axis: int) -> Tensor:
 
 
 class Conv(nn.Module):
-    """Convolution with TF SAME padding and without bias; the weight is filled by the network that holds it."""
+    """Convolution with TF SAME padding; the weight is filled by the network that holds it.  FlowNet's has no bias."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,in,H,W] -> [B,out,ceil(H/stride),ceil(W/stride)]."""
         if self.stride == 1:
-            return F.conv2d(x, self.weight, padding=self.kernel // 2)
+            return F.conv2d(x, self.weight, self.bias, padding=self.kernel // 2)
         vertical = same_padding(x.shape[-2], self.kernel, self.stride)
         horizontal = same_padding(x.shape[-1], self.kernel, self.stride)
-        return F.conv2d(F.pad(x, horizontal + vertical), self.weight, stride=self.stride)
+        return F.conv2d(F.pad(x, horizontal + vertical), self.weight, self.bias, stride=self.stride)
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeflownas.models.blocks import OUTPUT_CHANNELS
-from edgeflownas.models.flownet import GRID, LAYOUT, resolve, slot_options
+from edgeflownas.models.flownet import LAYOUT, slot_options
+from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
 __all__ = ["macs", "stage_macs", "training_flop"]

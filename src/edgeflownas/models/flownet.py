@@ -17,17 +17,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.batchnorm import BatchNorm
-from edgeflownas.models.blocks import BlockChoice, ConvChoice, OutputChoice, replicate_pad, up2, up2_pooled
+from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import BlockChoice, ConvChoice, OutputChoice, up2, up2_pooled
+from edgeflownas.models.stages import Stage, StagedNet, number_batchnorms, resolve
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import Arch, Choice, SearchSpace
 
-__all__ = ["LAYOUT", "FlowNet", "Slot", "Stage"]
-
-GRID = 16  # heights and widths are padded to multiples of it: four halvings
+__all__ = ["LAYOUT", "FlowNet", "Slot"]
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,6 @@ LAYOUT = (
 )
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A slot as a space uses it: ``choice`` is its place in the arch code, ``output`` the scale it predicts."""
-
-    name: str
-    choice: int | None
-    output: int | None
-
-
 def slot_options(space: SearchSpace) -> dict[str, tuple[int, ...]]:
     """Options of every slot under ``space``.  Raises ConfigError for a choice the network has no slot for."""
     kinds = {slot.name: slot.kind for slot in LAYOUT}
@@ -96,18 +86,7 @@ def _check_options(choice: Choice) -> None:
         raise ConfigError(f"choice {choice.name}: options {options} must be distinct {what}")
 
 
-def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch:
-    """The arch of ``space`` that ``arch`` means; None is allowed where the space holds one arch only."""
-    if arch is None:
-        if len(space) != 1:
-            raise ConfigError(
-                f"space {space.name!r} holds {len(space)} archs: say which one, e.g. net(images, space.sample(0))"
-            )
-        return Arch((0,) * len(space.choices), space.name)
-    return space.parse(arch) if isinstance(arch, str) else space.arch(arch)
-
-
-class FlowNet(nn.Module):
+class FlowNet(StagedNet):
     """Weight-sharing network of ``space`` (a plain fixed network where the space holds one arch).
 
     Args:
@@ -118,6 +97,7 @@ class FlowNet(nn.Module):
         channels_last: memory format of weights and features.
         plain: every layer as it is drawn, from native operators (resize, then convolve): the reference that the
             faster forms are compared with, the same function to rounding.
+        input_form: what its images look like.
     """
 
     def __init__(
@@ -128,12 +108,10 @@ class FlowNet(nn.Module):
         *,
         channels_last: bool = True,
         plain: bool = False,
+        input_form: InputForm = InputForm(),  # noqa: B008  (frozen)
     ) -> None:
-        super().__init__()
-        if width < 2 or width % 2:
-            raise ConfigError(f"width {width} must be an even number of at least 2 (H2 has width / 2 channels)")
-        self.space, self.width, self.plain = space, width, plain
-        self.channels_last = channels_last
+        super().__init__(space, width, channels_last, input_form)
+        self.plain = plain
         options = slot_options(space)
         inputs, phases = 6, False
         for slot in LAYOUT:
@@ -141,65 +119,22 @@ class FlowNet(nn.Module):
             self.add_module(slot.name, _stage_module(slot, inputs, channels, options[slot.name], plain, phases))
             inputs, phases = channels, slot.phases and not plain
         self.stages = tuple(Stage(slot.name, space.position(slot.name), slot.output) for slot in LAYOUT)
-        self.batchnorms = _number_batchnorms(self)
+        self.batchnorms = number_batchnorms(self)
         if seed is not None:
             initialise(self, seed)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Layout of the features (not kept as such: torch.save could not write it)."""
-        return torch.channels_last if self.channels_last else torch.contiguous_format
-
-    @property
-    def shared_stages(self) -> int:
-        """Number of leading stages without a choice, the same for every arch."""
-        return next((i for i, stage in enumerate(self.stages) if stage.choice is not None), len(self.stages))
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Images [B,6,H,W] -> input of stage 0: padded right and bottom to multiples of 16 by repeating the edge."""
-        if images.dim() != 4 or images.shape[1] != 6 or not images.is_floating_point():
-            raise ConfigError(
-                f"FlowNet takes float images [B,6,H,W] in [-1,1] (image 1 RGB, image 2 RGB), got {images.dtype} "
-                f"{list(images.shape)}"
-            )
-        height, width = images.shape[-2:]
-        padded = replicate_pad(images, -width % GRID, -height % GRID)
-        return padded.contiguous(memory_format=self.memory_format)
-
-    def run_stage(self, index: int, features: Tensor, option: int) -> Tensor:
-        """Run stage ``index`` with one option: new features, or the prediction [B,4,h,w] of an output stage."""
-        result: Tensor = self.get_submodule(self.stages[index].name)(features, option)
-        return result
-
-    def forward(self, images: Tensor, arch: Arch | Sequence[int] | str | None = None) -> list[Tensor]:
-        """Predictions p0 [B,4,H/4,W/4], p1 [B,4,H/2,W/2], p2 [B,4,H,W] on the padded grid.
-
-        Args:
-            images: [B,6,H,W] in [-1,1], image 1 RGB then image 2 RGB.
-            arch: Arch, digits or text of this network's space; None where the space holds one arch only.
-
-        Raises:
-            ConfigError: arch of another space, or images of another layout.
-        """
-        return self.run_from(0, self.prepare(images), resolve(self.space, arch))
-
-    def run_from(self, start: int, features: Tensor, code: Arch) -> list[Tensor]:
-        """The predictions of stages ``start`` and later, from the features that stage ``start`` takes."""
-        predictions = []
-        for index in range(start, len(self.stages)):
-            stage = self.stages[index]
-            result = self.run_stage(index, features, 0 if stage.choice is None else code[stage.choice])
-            if stage.output is None:
-                features = result
-            else:
-                predictions.append(result)
-        return predictions
-
     def subnet(self, arch: Arch | Sequence[int] | str) -> FlowNet:
         """A fixed network of its own with the tensors of ``arch``, copied by name; same mode, device and dtype."""
         restricted = self.space.restrict(resolve(self.space, arch))
-        net = FlowNet(restricted, self.width, seed=None, channels_last=self.channels_last, plain=self.plain)
+        net = FlowNet(
+            restricted,
+            self.width,
+            seed=None,
+            channels_last=self.channels_last,
+            plain=self.plain,
+            input_form=self.input_form,
+        )
         first = next(self.parameters())
         net.to(device=first.device, dtype=first.dtype)
         own = self.state_dict()
@@ -223,13 +158,6 @@ def _stage_module(
         from_phases=from_phases,
         resize=up2_pooled if plain else up2,
     )
-
-
-def _number_batchnorms(net: nn.Module) -> tuple[BatchNorm, ...]:
-    named = [(name, module) for name, module in net.named_modules() if isinstance(module, BatchNorm)]
-    for slot, (name, module) in enumerate(named):
-        module.slot, module.name = slot, name
-    return tuple(module for _, module in named)
 
 
 @torch.no_grad()

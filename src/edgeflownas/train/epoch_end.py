@@ -136,7 +136,7 @@ def _draw(job: Job, state: TrainState, result: PoolEvaluation) -> None:
     baseline = job.space.parse(job.space.baseline) if job.space.baseline else archs[0]
     arch = baseline if baseline in archs else archs[0]
     for picture in job.evaluator.pictures(job.task.net, result, arch, job.config.eval.pictures):
-        image = ((picture.images[:3].permute(1, 2, 0).numpy() + 1.0) * 127.5).round().astype(np.uint8)
+        image = job.task.net.input_form.picture(picture.images)
         flows = (picture.predicted.permute(1, 2, 0).numpy(), picture.true.permute(1, 2, 0).numpy())
         drawn = job.front.draw(image, *flows, picture.valid.numpy())
         job.tracker.images(state.step, f"pairs/{picture.name} arch {arch}", drawn)

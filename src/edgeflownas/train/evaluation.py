@@ -13,7 +13,7 @@ from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool
 from edgeflownas.evaluate.walk import walk
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.distributed import World
 from edgeflownas.train.faults import crash_point
@@ -44,17 +44,17 @@ class Evaluator:
         eval_set: EvalSet,
         train: FlowDataset,
         val: FlowDataset,
-        net: FlowNet,
+        net: StagedNet,
         world: World = World(),  # noqa: B008  (frozen)
     ) -> None:
         first = next(net.parameters())
         self.archs, self.eval_set, self.world = archs, eval_set, world
-        place = (eval_set.flow_clip, first.device, first.dtype)
+        place = (eval_set.flow_clip, first.device, first.dtype, net.input_form)
         self.calibration = FrozenBatches(eval_set.calibration, train, *place)
         self.evaluation = FrozenBatches(eval_set.evaluation, val, *place)
         self.mine = list(range(world.rank, len(archs), world.size))
 
-    def evaluate(self, net: FlowNet, check_stop: Callable[[], None]) -> PoolEvaluation:
+    def evaluate(self, net: StagedNet, check_stop: Callable[[], None]) -> PoolEvaluation:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
         own: PoolEvaluation | None = None
         stopped = ""
@@ -87,7 +87,7 @@ class Evaluator:
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]), samples=samples)
 
     @torch.no_grad()
-    def pictures(self, net: FlowNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[FlowPicture]:
+    def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[FlowPicture]:
         """Predictions of ``arch`` (recalibrated as just evaluated) for the first ``count`` evaluation pairs."""
         found: list[FlowPicture] = []
         was_training = net.training

@@ -7,7 +7,8 @@ changes after a step is complete: whoever abandons a step (a signal, the clock) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
@@ -91,9 +92,7 @@ def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: 
     if job.run is not None:
         job.run.events.append(event)
     job.clock.drawn += len(batch.indices)
-    scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
-    scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
-    job.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
+    draw_curves(job, event, output)
     epe = sum(state.last_epes) / len(state.last_epes) if state.last_epes else None
     meter.update(state.step, loss=output.loss, lr=rate, epe=epe, **job.clock.figures())
     if not output.accepted:
@@ -107,6 +106,17 @@ def record(job: Job, state: TrainState, batch: Batch, output: StepOutput, rate: 
             "others. Check them with `edgeflownas data check --full`, or fork from an earlier checkpoint with a lower "
             "train.lr"
         )
+
+
+def draw_curves(job: Job, event: Mapping[str, Any], output: StepOutput) -> None:
+    """A point of the training curves, and the files handed to the disk, each every so many steps."""
+    step, runtime = int(event["step"]), job.config.runtime
+    if step % runtime.summary_every == 0:
+        scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
+        scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
+        job.tracker.scalars(step, {f"train/{name}": value for name, value in scalars.items()})
+    if step % runtime.summary_flush_every == 0:
+        job.tracker.flush()
 
 
 def quarantine(job: Job, state: TrainState, batch: Batch) -> None:

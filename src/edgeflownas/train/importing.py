@@ -13,21 +13,31 @@ from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import freeze_calibration
-from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.weights import load_tf1_weights, tf1_width
-from edgeflownas.space import get_space
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.manifest import code_version, config_kinds, environment
 from edgeflownas.train.reading import USED, ReadWeights
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import choose_device, set_arithmetic
+from edgeflownas.train.setup import choose_device, new_net, run_pool, set_arithmetic
 from edgeflownas.train.state import TrainState
 
 __all__ = ["import_weights", "read_npz"]
 
 
+# What the published weights were trained with.
+PUBLISHED = {
+    "train.batch_norm": "frozen",
+    "train.input_normalisation": "raw_0_255",
+    "data.channel_order": "bgr",
+    "data.crop_size": "352x480",
+}
+
+
 def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Make the run ``out`` from TF1 weights (npz, see models/weights.py).
+    """Make the run ``out`` from TF1 weights (npz, see models/weights.py) of the supernet or of EdgeFlowNet.
+
+    EdgeFlowNet's are read as published (frozen batch norm, BGR, 0..255) unless ``overrides`` say otherwise.
 
     Raises:
         ConfigError: an override that contradicts the file; DataError: a file that is none or does not fit;
@@ -55,36 +65,40 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
 
 
 def read_npz(file: Path, overrides: Sequence[str], note: Callable[[str], None]) -> ReadWeights:
-    """The network in ``file`` on its device, with calibration samples from --data.train_dir.
+    """The network in ``file`` on its device; a supernet with calibration samples from --data.train_dir.
 
     Raises:
         ConfigError: no --data.train_dir, or an override that contradicts the file; DataError: as import_weights.
     """
     given = [key for key, _ in parse_overrides(overrides)[0]]
-    if "data.train_dir" not in given:
-        raise ConfigError(
-            f"{file}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir DIR"
-        )
     for key in given:
         if key not in USED:
             note(f"--{key} has no effect on an evaluation")
     config, net = _load(file, overrides)
     device, _ = choose_device(config.train.gpu_device)
     set_arithmetic(config)
-    train = scan_fc2(config.data.train_dir, "train", "data.train_dir")
-    calibration = freeze_calibration(config, train, fingerprint(train).label, note)
-    note(f"calibrated on {len(calibration.names)} samples of {calibration.label}")
-    pool = tuple(map(str, net.space.pool(config.eval.eval_pool_size, config.runtime.seed)))
     source = hashlib.sha256(file.read_bytes()).hexdigest()
-    return ReadWeights(file.name, source, config, net.to(device), calibration, train, pool)
+    pool = tuple(map(str, run_pool(config)))
+    if not net.batchnorms:  # frozen: it is evaluated as it is
+        return ReadWeights(file.name, source, config, net.to(device), pool, None)
+    if "data.train_dir" not in given:
+        raise ConfigError(
+            f"{file}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir DIR"
+        )
+    train = scan_fc2(config.data.train_dir, "train", "data.train_dir")
+    split = freeze_calibration(config, train, fingerprint(train).label, note)
+    note(f"calibrated on {len(split.names)} samples of {split.label}")
+    return ReadWeights(file.name, source, config, net.to(device), pool, (split, train))
 
 
-def _load(file: Path, overrides: Sequence[str]) -> tuple[Config, FlowNet]:
-    """Configuration and network of the weights in ``file``; the file decides the width."""
-    width = tf1_width(file)
-    if any(token.startswith("--train.width") for token in overrides):
-        raise ConfigError(f"--train.width cannot be set here: {file} holds a network of width {width}")
-    config = load_config(None, [*overrides, "--train.width", str(width)])
-    net = FlowNet(get_space(config.train.space), width, seed=None)
+def _load(file: Path, overrides: Sequence[str]) -> tuple[Config, StagedNet]:
+    """Configuration and network of the weights in ``file``, which decides task and width."""
+    task, width = tf1_model(file), tf1_width(file)
+    for key, what in (("task", f"the weights of task {task}"), ("width", f"a network of width {width}")):
+        if any(token.partition("=")[0] == f"--train.{key}" for token in overrides):
+            raise ConfigError(f"--train.{key} cannot be set here: {file} holds {what}")
+    published = [f"--{key}={value}" for key, value in PUBLISHED.items()] if task == "edgeflownet" else []
+    config = load_config(None, [*published, *overrides, f"--train.task={task}", f"--train.width={width}"])
+    net = new_net(config, None)
     load_tf1_weights(net, file)
     return config, net

@@ -14,11 +14,13 @@ from typing import Any
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.train.checkpoint import Checkpoint
+from edgeflownas.train.manifest import config_kinds
 from edgeflownas.train.rundir import RunDirectory
 
 __all__ = ["InitialWeights", "read_initial"]
 
-SAME = ("train.space", "train.width")  # what decides names and shapes of the weights
+# What decides names and shapes of the weights, and what images they were made for.
+SAME = ("train.task", "train.space", "train.width", "train.input_normalisation", "data.channel_order")
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None
     place, _, name = config.train.init_from.partition("@")
     run = RunDirectory.open(Path(place), warn)
     source = run.manifest["keys"]["identity"]
-    wanted = {"train.space": config.train.space, "train.width": config.train.width}
+    wanted, defaults = config_kinds(config)["identity"], config_kinds(Config())["identity"]
     for key in SAME:
-        if source.get(key) != wanted[key]:
+        own = source.get(key, defaults[key])  # a run of a version that did not know the key
+        if own != wanted[key]:
             raise ConfigError(
-                f"train.init_from {place}: its {key} is {source.get(key)}, this run's is {wanted[key]}: the weights do "
-                "not fit; use the same"
+                f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
+                "use the same"
             )
     checkpoint = run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}

@@ -12,7 +12,6 @@ from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import Interrupted
 from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.space import get_space
 from edgeflownas.train.distributed import connect
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.fit import fit
@@ -34,8 +33,10 @@ from edgeflownas.train.setup import (
     build_net,
     check_precision,
     choose_device,
+    loading,
     memory_in_words,
     open_splits,
+    run_space,
     set_arithmetic,
 )
 from edgeflownas.train.signals import StopFlag
@@ -71,7 +72,7 @@ def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         console.info(set_arithmetic(config))
         previous = stored_fingerprints(options.resume) if options.resume and not options.fork else None
         splits = open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
-        space = get_space(config.train.space)
+        space = run_space(config)
         plan = BatchPlan.from_config(config.train, len(splits.train), space.num_paths, config.runtime.seed)
         eval_set = freeze_eval_set(config, splits, console.info)
         if options.dry_run:
@@ -118,7 +119,8 @@ def _job(prepared: Prepared, run: RunDirectory | None, state: TrainState) -> Job
     config, task, world = prepared.config, prepared.task, prepared.world
     stop = StopFlag(prepared.options.max_seconds or config.runtime.max_seconds)
     seed = config.runtime.seed
-    loader = Loader(prepared.splits.train, prepared.plan, config.data, seed, stop.requested)
+    data = loading(config, prepared.console.info)
+    loader = Loader(prepared.splits.train, prepared.plan, data, seed, stop.requested)
     folder = (run.path if run else Path(config.runtime.output_root)) / "tensorboard"
     resumed_at = state.step + 1 if state.step else None
     curves = config.runtime.tensorboard and run is not None and not state.finished

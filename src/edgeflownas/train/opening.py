@@ -13,7 +13,6 @@ from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze
-from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.eventlog import read_rows
 from edgeflownas.train.initial import read_initial
@@ -21,7 +20,7 @@ from edgeflownas.train.manifest import build_manifest, compare, environment, ref
 from edgeflownas.train.prepared import Prepared
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.schedule import learning_rate
-from edgeflownas.train.setup import Splits
+from edgeflownas.train.setup import Splits, run_pool, run_space
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.storage import read_json
 
@@ -90,8 +89,7 @@ def _plan_needed(wanted: int, had: int) -> str:
 
 def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None]) -> EvalSet:
     """The frozen sets, the pool and its option coverage of this configuration and data."""
-    space = get_space(config.train.space)
-    pool = space.pool(config.eval.eval_pool_size, config.runtime.seed)
+    space, pool = run_space(config), run_pool(config)
     coverage = space.coverage(pool)
     uncovered = [name for name, counts in coverage.items() if 0 in counts]
     if uncovered:

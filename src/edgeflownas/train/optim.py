@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 
 from edgeflownas.config import TrainConfig
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 
 __all__ = ["Adam", "FlatGradient", "MovingAverage", "clip_factor"]
 
@@ -96,7 +96,7 @@ class MovingAverage:
     Its batch-norm buffers stay unused: every evaluation recalibrates.
     """
 
-    def __init__(self, net: FlowNet, decay: float) -> None:
+    def __init__(self, net: StagedNet, decay: float) -> None:
         self.decay = decay
         self.source = dict(net.named_parameters())
         self.net = copy.deepcopy(net)

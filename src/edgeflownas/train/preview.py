@@ -11,13 +11,13 @@ from edgeflownas.config import Config
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.evaluate.evalset import EvalSet
 from edgeflownas.evaluate.losses import multiscale_loss
-from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch, SearchSpace, get_space
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.initial import read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import Splits
+from edgeflownas.train.setup import Splits, loading, new_net, run_space
 from edgeflownas.train.tasks import batch_slices
 
 __all__ = ["activation_bytes", "check_target", "preview"]
@@ -31,7 +31,7 @@ def check_target(config: Config, resume: Path | None, fork: str | None, splits: 
         refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
     if resume is not None:
         prints = {"train": splits.train_print, "val": splits.val_print}
-        now = build_manifest(config, prints, get_space(config.train.space), plan, environment())
+        now = build_manifest(config, prints, run_space(config), plan, environment())
         changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
         refuse([change for change in changes if fork is None or change.kind == "identity"])
 
@@ -40,7 +40,7 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
     """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
     train, epochs = config.train, config.train.num_epochs
     coverage = plan.coverage(0)
-    net = FlowNet(space, train.width, seed=None, channels_last=train.channels_last)
+    net = new_net(config, None)
     parameters = sum(p.numel() for p in net.parameters())
     slices = len(batch_slices(train.batch_size, train.micro_batch_size))
     checks = 1 if train.grad_clip_position == "step" else space.num_paths * slices
@@ -50,8 +50,9 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
     # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
     state = parameters * (8 if train.precision == "fp64" else 4) * (5 if train.ema_decay else 4)
     height, width = config.data.crop_size
+    ahead = loading(config).prefetch_batches or 0
     sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
-    prefetched = (config.data.prefetch_batches + 1) * plan.draws_per_step * sample
+    prefetched = (ahead + 1) * plan.draws_per_step * sample
     frozen = (len(eval_set.evaluation.names) + len(eval_set.calibration.names)) * sample
     return {
         "train_samples": plan.num_samples,
@@ -78,7 +79,7 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
     }
 
 
-def activation_bytes(config: Config, net: FlowNet, samples: int) -> int:
+def activation_bytes(config: Config, net: StagedNet, samples: int) -> int:
     """Bytes that one forward pass of the largest arch keeps for its backward pass, fp32, counted on one sample.
 
     What kernels use for themselves (about one more feature map) comes on top.

@@ -13,11 +13,11 @@ from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenSplit, freeze_calibration, freeze_split, read_eval_set
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.train.checkpoint import Checkpoint
 from edgeflownas.train.opening import freeze_eval_set, stored_fingerprints
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import Splits, build_net, choose_device, set_arithmetic
+from edgeflownas.train.setup import Splits, build_net, choose_device, run_pool, set_arithmetic
 
 __all__ = ["ReadRun", "ReadWeights", "evaluation_of", "load_net", "read_configs", "read_run", "read_weights"]
 
@@ -26,9 +26,14 @@ CHOOSING = (
     *("eval.eval_pool_size", "eval.eval_batches_per_arch", "eval.bn_recal_batches", "eval.batch_size"),
     *("eval.selection", "data.crop_size", "runtime.seed"),
 )
+# What the weights are, and the images they were made for: no evaluation may change it.
+NETWORK = (
+    *("train.task", "train.space", "train.width", "train.batch_norm", "train.input_normalisation"),
+    "data.channel_order",
+)
 USED = (
     *CHOOSING,
-    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", "train.space", "train.width"),
+    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", *NETWORK),
     *("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic"),
 )
 
@@ -40,7 +45,7 @@ class ReadRun:
     directory: RunDirectory
     config: Config
     checkpoint: Checkpoint
-    net: FlowNet
+    net: StagedNet
     eval_set: EvalSet
     train: FlowDataset
     val: FlowDataset
@@ -79,7 +84,9 @@ def read_run(
     return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
 
 
-def load_net(run: RunDirectory, config: Config, checkpoint: str, weights: str = "model") -> tuple[FlowNet, Checkpoint]:
+def load_net(
+    run: RunDirectory, config: Config, checkpoint: str, weights: str = "model"
+) -> tuple[StagedNet, Checkpoint]:
     """The run's network on its device in fp32 arithmetic, with the weights of a checkpoint.
 
     Raises:
@@ -90,13 +97,14 @@ def load_net(run: RunDirectory, config: Config, checkpoint: str, weights: str = 
     group = {"model": "model", "ema": "ema"}.get(weights)
     if group is None:
         raise ConfigError(f"--weights {weights!r} is unknown: model or ema")
-    stored = run.load(checkpoint, [group])
+    stored = run.load(checkpoint, ["model", group])
     if group not in stored.tensors:
         raise ConfigError(f"--weights ema: {run.path} keeps no moving average (train.ema_decay is null); use model")
     net = build_net(config, device)
-    target = dict(net.state_dict()) if group == "model" else dict(net.named_parameters())
-    for name, tensor in target.items():
-        tensor.data.copy_(stored.tensors[group][name])
+    # The moving average holds weights only; frozen batch-norm statistics are those of the model.
+    values = stored.tensors["model"] | stored.tensors[group]
+    for name, tensor in net.state_dict().items():
+        tensor.data.copy_(values[name])
     return net, stored
 
 
@@ -113,9 +121,9 @@ def read_configs(
     for key, _ in parse_overrides(overrides)[0]:
         if key not in used:
             note(f"--{key} has no effect on {what}")
-    for key in ("space", "width"):
-        if getattr(config.train, key) != getattr(own.train, key):
-            raise ConfigError(f"--train.{key} differs from the run's {getattr(own.train, key)}: its weights do not fit")
+    for key in NETWORK:
+        if _value(config, key) != _value(own, key):
+            raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
     return own, config
 
 
@@ -193,15 +201,14 @@ def _require_same(run: RunDirectory, split: str, mark: Fingerprint, key: str, wh
 
 @dataclass(frozen=True)
 class ReadWeights:
-    """Weights on the device and the samples that calibrate them: what an evaluation on any data set needs."""
+    """Weights on the device and what calibrates them: all that an evaluation on any data set needs."""
 
     name: str  # for result rows: run/checkpoint, or the weights file
     source: str  # hash of the checkpoint or file
     config: Config
-    net: FlowNet
-    calibration: FrozenSplit
-    train: FlowDataset
+    net: StagedNet
     pool: tuple[str, ...]
+    calibration: tuple[FrozenSplit, FlowDataset] | None  # None where no batch norm is recalibrated
 
 
 def read_weights(
@@ -214,6 +221,7 @@ def read_weights(
     """Weights and calibration samples of a run; its validation split need not be there.
 
     The calibration samples are the run's frozen ones, unless a key that chooses them is overridden (and a note).
+    A network whose batch norm is frozen needs none, nor its training data.
 
     Raises:
         As :func:`read_run`.
@@ -221,18 +229,24 @@ def read_weights(
     run = RunDirectory.open(path)
     own, config = read_configs(run, overrides, note)
     net, stored = load_net(run, config, checkpoint, weights)
+    anew = "imported_from" in run.manifest or any(_value(own, key) != _value(config, key) for key in CHOOSING)
+    pool = tuple(map(str, run_pool(config))) if anew else read_eval_set(run.path / "eval_set.json").pool
+    name = f"{run.path.name}/{stored.name}" + ("" if weights == "model" else f":{weights}")
+    calibration = _calibration(run, config, anew, note) if net.batchnorms else None
+    return ReadWeights(name, stored.hash, config, net, pool, calibration)
+
+
+def _calibration(
+    run: RunDirectory, config: Config, anew: bool, note: Callable[[str], None]
+) -> tuple[FrozenSplit, FlowDataset]:
+    """The run's frozen calibration samples, or others of its training data (and a note)."""
     train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
     previous = stored_fingerprints(run.path)
     mark = fingerprint(train, previous and previous[0])
-    imported = "imported_from" in run.manifest
-    if not imported:
+    if "imported_from" not in run.manifest:
         _require_same(run, "train", mark, "data.train_dir", "the calibration samples of the run")
-    if imported or any(_value(own, key) != _value(config, key) for key in CHOOSING):
-        calibration = freeze_calibration(config, train, mark.label, note)
-        note(f"not the run's frozen calibration samples: {len(calibration.names)} of {mark.label}")
-        pool = tuple(map(str, net.space.pool(config.eval.eval_pool_size, config.runtime.seed)))
-    else:
-        eval_set = read_eval_set(run.path / "eval_set.json")
-        calibration, pool = eval_set.calibration, eval_set.pool
-    name = f"{run.path.name}/{stored.name}" + ("" if weights == "model" else f":{weights}")
-    return ReadWeights(name, stored.hash, config, net, calibration, train, pool)
+    if not anew:
+        return read_eval_set(run.path / "eval_set.json").calibration, train
+    split = freeze_calibration(config, train, mark.label, note)
+    note(f"not the run's frozen calibration samples: {len(split.names)} of {mark.label}")
+    return split, train

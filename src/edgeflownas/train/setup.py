@@ -9,24 +9,35 @@ from dataclasses import dataclass
 
 import torch
 
-from edgeflownas.config import Config
+from edgeflownas.config import Config, DataConfig
 from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.fc2 import FlowDataset, scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
+from edgeflownas.data.loader import PREFETCH
 from edgeflownas.errors import ConfigError
+from edgeflownas.models.batches import InputForm
+from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
+from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import get_space
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.space import Arch, SearchSpace, get_space
 
 __all__ = [
     "Splits",
     "build_net",
     "check_precision",
     "choose_device",
+    "loading",
     "memory_in_words",
+    "new_net",
     "open_splits",
+    "run_pool",
+    "run_space",
     "set_arithmetic",
 ]
+
+FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
 
 
 def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) -> tuple[torch.device, str]:
@@ -100,16 +111,47 @@ def check_precision(config: Config, device: torch.device) -> None:
         raise ConfigError("train.precision tf32 exists on GPUs only and this run is on the CPU: use fp32")
 
 
-def build_net(config: Config, device: torch.device) -> FlowNet:
-    """The supernet with its initial values, on the device, in the configured memory format.
+def run_space(config: Config) -> SearchSpace:
+    """The space of the archs a run trains.  Raises ConfigError for an unknown name."""
+    return EDGEFLOWNET if config.train.task == "edgeflownet" else get_space(config.train.space)
+
+
+def run_pool(config: Config) -> list[Arch]:
+    """The archs a run evaluates.  Raises ConfigError where the space holds too few."""
+    if config.train.task == "edgeflownet":
+        return list(EDGEFLOWNET)
+    return run_space(config).pool(config.eval.eval_pool_size, config.runtime.seed)
+
+
+def new_net(config: Config, seed: int | None) -> StagedNet:
+    """The network of the configured task on the CPU, with initial values of ``seed`` (None: whoever asks fills it).
+
+    Raises ConfigError for an unknown space.
+    """
+    train, form = config.train, InputForm.of(config)
+    if train.task == "edgeflownet":
+        return EdgeFlowNet(train.width, train.batch_norm, seed, channels_last=train.channels_last, input_form=form)
+    return FlowNet(run_space(config), train.width, seed, channels_last=train.channels_last, input_form=form)
+
+
+def build_net(config: Config, device: torch.device) -> StagedNet:
+    """The network with its initial values, on the device, in the configured memory format.
 
     Raises ConfigError for an unknown space or precision the device lacks.
     """
     check_precision(config, device)
-    net = FlowNet(
-        get_space(config.train.space), config.train.width, config.runtime.seed, channels_last=config.train.channels_last
-    )
+    net = new_net(config, config.runtime.seed)
     return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
+
+
+def loading(config: Config, say: Callable[[str], None] = lambda text: None) -> DataConfig:
+    """The data keys as the loader takes them: data.prefetch_batches decided, and said where train.fast_mode is on."""
+    given = config.data.prefetch_batches
+    batches = given or (FAST_PREFETCH if config.train.fast_mode else PREFETCH)
+    if config.train.fast_mode:
+        why = "data.prefetch_batches is set" if given else f"raised from {PREFETCH}"
+        say(f"train.fast_mode: {batches} batches loaded ahead ({why})")
+    return config.data.model_copy(update={"prefetch_batches": batches})
 
 
 @dataclass(frozen=True)

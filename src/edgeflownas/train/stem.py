@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 
 __all__ = ["SharedStem"]
 
@@ -20,7 +20,7 @@ __all__ = ["SharedStem"]
 class SharedStem:
     """``with SharedStem(net, batch, autocast) as features:`` run paths on ``features`` and call their backward."""
 
-    def __init__(self, net: FlowNet, batch: FlowBatch, autocast: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, net: StagedNet, batch: FlowBatch, autocast: Callable[[], AbstractContextManager[None]]) -> None:
         with autocast():
             features = net.prepare(batch.images)
             for index in range(net.shared_stages):

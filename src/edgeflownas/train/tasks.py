@@ -19,7 +19,7 @@ from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.distributed import World
 from edgeflownas.train.faults import crash_point
@@ -65,7 +65,7 @@ class UnitMoments:
 
     precise = False
 
-    def __init__(self, net: FlowNet, tail: torch.Tensor) -> None:
+    def __init__(self, net: StagedNet, tail: torch.Tensor) -> None:
         self.net = net
         self.weight = 0.0
         self.parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -77,7 +77,7 @@ class UnitMoments:
             offset += len(piece)
 
     @staticmethod
-    def size(net: FlowNet) -> int:
+    def size(net: StagedNet) -> int:
         """Elements needed in the tail."""
         return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
 
@@ -105,9 +105,9 @@ def batch_slices(batch_size: int, micro_batch_size: int | None) -> list[slice]:
 
 
 class SupernetTask:
-    """Strict-fairness steps on a weight-sharing FlowNet."""
+    """Strict-fairness steps on a network of stages; where its space holds one arch, plain steps of a single model."""
 
-    def __init__(self, net: FlowNet, config: TrainConfig, seed: int, world: World, device: torch.device) -> None:
+    def __init__(self, net: StagedNet, config: TrainConfig, seed: int, world: World, device: torch.device) -> None:
         self.net, self.config, self.seed, self.world, self.device = net, config, seed, world, device
         self.parameters = dict(net.named_parameters())
         self.dtype = next(net.parameters()).dtype
@@ -140,7 +140,7 @@ class SupernetTask:
         self.gradient.buffer.zero_()
         if self.sum is not None:
             self.sum.zero_()
-        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype)
+        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
         units = self._units(len(paths), len(data.images))
         try:
             with record_moments(self.net, self.moments):
@@ -280,3 +280,5 @@ class SupernetTask:
             source = files.get(file) or (files["model"] if file == "ema" else {})
             for name, tensor in tensors.items():
                 tensor.data.copy_(source[name])
+        if self.average is not None:  # frozen batch norms: statistics that belong to the weights
+            self.average.net.load_state_dict(dict(self.net.named_buffers()), strict=False)
