@@ -22,7 +22,8 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.data import loader as loader_module
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan

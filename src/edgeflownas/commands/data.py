@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset
+    from edgeflownas.data.dataset import FlowDataset
     from edgeflownas.data.parallel import Progress
     from edgeflownas.errors import BadSample
 
@@ -171,7 +171,8 @@ def _check(folder: Path, split: str, full: bool) -> _Checked:
     import time
 
     from edgeflownas.data.check import check_dataset
-    from edgeflownas.data.fc2 import FlowDataset, find_samples, scan_fc2
+    from edgeflownas.data.dataset import FlowDataset
+    from edgeflownas.data.fc2 import find_samples, scan_fc2
     from edgeflownas.errors import DataError
 
     started = time.monotonic()

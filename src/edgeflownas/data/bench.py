@@ -16,7 +16,7 @@ from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset
+    from edgeflownas.data.dataset import FlowDataset
 
 __all__ = ["LoaderRow", "bench_loader"]
 

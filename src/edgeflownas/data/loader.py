@@ -26,7 +26,7 @@ from edgeflownas.data.workers import WorkerDied, Workers, start_processes, start
 from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset
+    from edgeflownas.data.dataset import FlowDataset
 
 __all__ = ["Batch", "Loader", "Replacement", "load_or_replace"]
 

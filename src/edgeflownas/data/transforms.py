@@ -21,7 +21,7 @@ from edgeflownas.errors import DataError
 from edgeflownas.randomness import uniforms, words
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset, FlowPair
+    from edgeflownas.data.dataset import FlowDataset, FlowPair
 
 __all__ = [
     "LoadedSample",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool

@@ -9,7 +9,8 @@ from pathlib import Path
 from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import EvalSet, freeze_split, read_eval_set

@@ -12,7 +12,8 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
