@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
-from pydantic_core.core_schema import no_info_after_validator_function
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "SIZE",
@@ -38,15 +36,14 @@ SIZE = "^[0-9]+x[0-9]+$"
 SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
 
 
-class Roots(dict[str, str]):
-    """Name -> folder, hashable as the frozen models that hold it are; never changed after it was made."""
+class _Mapping(dict[str, str]):
+    """Hashable, as the frozen models that hold it are; never changed after it was made."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_after_validator_function(cls, handler(dict[str, str]))
+
+Roots = Annotated[dict[str, str], AfterValidator(_Mapping)]
 
 
 def _kind(kind: str, default: Any) -> Any:

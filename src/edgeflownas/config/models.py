@@ -61,7 +61,7 @@ class DataConfig(Group):
     The content is identity, the place free."""
     val_dir: str = observation("data/FlyingChairs2/val")
     """The evaluation pairs: a folder or a data set by name."""
-    roots: Roots = observation(Roots())
+    roots: Roots = observation({})
     """Data set name to folder, before EDGEFLOWNAS_DATA_NAME and ~/.config/edgeflownas/datasets.yaml."""
     crop_size: tuple[Positive, Positive] = identity((180, 240))
     """Height and width of the crop (random in training, centre in evaluation), e.g. 180x240."""

@@ -48,7 +48,7 @@ class Batch:
     images: NDArray[np.uint8]
     """[B, H, W, 6], contiguous: image 1 RGB, then image 2 RGB."""
     flow: NDArray[np.float32]
-    """[B, H, W, 2], pixels, u to the right and v down, clipped to data.flow_clip."""
+    """[B, H, W, 2], u to the right and v down, pixels clipped to data.flow_clip, divided by data.flow_divisor."""
     valid: NDArray[np.bool_]
     """[B, H, W]"""
     names: tuple[str, ...]

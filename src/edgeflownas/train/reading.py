@@ -10,8 +10,8 @@ from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import EvalSet, freeze_split, read_eval_set
 from edgeflownas.models.flownet import FlowNet
@@ -29,7 +29,8 @@ CHOOSING = (
 )
 USED = (
     *CHOOSING,
-    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", "train.space", "train.width"),
+    *("data.train_dir", "data.val_dir", "data.roots", "data.flow_clip", "data.on_bad_sample"),
+    *("train.space", "train.width"),
     *("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic"),
 )
 
@@ -85,8 +86,8 @@ def read_run(
     target = dict(net.state_dict()) if group == "model" else dict(net.named_parameters())
     for name, tensor in target.items():
         tensor.data.copy_(stored.tensors[group][name])
-    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
-    val = _open(config.data.val_dir, "val", "data.val_dir")
+    train = _open(config, "train", config.data.on_bad_sample == "stop")
+    val = _open(config, "val")
     eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
     return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
 
@@ -98,14 +99,15 @@ def _configs(run: RunDirectory, overrides: Sequence[str], note: Callable[[str], 
     for key, _ in parse_overrides(overrides)[0]:
         if key not in USED:
             note(f"--{key} has no effect on an evaluation")
-    for key in ("space", "width"):
-        if getattr(config.train, key) != getattr(own.train, key):
-            raise ConfigError(f"--train.{key} differs from the run's {getattr(own.train, key)}: its weights do not fit")
+    for key in ("train.space", "train.width", "data.flow_divisor"):
+        if _value(config, key) != _value(own, key):
+            raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
     return own, config
 
 
-def _open(folder: str, split: str, key: str, all_sound: bool = True) -> FlowDataset:
-    dataset = scan_fc2(folder, split, key)
+def _open(config: Config, split: str, all_sound: bool = True) -> FlowDataset:
+    spec = config.data.train_dir if split == "train" else config.data.val_dir
+    dataset = open_dataset(spec, split, f"data.{split}_dir", config.data.roots)
     if all_sound:
         refuse(dataset, check_dataset(dataset))
     return dataset

@@ -13,8 +13,8 @@ from edgeflownas.config import Config
 from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
@@ -143,7 +143,8 @@ def open_splits(
     """
     found = []
     for place, key in enumerate(("train_dir", "val_dir")):
-        dataset = scan_fc2(getattr(config.data, key), "train" if place == 0 else "val", f"data.{key}")
+        spec, split = getattr(config.data, key), key.removesuffix("_dir")
+        dataset = open_dataset(spec, split, f"data.{key}", config.data.roots)
         problems = check_dataset(dataset)
         if config.data.on_bad_sample == "stop" or place == 1:
             refuse(dataset, problems)
@@ -151,6 +152,8 @@ def open_splits(
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
         mark = fingerprint(dataset, previous[place] if previous else None)
         say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
+        if dataset.note:
+            say(f"data.{key}: {dataset.note}")
         if config.data.cache_dir is not None and not problems and make_cache:
             dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
         found.append((dataset, mark))
