@@ -82,9 +82,9 @@ class Fingerprint:
         try:
             table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
             kind: CrcKind = "full" if content["crc_kind"] == "full" else "edges"
-            words = (str(content[key]) for key in ("split", "source"))
+            split, source = str(content["split"]), str(content["source"])
             name = str(content.get("name", "fc2"))  # older runs knew that layout only
-            found = cls(content["hash"], int(content["count"]), *words, kind, table, name)
+            found = cls(content["hash"], int(content["count"]), split, source, kind, table, name)
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{path}: is no data fingerprint ({type(error).__name__}: {error})") from None
         if found.hash != _hash(kind, table):

@@ -40,7 +40,8 @@ def _sintel(request: Request) -> FlowDataset:
                     for number in (int(match[1]), int(match[1]) + 1)
                 ]
                 label = f"{pass_}/{name}" if look == "both" else name
-                samples.append(Sample(label, *images, training / "flow" / scene[0] / match[0], *masks))
+                flow = training / "flow" / scene[0] / match[0]
+                samples.append(Sample(label, images[0], images[1], flow, masks[0], masks[1]))
     note = f"{part} part by {request.lists / _SINTEL_LIST}" if part else ""
     source: Source = "index" if part else "folder"
     return FlowDataset(training, request.variant, source, files.checked(samples), name="sintel", note=note)
@@ -102,7 +103,9 @@ def _things_scene(request: Request, files: Files, place: tuple[str, str, str], l
                 continue  # the first frame has no past and the last no future, though flows of them were published
             images = [files.need(frames / f"{each:04d}.png") for each in numbers]
             label = f"{scene}/{way}/{side}/{match[1]}"
-            found.append(Sample(f"{look}/{label}" if len(looks) > 1 else label, *images, folder / match[0]))
+            found.append(
+                Sample(f"{look}/{label}" if len(looks) > 1 else label, images[0], images[1], folder / match[0])
+            )
     return found
 
 
@@ -134,7 +137,9 @@ def _spring(request: Request) -> FlowDataset:
                     numbers = int(match[1]), int(match[1]) + (1 if way == "FW" else -1)
                     frames = top / scene[0] / f"frame_{side}"
                     images = [files.need(frames / f"frame_{side}_{number:04d}.png") for number in numbers]
-                    samples.append(Sample(f"{scene[0]}/{way}/{side}/{match[1]}", *images, folder / match[0]))
+                    samples.append(
+                        Sample(f"{scene[0]}/{way}/{side}/{match[1]}", images[0], images[1], folder / match[0])
+                    )
     return FlowDataset(request.root, request.variant, "folder", files.checked(samples), name="spring")
 
 
@@ -148,7 +153,7 @@ def _hd1k(request: Request) -> FlowDataset:
         if not files.has(frames / following) and not files.has(flows / following):
             continue  # the last frame of a sequence has a flow, but nothing to go to
         images = (files.need(frames / match[0]), files.need(frames / following))
-        samples.append(Sample(f"{match[1]}_{match[2]}", *images, flows / match[0]))
+        samples.append(Sample(f"{match[1]}_{match[2]}", images[0], images[1], flows / match[0]))
     return FlowDataset(request.root, request.variant, "folder", files.checked(samples), name="hd1k")
 
 

@@ -54,7 +54,7 @@ def _kitti(request: Request, images: str) -> FlowDataset:
         pair = [files.need(training / images / f"{match[1]}_{number}.png") for number in (10, 11)]
         mask = request.variant == "occ" and in_sight.is_dir()
         occluded = files.need(in_sight / match[0]) if mask else None
-        samples.append(Sample(match[1], *pair, flows / match[0], occluded=occluded))
+        samples.append(Sample(match[1], pair[0], pair[1], flows / match[0], occluded=occluded))
     return FlowDataset(training, request.variant, "folder", files.checked(samples), name=request.name)
 
 
@@ -67,8 +67,8 @@ def _middlebury(request: Request) -> FlowDataset:
         flow = flows / match[0] / "flow10.flo"
         if not files.has(flow):
             continue
-        images = (files.need(frames / match[0] / f"frame{number}.png") for number in (10, 11))
-        samples.append(Sample(match[0], *images, flow))
+        images = [files.need(frames / match[0] / f"frame{number}.png") for number in (10, 11)]
+        samples.append(Sample(match[0], images[0], images[1], flow))
     return FlowDataset(request.root, request.variant, "folder", files.checked(samples), name="middlebury")
 
 

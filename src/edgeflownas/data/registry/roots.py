@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeflownas.config.keys import nearest
 from edgeflownas.config.yaml import parse_yaml
@@ -76,7 +76,7 @@ def _read(path: Path, known: Collection[str]) -> dict[str, str]:
     return listed
 
 
-def _checked(content: Mapping[object, object], known: Collection[str], where: str) -> dict[str, str]:
+def _checked(content: Mapping[Any, Any], known: Collection[str], where: str) -> dict[str, str]:
     for name, folder in content.items():
         if name not in known:
             close = nearest(str(name), known)
