@@ -45,6 +45,14 @@ def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Pat
     assert {row["model"] for row in found["results"]} == {f"base/{newest(run).name}"}
 
 
+def test_divided_flow_is_scored_in_pixels(place: Place) -> None:
+    run = place.trained("divided", "--train.num_epochs=1", "--data.flow_divisor=8")
+    found = document(run, "--protocol", "training", "--references", "none")
+    assert [row["epe"] for row in found["results"]] == pytest.approx(
+        [r["epe"] for r in document(run)["results"]], rel=1e-5
+    )
+
+
 def test_standard_is_the_default_and_sees_whole_frames(run: Path, place: Place) -> None:
     words = ("--data", f"fc2:train@{place.data}", "--arch", "000021222", "--references", "zero,farneback")
     found = document(run, *words)
@@ -111,6 +119,25 @@ def test_weights_from_a_file(place: Place, shared: Path) -> None:
     assert ended.code == 64 and "one file" in ended.err
     ended = command("evaluate", file, *words, "--record")
     assert ended.code == 64 and "--record" in ended.err
+
+
+def test_the_published_model_needs_no_training_data(place: Place, shared: Path) -> None:
+    """Its batch norm is frozen.  BGR, 0..255: the same as through a run made of the file."""
+    file = shared / "golden" / "tf1_edgeflownet_width8.npz"
+    if not file.exists():
+        pytest.skip(f"{file} not found")
+    words = ("--data", f"fc2@{place.data}", "--protocol", "edgeflownet", "--size", "32x48", "--references", "none")
+    found = document(file, *words)
+    assert found["protocol"] == "edgeflownet:32x48,clip50"
+    (row,) = found["results"]
+    assert row["code"] is None and row["model"] == "tf1_edgeflownet_width8.npz"
+    out = place.runs / "published"
+    assert command("import-tf1", file, "--out", out).code == 0
+    (again,) = document(out, *words)["results"]
+    assert again["epe"] == row["epe"] and again["model"] == "published/step-00000000"
+    keys = [word for word in place.words("x")[1:] if word.startswith(("--data", "--eval")) and "pool" not in word]
+    frozen = document(out, *keys)["results"]
+    assert [entry["epe"] for entry in frozen] == pytest.approx([row["epe"]], rel=1e-5)  # all three pairs, one crop
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,14 @@ def test_evaluation_leaves_the_network_as_it_was(net: FlowNet) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+def test_flow_that_was_divided_in_training_is_multiplied(net: FlowNet) -> None:
+    plain = subnets(net)
+    divided = SubnetPredictor(net, ARCHS, plain.statistics, "run", "x", flow_divisor=12.5)
+    images = random_images(40, 52)
+    for one, other in zip(plain.predict(images), divided.predict(images), strict=True):
+        assert np.array_equal(other, one * np.float32(12.5)) and other.dtype == np.float32
+
+
 def random_images(height: int, width: int) -> np.ndarray:
     return Standard().prepare(random_pair(height, width)).images
 

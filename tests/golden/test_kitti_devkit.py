@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
+from edgeflownas.data.formats import read_kitti
 from edgeflownas.evaluate.flow_metrics import FlowMetrics
 
 pytestmark = pytest.mark.golden
-
-
-def read_kitti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """16-bit PNG: u and v as (value - 2^15) / 64, third channel valid; OpenCV hands channels out backwards."""
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    return ((stored[..., 2:0:-1].astype(np.float32) - 2**15) / 64), stored[..., 0] > 0
 
 
 def test_devkit_figures(shared: Path) -> None:

@@ -4,57 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from edgeflownas.data.fc2 import scan_fc2
-from edgeflownas.data.formats import read_flo, read_image
+from edgeflownas.data.dataset import FlowPair
+from edgeflownas.data.formats import read_image, read_kitti
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.evaluate.labelled import evaluate_labelled
 from edgeflownas.evaluate.predictors import make_baseline
 from edgeflownas.evaluate.protocols import Protocol, Standard, make_protocol
 from edgeflownas.evaluate.results import ResultRow
 
 pytestmark = pytest.mark.golden
-Pairs = Iterator[tuple[str, Any]]
+Pairs = Iterator[tuple[str, FlowPair]]
+
+
+def opened(*specs: str) -> Pairs:
+    for dataset in (open_dataset(spec, "val", "spec") for spec in specs):
+        yield from ((name, dataset.read(i)) for i, name in enumerate(dataset.names))
 
 
 def sintel(data: Path) -> Pairs:
-    root = data / "sintel" / "training"
-    for scene in ("alley_1", "market_5"):
-        flow, valid = read_flo(root / "flow" / scene / "frame_0002.flo")
-        masks = {
-            kind: cv2.imread(str(root / kind / scene / "frame_0002.png"), cv2.IMREAD_GRAYSCALE) > 0
-            for kind in ("occlusions", "invalid")
-        }
-        images = [read_image(root / "clean" / scene / f"frame_000{i}.png") for i in (2, 3)]
-        pair = SimpleNamespace(image1=images[0], image2=images[1], flow=flow, valid=valid & ~masks["invalid"])
-        pair.occluded = masks["occlusions"]
-        yield scene, pair
+    return opened(f"sintel:clean@{data / 'sintel'}")
 
 
 def middlebury(data: Path) -> Pairs:
-    for scene in ("RubberWhale", "Venus"):
-        flow, valid = read_flo(data / "middlebury" / scene / "flow10.flo")
-        images = [read_image(data / "middlebury" / scene / f"frame{i}.png") for i in (10, 11)]
-        yield scene, SimpleNamespace(image1=images[0], image2=images[1], flow=flow, valid=valid, occluded=None)
+    return opened(f"middlebury@{data / 'middlebury'}")
 
 
 def chairs(data: Path) -> Pairs:
-    for split in ("train", "val"):
-        dataset = scan_fc2(data / "flying_chairs_fc2_layout" / split, split)
-        yield from ((name, dataset.read(i)) for i, name in enumerate(dataset.names))
+    return opened(*(str(data / "flying_chairs_fc2_layout" / split) for split in ("train", "val")))
 
 
 def kitti(data: Path) -> Pairs:
     folder = data / "kitti_pair"
-    stored = cv2.imread(str(folder / "flow_gt.png"), cv2.IMREAD_UNCHANGED)
-    images = [read_image(folder / f"frame{i}.png") for i in (1, 2)]
-    flow = (stored[..., 2:0:-1].astype(np.float32) - 2**15) / 64
-    yield "pair", SimpleNamespace(image1=images[0], image2=images[1], flow=flow, valid=stored[..., 0] > 0)
+    flow, valid = read_kitti(folder / "flow_gt.png")
+    yield "pair", FlowPair(*(read_image(folder / f"frame{i}.png") for i in (1, 2)), flow, valid)
 
 
 def rows(pairs: Pairs, protocol: Protocol) -> dict[str, ResultRow]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset, FlowPair
+    from edgeflownas.data.dataset import FlowDataset, FlowPair
     from edgeflownas.evaluate.predictors import Predictor
     from edgeflownas.evaluate.protocols import Protocol
     from edgeflownas.evaluate.recalibrate import NodeStatistics
@@ -121,23 +121,14 @@ def _read(request: Request, console: Console) -> ReadWeights:
 
 
 def _dataset(request: Request, weights: ReadWeights | None) -> FlowDataset:
-    from edgeflownas.data.fc2 import scan_fc2
+    from edgeflownas.data.registry import open_dataset
 
+    data = None if weights is None else weights.config.data
+    roots = None if data is None else data.roots
     if request.data is not None:
-        return _open(request.data)
-    assert weights is not None
-    return scan_fc2(weights.config.data.val_dir, "val", "data.val_dir")
-
-
-def _open(spec: str) -> FlowDataset:
-    """The data set that ``fc2[:SPLIT]@ROOT`` names."""
-    from edgeflownas.data.fc2 import scan_fc2
-
-    match = re.fullmatch(r"fc2(?::(train|val))?@(.+)", spec)
-    if match is None:
-        raise ConfigError(f"--data {spec!r} is unknown: fc2[:train|val]@ROOT, ROOT being the folder with train and val")
-    split = match[1] or "val"
-    return scan_fc2(Path(match[2]) / split, split, "--data")
+        return open_dataset(request.data, "val", "--data", roots)
+    assert data is not None
+    return open_dataset(data.val_dir, "val", "data.val_dir", roots)
 
 
 def _protocol(name: str, size: tuple[int, int] | None, dataset: FlowDataset, weights: ReadWeights | None) -> Protocol:
@@ -154,7 +145,8 @@ def _subnets(weights: ReadWeights, codes: list[str] | None, console: Console) ->
 
     archs = [weights.net.space.parse(code) for code in (codes or weights.pool)]
     statistics = _recalibrated(weights, archs, console)
-    return SubnetPredictor(weights.net, archs, statistics, weights.name, weights.source)
+    divisor = weights.config.data.flow_divisor
+    return SubnetPredictor(weights.net, archs, statistics, weights.name, weights.source, divisor)
 
 
 def _recalibrated(weights: ReadWeights, archs: list[Arch], console: Console) -> NodeStatistics:

@@ -39,8 +39,8 @@ def evaluate(
     """Score subnets of a run, batch norm recalibrated for each: edgeflownas evaluate RUN [--arch CODE ...].
 
     Without further options the figures are those of the run's own history, to the bit on the same machine.
-    With --data or --protocol they are labelled rows on any data set, beside references on the same pixels.
-    Writes nothing unless --record is given. Data that moved: --data.train_dir DIR --data.val_dir DIR.
+    With --data or --protocol they are labelled rows on any data set, beside references on the same pixels. Writes
+    nothing unless --record is given. Data that moved: --data.train_dir DATA --data.val_dir DATA (folder or name).
 
     Args:
         *tokens: run directory or weights file (npz), and overrides (--group.key value).
@@ -128,7 +128,7 @@ def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvalua
     calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
     evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
     with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
-        return score_pool(run.net, archs, calibration, evaluation, meter.advance)
+        return score_pool(run.net, archs, calibration, evaluation, meter.advance, run.config.data.flow_divisor)
 
 
 def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:
@@ -143,6 +143,7 @@ def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, A
         "calibration_set": run.eval_set.calibration_hash,
         "frozen": run.frozen,
         "flow_clip": run.eval_set.flow_clip,
+        "flow_divisor": run.config.data.flow_divisor,
         "samples": result.samples,
         "zero_flow_epe": result.zero_flow_epe,
         "eval_seconds": result.eval_seconds,

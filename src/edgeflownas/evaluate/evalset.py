@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.formats import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.data.transforms import Window, center_window, load_eval_sample

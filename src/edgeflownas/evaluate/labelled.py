@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
-from edgeflownas.data.fc2 import FlowPair
+from edgeflownas.data.dataset import FlowPair
 from edgeflownas.evaluate.flow_metrics import FlowMetrics
 from edgeflownas.evaluate.predictors import Predictor
 from edgeflownas.evaluate.protocols import Protocol

@@ -61,9 +61,16 @@ class SubnetPredictor(Predictor):
     grid = GRID
 
     def __init__(
-        self, net: StagedNet, archs: Sequence[Arch], statistics: NodeStatistics, name: str, source: str
+        self,
+        net: StagedNet,
+        archs: Sequence[Arch],
+        statistics: NodeStatistics,
+        name: str,
+        source: str,
+        flow_divisor: float = 1.0,
     ) -> None:
-        self.net, self.archs, self.statistics = net, archs, statistics
+        """``flow_divisor``: what the flow was divided by in training; the predictions are multiplied by it."""
+        self.net, self.archs, self.statistics, self.flow_divisor = net, archs, statistics, flow_divisor
         self.models = tuple(Model(name, str(arch) if arch else None, source) for arch in archs)
 
     @torch.no_grad()
@@ -75,7 +82,7 @@ class SubnetPredictor(Predictor):
             return use_statistics(self.net, self.statistics.get(node, {}))
 
         def keep(index: int, predictions: list[Tensor]) -> None:
-            flows[index] = _flow(predictions, images)
+            flows[index] = _flow(predictions, images) * np.float32(self.flow_divisor)
 
         was_training = self.net.training
         self.net.eval()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.fc2 import FlowPair
+from edgeflownas.data.dataset import FlowPair
 from edgeflownas.data.transforms import Window, center_window, clip_flow
 from edgeflownas.errors import ConfigError, DataError
 
@@ -179,9 +179,9 @@ def _prepared(pair: FlowPair, window: Window, limit: float | None) -> Prepared:
     rows = slice(window.top, window.top + window.height)
     columns = slice(window.left, window.left + window.width)
     flow, _ = clip_flow(pair.flow[rows, columns], limit)
-    occluded: NDArray[np.bool_] | None = getattr(pair, "occluded", None)
+    hidden = None if pair.occluded is None else pair.occluded[rows, columns]
     images = np.concatenate([pair.image1[rows, columns], pair.image2[rows, columns]], axis=2)
-    return Prepared(images, flow, pair.valid[rows, columns], None if occluded is None else occluded[rows, columns])
+    return Prepared(images, flow, pair.valid[rows, columns], hidden)
 
 
 def _size(pair: FlowPair) -> Size:

@@ -9,8 +9,8 @@ from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
-from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import fingerprint
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import freeze_calibration
 from edgeflownas.models.stages import StagedNet
@@ -85,7 +85,7 @@ def read_npz(file: Path, overrides: Sequence[str], note: Callable[[str], None]) 
         raise ConfigError(
             f"{file}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir DIR"
         )
-    train = scan_fc2(config.data.train_dir, "train", "data.train_dir")
+    train = open_dataset(config.data.train_dir, "train", "data.train_dir", config.data.roots)
     split = freeze_calibration(config, train, fingerprint(train).label, note)
     note(f"calibrated on {len(split.names)} samples of {split.label}")
     return ReadWeights(file.name, source, config, net.to(device), pool, (split, train))

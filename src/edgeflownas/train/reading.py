@@ -9,8 +9,9 @@ from pathlib import Path
 from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenSplit, freeze_calibration, freeze_split, read_eval_set
 from edgeflownas.models.stages import StagedNet
@@ -29,11 +30,11 @@ CHOOSING = (
 # What the weights are, and the images they were made for: no evaluation may change it.
 NETWORK = (
     *("train.task", "train.space", "train.width", "train.batch_norm", "train.input_normalisation"),
-    "data.channel_order",
+    *("data.channel_order", "data.flow_divisor"),
 )
 USED = (
     *CHOOSING,
-    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", *NETWORK),
+    *("data.train_dir", "data.val_dir", "data.roots", "data.flow_clip", "data.on_bad_sample", *NETWORK),
     *("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic"),
 )
 
@@ -78,8 +79,8 @@ def read_run(
     run = RunDirectory.open(path)
     own, config = read_configs(run, overrides, note)
     net, stored = load_net(run, config, checkpoint, weights)
-    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
-    val = _open(config.data.val_dir, "val", "data.val_dir")
+    train = _open(config, "train", config.data.on_bad_sample == "stop")
+    val = _open(config, "val")
     eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
     return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
 
@@ -127,8 +128,9 @@ def read_configs(
     return own, config
 
 
-def _open(folder: str, split: str, key: str, all_sound: bool = True) -> FlowDataset:
-    dataset = scan_fc2(folder, split, key)
+def _open(config: Config, split: str, all_sound: bool = True) -> FlowDataset:
+    spec = config.data.train_dir if split == "train" else config.data.val_dir
+    dataset = open_dataset(spec, split, f"data.{split}_dir", config.data.roots)
     if all_sound:
         refuse(dataset, check_dataset(dataset))
     return dataset
@@ -240,7 +242,7 @@ def _calibration(
     run: RunDirectory, config: Config, anew: bool, note: Callable[[str], None]
 ) -> tuple[FrozenSplit, FlowDataset]:
     """The run's frozen calibration samples, or others of its training data (and a note)."""
-    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
+    train = _open(config, "train", config.data.on_bad_sample == "stop")
     previous = stored_fingerprints(run.path)
     mark = fingerprint(train, previous and previous[0])
     if "imported_from" not in run.manifest:
