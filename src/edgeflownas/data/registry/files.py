@@ -20,7 +20,7 @@ class Files:
     def __init__(self, request: Request, layout: str) -> None:
         self._request, self._layout = request, layout
         self._listed: dict[Path, frozenset[str]] = {}
-        self.missing: list[Path] = []
+        self.missing: dict[Path, None] = {}
 
     def matching(self, folder: Path, pattern: str) -> list[re.Match[str]]:
         """The names in a folder that match as a whole, sorted.
@@ -42,8 +42,8 @@ class Files:
 
     def need(self, path: Path) -> Path:
         """The path; noted as missing where it is not there."""
-        if not self.has(path):
-            self.missing.append(path)
+        if not self.has(path) and path not in self.missing:  # a frame of two samples is missing once
+            self.missing[path] = None
         return path
 
     def _names(self, folder: Path) -> frozenset[str]:
@@ -64,7 +64,7 @@ class Files:
         """
         request = self._request
         if self.missing:
-            shown = "".join(f"\n  {path}" for path in self.missing[:5])
+            shown = "".join(f"\n  {path}" for path in list(self.missing)[:5])
             more = f"\n  and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
             raise DataError(
                 f"{request.key}: {request.spec}: {len(self.missing)} files are missing below {request.root}:{shown}"
