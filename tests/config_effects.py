@@ -22,10 +22,12 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.data import loader as loader_module
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
 from edgeflownas.train.distributed import World
@@ -92,7 +94,8 @@ def digest(*arrays: Any) -> str:
 
 
 def dataset(config: Config, split: str = "train") -> FlowDataset:
-    return scan_fc2(config.data.train_dir if split == "train" else config.data.val_dir, split)
+    spec = config.data.train_dir if split == "train" else config.data.val_dir
+    return open_dataset(spec, split, f"data.{split}_dir", config.data.roots)
 
 
 def plan_of(config: Config) -> BatchPlan:
@@ -131,6 +134,11 @@ def names(config: Config) -> Any:
     return [
         [str(path) for sample in dataset(config, split).samples for path in sample.files] for split in ("train", "val")
     ]
+
+
+def names_of_roots(config: Config) -> Any:
+    """Which samples a data set by name holds, or that nobody knows where it is."""
+    return or_error(lambda: names(config))
 
 
 class HalfWorld(World):

@@ -18,6 +18,7 @@ def package(requirement: str) -> str:
 
 
 RUNTIME = [package(requirement) for requirement in PROJECT["dependencies"]]
+OPTIONAL = [package(requirement) for requirement in PROJECT["optional-dependencies"]["spring"]]
 DEVELOPMENT = [package(requirement) for requirement in PROJECT["optional-dependencies"]["dev"]]
 
 
@@ -35,12 +36,12 @@ def imported_by_the_package() -> set[str]:
 
 def test_every_import_is_declared_and_every_declaration_imported():
     third_party = imported_by_the_package() - set(sys.stdlib_module_names) - {"edgeflownas"}
-    assert third_party == {IMPORT_NAMES.get(name, name) for name in RUNTIME}
+    assert third_party == {IMPORT_NAMES.get(name, name) for name in (*RUNTIME, *OPTIONAL)}
 
 
 def test_every_dependency_has_a_row_with_the_pinned_version():
     rows = dict(re.findall(r"^\| ([\w.-]+) \| ([\w.]+) \|", (ROOT / "docs/dependencies.md").read_text("utf-8"), re.M))
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M))
-    wanted = {*RUNTIME, *DEVELOPMENT}
+    wanted = {*RUNTIME, *OPTIONAL, *DEVELOPMENT}
     assert wanted - set(rows) == set()
     assert {name: rows[name] for name in wanted} == {name: pins[name] for name in wanted}

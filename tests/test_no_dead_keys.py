@@ -119,8 +119,12 @@ PROBES: dict[str, Probe] = {
     "data.val_dir": Probe(lambda: str(effects.data_folder("other", 3) / "val"), effects.names),
     "train.fast_mode": Probe(True, effects.workers, {**SINGLE, **MANY, **WORKERS}),
     "data.channel_order": Probe("bgr", effects.steps),
+    "data.roots": Probe(
+        lambda: {"fc2": str(effects.data_folder("other", 3))}, effects.names_of_roots, {"data.train_dir": "fc2:train"}
+    ),
     "data.crop_size": Probe((24, 32), effects.batch),
     "data.flow_clip": Probe(None, effects.batch),
+    "data.flow_divisor": Probe(12.5, effects.batch),
     "data.horizontal_flip": Probe(1.0, effects.batch),
     "data.vertical_flip": Probe(1.0, effects.batch),
     "data.brightness": Probe(0.5, effects.batch),

@@ -19,7 +19,7 @@ __all__ = ["app", "main", "run"]
 
 COMMANDS = (
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
-    ("evaluate", "evaluate:evaluate", "Evaluate subnets of a run on its frozen evaluation set."),
+    ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
     ("recipes", "recipes:app", "List, show or copy the packaged recipes."),

@@ -84,7 +84,9 @@ def test_stats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     valid[0] = True
     write_flo(folder / "0000000-flow_01.flo", values, valid)
     assert run(["data", "stats", str(tmp_path), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
+    rows = {row["split"]: row for row in report["sets"]}
+    assert report["warnings"] == [] and rows["val"]["label"].startswith("fc2/folder:val/1/")
     assert rows["train"]["mean"] == rows["train"]["maximum"] == 60.0 and rows["train"]["share_beyond_50"] == 1.0
     assert rows["train"]["pixels"] == 144 and rows["train"]["source"] == "folder"
     assert rows["val"]["invalid_share"] == pytest.approx(5 / 6) and rows["val"]["pixels"] == 8
@@ -102,7 +104,7 @@ def test_percentiles_of_a_spread_of_magnitudes(tmp_path: Path, capsys: pytest.Ca
     for i in range(2):
         write_flo(folder / f"{i:07d}-flow_01.flo", values[i])
     assert run(["data", "stats", str(folder), "--json"]) == 0
-    row = json.loads(capsys.readouterr().out)["folder"]
+    (row,) = json.loads(capsys.readouterr().out)["sets"]
     magnitude = np.sort(np.hypot(values[..., 0], values[..., 1]).ravel())
     assert row["mean"] == pytest.approx(magnitude.mean(), rel=1e-5)
     for key, share in (("median", 0.5), ("p90", 0.9), ("p99", 0.99)):
@@ -149,3 +151,73 @@ def test_help_of_data_imports_no_arrays() -> None:
         "sys.exit(any(name in sys.modules for name in ('numpy', 'cv2', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, timeout=60).returncode == 0
+
+
+def test_stats_of_any_set_under_its_label(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = shared / "data"
+    assert run(["data", "stats", f"sintel:final@{data / 'sintel'}", f"middlebury@{data / 'middlebury'}", "--json"]) == 0
+    sintel, middlebury = json.loads(capsys.readouterr().out)["sets"]
+    assert sintel["label"].startswith("sintel/folder:final/2/") and sintel["share_beyond_50"] > 0.05
+    assert middlebury["label"].startswith("middlebury/folder:all/2/") and 0 < middlebury["invalid_share"] < 0.05
+    assert run(["data", "stats"]) == 64
+
+
+def test_stats_warn_of_two_validation_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from edgeflownas.data import comparability
+
+    official, hold_out = make_folder(tmp_path / "a" / "val", 2), make_folder(tmp_path / "b" / "val", 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparability, "OFFICIAL", 2)
+        patch.setattr(comparability, "HOLD_OUT", (3,))
+        assert run(["data", "stats", str(official), str(hold_out)]) == 0
+        assert "warning: fc2/folder:val/2/" in capsys.readouterr().err
+        assert run(["data", "stats", str(official), str(hold_out), "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
+
+
+def test_check_of_a_named_set(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = f"sintel:both@{shared / 'data/sintel'}"
+    assert run(["data", "check", "--data", spec, "--full", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["sets"]
+    assert (row["spec"], row["name"], row["samples"], row["bad_files"]) == (spec, "sintel", 4, 0)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"data: {{roots: {{sintel: {shared / 'data/sintel'}}}}}\n")
+    assert run(["data", "check", "--data", "sintel:final", "--config", str(recipe)]) == 0
+    assert "final: 2 samples in " in capsys.readouterr().out
+    assert run(["data", "check", "--data", "sintel:fianl", "--config", str(recipe)]) == 64
+    assert "did you mean sintel:final?" in capsys.readouterr().err
+
+
+def test_check_of_index_lists(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = str(shared / "data/fc2_index_lists")
+    assert run(["data", "check", "--index", lists]) == 0
+    assert "4,447 = 22,232 - 17,785" in capsys.readouterr().out
+    assert run(["data", "check", "--index", lists, "--json", "--root", str(tmp_path)]) == 65
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert not report["ok"] and report["on_disk"] == {"root": str(tmp_path), "complete": 0, "incomplete": 22232}
+    assert "train: 17785 samples are not complete on disk" in captured.err
+    assert run(["data", "check", "--index", lists, "--root", str(tmp_path / "gone")]) == 65
+    assert run(["data", "check", "--index", lists, "--prefix", "/other"]) == 65
+    assert "22232 entries are refused" in capsys.readouterr().err
+    assert run(["data", "check", "--index", lists, "--full"]) == 64
+    assert run(["data", "check", "--root", str(tmp_path)]) == 64
+
+
+def test_list(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEFLOWNAS_DATA_SINTEL", str(shared / "data/sintel"))
+    assert run(["data", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["sets"]}
+    assert rows["sintel"]["found"] and rows["sintel"]["named_by"] == "EDGEFLOWNAS_DATA_SINTEL"
+    assert rows["sintel"]["variants"][0] == {"variant": "clean", "samples": 2, "problem": None}
+    assert run(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    assert f"found in {shared / 'data/sintel'} (named by EDGEFLOWNAS_DATA_SINTEL)" in out
+    assert "hd1k             no folder is known" in out
+    (tmp_path / "edgeflownas").mkdir()
+    (tmp_path / "edgeflownas" / "datasets.yaml").write_text("sintell: /x\n")
+    assert run(["data", "list"]) == 64
+    assert "did you mean sintel?" in capsys.readouterr().err

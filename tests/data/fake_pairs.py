@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeflownas.config import DataConfig
-from edgeflownas.data.fc2 import FlowPair
+from edgeflownas.data.dataset import FlowPair
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import BadSample

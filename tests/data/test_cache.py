@@ -18,7 +18,8 @@ from fc2_folder import HEIGHT, WIDTH, make_folder
 
 from edgeflownas.data import cache as module
 from edgeflownas.data.cache import ImageCache
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.errors import BadSample, StorageError
 

@@ -11,7 +11,8 @@ import pytest
 from fc2_folder import make_folder
 
 from edgeflownas.data import fingerprint as module
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.errors import StorageError
 

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeflownas.data import formats
-from edgeflownas.data.formats import FLO_UNKNOWN, flo_size, image_size, read_flo, read_image, write_flo
+from edgeflownas.data.formats import FLO_UNKNOWN, flo_size, image_size, images, read_flo, read_image, write_flo
 from edgeflownas.errors import BadSample
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -129,7 +128,7 @@ def test_every_sixteenth_of_a_flo_is_refused(tmp_path: Path) -> None:
 def test_absurd_claims_allocate_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.flo"
     path.write_bytes(flo_bytes(8192, 16384, np.zeros(4, np.float32)))  # 1 GiB claimed by 28 bytes, size itself allowed
-    monkeypatch.setattr(formats.np, "empty", lambda *a, **k: pytest.fail("allocated before the length was checked"))
+    monkeypatch.setattr(np, "empty", lambda *a, **k: pytest.fail("allocated before the length was checked"))
     with pytest.raises(BadSample, match="cut off"):
         read_flo(path)
 
@@ -175,7 +174,7 @@ def test_png_and_ppm_are_read_as_rgb(tmp_path: Path) -> None:
 
 def test_image_of_another_size_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_png(tmp_path / "a.png", some_image())
-    monkeypatch.setattr(formats, "_decode_png", lambda *a: pytest.fail("decoded"))
+    monkeypatch.setattr(images, "decode_png", lambda *a: pytest.fail("decoded"))
     with pytest.raises(BadSample, match="is 6x9, expected 9x6"):
         read_image(tmp_path / "a.png", (9, 6))
 

@@ -176,3 +176,12 @@ def test_eval_sample_has_nothing_random_and_checks_its_window():
         load_eval_sample(pairs, 1, Window(9, 0, 12, 16), None)
     with pytest.raises(BadSample):
         load_eval_sample(pairs, 2, window, None)
+
+
+def test_the_divisor_follows_the_clip_and_leaves_evaluation_in_pixels():
+    pairs = FakePairs(3)
+    plain = load_training_sample(pairs, 1, 0, 0, DataConfig(crop_size=(9, 12), flow_clip=20.0), 0)
+    divided = load_training_sample(pairs, 1, 0, 0, DataConfig(crop_size=(9, 12), flow_clip=20.0, flow_divisor=8.0), 0)
+    assert np.array_equal(divided.flow, plain.flow / 8) and np.abs(divided.flow).max() == 2.5
+    assert divided.flow.dtype == np.float32 and divided.clipped_share == plain.clipped_share > 0
+    assert np.abs(load_eval_sample(pairs, 1, Window(0, 0, HEIGHT, WIDTH), 20.0).flow).max() == 20.0

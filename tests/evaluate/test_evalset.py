@@ -14,7 +14,8 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.config.io import load_config
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import read_flo, write_flo
 from edgeflownas.errors import BadSample, DataError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches, FrozenSplit, freeze, freeze_split, read_eval_set

@@ -264,3 +264,18 @@ def test_figures_are_fp32_whatever_the_switches_say(
         assert seen == {(False, False)} and matmul.allow_tf32 and cudnn.allow_tf32
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def test_a_divisor_of_the_labels_is_undone(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
+    """A network that learned flow / 8: errors in pixels, 8 times those in its own units, and losses as in training."""
+    calibration, evaluation = batches
+    own_units = [batch._replace(flow=batch.flow / 8) for batch in evaluation]
+    in_pixels = score_pool(net, ARCHS[:2], calibration, evaluation, flow_divisor=8.0)
+    learned = score_pool(net, ARCHS[:2], calibration, own_units)
+    for one, other in zip(in_pixels.scores, learned.scores, strict=True):
+        for figure in ("epe", "epe_a0", "epe_a1"):
+            assert getattr(one, figure) == pytest.approx(8 * getattr(other, figure), rel=1e-6)
+        for loss in ("loss_total", "loss_optical", "loss_uncertainty"):
+            assert getattr(one, loss) == getattr(other, loss)
+        assert torch.allclose(one.sample_epe, 8 * other.sample_epe)
+    assert in_pixels.zero_flow_epe == score_pool(net, ARCHS[:1], calibration, evaluation).zero_flow_epe

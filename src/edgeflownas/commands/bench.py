@@ -56,8 +56,9 @@ def eval_pool(
 
 @app.command
 def loader(
-    data_dir: Path,
+    data: str,
     *,
+    one_core: bool = False,
     workers: tuple[int, ...] = (0, 1, 2),
     worker_kind: Literal["thread", "process", "both"] = "both",
     batch: int = 8,
@@ -65,10 +66,11 @@ def loader(
     size: str = "180x240",
     json: bool = False,
 ) -> int:
-    """Time the loader on DATA_DIR (FlyingChairs2 layout) against the plain decode rate of the same files.
+    """Time the loader on DATA against decoding alone, and against cv2.imread and np.fromfile in a loop.
 
     Args:
-        data_dir: folder of samples.
+        data: folder of samples in FlyingChairs2 layout, or a data set by name, such as sintel:clean@/data/sintel.
+        one_core: keep everything on one core.
         workers: numbers of workers to time.
         worker_kind: thread, process or both.
         batch: samples of a batch.
@@ -78,11 +80,11 @@ def loader(
     """
     from edgeflownas.config import DataConfig
     from edgeflownas.data.bench import bench_loader
-    from edgeflownas.data.fc2 import scan_fc2
+    from edgeflownas.data.registry import open_dataset
 
     kinds: tuple[Literal["thread", "process"], ...] = ("thread", "process") if worker_kind == "both" else (worker_kind,)
-    dataset = scan_fc2(data_dir, "train", "DATA_DIR")
-    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, kinds, batches)
+    dataset = open_dataset(data, "train", "DATA")
+    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, kinds, batches, one_core=one_core)
     return _show({f"{row.worker_kind} x {row.num_workers}": row.to_json() for row in rows}, json)
 
 

@@ -1,4 +1,4 @@
-"""``edgeflownas evaluate``: the pool, or any subnets, of a run on its frozen evaluation set."""
+"""``edgeflownas evaluate``: subnets of a run on its frozen evaluation set, or anything on any data set by protocol."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.evaluate.pool import PoolEvaluation
+    from edgeflownas.evaluate.results import ResultRow
     from edgeflownas.report.console import Console
     from edgeflownas.train.reading import ReadRun
 
-OPTIONS = ("--arch", "--checkpoint", "--weights", "--split", "--batches", "--json", "--help")
+OPTIONS = (
+    *("--arch", "--checkpoint", "--weights", "--split", "--batches", "--data", "--protocol", "--size"),
+    *("--baseline", "--references", "--record", "--json", "--help"),
+)
+USAGE = "edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard"
 
 
 def evaluate(
@@ -21,44 +26,94 @@ def evaluate(
     arch: list[str] | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
-    split: str = "val",
+    split: str | None = None,
     batches: str | None = None,
+    data: str | None = None,
+    protocol: str | None = None,
+    size: str | None = None,
+    baseline: str | None = None,
+    references: str | None = None,
+    record: bool = False,
     json: bool = False,
 ) -> int:
     """Score subnets of a run, batch norm recalibrated for each: edgeflownas evaluate RUN [--arch CODE ...].
 
     Without further options the figures are those of the run's own history, to the bit on the same machine.
-    Writes nothing. Data that moved: --data.train_dir DIR --data.val_dir DIR.
+    With --data or --protocol they are labelled rows on any data set, beside references on the same pixels. Writes
+    nothing unless --record is given. Data that moved: --data.train_dir DATA --data.val_dir DATA (folder or name).
 
     Args:
-        *tokens: run directory and overrides (--group.key value).
+        *tokens: run directory or weights file (npz), and overrides (--group.key value).
         arch: an arch code such as 0,0,0,0,2,1,2,2,2 (may be given several times); default: the run's pool.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
-        split: where the evaluation samples come from, val or train.
-        batches: number of evaluation batches, or all for the whole split; default: the frozen set.
+        split: of the frozen evaluation: where its samples come from, val or train.
+        batches: of the frozen evaluation: number of batches, or all for the whole split; default: the frozen set.
+        data: data set as NAME[:VARIANT][@ROOT]; default with --protocol: the run's own data.val_dir.
+        protocol: standard, edgeflownet, training or deploy (docs/protocols.md); default with --data: standard.
+        size: HEIGHTxWIDTH: the input of protocol deploy, or another crop for edgeflownet.
+        baseline: evaluate zero, dis, dis_fast or farneback instead of weights; needs --data.
+        references: baselines beside the result: all (default), none, or a list such as zero,dis.
+        record: append the rows, references included, to RUN/evaluations.jsonl.
         json: machine-readable result on stdout.
     """
     path, overrides = split_overrides(tokens, OPTIONS)
-    if path is None:
-        raise ConfigError("give the run directory: edgeflownas evaluate RUN [--arch CODE ...]")
 
     from edgeflownas.report.console import Console
+
+    if data is not None or protocol is not None or baseline is not None:
+        _refuse({"split": split, "batches": batches}, "of the frozen evaluation; --data names split and samples")
+        from edgeflownas.commands._labelled import Request, evaluate_on
+
+        place = None if path is None else Path(path)
+        words = (data, protocol or "standard", size, baseline, "all" if references is None else references, record)
+        rows = evaluate_on(Request(place, overrides, arch, checkpoint, weights, *words), Console())
+        _show_rows(*rows, json)
+        return 0
+    _refuse({"size": size, "references": references, "record": record or None}, "of --data or --protocol; add one")
+    if path is None:
+        raise ConfigError(f"give the run directory: {USAGE}")
+
     from edgeflownas.train.reading import read_run
 
     console = Console()
-    run = read_run(Path(path), checkpoint, weights, split, batches, overrides, console.info)
-    result = _score(run, arch, console)
+    run = read_run(Path(path), checkpoint, weights, split or "val", batches, overrides, console.info)
+    _show(run, _score(run, arch, console), weights, console, json)
+    return 0
+
+
+def _refuse(options: dict[str, object], belong: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"--{name} is an option {belong}")
+
+
+def _show_rows(results: list[ResultRow], references: list[ResultRow], json: bool) -> None:
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.result_table import result_table
+
+    if not json:
+        Console().info(result_table(results, references))
+        return
+    import json as encoder
+
+    first = results[0]
+    common = {name: getattr(first, name) for name in ("protocol", "split_label", "precision", "samples")}
+    rows = {"results": results, "references": references}
+    document = {**common, **{name: [row.to_json() for row in part] for name, part in rows.items()}}
+    print(encoder.dumps(document, indent=2))
+
+
+def _show(run: ReadRun, result: PoolEvaluation, weights: str, console: Console, json: bool) -> None:
     if json:
         import json as encoder
 
         print(encoder.dumps(_document(run, result, weights), indent=2))
-        return 0
+        return
     rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
     name, data = run.checkpoint.name, run.eval_set.evaluation.label
     console.info(f"{name} ({weights}) on {data}, evaluation set {run.eval_set.hash}")
     console.pool_table(rows, run.net.space, result.zero_flow_epe)
-    return 0
 
 
 def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvaluation:
@@ -73,7 +128,7 @@ def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvalua
     calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
     evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
     with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
-        return score_pool(run.net, archs, calibration, evaluation, meter.advance)
+        return score_pool(run.net, archs, calibration, evaluation, meter.advance, run.config.data.flow_divisor)
 
 
 def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:
@@ -88,6 +143,7 @@ def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, A
         "calibration_set": run.eval_set.calibration_hash,
         "frozen": run.frozen,
         "flow_clip": run.eval_set.flow_clip,
+        "flow_divisor": run.config.data.flow_divisor,
         "samples": result.samples,
         "zero_flow_epe": result.zero_flow_epe,
         "eval_seconds": result.eval_seconds,

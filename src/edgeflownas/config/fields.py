@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "SIZE",
@@ -19,6 +19,7 @@ __all__ = [
     "NonNegativeFloat",
     "Positive",
     "PositiveFloat",
+    "Roots",
     "SizeText",
     "dynamics",
     "identity",
@@ -34,6 +35,16 @@ PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
 SIZE = "^[0-9]+x[0-9]+$"
 SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
+
+
+class _Mapping(dict[str, str]):
+    """Hashable, as the frozen models that hold it are; never changed after it was made."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+Roots = Annotated[dict[str, str], AfterValidator(_Mapping)]
 
 
 def _kind(kind: str, default: Any) -> Any:

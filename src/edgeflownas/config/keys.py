@@ -94,6 +94,8 @@ def describe(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return str(schema["const"])
     kind: str = schema["type"]
+    if kind == "object":
+        return "a mapping such as {sintel: /data/sintel}"
     if kind == "array":
         return _describe_list(schema)
     if kind == "string" and "examples" in schema:

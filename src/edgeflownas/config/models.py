@@ -15,6 +15,7 @@ from edgeflownas.config.fields import (
     NonNegativeFloat,
     Positive,
     PositiveFloat,
+    Roots,
     SizeText,
     dynamics,
     identity,
@@ -58,15 +59,20 @@ class DataConfig(Group):
     """The samples and what is done to them."""
 
     train_dir: str = observation("data/FlyingChairs2/train")
-    """Folder of NNNNNNN-img_0.png, -img_1.png (or .ppm) and -flow_01.flo. The content is identity, the place free."""
+    """A folder in FlyingChairs2 layout, or a data set by name, NAME[:VARIANT][@ROOT] (docs/data.md).
+    The content is identity, the place free."""
     val_dir: str = observation("data/FlyingChairs2/val")
-    """Folder of the evaluation pairs, same layout."""
+    """The evaluation pairs: a folder or a data set by name."""
+    roots: Roots = observation({})
+    """Data set name to folder, before EDGEFLOWNAS_DATA_NAME and ~/.config/edgeflownas/datasets.yaml."""
     crop_size: tuple[Positive, Positive] = identity((180, 240))
     """Height and width of the crop (random in training, centre in evaluation), e.g. 180x240."""
     channel_order: Literal["rgb", "bgr"] = identity("rgb")
     """Order of the channels the network sees (published EdgeFlowNet: bgr). Files and cache are RGB either way."""
     flow_clip: PositiveFloat | None = identity(50.0)
     """Flow components beyond +-this are clipped and stay valid; null: off. Applies to training and pool evaluation."""
+    flow_divisor: PositiveFloat = identity(1.0)
+    """The network learns flow (clipped) divided by this; evaluation multiplies back, so every EPE is in pixels."""
     horizontal_flip: Fraction = dynamics(0.0)
     """Probability of mirroring left-right (u changes sign)."""
     vertical_flip: Fraction = dynamics(0.0)

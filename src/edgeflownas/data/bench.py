@@ -1,13 +1,16 @@
-"""How fast samples come: the loader against a plain decode loop over the same files."""
+"""How fast samples come: the loader against decoding alone, and against a plain OpenCV loop, over the same files."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +19,7 @@ from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset
+    from edgeflownas.data.dataset import FlowDataset
 
 __all__ = ["LoaderRow", "bench_loader"]
 
@@ -31,10 +34,16 @@ class LoaderRow:
     """thread or process; none for 0 workers."""
     num_workers: int
     samples_per_second: float
+    decode_samples_per_second: float
+    """Our readers in a loop of one thread, without crop, batch or queue, timed in turn with the loader."""
     plain_samples_per_second: float
-    """cv2.imread of both images and np.fromfile of the flow, in a loop of one thread, timed in turn with the loader."""
+    """cv2.imread of the images (and of a flow in PNG) and np.fromfile of the flow, likewise."""
+    decode_ratio: float
+    """Median over the rounds of loader rate / decode rate of the same round: what the loader adds to decoding."""
     ratio: float
     """Median over the rounds of loader rate / plain rate of the same round."""
+    cores: int
+    """Cores the measurement could use."""
     batches: int
     """Batches timed a round."""
 
@@ -51,8 +60,11 @@ def bench_loader(
     worker_kinds: Sequence[Kind],
     batches: int,
     rounds: int = 3,
+    one_core: bool = False,
 ) -> list[LoaderRow]:
-    """Time every (kind, count), each round in turn with the plain loop over the same samples.
+    """Time every (kind, count), each round in turn with the two plain loops over the same samples.
+
+    With ``one_core`` everything, workers included, shares one core: what is measured is work, not parallelism.
 
     The first batch of a loader is not timed: it includes the start of the workers.  Files are read once before, so
     that both sides find them in the page cache.  The consumer does nothing between batches: the rate is the
@@ -64,16 +76,36 @@ def bench_loader(
     settings: list[tuple[str, int]] = [("none", 0)] if 0 in worker_counts else []
     settings += [(kind, count) for kind in worker_kinds for count in worker_counts if count]
     rows = []
-    for kind, count in settings:
-        update: dict[str, Any] = {"num_workers": count} | ({"worker_kind": kind} if count else {})
-        settled = data_config.model_copy(update=update)
-        rates, plain_rates = [], []
-        for _ in range(rounds):
-            rates.append(len(samples) / _loader_seconds(dataset, plan, settled))
-            plain_rates.append(len(samples) / _plain_seconds(dataset, samples))
-        ratio = median(rate / plain for rate, plain in zip(rates, plain_rates, strict=True))
-        rows.append(LoaderRow(kind, count, median(rates), median(plain_rates), ratio, batches))
+    with _on_one_core() if one_core else nullcontext():
+        cores = len(os.sched_getaffinity(0))
+        for kind, count in settings:
+            update: dict[str, Any] = {"num_workers": count} | ({"worker_kind": kind} if count else {})
+            settled = data_config.model_copy(update=update)
+            seconds = [
+                (
+                    _loader_seconds(dataset, plan, settled),
+                    _decode_seconds(dataset, samples),
+                    _plain_seconds(dataset, samples),
+                )
+                for _ in range(rounds)
+            ]
+            rates = [median(len(samples) / row[i] for row in seconds) for i in range(3)]
+            ratios = [median(row[i] / row[0] for row in seconds) for i in (1, 2)]
+            rows.append(LoaderRow(kind, count, *rates, *ratios, cores, batches))
     return rows
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """The calling thread, and what it starts, on the first core it may use; OpenCV on one thread."""
+    before, threads = os.sched_getaffinity(0), cv2.getNumThreads()
+    os.sched_setaffinity(0, {min(before)})
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        cv2.setNumThreads(threads)
 
 
 def _loader_seconds(dataset: FlowDataset, plan: BatchPlan, data_config: DataConfig) -> float:
@@ -85,13 +117,21 @@ def _loader_seconds(dataset: FlowDataset, plan: BatchPlan, data_config: DataConf
         return time.perf_counter() - started
 
 
-def _plain_seconds(dataset: FlowDataset, indices: NDArray[np.int64]) -> float:
-    import cv2
+def _decode_seconds(dataset: FlowDataset, indices: NDArray[np.int64]) -> float:
+    started = time.perf_counter()
+    for index in indices:
+        dataset.read(int(index))
+    return time.perf_counter() - started
 
+
+def _plain_seconds(dataset: FlowDataset, indices: NDArray[np.int64]) -> float:
     started = time.perf_counter()
     for index in indices:
         sample = dataset.samples[index]
         cv2.imread(str(sample.image1))
         cv2.imread(str(sample.image2))
-        np.fromfile(sample.flow, dtype="<f4")
+        if sample.flow.suffix == ".png":
+            cv2.imread(str(sample.flow), cv2.IMREAD_UNCHANGED)
+        else:
+            np.fromfile(sample.flow, dtype="<u1")
     return time.perf_counter() - started

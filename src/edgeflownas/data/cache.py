@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from edgeflownas.data.fc2 import FlowDataset, Sample
+from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.files import open_regular, replace_file
 from edgeflownas.data.formats import image_size, read_image
 from edgeflownas.data.parallel import Progress, default_workers, in_order
@@ -154,7 +154,7 @@ def _make(
             decoded = in_order(_decode, dataset.samples, default_workers())
             for done, (row, result) in enumerate(zip(sidecar["samples"], decoded, strict=True), start=1):
                 if isinstance(result, BadSample):
-                    problems[row[0]] = [Path(result.path).name, result.problem]
+                    problems[row[0]] = [dataset.file_name(Path(result.path)), result.problem]
                     announce(f"image cache: {result}")
                     file.write(bytes(6 * row[2] * row[3]))
                 else:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from edgeflownas.data.fc2 import FlowDataset, Sample
-from edgeflownas.data.formats import flo_size, image_size, read_flo, read_image
+from edgeflownas.data.dataset import FlowDataset, Sample
+from edgeflownas.data.formats import (
+    flow_size,
+    image_size,
+    is_kitti_flow,
+    kitti_size,
+    mask_size,
+    read_flow,
+    read_image,
+    read_kitti,
+    read_mask,
+)
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, DataError
 
@@ -22,7 +33,7 @@ _SLOW_DISK = 0.001  # seconds a sample
 def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress | None = None) -> list[BadSample]:
     """One problem for each unusable file, in the order of the samples; empty if all is well.
 
-    The quick check reads headers and lengths (a PNG's end chunk stands for its length) and compares the three sizes
+    The quick check reads headers and lengths (a PNG's end chunk stands for its length) and compares the sizes
     of a sample; ``full`` also decodes every file, with checksums, on all cores.
 
     Raises:
@@ -42,7 +53,7 @@ def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress |
         problems += found
         if progress is not None:
             progress(min(done * size, len(dataset)), len(dataset))
-    return problems
+    return list({str(problem): problem for problem in problems}.values())  # a frame of two samples is named once
 
 
 def check_sample(sample: Sample, full: bool = False) -> list[BadSample]:
@@ -51,16 +62,24 @@ def check_sample(sample: Sample, full: bool = False) -> list[BadSample]:
     sizes: list[tuple[int, ...]] = []
     for path in sample.files:
         try:
-            if path == sample.flow:
-                sizes.append(read_flo(path)[0].shape[:2] if full else flo_size(path))
-            else:
-                sizes.append(read_image(path).shape[:2] if full else image_size(path))
+            sizes.append(_size_of(path, sample, full))
         except BadSample as problem:
             problems.append(problem)
     if not problems and len(set(sizes)) > 1:
         shown = ", ".join(f"{path.name} {h}x{w}" for path, (h, w) in zip(sample.files, sizes, strict=True))
         problems.append(BadSample(sample.flow, f"the sizes of the sample differ (height x width): {shown}"))
     return problems
+
+
+def _size_of(path: Path, sample: Sample, full: bool) -> tuple[int, ...]:
+    """(height, width) by the header, or of the decoded file."""
+    if path == sample.flow:
+        return read_flow(path)[0].shape[:2] if full else flow_size(path)
+    if path == sample.occluded and is_kitti_flow(path):
+        return read_kitti(path)[1].shape if full else kitti_size(path)
+    if path in (sample.invalid, sample.occluded):
+        return read_mask(path).shape if full else mask_size(path)
+    return read_image(path).shape[:2] if full else image_size(path)
 
 
 def refuse(dataset: FlowDataset, problems: Sequence[BadSample]) -> None:
@@ -75,5 +94,5 @@ def refuse(dataset: FlowDataset, problems: Sequence[BadSample]) -> None:
     more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
     raise DataError(
         f"{dataset.directory}: {len(problems)} bad files in the {dataset.split} split of {len(dataset)} samples:"
-        f"{shown}{more}\nReplace these files, or remove all three files of these samples."
+        f"{shown}{more}\nReplace these files, or remove all files of these samples."
     )

@@ -10,94 +10,19 @@ import json
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeflownas.data.formats import read_flo, read_image
+from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.errors import BadSample, DataError, StorageError
 
-if TYPE_CHECKING:
-    from edgeflownas.data.cache import ImageCache
-
-__all__ = ["FlowDataset", "FlowPair", "Sample", "find_samples", "scan_fc2"]
+__all__ = ["find_samples", "scan_fc2"]
 
 PATTERN = "NNNNNNN-img_0.png, NNNNNNN-img_1.png (or .ppm), NNNNNNN-flow_01.flo"
 
 _FILE = re.compile(r"([^.\n].*)-(img_0|img_1|flow_01)\.(png|ppm|flo)")
 _METADATA = "dataset.json"
 _METADATA_LIMIT = 2**20  # bytes; a description of a data set, not its content
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The three files of one sample; ``name`` is what their names start with."""
-
-    name: str
-    image1: Path
-    image2: Path
-    flow: Path
-
-    @property
-    def files(self) -> tuple[Path, Path, Path]:
-        """The three files, images first."""
-        return self.image1, self.image2, self.flow
-
-
-@dataclass(frozen=True, slots=True)
-class FlowPair:
-    """A decoded sample: images uint8 [H,W,3] RGB, flow float32 [H,W,2] (u right, v down, px), valid bool [H,W]."""
-
-    image1: NDArray[np.uint8]
-    image2: NDArray[np.uint8]
-    flow: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class FlowDataset:
-    """The samples of one split, sorted by name."""
-
-    directory: Path
-    split: str
-    source: Literal["folder", "generated"]
-    samples: tuple[Sample, ...]
-    cache: ImageCache | None = None
-    """Where decoded images come from instead of their files."""
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Sample names, in the order of the indices."""
-        return tuple(sample.name for sample in self.samples)
-
-    def read(self, index: int) -> FlowPair:
-        """Decode one sample.
-
-        Raises:
-            BadSample: one of its files cannot be used, or the three sizes differ.
-            StorageError: a fault of the machine rather than of the file.
-        """
-        sample = self.samples[index]
-        flow, valid = read_flo(sample.flow)
-        size = (flow.shape[0], flow.shape[1])
-        if self.cache is None:
-            image1, image2 = read_image(sample.image1, size), read_image(sample.image2, size)
-        else:
-            image1, image2 = self.cache.read(index)
-            if image1.shape[:2] != size:
-                raise BadSample(sample.flow, f"is {size[0]}x{size[1]}, its images are {image1.shape[:2]}")
-        return FlowPair(image1, image2, flow, valid)
-
-    def with_cache(self, cache: ImageCache) -> FlowDataset:
-        """The same samples with images from ``cache``."""
-        return replace(self, cache=cache)
 
 
 def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> FlowDataset:

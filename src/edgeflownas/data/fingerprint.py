@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.files import fill, open_regular
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
@@ -28,7 +28,7 @@ CrcKind = Literal["full", "edges"]
 
 
 class FileRow(NamedTuple):
-    """One file: its name in the folder, bytes, modification time and CRC-32."""
+    """One file: its name relative to the folder of the set, bytes, modification time and CRC-32."""
 
     name: str
     size: int
@@ -52,16 +52,19 @@ class Fingerprint:
     crc_kind: CrcKind
     table: tuple[FileRow, ...]
     """One row a file, sorted by name."""
+    name: str = "fc2"
+    """The data set."""
 
     @property
     def label(self) -> str:
-        """The set in words, e.g. ``fc2/folder:val/640/9f3a``: layout/source:split/samples/start of the hash."""
-        return f"fc2/{self.source}:{self.split}/{self.count}/{self.hash[:4]}"
+        """The set in words, e.g. ``fc2/folder:val/640/9f3a``: data set/source:split/samples/start of the hash."""
+        return f"{self.name}/{self.source}:{self.split}/{self.count}/{self.hash[:4]}"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
         return {
             "hash": self.hash,
+            "name": self.name,
             "count": self.count,
             "split": self.split,
             "source": self.source,
@@ -79,9 +82,9 @@ class Fingerprint:
         try:
             table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
             kind: CrcKind = "full" if content["crc_kind"] == "full" else "edges"
-            found = cls(
-                content["hash"], int(content["count"]), str(content["split"]), str(content["source"]), kind, table
-            )
+            split, source = str(content["split"]), str(content["source"])
+            name = str(content.get("name", "fc2"))  # older runs knew that layout only
+            found = cls(content["hash"], int(content["count"]), split, source, kind, table, name)
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{path}: is no data fingerprint ({type(error).__name__}: {error})") from None
         if found.hash != _hash(kind, table):
@@ -104,21 +107,22 @@ def fingerprint(
     Raises:
         StorageError: a fault of the machine.
     """
-    paths = sorted((path for sample in dataset.samples for path in sample.files), key=lambda path: path.name)
+    names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
+    paths = sorted(names, key=lambda path: names[path])  # a frame of a film belongs to two samples and counts once
     states = [_stat(path) for path in paths]
     kind: CrcKind = "full" if sum(size for size, _ in states) <= full_limit else "edges"
     known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
-    rows = [known.get((path.name, *state)) for path, state in zip(paths, states, strict=True)]
+    rows = [known.get((names[path], *state)) for path, state in zip(paths, states, strict=True)]
     unknown = [i for i, row in enumerate(rows) if row is None]
     chunks = [unknown[i : i + _CHUNK] for i in range(0, len(unknown), _CHUNK)]
-    sums = in_order(lambda chunk: [_sum(paths[i], kind) for i in chunk], chunks, default_workers())
+    sums = in_order(lambda chunk: [_sum(paths[i], names[paths[i]], kind) for i in chunk], chunks, default_workers())
     for done, (chunk, summed) in enumerate(zip(chunks, sums, strict=True), start=1):
         for i, row in zip(chunk, summed, strict=True):
             rows[i] = row
         if progress is not None:
             progress(min(done * _CHUNK, len(unknown)), len(unknown))
     table = tuple(row for row in rows if row is not None)
-    return Fingerprint(_hash(kind, table), len(dataset), dataset.split, dataset.source, kind, table)
+    return Fingerprint(_hash(kind, table), len(dataset), dataset.split, dataset.source, kind, table, dataset.name)
 
 
 def difference(old: Fingerprint, new: Fingerprint, limit: int = 20) -> list[str]:
@@ -154,7 +158,7 @@ def _stat(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _sum(path: Path, kind: CrcKind) -> FileRow:
+def _sum(path: Path, name: str, kind: CrcKind) -> FileRow:
     try:
         with open_regular(path) as (descriptor, status):
             size = status.st_size
@@ -168,5 +172,5 @@ def _sum(path: Path, kind: CrcKind) -> FileRow:
                 fill(path, descriptor, memoryview(block), start)
                 crc = zlib.crc32(block, crc)
     except BadSample:
-        return _ABSENT._replace(name=path.name)
-    return FileRow(path.name, size, status.st_mtime_ns, crc)
+        return _ABSENT._replace(name=name)
+    return FileRow(name, size, status.st_mtime_ns, crc)

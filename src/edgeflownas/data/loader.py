@@ -26,7 +26,7 @@ from edgeflownas.data.workers import WorkerDied, Workers, start_processes, start
 from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset
+    from edgeflownas.data.dataset import FlowDataset
 
 __all__ = ["PREFETCH", "Batch", "Loader", "Replacement", "load_or_replace"]
 
@@ -50,7 +50,7 @@ class Batch:
     images: NDArray[np.uint8]
     """[B, H, W, 6], contiguous: image 1 RGB, then image 2 RGB."""
     flow: NDArray[np.float32]
-    """[B, H, W, 2], pixels, u to the right and v down, clipped to data.flow_clip."""
+    """[B, H, W, 2], u to the right and v down, pixels clipped to data.flow_clip, divided by data.flow_divisor."""
     valid: NDArray[np.bool_]
     """[B, H, W]"""
     names: tuple[str, ...]

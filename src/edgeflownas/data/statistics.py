@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.fc2 import FlowDataset, Sample
-from edgeflownas.data.formats import read_flo
+from edgeflownas.data.dataset import FlowDataset, Sample, read_true_flow
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import DataError
 
@@ -63,7 +62,7 @@ def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> F
 
 def _measure(sample: Sample) -> tuple[tuple[float, float, int, int], NDArray[np.int64]]:
     """(sum, maximum, pixels beyond 50, invalid pixels) and the histogram of one flow."""
-    flow, valid = read_flo(sample.flow)
+    flow, valid = read_true_flow(sample)
     known = flow[valid]
     magnitude = np.hypot(known[:, 0], known[:, 1]).astype(np.float64)
     beyond = int((np.abs(known) > 50.0).any(axis=1).sum())

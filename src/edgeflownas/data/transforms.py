@@ -21,7 +21,7 @@ from edgeflownas.errors import DataError
 from edgeflownas.randomness import uniforms, words
 
 if TYPE_CHECKING:
-    from edgeflownas.data.fc2 import FlowDataset, FlowPair
+    from edgeflownas.data.dataset import FlowDataset, FlowPair
 
 __all__ = [
     "LoadedSample",
@@ -60,7 +60,7 @@ class LoadedSample:
     images: Images
     """[H, W, 6]: image 1 RGB, then image 2 RGB."""
     flow: Flow
-    """[H, W, 2], pixels, u to the right and v down."""
+    """[H, W, 2], pixels, u to the right and v down; a training sample's divided by data.flow_divisor."""
     valid: Valid
     """[H, W]"""
     clipped_share: float
@@ -137,7 +137,7 @@ def augment(
 def load_training_sample(
     dataset: FlowDataset, index: int, epoch: int, position: int, data: DataConfig, seed: int
 ) -> LoadedSample:
-    """Sample ``index`` as draw ``position`` of ``epoch`` sees it: random crop, augmentation, flow clip.
+    """Sample ``index`` as draw ``position`` of ``epoch`` sees it: random crop, augmentation, flow clip and divisor.
 
     Raises:
         BadSample: a file cannot be used.
@@ -150,11 +150,16 @@ def load_training_sample(
     images, flow, valid = crop(pair, random_window(height, width, *data.crop_size, place, dataset.names[index]))
     noise = words(seed, "noise", epoch, position, count=-(-images.size // 4)) if data.noise_std else None
     images, flow, valid = augment(images, flow, valid, uniform[2:], noise, data)
-    return _finish(images, flow, valid, data.flow_clip)
+    return _finish(images, flow, valid, data.flow_clip, data.flow_divisor)
 
 
 def load_eval_sample(dataset: FlowDataset, index: int, window: Window, flow_clip: float | None) -> LoadedSample:
-    """Sample ``index`` cut to a fixed window (see :func:`center_window`), nothing random. Raises BadSample."""
+    """Sample ``index`` cut to a fixed window (see :func:`center_window`), nothing random, flow in pixels.
+
+    Raises:
+        BadSample: a file cannot be used.
+        DataError: the window lies outside the images.
+    """
     pair = dataset.read(index)
     height, width = pair.flow.shape[:2]
     if window.top + window.height > height or window.left + window.width > width:
@@ -165,8 +170,10 @@ def load_eval_sample(dataset: FlowDataset, index: int, window: Window, flow_clip
     return _finish(*crop(pair, window), flow_clip)
 
 
-def _finish(images: Images, flow: Flow, valid: Valid, limit: float | None) -> LoadedSample:
+def _finish(images: Images, flow: Flow, valid: Valid, limit: float | None, divisor: float = 1.0) -> LoadedSample:
     flow, share = clip_flow(flow, limit, valid)
+    if divisor != 1.0:
+        flow = flow / np.float32(divisor)
     # Copies: a view would keep (or send to another process) the whole decoded image.
     return LoadedSample(np.ascontiguousarray(images), np.array(flow, order="C"), np.array(valid, order="C"), share)
 

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.formats import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.data.transforms import Window, center_window, load_eval_sample
 from edgeflownas.errors import BadSample, DataError
 from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
 
-__all__ = ["EvalSet", "FrozenBatches", "FrozenSplit", "freeze", "freeze_split"]
+__all__ = ["EvalSet", "FrozenBatches", "FrozenSplit", "freeze", "freeze_calibration", "freeze_split"]
 
 Note = Callable[[str], None]
 
@@ -124,31 +124,34 @@ def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[s
     """Choose the calibration and evaluation samples of a run.
 
     Fewer samples than asked for: all of them, and a note.  ``labels`` are the splits' data labels (train, val).
-    Calibration samples are training samples, so data.on_bad_sample decides about those that cannot be read.
     """
-    size, batch = config.data.crop_size, config.eval.batch_size
-    calibration = freeze_split(
-        train,
-        labels[0],
-        size,
-        batch,
-        config.eval.bn_recal_batches,
-        config.eval.selection,
-        "eval.bn_recal_batches",
-        note,
-        skip_bad=config.data.on_bad_sample == "quarantine",
-    )
+    calibration = freeze_calibration(config, train, labels[0], note)
     evaluation = freeze_split(
         val,
         labels[1],
-        size,
-        batch,
+        config.data.crop_size,
+        config.eval.batch_size,
         config.eval.eval_batches_per_arch,
         config.eval.selection,
         "eval.eval_batches_per_arch",
         note,
     )
     return EvalSet(calibration, evaluation, config.data.flow_clip)
+
+
+def freeze_calibration(config: Config, train: FlowDataset, label: str, note: Note) -> FrozenSplit:
+    """The calibration samples of a run; data.on_bad_sample decides about those that cannot be read."""
+    return freeze_split(
+        train,
+        label,
+        config.data.crop_size,
+        config.eval.batch_size,
+        config.eval.bn_recal_batches,
+        config.eval.selection,
+        "eval.bn_recal_batches",
+        note,
+        skip_bad=config.data.on_bad_sample == "quarantine",
+    )
 
 
 def freeze_split(

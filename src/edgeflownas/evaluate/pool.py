@@ -23,7 +23,7 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.stages import StagedNet, resolve
 from edgeflownas.space import Arch
 
-__all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "score_pool"]
+__all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "full_precision", "score_pool"]
 
 Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
@@ -62,21 +62,26 @@ class PoolEvaluation:
 
 
 class _Tally:
-    """Sums of one arch over the evaluation batches, float64 on the host."""
+    """Sums of one arch over the evaluation batches, float64 on the host.
 
-    def __init__(self) -> None:
+    Errors are in pixels: predictions are multiplied by ``divisor`` (data.flow_divisor).  Losses are in the units of
+    training, as the training loss is, and the truth is divided for them.
+    """
+
+    def __init__(self, divisor: float) -> None:
+        self.divisor = divisor
         self.errors: list[torch.Tensor] = []
         self.coarse = torch.zeros(2, 2, dtype=torch.float64)  # (A0, A1) x (sum of errors, valid pixels)
         self.loss = torch.zeros(3, dtype=torch.float64)
 
     def add(self, predictions: list[torch.Tensor], batch: FlowBatch) -> None:
-        accumulated = accumulate(predictions)
+        accumulated = [flow * self.divisor if self.divisor != 1.0 else flow for flow in accumulate(predictions)]
         for scale, stride in ((0, 4), (1, 2)):
             sums, counts = sample_errors(accumulated[scale], batch.flow, batch.valid, stride)
             self.coarse[scale] += torch.stack([sums.sum(), counts.sum().double()]).cpu()
         sums, counts = sample_errors(accumulated[2], batch.flow, batch.valid)
         self.errors.append(torch.stack([sums, counts.double()]).cpu())
-        terms = multiscale_loss(predictions, batch.flow, batch.valid)
+        terms = multiscale_loss(predictions, batch.flow / self.divisor, batch.valid)
         self.loss += torch.stack(list(terms)).double().cpu() * len(batch.images)
 
     def score(self, arch: Arch) -> ArchScore:
@@ -89,7 +94,7 @@ class _Tally:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """No TF32 on a GPU for a while, whatever training uses and torch's default is: figures are fp32 figures."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -100,22 +105,24 @@ def _full_precision() -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-@_full_precision()
+@full_precision()
 def score_pool(
     net: StagedNet,
     archs: Sequence[Arch],
     calibration: Sequence[FlowBatch],
     evaluation: Sequence[FlowBatch],
     check_stop: Callable[[], None] = lambda: None,
+    flow_divisor: float = 1.0,
 ) -> PoolEvaluation:
     """Recalibrate and score ``archs``, sharing what their prefixes share; the network is left as it was.
 
-    ``check_stop`` is called before every batch and may raise to abandon the evaluation.
+    ``check_stop`` is called before every batch and may raise to abandon the evaluation.  ``flow_divisor`` is what the
+    labels of training were divided by (data.flow_divisor); those of ``evaluation`` are in pixels, and so is every EPE.
     """
     started = time.monotonic()
     statistics = recalibrate(net, archs, calibration, check_stop)
     recalibrated = time.monotonic()
-    tallies = [_Tally() for _ in archs]
+    tallies = [_Tally(flow_divisor) for _ in archs]
     zero = torch.zeros(2, dtype=torch.float64)
     was_training = net.training
     net.eval()

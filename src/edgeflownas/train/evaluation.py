@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from edgeflownas.data.fc2 import FlowDataset
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool
@@ -46,11 +46,12 @@ class Evaluator:
         val: FlowDataset,
         net: StagedNet,
         world: World = World(),  # noqa: B008  (frozen)
+        flow_divisor: float = 1.0,
         like: Evaluator | None = None,
     ) -> None:
         """``like`` is an evaluator of another network on the same data: equal frozen samples are held once."""
         first = next(net.parameters())
-        self.archs, self.eval_set, self.world = archs, eval_set, world
+        self.archs, self.eval_set, self.world, self.flow_divisor = archs, eval_set, world, flow_divisor
         place = (eval_set.flow_clip, first.device, first.dtype, net.input_form)
         self.calibration: FrozenBatches
         self.evaluation: FrozenBatches
@@ -71,7 +72,8 @@ class Evaluator:
             check_stop()
 
         try:
-            own = score_pool(net, [self.archs[i] for i in self.mine], self.calibration, self.evaluation, before_batch)
+            mine = [self.archs[i] for i in self.mine]
+            own = score_pool(net, mine, self.calibration, self.evaluation, before_batch, self.flow_divisor)
         except StopRequested as stop:
             stopped = str(stop) or "another rank"
         if self.world.any(bool(stopped)):
@@ -112,7 +114,7 @@ class Evaluator:
                 lambda _, predictions, leaves=leaves: leaves.append(predictions),  # type: ignore[misc]
             )
             height, width = batch.flow.shape[-2:]
-            flow = accumulate(leaves[0])[2][:, :2, :height, :width]
+            flow = accumulate(leaves[0])[2][:, :2, :height, :width] * self.flow_divisor
             names = self.eval_set.evaluation.names[index * self.eval_set.evaluation.batch_size :]
             for row, name in zip(range(min(len(flow), count - len(found))), names, strict=False):
                 parts = (batch.images[row], flow[row], batch.flow[row], batch.valid[row])

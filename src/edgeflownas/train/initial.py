@@ -27,7 +27,7 @@ from edgeflownas.train.teacher import set_buffers
 __all__ = ["InitialWeights", "load_initial", "read_initial"]
 
 # What decides names and shapes of the weights, and what images they were made for.
-SAME = ("train.space", "train.width", "train.batch_norm", "train.input_normalisation", "data.channel_order")
+SAME = ("train.space", "train.width", "train.input_normalisation", "data.channel_order", "data.flow_divisor")
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None
                 f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
                 "use the same"
             )
-    kinds = [task == "edgeflownet" for task in (source.get("train.task", "supernet"), config.train.task)]
-    if kinds[0] != kinds[1]:
+    tasks = source.get("train.task", "supernet"), config.train.task
+    if (tasks[0] == "edgeflownet") != (tasks[1] == "edgeflownet"):
         raise ConfigError(
-            f"train.init_from {place}: one of the two is EdgeFlowNet, the other is not: weights do not fit"
+            f"train.init_from {place}: its train.task is {tasks[0]}, this run's is {tasks[1]}: EdgeFlowNet's weights "
+            "fit no other network"
         )
     space = get_space(config.train.space)
     both = source.get("train.arch", []), config.train.arch

@@ -203,13 +203,16 @@ def _job(
     curves = config.runtime.tensorboard and run is not None and not state.finished
     tracker = prepared.front.tracker(folder, curves, resumed_at)
     archs = [task.net.space.parse(code) for code in prepared.eval_set.pool]
+    splits = prepared.splits
     return Job(
         config=config,
         space=task.net.space,
         plan=prepared.plan,
         task=task,
         loader=loader,
-        evaluator=Evaluator(archs, prepared.eval_set, splits.train, splits.val, task.net, world, like),
+        evaluator=Evaluator(
+            archs, prepared.eval_set, splits.train, splits.val, task.net, world, config.data.flow_divisor, like
+        ),
         run=run,
         console=prepared.console,
         tracker=tracker,

@@ -9,17 +9,18 @@ from pathlib import Path
 from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.evalset import EvalSet, freeze_split, read_eval_set
+from edgeflownas.evaluate.evalset import EvalSet, FrozenSplit, freeze_calibration, freeze_split, read_eval_set
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.train.checkpoint import Checkpoint
 from edgeflownas.train.opening import freeze_eval_set, stored_fingerprints
 from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import Splits, build_net, choose_device, set_arithmetic
+from edgeflownas.train.setup import Splits, build_net, choose_device, run_pool, set_arithmetic
 
-__all__ = ["ReadRun", "evaluation_of", "read_run"]
+__all__ = ["ReadRun", "ReadWeights", "evaluation_of", "load_net", "read_configs", "read_run", "read_weights"]
 
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
 CHOOSING = (
@@ -29,11 +30,11 @@ CHOOSING = (
 # What the weights are, and the images they were made for: no evaluation may change it.
 NETWORK = (
     *("train.task", "train.space", "train.width", "train.batch_norm", "train.input_normalisation"),
-    "data.channel_order",
+    *("data.channel_order", "data.flow_divisor"),
 )
 USED = (
     *CHOOSING,
-    *("data.train_dir", "data.val_dir", "data.flow_clip", "data.on_bad_sample", *NETWORK),
+    *("data.train_dir", "data.val_dir", "data.roots", "data.flow_clip", "data.on_bad_sample", *NETWORK),
     *("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic"),
 )
 
@@ -76,7 +77,22 @@ def read_run(
         ConfigError: a key that would change the network; StorageError, DataError: what cannot be read.
     """
     run = RunDirectory.open(path)
-    own, config = _configs(run, overrides, note)
+    own, config = read_configs(run, overrides, note)
+    net, stored = load_net(run, config, checkpoint, weights)
+    train = _open(config, "train", config.data.on_bad_sample == "stop")
+    val = _open(config, "val")
+    eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
+    return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
+
+
+def load_net(
+    run: RunDirectory, config: Config, checkpoint: str, weights: str = "model"
+) -> tuple[StagedNet, Checkpoint]:
+    """The run's network on its device in fp32 arithmetic, with the weights of a checkpoint.
+
+    Raises:
+        ConfigError: weights that the run does not keep; StorageError: no such checkpoint.
+    """
     device, _ = choose_device(config.train.gpu_device)
     set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
     group = {"model": "model", "ema": "ema"}.get(weights)
@@ -90,27 +106,31 @@ def read_run(
     values = stored.tensors["model"] | stored.tensors[group]
     for name, tensor in net.state_dict().items():
         tensor.data.copy_(values[name])
-    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
-    val = _open(config.data.val_dir, "val", "data.val_dir")
-    eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
-    return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
+    return net, stored
 
 
-def _configs(run: RunDirectory, overrides: Sequence[str], note: Callable[[str], None]) -> tuple[Config, Config]:
-    """The run's configuration, and the same with overrides; a note for each that an evaluation does not read."""
+def read_configs(
+    run: RunDirectory,
+    overrides: Sequence[str],
+    note: Callable[[str], None],
+    used: Sequence[str] = USED,
+    what: str = "an evaluation",
+) -> tuple[Config, Config]:
+    """The run's configuration, and the same with overrides; a note for each that ``what`` does not read."""
     own = load_config(run.path / "config.yaml")
     config = load_config(run.path / "config.yaml", overrides)
     for key, _ in parse_overrides(overrides)[0]:
-        if key not in USED:
-            note(f"--{key} has no effect on an evaluation")
+        if key not in used:
+            note(f"--{key} has no effect on {what}")
     for key in NETWORK:
         if _value(config, key) != _value(own, key):
             raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
     return own, config
 
 
-def _open(folder: str, split: str, key: str, all_sound: bool = True) -> FlowDataset:
-    dataset = scan_fc2(folder, split, key)
+def _open(config: Config, split: str, all_sound: bool = True) -> FlowDataset:
+    spec = config.data.train_dir if split == "train" else config.data.val_dir
+    dataset = open_dataset(spec, split, f"data.{split}_dir", config.data.roots)
     if all_sound:
         refuse(dataset, check_dataset(dataset))
     return dataset
@@ -179,3 +199,56 @@ def _require_same(run: RunDirectory, split: str, mark: Fingerprint, key: str, wh
         f"{key}: the data differ from those of the run ({then} then, {mark.label} now), "
         f"so {what} are not there:" + "".join(f"\n  {line}" for line in lines) + f"\nset --{key} to the run's data"
     )
+
+
+@dataclass(frozen=True)
+class ReadWeights:
+    """Weights on the device and what calibrates them: all that an evaluation on any data set needs."""
+
+    name: str  # for result rows: run/checkpoint, or the weights file
+    source: str  # hash of the checkpoint or file
+    config: Config
+    net: StagedNet
+    pool: tuple[str, ...]
+    calibration: tuple[FrozenSplit, FlowDataset] | None  # None where no batch norm is recalibrated
+
+
+def read_weights(
+    path: Path,
+    checkpoint: str = "latest",
+    weights: str = "model",
+    overrides: Sequence[str] = (),
+    note: Callable[[str], None] = lambda text: None,
+) -> ReadWeights:
+    """Weights and calibration samples of a run; its validation split need not be there.
+
+    The calibration samples are the run's frozen ones, unless a key that chooses them is overridden (and a note).
+    A network whose batch norm is frozen needs none, nor its training data.
+
+    Raises:
+        As :func:`read_run`.
+    """
+    run = RunDirectory.open(path)
+    own, config = read_configs(run, overrides, note)
+    net, stored = load_net(run, config, checkpoint, weights)
+    anew = "imported_from" in run.manifest or any(_value(own, key) != _value(config, key) for key in CHOOSING)
+    pool = tuple(map(str, run_pool(config))) if anew else read_eval_set(run.path / "eval_set.json").pool
+    name = f"{run.path.name}/{stored.name}" + ("" if weights == "model" else f":{weights}")
+    calibration = _calibration(run, config, anew, note) if net.batchnorms else None
+    return ReadWeights(name, stored.hash, config, net, pool, calibration)
+
+
+def _calibration(
+    run: RunDirectory, config: Config, anew: bool, note: Callable[[str], None]
+) -> tuple[FrozenSplit, FlowDataset]:
+    """The run's frozen calibration samples, or others of its training data (and a note)."""
+    train = _open(config, "train", config.data.on_bad_sample == "stop")
+    previous = stored_fingerprints(run.path)
+    mark = fingerprint(train, previous and previous[0])
+    if "imported_from" not in run.manifest:
+        _require_same(run, "train", mark, "data.train_dir", "the calibration samples of the run")
+    if not anew:
+        return read_eval_set(run.path / "eval_set.json").calibration, train
+    split = freeze_calibration(config, train, mark.label, note)
+    note(f"not the run's frozen calibration samples: {len(split.names)} of {mark.label}")
+    return split, train

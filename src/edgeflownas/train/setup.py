@@ -12,9 +12,10 @@ import torch
 from edgeflownas.config import Config, DataConfig
 from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
-from edgeflownas.data.fc2 import FlowDataset, scan_fc2
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
 from edgeflownas.data.loader import PREFETCH
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
@@ -86,9 +87,15 @@ def set_arithmetic(config: Config) -> str:
     )
 
 
+REMEDY = (
+    "lower train.micro_batch_size, train.batch_size, eval.batch_size or data.prefetch_batches "
+    "(`edgeflownas train ... --dry-run` estimates what a run takes)"
+)
+
+
 @contextmanager
-def memory_in_words() -> Iterator[None]:
-    """Turn an exhausted memory, of the host or a GPU, into a ConfigError that names the keys to lower."""
+def memory_in_words(remedy: str = REMEDY) -> Iterator[None]:
+    """Turn an exhausted memory, of the host or a GPU, into a ConfigError that says what to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -96,10 +103,7 @@ def memory_in_words() -> Iterator[None]:
         if not exhausted:
             raise
         detail = " ".join(str(error).split()).partition(". ")[0] or "no more memory"
-        raise ConfigError(
-            f"out of memory ({detail}): lower train.micro_batch_size, train.batch_size, eval.batch_size or "
-            "data.prefetch_batches (`edgeflownas train ... --dry-run` estimates what a run takes)"
-        ) from error
+        raise ConfigError(f"out of memory ({detail}): {remedy}") from error
 
 
 def check_precision(config: Config, device: torch.device) -> None:
@@ -188,7 +192,8 @@ def open_splits(
     """
     found = []
     for place, key in enumerate(("train_dir", "val_dir")):
-        dataset = scan_fc2(getattr(config.data, key), "train" if place == 0 else "val", f"data.{key}")
+        spec, split = getattr(config.data, key), key.removesuffix("_dir")
+        dataset = open_dataset(spec, split, f"data.{key}", config.data.roots)
         problems = check_dataset(dataset)
         if config.data.on_bad_sample == "stop" or place == 1:
             refuse(dataset, problems)
@@ -196,6 +201,8 @@ def open_splits(
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
         mark = fingerprint(dataset, previous[place] if previous else None)
         say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
+        if dataset.note:
+            say(f"data.{key}: {dataset.note}")
         if config.data.cache_dir is not None and not problems and make_cache:
             dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
         found.append((dataset, mark))

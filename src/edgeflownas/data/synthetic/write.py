@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.fc2 import FlowDataset, Sample
+from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.files import replace_file
 from edgeflownas.data.formats import flo_size, write_flo
 from edgeflownas.data.statistics import FlowStatistics, flow_statistics

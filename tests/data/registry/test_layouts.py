@@ -1,0 +1,193 @@
+"""Every declared data set finds its samples in its layout, pairs the right files, and says what is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+
+from edgeflownas.data.check import check_dataset
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fingerprint import fingerprint
+from edgeflownas.data.formats import read_mask
+from edgeflownas.data.registry import DATASETS, open_dataset
+from edgeflownas.errors import DataError
+
+
+def opened(spec: str, root: Path, split: str = "val") -> FlowDataset:
+    dataset = open_dataset(f"{spec}@{root}", split, "--data")
+    if not spec.startswith("spring"):
+        assert check_dataset(dataset, full=True) == []
+        dataset.read(0)
+    assert len(set(dataset.names)) == len(dataset) and list(dataset.names) == sorted(dataset.names)
+    return dataset
+
+
+def parts(path: Path, count: int) -> str:
+    return "/".join(path.parts[-count:])
+
+
+def test_sintel(tmp_path: Path) -> None:
+    root = layouts.sintel(tmp_path)
+    clean, final, both = (opened(f"sintel:{look}", root) for look in ("clean", "final", "both"))
+    assert clean.names == final.names == tuple(f"{s}/frame_000{n}" for s in ("alley_1", "market_5") for n in (1, 2))
+    assert len(both) == 8 and both.names[0] == "clean/alley_1/frame_0001"
+    sample = final.samples[1]
+    assert [parts(path, 3) for path in sample.files] == [
+        "final/alley_1/frame_0002.png",
+        "final/alley_1/frame_0003.png",
+        "flow/alley_1/frame_0002.flo",
+        "invalid/alley_1/frame_0002.png",
+        "occlusions/alley_1/frame_0002.png",
+    ]
+    pair = final.read(1)
+    assert sample.invalid is not None and sample.occluded is not None and pair.occluded is not None
+    assert np.array_equal(pair.valid, ~read_mask(sample.invalid)) and (pair.flow[~pair.valid] == 0).all()
+    assert np.array_equal(pair.occluded, read_mask(sample.occluded))
+    assert len({fingerprint(each).label for each in (clean, final, both)}) == 3
+    inside = open_dataset(f"sintel:clean@{root / 'training'}", "val", "--data")
+    assert fingerprint(inside).label == fingerprint(clean).label  # the same set, named from one folder further down
+    for masks in ("invalid", "occlusions"):
+        shutil.rmtree(root / "training" / masks)
+    bare = opened("sintel:clean", root)
+    assert bare.read(0).valid.all() and bare.read(0).occluded is None
+
+
+@pytest.mark.parametrize(
+    "lines", ["market_5\n", "# held out\n/old/clean/market_5/frame_0001.png x y\nmarket_5/frame_0002\n"]
+)
+def test_a_list_parts_sintel(tmp_path: Path, lines: str) -> None:
+    root = layouts.sintel(tmp_path)
+    with pytest.raises(DataError, match="Sintel_val.txt: no such file; it is the scenes"):
+        open_dataset(f"sintel:clean-val@{root}", "val", "--data")
+    (root / "Sintel_val.txt").write_text(lines)
+    train, val = (opened(f"sintel:clean-{part}", root) for part in ("train", "val"))
+    assert val.names == ("market_5/frame_0001", "market_5/frame_0002") and val.source == "index"
+    assert train.names == ("alley_1/frame_0001", "alley_1/frame_0002")
+    assert fingerprint(val).label.startswith("sintel/index:clean-val/2/")
+
+
+def test_flying_things3d(tmp_path: Path) -> None:
+    root = layouts.things(tmp_path)
+    everything = opened("flying_things3d:clean-train", root)
+    assert len(everything) == 8  # two pairs of three frames, two directions, two cameras
+    future = opened("flying_things3d:final-test-future-left", root)
+    assert [[parts(path, 3) for path in s.files[:2]] for s in future.samples] == [
+        ["0000/left/0006.png", "0000/left/0007.png"],
+        ["0000/left/0007.png", "0000/left/0008.png"],
+    ]
+    assert all("frames_finalpass/TEST" in str(sample.image1) for sample in future.samples)
+    past = opened("flying_things3d:clean-train-past-right", root)
+    assert [[path.name for path in s.files] for s in past.samples] == [
+        ["0007.png", "0006.png", "OpticalFlowIntoPast_0007_R.pfm"],
+        ["0008.png", "0007.png", "OpticalFlowIntoPast_0008_R.pfm"],
+    ]
+    assert past.read(0).flow[0, 0].tolist() == [-1.0, -1.0] and not past.note
+    assert len(opened("flying_things3d:both-train-left", root)) == 8
+    (root / "all_unused_files.txt").write_text("TRAIN/A/0000/left/0006.png\nTRAIN/B/0001/left/0006.png\n")
+    kept = opened("flying_things3d:clean-train", root)
+    assert len(kept) == 6 and kept.note == "2 samples left out by all_unused_files.txt"
+    (root / "frames_cleanpass/TRAIN/A/0000/right/0007.png").unlink()
+    with pytest.raises(DataError, match=r"1 files are missing below (.*\n)+.*right/0007.png"):
+        open_dataset(f"flying_things3d:clean-train@{root}", "train", "--data")
+
+
+def test_a_flow_that_is_not_finite_is_found_by_the_check(tmp_path: Path) -> None:
+    root = layouts.things(tmp_path)
+    path = root / "optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm"
+    content = bytearray(path.read_bytes())
+    content[-12:-8] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    dataset = open_dataset(f"flying_things3d:clean-train@{root}", "train", "--data")
+    assert check_dataset(dataset) == []
+    (problem,) = check_dataset(dataset, full=True)
+    assert problem.path == str(path) and "not finite, first at row 0, column 7" in problem.problem
+
+
+def test_flying_chairs(tmp_path: Path) -> None:
+    root = layouts.chairs(tmp_path)
+    assert opened("flying_chairs:train", root).names == ("00001", "00003")
+    assert opened("flying_chairs", root).names == ("00002",)  # a bare name means the split it is asked for
+    assert opened("flying_chairs", root, "train").names == ("00001", "00003")
+    assert fingerprint(opened("flying_chairs:all", root)).label.startswith("flying_chairs/index:all/3/")
+    lists = root / "FlyingChairs_train_val.txt"
+    for content, said in (
+        ("1\n3\n1\n", r"FlyingChairs_train_val.txt:2: '3', expected 1 \(train\) or 2"),
+        ("1\n2\n", "has 2 lines, but .* holds sample 00003"),
+        ("1\n2\n1\n2\n", "3 files are missing"),
+        ("1\n1\n1\n", "no samples"),
+    ):
+        lists.write_text(content)
+        with pytest.raises(DataError, match=said):
+            open_dataset(f"flying_chairs:val@{root}", "val", "--data")
+
+
+@pytest.mark.parametrize(("name", "images"), [("kitti2012", "colored_0"), ("kitti2015", "image_2")])
+def test_kitti(tmp_path: Path, name: str, images: str) -> None:
+    root = layouts.kitti(tmp_path, images)
+    everything, in_sight = opened(f"{name}:occ", root), opened(f"{name}:noc", root)
+    pair = everything.read(1)
+    assert pair.valid[0].tolist() == [False, False, True, True, True, True, True, True]
+    assert pair.occluded is not None
+    assert pair.occluded[0].tolist() == [False, False, False, False, False, True, True, True]
+    assert pair.flow[0, :3].tolist() == [[0, 0], [0, 0], [2, 2]]
+    assert in_sight.read(1).valid.sum() == 3 * layouts.HEIGHT and in_sight.read(1).occluded is None
+    assert [path.name for path in everything.samples[1].files[:2]] == ["000001_10.png", "000001_11.png"]
+    assert fingerprint(everything).label.startswith(f"{name}/folder:occ/2/")
+
+
+def test_hd1k(tmp_path: Path) -> None:
+    root = layouts.hd1k(tmp_path)
+    dataset = opened("hd1k", root)
+    assert dataset.names == ("000000_0000", "000000_0001", "000002_0000", "000002_0001")
+    assert dataset.samples[1].image2.name == "000000_0002.png"
+    (root / "hd1k_input/image_2/000002_0001.png").unlink()
+    with pytest.raises(DataError, match="2 files are missing"):
+        open_dataset(f"hd1k@{root}", "val", "--data")
+
+
+def test_middlebury(tmp_path: Path) -> None:
+    apart = opened("middlebury", layouts.middlebury(tmp_path / "apart"))
+    assert apart.names == ("RubberWhale", "Venus")
+    together = tmp_path / "together"
+    for name in apart.names:
+        shutil.copytree(tmp_path / "apart" / "other-data" / name, together / name)
+        shutil.copy(tmp_path / "apart" / "other-gt-flow" / name / "flow10.flo", together / name)
+    assert opened("middlebury", together).names == apart.names
+
+
+def test_spring(tmp_path: Path) -> None:
+    root = layouts.spring(tmp_path)
+    left, back = opened("spring", root), opened("spring:right-backward", root)
+    assert [[path.name for path in s.files] for s in left.samples] == [
+        [f"frame_left_000{n}.png", f"frame_left_000{n + 1}.png", f"flow_FW_left_000{n}.flo5"] for n in (1, 2)
+    ]
+    assert [[path.name for path in s.files] for s in back.samples] == [
+        [f"frame_right_000{n}.png", f"frame_right_000{n - 1}.png", f"flow_BW_right_000{n}.flo5"] for n in (2, 3)
+    ]
+    assert [len(opened(f"spring:{v}", root)) for v in ("all", "all-forward", "all-backward")] == [8, 4, 4]
+
+
+def test_every_declared_variant_opens(tmp_path: Path) -> None:
+    """No variant is a name only: each gives samples, and no two of a set give the same ones."""
+    make = {"sintel": layouts.sintel, "flying_things3d": layouts.things, "spring": layouts.spring}
+    for name, maker in make.items():
+        root = maker(tmp_path / name)
+        (root / "Sintel_val.txt").write_text("market_5\n")
+        found = [
+            tuple(
+                path for sample in open_dataset(f"{name}:{variant}@{root}", "val", "x").samples for path in sample.files
+            )
+            for variant in DATASETS[name].variants
+        ]
+        assert all(found) and len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"flying_chairs"}))
+def test_an_empty_folder_is_named_with_what_it_must_hold(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="--data") as caught:
+        open_dataset(f"{name}@{tmp_path}", "val", "--data")
+    assert str(tmp_path) in str(caught.value)

@@ -1,0 +1,139 @@
+"""What a predictor sees and what is scored: whole frames, crops with clipped truth, resized input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.evaluate.flow_metrics import FlowMetrics
+from edgeflownas.evaluate.protocols import PROTOCOLS, Crop, Deploy, Standard, make_protocol
+
+sys.path.insert(0, str(Path(__file__).parent))
+from flow_pairs import random_pair  # noqa: E402
+
+
+def test_standard_shows_and_scores_everything() -> None:
+    pair = random_pair(37, 53, scale=80.0)
+    seen = Standard().prepare(pair)
+    assert np.array_equal(seen.images, np.concatenate([pair.image1, pair.image2], axis=2))
+    assert np.array_equal(seen.flow, pair.flow) and np.abs(seen.flow).max() > 50
+    assert np.array_equal(seen.valid, pair.valid) and np.array_equal(seen.occluded, pair.occluded)
+    prediction = pair.flow + 1
+    assert Standard().restore(prediction, seen) is prediction
+
+
+def test_crop_takes_the_middle_and_clips_the_truth() -> None:
+    pair = random_pair(40, 60, scale=80.0)
+    seen = Crop("edgeflownet", (32, 48), 50.0).prepare(pair)
+    rows, columns = slice(4, 36), slice(6, 54)
+    assert np.array_equal(seen.images[..., 3:], pair.image2[rows, columns])
+    assert np.array_equal(seen.flow, np.clip(pair.flow[rows, columns], -50, 50))
+    assert np.array_equal(seen.valid, pair.valid[rows, columns])  # clipped truth stays valid
+    assert np.array_equal(seen.occluded, pair.occluded[rows, columns])
+    assert np.array_equal(Crop("training", (32, 48), None).prepare(pair).flow, pair.flow[rows, columns])
+    assert np.abs(pair.flow).max() > 50  # nothing was written into the pair
+    with pytest.raises(DataError, match=r"edgeflownet:48x48,clip50: the crop is larger than a frame of 40x60"):
+        Crop("edgeflownet", (48, 48), 50.0).prepare(pair)
+
+
+def test_labels_hold_the_parameters() -> None:
+    frame = (384, 512)
+    made = [
+        make_protocol("standard", frame),
+        make_protocol("edgeflownet", frame),
+        make_protocol("edgeflownet", (436, 1024)),
+        make_protocol("edgeflownet", (375, 1242), (352, 1216)),
+        make_protocol("training", frame, training=((180, 240), 50.0)),
+        make_protocol("training", frame, training=((180, 240), None)),
+        make_protocol("deploy", frame, (180, 240)),
+    ]
+    assert [protocol.label for protocol in made] == [
+        "standard",
+        "edgeflownet:352x480,clip50",
+        "edgeflownet:416x1024,clip50",
+        "edgeflownet:352x1216,clip50",
+        "training:180x240,clip50",
+        "training:180x240",
+        "deploy:180x240",
+    ]
+    assert {protocol.label.partition(":")[0] for protocol in made} == set(PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("chairs", None, "standard, edgeflownet, training, deploy"),
+        ("standard", (180, 240), "--size has no meaning"),
+        ("training", (180, 240), "--size has no meaning"),
+        ("training", None, "give the run directory"),
+        ("deploy", None, "needs --size HxW"),
+        ("deploy", (8, 240), "at least 16"),
+        ("edgeflownet", None, "384x512 .crop 352x480. and 436x1024 .crop 416x1024.; these are 375x1242"),
+    ],
+)
+def test_refusals(name: str, size: tuple[int, int] | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_protocol(name, (375, 1242), size)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(16, 40), st.integers(16, 40), st.floats(-8, 8), st.floats(-8, 8), st.integers(0, 99))
+def test_deploy_by_half_scores_a_perfect_predictor_at_zero(
+    height: int, width: int, u: float, v: float, seed: int
+) -> None:
+    """The flow of the half-size images has half the length; an affine field stays affine under bilinear resizing."""
+    pair = random_pair(2 * height, 2 * width, seed=seed)
+    y, x = np.mgrid[: 2 * height, : 2 * width].astype(np.float32)
+    pair.flow = np.stack([u + 0.05 * x - 0.02 * y, v - 0.03 * x + 0.04 * y], axis=-1).astype(np.float32)
+    protocol = Deploy((height, width))
+    seen = protocol.prepare(pair)
+    assert seen.images.shape == (height, width, 6) and np.array_equal(seen.flow, pair.flow)
+    halves = pair.image1.reshape(height, 2, width, 2, 3).mean((1, 3))
+    assert np.abs(seen.images[..., :3] - halves).max() <= 0.5  # areas averaged, rounded
+    perfect = 0.5 * pair.flow.reshape(height, 2, width, 2, 2).mean((1, 3))  # at the small pixels' centres
+    restored = protocol.restore(perfect.astype(np.float32), seen)
+    assert restored.shape == pair.flow.shape
+    inner = np.zeros(pair.valid.shape, bool)
+    inner[1:-1, 1:-1] = True  # beyond the outer centres the edge is repeated
+    metrics = FlowMetrics()
+    metrics.add(restored, pair.flow, inner)
+    assert metrics.figures().epe < 1e-4
+
+
+def test_deploy_scales_each_axis_by_its_own_ratio() -> None:
+    pair = random_pair(60, 80)
+    protocol = Deploy((20, 160))
+    seen = protocol.prepare(pair)
+    assert seen.images.shape == (20, 160, 6)
+    restored = protocol.restore(np.broadcast_to(np.float32([4, 5]), (20, 160, 2)).copy(), seen)
+    assert restored.shape == (60, 80, 2) and np.allclose(restored, [2.0, 15.0])
+
+
+def test_deploy_at_native_size_is_standard() -> None:
+    pair = random_pair(32, 48)
+    protocol = Deploy((32, 48))
+    seen = protocol.prepare(pair)
+    assert np.array_equal(seen.images, Standard().prepare(pair).images)
+    assert np.array_equal(protocol.restore(pair.flow, seen), pair.flow)
+
+
+def test_deploy_finds_the_motion_of_a_resized_pair() -> None:
+    """A real estimator on real resized pixels: a texture moved by (6, -4) px is moved by (3, -2) at half size."""
+    rng = np.random.default_rng(0)
+    canvas = cv2.GaussianBlur(rng.integers(0, 256, (220, 260, 3)).astype(np.uint8), (0, 0), 3)
+    canvas = cv2.normalize(canvas, None, 0, 255, cv2.NORM_MINMAX)
+    pair = random_pair(192, 224)
+    pair.image1, pair.image2 = canvas[14:206, 16:240], canvas[18:210, 10:234]
+    protocol = Deploy((96, 112))
+    seen = protocol.prepare(pair)
+    gray = [cv2.cvtColor(np.ascontiguousarray(half), cv2.COLOR_RGB2GRAY) for half in np.split(seen.images, 2, axis=2)]
+    small = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*gray, None)
+    found = protocol.restore(small, seen)[48:-48, 48:-48].reshape(-1, 2)
+    assert np.median(found, axis=0) == pytest.approx([6, -4], abs=0.2)
