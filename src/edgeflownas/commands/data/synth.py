@@ -43,10 +43,10 @@ def synth(
     from edgeflownas.data.synthetic import generate_dataset
 
     started = time.monotonic()
-    size = {"height": height, "width": width}
     made = generate_dataset(
         *(out, train, val, seed),
-        **size,
+        height=height,
+        width=width,
         backward=backward,
         occlusion=occlusion,
         workers=workers,
