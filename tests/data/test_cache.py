@@ -200,3 +200,21 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
     assert [child.returncode for child in children] == [0, 0]
     assert sorted(text.count("is being made") for text in said) == [0, 1]
     assert_same(dataset, ImageCache.open_or_create(dataset, "f" * 64, tmp_path / "cache", pytest.fail))
+
+
+def test_a_damaged_image_of_a_set_with_folders_is_named_with_its_folder(tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parent / "registry"))
+    from layouts import sintel
+
+    from edgeflownas.data.registry import open_dataset
+
+    dataset = open_dataset(f"sintel:clean@{sintel(tmp_path / 'films')}", "val", "x")
+    broken = dataset.samples[2].image1
+    content = bytearray(broken.read_bytes())
+    content[45] ^= 1
+    broken.write_bytes(content)
+    cached = dataset.with_cache(module.ImageCache.open_or_create(dataset, "0" * 64, tmp_path / "cache", lambda _: None))
+    with pytest.raises(BadSample) as caught:
+        cached.read(2)
+    assert caught.value.path == str(broken)
+    assert np.array_equal(cached.read(0).image2, dataset.read(0).image2)

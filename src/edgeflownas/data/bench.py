@@ -89,9 +89,9 @@ def bench_loader(
                 )
                 for _ in range(rounds)
             ]
-            rates = [median(len(samples) / row[i] for row in seconds) for i in range(3)]
-            ratios = [median(row[i] / row[0] for row in seconds) for i in (1, 2)]
-            rows.append(LoaderRow(kind, count, *rates, *ratios, cores, batches))
+            loader, decode, plain = (median(len(samples) / row[i] for row in seconds) for i in range(3))
+            to_decode, to_plain = (median(row[i] / row[0] for row in seconds) for i in (1, 2))
+            rows.append(LoaderRow(kind, count, loader, decode, plain, to_decode, to_plain, cores, batches))
     return rows
 
 

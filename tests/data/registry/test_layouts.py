@@ -145,7 +145,7 @@ def test_hd1k(tmp_path: Path) -> None:
     assert dataset.names == ("000000_0000", "000000_0001", "000002_0000", "000002_0001")
     assert dataset.samples[1].image2.name == "000000_0002.png"
     (root / "hd1k_input/image_2/000002_0001.png").unlink()
-    with pytest.raises(DataError, match="2 files are missing"):
+    with pytest.raises(DataError, match="1 files are missing"):
         open_dataset(f"hd1k@{root}", "val", "--data")
 
 

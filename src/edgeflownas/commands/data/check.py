@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,7 @@ def check(
 
 def _wanted(
     train_dir: str | None, val_dir: str | None, data: tuple[str, ...], config: str | None
-) -> list[tuple[str, str, str, Mapping[str, str]]]:
+) -> Sequence[tuple[str, str, str, Mapping[str, str]]]:
     """(specification, split, key, roots) of everything that is to be checked."""
     from edgeflownas.config.io import load_config
     from edgeflownas.errors import ConfigError
