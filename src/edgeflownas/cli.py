@@ -20,6 +20,8 @@ __all__ = ["app", "main", "run"]
 COMMANDS = (
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
     ("evaluate", "evaluate:evaluate", "Evaluate subnets of a run on its frozen evaluation set."),
+    ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
+    ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
     ("recipes", "recipes:app", "List, show or copy the packaged recipes."),

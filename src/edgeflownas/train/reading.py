@@ -19,7 +19,7 @@ from edgeflownas.train.opening import freeze_eval_set, stored_fingerprints
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import Splits, build_net, choose_device, set_arithmetic
 
-__all__ = ["ReadRun", "evaluation_of", "read_run"]
+__all__ = ["ReadRun", "evaluation_of", "load_net", "read_configs", "read_run"]
 
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
 CHOOSING = (
@@ -71,7 +71,20 @@ def read_run(
         ConfigError: a key that would change the network; StorageError, DataError: what cannot be read.
     """
     run = RunDirectory.open(path)
-    own, config = _configs(run, overrides, note)
+    own, config = read_configs(run, overrides, note)
+    net, stored = load_net(run, config, checkpoint, weights)
+    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
+    val = _open(config.data.val_dir, "val", "data.val_dir")
+    eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
+    return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
+
+
+def load_net(run: RunDirectory, config: Config, checkpoint: str, weights: str = "model") -> tuple[FlowNet, Checkpoint]:
+    """The run's network on its device in fp32 arithmetic, with the weights of a checkpoint.
+
+    Raises:
+        ConfigError: weights that the run does not keep; StorageError: no such checkpoint.
+    """
     device, _ = choose_device(config.train.gpu_device)
     set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
     group = {"model": "model", "ema": "ema"}.get(weights)
@@ -84,19 +97,22 @@ def read_run(
     target = dict(net.state_dict()) if group == "model" else dict(net.named_parameters())
     for name, tensor in target.items():
         tensor.data.copy_(stored.tensors[group][name])
-    train = _open(config.data.train_dir, "train", "data.train_dir", config.data.on_bad_sample == "stop")
-    val = _open(config.data.val_dir, "val", "data.val_dir")
-    eval_set, frozen = evaluation_of(run, own, config, train, val, split, batches, note)
-    return ReadRun(run, config, stored, net, eval_set, train, val if split == "val" else train, frozen)
+    return net, stored
 
 
-def _configs(run: RunDirectory, overrides: Sequence[str], note: Callable[[str], None]) -> tuple[Config, Config]:
-    """The run's configuration, and the same with overrides; a note for each that an evaluation does not read."""
+def read_configs(
+    run: RunDirectory,
+    overrides: Sequence[str],
+    note: Callable[[str], None],
+    used: Sequence[str] = USED,
+    what: str = "an evaluation",
+) -> tuple[Config, Config]:
+    """The run's configuration, and the same with overrides; a note for each that ``what`` does not read."""
     own = load_config(run.path / "config.yaml")
     config = load_config(run.path / "config.yaml", overrides)
     for key, _ in parse_overrides(overrides)[0]:
-        if key not in USED:
-            note(f"--{key} has no effect on an evaluation")
+        if key not in used:
+            note(f"--{key} has no effect on {what}")
     for key in ("space", "width"):
         if getattr(config.train, key) != getattr(own.train, key):
             raise ConfigError(f"--train.{key} differs from the run's {getattr(own.train, key)}: its weights do not fit")

@@ -75,9 +75,15 @@ def set_arithmetic(config: Config) -> str:
     )
 
 
+REMEDY = (
+    "lower train.micro_batch_size, train.batch_size, eval.batch_size or data.prefetch_batches "
+    "(`edgeflownas train ... --dry-run` estimates what a run takes)"
+)
+
+
 @contextmanager
-def memory_in_words() -> Iterator[None]:
-    """Turn an exhausted memory, of the host or a GPU, into a ConfigError that names the keys to lower."""
+def memory_in_words(remedy: str = REMEDY) -> Iterator[None]:
+    """Turn an exhausted memory, of the host or a GPU, into a ConfigError that says what to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -85,10 +91,7 @@ def memory_in_words() -> Iterator[None]:
         if not exhausted:
             raise
         detail = " ".join(str(error).split()).partition(". ")[0] or "no more memory"
-        raise ConfigError(
-            f"out of memory ({detail}): lower train.micro_batch_size, train.batch_size, eval.batch_size or "
-            "data.prefetch_batches (`edgeflownas train ... --dry-run` estimates what a run takes)"
-        ) from error
+        raise ConfigError(f"out of memory ({detail}): {remedy}") from error
 
 
 def check_precision(config: Config, device: torch.device) -> None:
