@@ -128,12 +128,17 @@ def _csv_line(cells: Sequence[Any]) -> str:
     return buffer.getvalue().replace("\n", " ")
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON log, oldest first; lines torn by a kill are left out.  A missing file has none."""
+def read_rows(path: Path, containing: bytes = b"") -> Iterator[dict[str, Any]]:
+    """Rows of a JSON log, oldest first; lines torn by a kill are left out.  A missing file has none.
+
+    ``containing`` skips other lines unread: a long run logs hundreds of thousands of steps.
+    """
     if not path.exists():
         return
     with storing(path, "read"), path.open("rb") as file:
         for line in file:
+            if containing not in line:
+                continue
             try:
                 row = parse_json(line)
             except ValueError:

@@ -101,7 +101,8 @@ def _choose(run: RunDirectory, space: SearchSpace, arch: str | None) -> tuple[Ar
 
 def best_of_last_evaluation(run: RunDirectory) -> tuple[str, str] | None:
     """(code, in words where it comes from) of the first in the ranking of the last evaluation; None without one."""
-    events = [row for row in read_rows(run.path / "events.jsonl") if row.get("event") == "evaluation"]
+    rows = read_rows(run.path / "events.jsonl", b'"evaluation"')
+    events = [row for row in rows if row.get("event") == "evaluation"]
     if not events:
         return None
     last = events[-1]
