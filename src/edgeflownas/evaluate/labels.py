@@ -16,6 +16,8 @@ FIGURES = (
     *("epe", "epe_per_image", "fl_all", "px1", "px3", "px5"),
     *("s0_10", "s10_40", "s40_plus", "epe_occluded", "epe_visible"),
 )
+"""EPE in px; fl_all, px1, px3, px5 are shares, 0 to 1."""
+
 _WORDS = ("model", "code", "precision", "batch_shape", "source")
 
 

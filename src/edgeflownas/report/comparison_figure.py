@@ -19,20 +19,23 @@ from edgeflownas.report.comparison import LabelColumn
 __all__ = ["Series", "comparison_figure", "ticks"]
 
 WIDTH, PANEL = 1280, 520  # px
-LEFT, TOP, BOTTOM, LEGEND = 100, 64, 72, 330  # px around the axes; the legend stands to the right
+LEFT, TOP, BOTTOM, LEGEND = 70, 64, 72, 330  # px around the axes; the legend stands to the right
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, FAINT = (40, 40, 40), (222, 222, 222)
 # Okabe and Ito's colours, told apart by colour-blind readers as well (RGB)
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 90, 90))
 
 Picture = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Colours = Mapping[str, Colour]
+Point = tuple[float, float, float, float]  # draws seen; mean EPE, lowest, highest of the pool
 
 
 class Series(NamedTuple):
-    """The course of a run: (draws seen, mean EPE, lowest, highest of the pool), oldest first."""
+    """The course of a run, oldest first."""
 
     run: str
-    points: Sequence[tuple[float, float, float, float]]
+    points: Sequence[Point]
 
 
 class _Axes(NamedTuple):
@@ -55,7 +58,10 @@ class _Axes(NamedTuple):
 def comparison_figure(columns: Sequence[LabelColumn], curves: Mapping[Label, Sequence[Series]]) -> Picture:
     """RGB picture, a panel for each of ``columns``."""
     assert columns, "nothing to draw"
-    return np.concatenate([_panel(column, curves.get(column.label, ())) for column in columns])
+    runs = [series.run for column in columns for series in curves.get(column.label, ())]
+    runs += [row.result.run for column in columns for row in column.rows if row.result.run]
+    colours = {run: COLOURS[place % len(COLOURS)] for place, run in enumerate(dict.fromkeys(runs))}
+    return np.concatenate([_panel(column, curves.get(column.label, ()), colours) for column in columns])
 
 
 def ticks(start: float, end: float, about: int = 5) -> list[float]:
@@ -66,20 +72,20 @@ def ticks(start: float, end: float, about: int = 5) -> list[float]:
     return [number * step for number in range(first, math.floor(end / step + 1e-9) + 1)]
 
 
-def _panel(column: LabelColumn, series: Sequence[Series]) -> Picture:
+def _panel(column: LabelColumn, series: Sequence[Series], colours: Colours) -> Picture:
     picture = np.full((PANEL, WIDTH, 3), 255, np.uint8)
-    _text(picture, f"EPE, {column.label.protocol} on {column.label.split}", (LEFT, 26), 0.6)
+    _text(picture, f"EPE in px, {column.label.protocol} on {column.label.split}", (LEFT, 26), 0.6)
     _text(picture, column.label.samples, (LEFT, 48), 0.45, (110, 110, 110))
     drawn = [s for s in series if any(math.isfinite(point[1]) for point in s.points)]
     if drawn:
         zero = [r.result.epe for r in column.rows if not r.result.run and r.result.model in ("zero flow", "zero")]
-        _curves(picture, drawn, zero[0] if zero else None)
+        _curves(picture, drawn, colours, zero[0] if zero else None)
     else:
-        _bars(picture, column)
+        return picture[: _bars(picture, column, colours)]
     return picture
 
 
-def _curves(picture: Picture, series: Sequence[Series], zero: float | None) -> None:
+def _curves(picture: Picture, series: Sequence[Series], colours: Colours, zero: float | None) -> None:
     means = [point[1] for s in series for point in s.points if math.isfinite(point[1])]
     everything = [v for s in series for point in s.points for v in point[1:] if math.isfinite(v)]
     everything += [] if zero is None else [zero]
@@ -91,22 +97,27 @@ def _curves(picture: Picture, series: Sequence[Series], zero: float | None) -> N
     _frame(picture, axes)
     if zero is not None:
         _dashes(picture, axes, zero)
-    for place, (_, points) in enumerate(series):
-        _line(picture, axes, COLOURS[place % len(COLOURS)], [point for point in points if math.isfinite(point[1])])
-    names = [(s.run, COLOURS[place % len(COLOURS)]) for place, s in enumerate(series)]
-    _legend(picture, names, zero)
+    finite = [(s.run, [point for point in s.points if math.isfinite(point[1])]) for s in series]
+    for run, points in finite:
+        _band(picture, axes, colours[run], points)
+    for run, points in finite:  # no band over a line
+        _line(picture, axes, colours[run], points)
+    _legend(picture, [(run, colours[run]) for run, _ in finite], zero)
 
 
-def _line(
-    picture: Picture, axes: _Axes, colour: tuple[int, int, int], points: Sequence[tuple[float, float, float, float]]
-) -> None:
-    """Mean as a line with a dot each evaluation, lowest to highest of the pool as a pale band."""
+def _band(picture: Picture, axes: _Axes, colour: Colour, points: Sequence[Point]) -> None:
+    """Lowest to highest of the pool, pale."""
     band = [point for point in points if all(map(math.isfinite, point[2:]))]
-    if len(band) > 1:
-        outline = [axes.place(p[0], p[3]) for p in band] + [axes.place(p[0], p[2]) for p in reversed(band)]
-        layer = picture.copy()
-        cv2.fillPoly(layer, [np.array(outline, np.int32)], colour, cv2.LINE_AA)
-        picture[:] = cv2.addWeighted(layer, 0.13, picture, 0.87, 0.0)
+    if len(band) < 2:
+        return
+    outline = [axes.place(p[0], p[3]) for p in band] + [axes.place(p[0], p[2]) for p in reversed(band)]
+    layer = picture.copy()
+    cv2.fillPoly(layer, [np.array(outline, np.int32)], colour, cv2.LINE_AA)
+    picture[:] = cv2.addWeighted(layer, 0.13, picture, 0.87, 0.0)
+
+
+def _line(picture: Picture, axes: _Axes, colour: Colour, points: Sequence[Point]) -> None:
+    """Mean, with a dot each evaluation."""
     places = [axes.place(point[0], point[1]) for point in points]
     cv2.polylines(picture, [np.array(places, np.int32)], False, colour, 2, cv2.LINE_AA)
     for place in places if len(places) <= 80 else places[-1:]:
@@ -125,7 +136,6 @@ def _frame(picture: Picture, axes: _Axes) -> None:
     cv2.line(picture, (axes.left, axes.top), (axes.left, axes.bottom), INK, 1)
     cv2.line(picture, (axes.left, axes.bottom), (axes.right, axes.bottom), INK, 1)
     _text(picture, "samples seen (draws)", ((axes.left + axes.right) // 2, axes.bottom + 48), 0.5, centred=True)
-    _text(picture, "EPE px", (10, (axes.top + axes.bottom) // 2), 0.5)
 
 
 def _dashes(picture: Picture, axes: _Axes, value: float) -> None:
@@ -134,7 +144,7 @@ def _dashes(picture: Picture, axes: _Axes, value: float) -> None:
         cv2.line(picture, (x, y), (min(x + 7, axes.right), y), (120, 120, 120), 1)
 
 
-def _legend(picture: Picture, names: Sequence[tuple[str, tuple[int, int, int]]], zero: float | None) -> None:
+def _legend(picture: Picture, names: Sequence[tuple[str, Colour]], zero: float | None) -> None:
     x, y = WIDTH - LEGEND + 24, TOP + 10
     for run, colour in names:
         cv2.line(picture, (x, y - 5), (x + 26, y - 5), colour, 3, cv2.LINE_AA)
@@ -147,28 +157,28 @@ def _legend(picture: Picture, names: Sequence[tuple[str, tuple[int, int, int]]],
         _text(picture, note, (x, y), 0.4, (110, 110, 110), room=WIDTH - x - 8)
 
 
-def _bars(picture: Picture, column: LabelColumn) -> None:
-    """A bar a result, best on top; values stand beside them, so no axis is needed."""
+def _bars(picture: Picture, column: LabelColumn, colours: Colours) -> int:
+    """A bar a result, best on top, values beside them in place of an axis; returns the height that is used."""
     rows = [row.result for row in column.rows if math.isfinite(row.result.epe)]
     if not rows:
         _text(picture, "no finite result", (LEFT, TOP + 40), 0.5)
-        return
+        return TOP + 80
     most = (PANEL - TOP - 40) // 18
     shown, left = rows[:most], 520
     height = min(40, (PANEL - TOP - 40) // len(shown))
     longest = max(result.epe for result in shown) or 1.0
-    runs = list(dict.fromkeys(result.run for result in rows))
     for place, result in enumerate(shown):
         top = TOP + 10 + place * height
         name = " ".join(filter(None, (result.run, result.model, (result.code or "").replace(",", ""))))
         middle = top + height // 2
         _text(picture, name, (left - 12, middle + 5), 0.45, right=True, room=left - 24)
         end = left + round((WIDTH - left - 120) * result.epe / longest)
-        colour = COLOURS[runs.index(result.run) % len(COLOURS)] if result.run else (150, 150, 150)
+        colour = colours.get(result.run, (150, 150, 150))
         cv2.rectangle(picture, (left, top + 2), (end, top + height - 4), colour, -1)
         _text(picture, f"{result.epe:.3f} px", (end + 8, middle + 5), 0.45)
     if len(rows) > len(shown):
         _text(picture, f"and {len(rows) - len(shown)} more", (left, PANEL - 12), 0.45, (110, 110, 110))
+    return min(PANEL, TOP + 40 + len(shown) * height)
 
 
 def _count(value: float) -> str:
@@ -183,7 +193,7 @@ def _text(
     text: str,
     place: tuple[int, int],
     size: float,
-    colour: tuple[int, int, int] = INK,
+    colour: Colour = INK,
     right: bool = False,
     centred: bool = False,
     room: int | None = None,

@@ -92,7 +92,9 @@ def _names(result: Result) -> tuple[str, str, str]:
 
 def _figure(result: Result, name: str) -> str:
     value = result.figures.get(name)
-    return "-" if value is None else f"{value:.4f}" if "epe" in name or name[0] == "s" else f"{value:.3f}"
+    if value is None:
+        return "-"
+    return f"{100.0 * value:.3f}" if "%" in HEADINGS[name] else f"{value:.4f}"
 
 
 def _aligned(heading: list[str], rows: list[list[str]], right: set[int]) -> list[str]:

@@ -191,4 +191,5 @@ def _coverage(keys: _Keys, progress: Progress, available: int | None) -> str:
 def _calibration(keys: _Keys) -> str:
     if not keys.has("eval.bn_recal_batches"):
         return UNKNOWN
-    return f"{keys.text('eval.bn_recal_batches')} batches of {keys.text('eval.batch_size')}"
+    count = keys.text("eval.bn_recal_batches")
+    return f"{count} batch{'' if count == '1' else 'es'} of {keys.text('eval.batch_size')}"
