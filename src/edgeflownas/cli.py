@@ -57,6 +57,7 @@ def _build() -> App:
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
+        suppress_keyboard_interrupt=False,  # run() says it
     )
     for name, target, text in COMMANDS:
         usage = {"usage": TRAIN_USAGE} if name == "train" else {}

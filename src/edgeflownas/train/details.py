@@ -183,9 +183,9 @@ def _coverage(keys: _Keys, progress: Progress, available: int | None) -> str:
         return UNKNOWN
     share = f" of {available:,}" if available else ""
     archs = f", {progress.pool_size} archs" if progress.pool_size and progress.pool_size > 1 else ""
-    return (
-        f"{progress.eval_samples:,}{share} samples per arch{archs}, every {keys.text('eval.eval_every_epoch')} epochs"
-    )
+    every = keys.text("eval.eval_every_epoch")
+    pace = "every epoch" if every == "1" else f"every {every} epochs"
+    return f"{progress.eval_samples:,}{share} samples per arch{archs}, {pace}"
 
 
 def _calibration(keys: _Keys) -> str:
