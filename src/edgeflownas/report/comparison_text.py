@@ -42,9 +42,8 @@ def details_text(details: Mapping[str, Mapping[str, str]], width: int) -> str:
             for key, *values in cells:
                 lines += [key, *(f"{GAP}{run}: {value}" for run, value in zip(runs, values, strict=True))]
     if same:
-        values = next(iter(details.values()))
         lines += ["", "the same in all runs:"] if differ else ["training details:"]
-        lines += [f"{GAP}{key}: {values[key]}" for key in same]
+        lines += [f"{GAP}{key}: {details[runs[0]].get(key, '-')}" for key in same]
     return "\n".join(lines)
 
 

@@ -67,7 +67,8 @@ def flow_arrows(
     grid = np.ix_(rows.astype(np.int64), columns.astype(np.int64))
     times = arrow_scale(lengths[grid][known[grid]] * zoom, spacing) if scale is None else scale
     gray = cv2.cvtColor(image1.repeat(zoom, axis=0).repeat(zoom, axis=1), cv2.COLOR_RGB2GRAY)
-    picture = np.ascontiguousarray(cv2.cvtColor(cv2.convertScaleAbs(gray, alpha=0.5, beta=70), cv2.COLOR_GRAY2RGB))
+    dimmed = cv2.cvtColor(cv2.convertScaleAbs(gray, alpha=0.5, beta=70), cv2.COLOR_GRAY2RGB)
+    picture: NDArray[np.uint8] = np.ascontiguousarray(dimmed, dtype=np.uint8)
     for row, column in np.argwhere(known[grid]):
         start = (columns[column] * zoom, rows[row] * zoom)
         _arrow(picture, start, np.asarray(flow[grid][row, column], np.float64) * zoom * times)
@@ -95,8 +96,8 @@ def _arrow(picture: NDArray[np.uint8], start: tuple[float, float], vector: NDArr
             cv2.circle(picture, begin, radius * shift, colour, -1, cv2.LINE_AA, 4)
         return
     direction = (vector / length).astype(np.float32)[None, None]
-    bright = tuple(int(value) for value in flow_to_color(direction, 1.0)[0, 0])
-    for width, colour in ((thickness + 2, (0, 0, 0)), (thickness, bright)):
+    red, green, blue = map(int, flow_to_color(direction, 1.0)[0, 0])
+    for width, colour in ((thickness + 2, (0, 0, 0)), (thickness, (red, green, blue))):
         cv2.arrowedLine(picture, begin, end, colour, width, cv2.LINE_AA, 4, TIP)
 
 
