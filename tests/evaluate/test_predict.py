@@ -8,7 +8,7 @@ import torch
 
 from edgeflownas.errors import NonFiniteError
 from edgeflownas.evaluate.pool import score_pool
-from edgeflownas.evaluate.predict import predict_flow, recalibrated_subnet
+from edgeflownas.evaluate.predict import SubnetFlow
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
@@ -34,36 +34,37 @@ def batch(images: np.ndarray) -> FlowBatch:
 def test_the_flow_is_that_of_the_pool_evaluation(net: FlowNet) -> None:
     calibration = [batch(pixels(32, 48, 1, 3)), batch(pixels(32, 48, 2, 2))]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    subnet = recalibrated_subnet(net, ARCH, calibration)
+    subnet = SubnetFlow(net, ARCH, calibration)
     images = pixels(30, 44, 5)
-    flow = predict_flow(subnet, images[0, ..., :3], images[0, ..., 3:])
+    flow = subnet(images[0, ..., :3], images[0, ..., 3:])
     error = float(np.linalg.norm(flow - 1.0, axis=-1).mean())
     scores = score_pool(net, [SPACE.parse("000000000"), ARCH], calibration, [batch(images)]).scores
     assert error == pytest.approx(scores[1].epe, rel=1e-5) and error != pytest.approx(scores[0].epe, rel=1e-3)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items()) and net.training
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 33), (48, 16), (50, 70)])
 def test_any_size(net: FlowNet, height: int, width: int) -> None:
-    subnet = recalibrated_subnet(net, ARCH, [batch(pixels(32, 48, 1, 3))])
+    subnet = SubnetFlow(net, ARCH, [batch(pixels(32, 48, 1, 3))])
     images = pixels(height, width, 7)
-    flow = predict_flow(subnet, images[0, ..., :3], images[0, ..., 3:])
+    flow = subnet(images[0, ..., :3], images[0, ..., 3:])
     assert flow.shape == (height, width, 2) and flow.dtype == np.float32 and flow.flags.c_contiguous
 
 
 def test_padding_repeats_the_edge(net: FlowNet) -> None:
-    subnet = recalibrated_subnet(net, ARCH, [batch(pixels(32, 48, 1, 3))])
+    subnet = SubnetFlow(net, ARCH, [batch(pixels(32, 48, 1, 3))])
     images = pixels(20, 40, 7)
     padded = np.pad(images, ((0, 0), (0, 12), (0, 8), (0, 0)), mode="edge")
-    small = predict_flow(subnet, images[0, ..., :3], images[0, ..., 3:])
-    large = predict_flow(subnet, padded[0, ..., :3], padded[0, ..., 3:])
+    small = subnet(images[0, ..., :3], images[0, ..., 3:])
+    large = subnet(padded[0, ..., :3], padded[0, ..., 3:])
     assert np.array_equal(small, large[:20, :40])
 
 
-def test_a_diverged_network_is_an_error_in_words(net: FlowNet) -> None:
-    subnet = recalibrated_subnet(net, ARCH, [batch(pixels(32, 48, 1, 3))])
+def test_a_diverged_network_is_an_error_in_words() -> None:
+    net = FlowNet(SPACE, 4, seed=3)
     with torch.no_grad():
-        next(subnet.parameters()).fill_(float("nan"))
+        next(net.parameters()).fill_(float("nan"))
+    subnet = SubnetFlow(net, ARCH, [batch(pixels(32, 48, 1, 3))])
     images = pixels(16, 16, 7)
     with pytest.raises(NonFiniteError, match="--checkpoint"):
-        predict_flow(subnet, images[0, ..., :3], images[0, ..., 3:])
+        subnet(images[0, ..., :3], images[0, ..., 3:])

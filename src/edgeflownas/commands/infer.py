@@ -12,7 +12,7 @@ from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from edgeflownas.data.frames import Frames
-    from edgeflownas.models.flownet import FlowNet
+    from edgeflownas.evaluate.predict import SubnetFlow
     from edgeflownas.report.console import Console
     from edgeflownas.train.inference import ReadySubnet
 
@@ -97,15 +97,15 @@ def _check_target(out: Path, frames: Frames, overwrite: bool) -> None:
         raise StorageError(f"{out}: holds files already; choose another --out, or add --overwrite to replace them")
 
 
-def _calibrated(ready: ReadySubnet, console: Console) -> FlowNet:
-    from edgeflownas.evaluate.predict import recalibrated_subnet
+def _calibrated(ready: ReadySubnet, console: Console) -> SubnetFlow:
+    from edgeflownas.evaluate.predict import SubnetFlow
     from edgeflownas.train.setup import memory_in_words
 
     with (
         console.task("calibrate", len(ready.calibration)) as meter,
         memory_in_words("the run's calibration batches do not fit this machine's memory: free some"),
     ):
-        return recalibrated_subnet(ready.net, ready.arch, ready.calibration, meter.advance)
+        return SubnetFlow(ready.net, ready.arch, ready.calibration, meter.advance)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Job:
     """Everything the loop over pairs needs."""
 
     frames: Frames
-    subnet: FlowNet
+    estimate: SubnetFlow
     out: Path
     formats: tuple[str, ...]
     max_flow: float | None
@@ -136,13 +136,12 @@ class _Job:
     def _pair(self, first: Any, second: Any) -> dict[str, Any]:
         import numpy as np
 
-        from edgeflownas.evaluate.predict import predict_flow
         from edgeflownas.report.flow_files import flow_paths, write_flow
         from edgeflownas.train.setup import memory_in_words
 
         height, width = first.image.shape[:2]
         with memory_in_words(f"{first.origin} is {height}x{width}: give smaller images"):
-            flow = predict_flow(self.subnet, first.image, second.image)
+            flow = self.estimate(first.image, second.image)
         self.out.mkdir(parents=True, exist_ok=True)
         paths = flow_paths(self.out, first.name, self.formats)
         write_flow(paths, first.image, flow, self.max_flow)
