@@ -66,6 +66,7 @@ def test_progress_in_words() -> None:
         ({"train.init_from": "runs/a@best"}, "initial weights", "runs/a@best"),
         ({"data.crop_size": [352, 480]}, "crop", "352x480"),
         ({"eval.bn_recal_batches": 1}, "calibration", "1 batch of 8"),
+        ({"train.batch_norm": "frozen"}, "calibration", "none: frozen batch norm"),
     ],
 )
 def test_a_key_decides_its_line(config: dict[str, Any], key: str, text: str) -> None:
@@ -76,3 +77,9 @@ def test_where_weights_come_from() -> None:
     assert details()["initial weights"] == "random"
     assert details(forked_from={"run": "runs/a", "checkpoint": "step-00000004"})["initial weights"].startswith("runs/a")
     assert details(imported_from={"file": "w.npz"})["initial weights"] == "imported from w.npz"
+
+
+def test_the_network_is_that_of_the_manifest() -> None:
+    assert details()["network"] == "space v1, width 32"
+    assert details(space={"name": "v1", "size": 19683})["network"] == "space v1 of 19,683 archs, width 32"
+    assert details(space={"name": "edgeflownet", "size": 1})["network"] == "space edgeflownet, width 32"

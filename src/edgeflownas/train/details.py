@@ -36,7 +36,7 @@ def training_details(config: Mapping[str, Any], manifest: Mapping[str, Any], pro
     code = manifest.get("code") or {}
     return {
         "task": keys.text("train.task"),
-        "network": f"space {keys.text('train.space')}, width {keys.text('train.width')}",
+        "network": _network(keys, manifest),
         "input normalisation": keys.text("train.input_normalisation"),
         "channel order": keys.text("data.channel_order"),
         "batch norm": keys.text("train.batch_norm"),
@@ -89,6 +89,13 @@ class _Keys:
         return "x".join(map(str, value)) if isinstance(value, list | tuple) else self.text(key)
 
 
+def _network(keys: _Keys, manifest: Mapping[str, Any]) -> str:
+    """``space v1 of 19,683 archs, width 32``; the manifest knows the space of a task that has no choices."""
+    space = manifest.get("space") or {}
+    size = f" of {space['size']:,} archs" if space.get("size", 1) > 1 else ""
+    return f"space {space.get('name') or keys.text('train.space')}{size}, width {keys.text('train.width')}"
+
+
 def _figure(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -113,7 +120,7 @@ def _epoch(keys: _Keys, plan: Mapping[str, Any], count: int | None, share: float
     words = [keys.text("train.epoch_mode")]
     if not steps or not draws:
         return words[0]
-    words.append(f"{steps:,} steps of {keys.text('train.batch_size')}, {draws:,} draws")
+    words.append(f"{steps:,} step{'' if steps == 1 else 's'} of {keys.text('train.batch_size')}, {draws:,} draws")
     if count:
         measured = share is not None
         if share is None:
@@ -191,5 +198,7 @@ def _coverage(keys: _Keys, progress: Progress, available: int | None) -> str:
 def _calibration(keys: _Keys) -> str:
     if not keys.has("eval.bn_recal_batches"):
         return UNKNOWN
+    if keys.get("train.batch_norm") == "frozen":
+        return "none: frozen batch norm"
     count = keys.text("eval.bn_recal_batches")
     return f"{count} batch{'' if count == '1' else 'es'} of {keys.text('eval.batch_size')}"
