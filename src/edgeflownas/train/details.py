@@ -42,6 +42,7 @@ def training_details(config: Mapping[str, Any], manifest: Mapping[str, Any], pro
         "batch norm": keys.text("train.batch_norm"),
         "crop": keys.size("data.crop_size"),
         "flow clip": _or_off(keys, "data.flow_clip", "+-{} px"),
+        "flow divisor": keys.text("data.flow_divisor"),
         "augmentation": _augmentation(keys),
         "epoch": _epoch(keys, plan, count, progress.coverage_share),
         "epoch divisor": keys.text("train.epoch_divisor"),
