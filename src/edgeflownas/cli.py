@@ -20,6 +20,8 @@ __all__ = ["app", "main", "run"]
 COMMANDS = (
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
+    ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
+    ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
     ("recipes", "recipes:app", "List, show or copy the packaged recipes."),
@@ -55,6 +57,7 @@ def _build() -> App:
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
+        suppress_keyboard_interrupt=False,  # run() says it
     )
     for name, target, text in COMMANDS:
         usage = {"usage": TRAIN_USAGE} if name == "train" else {}

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "split_overrides"]
+__all__ = ["OverrideTokens", "split_inputs", "split_overrides"]
 
 OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
@@ -30,15 +30,21 @@ def split_overrides(tokens: Iterable[str], options: Iterable[str]) -> tuple[str 
     Raises:
         ConfigError: an override without value, two recipes, or an unknown option (with the nearest name).
     """
+    rest, overrides = split_inputs(tokens, options)
+    if len(rest) > 1:
+        raise ConfigError(f"one recipe expected, got {' and '.join(rest)}: overrides look like --train.lr 5e-5")
+    return (rest[0] if rest else None), overrides
+
+
+def split_inputs(tokens: Iterable[str], options: Iterable[str]) -> tuple[list[str], list[str]]:
+    """As :func:`split_overrides`, for a command that takes any number of inputs."""
     from edgeflownas.config.io import parse_overrides
 
     pairs, rest = parse_overrides(list(tokens))
     for token in rest:
         if token.startswith("-"):
             raise ConfigError(_unknown(token.partition("=")[0], list(options)))
-    if len(rest) > 1:
-        raise ConfigError(f"one recipe expected, got {' and '.join(rest)}: overrides look like --train.lr 5e-5")
-    return (rest[0] if rest else None), [f"--{key}={value}" for key, value in pairs]
+    return rest, [f"--{key}={value}" for key, value in pairs]
 
 
 def _unknown(option: str, options: list[str]) -> str:

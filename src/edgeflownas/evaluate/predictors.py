@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.errors import ConfigError, DataError, NonFiniteError
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import NodeStatistics
@@ -26,11 +26,12 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.stages import GRID, StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["BASELINES", "Model", "Predictor", "SubnetPredictor", "make_baseline"]
+__all__ = ["BASELINES", "Model", "Predictor", "SubnetPredictor", "check_finite", "make_baseline"]
 
 Images = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 
+LARGEST = 1e9  # px; what a .flo file calls unknown
 DIS_SMALLEST = 32
 """Pixels a side.  Below it OpenCV's DIS ends the whole process (segmentation fault) for some sizes, e.g. 20x500."""
 
@@ -165,6 +166,14 @@ def _flow(predictions: Sequence[Tensor], images: Images) -> Flow:
     height, width = images.shape[:2]
     flow = accumulate(predictions)[2][0, :2, :height, :width]
     return flow.permute(1, 2, 0).float().cpu().contiguous().numpy()
+
+
+def check_finite(flow: Flow) -> None:
+    """Raise NonFiniteError for NaN, infinity, or lengths that a .flo file reads as unknown."""
+    if not (np.abs(flow) <= LARGEST).all():
+        raise NonFiniteError(
+            "the network predicts a flow that is not finite: its training diverged; choose another --checkpoint"
+        )
 
 
 def _halves(images: Images) -> tuple[Images, Images]:

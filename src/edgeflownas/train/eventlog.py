@@ -16,7 +16,7 @@ from typing import Any
 from edgeflownas.errors import StorageError
 from edgeflownas.train.storage import parse_json, row_text, storing, write_all
 
-__all__ = ["AppendLog", "CsvLog", "JsonLog", "read_rows"]
+__all__ = ["AppendLog", "CsvLog", "JsonLog", "csv_rows", "read_rows"]
 
 
 class AppendLog:
@@ -128,15 +128,33 @@ def _csv_line(cells: Sequence[Any]) -> str:
     return buffer.getvalue().replace("\n", " ")
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON log, oldest first; lines torn by a kill are left out.  A missing file has none."""
+def read_rows(path: Path, containing: bytes = b"") -> Iterator[dict[str, Any]]:
+    """Rows of a JSON log, oldest first; lines torn by a kill are left out.  A missing file has none.
+
+    ``containing`` skips other lines unread: a long run logs hundreds of thousands of steps.
+    """
     if not path.exists():
         return
     with storing(path, "read"), path.open("rb") as file:
         for line in file:
+            if containing not in line:
+                continue
             try:
                 row = parse_json(line)
             except ValueError:
                 continue
             if isinstance(row, dict):
                 yield row
+
+
+def csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a CSV log, oldest first, each under the header it stands under.  A missing file has none."""
+    if not path.exists():
+        return
+    with storing(path, "read"), path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header: list[str] = []
+        for cells in csv.reader(file):
+            if not header or cells[:1] == header[:1]:
+                header = cells
+            elif len(cells) == len(header):  # a line torn by a kill is shorter
+                yield dict(zip(header, cells, strict=True))

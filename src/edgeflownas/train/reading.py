@@ -29,7 +29,7 @@ CHOOSING = (
 )
 # What the weights are, and the images they were made for: no evaluation may change it.
 NETWORK = (
-    *("train.task", "train.space", "train.width", "train.batch_norm", "train.input_normalisation"),
+    *("train.task", "train.space", "train.arch", "train.width", "train.batch_norm", "train.input_normalisation"),
     *("data.channel_order", "data.flow_divisor"),
 )
 USED = (

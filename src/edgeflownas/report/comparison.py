@@ -1,0 +1,196 @@
+"""Runs beside each other: what differs in how they train, and their results, each under the label it belongs to.
+
+A ranked column holds results of ONE label (protocol, split, samples) and of one kind (a model, or the mean of one
+pool).  Whoever asks for a single column of several labels is refused; side by side they get a column each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.labels import Label, Result
+
+__all__ = [
+    "LabelColumn",
+    "Ranked",
+    "csv_table",
+    "differing",
+    "document",
+    "label_columns",
+    "require_one_label",
+    "select",
+    "split_warnings",
+]
+
+FC2_OFFICIAL = {640}  # the official validation folder of FlyingChairs2
+FC2_HOLD_OUT = {4446, 4447}  # what the 17,785 training samples of the index lists leave over
+
+
+class Ranked(NamedTuple):
+    """A result with its place among those of its label and kind, from 1."""
+
+    rank: int
+    result: Result
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """All results of one label; ranks start anew with every kind."""
+
+    label: Label
+    rows: tuple[Ranked, ...]
+
+
+def label_columns(results: Sequence[Result]) -> list[LabelColumn]:
+    """One column a label, in order of first appearance; every result stands in exactly one."""
+    groups: dict[Label, list[Result]] = {}
+    for result in results:
+        group = groups.setdefault(result.label, [])
+        if result.run or not any(_same_reference(result, other) for other in group):
+            group.append(result)
+    return [LabelColumn(label, _ranked(group)) for label, group in groups.items()]
+
+
+def _same_reference(one: Result, other: Result) -> bool:
+    """Zero flow and the like on the same pixels are one row, whichever run's evaluation wrote it."""
+    return not other.run and one.model == other.model and math.isclose(one.epe, other.epe, rel_tol=1e-6)
+
+
+def _ranked(group: list[Result]) -> tuple[Ranked, ...]:
+    kinds: dict[str, list[Result]] = {}
+    for result in group:
+        kinds.setdefault(result.kind, []).append(result)
+    rows: list[Ranked] = []
+    for kind in sorted(kinds, key=lambda kind: kind == "model"):  # means first: they describe the runs
+        members = sorted(kinds[kind], key=lambda r: (math.isnan(r.epe), r.epe))
+        rows += [Ranked(place, result) for place, result in enumerate(members, start=1)]
+    return tuple(rows)
+
+
+def select(results: Sequence[Result], protocol: str | None, split: str | None) -> list[Result]:
+    """Results of one protocol (name, or name with parameters) and one split label, where given.
+
+    Raises:
+        ConfigError: nothing is left; names what there is.
+    """
+    kept = [
+        result
+        for result in results
+        if protocol in (None, result.label.protocol, result.label.protocol.partition(":")[0])
+        and split in (None, result.label.split)
+    ]
+    if results and not kept:
+        there = "".join(f"\n  {label}" for label in dict.fromkeys(str(result.label) for result in results))
+        asked = " and ".join(f"--{n} {v}" for n, v in (("protocol", protocol), ("split", split)) if v is not None)
+        raise ConfigError(f"{asked}: no result under that label; there are:{there}")
+    return kept
+
+
+def require_one_label(columns: Sequence[LabelColumn]) -> None:
+    """Raises ConfigError with every label and who has it where there is more than one."""
+    if len(columns) < 2:
+        return
+    lines = []
+    for column in columns:
+        owners = dict.fromkeys(row.result.run for row in column.rows if row.result.run)
+        lines.append(f"\n  {column.label}: {', '.join(owners) or 'references only'}")
+    raise ConfigError(
+        f"these results have {len(columns)} different labels and cannot be ranked in one column:{''.join(lines)}\n"
+        "add --side-by-side for a column each, or keep one label with --protocol NAME and --split LABEL; to compare "
+        "the runs themselves, evaluate them alike: edgeflownas evaluate"
+    )
+
+
+def differing(details: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list[str]]:
+    """Keys of run -> key -> value that differ between the runs, and those that do not, in their order."""
+    keys = list(dict.fromkeys(key for values in details.values() for key in values))
+    differ = [key for key in keys if len({values.get(key, "-") for values in details.values()}) > 1]
+    return differ, [key for key in keys if key not in differ]
+
+
+def split_warnings(labels: Sequence[str]) -> list[str]:
+    """The two sets that are both called the validation set of FlyingChairs2, where both are in the comparison."""
+    official = {label for label in labels if _fc2_count(label) in FC2_OFFICIAL}
+    hold_out = {label for label in labels if _fc2_count(label) in FC2_HOLD_OUT}
+    if not official or not hold_out:
+        return []
+    return [
+        f"{', '.join(sorted(official))} looks like the official 640 validation pairs of FlyingChairs2, "
+        f"{', '.join(sorted(hold_out))} like what the 17,785 training pairs leave of the official training folder "
+        "(4,446 or 4,447): they are different sets, and a figure of one says nothing about the other"
+    ]
+
+
+def _fc2_count(label: str) -> int | None:
+    """Samples in a split label such as ``fc2/folder:val/640/9f3a``; None for other data sets."""
+    match = re.fullmatch(r"(?:fc2|flying_?chairs_?2)(?:[:/].*)?/(\d{1,9})/[^/]*", label.lower())
+    return int(match[1]) if match else None
+
+
+def document(
+    details: Mapping[str, Mapping[str, str]],
+    paths: Mapping[str, str],
+    columns: Sequence[LabelColumn],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Everything as a JSON document."""
+    differ, _ = differing(details)
+    return {
+        "runs": [{"run": run, "path": paths[run], "details": dict(values)} for run, values in details.items()],
+        "differing": differ,
+        "labels": [
+            {
+                "protocol": column.label.protocol,
+                "split_label": column.label.split,
+                "samples": column.label.samples,
+                "rows": [_row_document(row) for row in column.rows],
+            }
+            for column in columns
+        ],
+        "warnings": list(warnings),
+    }
+
+
+def _row_document(row: Ranked) -> dict[str, Any]:
+    result = row.result
+    figures = {name: value if math.isfinite(value) else str(value) for name, value in result.figures.items()}
+    return {
+        "rank": row.rank,
+        "ranked_among": result.kind,
+        "run": result.run or None,
+        "model": result.model,
+        "code": result.code,
+        "when": result.when,
+        "precision": result.precision,
+        "batch_shape": result.batch_shape,
+        **result.extra,
+        **figures,
+    }
+
+
+def csv_table(details: Mapping[str, Mapping[str, str]], columns: Sequence[LabelColumn]) -> list[list[str]]:
+    """Header and one line a result: the run's details, then rank and figures in columns of the result's own label."""
+    keys = sum(differing(details), [])
+    own = [list(dict.fromkeys(name for row in column.rows for name in row.result.figures)) for column in columns]
+    header = ["run", "model", "code", "when", "ranked_among", "precision", "batch_shape"]
+    for column, names in zip(columns, own, strict=True):
+        header += [f"{name} [{column.label}]" for name in ("rank", *names)]
+    table = [header + keys]
+    for place, column in enumerate(columns):
+        for rank, result in column.rows:
+            line = [result.run, result.model, result.code or "", result.when, result.kind]
+            line += [result.precision, result.batch_shape]
+            for index, names in enumerate(own):
+                values = [str(rank), *(_number(result.figures.get(name)) for name in names)]
+                line += values if index == place else [""] * len(values)
+            table.append(line + [details.get(result.run, {}).get(key, "") for key in keys])
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
