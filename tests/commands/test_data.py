@@ -221,3 +221,14 @@ def test_list(
     (tmp_path / "edgeflownas" / "datasets.yaml").write_text("sintell: /x\n")
     assert run(["data", "list"]) == 64
     assert "did you mean sintel?" in capsys.readouterr().err
+
+
+def test_a_percentile_does_not_exceed_the_largest_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "stats", str(make_folder(tmp_path / "a", 2, flow=4.4721)), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["sets"]
+    assert row["median"] <= row["maximum"] and row["p99"] <= row["maximum"] == pytest.approx(4.4721, abs=1e-5)
+
+
+def test_check_of_a_misspelt_set_gives_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "check", "--data", "sintl:clean@/nowhere"]) == 65
+    assert "sintel" in capsys.readouterr().err

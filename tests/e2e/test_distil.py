@@ -63,16 +63,32 @@ def test_interrupted_and_resumed(student: Path, supernet: Path, place: Place) ->
     assert all(np.array_equal(tensors(student)[name], value) for name, value in tensors(place.runs / "cut").items())
 
 
-def test_a_teacher_that_moved_on_is_refused_at_resume(supernet: Path, place: Place) -> None:
+def test_a_teacher_that_trained_on_or_moved_still_teaches_what_it_did(
+    student: Path, supernet: Path, place: Place
+) -> None:
     copy = place.copy("teacher", "moving")
     words = (*STUDENT, f"--train.teacher={copy}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
     assert place.train("left", *words).code == 75
     more = command("train", "--resume", copy, "--train.num_epochs=3", "--train.lr_plan=keep")
     assert more.code == 0, more.err
-    ended = place.resume("left", "--runtime.max_seconds=null")
-    assert ended.code == 64 and "teacher" in ended.err
-    dry = place.resume("left", "--runtime.max_seconds=null", "--dry-run")
-    assert dry.code == 64 and "teacher" in dry.err
+    moved = copy.rename(place.runs / "moved")
+    gone = place.resume("left", "--runtime.max_seconds=null")
+    assert gone.code == 74 and str(copy) in gone.err
+    on = ("--runtime.max_seconds=null", f"--train.teacher={moved}")
+    assert place.resume("left", *on, "--dry-run").code == 0
+    ended = place.resume("left", *on)
+    assert ended.code == 0, ended.err
+    assert rows(place.runs / "left", "step") == rows(student, "step")
+
+
+def test_another_teacher_is_refused_at_resume(supernet: Path, place: Place) -> None:
+    """Its checkpoint has the name of the first one's, and another content."""
+    other = place.trained("other_teacher", "--runtime.seed=9", "--eval.eval_every_epoch=1", "--checkpoint.keep=9")
+    words = (*STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
+    assert place.train("swapped", *words).code == 75
+    for more in ((), ("--dry-run",)):
+        ended = place.resume("swapped", "--runtime.max_seconds=null", f"--train.teacher={other}", *more)
+        assert ended.code == 64 and "teacher" in ended.err and "identity" in ended.err
 
 
 def test_a_single_model_with_another_input_teaches(place: Place) -> None:
@@ -100,3 +116,11 @@ def test_what_cannot_teach_is_refused(
 ) -> None:
     ended = place.train("refused", *STUDENT, *(word.replace("TEACHER", str(supernet)) for word in words))
     assert ended.code == code and said in ended.err and not (place.runs / "refused").exists()
+
+
+def test_compare_names_the_teacher_and_its_weight(student: Path, supernet: Path, place: Place) -> None:
+    words = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--train.distil_lambda=3")
+    other = place.trained("heavier", *STUDENT, *words)
+    shown = json.loads(command("compare", student, other, "--json").out)
+    text = json.dumps(shown)
+    assert OTHER in text and "lambda 1," in text and "lambda 3," in text

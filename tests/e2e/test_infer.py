@@ -205,3 +205,12 @@ def test_progress_and_results_do_not_mix(run: Path, place: Place, out: Path) -> 
     ended = infer(run, out, *pair(place), "--json", "--train.lr=0.1")
     assert json.loads(ended.out)["calibration_samples"] == 3
     assert "--train.lr has no effect on this" in ended.err
+
+
+def test_a_file_of_weights_names_the_command_that_makes_a_run_of_it(tmp_path: Path) -> None:
+    (tmp_path / "weights.npz").write_bytes(b"PK")
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((32, 32, 3), np.uint8))
+    words = ("--weights", tmp_path / "weights.npz", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out")
+    ended = command("infer", *words)
+    assert ended.code == 64 and "import-tf1" in ended.err

@@ -117,6 +117,8 @@ def test_a_group_cut_off_while_it_was_made(pair: Path, place: Place) -> None:
         ((*ALONE, f"--train.arch={TARGET}", f"--train.arch={TARGET}", "--train.arch_name=a,b"), "twice"),
         ((*ALONE, f"--train.arch={TARGET}", "--train.arch_name=a,b"), "one for each"),
         ((*ALONE, f"--train.arch={TARGET}", "--train.arch_name=../a"), "letters"),
+        ((*ALONE, f"--train.arch={TARGET}", "--train.arch_name=config.yaml"), "beside the models"),
+        ((*BOTH[:-1], "--train.arch_name=A,a"), "lower case"),
     ],
 )
 def test_what_cannot_be_is_refused(place: Place, words: tuple[str, ...], said: str) -> None:
@@ -169,3 +171,5 @@ def test_sources_that_do_not_fit(pair: Path, place: Place) -> None:
     assert ended.code == 64 and TARGET in ended.err
     ended = place.train("no", f"--train.init_from={pair / 'target'}")
     assert ended.code == 64 and "every subnet" in ended.err
+    ended = place.train("no", *BOTH, f"--train.init_from={pair / 'target'}")
+    assert ended.code == 64 and not (place.runs / "no").exists()  # fits one of the two: nothing is begun

@@ -35,8 +35,9 @@ class TrainConfig(Group):
     """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
     arch_name: tuple[str, ...] = observation(())
     """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
-    teacher: str | None = identity(None)
-    """Run that teaches task distil, a supernet or a single model: RUN, RUN@best or RUN@step-00001234."""
+    teacher: str | None = observation(None)
+    """Run that teaches task distil, a supernet or a single model: RUN, RUN@best or RUN@step-00001234. A resume takes
+    the checkpoint it began with; its content is identity, the place free."""
     teacher_arch: str | None = identity(None)
     """Which subnet teaches, where train.teacher is a supernet."""
     distil_lambda: PositiveFloat = dynamics(1.0)
@@ -239,9 +240,15 @@ def _check_archs(train: TrainConfig) -> None:
         raise ValueError("train.arch names one code twice: equal models on equal batches end in equal bits")
     if train.arch_name and len(train.arch_name) != len(train.arch):
         raise ValueError(
-            f"train.arch_name has {len(train.arch_name)} names, train.arch {len(train.arch)} codes: give one for each"
+            f"train.arch_name has {len(train.arch_name)} names, train.arch {len(train.arch)} codes: give one for each "
+            '(a single model needs none: --train.arch_name "[]")'
         )
-    if len(set(train.arch_name)) < len(train.arch_name):
-        raise ValueError(f"train.arch_name {', '.join(train.arch_name)}: every name must be another")
+    if len({name.lower() for name in train.arch_name}) < len(train.arch_name):
+        raise ValueError(
+            f"train.arch_name {', '.join(train.arch_name)}: every name must be another, also in lower case"
+        )
+    taken = [name for name in train.arch_name if name.lower() in ("config.yaml", "group.json", "comparison.csv")]
+    if taken:
+        raise ValueError(f"train.arch_name {taken[0]} is the name of a file beside the models: choose another")
     if len(train.arch) > 1 and not train.arch_name:
         raise ValueError("train.arch with several codes needs train.arch_name: a directory name for each")

@@ -54,7 +54,8 @@ def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> F
     pixels = int(counts.sum())
     if pixels == 0:
         raise DataError(f"{dataset.directory}: no pixel of its {len(dataset)} flows is valid")
-    median, p90, p99 = (_percentile(counts, share) for share in (0.5, 0.9, 0.99))
+    # The middle of a bin may lie beyond the largest value in it.
+    median, p90, p99 = (min(_percentile(counts, share), largest) for share in (0.5, 0.9, 0.99))
     return FlowStatistics(
         len(dataset), pixels, invalid / (pixels + invalid), total / pixels, median, p90, p99, largest, beyond / pixels
     )

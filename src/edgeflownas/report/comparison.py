@@ -99,10 +99,12 @@ def require_one_label(columns: Sequence[LabelColumn]) -> None:
     for column in columns:
         owners = dict.fromkeys(row.result.run for row in column.rows if row.result.run)
         lines.append(f"\n  {column.label}: {', '.join(owners) or 'references only'}")
+    alike = len({(column.label.protocol, column.label.split) for column in columns}) == 1
+    keep = "" if alike else ", or keep one label with --protocol NAME and --split LABEL"
     raise ConfigError(
         f"these results have {len(columns)} different labels and cannot be ranked in one column:{''.join(lines)}\n"
-        "add --side-by-side for a column each, or keep one label with --protocol NAME and --split LABEL; to compare "
-        "the runs themselves, evaluate them alike: edgeflownas evaluate"
+        f"add --side-by-side for a column each{keep}; to compare the runs themselves, evaluate them alike: edgeflownas "
+        "evaluate"
     )
 
 

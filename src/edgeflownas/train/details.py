@@ -51,6 +51,9 @@ def training_details(config: Mapping[str, Any], manifest: Mapping[str, Any], pro
         "learning rate": _rate(keys),
         "weight decay": keys.text("train.weight_decay"),
         "gradient clip": _clip(keys),
+        "Adam": ", ".join(f"{name} {keys.text(f'train.adam_{name}')}" for name in ("beta1", "beta2", "epsilon")),
+        "moving average": _or_off(keys, "train.ema_decay", "decay {}"),
+        "teacher": _teacher(keys, manifest),
         "arithmetic": keys.text("train.precision"),
         "seed": keys.text("runtime.seed"),
         "initial weights": _initial(keys, manifest),
@@ -95,6 +98,16 @@ def _network(keys: _Keys, manifest: Mapping[str, Any]) -> str:
     space = manifest.get("space") or {}
     size = f" of {space['size']:,} archs" if space.get("size", 1) > 1 else ""
     return f"space {space.get('name') or keys.text('train.space')}{size}, width {keys.text('train.width')}"
+
+
+def _teacher(keys: _Keys, manifest: Mapping[str, Any]) -> str:
+    """``0,0,... of runs/a step-00000100 (3f9a...), lambda 1, scales 1, 1, 1``."""
+    facts = manifest.get("teacher")
+    if not facts:
+        return "none"
+    scales = ", ".join(_figure(value) for value in keys.get("train.distil_weights") or ())
+    origin = f"{keys.text('train.teacher')} {facts['checkpoint']} ({facts['hash'][:8]})"
+    return f"{facts['code']} of {origin}, lambda {keys.text('train.distil_lambda')}, scales {scales}"
 
 
 def _figure(value: Any) -> str:

@@ -23,7 +23,6 @@ from edgeflownas.train.storage import canonical_json, read_json, replace_file
 __all__ = ["create_group", "group_config", "is_group", "member_configs", "write_comparison"]
 
 COMPARED = ("train_loss", "eval_loss_total", "eval_loss_optical", "eval_loss_uncertainty", "epe")
-DIFFERENCES = ("eval_loss_total", "epe")  # of every model and the first one
 OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
 
 
@@ -91,7 +90,7 @@ def write_comparison(path: Path, names: list[str]) -> None:
 
 def _columns(names: list[str]) -> list[str]:
     own = [f"{name}_{figure}" for name in names for figure in COMPARED]
-    return ["epoch", "global_step", *own, *(_difference(name, names[0], f) for name in names[1:] for f in DIFFERENCES)]
+    return ["epoch", "global_step", *own, *(_difference(name, names[0], f) for name in names[1:] for f in COMPARED)]
 
 
 def _difference(name: str, first: str, figure: str) -> str:
@@ -104,7 +103,7 @@ def _row(by_name: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     row: dict[str, Any] = {"epoch": first["epoch"], "global_step": first["global_step"]}
     row |= {f"{name}_{figure}": by_name[name][figure] for name in names for figure in COMPARED}
     for name in names[1:]:
-        for figure in DIFFERENCES:
+        for figure in COMPARED:
             values = by_name[name][figure], first[figure]
             known = float(values[0]) - float(values[1]) if all(values) else None
             row[_difference(name, names[0], figure)] = format_value(figure, known)

@@ -68,6 +68,11 @@ def open_subnet(
         ConfigError: an arch of another space; DataError: training data that are missing or not those of the run;
         StorageError: what cannot be read of the run.
     """
+    if path.is_file():
+        raise ConfigError(
+            f"{path} is a file, --weights takes a run directory: `edgeflownas import-tf1 {path} --out runs/imported` "
+            "makes one of TF1 weights"
+        )
     run = RunDirectory.open(path)
     imported = "imported_from" in run.manifest
     used = (*USED, *USED_IMPORTED) if imported else USED

@@ -19,6 +19,7 @@ from edgeflownas.train.distributed import World, connect
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.fit import fit
 from edgeflownas.train.group import create_group, group_config, is_group, member_configs, write_comparison
+from edgeflownas.train.initial import read_initial
 from edgeflownas.train.job import EpochClock, Front, Job
 from edgeflownas.train.opening import (
     Opened,
@@ -88,7 +89,10 @@ def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         if options.dry_run:
             return _dry_run(models, options, splits, plan, console, world)
         prepared = []
-        found = find_teacher(config, console.warn)
+        for own in models.values():
+            if options.resume is None:
+                read_initial(own)  # what cannot be read is refused before there is a folder
+        found = find_teacher(config, console.warn, _taught_by(options, models))
         for name, own in models.items():
             task = SupernetTask(build_net(own, device), own.train, own.runtime.seed, world, device)
             task.teacher = make_teacher(found, own, splits, device, task.dtype) if found else None
@@ -101,6 +105,14 @@ def _launch(config: Config | None, options: LaunchOptions, front: Front) -> int:
         return _run(prepared, options.json)
     finally:
         world.close()
+
+
+def _taught_by(options: LaunchOptions, models: Mapping[str, Config]) -> str | None:
+    """Name of the teacher's checkpoint that the run to go on with began with."""
+    if options.resume is None or not (folder := options.resume / next(iter(models))).exists():
+        return None
+    facts = RunDirectory.open(folder).manifest.get("teacher")
+    return None if facts is None else str(facts["checkpoint"])
 
 
 def _stored_config(path: Path, options: LaunchOptions) -> Config:

@@ -34,7 +34,8 @@ def check_target(config: Config, resume: Path | None, fork: str | None, splits: 
     if resume is not None:
         prints = {"train": splits.train_print, "val": splits.val_print}
         now = build_manifest(config, prints, run_space(config), plan, environment())
-        if (teacher := find_teacher(config)) is not None:
+        begun_with = RunDirectory.open(resume).manifest.get("teacher", {}).get("checkpoint")
+        if (teacher := find_teacher(config, begun_with=begun_with)) is not None:
             now["teacher"] = teacher.facts
         changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
         refuse([change for change in changes if fork is None or change.kind == "identity"])

@@ -59,8 +59,12 @@ class Teacher:
         return self.weight * feature_loss(features, own, self.scales)
 
 
-def find_teacher(config: Config, warn: Callable[[str], None] = lambda text: None) -> FoundTeacher | None:
+def find_teacher(
+    config: Config, warn: Callable[[str], None] = lambda text: None, begun_with: str | None = None
+) -> FoundTeacher | None:
     """The teacher of a configuration, None for other tasks.
+
+    ``begun_with`` is the checkpoint that a run to be resumed learnt from: the teacher may have trained on since.
 
     Raises:
         ConfigError: train.teacher_arch is missing for a supernet, or given for a single model.
@@ -78,7 +82,7 @@ def find_teacher(config: Config, warn: Callable[[str], None] = lambda text: None
         raise ConfigError(f"train.teacher_arch {wanted or 'null'}: {place} {what}")
     space = run_space(own)
     code = str(space.parse(wanted) if wanted is not None else next(iter(space)))
-    checkpoint = run.load(name or "latest", ["model"])
+    checkpoint = run.load(begun_with or name or "latest", ["model"])
     facts = {"run": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash, "code": code}
     return FoundTeacher(own, checkpoint, code, facts)
 

@@ -135,7 +135,7 @@ def _check(spec: str, split: str, key: str, roots: Mapping[str, str], full: bool
     try:
         dataset = open_dataset(spec, split, key, roots)
     except DataError:
-        if is_named(spec):
+        if is_named(spec) or not Path(spec).is_dir():
             raise
         samples, rows = find_samples(Path(spec), key)
         if not rows:
