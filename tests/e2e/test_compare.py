@@ -195,3 +195,15 @@ def test_a_table_without_events_is_read_as_printed(runs: dict[str, Path], place:
     (label,) = document(copy, runs["a"])["labels"]
     mine, theirs = ([row["epe"] for row in label["rows"] if row["run"] == name] for name in ("printed", "a"))
     assert mine == pytest.approx(theirs, abs=5e-5) and mine
+
+
+def test_a_recorded_row_of_the_same_pixels_ranks_with_the_history(place: Place) -> None:
+    """The frozen set is the whole split, so the recorded figure is that of the run's own evaluation."""
+    run = place.trained("whole_split", "--eval.eval_every_epoch=1")
+    ended = command("evaluate", run, "--protocol", "training", "--references", "none", "--record")
+    assert ended.code == 0, ended.err
+    ended = command("compare", run, "--json")
+    assert ended.code == 0, ended.err
+    part = place.trained("part_of_it", "--eval.eval_every_epoch=1", "--eval.batch_size=2")
+    assert command("evaluate", part, "--protocol", "training", "--references", "none", "--record").code == 0
+    assert command("compare", part).code == 64

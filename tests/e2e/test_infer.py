@@ -76,7 +76,7 @@ def test_without_an_evaluation_it_is_the_baseline_and_the_latest(run: Path, plac
     ended = infer(copy, out, *pair(place), "--formats=flo")
     assert ended.code == 0, ended.err
     assert "the latest is used" in ended.err
-    assert "arch 0,0,0,0,2,1,2,2,2 (the bilinear baseline: this run has evaluated nothing yet)" in ended.err
+    assert "arch 0,0,0,0,2,1,2,2,2 (the bilinear baseline: nothing was evaluated yet)" in ended.err
     assert [path.suffix for path in out.iterdir()] == [".flo"]
 
 
@@ -87,7 +87,7 @@ def test_a_folder_of_odd_sizes_and_kinds(run: Path, place: Place, out: Path) -> 
     for name in ("f1.jpg", "f2.png", "f10.ppm"):
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (37, 51, 3)).astype(np.uint8))
     cv2.imwrite(str(folder / "f2.png"), rng.integers(0, 256, (37, 51)).astype(np.uint8))
-    found = document(run, out, folder, "--formats", "flo,arrows", "--max-flow", "20")
+    found = document(run, out, folder, "--formats", "flo,arrows")
     assert [(Path(p["image1"]).name, Path(p["image2"]).name) for p in found["pairs"]] == [
         ("f1.jpg", "f2.png"), ("f2.png", "f10.ppm")
     ]  # fmt: skip
@@ -128,7 +128,10 @@ def test_an_existing_folder_is_not_overwritten_unless_asked(run: Path, place: Pl
     assert len(contents(out)) == 2
     (out / "file").write_text("")
     assert infer(run, out / "file", *pair(place)).code == 74
-    frames = place.data / "val"
+    frames = place.folder / "frames_in_place"
+    frames.mkdir()
+    for number, image in enumerate(pair(place)):
+        shutil.copy(image, frames / f"{number}.png")
     ended = infer(run, frames, frames, "--overwrite")
     assert ended.code == 64 and "folder of the frames" in ended.err
 
@@ -207,10 +210,50 @@ def test_progress_and_results_do_not_mix(run: Path, place: Place, out: Path) -> 
     assert "--train.lr has no effect on this" in ended.err
 
 
-def test_a_file_of_weights_names_the_command_that_makes_a_run_of_it(tmp_path: Path) -> None:
-    (tmp_path / "weights.npz").write_bytes(b"PK")
-    for name in ("a.png", "b.png"):
-        cv2.imwrite(str(tmp_path / name), np.zeros((32, 32, 3), np.uint8))
-    words = ("--weights", tmp_path / "weights.npz", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out")
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
+
+
+def two_images(folder: Path) -> tuple[Path, Path]:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    for name, shift in (("a.png", 0), ("b.png", 2)):
+        cv2.imwrite(str(folder / name), np.roll(pixels, shift, 1))
+    return folder / "a.png", folder / "b.png"
+
+
+def test_a_file_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EdgeFlowNet's frozen batch norm needs no data; the results land in ./flow where no other place is given."""
+    if not GOLDEN.exists():
+        pytest.skip(f"{GOLDEN} is missing")
+    monkeypatch.chdir(tmp_path)
+    file = GOLDEN / "tf1_edgeflownet_width8.npz"
+    ended = command("infer", "--weights", file, *two_images(tmp_path), "--json")
+    assert ended.code == 0, ended.err
+    document = json.loads(ended.out)
+    assert document["arch"] == "edgeflownet" and len(document["source"]) == 64 and document["calibration"] is None
+    flow, _ = read_flo(tmp_path / "flow" / "a.flo")
+    made = command("import-tf1", file, "--out", tmp_path / "imported")
+    assert made.code == 0, made.err
+    images = (tmp_path / "a.png", tmp_path / "b.png")
+    assert command("infer", "--weights", tmp_path / "imported", *images, "--out", tmp_path / "again").code == 0
+    assert np.array_equal(read_flo(tmp_path / "again" / "a.flo")[0], flow)
+    assert command("infer", "--weights", file, *images, "--out", "x", "--checkpoint", "latest").code == 64
+
+
+def test_a_supernet_file_needs_calibration_pairs(tmp_path: Path, place: Place) -> None:
+    if not GOLDEN.exists():
+        pytest.skip(f"{GOLDEN} is missing")
+    words = ("--weights", GOLDEN / "tf1_supernet_width8.npz", *two_images(tmp_path), "--out", tmp_path / "out")
     ended = command("infer", *words)
-    assert ended.code == 64 and "import-tf1" in ended.err
+    assert ended.code == 64 and "--data.train_dir" in ended.err
+    ended = command("infer", *words, f"--data.train_dir={place.data / 'train'}", "--data.crop_size=32x48")
+    assert ended.code == 0 and "bilinear baseline" in ended.err
+
+
+def test_what_would_mean_nothing_is_refused(tmp_path: Path, place: Place) -> None:
+    (tmp_path / "weights.npz").write_bytes(b"PK")
+    ended = command("infer", "--weights", tmp_path / "weights.npz", *two_images(tmp_path), "--out", tmp_path / "out")
+    assert ended.code == 65 and "weights.npz" in ended.err
+    ended = command("infer", "--weights", "x", *two_images(tmp_path), "--formats", "flo", "--max-flow", "3")
+    assert ended.code == 64 and "--max-flow" in ended.err
+    ended = command("infer", "--weights", "x", place.data / "train", "--out", tmp_path / "out")
+    assert ended.code == 65 and "separate pairs" in ended.err

@@ -20,13 +20,13 @@ OPTIONS = (
     *("--weights", "--out", "--arch", "--checkpoint", "--formats", "--max-flow"),
     *("--overwrite", "--json", "--help"),
 )
-USAGE = "edgeflownas infer --weights RUN --out DIR A.png B.png (or a folder of frames, or a video file)"
+USAGE = "edgeflownas infer --weights RUN A.png B.png (or a folder of frames, or a video file)"
 
 
 def infer(
     *tokens: OverrideTokens,
     weights: Path | None = None,
-    out: Path | None = None,
+    out: Path = Path("flow"),
     arch: str | None = None,
     checkpoint: str = "best",
     formats: str = "flo,color,arrows",
@@ -34,7 +34,7 @@ def infer(
     overwrite: bool = False,
     json: bool = False,
 ) -> int:
-    """Estimate optical flow: edgeflownas infer --weights RUN --out DIR A.png B.png | FOLDER | VIDEO.
+    """Estimate optical flow: edgeflownas infer --weights RUN A.png B.png | FOLDER | VIDEO.
 
     Writes NAME.flo, NAME-color.png and NAME-arrows.png for each pair of consecutive frames, named after the first.
     Images of any size, 8-bit PNG, JPEG, PPM or PGM; the flow has their size. Batch norm is recalibrated on the run's
@@ -42,7 +42,7 @@ def infer(
 
     Args:
         *tokens: two images, a folder of frames (in order of their names) or a video file, and overrides.
-        weights: run directory.
+        weights: run directory, or an npz file of TF1 weights.
         out: folder for the results; made if missing.
         arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
         checkpoint: best, latest, or a name such as step-00001234.
@@ -52,12 +52,16 @@ def infer(
         json: list of what was written on stdout.
     """
     inputs, overrides = split_inputs(tokens, OPTIONS)
-    if weights is None or out is None or not inputs:
-        missing = [n for n, v in (("--weights RUN", weights), ("--out DIR", out), ("images", inputs)) if not v]
+    if weights is None or not inputs:
+        missing = [n for n, v in (("--weights RUN", weights), ("images", inputs)) if not v]
         raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
     wanted = _formats(formats)
     if max_flow is not None and not 0 < max_flow < 1e9:
         raise ConfigError(f"--max-flow {max_flow:g} must be a length in px above 0")
+    if max_flow is not None and "color" not in wanted:
+        raise ConfigError(
+            f"--max-flow scales the colour picture, --formats {formats} makes none: leave one of them out"
+        )
 
     from edgeflownas.data.frames import open_frames
     from edgeflownas.report.console import Console
@@ -67,7 +71,7 @@ def infer(
     frames = open_frames([Path(text) for text in inputs])
     _check_target(out, frames, overwrite)
     ready = open_subnet(weights, arch, checkpoint, overrides, console.info)
-    console.info(f"{ready.run.path} {ready.checkpoint}, arch {ready.arch} ({ready.reason})")
+    console.info(f"{ready.name}, arch {ready.arch} ({ready.reason})")
     job = _Job(frames, _calibrated(ready, console), out, wanted, max_flow, console)
     pairs = list(job.run())
     if json:
@@ -107,7 +111,7 @@ def _calibrated(ready: ReadySubnet, console: Console) -> Predictor:
         memory_in_words("the run's calibration batches do not fit this machine's memory: free some"),
     ):
         statistics = recalibrate(ready.net, [ready.arch], ready.calibration, meter.advance)
-    parts = (ready.net, [ready.arch], statistics, str(ready.run.path), ready.checkpoint)
+    parts = (ready.net, [ready.arch], statistics, ready.name, ready.source)
     return SubnetPredictor(*parts, flow_divisor=ready.flow_divisor)
 
 
@@ -164,8 +168,8 @@ class _Job:
 
 def _document(ready: ReadySubnet, out: Path, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "run": str(ready.run.path),
-        "checkpoint": ready.checkpoint,
+        "weights": ready.name,
+        "source": ready.source,
         "arch": str(ready.arch),
         "arch_choice": ready.reason,
         "calibration": ready.calibration_label or None,

@@ -83,6 +83,12 @@ def _folder(folder: Path) -> Frames:
     if len(paths) < 2:
         found = f"one frame ({paths[0].name})" if paths else "no frames"
         raise DataError(f"{folder}: {found}, expected at least two images ({', '.join(SUFFIXES)}) in it")
+    halves = [path.stem for path in paths if path.stem.endswith(("-img_0", "-img_1"))]
+    if len(halves) > 2:
+        raise DataError(
+            f"{folder}: holds separate pairs ({halves[0]}, ...), not the frames of one motion: give the two images of "
+            "a pair, or score all of them with edgeflownas evaluate --data"
+        )
     return _pictures("folder", folder, paths)
 
 

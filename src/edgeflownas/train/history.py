@@ -129,7 +129,9 @@ class _Sets:
         clip = "" if self.known.flow_clip is None else f",clip{self.known.flow_clip:g}"
         chosen = json.dumps([frozen.names, [(w.top, w.left, w.height, w.width) for w in frozen.windows]])
         digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
-        return Label(f"training:{size}{clip}", split, f"{count} samples, {digest}")
+        # The whole split: the label's own count says which samples these are, as it does for a recorded row.
+        whole = size != "mixed" and split.split("/")[-2:-1] == [str(len(frozen.names))]
+        return Label(f"training:{size}{clip}", split, f"{count} samples" + ("" if whole else f", {digest}"))
 
 
 def _history(name: str, run: RunDirectory, rows: list[dict[str, Any]], sets: _Sets) -> list[Result]:

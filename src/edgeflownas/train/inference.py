@@ -20,6 +20,7 @@ from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.eventlog import csv_rows, read_rows
+from edgeflownas.train.importing import read_npz
 from edgeflownas.train.opening import stored_fingerprints
 from edgeflownas.train.reading import NETWORK, load_net, read_configs
 from edgeflownas.train.rundir import RunDirectory
@@ -38,8 +39,8 @@ REMEDY = "batch norm is recalibrated on the run's training data: say where they 
 class ReadySubnet:
     """A run's network, the subnet that is meant and why, and its calibration batches."""
 
-    run: RunDirectory
-    checkpoint: str
+    name: str  # run and checkpoint, or the weights file
+    source: str  # hash of the checkpoint or file
     net: StagedNet
     arch: Arch
     reason: str
@@ -69,10 +70,7 @@ def open_subnet(
         StorageError: what cannot be read of the run.
     """
     if path.is_file():
-        raise ConfigError(
-            f"{path} is a file, --weights takes a run directory: `edgeflownas import-tf1 {path} --out runs/imported` "
-            "makes one of TF1 weights"
-        )
+        return _of_file(path, arch, checkpoint, overrides, note)
     run = RunDirectory.open(path)
     imported = "imported_from" in run.manifest
     used = (*USED, *USED_IMPORTED) if imported else USED
@@ -81,9 +79,10 @@ def open_subnet(
         note("no evaluation of this run has chosen a best checkpoint: the latest is used")
         checkpoint = "latest"
     net, stored = load_net(run, config, checkpoint)
-    chosen, reason = _choose(run, net.space, arch)
+    chosen, reason = _choose(str(run.path), best_of_last_evaluation(run), net.space, arch)
+    known = (f"{run.path} {stored.name}", stored.hash, net, chosen, reason)
     if not net.batchnorms:
-        return ReadySubnet(run, stored.name, net, chosen, reason, (), "", config.data.flow_divisor)
+        return ReadySubnet(*known, (), "", config.data.flow_divisor)
     try:
         train = open_dataset(config.data.train_dir, "train", "data.train_dir", config.data.roots)
     except DataError as error:
@@ -91,13 +90,32 @@ def open_subnet(
     split = _new_split(config, train, note) if imported else _frozen_split(run, train)
     first = next(net.parameters())
     calibration = FrozenBatches(split, train, None, first.device, first.dtype, net.input_form)
-    return ReadySubnet(run, stored.name, net, chosen, reason, calibration, split.label, config.data.flow_divisor)
+    return ReadySubnet(*known, calibration, split.label, config.data.flow_divisor)
 
 
-def _choose(run: RunDirectory, space: SearchSpace, arch: str | None) -> tuple[Arch, str]:
+def _of_file(
+    path: Path, arch: str | None, checkpoint: str, overrides: Sequence[str], note: Callable[[str], None]
+) -> ReadySubnet:
+    """The same of an npz file of TF1 weights, which has neither checkpoints nor a history."""
+    if checkpoint != "best":
+        raise ConfigError(f"--checkpoint {checkpoint} belongs to a run directory; {path} is one file: leave it out")
+    read = read_npz(path, overrides, note)
+    chosen, reason = _choose(str(path), None, read.net.space, arch)
+    first = next(read.net.parameters())
+    calibration: Sequence[FlowBatch] = ()
+    label = ""
+    if read.calibration is not None:
+        split, train = read.calibration
+        calibration = FrozenBatches(split, train, None, first.device, first.dtype, read.net.input_form)
+        label = split.label
+    divisor = read.config.data.flow_divisor
+    return ReadySubnet(read.name, read.source, read.net, chosen, reason, calibration, label, divisor)
+
+
+def _choose(where: str, found: tuple[str, str] | None, space: SearchSpace, arch: str | None) -> tuple[Arch, str]:
+    """The arch that is meant and why; ``found`` is the best of a last evaluation, in the same form."""
     if arch is not None:
         return space.parse(arch), "--arch"
-    found = best_of_last_evaluation(run)
     if found is not None:
         code, reason = found
         return space.parse(code), reason
@@ -105,9 +123,9 @@ def _choose(run: RunDirectory, space: SearchSpace, arch: str | None) -> tuple[Ar
         return space.arch([0] * len(space.choices)), "the only subnet"
     if space.baseline is None:
         raise ConfigError(
-            f"{run.path} has not evaluated anything yet and space {space.name!r} has no baseline: give --arch CODE"
+            f"{where} has not evaluated anything yet and space {space.name!r} has no baseline: give --arch CODE"
         )
-    return space.parse(space.baseline), "the bilinear baseline: this run has evaluated nothing yet"
+    return space.parse(space.baseline), "the bilinear baseline: nothing was evaluated yet"
 
 
 def best_of_last_evaluation(run: RunDirectory) -> tuple[str, str] | None:
