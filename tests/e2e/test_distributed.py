@@ -31,7 +31,7 @@ FIVE_STEPS = (
     "--eval.eval_pool_size=2",
     "--train.monitor_every=2",
 )
-MANY_EPOCHS = (*FIVE_STEPS, "--train.num_epochs=100", "--eval.eval_every_epoch=50")
+MANY_EPOCHS = (*FIVE_STEPS, "--train.num_epochs=100", "--eval.eval_every_epoch=50", "--train.monitor_every=null")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 LIMIT = {"fp64": 1e-10, "fp32": 1e-5}
 
@@ -196,9 +196,9 @@ def wait_for_rows(run: Path, count: int, ranks: Ranks) -> None:
 def test_a_signal_ends_every_rank_and_resume_goes_on(five: Place, server: Server, whom: list[int]) -> None:
     """A signal to one rank stops all: the flag travels with the gradient."""
     name = f"signalled{len(whom)}"
-    ranks = server.start(2, *five.words(name, *MANY_EPOCHS))
+    ranks = server.start(2, *five.words(name, *MANY_EPOCHS, "--train.monitor_every=1"))
     run = five.runs / name
-    wait_for_rows(run, 2, ranks)
+    wait_for_rows(run, 4, ranks)  # two steps and the reading before each
     ranks.signal(whom)
     results = ranks.ended()
     assert [code for code, _, _ in results] == [75, 75], results  # a rank left waiting would end with 74 or be killed
