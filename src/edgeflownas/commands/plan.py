@@ -1,0 +1,166 @@
+"""``edgeflownas plan``: what a configuration will do, cost and cover, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from edgeflownas.config import Config
+    from edgeflownas.data.dataset import FlowDataset
+
+OPTIONS = (
+    *("--config", "--train-samples", "--val-samples", "--batch-size", "--steps-per-epoch", "--num-epochs"),
+    *("--measure", "--json", "--help"),
+)
+MOST_SAMPLES = 10**12
+
+
+def plan(
+    *tokens: OverrideTokens,
+    config: str | None = None,
+    train_samples: int | None = None,
+    val_samples: int | None = None,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    num_epochs: int | None = None,
+    measure: bool = False,
+    json: bool = False,
+) -> int:
+    """Show steps, coverage, cost and learning rate of a run: edgeflownas plan RECIPE, or with bare numbers.
+
+    Without a recipe every other key has its default, e.g. edgeflownas plan --train-samples 17785 --batch-size 32
+    --steps-per-epoch 50 --num-epochs 200. Every configuration key is an option (--train.micro_batch_size 16).
+    docs/plan.md explains each row.
+
+    Args:
+        *tokens: recipe and overrides.
+        config: the recipe, if not given as the first argument.
+        train_samples: training samples, instead of counting those of data.train_dir.
+        val_samples: validation samples, instead of counting those of data.val_dir.
+        batch_size: short for --train.batch_size.
+        steps_per_epoch: short for --train.steps_per_epoch with --train.epoch_mode fixed_steps.
+        num_epochs: short for --train.num_epochs.
+        measure: also time a few steps and one evaluation batch on this machine; writes nothing.
+        json: machine-readable result on stdout.
+    """
+    positional, overrides = split_overrides(tokens, OPTIONS)
+    if positional is not None and config is not None:
+        raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
+    recipe = positional if positional is not None else config
+    counts = {"train": train_samples, "val": val_samples}
+    short = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "num_epochs": num_epochs}
+    _check_numbers({**{f"{key}_samples": count for key, count in counts.items()}, **short})
+
+    from edgeflownas.config.io import load_config
+
+    loaded = load_config(recipe, [*overrides, *_as_overrides(short, overrides)])
+    notes = _mode_note(recipe, loaded) if steps_per_epoch is not None else []
+    found = _open(loaded, recipe, counts)
+    table = _figures(loaded, counts, found, measure)
+    table["notes"] = notes + _sources(recipe, counts, found)
+    _show(table, json)
+    return 0
+
+
+def _check_numbers(numbers: dict[str, int | None]) -> None:
+    for name, value in numbers.items():
+        if value is not None and not 1 <= value <= MOST_SAMPLES:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} {value} must be a whole number from 1 to {MOST_SAMPLES}")
+
+
+def _as_overrides(short: dict[str, int | None], overrides: list[str]) -> list[str]:
+    """The short forms as configuration keys.  Raises ConfigError where the long form of one is given as well."""
+    given = {word[2:].partition("=")[0] for word in overrides}
+    found = {f"train.{name}": str(value) for name, value in short.items() if value is not None}
+    if "train.steps_per_epoch" in found:
+        found |= {"train.epoch_mode": "fixed_steps", "train.train_samples_per_epoch": "null"}
+    for key in found:
+        if key in given:
+            name = key.removeprefix("train.").replace("_", "-")
+            short_form = f"--{name}" if f"--{name}" in OPTIONS else "--steps-per-epoch (it sets epoch_mode fixed_steps)"
+            raise ConfigError(f"{short_form} and --{key} exclude each other: give one")
+    return [f"--{key}={value}" for key, value in found.items()]
+
+
+def _mode_note(recipe: str | None, loaded: Config) -> list[str]:
+    """Says so where --steps-per-epoch changed what an epoch of the recipe is."""
+    from edgeflownas.config.io import load_config
+
+    notes = []
+    if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
+        notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
+    if loaded.train.epoch_divisor > 1:
+        notes.append(f"train.epoch_divisor {loaded.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    return notes
+
+
+def _open(config: Config, recipe: str | None, counts: dict[str, int | None]) -> dict[str, FlowDataset]:
+    """The splits whose size was not given; without a recipe only those whose folder was.
+
+    Raises:
+        ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
+    """
+    found = {}
+    for split, count in counts.items():
+        named = recipe is not None or f"{split}_dir" in config.data.model_fields_set
+        if count is None and named:
+            from edgeflownas.data.registry import open_dataset
+
+            key = f"data.{split}_dir"
+            try:
+                found[split] = open_dataset(getattr(config.data, key[5:]), split, key, config.data.roots)
+            except (ConfigError, DataError) as error:
+                raise type(error)(f"{error}\nWithout data give the number of samples: --{split}-samples N") from error
+    if counts["train"] is None and "train" not in found:
+        from edgeflownas.config.io import recipe_names
+
+        raise ConfigError(
+            f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "
+            "--train-samples 17785 --batch-size 32 --steps-per-epoch 50 --num-epochs 200"
+        )
+    return found
+
+
+def _figures(
+    config: Config, counts: dict[str, int | None], found: dict[str, FlowDataset], timed: bool
+) -> dict[str, Any]:
+    from edgeflownas.train.plan import add_seconds, batch_plan, make_plan
+
+    train, val = (len(found[split]) if split in found else counts[split] for split in ("train", "val"))
+    assert train is not None
+    order = batch_plan(config, train)
+    table = make_plan(config, order, val)
+    if not timed:
+        return table
+    from edgeflownas.report.console import Console
+    from edgeflownas.train.measure import TASKS, measure
+
+    splits = (found["train"], found["val"]) if len(found) == 2 else None
+    with Console().task("measure", TASKS) as meter:
+        return add_seconds(table, measure(config, order, splits, table, meter.advance))
+
+
+def _sources(recipe: str | None, counts: dict[str, int | None], found: dict[str, FlowDataset]) -> list[str]:
+    """Where the numbers come from."""
+    notes = [] if recipe is not None else ["no recipe: every key that is not given has its default"]
+    for split, dataset in found.items():
+        notes.append(f"{split} samples counted in {dataset.directory}")
+        notes += [dataset.note] if dataset.note else []
+    if counts["val"] is None and "val" not in found:
+        notes.append("validation samples unknown: --val-samples N tells what the evaluation covers")
+    return notes
+
+
+def _show(table: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(table, indent=2))
+        return
+    from edgeflownas.report.plan_table import print_plan
+
+    print_plan(table)
