@@ -15,17 +15,17 @@ OPTIONS = (
     *("--config", "--train-samples", "--val-samples", "--batch-size", "--steps-per-epoch", "--num-epochs"),
     *("--measure", "--json", "--help"),
 )
-MOST_SAMPLES = 10**12
+LARGEST = 10**12
 
 
 def plan(
     *tokens: OverrideTokens,
     config: str | None = None,
-    train_samples: int | None = None,
-    val_samples: int | None = None,
-    batch_size: int | None = None,
-    steps_per_epoch: int | None = None,
-    num_epochs: int | None = None,
+    train_samples: str | None = None,
+    val_samples: str | None = None,
+    batch_size: str | None = None,
+    steps_per_epoch: str | None = None,
+    num_epochs: str | None = None,
     measure: bool = False,
     json: bool = False,
 ) -> int:
@@ -50,14 +50,13 @@ def plan(
     if positional is not None and config is not None:
         raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
     recipe = positional if positional is not None else config
-    counts = {"train": train_samples, "val": val_samples}
-    short = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "num_epochs": num_epochs}
-    _check_numbers({**{f"{key}_samples": count for key, count in counts.items()}, **short})
+    counts = _numbers({"train-samples": train_samples, "val-samples": val_samples})
+    short = _numbers({"batch-size": batch_size, "steps-per-epoch": steps_per_epoch, "num-epochs": num_epochs})
 
     from edgeflownas.config.io import load_config
 
     loaded = load_config(recipe, [*overrides, *_as_overrides(short, overrides)])
-    notes = _mode_note(recipe, loaded) if steps_per_epoch is not None else []
+    notes = _mode_note(recipe, loaded) if "steps-per-epoch" in short else []
     found = _open(loaded, recipe, counts)
     table = _figures(loaded, counts, found, measure)
     table["notes"] = notes + _sources(recipe, counts, found)
@@ -65,25 +64,30 @@ def plan(
     return 0
 
 
-def _check_numbers(numbers: dict[str, int | None]) -> None:
-    for name, value in numbers.items():
-        if value is not None and not 1 <= value <= MOST_SAMPLES:
-            option = name.replace("_", "-")
-            raise ConfigError(f"--{option} {value} must be a whole number from 1 to {MOST_SAMPLES}")
+def _numbers(options: dict[str, str | None]) -> dict[str, int]:
+    """Those that are given, read; here, because cyclopts takes 1.5 for 2.  Raises ConfigError."""
+    found = {}
+    for name, text in options.items():
+        if text is not None:
+            found[name] = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
+            if not 1 <= found[name] <= LARGEST:
+                raise ConfigError(f"--{name} {text} must be a whole number from 1 to {LARGEST}, such as 50")
+    return found
 
 
-def _as_overrides(short: dict[str, int | None], overrides: list[str]) -> list[str]:
+def _as_overrides(short: dict[str, int], overrides: list[str]) -> list[str]:
     """The short forms as configuration keys.  Raises ConfigError where the long form of one is given as well."""
     given = {word[2:].partition("=")[0] for word in overrides}
-    found = {f"train.{name}": str(value) for name, value in short.items() if value is not None}
-    if "train.steps_per_epoch" in found:
-        found |= {"train.epoch_mode": "fixed_steps", "train.train_samples_per_epoch": "null"}
-    for key in found:
-        if key in given:
-            name = key.removeprefix("train.").replace("_", "-")
-            short_form = f"--{name}" if f"--{name}" in OPTIONS else "--steps-per-epoch (it sets epoch_mode fixed_steps)"
-            raise ConfigError(f"{short_form} and --{key} exclude each other: give one")
-    return [f"--{key}={value}" for key, value in found.items()]
+    found: list[str] = []
+    for name, value in short.items():
+        keys = {f"train.{name.replace('-', '_')}": str(value)}
+        if name == "steps-per-epoch":
+            keys |= {"train.epoch_mode": "fixed_steps", "train.train_samples_per_epoch": "null"}
+        if both := given & set(keys):
+            means = " (it means train.epoch_mode fixed_steps)" if name == "steps-per-epoch" else ""
+            raise ConfigError(f"--{name}{means} and --{sorted(both)[0]} exclude each other: give one")
+        found += [f"--{key}={text}" for key, text in keys.items()]
+    return found
 
 
 def _mode_note(recipe: str | None, loaded: Config) -> list[str]:
@@ -98,24 +102,25 @@ def _mode_note(recipe: str | None, loaded: Config) -> list[str]:
     return notes
 
 
-def _open(config: Config, recipe: str | None, counts: dict[str, int | None]) -> dict[str, FlowDataset]:
+def _open(config: Config, recipe: str | None, counts: dict[str, int]) -> dict[str, FlowDataset]:
     """The splits whose size was not given; without a recipe only those whose folder was.
 
     Raises:
         ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
     """
     found = {}
-    for split, count in counts.items():
+    for split in ("train", "val"):
         named = recipe is not None or f"{split}_dir" in config.data.model_fields_set
-        if count is None and named:
+        if f"{split}-samples" not in counts and named:
             from edgeflownas.data.registry import open_dataset
 
             key = f"data.{split}_dir"
             try:
                 found[split] = open_dataset(getattr(config.data, key[5:]), split, key, config.data.roots)
             except (ConfigError, DataError) as error:
-                raise type(error)(f"{error}\nWithout data give the number of samples: --{split}-samples N") from error
-    if counts["train"] is None and "train" not in found:
+                numbers = " ".join(f"--{name} N" for name in ("train-samples", "val-samples") if name not in counts)
+                raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
+    if "train-samples" not in counts and "train" not in found:
         from edgeflownas.config.io import recipe_names
 
         raise ConfigError(
@@ -125,13 +130,11 @@ def _open(config: Config, recipe: str | None, counts: dict[str, int | None]) -> 
     return found
 
 
-def _figures(
-    config: Config, counts: dict[str, int | None], found: dict[str, FlowDataset], timed: bool
-) -> dict[str, Any]:
+def _figures(config: Config, counts: dict[str, int], found: dict[str, FlowDataset], timed: bool) -> dict[str, Any]:
     from edgeflownas.train.plan import add_seconds, batch_plan, make_plan
 
-    train, val = (len(found[split]) if split in found else counts[split] for split in ("train", "val"))
-    assert train is not None
+    sizes = {**counts, **{f"{split}-samples": len(dataset) for split, dataset in found.items()}}
+    train, val = sizes["train-samples"], sizes.get("val-samples")
     order = batch_plan(config, train)
     table = make_plan(config, order, val)
     if not timed:
@@ -144,13 +147,13 @@ def _figures(
         return add_seconds(table, measure(config, order, splits, table, meter.advance))
 
 
-def _sources(recipe: str | None, counts: dict[str, int | None], found: dict[str, FlowDataset]) -> list[str]:
+def _sources(recipe: str | None, counts: dict[str, int], found: dict[str, FlowDataset]) -> list[str]:
     """Where the numbers come from."""
     notes = [] if recipe is not None else ["no recipe: every key that is not given has its default"]
     for split, dataset in found.items():
         notes.append(f"{split} samples counted in {dataset.directory}")
         notes += [dataset.note] if dataset.note else []
-    if counts["val"] is None and "val" not in found:
+    if "val-samples" not in counts and "val" not in found:
         notes.append("validation samples unknown: --val-samples N tells what the evaluation covers")
     return notes
 

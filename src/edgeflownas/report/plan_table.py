@@ -30,7 +30,8 @@ def print_plan(plan: Figures) -> None:
     modes = [_MODE_HEADS, *(_mode_cells(mode) for mode in plan["modes"])]
     if all(mode["train_seconds"] is None for mode in plan["modes"]):
         modes = [cells[:-1] for cells in modes]
-    tail = [f"{MARK.strip()} this plan; cost: forward passes relative to it; of {plan['num_epochs']:,} epochs each"]
+    epochs = _count(plan["num_epochs"], "epoch")
+    tail = [f"{MARK.strip()} this plan; updates, forward passes and cost (relative to it) are of {epochs}"]
     tail += [f"note: {note}" for note in plan.get("notes", ())]
     warnings = [f"warning: {warning}" for warning in plan["warnings"]]
     if sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
@@ -48,7 +49,7 @@ def _coverage(p: Figures) -> Rows:
         ("training samples N", f"{n:,}", ""),
         ("validation samples", "unknown" if p["val_samples"] is None else f"{p['val_samples']:,}", ""),
         ("steps per epoch", f"{steps:,}", p["epoch_mode"]),
-        ("samples per epoch", f"{draws:,}", f"{steps:,} steps, {drawn}"),
+        ("samples per epoch", f"{draws:,}", f"{_count(steps, 'step')}, {drawn}"),
         ("share of the split", _percent(p["share_of_split"], 3), f"{draws:,} / N"),
         (
             "unique samples, without replacement" + MARK * (not replaced),
@@ -57,8 +58,7 @@ def _coverage(p: Figures) -> Rows:
         ),
         (
             "unique samples, with replacement" + MARK * replaced,
-            f"about {p['expected_unique_with_replacement']:,.0f} "
-            f"({_percent(p['expected_unique_share_with_replacement'])})",
+            f"about {_expected(p)} ({_percent(p['expected_unique_share_with_replacement'])})",
             f"expected: N (1 - (1 - 1/N)^{draws})",
         ),
         (
@@ -67,7 +67,7 @@ def _coverage(p: Figures) -> Rows:
             f"N / {p['draws_per_step']:,}",
         ),
         ("present steps over a full pass", _percent(p["share_of_full_pass_steps"]), f"{steps:,} / {floor:,}"),
-        ("total samples", f"{p['total_samples']:,}", f"{epochs:,} epochs"),
+        ("total samples", f"{p['total_samples']:,}", _count(epochs, "epoch")),
         (
             "equivalent passes",
             f"{p['equivalent_passes']:,.2f}",
@@ -83,12 +83,12 @@ def _cost(p: Figures) -> Rows:
     mark = {position: MARK * (p["clip_position"] == position) for position in checks}
     return [
         ("optimizer updates", f"{p['optimizer_updates']:,}", "one a step"),
-        ("forward passes", f"{p['forward_passes']:,}", f"pairs x {paths} path{'s' * (paths > 1)}; as many backward"),
+        ("forward passes", f"{p['forward_passes']:,}", f"pairs x {_count(paths, 'path')}; as many backward"),
         ("clip checks, position step" + mark["step"], f"{checks['step']:,}", f"one a step{off}"),
         (
             "clip checks, position micro_step" + mark["micro_step"],
             f"{checks['micro_step']:,}",
-            f"{paths} path{'s' * (paths > 1)} x {micro} micro-batch{'es' * (micro > 1)} a step{off}",
+            f"{_count(paths, 'path')} x {_count(micro, 'micro-batch')} a step{off}",
         ),
     ]
 
@@ -98,28 +98,27 @@ def _evaluation(p: Figures) -> Rows:
     share = scored["share_of_split"]
     covered = "share unknown" if share is None else _percent(share)
     models = [("models side by side", f"{p['models']}", "all figures are of each")] if p["models"] > 1 else []
-    calibration = "none: batch norm is frozen"
-    if calibrated["samples_per_arch"]:
-        calibration = f"{calibrated['samples_per_arch']:,} ({_percent(calibrated['share_of_split'])})"
+    calibration = f"{calibrated['samples_per_arch']:,} ({_percent(calibrated['share_of_split'])})"
+    of_training = f"{_count(calibrated['batches_per_arch'], 'batch')}; share of the training split"
+    if not calibrated["samples_per_arch"]:
+        calibration, of_training = "none", "batch norm is frozen"
     return [
         *models,
-        ("evaluations", f"{scored['evaluations']:,}", f"{scored['archs']:,} subnet{'s' * (scored['archs'] > 1)} each"),
+        ("evaluations", f"{scored['evaluations']:,}", f"{_count(scored['archs'], 'subnet')} each"),
         (
             "evaluation samples per arch",
             f"{scored['samples_per_arch']:,} ({covered})",
-            f"{scored['batches_per_arch']:,} batches; share of the validation split",
+            f"{_count(scored['batches_per_arch'], 'batch')}; share of the validation split",
         ),
-        (
-            "calibration samples per arch",
-            calibration,
-            f"{calibrated['batches_per_arch']:,} batches; share of the training split",
-        ),
+        ("calibration samples per arch", calibration, of_training),
     ]
 
 
 def _rates(p: Figures) -> Rows:
     names = {"start": "start", "quarter": "25 % of the plan", "half": "50 % of the plan", "end": "end"}
-    return [(f"learning rate, {names[key]}", f"{rate:.3g}", "") for key, rate in p["learning_rate"].items()]
+    return [
+        (f"learning rate, {names[key]}", f"{rate:.2e}" if rate else "0", "") for key, rate in p["learning_rate"].items()
+    ]
 
 
 def _measured(p: Figures) -> Rows:
@@ -129,8 +128,12 @@ def _measured(p: Figures) -> Rows:
     gpu = m["memory_peak_gpu_mib"]
     scored = p["evaluation"]["evaluations"]
     return [
-        ("measured on", m["device"], f"{m['threads']} threads; {m['input']}"),
-        ("step", f"{m['step_seconds']:.3g} s", f"median of {m['timed_steps']}, {m['data_wait_share']:.1%} data wait"),
+        ("measured on", m["device"], f"{_count(m['threads'], 'thread')}; {m['input']}"),
+        (
+            "step",
+            f"{m['step_seconds']:.3g} s",
+            f"median of {m['timed_steps']}, {_percent(m['data_wait_share'], 1)} data wait",
+        ),
         ("calibration batch", f"{m['calibration_batch_seconds']:.3g} s", "the whole pool"),
         ("evaluation batch", f"{m['evaluation_batch_seconds']:.3g} s", "the whole pool"),
         ("estimated epoch", _time(m["epoch_seconds"]), "training alone"),
@@ -167,13 +170,25 @@ def _mode_cells(mode: Figures) -> tuple[str, ...]:
         f"{mode['samples_per_epoch']:,}",
         _percent(mode["share_of_split"]),
         f"{mode['unique_without_replacement']:,}",
-        f"{mode['expected_unique_with_replacement']:,.0f}",
+        _expected(mode),
         _percent(mode["expected_unique_share_with_replacement"]),
         f"{mode['optimizer_updates']:,}",
         f"{mode['forward_passes']:,}",
         f"{mode['relative_cost']:.3g}x",
         _time(mode["train_seconds"]),
     )
+
+
+def _expected(figures: Figures) -> str:
+    """Expected unique samples; a tenth matters where they are few."""
+    number = figures["expected_unique_with_replacement"]
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
+
+
+def _count(number: int, name: str) -> str:
+    """``1 step``, ``1,600 steps``, ``2 batches``."""
+    ending = "" if number == 1 else "es" if name.endswith("atch") else "s"
+    return f"{number:,} {name}{ending}"
 
 
 def _percent(share: float, digits: int = 2) -> str:

@@ -26,9 +26,12 @@ def batch_plan(config: Config, train_samples: int) -> BatchPlan:
     """The order of the samples of a run on ``train_samples`` samples.
 
     Raises:
-        ConfigError: numbers beyond any run.
+        ConfigError: numbers beyond any run, or a pool larger than the space.
         DataError: as BatchPlan.from_config.
     """
+    space = get_space(config.train.space)
+    if config.train.task == "supernet" and config.eval.eval_pool_size > len(space):
+        space.pool(config.eval.eval_pool_size)  # says what is wrong
     plan = BatchPlan.from_config(config.train, train_samples, _paths(config), config.runtime.seed)
     largest = max(plan.draws_per_epoch, train_samples) * config.train.num_epochs * _paths(config)
     if max(largest, config.eval.eval_batches_per_arch * config.eval.batch_size) > MOST:
@@ -194,8 +197,9 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
     share = table[f"{'expected_' * replaced}unique_share_{'with' if replaced else 'without'}_replacement"]
     if share < 0.5:
         found.append(
-            f"an epoch sees {100 * share:.1f} % of the training split ({draws:,} draws of {n:,} samples); train.epoch_mode "
-            f"full_pass sees all in {table['full_pass_steps_ceil']:,} steps, by_samples a share of your choice"
+            f"an epoch sees {100 * share:.1f} % of the training split ({draws:,} draws of {n:,} samples); "
+            f"train.epoch_mode full_pass sees all in {table['full_pass_steps_ceil']:,} steps, by_samples a share of "
+            "your choice"
         )
     if table["total_samples"] < n:
         found.append(f"the whole run draws {table['total_samples']:,} samples, fewer than the {n:,} of the split")
@@ -204,14 +208,14 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
     if (scored := evaluated["share_of_split"]) is not None and scored < 0.25:
         whole = -(-table["val_samples"] // config.eval.batch_size)
         found.append(
-            f"the evaluation scores {100 * scored:.1f} % of the validation split: small differences between subnets may be "
-            f"chance; eval.eval_batches_per_arch {whole} takes all of it"
+            f"the evaluation scores {100 * scored:.1f} % of the validation split: small differences between subnets "
+            f"may be chance; eval.eval_batches_per_arch {whole} takes all of it"
         )
     if 0 < calibrated["batches_per_arch"] < FEW_CALIBRATION_BATCHES:
         found.append(
-            f"batch norm is recalibrated on {calibrated['batches_per_arch']} batches ({calibrated['samples_per_arch']} "
-            f"samples): statistics of so few move EPE by themselves; eval.bn_recal_batches {FEW_CALIBRATION_BATCHES} "
-            "or more where the split allows"
+            f"batch norm is recalibrated on {calibrated['samples_per_arch']} samples in fewer than "
+            f"{FEW_CALIBRATION_BATCHES} batches: statistics of so few move EPE by themselves; raise "
+            "eval.bn_recal_batches where the split allows it"
         )
     return found
 
