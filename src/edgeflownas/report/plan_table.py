@@ -26,19 +26,17 @@ MEMORY = {
 def print_plan(plan: Figures) -> None:
     """Write a plan to stdout: rich tables on a terminal, aligned lines elsewhere; warnings and notes below."""
     rows = [*_coverage(plan), *_cost(plan), *_evaluation(plan), *_rates(plan), *_measured(plan)]
-    figures = [("", "value", "from"), *rows]
-    modes = [_MODE_HEADS, *(_mode_cells(mode) for mode in plan["modes"])]
-    if all(mode["train_seconds"] is None for mode in plan["modes"]):
-        modes = [cells[:-1] for cells in modes]
     epochs = _count(plan["num_epochs"], "epoch")
-    tail = [f"{MARK.strip()} this plan; updates, forward passes and cost (relative to it) are of {epochs}"]
+    tables: list[Sequence[tuple[str, ...]]] = [[("", "value", "from"), *rows], *_modes(plan["modes"], epochs)]
+    tail = [f"{MARK.strip()} this plan; unique: without replacement, exact; expected: unique, drawn with replacement"]
     tail += [f"note: {note}" for note in plan.get("notes", ())]
     warnings = [f"warning: {warning}" for warning in plan["warnings"]]
     if sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
-        _print_rich([(figures, "lrl"), (modes, "l" + "r" * len(modes[0]))], tail, warnings)
-    else:
-        print(_plain(figures, "lrl"), "", _plain(modes, "l" + "r" * len(modes[0])), sep="\n")
-        print(*map(clean, [*tail, *warnings]), sep="\n")
+        _print_rich(tables, tail, warnings)
+        return
+    for table in tables:
+        print(_plain(table), end="\n\n")
+    print(*map(clean, [*tail, *warnings]), sep="\n")
 
 
 def _coverage(p: Figures) -> Rows:
@@ -157,26 +155,18 @@ def _measured(p: Figures) -> Rows:
     ]
 
 
-_MODE_HEADS = (
-    *("epoch mode", "steps", "samples", "share", "unique", "expected", "exp. share"),
-    *("updates", "forward passes", "cost", "training"),
-)
-
-
-def _mode_cells(mode: Figures) -> tuple[str, ...]:
-    return (
-        mode["mode"] + MARK * mode["present"],
-        f"{mode['steps_per_epoch']:,}",
-        f"{mode['samples_per_epoch']:,}",
-        _percent(mode["share_of_split"]),
-        f"{mode['unique_without_replacement']:,}",
-        _expected(mode),
-        _percent(mode["expected_unique_share_with_replacement"]),
-        f"{mode['optimizer_updates']:,}",
-        f"{mode['forward_passes']:,}",
-        f"{mode['relative_cost']:.3g}x",
-        _time(mode["train_seconds"]),
-    )
+def _modes(modes: Sequence[Figures], epochs: str) -> list[list[tuple[str, ...]]]:
+    """The epoch modes side by side: what an epoch covers, what the run costs; each fits 80 columns."""
+    covers: list[tuple[str, ...]] = [("an epoch of", "steps", "samples", "share", "unique", "expected", "share")]
+    costs: list[tuple[str, ...]] = [(f"{epochs} of", "updates", "forward passes", "cost", "training")]
+    for mode in modes:
+        name = mode["mode"] + MARK * mode["present"]
+        unique, expected = mode["unique_without_replacement"], mode["expected_unique_share_with_replacement"]
+        counts = (f"{mode['steps_per_epoch']:,}", f"{mode['samples_per_epoch']:,}", _percent(mode["share_of_split"]))
+        covers.append((name, *counts, f"{unique:,}", _expected(mode), _percent(expected)))
+        work = (f"{mode['optimizer_updates']:,}", f"{mode['forward_passes']:,}", f"{mode['relative_cost']:.3g}x")
+        costs.append((name, *work, "not measured" if mode["train_seconds"] is None else _time(mode["train_seconds"])))
+    return [covers, costs]
 
 
 def _expected(figures: Figures) -> str:
@@ -200,29 +190,33 @@ def _time(seconds: float | None) -> str:
     return f"{seconds:.3g} s" if seconds is not None and seconds < 60.0 else duration(seconds)
 
 
-def _plain(lines: Sequence[Sequence[str]], sides: str) -> str:
+def _sides(heads: Sequence[str]) -> str:
+    """Names and words to the left, figures to the right."""
+    return "".join("l" if place == 0 or head == "from" else "r" for place, head in enumerate(heads))
+
+
+def _plain(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * width for width in widths]
+    columns = list(zip(widths, _sides(lines[0]), strict=True))
     text = []
-    for cells in (lines[0], rule, *lines[1:]):
-        padded = (c.ljust(w) if side == "l" else c.rjust(w) for c, w, side in zip(cells, widths, sides, strict=False))
+    for cells in (lines[0], ["-" * width for width in widths], *lines[1:]):
+        padded = (c.ljust(w) if side == "l" else c.rjust(w) for c, (w, side) in zip(cells, columns, strict=True))
         text.append(GAP.join(padded).rstrip())
     return clean("\n".join(text))
 
 
-def _print_rich(tables: Sequence[tuple[Sequence[Sequence[str]], str]], tail: list[str], warnings: list[str]) -> None:
+def _print_rich(tables: Sequence[Sequence[Sequence[str]]], tail: list[str], warnings: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    for lines, sides in tables:
+    for lines in tables:
         table = Table(box=None, padding=(0, len(GAP), 0, 0), pad_edge=False)
-        for heading, side in zip(lines[0], sides, strict=False):
-            table.add_column(heading, justify="left" if side == "l" else "right")
+        for heading, side in zip(lines[0], _sides(lines[0]), strict=True):
+            table.add_column(heading, justify="left" if side == "l" else "right", no_wrap=side == "r")
         for cells in lines[1:]:
-            own = cells[0].endswith(MARK) and cells[0] != lines[0][0]
-            table.add_row(*map(Text, map(clean, cells)), style="bold cyan" if own else None)
+            table.add_row(*map(Text, map(clean, cells)), style="bold cyan" if cells[0].endswith(MARK) else None)
         console.print(table)
         console.print()
     for line in tail:

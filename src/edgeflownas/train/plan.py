@@ -82,7 +82,6 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
     modes = _modes(plan, paths, epochs)
     present = next(mode for mode in modes if mode["present"])
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
-    positions: tuple[Position, ...] = ("step", "micro_step")
     table = {
         "train_samples": n,
         "val_samples": val_samples,
@@ -106,15 +105,10 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "passes_by_samples": draws * epochs / n,
         "optimizer_updates": steps * epochs,
         "forward_passes": present["forward_passes"],
-        "clip_threshold": train.grad_clip_global_norm,
-        "clip_position": train.grad_clip_position,
-        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in positions},
+        **_clip(train, plan, paths),
         "evaluation": _evaluation(config, val_samples),
         "calibration": _calibration(config, n),
-        "learning_rate": {
-            name: learning_rate(train, round(share * draws * epochs), draws * epochs)
-            for name, share in (("start", 0.0), ("quarter", 0.25), ("half", 0.5), ("end", 1.0))
-        },
+        "learning_rate": _rates(train, draws * epochs),
         "modes": modes,
         "measured": None,
     }
@@ -130,19 +124,37 @@ COVERAGE = (
 )
 
 
+def _clip(train: TrainConfig, plan: BatchPlan, paths: int) -> dict[str, Any]:
+    """Threshold, position, and the checks of a run without dropped steps at either position."""
+    positions: tuple[Position, ...] = ("step", "micro_step")
+    checks = {key: clip_checks_per_epoch(train, plan, paths, key) * train.num_epochs for key in positions}
+    return {
+        "clip_threshold": train.grad_clip_global_norm,
+        "clip_position": train.grad_clip_position,
+        "expected_clip_checks": checks,
+    }
+
+
+def _rates(train: TrainConfig, planned: int) -> dict[str, float]:
+    places = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}
+    return {name: learning_rate(train, round(share * planned), planned) for name, share in places.items()}
+
+
 def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
     """Cost and coverage of the epoch modes at equal batch and epochs; ``present`` marks the plan itself."""
     others = [replace(plan, epoch_mode="fixed_steps", steps_per_epoch_key=plan.steps_per_epoch, divisor=1)]
     others += [replace(plan, epoch_mode="by_samples", samples_per_epoch_key=share, divisor=1) for share in SHARES]
     others.append(replace(plan, epoch_mode="full_pass", divisor=1))
     names = [f"fixed_steps {plan.steps_per_epoch}", *(f"by_samples {share}N" for share in SHARES), "full_pass"]
-    same = [(o.epoch_mode, o.draws_per_epoch) == (plan.epoch_mode, plan.draws_per_epoch) for o in others]
-    rows = list(zip(names, others, same, strict=True))
-    if not any(same):  # near_full, or by_samples of another size
+    rows = list(zip(names, others, strict=True))
+    own = (plan.epoch_mode, plan.draws_per_epoch)
+    place = next((i for i, other in enumerate(others) if (other.epoch_mode, other.draws_per_epoch) == own), None)
+    if place is None:  # near_full, or by_samples of another size
         key = plan.samples_per_epoch_key
         size = f" {key}{'N' if isinstance(key, float) else ''}" if plan.epoch_mode == "by_samples" else ""
-        rows.insert(0, (plan.epoch_mode + size, plan, True))
-    return [_mode(name, mode, present, plan, paths, epochs) for name, mode, present in rows]
+        rows.insert(0, (plan.epoch_mode + size, plan))
+    present = place or 0
+    return [_mode(name, mode, i == present, plan, paths, epochs) for i, (name, mode) in enumerate(rows)]
 
 
 def _mode(name: str, mode: BatchPlan, present: bool, plan: BatchPlan, paths: int, epochs: int) -> dict[str, Any]:
@@ -195,7 +207,7 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
     )
     replaced = table["sampling"] == "random_with_replacement"
     share = table[f"{'expected_' * replaced}unique_share_{'with' if replaced else 'without'}_replacement"]
-    if share < 0.5:
+    if round(share, 2) < 0.5:  # half of an odd number is no less than half
         found.append(
             f"an epoch sees {100 * share:.1f} % of the training split ({draws:,} draws of {n:,} samples); "
             f"train.epoch_mode full_pass sees all in {table['full_pass_steps_ceil']:,} steps, by_samples a share of "
