@@ -56,6 +56,7 @@ def test_what_the_pool_is_scored_and_calibrated_on() -> None:
         "samples_per_arch": 128,
         "share_of_split": 0.2,
         "evaluations": 67,  # after epochs 3, 6, ... 198, and after the last
+        "weights": 1,
     }
     calibration = {"batches_per_arch": 32, "samples_per_arch": 256, "share_of_split": 256 / CHAIRS}
     assert plan["calibration"] == calibration
@@ -87,6 +88,8 @@ def test_epoch_modes_side_by_side() -> None:
     assert near[0]["mode"] == "near_full" and [mode["present"] for mode in near] == [True] + 5 * [False]
     own = plan_of(epoch_mode="by_samples", steps_per_epoch=None, train_samples_per_epoch=0.25)["modes"]
     assert own[0]["mode"] == "by_samples 0.25N" and own[0]["present"]
+    shorter = plan_of(epoch_mode="by_samples", steps_per_epoch=None, train_samples_per_epoch=0.5, epoch_divisor=2)
+    assert shorter["modes"][0]["mode"] == "by_samples 0.5N / 2" and shorter["samples_per_epoch"] == 4446
 
 
 @st.composite
@@ -191,6 +194,8 @@ def test_times_follow_from_what_was_measured() -> None:
             "run_seconds": 9600.0 + 22_400.0,
         }
     )
+    with_average = add_seconds(plan_of(ema_decay=0.99), measured)["measured"]
+    assert with_average["evaluation_seconds"] == 2 * 112.0
     assert [round(mode["train_seconds"]) for mode in found["modes"]] == [9600, 32_016, 53_352, 106_710, 106_752]
 
 

@@ -96,13 +96,14 @@ def _evaluation(p: Figures) -> Rows:
     share = scored["share_of_split"]
     covered = "share unknown" if share is None else _percent(share)
     models = [("models side by side", f"{p['models']}", "all figures are of each")] if p["models"] > 1 else []
+    ema = ", and of the moving average" if scored["weights"] > 1 else ""
     calibration = f"{calibrated['samples_per_arch']:,} ({_percent(calibrated['share_of_split'])})"
     of_training = f"{_count(calibrated['batches_per_arch'], 'batch')}; share of the training split"
     if not calibrated["samples_per_arch"]:
         calibration, of_training = "none", "batch norm is frozen"
     return [
         *models,
-        ("evaluations", f"{scored['evaluations']:,}", f"{_count(scored['archs'], 'subnet')} each"),
+        ("evaluations", f"{scored['evaluations']:,}", f"{_count(scored['archs'], 'subnet')} each{ema}"),
         (
             "evaluation samples per arch",
             f"{scored['samples_per_arch']:,} ({covered})",

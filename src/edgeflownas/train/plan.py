@@ -152,7 +152,8 @@ def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
     if place is None:  # near_full, or by_samples of another size
         key = plan.samples_per_epoch_key
         size = f" {key}{'N' if isinstance(key, float) else ''}" if plan.epoch_mode == "by_samples" else ""
-        rows.insert(0, (plan.epoch_mode + size, plan))
+        shorter = f" / {plan.divisor}" if plan.divisor > 1 else ""
+        rows.insert(0, (plan.epoch_mode + size + shorter, plan))
     present = place or 0
     return [_mode(name, mode, i == present, plan, paths, epochs) for i, (name, mode) in enumerate(rows)]
 
@@ -188,6 +189,7 @@ def _evaluation(config: Config, val_samples: int | None) -> dict[str, Any]:
         "samples_per_arch": samples,
         "share_of_split": None if val_samples is None else samples / val_samples,
         "evaluations": evaluations(config),
+        "weights": 2 if config.train.ema_decay else 1,  # the moving average is evaluated beside them
     }
 
 
@@ -243,7 +245,8 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
     modes = [{**mode, "train_seconds": mode["forward_passes"] * measured["pass_seconds"]} for mode in table["modes"]]
     training = table["forward_passes"] * measured["pass_seconds"]
     calibration = measured["calibration_batch_seconds"] * table["calibration"]["batches_per_arch"]
-    evaluation = calibration + measured["evaluation_batch_seconds"] * table["evaluation"]["batches_per_arch"]
+    scoring = measured["evaluation_batch_seconds"] * table["evaluation"]["batches_per_arch"]
+    evaluation = (calibration + scoring) * table["evaluation"]["weights"]
     all_evaluations = evaluation * table["evaluation"]["evaluations"]
     times = {
         "epoch_seconds": training / table["num_epochs"],
