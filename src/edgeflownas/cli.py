@@ -18,6 +18,7 @@ from edgeflownas.errors import UserError
 __all__ = ["app", "main", "run"]
 
 COMMANDS = (
+    ("plan", "plan:plan", "Show what a run will do, cost and cover, before it is trained."),
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),

@@ -25,6 +25,7 @@ from edgeflownas.train.distributed import World
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.moments import UnitMoments
 from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
+from edgeflownas.train.plan import clip_checks
 from edgeflownas.train.samplers import assert_fair, fair_cycle
 from edgeflownas.train.stem import SharedStem
 
@@ -91,10 +92,7 @@ class SupernetTask:
 
     def expected_clip_checks(self, draws: int) -> int:
         """Clip checks an accepted step of ``draws`` draws has to make, from the configuration alone."""
-        if self.config.grad_clip_position == "step":
-            return 1
-        micro = self.config.micro_batch_size or self.config.batch_size
-        return self.net.space.num_paths * -(-self._path_size(draws) // micro)
+        return clip_checks(self.config, self.net.space.num_paths, self._path_size(draws))
 
     def step(self, batch: Batch, step: int, rate: float, check_stop: Callable[[], None]) -> StepOutput:
         """One strict-fairness step.
