@@ -40,6 +40,14 @@ Every configuration key is an option, e.g. --train.lr 5e-5 (they are listed
 by edgeflownas config keys). SIGINT and SIGTERM commit and exit with 75;
 --resume goes on with the same bits.
 """
+PLAN_USAGE = """\
+Usage: edgeflownas plan RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
+       edgeflownas plan --train-samples N [--GROUP.KEY VALUE ...] [OPTIONS]
+
+RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file; without
+one every key that is not given has its default. docs/plan.md explains each row.
+"""
+USAGES = {"train": TRAIN_USAGE, "plan": PLAN_USAGE}
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 
 
@@ -62,7 +70,7 @@ def _build() -> App:
         suppress_keyboard_interrupt=False,  # run() says it
     )
     for name, target, text in COMMANDS:
-        usage = {"usage": TRAIN_USAGE} if name == "train" else {}
+        usage = {"usage": USAGES[name]} if name in USAGES else {}
         table.command(f"edgeflownas.commands.{target}", name=name, help=text, **usage)
     return table
 
