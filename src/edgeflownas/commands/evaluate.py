@@ -77,19 +77,25 @@ def evaluate(
     _refuse({"size": size, "references": references, "record": record or None}, "of --data or --protocol; add one")
     if path is None:
         raise ConfigError(f"give the run directory: {USAGE}")
+    run = _read(Path(path), checkpoint, weights, split, batches, overrides)
+    (_sweep if calibration_sweep else _show)(run, _archs(run, arch), weights, json)
+    return 0
 
+
+def _read(
+    path: Path, checkpoint: str, weights: str, split: str | None, batches: str | None, overrides: list[str]
+) -> ReadRun:
+    from edgeflownas.report.console import Console
     from edgeflownas.train.reading import read_run
 
-    console = Console()
-    run = read_run(Path(path), checkpoint, weights, split or "val", batches, overrides, console.info)
-    archs = _archs(run, arch)
-    if calibration_sweep:
-        from edgeflownas.commands._calibration import calibration_sweep as sweep
+    return read_run(path, checkpoint, weights, split or "val", batches, overrides, Console().info)
 
-        sweep(run, archs, console, json)
-    else:
-        _show(run, _score(run, archs, console), weights, console, json)
-    return 0
+
+def _sweep(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
+    from edgeflownas.commands._calibration import calibration_sweep
+    from edgeflownas.report.console import Console
+
+    calibration_sweep(run, archs, Console(), json)
 
 
 def _refuse(options: dict[str, object], belong: str) -> None:
@@ -114,7 +120,11 @@ def _show_rows(results: list[ResultRow], references: list[ResultRow], json: bool
     print(encoder.dumps(document, indent=2))
 
 
-def _show(run: ReadRun, result: PoolEvaluation, weights: str, console: Console, json: bool) -> None:
+def _show(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
+    from edgeflownas.report.console import Console
+
+    console = Console()
+    result = _score(run, archs, console)
     if json:
         import json as encoder
 

@@ -74,10 +74,10 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
         "tier": "wide" if wide else "frequent",
         "eval_set": first.errors.eval_set,
         "samples": found.samples,
-        "mean_epe": float(found.epes.mean()),
+        "mean_epe": _finite(float(found.epes.mean())),
         "mean_epe_margin": _finite(1.96 * found.mean_standard_error),
         "smallest_difference": found.smallest_difference,
-        "largest_smallest_difference": max(found.smallest_differences.tolist(), default=None),
+        "smallest_difference_worst_pair": max(found.smallest_differences.tolist(), default=None),
         "tied_pairs": found.tied_pairs,
         "resolution": wished,
         "samples_needed": None if wished is None else found.samples_needed(wished),
@@ -89,7 +89,8 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
 
 
 def _finite(value: float) -> float | None:
-    return value if value == value else None
+    """None for what JSON has no number for: a network that diverged, or too few samples."""
+    return value if abs(value) < float("inf") else None
 
 
 def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
@@ -111,8 +112,8 @@ def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
             "arch_index": index,
             "code": code,
             "rank": ranks[index],
-            "epe": float(found.epes[index]),
-            "epe_margin": margins[index] if margins else None,
+            "epe": _finite(float(found.epes[index])),
+            "epe_margin": _finite(margins[index]) if margins else None,
             "parameters": costs[index][0],
             "macs": costs[index][1],
         }

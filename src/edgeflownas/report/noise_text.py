@@ -20,7 +20,7 @@ def noise_text(document: Mapping[str, Any]) -> str:
         "+-: 1.96 standard errors of the evaluation set; =: within noise of the best of its rank (paired, 95 %)",
         f"mean of the pool                  {_px(document['mean_epe'])} +- {_px(document['mean_epe_margin'])}",
         f"smallest difference at 95 %       {_px(document['smallest_difference'])} (median of the pairs; worst "
-        f"{_px(document['largest_smallest_difference'])}); {_share(document['tied_pairs'])} of the pairs are tied",
+        f"{_px(document['smallest_difference_worst_pair'])}); {_share(document['tied_pairs'])} of the pairs are tied",
         _needed(document),
         f"split-half rank correlation       {_tau(document['split_half_tau'])} (Kendall's tau between random halves of "
         "the samples)",
@@ -44,9 +44,9 @@ def _seeds(document: Mapping[str, Any], seeds: Mapping[str, Any]) -> list[str]:
     numbers = ", ".join(map(str, seeds["seeds"]))
     floors = [value for value in (document["smallest_difference"], seeds["smallest_difference"]) if value is not None]
     return [
-        f"between training seeds            std {_px(seeds['mean_epe_std'])} of the pool's mean, smallest difference of "
-        f"two archs {_px(seeds['smallest_difference'])} ({len(seeds['seeds'])} runs, seeds {numbers}, "
-        f"{seeds['shared_archs']} shared archs)",
+        f"between training seeds            std {_px(seeds['mean_epe_std'])} of the pool's mean, smallest difference "
+        f"{_px(seeds['smallest_difference'])} ({len(seeds['seeds'])} runs, seeds {numbers}, "
+        f"{seeds['shared_archs']} archs in all pools)",
         "a difference smaller than either is no difference: "
         + (f"two archs need more than {_px(max(floors))}" if floors else "neither is known here"),
     ]
@@ -56,13 +56,17 @@ def _table(rows: list[Mapping[str, Any]], std: Mapping[str, float]) -> str:
     ranks = [row["rank"] for row in rows]
     heading = ["rank", "index", "code", "EPE px", "+-", "Mparams", "GMAC", *(["seed std"] if std else [])]
     cells = []
-    for row in sorted(rows, key=lambda row: (row["rank"], row["epe"], row["arch_index"])):
+    for row in sorted(rows, key=lambda row: (row["rank"], row["epe"] or 0.0, row["arch_index"])):
         shared = "=" if ranks.count(row["rank"]) > 1 else ""
         size = [_scaled(row["parameters"], 1e6), _scaled(row["macs"], 1e9)]
-        line = [f"{shared}{row['rank']}", str(row["arch_index"]), row["code"], f"{row['epe']:.4f}"]
-        line += ["-" if row["epe_margin"] is None else f"{row['epe_margin']:.4f}", *size]
+        line = [f"{shared}{row['rank']}", str(row["arch_index"]), row["code"], _figure(row["epe"])]
+        line += [_figure(row["epe_margin"]), *size]
         cells.append(line + ([f"{std[row['code']]:.4f}" if row["code"] in std else "-"] if std else []))
     return text_table(heading, cells, ("code",))
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _scaled(value: int | None, unit: float) -> str:

@@ -83,12 +83,19 @@ def require_seeds_only(runs: Sequence[Measured], wide: bool = False) -> None:
                 "their spread is not that of the seed alone: give runs that differ in runtime.seed only"
             )
         if _pixels(first, wide) != _pixels(other, wide):
-            raise ConfigError(f"--seeds: {names} were evaluated on different sets (eval.* keys or samples differ)")
+            settings = first.eval_set.settings, other.eval_set.settings
+            keys = [f"eval.{key}" for key in settings[0].keys() | settings[1].keys() if _differ(key, *settings)]
+            why = ", ".join(sorted(keys)) or "the samples differ"
+            raise ConfigError(f"--seeds: {names} were evaluated on different sets ({why})")
         if first.errors.epoch != other.errors.epoch:
             raise ConfigError(
                 f"--seeds: {names} were last evaluated after epoch {first.errors.epoch} and {other.errors.epoch}: give "
                 "--epoch, or train them equally long"
             )
+
+
+def _differ(key: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(one.get(key) != other.get(key))
 
 
 def _pixels(measured: Measured, wide: bool) -> str:
