@@ -162,7 +162,8 @@ def _tell_clipping(job: Job, facts: dict[str, Any]) -> None:
     note = clip_note(facts, job.clip_verdict)
     job.clip_verdict = facts["clip_verdict"]
     if note is not None:
-        (job.console.warn if job.clip_verdict == "saturated" else job.console.info)(note)
+        tell = job.console.warn if job.clip_verdict == "saturated" else job.console.info
+        tell(f"{job.model}: {note}" if job.model else note)
 
 
 def _log(job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, Any], evaluated: bool) -> None:

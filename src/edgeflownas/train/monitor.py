@@ -59,7 +59,7 @@ def reading_due(job: Job, state: TrainState, batch: Batch) -> GradientReading | 
 def read_gradients(
     task: SupernetTask, batch: Batch, step: int, epoch: int, check_stop: Callable[[], None]
 ) -> GradientReading:
-    """One gradient-only pass on ``batch``; costs about as much as the step.  Raises StopRequested."""
+    """One gradient-only pass on ``batch``; takes 1.1 to 1.6 times as long as the step.  Raises StopRequested."""
     blocks = {stage.name: list(task.net.get_submodule(stage.name).parameters()) for stage in task.net.stages}
     fixed = [p for stage in task.net.stages if stage.choice is None for p in blocks[stage.name]]
     paths, shared, total = [], [], []
