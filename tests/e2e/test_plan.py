@@ -163,6 +163,7 @@ def test_measuring_writes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch,
     assert all(0 < found[name] < 60 for name in times)
     assert found["epoch_seconds"] == pytest.approx(24 * found["pass_seconds"])  # 2 steps of 4 pairs x 3 paths
     evaluation = found["calibration_batch_seconds"] + found["evaluation_batch_seconds"]
+    evaluation += found["evaluation_batch_seconds"] * 2 * 2  # 6 training samples in batches of 3, in two crops
     assert found["run_seconds"] == pytest.approx(2 * found["epoch_seconds"] + evaluation)  # smoke: every 3 epochs
     assert found["memory_peak_resident_mib"] >= found["memory_resident_before_mib"] > 10
     dry = figures(place.train("timed", "--dry-run", "--json", "--data.num_workers=1"))

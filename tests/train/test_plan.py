@@ -57,6 +57,8 @@ def test_what_the_pool_is_scored_and_calibrated_on() -> None:
         "share_of_split": 0.2,
         "evaluations": 67,  # after epochs 3, 6, ... 198, and after the last
         "weights": 1,
+        "train_samples": 16,
+        "wide": None,
     }
     calibration = {"batches_per_arch": 32, "samples_per_arch": 256, "share_of_split": 256 / CHAIRS}
     assert plan["calibration"] == calibration
@@ -189,14 +191,32 @@ def test_times_follow_from_what_was_measured() -> None:
             **measured,
             "epoch_seconds": 48.0,
             "train_seconds": 9600.0,
-            "evaluation_seconds": 32 * 2.0 + 16 * 3.0,
-            "all_evaluations_seconds": 200 * 112.0,
-            "run_seconds": 9600.0 + 22_400.0,
+            "evaluation_seconds": 32 * 2.0 + 16 * 3.0 + 2 * 2 * 3.0,  # 2 batches of training samples in two crops
+            "all_evaluations_seconds": 200 * 124.0,
+            "all_readings_seconds": 50 * 0.96,
+            "run_seconds": 9600.0 + 24_800.0 + 48.0,
         }
     )
     with_average = add_seconds(plan_of(ema_decay=0.99), measured)["measured"]
-    assert with_average["evaluation_seconds"] == 2 * 112.0
+    assert with_average["evaluation_seconds"] == 2 * 112.0 + 12.0
     assert [round(mode["train_seconds"]) for mode in found["modes"]] == [9600, 32_016, 53_352, 106_710, 106_752]
+
+
+def test_wide_evaluations_and_gradient_readings_are_counted_and_timed() -> None:
+    settings = EvalConfig(eval_every_epoch=3, wide_every_epoch=10, train_batches=0)
+    plan = plan_of(evaluation=settings, monitor_every=None)
+    due = {epoch for epoch in (*range(3, 200, 3), 200) if epoch == 200 or epoch // 10 > (epoch - 3) // 10}
+    assert plan["evaluation"]["wide"] == {"samples_per_arch": 640, "share_of_split": 1.0, "evaluations": len(due)}
+    assert plan["evaluation"]["train_samples"] == plan["gradient_readings"] == 0
+    measured = {"pass_seconds": 0.01, "calibration_batch_seconds": 2.0, "evaluation_batch_seconds": 3.0}
+    times = add_seconds(plan, measured)["measured"]
+    assert times["all_evaluations_seconds"] == pytest.approx(67 * 112.0 + len(due) * 80 * 3.0)
+    assert times["all_readings_seconds"] == 0
+    part = plan_of(evaluation=EvalConfig(wide_every_epoch=1, wide_batches_per_arch=20), val=None)
+    wide = {"samples_per_arch": 160, "share_of_split": None, "evaluations": 200}
+    assert part["evaluation"]["wide"] == wide and part["gradient_readings"] == 50
+    odd = plan_of(monitor_every=3, num_epochs=1)["gradient_readings"]
+    assert odd == len(range(0, 50, 3))
 
 
 def test_numbers_beyond_any_run_are_refused() -> None:

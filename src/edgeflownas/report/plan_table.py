@@ -81,6 +81,7 @@ def _cost(p: Figures) -> Rows:
     mark = {position: MARK * (p["clip_position"] == position) for position in checks}
     return [
         ("optimizer updates", f"{p['optimizer_updates']:,}", "one a step"),
+        ("gradient readings", f"{p['gradient_readings']:,}", "train.monitor_every; each about one step"),
         ("forward passes", f"{p['forward_passes']:,}", f"pairs x {_count(paths, 'path')}; as many backward"),
         ("clip checks, position step" + mark["step"], f"{checks['step']:,}", f"one a step{off}"),
         (
@@ -109,8 +110,19 @@ def _evaluation(p: Figures) -> Rows:
             f"{scored['samples_per_arch']:,} ({covered})",
             f"{_count(scored['batches_per_arch'], 'batch')}; share of the validation split",
         ),
+        *_wide(scored["wide"]),
+        ("training samples scored", f"{scored['train_samples']:,}", "at each evaluation, in two crops"),
         ("calibration samples per arch", calibration, of_training),
     ]
+
+
+def _wide(wide: Figures | None) -> Rows:
+    if wide is None:
+        return [("wide evaluation", "none", "eval.wide_every_epoch turns it on")]
+    share, samples = wide["share_of_split"], wide["samples_per_arch"]
+    covered = "share unknown" if share is None else _percent(share)
+    value = "the whole split" if samples is None else f"{samples:,} ({covered})"
+    return [("wide evaluation, samples per arch", value, f"{_count(wide['evaluations'], 'time')} in the run")]
 
 
 def _rates(p: Figures) -> Rows:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeflownas.config import EvalConfig
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
 from edgeflownas.evaluate.evalset import RANDOM_CROP, TRAIN, WIDE
 from edgeflownas.evaluate.pool import PoolEvaluation
@@ -105,7 +104,7 @@ def _monitor(
     random_crop = evaluator.monitor(RANDOM_CROP, net, result, stop)
     if centre is not None and random_crop is not None:
         facts |= train_facts(centre, random_crop)
-    if not (last or _wide_is_due(job.config.eval, state.epoch + 1)):
+    if not (last or job.config.eval.wide_is_due(state.epoch + 1)):
         return
     wide = evaluator.monitor(WIDE, net, result, stop)
     if wide is not None:
@@ -113,12 +112,6 @@ def _monitor(
         facts |= {**wide_facts(wide, result), "wide_eval_set": wide_set}
         times["wide_eval_seconds"] = wide.eval_seconds
         _keep_sample_errors(job, state, wide, wide_set, "wide")
-
-
-def _wide_is_due(settings: EvalConfig, epoch: int) -> bool:
-    """Whether a multiple of eval.wide_every_epoch lies between the evaluation before and this one, after ``epoch``."""
-    every = settings.wide_every_epoch
-    return every is not None and epoch // every > (epoch - settings.eval_every_epoch) // every
 
 
 def _keep_sample_errors(

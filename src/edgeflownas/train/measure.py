@@ -75,7 +75,8 @@ def measure(
     figures = _steps(config, plan, splits, task, advance)
     figures |= _evaluation(config, splits, net, device, advance)
     on_gpu = device.type == "cuda"
-    frozen = table["evaluation"]["samples_per_arch"] + table["calibration"]["samples_per_arch"]
+    scored = table["evaluation"]
+    frozen = scored["samples_per_arch"] + 2 * scored["train_samples"] + table["calibration"]["samples_per_arch"]
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),

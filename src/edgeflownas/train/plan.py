@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from edgeflownas.config import Config, TrainConfig
+from edgeflownas.config import Config, EvalConfig, TrainConfig
 from edgeflownas.data.order import BatchPlan, expected_unique
 from edgeflownas.errors import ConfigError
 from edgeflownas.space import get_space
@@ -104,9 +104,10 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "equivalent_passes": steps * epochs / floor,
         "passes_by_samples": draws * epochs / n,
         "optimizer_updates": steps * epochs,
+        "gradient_readings": _gradient_readings(train, steps * epochs),
         "forward_passes": present["forward_passes"],
         **_clip(train, plan, paths),
-        "evaluation": _evaluation(config, val_samples),
+        "evaluation": _evaluation(config, val_samples, n),
         "calibration": _calibration(config, n),
         "learning_rate": _rates(train, draws * epochs),
         "modes": modes,
@@ -133,6 +134,11 @@ def _clip(train: TrainConfig, plan: BatchPlan, paths: int) -> dict[str, Any]:
         "clip_position": train.grad_clip_position,
         "expected_clip_checks": checks,
     }
+
+
+def _gradient_readings(train: TrainConfig, steps: int) -> int:
+    """Gradient-only passes of a run (train.monitor_every), each about as long as a step."""
+    return 0 if train.monitor_every is None else -(-steps // train.monitor_every)  # the first at step 0
 
 
 def _rates(train: TrainConfig, planned: int) -> dict[str, float]:
@@ -179,7 +185,7 @@ def _mode(name: str, mode: BatchPlan, present: bool, plan: BatchPlan, paths: int
     }
 
 
-def _evaluation(config: Config, val_samples: int | None) -> dict[str, Any]:
+def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> dict[str, Any]:
     """What each subnet of the pool is scored on."""
     wanted = config.eval.eval_batches_per_arch * config.eval.batch_size
     samples = wanted if val_samples is None else min(wanted, val_samples)
@@ -190,6 +196,23 @@ def _evaluation(config: Config, val_samples: int | None) -> dict[str, Any]:
         "share_of_split": None if val_samples is None else samples / val_samples,
         "evaluations": evaluations(config),
         "weights": 2 if config.train.ema_decay else 1,  # the moving average is evaluated beside them
+        "train_samples": min(config.eval.train_batches * config.eval.batch_size, train_samples),
+        "wide": _wide(config.eval, config.train.num_epochs, val_samples),
+    }
+
+
+def _wide(settings: EvalConfig, epochs: int, val_samples: int | None) -> dict[str, Any] | None:
+    """The wide set: how much of the validation split, how often; None where it is off."""
+    if settings.wide_every_epoch is None:
+        return None
+    batches = settings.wide_batches_per_arch
+    wanted = [n for n in (batches and batches * settings.batch_size, val_samples) if n is not None]
+    samples = min(wanted) if wanted else None
+    evaluated = {*range(settings.eval_every_epoch, epochs + 1, settings.eval_every_epoch), epochs}
+    return {
+        "samples_per_arch": samples,
+        "share_of_split": None if samples is None or val_samples is None else samples / val_samples,
+        "evaluations": sum(epoch == epochs or settings.wide_is_due(epoch) for epoch in evaluated),
     }
 
 
@@ -219,11 +242,12 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
         found.append(f"the whole run draws {table['total_samples']:,} samples, fewer than the {n:,} of the split")
     if table["draws_per_step"] > n:
         found.append(f"a step draws {table['draws_per_step']:,} samples of a split of {n:,}: some come twice")
-    if (scored := evaluated["share_of_split"]) is not None and scored < 0.25:
+    if (scored := evaluated["share_of_split"]) is not None and scored < 0.25 and evaluated["wide"] is None:
         whole = -(-table["val_samples"] // config.eval.batch_size)
         found.append(
             f"the evaluation scores {100 * scored:.1f} % of the validation split: small differences between subnets "
-            f"may be chance; eval.eval_batches_per_arch {whole} takes all of it"
+            f"may be chance; eval.eval_batches_per_arch {whole} takes all of it, eval.wide_every_epoch does so now "
+            "and then"
         )
     if 0 < calibrated["batches_per_arch"] < FEW_CALIBRATION_BATCHES:
         found.append(
@@ -245,14 +269,21 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
     modes = [{**mode, "train_seconds": mode["forward_passes"] * measured["pass_seconds"]} for mode in table["modes"]]
     training = table["forward_passes"] * measured["pass_seconds"]
     calibration = measured["calibration_batch_seconds"] * table["calibration"]["batches_per_arch"]
-    scoring = measured["evaluation_batch_seconds"] * table["evaluation"]["batches_per_arch"]
-    evaluation = (calibration + scoring) * table["evaluation"]["weights"]
-    all_evaluations = evaluation * table["evaluation"]["evaluations"]
+    per_batch, evaluated = measured["evaluation_batch_seconds"], table["evaluation"]
+    per_sample = per_batch * evaluated["batches_per_arch"] / evaluated["samples_per_arch"]
+    evaluation = (calibration + per_batch * evaluated["batches_per_arch"]) * evaluated["weights"]
+    evaluation += per_sample * 2 * evaluated["train_samples"]  # centre and random crop
+    wide = evaluated["wide"] or {"samples_per_arch": 0, "evaluations": 0}
+    all_wide = per_sample * (wide["samples_per_arch"] or 0) * wide["evaluations"]
+    all_evaluations = evaluation * evaluated["evaluations"] + all_wide
+    readings = table["gradient_readings"] * measured["pass_seconds"] * table["forward_passes"]
+    readings /= table["optimizer_updates"]
     times = {
         "epoch_seconds": training / table["num_epochs"],
         "train_seconds": training,
         "evaluation_seconds": evaluation,
         "all_evaluations_seconds": all_evaluations,
-        "run_seconds": training + all_evaluations,
+        "all_readings_seconds": readings,
+        "run_seconds": training + readings + all_evaluations,
     }
     return {**table, "modes": modes, "measured": {**measured, **times}}
