@@ -113,6 +113,9 @@ def test_a_pool_of_one_and_a_diverged_arch() -> None:
     means[1, 3] = math.inf
     found = pool_noise(means, counts)
     assert len(found.smallest_differences) == 1 and found.ranks()[1] == 3 and math.isinf(found.epes[1])
+    means[1] = math.nan
+    assert split_half_tau(means, counts) is None  # and no warning, here or below
+    assert np.isnan(tau_interval(means, means[::-1], counts, draws=20)).all()
 
 
 def test_ranks_are_shared_with_the_best_of_the_group() -> None:
