@@ -165,7 +165,7 @@ def test_torchrun(five: Place) -> None:
 
 def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) -> None:
     """With the same weights (a rate that changes none) every figure is the same to the bit, whoever scores an arch."""
-    words = ("--train.lr=1e-30", "--eval.eval_pool_size=3", "--train.ema_decay=0.5")
+    words = ("--train.lr=1e-30", "--eval.eval_pool_size=3", "--train.ema_decay=0.5", "--eval.wide_every_epoch=1")
     one = five.trained("eval_one", *FIVE_STEPS, *words)
     assert [code for code, _, _ in server.start(2, *five.words("eval_two", *FIVE_STEPS, *words)).ended()] == [0, 0]
     two = five.runs / "eval_two"
@@ -173,6 +173,9 @@ def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) 
     assert state(one)["last_epes"] == state(two)["last_epes"]
     (ours,), (theirs,) = rows(one, "evaluation"), rows(two, "evaluation")
     names = [name for name in ours if "epe" in name or "eval" in name or name == "arch_rank_3"]
+    assert {"wide_arch_rank_3", "train_epe_random_crop_3", "smallest_difference_3"} <= set(ours)
+    kept = [{path.name: path.read_bytes() for path in (run / "sample_epe").iterdir()} for run in (one, two)]
+    assert kept[0] == kept[1] and len(kept[0]) == 2
     assert len(names) > 15 and [ours[name] for name in names] == [theirs[name] for name in names]
 
 

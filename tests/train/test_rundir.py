@@ -261,3 +261,17 @@ def test_reading_a_run_writes_nothing(run):
     reader = RunDirectory.open(run.path)
     reader.load_latest(), reader.load("best", groups=("model",)), reader.checkpoints(), reader.config
     assert content(run.path) == before
+
+
+def test_a_file_in_a_folder_is_replaced_whole_and_half_written_ones_go(run):
+    with run.locked():
+        run.resume()
+        run.write_file("sample_epe/epoch-00001.safetensors", b"one")
+        run.write_file("sample_epe/epoch-00001.safetensors", b"two")
+        half = run.path / "sample_epe" / ".tmp-epoch-00002.safetensors-abc"
+        half.write_bytes(b"ha")
+        run.resume()
+    assert [(p.name, p.read_bytes()) for p in half.parent.iterdir()] == [("epoch-00001.safetensors", b"two")]
+    (run.path / "plain").write_text("a file where a folder should be")
+    with pytest.raises(StorageError, match="plain"):
+        run.write_file("plain/x", b"")

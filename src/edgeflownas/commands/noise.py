@@ -65,8 +65,8 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
 
     first = measured[0]
     found = pool_noise(first.errors.sample_epe, first.errors.valid_pixels)
-    steps = np.diff(np.sort(found.epes))
-    wished = resolution if resolution is not None else float(np.median(steps)) if steps.size else None
+    steps = np.diff(np.sort(found.epes[np.isfinite(found.epes)]))
+    wished = resolution if resolution is not None else _finite(np.median(steps)) if steps.size else None
     rows = _archs(first, found)
     return {
         "run": str(first.run.path),
@@ -74,7 +74,7 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
         "tier": "wide" if wide else "frequent",
         "eval_set": first.errors.eval_set,
         "samples": found.samples,
-        "mean_epe": _finite(float(found.epes.mean())),
+        "mean_epe": _finite(found.epes.mean()),
         "mean_epe_margin": _finite(1.96 * found.mean_standard_error),
         "smallest_difference": found.smallest_difference,
         "smallest_difference_worst_pair": max(found.smallest_differences.tolist(), default=None),
@@ -88,9 +88,9 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
     }
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: Any) -> float | None:
     """None for what JSON has no number for: a network that diverged, or too few samples."""
-    return value if abs(value) < float("inf") else None
+    return float(value) if abs(value) < float("inf") else None
 
 
 def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
             "arch_index": index,
             "code": code,
             "rank": ranks[index],
-            "epe": _finite(float(found.epes[index])),
+            "epe": _finite(found.epes[index]),
             "epe_margin": _finite(margins[index]) if margins else None,
             "parameters": costs[index][0],
             "macs": costs[index][1],

@@ -153,6 +153,7 @@ class TauInterval(NamedTuple):
     high: float
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def tau_interval(
     sample_a: ArrayLike, sample_b: ArrayLike, counts: ArrayLike, draws: int = 1000, seed: int = 0
 ) -> TauInterval:
@@ -185,6 +186,7 @@ def tau_interval(
     return TauInterval(tau, float(low), float(high))
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def split_half_tau(sample_epe: ArrayLike, valid_pixels: ArrayLike, draws: int = 200, seed: int = 0) -> float | None:
     """Mean Kendall tau-b between the rankings by two random halves of the samples; None with fewer than two.
 

@@ -74,8 +74,8 @@ def kendall_taus(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     """
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     rows, columns = np.triu_indices(one.shape[1], 1)
-    signs = [np.sign(scores[:, rows] - scores[:, columns]) for scores in (one, other)]
     with np.errstate(invalid="ignore", divide="ignore"):
+        signs = [np.sign(scores[:, rows] - scores[:, columns]) for scores in (one, other)]
         scale = np.sqrt(np.abs(signs[0]).sum(axis=1) * np.abs(signs[1]).sum(axis=1))
         return np.asarray((signs[0] * signs[1]).sum(axis=1) / scale, dtype=np.float64)
 
