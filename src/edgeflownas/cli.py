@@ -19,6 +19,7 @@ __all__ = ["app", "main", "run"]
 
 COMMANDS = (
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
+    ("sweep", "sweep:sweep", "Train variants of a run one after the other and compare them."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),

@@ -48,7 +48,7 @@ def run_status(path: Path) -> dict[str, Any]:
 
     try:
         run = RunDirectory.open(path)
-        commit = _newest_commit(run)
+        commit = run.newest_commit()
         best = run.read_best() if (path / "best.json").exists() else None
     except (StorageError, KeyError, TypeError) as problem:
         return {"run": str(path), "state": "unreadable", "problem": str(problem)}
@@ -69,18 +69,6 @@ def run_status(path: Path) -> dict[str, Any]:
         "lock_owner": owner and {key: owner[key] for key in ("host", "pid", "started")},
         "generated_data": run.manifest.get("generated_data", False),
     }
-
-
-def _newest_commit(run: Any) -> dict[str, Any] | None:
-    """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
-    from edgeflownas.train.checkpoint import DamagedCheckpoint, read_manifest
-
-    for name in run.checkpoints():
-        try:
-            return read_manifest(run.path / "checkpoints" / name, run.id)
-        except DamagedCheckpoint:
-            continue
-    return None
 
 
 def _state(owner: dict[str, Any] | None, commit: dict[str, Any] | None) -> str:

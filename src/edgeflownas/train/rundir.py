@@ -26,9 +26,9 @@ from typing import Any
 from torch import Tensor
 
 from edgeflownas.errors import StorageError
-from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position
+from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position, read_manifest
 from edgeflownas.train.creation import FORMAT, config_text, create_run, read_config, read_identity
-from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog
+from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog, read_rows
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import RunLock
 from edgeflownas.train.storage import (
@@ -139,9 +139,23 @@ class RunDirectory:
 
     # ---- reading ----
 
+    def step_events(self, epoch: int) -> list[dict[str, Any]]:
+        """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
+        rows = read_rows(self.events.path) if self.events.offset() else []
+        return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
+
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
         return self._store.names()
+
+    def newest_commit(self) -> dict[str, Any] | None:
+        """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
+        for name in self.checkpoints():
+            try:
+                return read_manifest(self.path / "checkpoints" / name, self.id)
+            except DamagedCheckpoint:
+                continue
+        return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
         """One checkpoint by name, or ``best`` / ``latest``; only the tensor ``groups`` named, if any.

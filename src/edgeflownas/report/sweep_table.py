@@ -1,0 +1,211 @@
+"""What the runs of a sweep ended with: a row a variant, mean and standard deviation over its seeds.
+
+Figures of a run come from its evaluations: the last mean and spread of the pool's EPE, how smooth the curve is, the
+epoch from which it falls no more, samples seen, clip rate, seconds.  A difference between two variants says something
+only where it is larger than the noise of the evaluation set and than the variance between seeds; both stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.noise import pool_noise
+from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.train.eventlog import read_rows
+
+__all__ = ["FIGURES", "Ended", "VariantRow", "plateau", "read_ended", "table_text", "variant_rows"]
+
+FIGURES = {  # column: format, what it is
+    "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
+    "std_epe": (".4f", "spread of the pool's EPE there, px"),
+    "noise": (".4f", "standard error of that mean: other evaluation samples, px"),
+    "smoothness": (
+        ".4f",
+        "standard deviation of the steps of the mean EPE, second half of the evaluations, px",
+    ),
+    "smoothness_noise": (
+        ".4f",
+        "standard error of such a step on these samples, px: none can be told to be smoother",
+    ),
+    "plateau_epoch": (".1f", "epoch from which the mean EPE falls no more; empty where it still falls"),
+    "seen_samples": (".0f", "draws"),
+    "clip_rate": (".4f", "share of the clip checks that clipped"),
+    "seconds": (".0f", "wall clock of epochs and evaluations"),
+}
+SPREAD = "_sd"  # suffix of a figure's standard deviation over seeds (n - 1)
+GAP = "  "
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One run of the sweep that was evaluated at least once, as plain data."""
+
+    name: str
+    variant: str
+    seed: int
+    finished: bool
+    eval_set: str
+    zero_flow_epe: float
+    figures: Mapping[str, float]
+    """By the names of FIGURES; nan where unknown."""
+    course: tuple[tuple[int, float], ...]
+    """Samples seen and mean EPE (px) of every evaluation, oldest first."""
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """A variant over its finished seeds."""
+
+    variant: str
+    seeds: tuple[int, ...]
+    eval_sets: tuple[str, ...]
+    figures: Mapping[str, float]
+    """Mean of each figure, and its standard deviation over seeds under NAME_sd (nan with one seed)."""
+
+
+def read_ended(path: Path, name: str, variant: str, seed: int, finished: bool) -> Ended | None:
+    """The evaluations of the run at ``path``; None before the first.  Raises StorageError, DataError."""
+    rows = [row for row in read_rows(path / "events.jsonl", b'"evaluation"') if row.get("event") == "evaluation"]
+    if not rows:
+        return None
+    last = rows[-1]
+    (size,) = {key.removeprefix("mean_epe_") for key in last if key.removeprefix("mean_epe_").isdecimal()}
+    means = np.array([_number(row.get(f"mean_epe_{size}")) for row in rows])
+    epochs = [row for row in read_rows(path / "events.jsonl", b'"clip_checks"') if row.get("event") != "step"]
+    made, clipped = (sum(row.get(key) or 0 for row in epochs) for key in ("clip_checks", "clip_count"))
+    figures = {
+        "mean_epe": means[-1],
+        "std_epe": _number(last.get(f"std_epe_{size}")),
+        "noise": _number(last.get(f"mean_epe_standard_error_{size}")),
+        **_smoothness(path, [int(row["epoch"]) for row in rows], means),
+        "plateau_epoch": math.nan if (place := plateau(means)) is None else float(rows[place]["epoch"]),
+        "seen_samples": float(last["seen_samples"]),
+        "clip_rate": clipped / made if made else math.nan,
+        "seconds": _seconds(path),
+    }
+    course = tuple((int(row["seen_samples"]), float(mean)) for row, mean in zip(rows, means, strict=True))
+    zero = _number(last.get("zero_flow_epe"))
+    return Ended(name, variant, seed, finished, str(last.get("eval_set")), zero, figures, course)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)  # "nan" and "inf" are stored as words
+
+
+def _seconds(path: Path) -> float:
+    """Of all epochs and evaluations; an epoch that was interrupted and repeated counts with its last pass."""
+    epochs = {row["epoch"]: row for row in read_rows(path / "timing.jsonl", b'"epoch_seconds"')}
+    parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
+    return float(sum(row.get(part) or 0.0 for row in epochs.values() for part in parts))
+
+
+def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, float]:
+    """Standard deviation (ddof 0) of the first differences over the second half, and the noise of one difference.
+
+    The noise is the root mean square, over the same differences, of the paired standard error of the pool's mean
+    between two evaluations of the same samples.
+    """
+    half = len(means) // 2
+    steps = np.diff(means[half:])
+    known = len(steps) > 1
+    errors = [_step_error(path, a, b) for a, b in zip(epochs[half:], epochs[half + 1 :], strict=False)]
+    noise = float(np.sqrt(np.mean(np.square(errors)))) if known else math.nan
+    return {"smoothness": float(steps.std()) if known else math.nan, "smoothness_noise": noise}
+
+
+def _step_error(path: Path, before: int, after: int) -> float:
+    """Paired standard error of the change of the pool's mean EPE between two epochs; nan where nothing was kept."""
+    try:
+        first, second = (read_sample_errors(path / sample_errors_name(epoch)) for epoch in (before, after))
+    except DataError:
+        return math.nan
+    if first.eval_set != second.eval_set or first.codes != second.codes:
+        return math.nan
+    means = np.stack([errors.sample_epe.mean(axis=0, dtype=np.float64) for errors in (first, second)])
+    return float(pool_noise(means, first.valid_pixels).paired[0, 1])
+
+
+def plateau(values: Floats) -> int | None:
+    """Index of the evaluation from which a curve falls no more; None where it still falls or never did.
+
+    Two lines that meet are fitted: any slope before the meeting point, level after it.  The plateau is the point with
+    the least squared error, if by the Bayesian information criterion (Schwarz 1978) this beats one straight line and
+    a level one; at least three evaluations must lie on the level part, and it must lie below the beginning.
+    """
+    values = values[np.isfinite(values)]
+    count = len(values)
+    if count < 6:
+        return None
+    places = np.arange(count, dtype=np.float64)
+    fits = {k: _fit(np.minimum(places, k), values) for k in range(1, count - 2)}
+    place = min(fits, key=lambda k: fits[k][0])
+    bent, slope = fits[place]
+    straight = _fit(places, values)[0]
+    level = float(np.square(values - values.mean()).sum())
+    scores = [_criterion(error, count, free) for error, free in ((bent, 3), (straight, 2), (level, 1))]
+    return place if slope < 0.0 and scores[0] < min(scores[1:]) else None
+
+
+def _fit(x: Floats, y: Floats) -> tuple[float, float]:
+    """Squared error and slope of the least-squares line."""
+    centred = x - x.mean()
+    slope = float(centred @ (y - y.mean()) / (centred @ centred))
+    return float(np.square(y - y.mean() - slope * centred).sum()), slope
+
+
+def _criterion(error: float, count: int, free: int) -> float:
+    return count * math.log(max(error, 1e-300) / count) + free * math.log(count)
+
+
+def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
+    """A row a variant, of its finished runs, in the order of first appearance."""
+    rows = []
+    for variant in dict.fromkeys(run.variant for run in runs if run.finished):
+        own = [run for run in runs if run.variant == variant and run.finished]
+        figures = {}
+        for name in FIGURES:
+            known = np.array([run.figures[name] for run in own if not math.isnan(run.figures[name])])
+            figures[name] = float(known.mean()) if known.size else math.nan
+            figures[name + SPREAD] = float(known.std(ddof=1)) if known.size > 1 else math.nan
+        sets = tuple(dict.fromkeys(run.eval_set for run in own))
+        rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
+    return rows
+
+
+def table_text(rows: Sequence[VariantRow]) -> str:
+    """Aligned text, what the columns are below it; variants of different evaluation sets are marked."""
+    names = [name for name in FIGURES if any(not math.isnan(row.figures[name]) for row in rows)]
+    sets = list(dict.fromkeys(one for row in rows for one in row.eval_sets))
+    several = len(sets) > 1
+    lines = [["variant", "seeds", *(["set"] if several else []), *names]]
+    for row in rows:
+        marks = ",".join(chr(ord("A") + sets.index(one)) for one in row.eval_sets)
+        cells = [_cell(row, name) for name in names]
+        lines.append([row.variant, str(len(row.seeds)), *([marks] if several else []), *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [GAP.join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text += ["", *(f"{name}: {FIGURES[name][1]}" for name in names)]
+    if several:
+        text.append("set: EPEs of different evaluation sets (A, B, ...) must not be compared with each other")
+    if any(len(row.seeds) > 1 for row in rows):
+        text.append("+-: standard deviation over seeds (n - 1); a difference within it, or within noise, is none")
+    return "\n".join(text)
+
+
+def _cell(row: VariantRow, name: str) -> str:
+    form, spread = FIGURES[name][0], row.figures[name + SPREAD]
+    value = row.figures[name]
+    if math.isnan(value):
+        return "-"
+    plain = name in ("seen_samples",) and spread == 0.0
+    return format(value, form) + ("" if math.isnan(spread) or plain else f" +- {format(spread, form)}")
