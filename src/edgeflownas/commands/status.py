@@ -43,12 +43,13 @@ def run_status(path: Path) -> dict[str, Any]:
     """State of one run, read without its lock; a run that cannot be read has state ``unreadable`` and says why."""
     from edgeflownas.errors import StorageError
     from edgeflownas.train.eventlog import read_rows
+    from edgeflownas.train.history import newest_commit
     from edgeflownas.train.lock import holder
     from edgeflownas.train.rundir import RunDirectory
 
     try:
         run = RunDirectory.open(path)
-        commit = run.newest_commit()
+        commit = newest_commit(run)
         best = run.read_best() if (path / "best.json").exists() else None
     except (StorageError, KeyError, TypeError) as problem:
         return {"run": str(path), "state": "unreadable", "problem": str(problem)}

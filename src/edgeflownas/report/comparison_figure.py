@@ -23,8 +23,8 @@ LEFT, TOP, BOTTOM, LEGEND = 70, 64, 72, 330  # px around the axes; the legend st
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, FAINT = (40, 40, 40), (222, 222, 222)
 # Okabe and Ito's colours, told apart by colour-blind readers as well (RGB)
-COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 90, 90))
-COLOURS += ((140, 86, 75), (150, 150, 0), (90, 40, 140), (20, 90, 40), (250, 128, 170))  # where there are many runs
+OKABE_ITO = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 90, 90))
+COLOURS = (*OKABE_ITO, (140, 86, 75), (150, 150, 0), (90, 40, 140), (20, 90, 40), (250, 128, 170))  # for many runs
 LEGENDS = ("line: mean of the pool (or the model)", "band: its best to its worst subnet")
 
 Picture = NDArray[np.uint8]

@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from edgeflownas.errors import StorageError
-from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position, read_manifest
+from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position
 from edgeflownas.train.creation import FORMAT, config_text, create_run, read_config, read_identity
 from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog, read_rows
 from edgeflownas.train.faults import crash_point
@@ -154,15 +154,6 @@ class RunDirectory:
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
         return self._store.names()
-
-    def newest_commit(self) -> dict[str, Any] | None:
-        """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
-        for name in self.checkpoints():
-            try:
-                return read_manifest(self.path / "checkpoints" / name, self.id)
-            except DamagedCheckpoint:
-                continue
-        return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
         """One checkpoint by name, or ``best`` / ``latest``; only the tensor ``groups`` named, if any.

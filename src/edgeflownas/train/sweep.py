@@ -16,6 +16,7 @@ from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
+from edgeflownas.train.history import newest_commit
 from edgeflownas.train.initial import read_initial
 from edgeflownas.train.job import Front
 from edgeflownas.train.launch import launch
@@ -131,11 +132,11 @@ def run_state(path: Path) -> str:
     """``new``, ``begun`` (nothing committed yet), ``interrupted`` or ``finished``; a run at work is ``interrupted``."""
     if not (path / "run_manifest.json").exists():
         return "new"
-    commit = RunDirectory.open(path).newest_commit()
+    commit = newest_commit(RunDirectory.open(path))
     return "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
 
 
-def run_sweep(sweep: Sweep, front: Front, say: Callable[[str], None], ended: Callable[[], None]) -> list[str]:
+def run_sweep(sweep: Sweep, front: Front, say: Callable[[str], None], ended: Callable[[], object]) -> list[str]:
     """Train every run that is not finished; ``ended`` is called after each.  Returns those that became non-finite.
 
     Raises:
