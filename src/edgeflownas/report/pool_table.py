@@ -68,7 +68,8 @@ class PoolTable:
         if zero_flow_epe is not None:
             differences = [epe - zero_flow_epe for _, _, epe in ranked]
             percent = [f"{100.0 * d / zero_flow_epe:+.1f}" if zero_flow_epe > 0 else "-" for d in differences]
-            self.columns.append(Column("diff px", True, [f"{d:+.3f}" for d in differences]))
+            if not margins:  # a line holds one of the two
+                self.columns.append(Column("diff px", True, [f"{d:+.3f}" for d in differences]))
             self.columns.append(Column("diff %", True, percent))
             self.notes.append(f"diff: to zero flow, whose EPE is {zero_flow_epe:.4f} px")
 
