@@ -1,0 +1,96 @@
+"""The figures of a sweep: smoothness beside its noise, the plateau, mean and deviation over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.report.sweep_table import FIGURES, Ended, plateau, read_ended, table_text, variant_rows
+
+MEANS = [3.0, 2.0, 1.5, 1.4, 1.6, 1.5]
+
+
+def write_run(path: Path, means: list[float], errors: np.ndarray[Any, Any] | None = None) -> Path:
+    """A run of one epoch an evaluation; ``errors`` [epochs, samples] are the same for each of its two archs."""
+    path.mkdir()
+    rows = [
+        {"event": "evaluation", "epoch": i + 1, "seen_samples": 100 * (i + 1), "eval_set": "e", "zero_flow_epe": 2.5}
+        | {"mean_epe_2": mean, "std_epe_2": 0.1, "mean_epe_standard_error_2": 0.05, "clip_checks": 10, "clip_count": i}
+        for i, mean in enumerate(means)
+    ]
+    noise = [{"event": "step", "clip_checks": 1000, "clip_count": 1000}]  # no step is counted with the epochs
+    (path / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*noise, *rows]))
+    times = [{"what": "epoch", "epoch": 1, "epoch_seconds": 99.0}]  # interrupted, then repeated
+    times += [{"what": "epoch", "epoch": i + 1, "epoch_seconds": 10.0, "eval_seconds": 2.0} for i in range(len(means))]
+    (path / "timing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in times))
+    for i, row in enumerate([] if errors is None else errors):
+        file = path / sample_errors_name(i + 1)
+        file.parent.mkdir(exist_ok=True)
+        codes = ("0,0,0,0,0,0,0,0,0", "1,1,1,1,1,1,1,1,1")
+        file.write_bytes(SampleErrors(codes, np.stack([row, row]), np.full(row.size, 7), "e", i + 1).to_bytes())
+    return path
+
+
+def test_the_figures_of_a_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.normal(2.0, 0.5, (6, 40)).astype(np.float32)
+    run = read_ended(write_run(tmp_path / "a", MEANS, errors), "a", "v", 0, True)
+    assert run is not None and run.figures.keys() == FIGURES.keys()
+    assert run.figures["smoothness"] == pytest.approx(np.diff([1.4, 1.6, 1.5]).std())
+    change = np.diff(errors[3:].astype(np.float64), axis=0)
+    assert run.figures["smoothness_noise"] == pytest.approx(math.sqrt((change.var(axis=1, ddof=1) / 40).mean()))
+    assert run.figures["mean_epe"] == 1.5 and run.figures["noise"] == 0.05
+    assert run.figures["clip_rate"] == pytest.approx(15 / 60) and run.figures["seconds"] == 72.0
+    assert run.course[0] == (100, 3.0) and run.zero_flow_epe == 2.5
+
+
+def test_without_sample_errors_or_evaluations(tmp_path: Path) -> None:
+    run = read_ended(write_run(tmp_path / "a", MEANS), "a", "v", 0, True)
+    assert run is not None and math.isnan(run.figures["smoothness_noise"]) and run.figures["smoothness"] > 0
+    assert read_ended(write_run(tmp_path / "b", []), "b", "v", 0, False) is None
+    short = read_ended(write_run(tmp_path / "c", [3.0]), "c", "v", 0, True)
+    assert short is not None and math.isnan(short.figures["smoothness"])
+
+
+def test_plateau_is_where_the_fall_ends() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.01, 30)
+    bent = np.concatenate([np.linspace(3.0, 2.0, 12), np.full(18, 2.0)])
+    assert plateau(bent + noise) in range(10, 14)
+    assert plateau(np.linspace(3.0, 2.0, 30) + noise) is None  # still falls
+    assert plateau(2.0 + noise) is None  # never fell
+    assert plateau(-bent + noise) is None  # rises, then stays
+    assert plateau(np.array([3.0, 2.0, 2.0])) is None  # too few to tell
+    assert plateau(np.array([3.0, np.nan, 2.5, 2.0, 2.0, 2.0, 2.0, 2.0])) is not None
+
+
+def test_noise_alone_seldom_has_a_plateau() -> None:
+    rng = np.random.default_rng(2)
+    assert sum(plateau(rng.normal(2.0, 0.1, 16)) is not None for _ in range(200)) < 20
+
+
+def ended(variant: str, seed: int, epe: float, eval_set: str = "e", finished: bool = True) -> Ended:
+    figures = dict.fromkeys(FIGURES, math.nan) | {"mean_epe": epe, "seen_samples": 400.0}
+    return Ended(f"{variant}-{seed}", variant, seed, finished, eval_set, 2.5, figures, ())
+
+
+def test_mean_and_deviation_over_finished_seeds() -> None:
+    runs = [ended("a", 0, 1.0), ended("b", 0, 5.0), ended("a", 1, 2.0), ended("b", 1, 9.0, finished=False)]
+    first, second = variant_rows(runs)
+    assert (first.variant, first.seeds, second.seeds) == ("a", (0, 1), (0,))
+    assert first.figures["mean_epe"] == 1.5 and first.figures["mean_epe_sd"] == pytest.approx(math.sqrt(0.5))
+    assert second.figures["mean_epe"] == 5.0 and math.isnan(second.figures["mean_epe_sd"])
+    text = table_text([first, second])
+    assert "1.5000 +- 0.7071" in text and "400" in text and "400 +-" not in text
+    assert "smoothness" not in text and "evaluation sets" not in text  # nothing is said of what nobody has
+
+
+def test_other_evaluation_sets_are_marked() -> None:
+    text = table_text(variant_rows([ended("a", 0, 1.0), ended("b", 0, 5.0, "other")]))
+    assert "must not be compared" in text
+    assert [line.split()[2] for line in text.splitlines()[1:3]] == ["A", "B"]
