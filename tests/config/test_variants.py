@@ -46,7 +46,7 @@ def test_a_recipe_says_what_varies(tmp_path: Path) -> None:
         """sweep:
   seeds: [0, 2]
   plain:
-  half: {train.epoch_mode: by_samples, train.train_samples_per_epoch: 0.5, train.num_epochs: 6}
+  half.5: {train.epoch_mode: by_samples, train.train_samples_per_epoch: 0.5, train.num_epochs: 6}
   train.lr: [1.0e-4, 5.0e-5]
 """,
     )
@@ -115,7 +115,7 @@ def test_what_a_sweep_sets_itself_is_not_overridden(overrides: list[str], name: 
         ("sweep: {train.lrr: [1, 2]}\n", ["mine.yaml:2", "sweep.train.lrr", "did you mean train.lr?"]),
         ("sweep:\n  a: {train.lrr: 1}\n  b: {}\n", ["mine.yaml:3", "sweep.a", "did you mean train.lr?"]),
         ("sweep: {train.lr: [1.0e-3]}\n", ["one value (0.001)"]),
-        ("sweep: {train.lr: {a: 1}}\n", ["sweep.train.lr", "without a dot"]),
+        ("sweep: {train.lr: {a: 1}}\n", ["sweep.train.lr", "give a list of values"]),
         ("sweep:\n  only: {train.lr: 1.0e-3}\n", ["one named variant (only)"]),
         ("sweep:\n  a b: {}\n  c: {}\n", ["sweep.a b", "letters"]),
         ("sweep:\n  a: {}\n  b: {}\n", ["a-seed_0 and b-seed_0 are the same run"]),

@@ -123,8 +123,8 @@ def _recipe_axes(content: Any, origins: Origins) -> tuple[dict[str, list[Alterna
 
 
 def _named(name: str, keys: Mapping[Any, Any], where: str) -> Alternative:
-    if "." in name:
-        raise ConfigError(f"{where}sweep.{name}: give a list of values, or name the variant without a dot")
+    if name.partition(".")[0] in key_table():
+        raise ConfigError(f"{where}sweep.{name}: give a list of values; a variant has another name than a key")
     try:
         plain_name(name)
     except ValueError as error:
