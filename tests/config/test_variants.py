@@ -23,7 +23,11 @@ def test_every_combination_for_every_seed() -> None:
     assert sweep.folder == Path("runs/mine") and len(sweep.runs) == 8
     first = sweep.runs[0]
     assert first.name == "lr_1e-3-grad_clip_global_norm_null-seed_7" and first.variant == first.name[:-7]
-    assert (first.config.train.lr, first.config.train.grad_clip_global_norm, first.config.runtime.seed) == (1e-3, None, 7)
+    assert (first.config.train.lr, first.config.train.grad_clip_global_norm, first.config.runtime.seed) == (
+        1e-3,
+        None,
+        7,
+    )
     assert first.config.runtime.output_root == "runs/mine" and first.config.runtime.experiment_name == first.name
     assert [run.seed for run in sweep.runs] == [7] * 4 + [0] * 4  # a table over all variants as early as possible
     assert {run.config.train.width for run in sweep.runs} == {4}

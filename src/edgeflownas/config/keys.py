@@ -16,8 +16,8 @@ __all__ = ["Key", "configuration_markdown", "json_schema", "key_table", "keys", 
 
 USAGE: dict[str, tuple[str, dict[str, Any]]] = {  # how a recipe is meant to be run, beside its groups
     "sweep": (
-        "Makes it a recipe of `edgeflownas sweep`: `train.lr: [1e-4, 5e-5]` varies a key, `NAME: {train.lr: 5e-5, ...}` "
-        "names a variant that changes several (`{}`: none), `seeds: [0, 1, 2]` repeats each.",
+        "Makes it a recipe of `edgeflownas sweep`: `train.lr: [1e-4, 5e-5]` varies a key, `NAME: {train.lr: 5e-5}` "
+        "names a variant that changes one or several (`{}`: none), `seeds: [0, 1, 2]` repeats each.",
         {"type": "object"},
     ),
     "fork": (

@@ -24,6 +24,7 @@ from edgeflownas.train.manifest import config_kinds
 from edgeflownas.train.prepared import LaunchOptions
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import check_precision, choose_device, run_pool, run_space
+from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.storage import canonical_json, read_json, replace_file
 
 __all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
@@ -152,14 +153,15 @@ def run_sweep(sweep: Sweep, front: Front, say: Callable[[str], None], ended: Cal
             continue
         options = LaunchOptions(overrides=list(run.overrides))
         try:
-            if state == "new":
-                launch(run.config, options, front)
-            else:
-                launch(None, replace(options, resume=path), front)
+            with StopFlag.at_once():
+                if state == "new":
+                    launch(run.config, options, front)
+                else:
+                    launch(None, replace(options, resume=path), front)
+                ended()
         except NonFiniteError as error:
             say(f"warning: {run.name}: {error}")
             failed.append(run.name)
         except Interrupted as stop:
             raise Interrupted(f"{stop}\nsweep run {number} of {len(sweep.runs)}; the same command goes on") from None
-        ended()
     return failed
