@@ -170,6 +170,12 @@ def test_usage_errors(line: str, parts: list[str], capsys: pytest.CaptureFixture
         assert part in captured.err
 
 
+def test_a_sweep_is_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run(["sweep", "smoke", "--seeds", "0,1"]) == 64
+    assert "one process" in capsys.readouterr().err
+
+
 def test_config_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["config", "keys", "grad_clip", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

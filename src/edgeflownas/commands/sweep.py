@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ def sweep(
     positional, overrides = split_overrides(tokens, OPTIONS)
     if (positional is None) == (config is None):
         raise ConfigError("give one recipe: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2]")
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError("a sweep is one process: start its runs with torchrun one by one, as `edgeflownas train`")
 
     from edgeflownas.config.variants import plan_sweep
 
