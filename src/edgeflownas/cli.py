@@ -22,6 +22,7 @@ COMMANDS = (
     ("sweep", "sweep:sweep", "Train variants of a run one after the other and compare them."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
+    ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
