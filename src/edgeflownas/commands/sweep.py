@@ -44,16 +44,10 @@ def sweep(
         json: the comparison as JSON on stdout.
     """
     positional, overrides = split_overrides(tokens, OPTIONS)
-    if (positional is None) == (config is None):
-        raise ConfigError("give one recipe: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2]")
-
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError("a sweep is one process: start its runs with torchrun one by one, as `edgeflownas train`")
 
     from edgeflownas.config.variants import plan_sweep
 
-    recipe = positional or config
-    assert recipe is not None
+    recipe = _one_recipe(positional, config)
     planned = plan_sweep(recipe, overrides, vary, seeds, name)  # before torch: a mistake shows at once
 
     from edgeflownas.commands._front import standard_front
@@ -75,6 +69,15 @@ def sweep(
     if failed:
         raise NonFiniteError(f"{', '.join(failed)}: became non-finite; the other runs are in the table")
     return 0
+
+
+def _one_recipe(positional: str | None, config: str | None) -> str:
+    recipe = positional or config
+    if recipe is None or None not in (positional, config):
+        raise ConfigError("give one recipe: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2]")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError("a sweep is one process: start its runs with torchrun one by one, as `edgeflownas train`")
+    return recipe
 
 
 def _warn_unequal(sweep: Sweep, plans: dict[str, BatchPlan], console: Console) -> None:
@@ -115,15 +118,14 @@ def _compare(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
 
     plan = read_plan(folder)
     states = {name: run_state(folder / name) for name in plan}
-    found = (
-        read_ended(folder / name, name, entry["variant"], entry["seed"], states[name] == "finished")
+    runs = [
+        read_ended(folder / name, entry["variant"], entry["seed"])
         for name, entry in plan.items()
-        if states[name] != "new"
-    )
-    runs = [run for run in found if run is not None]
+        if states[name] == "finished"
+    ]
     rows = variant_rows(runs)
     facts = {
-        row.variant: [read_facts(folder / r.name, r.name) for r in runs if r.finished and r.variant == row.variant]
+        row.variant: [read_facts(folder / run.name, run.name) for run in runs if run.variant == row.variant]
         for row in rows
     }
     document = sweep_document(folder, plan, states, runs, rows)

@@ -46,10 +46,7 @@ def train(
     positional, overrides = split_overrides(tokens, OPTIONS)
     run, checkpoint = _run_and_checkpoint(resume, fork)
     recipe = _one_source(positional, config, run, fork)
-    if fork is not None and resume is None:
-        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
-    if reset_optimizer and fork is None:
-        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
+    _check_fork(resume, fork, reset_optimizer)
     if max_seconds is not None and not 0 < max_seconds < float("inf"):
         raise ConfigError(f"--max-seconds {max_seconds:g} must be a positive number; leave it out for no limit")
     if print_config:
@@ -75,6 +72,13 @@ def train(
         overrides=overrides,
     )
     return int(launch(loaded, options, standard_front()))
+
+
+def _check_fork(resume: str | None, fork: str | None, reset_optimizer: bool) -> None:
+    if fork is not None and resume is None:
+        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
+    if reset_optimizer and fork is None:
+        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
 
 
 def _run_and_checkpoint(resume: str | None, fork: str | None) -> tuple[Path | None, str]:

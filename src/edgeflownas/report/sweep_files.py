@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,7 +17,9 @@ from edgeflownas.evaluate.labels import Label
 from edgeflownas.report.comparison import label_columns
 from edgeflownas.report.comparison_figure import Series, comparison_figure
 from edgeflownas.report.sweep_table import FIGURES, Ended, VariantRow
-from edgeflownas.train.history import CurvePoint, RunFacts
+
+if TYPE_CHECKING:
+    from edgeflownas.train.history import CurvePoint, RunFacts
 
 __all__ = ["sweep_document", "write_files"]
 

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
-from edgeflownas.train.eventlog import read_rows
+from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
+from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.history_files import json_rows
 
-__all__ = ["FIGURES", "Ended", "VariantRow", "plateau", "read_ended", "table_text", "variant_rows"]
+__all__ = ["FIGURES", "Ended", "VariantRow", "read_ended", "table_text", "variant_rows"]
 
 FIGURES = {  # column: format, what it is
     "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
@@ -35,7 +36,11 @@ FIGURES = {  # column: format, what it is
         ".4f",
         "standard error of such a step on these samples, px: none can be told to be smoother",
     ),
-    "plateau_epoch": (".1f", "epoch from which the mean EPE falls no more; empty where it still falls"),
+    "plateau_epoch": (
+        ".1f",
+        "epoch from which the mean EPE is level, of the seeds that have one (see diagnose)",
+    ),
+    "plateau_samples": (".0f", "samples seen at that epoch"),
     "seen_samples": (".0f", "draws"),
     "clip_rate": (".4f", "share of the clip checks that clipped"),
     "seconds": (".0f", "wall clock of epochs and evaluations"),
@@ -48,12 +53,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Ended:
-    """One run of the sweep that was evaluated at least once, as plain data."""
+    """One finished run of the sweep, as plain data."""
 
     name: str
     variant: str
     seed: int
-    finished: bool
     eval_set: str
     zero_flow_epe: float
     figures: Mapping[str, float]
@@ -64,7 +68,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A variant over its finished seeds."""
+    """A variant over its seeds."""
 
     variant: str
     seeds: tuple[int, ...]
@@ -73,38 +77,31 @@ class VariantRow:
     """Mean of each figure, and its standard deviation over seeds under NAME_sd (nan with one seed)."""
 
 
-def read_ended(path: Path, name: str, variant: str, seed: int, finished: bool) -> Ended | None:
-    """The evaluations of the run at ``path``; None before the first.  Raises StorageError, DataError."""
-    rows = [row for row in read_rows(path / "events.jsonl", b'"evaluation"') if row.get("event") == "evaluation"]
-    if not rows:
-        return None
-    last = rows[-1]
-    (size,) = {key.removeprefix("mean_epe_") for key in last if key.removeprefix("mean_epe_").isdecimal()}
-    means = np.array([_number(row.get(f"mean_epe_{size}")) for row in rows])
-    epochs = [row for row in read_rows(path / "events.jsonl", b'"clip_checks"') if row.get("event") != "step"]
-    made, clipped = (sum(row.get(key) or 0 for row in epochs) for key in ("clip_checks", "clip_count"))
+def read_ended(path: Path, variant: str, seed: int) -> Ended:
+    """The evaluations of the run at ``path``.  Raises StorageError or DataError as ``read_history``."""
+    history = read_history(path)
+    means = history.column("mean_epe_12")
+    counted = list(json_rows(path / "events.jsonl", b'"clip_checks"', []))  # of epochs without evaluation, too
+    made, clipped = (sum(row.get(key) or 0 for row in counted) for key in ("clip_checks", "clip_count"))
     figures = {
-        "mean_epe": means[-1],
-        "std_epe": _number(last.get(f"std_epe_{size}")),
-        "noise": _number(last.get(f"mean_epe_standard_error_{size}")),
-        **_smoothness(path, [int(row["epoch"]) for row in rows], means),
-        "plateau_epoch": math.nan if (place := plateau(means)) is None else float(rows[place]["epoch"]),
-        "seen_samples": float(last["seen_samples"]),
+        "mean_epe": float(means[-1]),
+        "std_epe": float(history.column("std_epe_12")[-1]),
+        "noise": float(history.column("mean_epe_standard_error_12")[-1]),
+        **_smoothness(path, history.epochs.tolist(), means),
+        **_plateau(history, means),
+        "seen_samples": float(history.column("seen_samples")[-1]),
         "clip_rate": clipped / made if made else math.nan,
-        "seconds": _seconds(path),
+        "seconds": _seconds(history),
     }
-    course = tuple((int(row["seen_samples"]), float(mean)) for row, mean in zip(rows, means, strict=True))
-    zero = _number(last.get("zero_flow_epe"))
-    return Ended(name, variant, seed, finished, str(last.get("eval_set")), zero, figures, course)
+    course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
+    zero = float(history.column("zero_flow_epe")[-1])
+    return Ended(path.name, variant, seed, str(history.text("eval_set")[-1]), zero, figures, course)
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)  # "nan" and "inf" are stored as words
-
-
-def _seconds(path: Path) -> float:
+def _seconds(history: History) -> float:
     """Of all epochs and evaluations; an epoch that was interrupted and repeated counts with its last pass."""
-    epochs = {row["epoch"]: row for row in read_rows(path / "timing.jsonl", b'"epoch_seconds"')}
+    timing = () if history.run is None else history.run.timing
+    epochs = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}
     parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
     return float(sum(row.get(part) or 0.0 for row in epochs.values() for part in parts))
 
@@ -135,43 +132,21 @@ def _step_error(path: Path, before: int, after: int) -> float:
     return float(pool_noise(means, first.valid_pixels).paired[0, 1])
 
 
-def plateau(values: Floats) -> int | None:
-    """Index of the evaluation from which a curve falls no more; None where it still falls or never did.
-
-    Two lines that meet are fitted: any slope before the meeting point, level after it.  The plateau is the point with
-    the least squared error, if by the Bayesian information criterion (Schwarz 1978) this beats one straight line and
-    a level one; at least three evaluations must lie on the level part, and it must lie below the beginning.
-    """
-    values = values[np.isfinite(values)]
-    count = len(values)
-    if count < 6:
-        return None
-    places = np.arange(count, dtype=np.float64)
-    fits = {k: _fit(np.minimum(places, k), values) for k in range(1, count - 2)}
-    place = min(fits, key=lambda k: fits[k][0])
-    bent, slope = fits[place]
-    straight = _fit(places, values)[0]
-    level = float(np.square(values - values.mean()).sum())
-    scores = [_criterion(error, count, free) for error, free in ((bent, 3), (straight, 2), (level, 1))]
-    return place if slope < 0.0 and scores[0] < min(scores[1:]) else None
-
-
-def _fit(x: Floats, y: Floats) -> tuple[float, float]:
-    """Squared error and slope of the least-squares line."""
-    centred = x - x.mean()
-    slope = float(centred @ (y - y.mean()) / (centred @ centred))
-    return float(np.square(y - y.mean() - slope * centred).sum()), slope
-
-
-def _criterion(error: float, count: int, free: int) -> float:
-    return count * math.log(max(error, 1e-300) / count) + free * math.log(count)
+def _plateau(history: History, means: Floats) -> dict[str, float]:
+    """Where the level stretch at the end of the curve begins, as `edgeflownas diagnose` finds it."""
+    epochs, values = cleaned(history.epochs.astype(np.float64), means)
+    found = plateau(epochs, values) if len(values) >= LEAST else None
+    if found is None:
+        return {"plateau_epoch": math.nan, "plateau_samples": math.nan}
+    place = int(np.searchsorted(history.epochs, found.start))
+    return {"plateau_epoch": float(found.start), "plateau_samples": float(history.column("seen_samples")[place])}
 
 
 def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
-    """A row a variant, of its finished runs, in the order of first appearance."""
+    """A row a variant, in the order of first appearance."""
     rows = []
-    for variant in dict.fromkeys(run.variant for run in runs if run.finished):
-        own = [run for run in runs if run.variant == variant and run.finished]
+    for variant in dict.fromkeys(run.variant for run in runs):
+        own = [run for run in runs if run.variant == variant]
         figures = {}
         for name in FIGURES:
             known = np.array([run.figures[name] for run in own if not math.isnan(run.figures[name])])
