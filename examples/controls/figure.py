@@ -100,7 +100,7 @@ def main(folder: Path, target: Path) -> None:
     runs: dict[str, list[Ended]] = {}
     for name, entry in read_plan(folder).items():
         if run_state(folder / name) == "finished":
-            run = read_ended(folder / name, entry["variant"], entry["seed"])
+            run = read_ended(folder / name, entry["variant"], entry["seed"], "")
             runs.setdefault(entry["variant"], []).append(run)
     lines, first = evaluation_batches(folder, runs["baseline"])
     print("\n".join(lines))

@@ -43,7 +43,7 @@ def write_run(path: Path, means: list[float], errors: np.ndarray[Any, Any] | Non
 def test_the_figures_of_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     errors = rng.normal(2.0, 0.5, (6, 40)).astype(np.float32)
-    run = read_ended(write_run(tmp_path / "a", MEANS, errors), "v", 0)
+    run = read_ended(write_run(tmp_path / "a", MEANS, errors), "v", 0, "A on B")
     assert run.figures.keys() == FIGURES.keys() and (run.name, run.variant) == ("a", "v")
     assert run.figures["smoothness"] == pytest.approx(np.diff([1.4, 1.6, 1.5]).std())
     change = np.diff(errors[3:].astype(np.float64), axis=0)
@@ -54,26 +54,26 @@ def test_the_figures_of_a_run(tmp_path: Path) -> None:
 
 
 def test_without_sample_errors_or_evaluations(tmp_path: Path) -> None:
-    run = read_ended(write_run(tmp_path / "a", MEANS), "v", 0)
+    run = read_ended(write_run(tmp_path / "a", MEANS), "v", 0, "A on B")
     assert math.isnan(run.figures["smoothness_noise"]) and run.figures["smoothness"] > 0
-    short = read_ended(write_run(tmp_path / "c", [3.0]), "v", 0)
+    short = read_ended(write_run(tmp_path / "c", [3.0]), "v", 0, "A on B")
     assert math.isnan(short.figures["smoothness"])
 
 
 def test_the_plateau_is_that_of_diagnose(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(0, 0.01, 30)
     bent = np.concatenate([np.linspace(3.0, 2.0, 12), np.full(18, 2.0)]) + noise
-    run = read_ended(write_run(tmp_path / "bent", bent.tolist()), "v", 0)
+    run = read_ended(write_run(tmp_path / "bent", bent.tolist()), "v", 0, "A on B")
     assert 10 <= run.figures["plateau_epoch"] <= 14
     assert run.figures["plateau_samples"] == 100 * run.figures["plateau_epoch"]
     for name, means in (("falls", (np.linspace(3.0, 2.0, 30) + noise).tolist()), ("short", MEANS)):
-        run = read_ended(write_run(tmp_path / name, means), "v", 0)
+        run = read_ended(write_run(tmp_path / name, means), "v", 0, "A on B")
         assert math.isnan(run.figures["plateau_epoch"])
 
 
-def ended(variant: str, seed: int, epe: float, eval_set: str = "e") -> Ended:
+def ended(variant: str, seed: int, epe: float, samples: str = "e") -> Ended:
     figures = dict.fromkeys(FIGURES, math.nan) | {"mean_epe": epe, "seen_samples": 400.0}
-    return Ended(f"{variant}-{seed}", variant, seed, eval_set, 2.5, figures, ())
+    return Ended(f"{variant}-{seed}", variant, seed, samples, 2.5, figures, ())
 
 
 def test_mean_and_deviation_over_seeds() -> None:
@@ -84,10 +84,10 @@ def test_mean_and_deviation_over_seeds() -> None:
     assert second.figures["mean_epe"] == 5.0 and math.isnan(second.figures["mean_epe_sd"])
     text = table_text([first, second])
     assert "1.5000 +- 0.7071" in text and "400" in text and "400 +-" not in text
-    assert "smoothness" not in text and "evaluation sets" not in text  # nothing is said of what nobody has
+    assert "smoothness" not in text and "different sets" not in text  # nothing is said of what nobody has
 
 
-def test_other_evaluation_sets_are_marked() -> None:
+def test_other_evaluation_samples_are_marked() -> None:
     text = table_text(variant_rows([ended("a", 0, 1.0), ended("b", 0, 5.0, "other")]))
-    assert "must not be compared" in text
+    assert "must not be compared" in text and text.splitlines()[-1] == "B: other"
     assert [line.split()[2] for line in text.splitlines()[1:3]] == ["A", "B"]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from edgeflownas.config.variants import Sweep
     from edgeflownas.data.order import BatchPlan
     from edgeflownas.report.console import Console
+    from edgeflownas.report.sweep_table import Ended
+    from edgeflownas.train.history import RunFacts
 
 __all__ = ["sweep"]
 
@@ -118,16 +120,14 @@ def _compare(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
 
     plan = read_plan(folder)
     states = {name: run_state(folder / name) for name in plan}
-    runs = [
-        read_ended(folder / name, entry["variant"], entry["seed"])
-        for name, entry in plan.items()
-        if states[name] == "finished"
-    ]
+    runs: list[Ended] = []
+    facts: dict[str, list[RunFacts]] = {}
+    for name, entry in plan.items():
+        if states[name] == "finished":
+            own = read_facts(folder / name, name)
+            runs.append(read_ended(folder / name, entry["variant"], entry["seed"], str(own.results[0].label)))
+            facts.setdefault(entry["variant"], []).append(own)
     rows = variant_rows(runs)
-    facts = {
-        row.variant: [read_facts(folder / run.name, run.name) for run in runs if run.variant == row.variant]
-        for row in rows
-    }
     document = sweep_document(folder, plan, states, runs, rows)
     return document, table_text(rows) if rows else "no run is finished yet", write_files(folder, document, facts)
 

@@ -44,7 +44,7 @@ def sweep_document(
                 "variant": row.variant,
                 "keys": dict(keys[row.variant]),
                 "seeds": list(row.seeds),
-                "eval_sets": list(row.eval_sets),
+                "samples": list(row.samples),
                 **_plain(row.figures),
             }
             for row in rows
@@ -79,12 +79,12 @@ def _csv(variants: Sequence[Mapping[str, Any]]) -> str:
     """One row a variant: the keys any of them changes, then every figure with its standard deviation."""
     keys = list(dict.fromkeys(key for row in variants for key in row["keys"]))
     figures = [column for name in FIGURES for column in (name, f"{name}_sd")]
-    lines = [csv_line(["variant", *keys, "seeds", "eval_sets", *figures])]
+    lines = [csv_line(["variant", *keys, "seeds", "samples", *figures])]
     for row in variants:
         numbers = ["" if row[name] is None else f"{row[name]:.6g}" for name in figures]
         told = [row["keys"].get(key, "") for key in keys]
         lines.append(
-            csv_line([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["eval_sets"]), *numbers])
+            csv_line([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
         )
     return "\n".join(lines) + "\n"
 

@@ -58,7 +58,8 @@ class Ended:
     name: str
     variant: str
     seed: int
-    eval_set: str
+    samples: str
+    """Label of the last evaluation: EPEs of different labels must not be compared."""
     zero_flow_epe: float
     figures: Mapping[str, float]
     """By the names of FIGURES; nan where unknown."""
@@ -72,12 +73,12 @@ class VariantRow:
 
     variant: str
     seeds: tuple[int, ...]
-    eval_sets: tuple[str, ...]
+    samples: tuple[str, ...]
     figures: Mapping[str, float]
     """Mean of each figure, and its standard deviation over seeds under NAME_sd (nan with one seed)."""
 
 
-def read_ended(path: Path, variant: str, seed: int) -> Ended:
+def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
     """The evaluations of the run at ``path``.  Raises StorageError or DataError as ``read_history``."""
     history = read_history(path)
     means = history.column("mean_epe_12")
@@ -95,7 +96,7 @@ def read_ended(path: Path, variant: str, seed: int) -> Ended:
     }
     course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
     zero = float(history.column("zero_flow_epe")[-1])
-    return Ended(path.name, variant, seed, str(history.text("eval_set")[-1]), zero, figures, course)
+    return Ended(path.name, variant, seed, samples, zero, figures, course)
 
 
 def _seconds(history: History) -> float:
@@ -152,26 +153,27 @@ def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
             known = np.array([run.figures[name] for run in own if not math.isnan(run.figures[name])])
             figures[name] = float(known.mean()) if known.size else math.nan
             figures[name + SPREAD] = float(known.std(ddof=1)) if known.size > 1 else math.nan
-        sets = tuple(dict.fromkeys(run.eval_set for run in own))
+        sets = tuple(dict.fromkeys(run.samples for run in own))
         rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
     return rows
 
 
 def table_text(rows: Sequence[VariantRow]) -> str:
-    """Aligned text, what the columns are below it; variants of different evaluation sets are marked."""
+    """Aligned text, what the columns are below it; variants evaluated on different samples are marked."""
     names = [name for name in FIGURES if any(not math.isnan(row.figures[name]) for row in rows)]
-    sets = list(dict.fromkeys(one for row in rows for one in row.eval_sets))
+    sets = list(dict.fromkeys(one for row in rows for one in row.samples))
     several = len(sets) > 1
     lines = [["variant", "seeds", *(["set"] if several else []), *names]]
     for row in rows:
-        marks = ",".join(chr(ord("A") + sets.index(one)) for one in row.eval_sets)
+        marks = ",".join(chr(ord("A") + sets.index(one)) for one in row.samples)
         cells = [_cell(row, name) for name in names]
         lines.append([row.variant, str(len(row.seeds)), *([marks] if several else []), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [GAP.join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
     text += ["", *(f"{name}: {FIGURES[name][1]}" for name in names)]
     if several:
-        text.append("set: EPEs of different evaluation sets (A, B, ...) must not be compared with each other")
+        text.append("EPEs of different sets must not be compared with each other:")
+        text += [f"{chr(ord('A') + place)}: {one}" for place, one in enumerate(sets)]
     if any(len(row.seeds) > 1 for row in rows):
         text.append("+-: standard deviation over seeds (n - 1); a difference within it, or within noise, is none")
     return "\n".join(text)
