@@ -29,7 +29,7 @@ BATCHES, BATCH = 16, 2  # of the frozen evaluation set
 CONTROLS = {
     "calibration batches, 32 (baseline) or 8": ("baseline", "calibrate_8"),
     "learning rate, cosine (baseline) or fast anneal": ("baseline", "fast_anneal"),
-    "epochs, full pass (baseline), half, or an eighth with repeats": ("baseline", "by_half", "short_epochs"),
+    "epochs, full pass (baseline), half, or an eighth": ("baseline", "by_half", "short_epochs", "short_no_repeats"),
     "clip threshold, 200 (baseline), 5 or 1": ("baseline", "clip_5", "clip_1"),
 }
 

@@ -34,6 +34,7 @@ COMMANDS = (
 TRAIN_USAGE = """\
 Usage: edgeflownas train RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
        edgeflownas train --resume RUN [OPTIONS]
+       edgeflownas train [RECIPE] --resume RUN[@CHECKPOINT] --fork NEW_NAME
 
 RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file.
 Every configuration key is an option, e.g. --train.lr 5e-5 (they are listed

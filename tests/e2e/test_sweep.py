@@ -91,6 +91,7 @@ def test_a_folder_begun_with_other_settings_is_refused(place: Place, whole: Path
         ended = sweep(place, "whole", word)
         assert ended.code == 64 and key in ended.err and "--name" in ended.err
         assert sweep(place, "whole", word, lrs="3e-3,4e-3").code == 64  # also where no run has the same name
+        assert sweep(place, "whole", word, "--dry-run").code == 64
     assert contents(whole) == before
     place.trained("occupied", "--train.num_epochs=1")
     ended = sweep(place, "occupied")

@@ -59,11 +59,11 @@ def sweep(
     console = Console()
     plans = check_runs(planned)
     _warn_unequal(planned, plans, console)
+    open_sweep(planned, write=not dry_run)
     if dry_run:
         states = {run.name: run_state(planned.folder / run.name) for run in planned.runs}
         _list(planned, plans, states, json)
         return 0
-    open_sweep(planned)
     failed = run_sweep(planned, standard_front(), console.info, lambda: _compare(planned.folder))
     document, text, written = _compare(planned.folder)
     console.wrote(written)

@@ -61,8 +61,8 @@ def _plan(config: Config, counts: dict[tuple[str, ...], int]) -> BatchPlan:
     return BatchPlan.from_config(config.train, counts[place], run_space(config).num_paths, config.runtime.seed)
 
 
-def open_sweep(sweep: Sweep) -> None:
-    """Write the plan into the sweep's folder, or check that what stands there was begun with the same settings.
+def open_sweep(sweep: Sweep, write: bool = True) -> None:
+    """Check that what stands in the sweep's folder was begun with the same settings; ``write`` the plan there.
 
     Raises:
         ConfigError: a key differs from that of the runs already planned, and no variant is about it.
@@ -80,7 +80,7 @@ def open_sweep(sweep: Sweep) -> None:
         elif then:
             first = next(iter(then))
             _refuse_other(sweep.folder, first, then[first], entry, {*then[first]["keys"], *entry["keys"]})
-    if runs != then:
+    if write and runs != then:
         sweep.folder.mkdir(parents=True, exist_ok=True)
         replace_file(file, canonical_json({"format": FORMAT, "runs": [[name, runs[name]] for name in runs]}))
 
