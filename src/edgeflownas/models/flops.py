@@ -1,4 +1,4 @@
-"""Multiply-adds of a forward pass, in nominal operations.
+"""Multiply-adds of a forward pass, in nominal operations, and parameters.
 
 Nominal: every convolution is counted directly at the size of its output, an upsampling stage at the full
 resolution, whatever faster form computes it.  So two implementations of the same network have the same count, and
