@@ -1,0 +1,175 @@
+"""The pool of the last evaluation as a table: how far each subnet is behind the best, and whether that can be seen.
+
+A bar from 0 is the difference to the best subnet: unlike a bar of the EPE itself it shows small differences without
+cutting the axis.  The whisker is 1.96 standard errors of that same difference, on the same pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.report.html.markup import Markup, join, table, tag
+
+if TYPE_CHECKING:
+    from edgeflownas.report.histories import History
+
+__all__ = ["PoolRow", "pool_rows", "pool_section"]
+
+WIDTH, HEIGHT = 240.0, 18.0  # of a bar, in the units of its own drawing
+
+
+@dataclass(frozen=True)
+class PoolRow:
+    """One subnet of the last evaluation; px."""
+
+    rank: str
+    arch: int
+    code: str
+    epe: float
+    behind: float
+    interval: float | None  # half of the 95 % interval of ``behind``; None where it was not measured
+    tied: bool  # shares its rank, or is within the interval of the best
+    baseline: bool
+
+
+def pool_rows(history: History) -> list[PoolRow]:
+    """Rows of the last evaluation, best first; without a finite EPE last."""
+    if not history.rows:
+        return []
+    epes = history.epes[-1]
+    entries = [entry.split(":") for entry in (history.text("arch_rank_12")[-1] or "").split("|")]
+    ranks = {int(arch): rank for rank, arch, _ in (e for e in entries if len(e) == 3) if arch.isdecimal()}
+    order = sorted(range(len(epes)), key=lambda arch: (not math.isfinite(epes[arch]), epes[arch], arch))
+    best = order[0]
+    intervals = _paired_intervals(history, best)
+    shared = {rank for rank in ranks.values() if list(ranks.values()).count(rank) > 1}
+    rows = []
+    for place, arch in enumerate(order, start=1):
+        behind = float(epes[arch] - epes[best])
+        interval = intervals[arch] if intervals is not None else None
+        rank = ranks.get(arch, str(place) if math.isfinite(epes[arch]) else "-")
+        within = interval is not None and arch != best and behind <= interval
+        code = history.codes[arch] if arch < len(history.codes) else ""
+        rows.append(
+            PoolRow(
+                rank, arch, code, float(epes[arch]), behind, interval if arch != best else None,
+                rank in shared or within, arch == history.baseline_index,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _paired_intervals(history: History, best: int) -> list[float | None] | None:
+    """1.96 paired standard errors of the difference to the best, of every subnet; from the stored sample errors."""
+    folder = history.source if history.source.is_dir() else history.source.parent
+    epoch = int(history.column("epoch")[-1])
+    path = folder / "sample_epe" / f"epoch-{epoch:05d}.safetensors"
+    if not path.exists():
+        return None
+    found = _read(path)
+    if found is None or found[0].shape[0] != len(history.epes[-1]):
+        return None
+    errors, pixels = found
+    sums = errors * pixels
+    residuals = sums - (sums.sum(1) / pixels.sum())[:, None] * pixels
+    count = len(pixels)
+    if count < 2:
+        return None
+    spread = np.sqrt(np.square(residuals - residuals[best]).sum(1) * count / (count - 1)) / pixels.sum()
+    return [float(1.96 * value) if math.isfinite(value) else None for value in spread]
+
+
+def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+        errors, pixels = tensors["sample_epe"].astype(np.float64), tensors["valid_pixels"].astype(np.float64)
+    except (OSError, KeyError, SafetensorError):
+        return None
+    kept = pixels > 0
+    return errors[:, kept], pixels[kept]
+
+
+def pool_section(history: History, anchor: str, run: int, heading: str, links: Markup | None) -> Markup | None:
+    """The table with its bars; None for a single model or without an evaluation."""
+    rows = pool_rows(history)
+    if len(rows) < 2:
+        return None
+    measured = any(row.interval is not None for row in rows)
+    reach = [row.behind + (row.interval or 0.0) for row in rows if math.isfinite(row.behind)]
+    end = _round_up(_longest_shown(reach))
+    zero_flow = history.column("zero_flow_epe")[-1]
+    coded = any(row.code for row in rows)
+    header = ["rank", "subnet", *(["code"] if coded else []), "EPE (px)", "behind the best (px)", f"bar: 0 to {end:g} px"]
+    body = [_cells(row, end, zero_flow, coded) for row in rows]
+    interval = (
+        "Whisker: 95 % interval of the difference to the best, on the same pixels; ≈ marks subnets that share their rank "
+        "or are within that interval of the best."
+        if measured
+        else "No errors of single samples were stored, so no noise interval is known for these differences."
+    )
+    epoch = int(history.column("epoch")[-1])
+    caption = f"Subnets at epoch {epoch}, best first; ★ is the baseline."
+    return tag(
+        "figure",
+        tag("figcaption", tag("h3", heading), tag("p", "How far each subnet is behind the best one. ", interval)),
+        table(caption, header, body),
+        links,
+        id=f"fig-{anchor}",
+        class_="pool",
+        data_run=run,
+    )
+
+
+def _longest_shown(reach: list[float]) -> float:
+    """The longest bar; of one that dwarfs all others only a part is shown (it gets an arrow)."""
+    ordered = sorted(reach)
+    longest = ordered[-1] if ordered else 0.0
+    second = ordered[-2] if len(ordered) > 1 else longest
+    return second if len(ordered) > 3 and longest > 5.0 * second > 0.0 else longest
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 2.5, 5 times a power of ten; 1 for 0."""
+    if not value > 0.0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(next(step * power for step in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0) if step * power >= value * 0.9999))
+
+
+def _cells(row: PoolRow, end: float, zero_flow: float, coded: bool) -> list[str]:
+    known = math.isfinite(row.epe)
+    worse = " (worse than zero flow)" if known and math.isfinite(zero_flow) and row.epe > zero_flow else ""
+    margin = "" if row.interval is None else f" ± {row.interval:.4f}"
+    words = "best" if row.behind == 0.0 else f"+{row.behind:.4f}{margin}" if math.isfinite(row.behind) else "-"
+    return [
+        row.rank + (" ≈" if row.tied else ""),
+        f"{row.arch}" + (" ★" if row.baseline else ""),
+        *([row.code or "-"] if coded else []),
+        (f"{row.epe:.4f}" if known else "nan") + worse,
+        tag("span", words, class_="num"),
+        _bar(row, end),
+    ]
+
+
+def _bar(row: PoolRow, end: float) -> Markup:
+    if not math.isfinite(row.behind):
+        return Markup("")
+    middle, long = HEIGHT / 2, row.behind > end * 1.0001
+    x = min(row.behind / end, 1.0) * WIDTH
+    parts = [tag("rect", x=0, y=4, width=f"{max(x, 1.5):.1f}", height=HEIGHT - 8, class_="tied" if row.tied else "apart")]
+    if long:
+        parts.append(tag("path", d=f"M{WIDTH - 7} 3 l6 6 l-6 6", class_="whisker"))
+    elif row.interval is not None:
+        low, high = (min(max((row.behind + side * row.interval) / end, 0.0), 1.0) * WIDTH for side in (-1, 1))
+        cap = f"M{low:.1f} {middle - 4} v8 M{low:.1f} {middle} H{high:.1f} M{high:.1f} {middle - 4} v8"
+        parts.append(tag("path", d=cap, class_="whisker"))
+    return tag("svg", join(parts), viewBox=f"-1 0 {WIDTH + 2:g} {HEIGHT:g}", preserveAspectRatio="none", class_="bar", aria_hidden="true")
