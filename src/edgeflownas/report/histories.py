@@ -1,0 +1,272 @@
+"""A training history as plain data, whoever wrote it: a run directory, our CSV, the TF1 tool's CSV or console log.
+
+Column names are those of evaluate/columns.py, always with ``12`` whatever the pool size.  Nothing is locked or
+written, so a running training may be read at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.config.yaml import parse_yaml
+from edgeflownas.errors import ConfigError, DataError, StorageError
+from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
+from edgeflownas.report.history_files import (
+    Line,
+    Value,
+    canonical,
+    console_lines,
+    json_rows,
+    refusal,
+    table_lines,
+    text_of,
+    typed,
+)
+from edgeflownas.report.history_pool import baseline_of, parse_ranking, per_arch_table, with_pool_figures
+
+__all__ = ["Array", "History", "RunRecord", "read_history"]
+
+Array = NDArray[np.float64]
+Row = Mapping[str, Value]
+
+KNOWN = {*EVAL_HISTORY_COLUMNS, "pool_size", "planned_epochs"}
+EXPECTED = (
+    "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
+    "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run directory says beside its history, as plain data."""
+
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    timing: tuple[Mapping[str, Any], ...]
+    per_option: tuple[Mapping[str, Value], ...]
+    monitor: tuple[Mapping[str, Value], ...]
+
+    def key(self, dotted: str, default: Any = None) -> Any:
+        """Value of a configuration key such as ``train.lr``; ``default`` where the run does not know it."""
+        group, _, name = dotted.partition(".")
+        values = self.config.get(group)
+        return values.get(name, default) if isinstance(values, Mapping) else default
+
+
+@dataclass(frozen=True)
+class History:
+    """Evaluated epochs of one training, oldest first."""
+
+    name: str
+    source: Path
+    pool_size: int
+    """Subnets of the last evaluation."""
+    rows: tuple[Row, ...]
+    """Canonical column -> value; every row also has ``pool_size``."""
+    epes: Array
+    """EPE [E, A] in px by epoch and arch_index; NaN where missing, and in epochs with a pool of another size."""
+    codes: tuple[str, ...]
+    """Arch codes by arch_index, ``""`` where unknown."""
+    baseline_index: int | None
+    planned_epochs: int | None
+    run: RunRecord | None = None
+    notes: tuple[str, ...] = ()
+    """What was left out or computed while reading, one sentence each."""
+    columns: frozenset[str] = frozenset()
+    """Columns with at least one value."""
+
+    def column(self, name: str) -> Array:
+        """Values float64 [E] of a numeric column; NaN where missing."""
+        values = [row.get(name) for row in self.rows]
+        return np.array([np.nan if v is None or isinstance(v, str) else float(v) for v in values], dtype=np.float64)
+
+    def text(self, name: str) -> list[str | None]:
+        """Texts of a column, None where missing."""
+        return [None if row.get(name) is None else str(row[name]) for row in self.rows]
+
+    @property
+    def epochs(self) -> NDArray[np.int64]:
+        """Epoch numbers [E]."""
+        return np.array([int(float(row["epoch"] or 0)) for row in self.rows], dtype=np.int64)
+
+    def planned(self, epochs: int | None) -> History:
+        """The same with another number of planned epochs; unchanged for None.  Raises ConfigError below the last."""
+        if epochs is None:
+            return self
+        last = int(self.epochs[-1])
+        if epochs < last:
+            raise ConfigError(f"--num-epochs {epochs} is below the last epoch {last} of {self.source}: give the plan's")
+        return replace(self, planned_epochs=epochs)
+
+
+def read_history(path: Path) -> History:
+    """History of a run directory (or a folder with an eval_history.csv), of a CSV or of a console log.
+
+    Raises:
+        StorageError: a file is missing or cannot be read.
+        DataError: another kind of file, no evaluation in it, or a line that cannot be read (named with its content).
+    """
+    if path.is_dir():
+        return _of_folder(path)
+    if not path.exists():
+        raise StorageError(f"{path}: does not exist; {EXPECTED}")
+    notes: list[str] = []
+    rows = _rows_of_file(path, notes)
+    folder = path.parent if path.name == "eval_history.csv" else None
+    return _assemble(path.stem, path, rows, folder, None, notes)
+
+
+def _of_folder(path: Path) -> History:
+    file, notes = path / "eval_history.csv", list[str]()
+    if not (path / "run_manifest.json").exists():
+        if not file.exists():
+            raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
+        return replace(_assemble(path.resolve().name, file, _rows_of_file(file, notes), path, None, notes), source=path)
+    record = _record(path, notes)
+    rows = _rows_of_file(file, notes) if file.exists() else []
+    events = [r for r in json_rows(path / "events.jsonl", b'"evaluation"', notes) if r.get("event") == "evaluation"]
+    exact = [_event_row(path / "events.jsonl", row) for row in events]
+    times = {row["epoch"]: row for row in rows}
+    rows = [{**times.get(row["epoch"], {}), **row} for row in exact] or rows
+    if not rows:
+        raise DataError(f"{path}: no evaluation yet; come back after the first evaluated epoch")
+    return _assemble(path.resolve().name, path, rows, path, record, notes)
+
+
+def _event_row(path: Path, event: Mapping[str, Any]) -> Row:
+    size = _pool_size(event)
+    if size is None or event.get("epoch") is None:
+        raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
+    try:
+        named = {canonical(name, size): value for name, value in event.items() if name != "event"}
+        row = {name: typed(name, v) for name, v in named.items() if not isinstance(v, (dict, list, bool))}
+    except ValueError as error:
+        raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
+    return {**row, "pool_size": size}
+
+
+def _pool_size(names: Mapping[str, Any]) -> int | None:
+    """N of the column mean_epe_N."""
+    for name in names:
+        size = name.removeprefix("mean_epe_")
+        if size != name and size.isdecimal() and len(size) < 7 and int(size) > 0:
+            return int(size)
+    return None
+
+
+def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
+    text = text_of(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    table = [cell.strip().strip('"') for cell in first.split(",")]
+    lines: Sequence[Line]
+    if "epoch" in table and _pool_size(dict.fromkeys(table)) is not None:
+        lines = list(table_lines(path, text))
+    else:
+        lines = list(console_lines(text))
+        if not lines:
+            raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
+    rows: list[Row] = []
+    for line in lines:
+        try:
+            rows.append(_row(line.cells))
+        except ValueError as error:
+            if not line.torn:
+                raise refusal(path, line.number, line.text, str(error)) from None
+            notes.append(f"line {line.number} is not complete yet and was left out")
+    if not rows:
+        raise DataError(f"{path}: no evaluated epoch in it yet; come back after the first one")
+    return rows
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    size = _pool_size(cells)
+    if size is None:
+        raise ValueError("no column mean_epe_N")
+    row: dict[str, Value] = {}
+    for given, text in cells.items():
+        name = canonical(given, size)
+        if name == "epoch" and "/" in text:  # epoch=3/200
+            text, _, total = text.partition("/")
+            row["planned_epochs"] = typed("planned_epochs", total)
+        row[name] = typed(name, text)
+    if not isinstance(row.get("epoch"), int) or int(row["epoch"] or 0) < 0:
+        number = row.get("epoch")
+        if not (isinstance(number, float) and number.is_integer() and 0 <= number < 2**53):
+            raise ValueError(f"epoch must be a whole number, got {cells.get('epoch')!r}")
+        row["epoch"] = int(number)
+    parse_ranking(row.get("arch_rank_12"), size)
+    return {**row, "pool_size": size}
+
+
+def _record(path: Path, notes: list[str]) -> RunRecord:
+    try:
+        document = json.loads(text_of(path / "run_manifest.json"))
+        manifest = document["manifest"]
+        if not isinstance(manifest, dict):
+            raise ValueError("manifest is no object")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
+    config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))
+    timing = tuple(json_rows(path / "timing.jsonl", b"", notes))
+    tables = [_extra_table(path / name, notes) for name in ("per_option.csv", "monitor.csv")]
+    return RunRecord(config if isinstance(config, Mapping) else {}, manifest, timing, *tables)
+
+
+def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...]:
+    """Rows of a table beside the history; numbers where they are numbers, else text."""
+    if not path.exists():
+        return ()
+    rows = []
+    for line in table_lines(path, text_of(path)):
+        if line.torn and not line.cells:
+            notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
+            continue
+        rows.append({name: _loose(name, text) for name, text in line.cells.items()})
+    return tuple(rows)
+
+
+def _loose(name: str, text: str) -> Value:
+    return text if name in ("block", "meaning", "code", "option") else typed(name, text)
+
+
+def _assemble(
+    name: str, source: Path, rows: Sequence[Row], folder: Path | None, record: RunRecord | None, notes: list[str]
+) -> History:
+    """One row an epoch in order, per-arch values and codes joined, missing pool figures computed."""
+    by_epoch = {int(float(row["epoch"] or 0)): row for row in rows}
+    if len(by_epoch) < len(rows):
+        notes.append(f"{len(rows) - len(by_epoch)} epochs stand twice (a resumed log): the later row counts")
+    ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+    size = int(float(ordered[-1]["pool_size"] or 0))
+    file = folder / "per_arch_epe.csv" if folder is not None else None
+    epes, codes = per_arch_table(ordered, size, file if file is not None and file.exists() else None, notes)
+    ordered = with_pool_figures(ordered, epes, size, notes)
+    plan = record.manifest.get("plan") if record is not None else None
+    planned = plan.get("num_epochs") if isinstance(plan, Mapping) else ordered[-1].get("planned_epochs")
+    if record is not None and not any(codes):
+        pool = (record.manifest.get("eval_set") or {}).get("pool") or []
+        codes = tuple(map(str, pool)) if len(pool) == size else codes
+    strange = sorted({key for row in rows for key in row} - KNOWN)
+    if strange:
+        notes.append(f"columns this version does not know: {', '.join(strange)}")
+    filled = frozenset(key for row in ordered for key, value in row.items() if value is not None)
+    return History(
+        name=name,
+        source=source,
+        pool_size=size,
+        rows=tuple(ordered),
+        epes=epes,
+        codes=codes,
+        baseline_index=baseline_of(ordered, epes, codes),
+        planned_epochs=int(planned) if isinstance(planned, int) else None,
+        run=record,
+        notes=tuple(dict.fromkeys(notes)),
+        columns=filled,
+    )
