@@ -52,8 +52,9 @@ def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> 
     raise AssertionError(f"{name} does not come to an end")
 
 
-# A step asks 1 + 6 times (once, then before each of 6 units), an evaluation of model and average 2 x 2 times.
-@pytest.mark.parametrize("count", [8, 17])
+# A step asks 1 + 6 times (once, then before each of 6 units), an evaluation 2 + 2 (of the average) + 4 (of the training
+# samples) times.
+@pytest.mark.parametrize("count", [9, 17])
 def test_stopped_at_any_micro_batch_or_evaluation_batch(
     place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:

@@ -60,7 +60,8 @@ def test_eval_history(run: Path) -> None:
     assert float(last["mean_epe_4"]) == pytest.approx(sum(epes) / 4, abs=1e-4)
     assert float(last["per_arch_epe_min"]) == min(epes) and float(last["per_arch_epe_max"]) == max(epes)
     ranked = [entry.split(":") for entry in last["arch_rank_4"].split("|")]
-    assert [int(rank) for rank, _, _ in ranked] == [1, 2, 3, 4]
+    places = [int(rank) for rank, _, _ in ranked]  # shared within noise, which three samples have much of
+    assert all(rank in (place, places[place - 2]) for place, rank in enumerate(places, start=1)) and places[0] == 1
     assert [float(epe) for _, _, epe in ranked] == sorted(epes)
     assert all(float(epe) == epes[int(index)] for _, index, epe in ranked)
     assert last["split_label"].startswith("fc2/folder:val/3/") and last["eval_samples_per_arch"] == "3"
@@ -126,7 +127,9 @@ def test_json_result(place: Place) -> None:
     ended = place.train("as_json", "--train.num_epochs=1", "--json")
     document = json.loads(ended.out)
     assert (document["state"], document["step"], document["epoch"]) == ("finished", 2, 1)
-    assert [row["rank"] for row in document["pool"]] == [1, 2, 3, 4]
+    assert [row["epe"] for row in document["pool"]] == sorted(row["epe"] for row in document["pool"])
+    assert [row["rank"] for row in document["pool"]] == sorted(row["rank"] for row in document["pool"])
+    assert document["pool"][0]["rank"] == 1 and all(row["epe_margin"] > 0 for row in document["pool"])
     assert [row["epe"] for row in document["pool"]] == sorted(row["epe"] for row in document["pool"])
     assert document["best"]["value"] == pytest.approx(sum(row["epe"] for row in document["pool"]) / 4)
 

@@ -26,6 +26,21 @@ def test_plain_table_of_the_pool():
     assert all(line == line.rstrip() and line.isascii() for line in lines)
 
 
+def test_noise_and_shared_ranks():
+    ranks = [12, 1, 1, 3, 3, 3, 7, 7, 7, 10, 11, 11]
+    lines = PoolTable(ROWS[::-1], SPACE, 10.9, ranks, [0.25 + 0.01 * index for _, index, _ in ROWS]).plain().split("\n")
+    assert max(map(len, lines)) <= WIDTH and all(line.isascii() for line in lines)
+    assert " ".join(lines[0].split()) == "rank index code depths kernels EPE px +- diff %"
+    assert [line.split()[:2] for line in lines[2:14]] == [
+        *(["=1", "1"], ["=1", "2"], ["=3", "3"], ["=3", "4"], ["=3", "5"], ["=7", "6"], ["=7", "7"], ["=7", "8"]),
+        *(["10", "9"], ["=11", "10"], ["=11", "11"], ["12", "0"]),
+    ]
+    assert lines[2].split()[-3:] == ["8.3784", "0.2600", "-23.1"]  # the margin of arch 1
+    assert [line[:2] for line in lines[-4:]] == ["* ", "+-", "=:", "di"]
+    alone = PoolTable(ROWS, SPACE, None, list(range(1, 13)), []).plain()
+    assert "+-" not in alone and "=" not in alone
+
+
 def test_large_figures_still_fit():
     rows = [(arch, index, 100.0 + epe) for arch, index, epe in ROWS]
     assert max(map(len, PoolTable(rows, SPACE, 10.9).plain().split("\n"))) <= WIDTH

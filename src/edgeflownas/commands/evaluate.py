@@ -111,9 +111,10 @@ def _show(run: ReadRun, result: PoolEvaluation, weights: str, console: Console, 
         print(encoder.dumps(_document(run, result, weights), indent=2))
         return
     rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
+    noise = result.noise
     name, data = run.checkpoint.name, run.eval_set.evaluation.label
     console.info(f"{name} ({weights}) on {data}, evaluation set {run.eval_set.hash}")
-    console.pool_table(rows, run.net.space, result.zero_flow_epe)
+    console.pool_table(rows, run.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
 
 
 def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvaluation:
@@ -132,6 +133,8 @@ def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvalua
 
 
 def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:
+    noise = result.noise
+    ranks, margins = noise.ranks(result.epes), noise.margins()
     return {
         "run": str(run.directory.path),
         "checkpoint": run.checkpoint.name,
@@ -146,6 +149,7 @@ def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, A
         "flow_divisor": run.config.data.flow_divisor,
         "samples": result.samples,
         "zero_flow_epe": result.zero_flow_epe,
+        "smallest_difference": noise.smallest_difference,
         "eval_seconds": result.eval_seconds,
         "bn_recal_seconds": result.recal_seconds,
         "results": [
@@ -153,6 +157,8 @@ def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, A
                 "arch_index": index,
                 "code": str(score.arch),
                 "epe": score.epe,
+                "rank": ranks[index],
+                "epe_margin": margins[index] if margins else None,
                 "epe_a0": score.epe_a0,
                 "epe_a1": score.epe_a1,
                 "loss_total": score.loss_total,

@@ -121,6 +121,15 @@ class EvalConfig(Group):
     """Samples of an evaluation or calibration batch."""
     selection: Literal["spread", "prefix"] = observation("spread")
     """Which samples: evenly spaced over the sorted names, or the first ones (historical)."""
+    wide_every_epoch: Positive | None = observation(None)
+    """Also score the wide set, with the same calibration, at the first evaluation after every this many epochs, and
+    after the last; null: never. It is decoded each time, not held in memory."""
+    wide_batches_per_arch: Positive | None = observation(None)
+    """Batches of the wide set; null: the whole validation split."""
+    train_batches: Count = observation(2)
+    """Batches of training samples scored at each evaluation, in the centre crop and in a fixed random one; 0: none."""
+    keep_sample_errors: bool = observation(True)
+    """Keep the error of every sample and subnet of each evaluation (sample_epe/): what `edgeflownas noise` reads."""
     best_by: Literal["mean", "median", "p90", "mix"] = observation("mean")
     """Statistic of the pool's EPE that chooses the best checkpoint."""
     best_mix: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = observation((0.5, 0.25, 0.25))
@@ -136,6 +145,11 @@ class EvalConfig(Group):
     def _check(self) -> EvalConfig:
         if sum(self.best_mix) <= 0:
             raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
+        if self.wide_batches_per_arch is not None and self.wide_every_epoch is None:
+            raise ValueError(
+                f"eval.wide_batches_per_arch {self.wide_batches_per_arch} has no effect without a wide evaluation: "
+                "set eval.wide_every_epoch"
+            )
         return self
 
 

@@ -87,6 +87,31 @@ _NEW = {
     "eval_set": "text",  # hash of eval_set.json: rows with different hashes must not be compared
     "calibration_set": "text",  # hash of the calibration ids alone
     "epe_protocol": "text",
+    # What the evaluation can tell apart (evaluate/noise.py), px.
+    "epe_standard_error_12": ".4f",  # of one arch's EPE: median over the pool
+    "mean_epe_standard_error_12": ".4f",  # of mean_epe_12
+    "smallest_difference_12": ".4f",  # between two archs on the same pixels, at 95 %: median over the pairs
+    "tied_pairs_12": ".4f",  # share of the pairs of archs that cannot be told apart
+    # A few fixed training samples (eval.train_batches), scored as the evaluation samples are.
+    "train_epe_12": ".4f",
+    "train_epe_random_crop_12": ".4f",  # the same samples, each in a fixed random window
+    "train_eval_loss_total": ".4f",  # centre crop, as train_epe_12
+    "train_eval_loss_optical": ".4f",
+    "train_eval_loss_uncertainty": ".4f",
+    "train_eval_samples": "d",
+    # The wide set (eval.wide_every_epoch), on the same calibration.
+    "wide_mean_epe_12": ".4f",
+    "wide_std_epe_12": ".4f",
+    "wide_median_epe_12": ".4f",
+    "wide_p90_epe_12": ".4f",
+    "wide_zero_flow_epe": ".4f",
+    "wide_difference_12": ".4f",  # mean_epe_12 - wide_mean_epe_12
+    "wide_kendall_tau": "tau",  # frequent against wide ranking
+    "wide_smallest_difference_12": ".4f",
+    "wide_samples_per_arch": "d",
+    "wide_arch_rank_12": "text",
+    "wide_eval_set": "text",
+    "wide_eval_seconds": ".1f",
 }
 
 _FORMATS = _HISTORICAL | _NEW | {"arch_index": "d", "epe": ".4f", "code": "text", "epe_ema": ".4f"}

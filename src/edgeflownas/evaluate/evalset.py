@@ -2,60 +2,44 @@
 
 ``eval_set.json`` lets another machine, another day or another command evaluate the very same pixels.  Calibration
 batches are training samples, evaluation batches come from the validation split; both are centre crops without
-augmentation.
+augmentation.  Beside them are the monitors, scored with the same calibration: the wide set (more of the validation
+split), and some training samples in the evaluation's centre crop and in a fixed random one.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from edgeflownas.config import Config
+from edgeflownas.config import Config, EvalConfig
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.formats import image_size
 from edgeflownas.data.order import prefix, spread
-from edgeflownas.data.transforms import Window, center_window, load_eval_sample
+from edgeflownas.data.transforms import center_window, random_window
 from edgeflownas.errors import BadSample, DataError
-from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
+from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
+from edgeflownas.randomness import uniforms
 
-__all__ = ["EvalSet", "FrozenBatches", "FrozenSplit", "freeze", "freeze_calibration", "freeze_split"]
+__all__ = [
+    "RANDOM_CROP",
+    "TRAIN",
+    "WIDE",
+    "EvalSet",
+    "FrozenBatches",
+    "FrozenSplit",
+    "freeze",
+    "freeze_calibration",
+    "freeze_split",
+    "hashed_settings",
+    "read_eval_set",
+]
 
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class FrozenSplit:
-    """Samples of one split in a fixed order, each with its crop window, cut into batches of ``batch_size``."""
-
-    label: str
-    names: tuple[str, ...]
-    windows: tuple[Window, ...]
-    batch_size: int
-
-    @property
-    def num_batches(self) -> int:
-        """Batches, the last one possibly smaller."""
-        return -(-len(self.names) // self.batch_size)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for eval_set.json."""
-        windows = [[w.top, w.left, w.height, w.width] for w in self.windows]
-        return {"label": self.label, "batch_size": self.batch_size, "names": list(self.names), "windows": windows}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> FrozenSplit:
-        """Inverse of :meth:`to_json`."""
-        windows = tuple(Window(*window) for window in data["windows"])
-        return cls(data["label"], tuple(data["names"]), windows, data["batch_size"])
+WIDE, TRAIN, RANDOM_CROP = "wide", "train", "train_random_crop"  # names of the monitors
 
 
 @dataclass(frozen=True)
@@ -68,14 +52,20 @@ class EvalSet:
     pool: tuple[str, ...] = ()
     coverage: dict[str, list[int]] = field(default_factory=dict)  # occurrences of each option in the pool
     settings: dict[str, Any] = field(default_factory=dict)  # the eval.* keys: another setting is another set
+    monitors: dict[str, FrozenSplit] = field(default_factory=dict)  # further sets by name: WIDE, TRAIN, RANDOM_CROP
 
     def with_pool(self, pool: Sequence[str], coverage: dict[str, list[int]], settings: dict[str, Any]) -> EvalSet:
         """The same samples with the pool's codes, its option coverage and the eval.* keys on record."""
         return replace(self, pool=tuple(pool), coverage=coverage, settings=settings)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data with its own hash."""
-        data = {
+        """Plain data with its own hash, and those of the monitors, which are no part of it."""
+        data = self._identity()
+        monitors = {name: {**split.to_json(), "hash": self.hash_of(name)} for name, split in self.monitors.items()}
+        return {**data, "hash": _hash(data), **({"monitors": monitors} if monitors else {})}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
             "format": 1,
             "protocol": "training: centre crop, fp32, truth clipped to flow_clip, EPE of A2 pooled over valid pixels",
             "flow_clip": self.flow_clip,
@@ -85,30 +75,34 @@ class EvalSet:
             "coverage": self.coverage,
             "settings": self.settings,
         }
-        return {**data, "hash": _hash(data)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> EvalSet:
-        """Inverse of :meth:`to_json`.  Raises DataError where the stored hash does not fit."""
+        """Inverse of :meth:`to_json`.  Raises DataError where a stored hash does not fit."""
         stored = dict(data)
-        expected = stored.pop("hash", None)
-        if expected != _hash(stored):
-            raise DataError(
-                f"eval_set.json: hash {expected} does not fit its content ({_hash(stored)}): the file was edited"
-            )
-        return cls(
+        expected, monitors = stored.pop("hash", None), stored.pop("monitors", {})
+        _require_hash(expected, _hash(stored))
+        found = cls(
             FrozenSplit.from_json(data["calibration"]),
             FrozenSplit.from_json(data["evaluation"]),
             data["flow_clip"],
             tuple(data["pool"]),
             data["coverage"],
             data["settings"],
+            {name: FrozenSplit.from_json(split) for name, split in monitors.items()},
         )
+        for name, split in monitors.items():
+            _require_hash(split["hash"], found.hash_of(name))
+        return found
 
     @property
     def hash(self) -> str:
         """Identity of the evaluated pixels."""
-        return str(self.to_json()["hash"])
+        return _hash(self._identity())
+
+    def hash_of(self, monitor: str) -> str:
+        """Identity of a monitor's pixels: the hash of the set whose evaluation they would be."""
+        return replace(self, evaluation=self.monitors[monitor]).hash
 
     @property
     def calibration_hash(self) -> str:
@@ -120,8 +114,25 @@ def _hash(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def hashed_settings(settings: EvalConfig) -> dict[str, Any]:
+    """The eval.* keys as they enter the hash, plain data.
+
+    Keys that say what is kept or drawn are left out, and so are newer ones at their default: a run of a version that
+    did not know them keeps its hash.
+    """
+    values = settings.model_dump(mode="json", exclude={"pictures", "keep_sample_errors"})
+    default = EvalConfig().model_dump(mode="json")
+    newer = ("wide_every_epoch", "wide_batches_per_arch", "train_batches")
+    return {name: value for name, value in values.items() if name not in newer or value != default[name]}
+
+
+def _require_hash(stored: object, own: str) -> None:
+    if stored != own:
+        raise DataError(f"eval_set.json: hash {stored} does not fit its content ({own}): the file was edited")
+
+
 def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note) -> EvalSet:
-    """Choose the calibration and evaluation samples of a run.
+    """Choose the calibration, evaluation and monitor samples of a run.
 
     Fewer samples than asked for: all of them, and a note.  ``labels`` are the splits' data labels (train, val).
     """
@@ -136,22 +147,57 @@ def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[s
         "eval.eval_batches_per_arch",
         note,
     )
-    return EvalSet(calibration, evaluation, config.data.flow_clip)
+    monitors = _freeze_monitors(config, train, val, labels, note)
+    return EvalSet(calibration, evaluation, config.data.flow_clip, monitors=monitors)
 
 
-def freeze_calibration(config: Config, train: FlowDataset, label: str, note: Note) -> FrozenSplit:
-    """The calibration samples of a run; data.on_bad_sample decides about those that cannot be read."""
+def freeze_calibration(
+    config: Config, train: FlowDataset, label: str, note: Note, key: str = "bn_recal_batches"
+) -> FrozenSplit:
+    """As many training samples as the eval ``key`` says, for calibration unless it is another.
+
+    data.on_bad_sample decides about those that cannot be read.
+    """
     return freeze_split(
         train,
         label,
         config.data.crop_size,
         config.eval.batch_size,
-        config.eval.bn_recal_batches,
+        getattr(config.eval, key),
         config.eval.selection,
-        "eval.bn_recal_batches",
+        f"eval.{key}",
         note,
         skip_bad=config.data.on_bad_sample == "quarantine",
     )
+
+
+def _freeze_monitors(
+    config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note
+) -> dict[str, FrozenSplit]:
+    settings, crop_size = config.eval, config.data.crop_size
+    found = {}
+    if settings.wide_every_epoch is not None:
+        wanted, key = settings.wide_batches_per_arch, "eval.wide_batches_per_arch"
+        found[WIDE] = freeze_split(
+            val, labels[1], crop_size, settings.batch_size, wanted, settings.selection, key, note
+        )
+    if settings.train_batches:
+        centre = freeze_calibration(config, train, labels[0], note, "train_batches")
+        found |= {TRAIN: centre, RANDOM_CROP: _random_crop(centre, train, config)}
+    return found
+
+
+def _random_crop(split: FrozenSplit, dataset: FlowDataset, config: Config) -> FrozenSplit:
+    """The same samples, each in a window of its own that is a function of runtime.seed and the sample's position."""
+    position = {name: i for i, name in enumerate(dataset.names)}
+    windows = []
+    for name in split.names:
+        index = position[name]
+        place = uniforms(config.runtime.seed, "train monitor crop", index, count=2)
+        image = dataset.samples[index].image1
+        size = image_size(image)
+        windows.append(random_window(*size, *config.data.crop_size, (float(place[0]), float(place[1])), str(image)))
+    return replace(split, windows=tuple(windows))
 
 
 def freeze_split(
@@ -204,48 +250,6 @@ def _fault(dataset: FlowDataset, index: int) -> str | None:
     except BadSample as problem:
         return str(problem)
     return None
-
-
-class FrozenBatches(Sequence[FlowBatch]):
-    """The tensors of a frozen split, decoded once and kept as uint8 images (host memory); items are ready batches."""
-
-    def __init__(
-        self,
-        split: FrozenSplit,
-        dataset: FlowDataset,
-        flow_clip: float | None,
-        device: torch.device,
-        dtype: torch.dtype,
-        form: InputForm = InputForm(),  # noqa: B008  (frozen)
-    ) -> None:
-        """Raises DataError where the data set no longer holds a frozen sample."""
-        position = {name: i for i, name in enumerate(dataset.names)}
-        missing = [name for name in split.names if name not in position]
-        if missing:
-            raise DataError(
-                f"{dataset.directory}: {len(missing)} samples of the frozen set {split.label} are missing, the first "
-                f"is {missing[0]!r}: give the folder the run was started with"
-            )
-        self.split = split
-        self.device, self.dtype, self.form = device, dtype, form
-        with ThreadPoolExecutor(2) as pool:
-            indices = [position[name] for name in split.names]
-            load = functools.partial(load_eval_sample, dataset, flow_clip=flow_clip)
-            loaded = list(pool.map(load, indices, split.windows))
-        self.samples = [(sample.images, sample.flow, sample.valid) for sample in loaded]
-
-    def __len__(self) -> int:
-        return self.split.num_batches
-
-    def __getitem__(self, index: int) -> FlowBatch:  # type: ignore[override]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        size = self.split.batch_size
-        images, flow, valid = zip(*self.samples[index * size : (index + 1) * size], strict=True)
-        return to_flow_batch(np.stack(images), np.stack(flow), np.stack(valid), self.device, self.dtype, self.form)
-
-    def __iter__(self) -> Iterator[FlowBatch]:
-        return (self[i] for i in range(len(self)))
 
 
 def read_eval_set(path: Path) -> EvalSet:

@@ -6,9 +6,9 @@ The flow that is scored is A2, the accumulated sum, never the last raw predictio
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
+from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batches import FlowBatch
@@ -23,7 +24,15 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.stages import StagedNet, resolve
 from edgeflownas.space import Arch
 
-__all__ = ["ArchScore", "PoolEvaluation", "PoolResult", "evaluate_pool", "full_precision", "score_pool"]
+__all__ = [
+    "ArchScore",
+    "PoolEvaluation",
+    "PoolResult",
+    "evaluate_pool",
+    "full_precision",
+    "score_pool",
+    "score_recalibrated",
+]
 
 Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
@@ -55,10 +64,30 @@ class PoolEvaluation:
 
     scores: list[ArchScore]
     zero_flow_epe: float
-    samples: int
+    valid_pixels: torch.Tensor  # int64 [N], of each sample, on the host
     recal_seconds: float
     eval_seconds: float
     statistics: NodeStatistics
+
+    @property
+    def samples(self) -> int:
+        """Evaluated samples, those without a valid pixel included."""
+        return len(self.valid_pixels)
+
+    @property
+    def epes(self) -> list[float]:
+        """EPE of every arch, px."""
+        return [score.epe for score in self.scores]
+
+    @property
+    def sample_epe(self) -> torch.Tensor:
+        """Mean error of every arch (rows) on every sample, px, float64 [A, N]; nan without a valid pixel."""
+        return torch.stack([score.sample_epe for score in self.scores])
+
+    @property
+    def noise(self) -> PoolNoise:
+        """What the set can tell apart."""
+        return pool_noise(self.sample_epe, self.valid_pixels)
 
 
 class _Tally:
@@ -121,9 +150,29 @@ def score_pool(
     """
     started = time.monotonic()
     statistics = recalibrate(net, archs, calibration, check_stop)
-    recalibrated = time.monotonic()
+    seconds = time.monotonic() - started
+    result = score_recalibrated(net, archs, statistics, evaluation, check_stop, flow_divisor)
+    return replace(result, recal_seconds=seconds)
+
+
+@full_precision()
+def score_recalibrated(
+    net: StagedNet,
+    archs: Sequence[Arch],
+    statistics: NodeStatistics,
+    evaluation: Iterable[FlowBatch],
+    check_stop: Callable[[], None] = lambda: None,
+    flow_divisor: float = 1.0,
+) -> PoolEvaluation:
+    """The second half of :func:`score_pool`, so that several sets share one recalibration.
+
+    ``statistics`` are those of the very archs (``PoolEvaluation.statistics``); the figures are those of a
+    :func:`score_pool` with the same calibration, to the bit.  ``recal_seconds`` is 0.
+    """
+    started = time.monotonic()
     tallies = [_Tally(flow_divisor) for _ in archs]
     zero = torch.zeros(2, dtype=torch.float64)
+    pixels: list[torch.Tensor] = []
     was_training = net.training
     net.eval()
     try:
@@ -132,12 +181,12 @@ def score_pool(
             _score_batch(net, archs, statistics, batch, tallies)
             sums, counts = sample_errors(torch.zeros_like(batch.flow), batch.flow, batch.valid)
             zero += torch.stack([sums.sum(), counts.sum().double()]).cpu()
+            pixels.append(counts.cpu())
     finally:
         net.train(was_training)
     scores = [tally.score(arch) for tally, arch in zip(tallies, archs, strict=True)]
-    samples = len(scores[0].sample_epe) if scores else 0
-    seconds = time.monotonic() - recalibrated
-    return PoolEvaluation(scores, epe(zero[0], zero[1]), samples, recalibrated - started, seconds, statistics)
+    seconds = time.monotonic() - started
+    return PoolEvaluation(scores, epe(zero[0], zero[1]), torch.cat(pixels), 0.0, seconds, statistics)
 
 
 @torch.no_grad()

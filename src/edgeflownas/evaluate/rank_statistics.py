@@ -63,9 +63,13 @@ def rank_order(epes: Sequence[float]) -> list[int]:
     return sorted(range(len(epes)), key=lambda index: (math.isnan(epes[index]), epes[index], index))
 
 
-def rank_string(epes: Sequence[float]) -> str:
-    """Column arch_rank: ``rank:arch_index:epe|...``, best first; ranked before the EPE is rounded to four decimals."""
-    return "|".join(f"{rank}:{index}:{epes[index]:.4f}" for rank, index in enumerate(rank_order(epes), start=1))
+def rank_string(epes: Sequence[float], ranks: Sequence[int] | None = None) -> str:
+    """Column arch_rank: ``rank:arch_index:epe|...``, best first; ranked before the EPE is rounded to four decimals.
+
+    ``ranks`` by arch_index are those of noise.tied_ranks, shared within noise; without them everyone has its own.
+    """
+    places = enumerate(rank_order(epes), start=1)
+    return "|".join(f"{ranks[index] if ranks else place}:{index}:{epes[index]:.4f}" for place, index in places)
 
 
 def best_criterion(

@@ -66,10 +66,18 @@ class Console:
         self._say(epoch_line(row), style="green" if row.get("improved") else None)
 
     def pool_table(
-        self, rows: Sequence[tuple[Arch, int, float]], space: SearchSpace, zero_flow_epe: float | None
+        self,
+        rows: Sequence[tuple[Arch, int, float]],
+        space: SearchSpace,
+        zero_flow_epe: float | None,
+        ranks: Sequence[int] = (),
+        margins: Sequence[float] = (),
     ) -> None:
-        """The pool ranked by EPE: rows of (arch, arch_index, EPE in px), compared with predicting no motion."""
-        table = PoolTable(rows, space, zero_flow_epe)
+        """The pool ranked by EPE: rows of (arch, arch_index, EPE in px), compared with predicting no motion.
+
+        ``ranks`` (shared within noise) and ``margins`` (px) as in :class:`PoolTable`.
+        """
+        table = PoolTable(rows, space, zero_flow_epe, ranks, margins)
         if self._rich is None:
             self._write(table.plain())
         elif self._rich.width >= table.width:

@@ -34,27 +34,42 @@ class PoolTable:
         rows: (arch, arch_index, EPE in px) of every subnet, in any order.
         space: the space of the archs; its baseline is marked with ``*``.
         zero_flow_epe: EPE in px of predicting no motion on the same pixels; None leaves the comparison out.
+        ranks: by place in the order of arch_index, shared within noise (noise.tied_ranks); empty: everyone has its own.
+        margins: 1.96 standard errors of each EPE, px, in the same order; empty where they are unknown.
     """
 
     def __init__(
-        self, rows: Sequence[tuple[Arch, int, float]], space: SearchSpace, zero_flow_epe: float | None
+        self,
+        rows: Sequence[tuple[Arch, int, float]],
+        space: SearchSpace,
+        zero_flow_epe: float | None,
+        ranks: Sequence[int] = (),
+        margins: Sequence[float] = (),
     ) -> None:
         by_index = sorted(rows, key=lambda row: row[1])
-        ranked = [by_index[place] for place in rank_order([row[2] for row in by_index])]
+        order = rank_order([row[2] for row in by_index])
+        ranked = [by_index[place] for place in order]
+        places = [ranks[place] for place in order] if ranks else list(range(1, len(order) + 1))
         baseline = None if space.baseline is None else space.parse(space.baseline)
         self.columns = [
-            Column("rank", True, [str(rank) for rank in range(1, len(ranked) + 1)]),
+            Column("rank", True, [f"{'=' if places.count(rank) > 1 else ''}{rank}" for rank in places]),
             Column("index", True, [str(index) for _, index, _ in ranked]),
             Column("code", False, [f"{arch}{' *' if arch == baseline else ''}" for arch, _, _ in ranked]),
             *(_words(space, kind, heading, ranked) for kind, heading in (("depth", "depths"), ("kernel", "kernels"))),
             Column("EPE px", True, [f"{epe:.4f}" for _, _, epe in ranked]),
+            Column("+-", True, [f"{margins[place]:.4f}" for place in order] if margins else []),
         ]
         self.columns = [column for column in self.columns if any(column.cells)]
         self.notes = ["* bilinear baseline"] if any(arch == baseline for arch, _, _ in ranked) else []
+        if margins:
+            self.notes.append("+-: 95 % of the evaluation set's noise; pairs are told apart better than this")
+        if len(set(places)) < len(places):
+            self.notes.append("=: shares its rank: within noise of the best of that rank, on the same pixels")
         if zero_flow_epe is not None:
             differences = [epe - zero_flow_epe for _, _, epe in ranked]
             percent = [f"{100.0 * d / zero_flow_epe:+.1f}" if zero_flow_epe > 0 else "-" for d in differences]
-            self.columns.append(Column("diff px", True, [f"{d:+.3f}" for d in differences]))
+            if not margins:  # a line holds one of the two
+                self.columns.append(Column("diff px", True, [f"{d:+.3f}" for d in differences]))
             self.columns.append(Column("diff %", True, percent))
             self.notes.append(f"diff: to zero flow, whose EPE is {zero_flow_epe:.4f} px")
 

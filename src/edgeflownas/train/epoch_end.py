@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeflownas.config import EvalConfig
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, columns, format_value
+from edgeflownas.evaluate.evalset import RANDOM_CROP, TRAIN, WIDE
 from edgeflownas.evaluate.pool import PoolEvaluation
+from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
 from edgeflownas.train.state import Best, TrainState
-from edgeflownas.train.summary import criterion, epoch_facts, pool_facts
+from edgeflownas.train.summary import criterion, epoch_facts, pool_facts, train_facts, wide_facts
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Meter
@@ -45,6 +48,7 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
         times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
         improved = _choose_best(job, state, result)
         facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
+        _monitor(job, state, result, facts, times, last or state.stopped_early)
     _log(job, state, facts, times, due)
     crash_point("evaluation.logged")
     if due:
@@ -68,9 +72,48 @@ def _evaluation_facts(
     facts["calibration_set"] = job.evaluator.eval_set.calibration_hash
     if average is not None:
         facts[f"mean_epe_{len(result.scores)}_ema"] = float(np.mean([score.epe for score in average.scores]))
-    state.last_epes = [score.epe for score in result.scores]
-    state.last_zero_flow_epe = result.zero_flow_epe
+    noise = result.noise
+    state.last_epes, state.last_zero_flow_epe = result.epes, result.zero_flow_epe
+    state.last_ranks, state.last_margins = noise.ranks(result.epes), noise.margins()
+    _keep_sample_errors(job, state, result, job.evaluator.eval_set.hash)
     return facts
+
+
+def _monitor(
+    job: Job, state: TrainState, result: PoolEvaluation, facts: dict[str, Any], times: dict[str, Any], last: bool
+) -> None:
+    """Score the monitors that are due, calibrated as ``result`` was, and add their columns."""
+    evaluator, net, stop = job.evaluator, job.task.net, job.stop.check
+    centre = evaluator.monitor(TRAIN, net, result, stop)
+    random_crop = evaluator.monitor(RANDOM_CROP, net, result, stop)
+    if centre is not None and random_crop is not None:
+        facts |= train_facts(centre, random_crop)
+    if not (last or _wide_is_due(job.config.eval, state.epoch + 1)):
+        return
+    wide = evaluator.monitor(WIDE, net, result, stop)
+    if wide is not None:
+        wide_set = evaluator.eval_set.hash_of(WIDE)
+        facts |= {**wide_facts(wide, result), "wide_eval_set": wide_set}
+        times["wide_eval_seconds"] = wide.eval_seconds
+        _keep_sample_errors(job, state, wide, wide_set, "wide")
+
+
+def _wide_is_due(settings: EvalConfig, epoch: int) -> bool:
+    """Whether a multiple of eval.wide_every_epoch lies between the evaluation before and this one, after ``epoch``."""
+    every = settings.wide_every_epoch
+    return every is not None and epoch // every > (epoch - settings.eval_every_epoch) // every
+
+
+def _keep_sample_errors(
+    job: Job, state: TrainState, result: PoolEvaluation, eval_set: str, tier: str = "epoch"
+) -> None:
+    """The error of every sample in a file of its own; an evaluation that is repeated writes the same bytes."""
+    if job.run is None or not job.config.eval.keep_sample_errors:
+        return
+    errors, pixels = result.sample_epe.numpy().astype(np.float32), result.valid_pixels.numpy()
+    codes = tuple(str(arch) for arch in job.evaluator.archs)
+    content = SampleErrors(codes, errors, pixels, eval_set, state.epoch + 1).to_bytes()
+    job.run.write_file(sample_errors_name(state.epoch + 1, tier), content)
 
 
 def _choose_best(job: Job, state: TrainState, result: PoolEvaluation) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.evalset import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
-from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool
+from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
 from edgeflownas.evaluate.walk import walk
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.stages import StagedNet
@@ -36,7 +36,7 @@ class FlowPicture:
 
 
 class Evaluator:
-    """Evaluates a pool of archs on a frozen set; decodes its samples once."""
+    """Evaluates a pool of archs on a frozen set and its monitors; decodes samples once, but those of the wide set."""
 
     def __init__(
         self,
@@ -55,15 +55,44 @@ class Evaluator:
         place = (eval_set.flow_clip, first.device, first.dtype, net.input_form)
         self.calibration: FrozenBatches
         self.evaluation: FrozenBatches
+        self.monitors: dict[str, FrozenBatches]
         if like is not None and _samples(like.eval_set) == _samples(eval_set):
-            self.calibration, self.evaluation = like.calibration, like.evaluation
+            self.calibration, self.evaluation, self.monitors = like.calibration, like.evaluation, like.monitors
         else:
             self.calibration = FrozenBatches(eval_set.calibration, train, *place)
             self.evaluation = FrozenBatches(eval_set.evaluation, val, *place)
+            self.monitors = {
+                name: FrozenBatches(split, val if name == WIDE else train, *place, hold=name != WIDE)
+                for name, split in eval_set.monitors.items()
+            }
         self.mine = list(range(world.rank, len(archs), world.size))
 
     def evaluate(self, net: StagedNet, check_stop: Callable[[], None]) -> PoolEvaluation:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
+        mine = [self.archs[i] for i in self.mine]
+
+        def score(check: Callable[[], None]) -> PoolEvaluation:
+            return score_pool(net, mine, self.calibration, self.evaluation, check, self.flow_divisor)
+
+        return self._together(score, check_stop)
+
+    def monitor(
+        self, name: str, net: StagedNet, result: PoolEvaluation, check_stop: Callable[[], None]
+    ) -> PoolEvaluation | None:
+        """The same of a monitor (None where the frozen set has none of that name), calibrated as ``result`` was."""
+        if name not in self.monitors:
+            return None
+        mine, batches = [self.archs[i] for i in self.mine], self.monitors[name]
+
+        def score(check: Callable[[], None]) -> PoolEvaluation:
+            return score_recalibrated(net, mine, result.statistics, batches, check, self.flow_divisor)
+
+        return self._together(score, check_stop)
+
+    def _together(
+        self, score: Callable[[Callable[[], None]], PoolEvaluation], check_stop: Callable[[], None]
+    ) -> PoolEvaluation:
+        """What every rank scored, joined; StopRequested on all where one is asked to stop."""
         own: PoolEvaluation | None = None
         stopped = ""
 
@@ -72,8 +101,7 @@ class Evaluator:
             check_stop()
 
         try:
-            mine = [self.archs[i] for i in self.mine]
-            own = score_pool(net, mine, self.calibration, self.evaluation, before_batch, self.flow_divisor)
+            own = score(before_batch)
         except StopRequested as stop:
             stopped = str(stop) or "another rank"
         if self.world.any(bool(stopped)):
@@ -82,9 +110,11 @@ class Evaluator:
         return own if self.world.size == 1 else self._join(own)
 
     def _join(self, own: PoolEvaluation) -> PoolEvaluation:
-        """Scores of all ranks: each fills its rows of a table of zeros, and the tables are added."""
-        samples = len(self.eval_set.evaluation.names)
-        table = torch.zeros(len(self.archs), 7 + samples, dtype=torch.float64)
+        """Scores of all ranks: each fills its rows of a table of zeros, and the tables are added.
+
+        Every rank looks at every sample, so the numbers of valid pixels are the same on all of them.
+        """
+        table = torch.zeros(len(self.archs), 7 + own.samples, dtype=torch.float64)
         for i, s in zip(self.mine, own.scores, strict=True):
             figures = [*(getattr(s, name) for name in FIGURES), own.zero_flow_epe]
             table[i] = torch.cat([torch.tensor(figures, dtype=torch.float64), s.sample_epe])
@@ -93,7 +123,7 @@ class Evaluator:
             ArchScore(arch=arch, sample_epe=row[7:].clone(), **dict(zip(FIGURES, row[:6].tolist(), strict=True)))
             for arch, row in zip(self.archs, table, strict=True)
         ]
-        return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]), samples=samples)
+        return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]))
 
     @torch.no_grad()
     def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[FlowPicture]:
@@ -124,4 +154,4 @@ class Evaluator:
 
 
 def _samples(eval_set: EvalSet) -> tuple[object, ...]:
-    return eval_set.calibration, eval_set.evaluation, eval_set.flow_clip
+    return eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip

@@ -261,7 +261,7 @@ def _show_end(job: Job, state: TrainState) -> None:
     """The pool's last ranking and what was written."""
     if state.last_epes:
         rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(job.evaluator.archs, state.last_epes, strict=True))]
-        job.console.pool_table(rows, job.space, state.last_zero_flow_epe)
+        job.console.pool_table(rows, job.space, state.last_zero_flow_epe, state.last_ranks, state.last_margins)
     if job.run is not None:
         path = job.run.path
         names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
@@ -273,9 +273,16 @@ def _show_end(job: Job, state: TrainState) -> None:
 
 def _result(job: Job, state: TrainState, outcome: str) -> dict[str, Any]:
     assert job.run is not None
+    epes, ranks, margins = state.last_epes, state.last_ranks, state.last_margins
     pool = [
-        {"rank": rank, "arch_index": i, "code": str(job.evaluator.archs[i]), "epe": state.last_epes[i]}
-        for rank, i in enumerate(rank_order(state.last_epes), start=1)
+        {
+            "rank": ranks[i] if ranks else place,
+            "arch_index": i,
+            "code": str(job.evaluator.archs[i]),
+            "epe": epes[i],
+            "epe_margin": margins[i] if margins else None,
+        }
+        for place, i in enumerate(rank_order(epes), start=1)
     ]
     return {
         "run": str(job.run.path),

@@ -12,7 +12,7 @@ from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.evaluate.evalset import EvalSet, freeze
+from edgeflownas.evaluate.evalset import EvalSet, freeze, hashed_settings
 from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.eventlog import read_rows
 from edgeflownas.train.initial import load_initial, read_initial
@@ -97,9 +97,8 @@ def freeze_eval_set(config: Config, splits: Splits, note: Callable[[str], None])
             f"eval.eval_pool_size {len(pool)}: not every option of {', '.join(uncovered)} is in the pool; use at least "
             f"{space.num_paths}"
         )
-    settings = config.eval.model_dump(mode="json", exclude={"pictures"})
     eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
-    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
+    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config.eval))
     note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
     return eval_set
 
@@ -289,10 +288,11 @@ def _adopt_eval_set(eval_set: EvalSet, state: TrainState, run: RunDirectory, con
             f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas evaluate "
             f"{run.path}` takes the same eval.* keys"
         )
-        state.last_epes, state.last_zero_flow_epe = [], None  # of other archs, perhaps: not shown as this pool's
+        state.forget_pool()  # of other archs, perhaps: not shown as this pool's
         return False
     console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
-    state.best, state.last_epes, state.last_zero_flow_epe = None, [], None
+    state.best = None
+    state.forget_pool()
     state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
     state.eval_set = eval_set.hash
     run.write_best(None)

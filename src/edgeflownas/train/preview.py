@@ -9,7 +9,7 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.evaluate.evalset import EvalSet
+from edgeflownas.evaluate.evalset import WIDE, EvalSet
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import SearchSpace
@@ -58,7 +58,7 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
     ahead = loading(config).prefetch_batches or 0
     sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
     prefetched = (ahead + 1) * plan.draws_per_step * sample
-    frozen = (len(eval_set.evaluation.names) + len(eval_set.calibration.names)) * sample
+    frozen = _held_samples(eval_set) * sample
     return {
         "train_samples": plan.num_samples,
         "val_samples": len(splits.val),
@@ -82,6 +82,12 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
         "memory_evaluation_samples_mib": round(frozen / 2**20, 1),
         "memory_total_mib": round((state + activations + prefetched + frozen) / 2**20, 1),
     }
+
+
+def _held_samples(eval_set: EvalSet) -> int:
+    """Frozen samples kept in memory; those of the wide set are read each time."""
+    monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
+    return sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))
 
 
 def activation_bytes(config: Config, net: StagedNet, samples: int) -> int:

@@ -112,6 +112,13 @@ class RunDirectory:
         """Replace a JSON file of the run durably.  Raises StorageError."""
         replace_file(self.path / name, canonical_json(document))
 
+    def write_file(self, name: str, content: bytes) -> None:
+        """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
+        path = self.path / name
+        with storing(path.parent, "make"):
+            path.parent.mkdir(exist_ok=True)
+        replace_file(path, content)
+
     # ---- the lock ----
 
     @contextlib.contextmanager
@@ -183,7 +190,8 @@ class RunDirectory:
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
             self._store.remove_temporaries()
-            remove_temporaries(self.path)
+            for folder in (self.path, self.path / "sample_epe"):
+                remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
             checkpoint, damaged = self._store.newest_verified(check=self._check_logs)
             for name in damaged:

@@ -41,6 +41,8 @@ class TrainState:
     stopped_early: bool = False
     last_epes: list[float] = field(default_factory=list)  # of the last evaluated pool, for kendall_tau_prev
     last_zero_flow_epe: float | None = None
+    last_ranks: list[int] = field(default_factory=list)  # shared within noise; empty: an older version did not know
+    last_margins: list[float] = field(default_factory=list)  # px: each EPE +- 1.96 standard errors; empty: unknown
     eval_set: str = ""  # hash of the set the evaluations above were made on
     quarantined: list[str] = field(default_factory=list)
 
@@ -48,6 +50,10 @@ class TrainState:
     def finished(self) -> bool:
         """Whether nothing is left to train."""
         return self.stopped_early or self.epoch >= self.num_epochs
+
+    def forget_pool(self) -> None:
+        """The figures of the last evaluation belong to another set or pool."""
+        self.last_epes, self.last_zero_flow_epe, self.last_ranks, self.last_margins = [], None, [], []
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for state.json."""

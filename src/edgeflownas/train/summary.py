@@ -22,7 +22,7 @@ from edgeflownas.train.samplers import fairness_gap, option_counts
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import StepOutput
 
-__all__ = ["criterion", "epoch_facts", "pool_facts", "step_event"]
+__all__ = ["criterion", "epoch_facts", "pool_facts", "step_event", "train_facts", "wide_facts"]
 
 PROTOCOL = "training"
 
@@ -117,7 +117,7 @@ def pool_facts(
     label: str,
 ) -> dict[str, Any]:
     """Evaluation columns of an epoch (names carry the pool size)."""
-    epes = [score.epe for score in result.scores]
+    epes, noise = result.epes, result.noise
     figures = pool_statistics(epes)
     size = len(archs)
     baseline = space.parse(space.baseline) if space.baseline else None
@@ -134,7 +134,7 @@ def pool_facts(
         "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
         "eval_samples_per_arch": result.samples,
         "split_label": label,
-        f"arch_rank_{size}": rank_string(epes),
+        f"arch_rank_{size}": rank_string(epes, noise.ranks(epes)),
         "bn_recal_batches": config.eval.bn_recal_batches,
         "eval_batches_per_arch": config.eval.eval_batches_per_arch,
         "eval_loss_total": _mean(score.loss_total for score in result.scores),
@@ -143,6 +143,41 @@ def pool_facts(
         "eval_epe_a0": _mean(score.epe_a0 for score in result.scores),
         "eval_epe_a1": _mean(score.epe_a1 for score in result.scores),
         "epe_protocol": PROTOCOL,
+        f"epe_standard_error_{size}": _known(np.median(noise.standard_errors)),
+        f"mean_epe_standard_error_{size}": _known(noise.mean_standard_error),
+        f"smallest_difference_{size}": noise.smallest_difference,
+        f"tied_pairs_{size}": noise.tied_pairs,
+    }
+
+
+def train_facts(centre: PoolEvaluation, random_crop: PoolEvaluation) -> dict[str, Any]:
+    """Columns of the training samples that are scored as the evaluation samples are."""
+    size = len(centre.scores)
+    return {
+        f"train_epe_{size}": _mean(centre.epes),
+        f"train_epe_random_crop_{size}": _mean(random_crop.epes),
+        "train_eval_loss_total": _mean(score.loss_total for score in centre.scores),
+        "train_eval_loss_optical": _mean(score.loss_optical for score in centre.scores),
+        "train_eval_loss_uncertainty": _mean(score.loss_uncertainty for score in centre.scores),
+        "train_eval_samples": centre.samples,
+    }
+
+
+def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]:
+    """Columns of the wide set, and how the frequent one compares with it on the same calibration."""
+    epes, noise, size = wide.epes, wide.noise, len(wide.scores)
+    figures = pool_statistics(epes)
+    return {
+        f"wide_mean_epe_{size}": figures.mean,
+        f"wide_std_epe_{size}": figures.std,
+        f"wide_median_epe_{size}": figures.median,
+        f"wide_p90_epe_{size}": figures.p90,
+        "wide_zero_flow_epe": wide.zero_flow_epe,
+        f"wide_difference_{size}": pool_statistics(frequent.epes).mean - figures.mean,
+        "wide_kendall_tau": kendall_tau_b(frequent.epes, epes),
+        f"wide_smallest_difference_{size}": noise.smallest_difference,
+        "wide_samples_per_arch": wide.samples,
+        f"wide_arch_rank_{size}": rank_string(epes, noise.ranks(epes)),
     }
 
 
@@ -155,6 +190,11 @@ def criterion(config: Config, result: PoolEvaluation) -> float:
 def _mean(values: Iterable[float]) -> float | None:
     numbers = list(values)
     return float(np.mean(numbers)) if numbers else None
+
+
+def _known(value: Any) -> float | None:
+    """A standard error; None where there are too few samples for one, or a network diverged."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _quantile(values: Sequence[float], percent: float) -> float | None:
