@@ -48,12 +48,22 @@ def _epe(scope: Scope, label: EpeLabel, parts: list[Stretch], name: str, several
     return Chart(
         id=name,
         topic="epe",
-        title="EPE on the evaluation set" + (f": {label.split}" if several else ""),
+        title=_epe_title(scope, parts) if several else "EPE on the evaluation set",
         about=about,
         y_label="EPE (px)",
         series=_distinct(drawn),
+        runs=tuple(run for run, _ in parts),
         note=f"Evaluated on {label}." + (" Another label has a figure of its own." if several else ""),
     )
+
+
+def _epe_title(scope: Scope, parts: list[Stretch]) -> str:
+    """Of one label among several: whose it is, or of one run which of its epochs."""
+    if scope.many:
+        names = [scope.histories[run].name for run, _ in parts]
+        return f"EPE of {', '.join(names)}"
+    epochs = scope.histories[0].epochs[list(parts[0].rows)]
+    return f"EPE on the evaluation set of epochs {epochs[0]} to {epochs[-1]}"
 
 
 _ABOUT_EPE = (
@@ -120,7 +130,7 @@ def _wide(scope: Scope) -> Iterator[Chart]:
             about = "The wide tier: more samples per subnet, evaluated less often. Its pixels differ from those above."
             yield Chart(
                 scope.id("wide", run), "epe", f"EPE on the wide evaluation set{of_run}", about, "EPE (px)",
-                series=tuple(filter(None, lines)),
+                series=tuple(filter(None, lines)), runs=(run,),
                 note=f"{count:.0f} samples per subnet." if np.isfinite(count) else "",
             )  # fmt: skip
 
@@ -153,7 +163,7 @@ def _loss(scope: Scope) -> Iterator[Chart]:
                 scope.id("eval-loss", run), "loss",
                 "Loss in evaluation" + (f" of {history.name}" if scope.many else ""),
                 "Mean of the pool with recalibrated batch norm, on frozen samples: what the training loss means there.",
-                "loss (weighted px)", series=lines,
+                "loss (weighted px)", series=lines, runs=(run,),
             )  # fmt: skip
 
 
@@ -170,7 +180,7 @@ def _on_training_samples(scope: Scope) -> Iterator[Chart]:
                 "EPE on a few training samples" + (f" of {history.name}" if scope.many else ""),
                 "Mean of the pool on a fixed part of the training data. Far below the evaluation EPE: over-fitting. "
                 "A gap between the two lines: the crops differ in difficulty.",
-                "EPE (px)", series=lines,
+                "EPE (px)", series=lines, runs=(run,),
             )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class Chart:
     limits: tuple[float | None, float | None] = (None, None)  # fixed ends of the y axis
     digits: int = 4
     run: int | None = None
+    runs: tuple[int, ...] = ()  # whose lines it has; empty: every run's
     note: str = ""
 
     @property
@@ -99,7 +100,7 @@ def compact(values: NDArray[np.float64] | Sequence[float]) -> Numbers:
 
 
 _DEFAULTS: dict[str, Any] = {
-    **{"style": "line", "low": None, "high": None, "band": "", "arch": None, "note": "", "run": None},
+    **{"style": "line", "low": None, "high": None, "band": "", "arch": None, "note": "", "run": None, "runs": ()},
     **{"series": (), "panels": (), "kind": "lines", "x_label": "epoch", "scale": "linear", "digits": 4},
 }
 

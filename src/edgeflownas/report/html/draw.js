@@ -166,7 +166,7 @@ function frame(svg, chart, options) {
   const about = mini ? 3 : Math.max(3, Math.round(height / 55));
   const yTicks = (log ? logTicks : linearTicks)(range[0], range[1], about);
   const texts = yTicks.values.map((value) => tickText(value, yTicks.digits));
-  const left = Math.max(...texts.map((text) => text.length), 2) * 6.6 + 9;
+  const left = Math.max(...texts.map((text) => text.length), 2) * 7.1 + 10;
   const box = { left, right: width - (mini ? 8 : 14), top, bottom: height - (mini ? 18 : 34) };
   const toX = (x) => window[1] === window[0] ? (box.left + box.right) / 2
     : box.left + (box.right - box.left) * (x - window[0]) / (window[1] - window[0]);
@@ -204,33 +204,40 @@ function axisWords(chart, range) {
 
 // Findings at their epochs: a number above the plot and a dashed line; a long stretch is a bar from first to last.
 function drawMarks(svg, marks, window, box, toX, mini) {
-  const shown = marks.filter((mark) => mark.epochs.some((epoch) => epoch >= window[0] && epoch <= window[1]));
-  const taken = [];
-  for (const mark of shown) {
-    const epochs = mark.epochs.filter((epoch) => epoch >= window[0] && epoch <= window[1]);
-    const stretch = epochs.length > 3;
-    const places = stretch ? [epochs[0]] : epochs;
-    for (const epoch of places) {
-      const x = toX(epoch);
+  for (const { mark, epochs, stretch, epoch, x, at, half, row } of placeMarks(marks, window, box, toX)) {
       node("line", { x1: x, x2: x, y1: box.top, y2: box.bottom, class: "mark-line" }, svg);
       if (mini) continue;
-      const half = Math.max(8, mark.number.length * 3.2 + 4);
-      let at = Math.min(Math.max(x, box.left + half), box.right - half), row = 0;
-      while (taken.some((other) => other.row === row && Math.abs(other.at - at) < half + other.half + 2)) row += 1;
-      taken.push({ at, half, row });
       const y = box.top - 10 - row * 19;
       if (stretch) node("line", { x1: at, x2: toX(epochs[epochs.length - 1]), y1: y, y2: y, class: "span" }, svg);
       const link = node("a", { href: `#${mark.anchor}`, class: `mark ${mark.severity}`, "aria-label": `finding ${mark.number}: ${mark.title}` }, svg);
       node("rect", { x: at - half, y: y - 8, width: 2 * half, height: 16, rx: 8 }, link);
       node("text", { x: at, y: y + 3.5, "text-anchor": "middle" }, link, mark.number);
-      node("title", {}, link, `${mark.number} ${mark.title}, epoch ${epochs[0]}${stretch ? ` to ${epochs[epochs.length - 1]}` : ""}`);
-    }
+      node("title", {}, link, `${mark.number} ${mark.title}, epoch ${epoch}${stretch ? ` to ${epochs[epochs.length - 1]}` : ""}`);
   }
 }
 
+// Where each number goes: above its epoch, in the lowest row in which it touches no other.
+function placeMarks(marks, window, box, toX) {
+  const placed = [];
+  for (const mark of marks) {
+    const epochs = mark.epochs.filter((epoch) => epoch >= window[0] && epoch <= window[1]);
+    const stretch = epochs.length > 3;
+    for (const epoch of stretch ? [epochs[0]] : epochs) {
+      const x = toX(epoch), half = Math.max(8, mark.number.length * 3.2 + 4);
+      const at = Math.min(Math.max(x, box.left + half), box.right - half);
+      let row = 0;
+      while (placed.some((other) => other.row === row && Math.abs(other.at - at) < half + other.half + 2)) row += 1;
+      placed.push({ mark, epochs, stretch, epoch, x, at, half, row });
+    }
+  }
+  return placed;
+}
+
+// Rows of numbers above a plot, before its left edge is known exactly.
 function markRows(marks, window, width) {
-  const shown = marks.filter((mark) => mark.epochs.some((epoch) => epoch >= window[0] && epoch <= window[1]));
-  return Math.min(shown.length, Math.max(1, Math.ceil(shown.length * 60 / width) + (shown.length > 2 ? 1 : 0)));
+  const box = { left: 52, right: width - 16 };
+  const toX = (x) => box.left + (box.right - box.left) * (x - window[0]) / (window[1] - window[0] || 1);
+  return Math.max(0, ...placeMarks(marks, window, box, toX).map((place) => place.row + 1));
 }
 
 function drawLines(host, chart, page, options) {

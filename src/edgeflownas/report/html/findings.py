@@ -35,6 +35,7 @@ _TITLES = {
     "data_wait_high": "Waiting for data",
     "resumed_with_changes": "Resumed with changed keys",
 }
+_TOPICS = {"epe": "EPE", "archs": "subnets", "tau": "agreement of rankings", "lr": "learning rate", "pool": "pool table"}
 _SHOWN = ("stop", "warning")
 
 
@@ -64,7 +65,7 @@ def numbered(diagnoses: Sequence[Diagnosis]) -> list[Numbered]:
 
 def belongs(item: Numbered, chart: Chart) -> bool:
     """Whether a finding is about what a chart shows."""
-    return chart.topic in item.finding.charts and chart.run in (None, item.run)
+    return chart.topic in item.finding.charts and chart.run in (None, item.run) and item.run in (chart.runs or (item.run,))
 
 
 def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, Any]]:
@@ -124,7 +125,7 @@ def _verdict(name: str, diagnosis: Diagnosis, items: Sequence[Numbered], charts:
 def _finding(item: Numbered, charts: Sequence[Chart], opened: bool) -> Markup:
     finding = item.finding
     links = [
-        tag("a", chart.title, href=f"#fig-{chart.id}")
+        tag("a", _TOPICS.get(chart.topic, chart.topic), href=f"#fig-{chart.id}")
         for chart in {chart.topic: chart for chart in reversed(charts) if belongs(item, chart)}.values()
     ]
     shown = join(x for link in reversed(links) for x in (Markup(" "), link))

@@ -64,12 +64,12 @@ def render(
     names = [history.name for history in histories]
     body = [*(tag("p", note, class_="banner") for note in notes)]
     if scope.many:
-        body.append(tag("section", runs_table(histories, [d.verdict for d in diagnoses]), id="runs"))
+        body.append(tag("section", runs_table(histories, [d.verdict for d in diagnoses], details), id="runs"))
     body.append(verdict_section(names, diagnoses, items, [*charts, *_pool_charts(scope)]))
     figures = (key_figures(h, h.name if scope.many else "") for h in histories)
     body.append(tag("section", tag("h2", "Key figures"), join(figures), id="key-figures"))
     for title, group in sections.items():
-        narrow = [chart for chart in group if chart.kind in ("lines", "stack")]
+        narrow = [chart for chart in group if chart.kind in ("lines", "stack") and chart.run in (None, 0)]
         first = narrow[0] if len(narrow) % 2 else None  # an odd one takes a whole row, so that none stands beside a hole
         inner = [chart_frame(chart, scope.axes, back_links(items, chart), chart is first) for chart in group]
         if title == "Subnets":

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.noise import Z95, PoolNoise, pool_noise
+from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.html.markup import Markup, join, table, tag
 
 if TYPE_CHECKING:
@@ -47,12 +46,13 @@ def pool_rows(history: History) -> list[PoolRow]:
     ranks = {int(arch): rank for rank, arch, _ in (e for e in entries if len(e) == 3) if arch.isdecimal()}
     order = sorted(range(len(epes)), key=lambda arch: (not math.isfinite(epes[arch]), epes[arch], arch))
     best = order[0]
-    intervals = _paired_intervals(history, best)
+    noise = _noise(history)
+    intervals = None if noise is None else Z95 * noise.paired[best]
     shared = {rank for rank in ranks.values() if list(ranks.values()).count(rank) > 1}
     rows = []
     for place, arch in enumerate(order, start=1):
         behind = float(epes[arch] - epes[best])
-        interval = intervals[arch] if intervals is not None else None
+        interval = None if intervals is None or not math.isfinite(intervals[arch]) else float(intervals[arch])
         rank = ranks.get(arch, str(place) if math.isfinite(epes[arch]) else "-")
         within = interval is not None and arch != best and behind <= interval
         code = history.codes[arch] if arch < len(history.codes) else ""
@@ -65,37 +65,17 @@ def pool_rows(history: History) -> list[PoolRow]:
     return rows
 
 
-def _paired_intervals(history: History, best: int) -> list[float | None] | None:
-    """1.96 paired standard errors of the difference to the best, of every subnet; from the stored sample errors."""
+def _noise(history: History) -> PoolNoise | None:
+    """Noise of the last evaluation from the errors of its samples, where the run kept them for these subnets."""
     folder = history.source if history.source.is_dir() else history.source.parent
-    epoch = int(history.column("epoch")[-1])
-    path = folder / "sample_epe" / f"epoch-{epoch:05d}.safetensors"
-    if not path.exists():
-        return None
-    found = _read(path)
-    if found is None or found[0].shape[0] != len(history.epes[-1]):
-        return None
-    errors, pixels = found
-    sums = errors * pixels
-    residuals = sums - (sums.sum(1) / pixels.sum())[:, None] * pixels
-    count = len(pixels)
-    if count < 2:
-        return None
-    spread = np.sqrt(np.square(residuals - residuals[best]).sum(1) * count / (count - 1)) / pixels.sum()
-    return [float(1.96 * value) if math.isfinite(value) else None for value in spread]
-
-
-def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    path = folder / sample_errors_name(int(history.epochs[-1]))
     try:
-        tensors = load_file(path)
-        errors, pixels = tensors["sample_epe"].astype(np.float64), tensors["valid_pixels"].astype(np.float64)
-    except (OSError, KeyError, SafetensorError):
+        stored = read_sample_errors(path) if path.exists() else None
+    except DataError:  # the history has no need of it; the table says that no interval is known
         return None
-    kept = pixels > 0
-    return errors[:, kept], pixels[kept]
+    if stored is None or stored.codes != history.codes or stored.eval_set != history.text("eval_set")[-1]:
+        return None
+    return pool_noise(stored.sample_epe, stored.valid_pixels)
 
 
 def pool_section(history: History, anchor: str, run: int, heading: str, links: Markup | None) -> Markup | None:
@@ -106,10 +86,12 @@ def pool_section(history: History, anchor: str, run: int, heading: str, links: M
     measured = any(row.interval is not None for row in rows)
     reach = [row.behind + (row.interval or 0.0) for row in rows if math.isfinite(row.behind)]
     end = _round_up(_longest_shown(reach))
-    zero_flow = history.column("zero_flow_epe")[-1]
+    zero_flow = float(history.column("zero_flow_epe")[-1])
+    worse = sum(row.epe > zero_flow for row in rows)
+    warning = f"{worse} of {len(rows)} score worse than zero flow ({zero_flow:.4f} px)." if worse else ""
     coded = any(row.code for row in rows)
     header = ["rank", "subnet", *(["code"] if coded else []), "EPE (px)", "behind the best (px)", f"bar: 0 to {end:g} px"]
-    body = [_cells(row, end, zero_flow, coded) for row in rows]
+    body = [_cells(row, end, coded) for row in rows]
     interval = (
         "Whisker: 95 % interval of the difference to the best, on the same pixels; ≈ marks subnets that share their rank "
         "or are within that interval of the best."
@@ -121,7 +103,7 @@ def pool_section(history: History, anchor: str, run: int, heading: str, links: M
     return tag(
         "figure",
         tag("figcaption", tag("h3", heading), tag("p", "How far each subnet is behind the best one. ", interval)),
-        table(caption, header, body),
+        table(caption, header, body, warning),
         links,
         id=f"fig-{anchor}",
         class_="pool",
@@ -145,16 +127,15 @@ def _round_up(value: float) -> float:
     return float(next(step * power for step in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0) if step * power >= value * 0.9999))
 
 
-def _cells(row: PoolRow, end: float, zero_flow: float, coded: bool) -> list[str]:
+def _cells(row: PoolRow, end: float, coded: bool) -> list[str]:
     known = math.isfinite(row.epe)
-    worse = " (worse than zero flow)" if known and math.isfinite(zero_flow) and row.epe > zero_flow else ""
     margin = "" if row.interval is None else f" ± {row.interval:.4f}"
     words = "best" if row.behind == 0.0 else f"+{row.behind:.4f}{margin}" if math.isfinite(row.behind) else "-"
     return [
         row.rank + (" ≈" if row.tied else ""),
         f"{row.arch}" + (" ★" if row.baseline else ""),
         *([row.code or "-"] if coded else []),
-        (f"{row.epe:.4f}" if known else "nan") + worse,
+        (f"{row.epe:.4f}" if known else "nan"),
         tag("span", words, class_="num"),
         _bar(row, end),
     ]
@@ -170,6 +151,7 @@ def _bar(row: PoolRow, end: float) -> Markup:
         parts.append(tag("path", d=f"M{WIDTH - 7} 3 l6 6 l-6 6", class_="whisker"))
     elif row.interval is not None:
         low, high = (min(max((row.behind + side * row.interval) / end, 0.0), 1.0) * WIDTH for side in (-1, 1))
-        cap = f"M{low:.1f} {middle - 4} v8 M{low:.1f} {middle} H{high:.1f} M{high:.1f} {middle - 4} v8"
+        end_left = f"M{low:.1f} {middle - 4} v8 " if low > 0.0 else ""  # no cap where the interval goes on below 0
+        cap = f"{end_left}M{low:.1f} {middle} H{high:.1f} M{high:.1f} {middle - 4} v8"
         parts.append(tag("path", d=cap, class_="whisker"))
     return tag("svg", join(parts), viewBox=f"-1 0 {WIDTH + 2:g} {HEIGHT:g}", preserveAspectRatio="none", class_="bar", aria_hidden="true")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeflownas.report.comparison import differing
 from edgeflownas.report.html.charts import Chart, Numbers
 from edgeflownas.report.html.findings import flat
 from edgeflownas.report.html.markup import Markup, join, table, tag
@@ -61,18 +62,22 @@ def _percent(name: str, share: float, rest: str) -> tuple[str, str, str] | None:
     return (name, f"{100.0 * share:.3g} %", rest) if math.isfinite(share) else None
 
 
-def runs_table(histories: Sequence[History], verdicts: Sequence[str]) -> Markup:
-    """One line a run; no column ranks them, because their EPEs may belong to different sets."""
+def runs_table(
+    histories: Sequence[History], verdicts: Sequence[str], details: Sequence[Mapping[str, str]]
+) -> Markup:
+    """One line a run, and the keys in which they differ; no column of EPEs, which may belong to different sets."""
     rows = []
     for history, verdict in zip(histories, verdicts, strict=True):
-        means, epochs = history.column("mean_epe_12"), history.column("epoch")
-        best = int(np.nanargmin(means)) if np.isfinite(means).any() else -1
         planned = f" of {history.planned_epochs}" if history.planned_epochs else ""
-        text = f"{means[best]:.4f} at epoch {epochs[best]:.0f}" if best >= 0 else "not finite"
-        split = history.text("split_label")[-1] or "unknown"
-        rows.append([history.name, verdict, f"{epochs[-1]:.0f}{planned}", _px(means[-1]), text, split])
-    header = ["run", "verdict", "epoch", "last mean EPE (px)", "lowest mean EPE (px)", "evaluated on"]
-    return table("The runs of this page; compare EPEs only within one figure.", header, rows)
+        where = [history.text(name)[-1] or "not recorded" for name in ("split_label", "eval_set")]
+        rows.append([history.name, verdict, f"{history.column('epoch')[-1]:.0f}{planned}", *where])
+    header = ["run", "verdict", "epoch", "evaluated on", "evaluation set"]
+    parts = [table("The runs of this page; EPEs are comparable within one figure only.", header, rows)]
+    differ = differing({h.name: d for h, d in zip(histories, details, strict=True)})[0] if details else []
+    if differ:
+        lines = [[key, *(values.get(key, "-") for values in details)] for key in differ]
+        parts.append(table("What differs in how they train.", ["key", *(h.name for h in histories)], lines))
+    return join(parts)
 
 
 def chart_frame(chart: Chart, axes: Mapping[str, Numbers], links: Markup | None, wide: bool) -> Markup:
