@@ -6,7 +6,6 @@ written, so a running training may be read at any moment.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.config.yaml import parse_yaml
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
 from edgeflownas.report.history_files import (
@@ -30,6 +28,7 @@ from edgeflownas.report.history_files import (
     typed,
 )
 from edgeflownas.report.history_pool import baseline_of, parse_ranking, per_arch_table, with_pool_figures
+from edgeflownas.report.history_run import RunRecord, read_record
 
 __all__ = ["Array", "History", "RunRecord", "read_history"]
 
@@ -41,23 +40,6 @@ EXPECTED = (
     "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
     "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
 )
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What a run directory says beside its history, as plain data."""
-
-    config: Mapping[str, Any]
-    manifest: Mapping[str, Any]
-    timing: tuple[Mapping[str, Any], ...]
-    per_option: tuple[Mapping[str, Value], ...]
-    monitor: tuple[Mapping[str, Value], ...]
-
-    def key(self, dotted: str, default: Any = None) -> Any:
-        """Value of a configuration key such as ``train.lr``; ``default`` where the run does not know it."""
-        group, _, name = dotted.partition(".")
-        values = self.config.get(group)
-        return values.get(name, default) if isinstance(values, Mapping) else default
 
 
 @dataclass(frozen=True)
@@ -129,7 +111,7 @@ def _of_folder(path: Path) -> History:
         if not file.exists():
             raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
         return replace(_assemble(path.resolve().name, file, _rows_of_file(file, notes), path, None, notes), source=path)
-    record = _record(path, notes)
+    record = read_record(path, notes)
     rows = _rows_of_file(file, notes) if file.exists() else []
     events = [r for r in json_rows(path / "events.jsonl", b'"evaluation"', notes) if r.get("event") == "evaluation"]
     exact = [_event_row(path / "events.jsonl", row) for row in events]
@@ -203,37 +185,6 @@ def _row(cells: Mapping[str, str]) -> Row:
         row["epoch"] = int(number)
     parse_ranking(row.get("arch_rank_12"), size)
     return {**row, "pool_size": size}
-
-
-def _record(path: Path, notes: list[str]) -> RunRecord:
-    try:
-        document = json.loads(text_of(path / "run_manifest.json"))
-        manifest = document["manifest"]
-        if not isinstance(manifest, dict):
-            raise ValueError("manifest is no object")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
-    config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))
-    timing = tuple(json_rows(path / "timing.jsonl", b"", notes))
-    tables = [_extra_table(path / name, notes) for name in ("per_option.csv", "monitor.csv")]
-    return RunRecord(config if isinstance(config, Mapping) else {}, manifest, timing, *tables)
-
-
-def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...]:
-    """Rows of a table beside the history; numbers where they are numbers, else text."""
-    if not path.exists():
-        return ()
-    rows = []
-    for line in table_lines(path, text_of(path)):
-        if line.torn and not line.cells:
-            notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
-            continue
-        rows.append({name: _loose(name, text) for name, text in line.cells.items()})
-    return tuple(rows)
-
-
-def _loose(name: str, text: str) -> Value:
-    return text if name in ("block", "meaning", "code", "option") else typed(name, text)
 
 
 def _assemble(

@@ -1,0 +1,31 @@
+"""What a training history shows: findings with their evidence, most important first.
+
+One small pure function a rule (:data:`RULES`); docs/diagnosis.md says what each tests and why.
+"""
+
+from __future__ import annotations
+
+from edgeflownas.report.diagnosis.findings import Diagnosis, Finding, NotJudged, Unjudged, in_order, verdict
+from edgeflownas.report.diagnosis.rules import RULES
+from edgeflownas.report.histories import History
+
+__all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose"]
+
+
+def diagnose(history: History) -> Diagnosis:
+    """Findings of all rules, and which rules could not be judged and why.  Raises nothing: the history was read."""
+    from edgeflownas.report.diagnosis.criteria import criteria
+    from edgeflownas.report.diagnosis.stability import stability
+
+    findings: list[Finding] = []
+    not_judged: list[NotJudged] = []
+    for name, rule in RULES.items():
+        try:
+            found = rule(history)
+        except Unjudged as reason:
+            not_judged.append(NotJudged(name, str(reason)))
+            continue
+        if found is not None:
+            findings.append(found)
+    ordered = in_order(findings)
+    return Diagnosis(verdict(ordered), ordered, tuple(not_judged), criteria(history), stability(history))

@@ -1,0 +1,134 @@
+"""How much the pool's ranking can be trusted: over time, under resampling, and beside trivial rankings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.errors import UserError
+from edgeflownas.evaluate.rank_statistics import kendall_tau_b
+from edgeflownas.report.histories import History
+
+__all__ = ["stability", "tau_bootstrap"]
+
+Array = NDArray[np.float64]
+DRAWS = 2000
+
+
+def stability(history: History) -> dict[str, Any]:
+    """Rank correlations (Kendall's tau-b) of the pool, empty where fewer than two archs are known in an evaluation.
+
+    ``epochs``: per evaluation tau against the one before (``kendall_tau_prev``), the ``final`` and the ``best`` one;
+    ``last_two``: tau of the last two evaluations with its 95 % interval over archs; ``samples``: tau of the last
+    ranking against itself on resampled evaluation samples, where their errors were kept; ``trivial``: tau of the
+    last ranking against "more is better" by MACs and by parameters, with intervals, where the codes are known.
+    """
+    whole = np.isfinite(history.epes).all(axis=1)
+    if history.pool_size < 2 or not whole.any():
+        return {}
+    epochs, epes = history.epochs[whole], history.epes[whole]
+    means = epes.mean(axis=1)
+    best = int(np.argmin(means))
+    rows = [
+        {
+            "epoch": int(epoch),
+            "tau_prev": _tau(epes[place - 1], epes[place]) if place else None,
+            "tau_final": _tau(epes[place], epes[-1]),
+            "tau_best": _tau(epes[place], epes[best]),
+        }
+        for place, epoch in enumerate(epochs)
+    ]
+    found: dict[str, Any] = {"final_epoch": int(epochs[-1]), "best_epoch": int(epochs[best]), "epochs": rows}
+    if len(epes) > 1:
+        found["last_two"] = tau_bootstrap(epes[-2], epes[-1])
+    if (by_samples := _over_samples(history.source, int(epochs[-1]), epes[-1])) is not None:
+        found["samples"] = by_samples
+    if costs := _costs(history):
+        found["trivial"] = {name: tau_bootstrap(-values, epes[-1]) for name, values in costs.items()}
+    return found
+
+
+def _tau(first: Array, second: Array) -> float | None:
+    return kendall_tau_b(first.tolist(), second.tolist())
+
+
+def tau_bootstrap(first: Array, second: Array) -> dict[str, float | None]:
+    """tau-b of two score lists [A] with the 95 % percentile interval over archs drawn with replacement.
+
+    The draws are the same for the same pool size.  An arch drawn twice makes a pair tied in both lists, which tau-b
+    leaves out.
+    """
+    size = len(first)
+    tau = _tau(first, second)
+    if tau is None or size < 4:
+        return {"tau": tau, "low": None, "high": None}
+    signs = [np.sign(values[:, None] - values[None, :]) for values in (first, second)]
+    drawn = np.random.default_rng(size).multinomial(size, np.full(size, 1.0 / size), DRAWS).astype(np.float64)
+
+    def weighed(matrix: Array) -> Array:
+        return np.asarray(np.einsum("di,ij,dj->d", drawn, matrix, drawn, optimize=True))
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        untied = np.sqrt(weighed(np.abs(signs[0])) * weighed(np.abs(signs[1])))
+        taus = weighed(signs[0] * signs[1]) / untied
+    return {"tau": tau, **_interval(taus)}
+
+
+def _interval(taus: Array) -> dict[str, float | None]:
+    taus = taus[np.isfinite(taus)]
+    if not len(taus):
+        return {"low": None, "high": None}
+    low, high = np.percentile(taus, [2.5, 97.5])
+    return {"low": float(low), "high": float(high)}
+
+
+def _over_samples(folder: Path, epoch: int, epes: Array) -> dict[str, Any] | None:
+    """Tau of the measured ranking against that on samples drawn with replacement; None without the samples' errors."""
+    file = folder / "sample_epe" / f"epoch-{epoch:05d}.safetensors"
+    if not file.is_file():
+        return None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(str(file))
+        errors, pixels = tensors["sample_epe"].astype(np.float64), tensors["valid_pixels"].astype(np.float64)
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+    there = np.isfinite(errors).all(axis=0) & (pixels > 0)
+    if errors.shape[0] != len(epes) or int(there.sum()) < 2:
+        return None
+    sums, pixels = errors[:, there] * pixels[there], pixels[there]
+    count = len(pixels)
+    drawn = np.random.default_rng(count).multinomial(count, np.full(count, 1.0 / count), 500)
+    resampled = (drawn @ sums.T) / (drawn @ pixels)[:, None]
+    taus = np.array([math.nan if (t := _tau(row, epes)) is None else t for row in resampled])
+    return {"epoch": epoch, "samples": count, "tau": float(np.nanmean(taus)), **_interval(taus)}
+
+
+def _costs(history: History) -> dict[str, Array]:
+    """MACs and parameters [A] of the pool; empty where codes or space are unknown, or all are equal."""
+    if not all(history.codes):
+        return {}
+    name, width, crop = "v1", 32, (192, 256)
+    if history.run is not None:
+        name, width = history.run.key("train.space", name), history.run.key("train.width", width)
+        crop = history.run.key("data.crop_size", crop)
+    from edgeflownas.models.flops import macs, parameters
+    from edgeflownas.space import get_space
+
+    try:
+        space = get_space(str(name))
+        archs: Sequence[Any] = [space.parse(code) for code in history.codes]
+        found = {
+            "macs": np.array([macs(space, int(width), arch, int(crop[0]), int(crop[1])) for arch in archs], float),
+            "parameters": np.array([parameters(space, int(width), arch) for arch in archs], float),
+        }
+    except (UserError, TypeError, ValueError, IndexError):
+        return {}
+    return {key: values for key, values in found.items() if len(set(values.tolist())) > 1}

@@ -1,0 +1,178 @@
+"""Statistics of short, trending, noisy series; every function takes and returns plain float64 arrays.
+
+Noise is estimated by medians, so that single outliers do not count, and never below the rounding of the text it was
+read from.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+__all__ = [
+    "Slope",
+    "binomial_interval",
+    "extreme_members",
+    "noise_of",
+    "outliers",
+    "recent",
+    "resolution",
+    "robust_sd",
+    "slope_of",
+]
+
+Array = NDArray[np.float64]
+MAD_TO_SD = 1.482602  # of a normal distribution
+
+
+def robust_sd(values: Array) -> float:
+    """Standard deviation from the median absolute deviation (1.4826 x MAD); 0 for fewer than two values."""
+    if len(values) < 2:
+        return 0.0
+    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values))))
+
+
+def resolution(values: Array) -> float:
+    """Step of the last decimal that the values were written with (0.01 for 9.72); 0 where they have more than six."""
+    finite = values[np.isfinite(values)]
+    for digits in range(7):
+        if np.allclose(finite, np.round(finite, digits), rtol=0.0, atol=1e-9):
+            return 10.0**-digits
+    return 0.0
+
+
+def noise_of(values: Array) -> float:
+    """Standard deviation of the noise around a smooth trend, from second differences (variance 6 sigma^2).
+
+    At least the rounding noise (step / sqrt 12).  Noise that is correlated from epoch to epoch is underestimated;
+    :func:`slope_of` corrects for that.
+    """
+    if len(values) < 3:
+        return 0.0
+    second = np.diff(values, 2)
+    centred = np.concatenate([second, -second])  # around zero: a curve's bend counts as noise, not as offset
+    return max(robust_sd(centred) / math.sqrt(6.0), resolution(values) / math.sqrt(12.0))
+
+
+def recent(count: int, least: int = 5) -> slice:
+    """The last third of ``count`` evaluations, at least ``least``: what a run is like now."""
+    return slice(max(0, count - max(least, -(-count // 3))), count)
+
+
+class Slope(NamedTuple):
+    """A straight line through a stretch of a series."""
+
+    slope: float
+    """Change an epoch."""
+    error: float
+    """Its standard error, corrected for correlated residuals."""
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether zero is outside the 95 % interval."""
+        return abs(self.slope) > 1.96 * self.error
+
+
+def slope_of(epochs: Array, values: Array, noise: float) -> Slope:
+    """Least-squares slope.
+
+    Its error takes the larger of ``noise`` and the residuals' spread, and widens by sqrt((1 + r) / (1 - r)) for a
+    lag-one correlation r of the residuals: an AR(1) series has that many fewer independent values.
+    """
+    count = len(values)
+    if count < 3:
+        return Slope(0.0, math.inf)
+    centred = epochs - epochs.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ values) / spread
+    residuals = values - values.mean() - slope * centred
+    sd = max(noise, float(np.sqrt(residuals @ residuals / (count - 2))))
+    power = float(residuals @ residuals)
+    lag = float(residuals[1:] @ residuals[:-1]) / power if power > 0 else 0.0
+    lag = min(max(lag + 1.0 / count, 0.0), 0.9)  # small samples underestimate it by about 1 / n
+    widening = math.sqrt((1.0 + lag) / (1.0 - lag))
+    student = float(stats.t.ppf(0.975, count - 2)) / 1.96
+    return Slope(slope, sd / math.sqrt(spread) * widening * student)
+
+
+def _running_median(values: Array, reach: int) -> Array:
+    """Median of each value with ``reach`` neighbours on both sides (fewer at the ends, still symmetric)."""
+    count = len(values)
+    reaches = [min(reach, place, count - 1 - place) for place in range(count)]
+    return np.array([np.median(values[p - r : p + r + 1]) for p, r in enumerate(reaches)])
+
+
+def _step_ahead(values: Array, place: int) -> float:
+    """Value minus the forecast of a Theil-Sen line through the eight values before it."""
+    before = np.arange(place - 8, place, dtype=np.float64)
+    line = stats.theilslopes(values[place - 8 : place], before)
+    return float(values[place] - line.intercept - line.slope * place)
+
+
+def outliers(values: Array, family_error: float = 0.005) -> tuple[Array, NDArray[np.bool_]]:
+    """z-scores [E] of values that are unlike both sides of their neighbourhood, and the mask [E] of outliers.
+
+    The trend is a running median over seven values: it follows steps and steep monotone stretches, and up to three
+    odd values in seven do not move it.  The last three values, where that has no second side, are compared with a
+    robust line through the eight before them, on the scale of such forecasts of the sixteen values before.  Scale: the
+    larger of the residuals' robust spread and :func:`noise_of`.  A value is an outlier where |z| exceeds the Student
+    quantile (n / 2 degrees of freedom, as a median-based scale is worth about half a sample) at ``family_error``
+    shared by all judged values (Bonferroni).
+    The first three values are never judged: training begins steeply.
+    """
+    count = len(values)
+    scores = np.zeros(count)
+    if count < 14:  # eight to forecast from, three to judge by, three at the start that are never judged
+        return scores, scores != 0.0
+    residuals = values - _running_median(values, 3)
+    inner = residuals[3 : count - 3]
+    scale = max(robust_sd(np.concatenate([inner, -inner])), noise_of(values))
+    ahead = np.array([_step_ahead(values, place) for place in range(max(8, count - 19), count)])
+    before_end = ahead[:-3]
+    scale_ahead = max(robust_sd(np.concatenate([before_end, -before_end])), scale)
+    residuals[-3:] = ahead[-3:] * (scale / scale_ahead if scale_ahead else 1.0)
+    if scale == 0.0:
+        return scores, np.abs(residuals) > 0.0
+    scores = residuals / scale
+    scores[:3] = 0.0
+    limit = float(stats.t.ppf(1.0 - family_error / (2.0 * (count - 3)), count / 2.0))
+    return scores, np.abs(scores) > limit
+
+
+def extreme_members(levels: Array, family_error: float = 0.01) -> list[int]:
+    """Members of a group that are too high for the spread of the others.
+
+    Generalised ESD test (Rosner 1983), upper side, for up to a quarter of the group.
+    Returns their places, the highest first; none for groups of fewer than five.
+    """
+    left = list(range(len(levels)))
+    removed: list[int] = []
+    found = 0
+    for step in range(1, len(levels) // 4 + 1 if len(levels) >= 5 else 1):
+        rest = levels[left]
+        sd = float(rest.std(ddof=1))
+        if sd == 0.0:
+            break
+        worst = left[int(np.argmax(rest))]
+        score = (levels[worst] - float(rest.mean())) / sd
+        count = len(rest)
+        student = float(stats.t.ppf(1.0 - family_error / count, count - 2))
+        removed.append(worst)
+        left.remove(worst)
+        if score > (count - 1) * student / math.sqrt((count - 2 + student * student) * count):
+            found = step
+    return removed[:found]
+
+
+def binomial_interval(hits: float, trials: float) -> tuple[float, float]:
+    """Share of hits, 95 % interval by Clopper and Pearson; (0, 1) without trials."""
+    if trials <= 0:
+        return 0.0, 1.0
+    hits = min(max(hits, 0.0), trials)
+    low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, trials - hits + 1))
+    high = 1.0 if hits == trials else float(stats.beta.ppf(0.975, hits + 1, trials - hits))
+    return low, high
