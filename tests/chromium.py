@@ -124,14 +124,18 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call("Page.navigate", url=file.resolve().as_uri())
         end = time.monotonic() + 30.0
-        ready = "document.readyState === 'complete'" + (" && document.documentElement.dataset.ready === 'yes'" if scripts else "")
+        ready = "document.readyState === 'complete'" + (
+            " && document.documentElement.dataset.ready === 'yes'" if scripts else ""
+        )
         while not self.value(ready):
             if self.problems or time.monotonic() > end:
                 raise RuntimeError(f"{file.name} was not drawn: {self.problems}")
             time.sleep(0.05)
 
     def resize(self, width: int, height: int) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression gives (through JSON)."""
@@ -155,4 +159,6 @@ class Browser:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **options)["data"]))
 
     def pdf(self, file: Path) -> None:
-        file.write_bytes(base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"]))
+        file.write_bytes(
+            base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
+        )

@@ -63,8 +63,8 @@ def _paths(given: Sequence[Path]) -> Iterator[Path]:
             found = sorted(file.parent for file in path.glob("*/run_manifest.json") if file.parent.name[0] != ".")
             if not found:
                 raise StorageError(
-                    f"{path}: neither a run directory (no run_manifest.json), nor a folder with an eval_history.csv, nor "
-                    "a folder of runs"
+                    f"{path}: neither a run directory (no run_manifest.json), nor a folder with an eval_history.csv, "
+                    "nor a folder of runs"
                 )
         for one in found:
             if one.resolve() in seen:
@@ -108,7 +108,7 @@ def write_report(paths: Sequence[Path], out: Path, figures: Path | None = None) 
 
         if not histories:
             raise ConfigError(f"--figures {figures}: none of these runs has an evaluation to draw yet")
-        write_figures(histories, figures)
+        write_figures(histories, diagnoses, figures)
     return {
         "report": str(out),
         "figures": None if figures is None else str(figures),
@@ -132,7 +132,11 @@ def _waits(path: Path) -> bool:
 def _names(paths: Sequence[Path]) -> list[str]:
     """Folder names (of a bare eval_history.csv, its folder's); paths as given where two have the same."""
     short = [
-        path.resolve().name if path.is_dir() else path.resolve().parent.name if path.stem == "eval_history" else path.stem
+        path.resolve().name
+        if path.is_dir()
+        else path.resolve().parent.name
+        if path.stem == "eval_history"
+        else path.stem
         for path in paths
     ]
     return [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
@@ -161,7 +165,4 @@ def _details(history: History) -> dict[str, str]:
 
 
 def _document(history: History, diagnosis: Diagnosis) -> dict[str, Any]:
-    findings = [
-        {"id": f.id, "severity": f.severity, "epochs": list(f.epochs), "evidence": f.evidence} for f in diagnosis.findings
-    ]
-    return {"run": history.name, "path": str(history.source), "verdict": diagnosis.verdict, "findings": findings}
+    return {"run": history.name, "path": str(history.source), **diagnosis.to_json()}

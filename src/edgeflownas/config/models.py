@@ -141,7 +141,7 @@ class EvalConfig(Group):
     early_stop_min_delta: NonNegativeFloat = observation(0.0)
     """Improvement in px below this does not count for early stopping."""
     pictures: Count = observation(2)
-    """Fixed pairs drawn at each evaluation, into TensorBoard and the report: image, prediction, truth, error. 0: none."""
+    """Fixed pairs drawn at each evaluation, for TensorBoard and the report: image, prediction, truth, error."""
 
     @model_validator(mode="after")
     def _check(self) -> EvalConfig:

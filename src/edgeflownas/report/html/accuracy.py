@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -140,8 +140,8 @@ _LOSSES = (("total", "train_loss"), ("optical", "train_loss_optical"), ("uncerta
 
 def _loss(scope: Scope) -> Iterator[Chart]:
     about = (
-        "Mean of the epoch's accepted steps. Total is the weighted sum over scales of optical (px) and uncertainty; the "
-        "uncertainty term may go on falling, also below zero, while the flow stays as it is."
+        "Mean of the epoch's accepted steps. Total is the weighted sum over scales of optical (px) and uncertainty; "
+        "the uncertainty term may go on falling, also below zero, while the flow stays as it is."
     )
     if scope.many:
         panels = tuple(Panel(name, lines) for name, column in _LOSSES if (lines := scope.each(column)))
@@ -155,7 +155,10 @@ def _loss(scope: Scope) -> Iterator[Chart]:
     for run, history in enumerate(scope.histories):
         wanted = [
             (f"{where}, {term}", f"{column}_{term}", {"colour": f"c{place}", **style})
-            for where, column, style in (("evaluation set", "eval_loss", {}), ("training samples", "train_eval_loss", DASHED))
+            for where, column, style in (
+                ("evaluation set", "eval_loss", {}),
+                ("training samples", "train_eval_loss", DASHED),
+            )
             for place, term in enumerate(("total", "optical", "uncertainty"))
         ]  # fmt: skip
         if lines := scope.lines(run, *wanted):
@@ -190,13 +193,13 @@ def last_stretch(history: History) -> list[int]:
     return list(max((part[0].rows for part in found), key=lambda rows: rows[-1])) if found else []
 
 
-def subnet_charts(scope: Scope) -> Iterator[Chart]:
+def subnet_charts(scope: Scope, stability: Sequence[Mapping[str, Any]] = ()) -> Iterator[Chart]:
     """Per-subnet EPE and ranks, run after run; then the spread against the noise, and how rankings agree."""
     for run, history in enumerate(scope.histories):
         if history.pool_size > 1 and history.rows:
             yield from _subnets(scope, run)
     yield from _spread(scope)
-    yield from _tau(scope)
+    yield from _tau(scope, stability)
 
 
 def _spread(scope: Scope) -> Iterator[Chart]:
@@ -273,7 +276,7 @@ def _ranks(history: History, rows: list[int]) -> NDArray[np.float64]:
     return found
 
 
-def _tau(scope: Scope) -> Iterator[Chart]:
+def _tau(scope: Scope, stability: Sequence[Mapping[str, Any]]) -> Iterator[Chart]:
     about = (
         "Kendall's tau of the ranking with the one before: 1 the same order, 0 no relation, -1 reversed. Around 0 the "
         "ranking is noise."
@@ -281,10 +284,20 @@ def _tau(scope: Scope) -> Iterator[Chart]:
     if scope.many:
         lines = scope.each("kendall_tau_prev")
     else:
-        lines = scope.lines(
-            0,
-            ("with the evaluation before", "kendall_tau_prev", {"colour": "c0"}),
-            ("frequent with wide tier", "wide_kendall_tau", {"colour": "c1", "style": "points"}),
+        known = (stability[0] if stability else {}).get("epochs") or ()
+        x = scope.axis("stability", [row["epoch"] for row in known])
+        wanted = (
+            ("with the final one", "tau_final", {"colour": "c2", **DASHED}),
+            ("with the best one", "tau_best", {"colour": "c3", **DOTTED}),
         )
+        lines = scope.lines(0, ("with the evaluation before", "kendall_tau_prev", {"colour": "c0"}))
+        lines += tuple(filter(None, (series(name, x, _numbers(known, key), **look) for name, key, look in wanted)))
+        lines += scope.lines(0, ("frequent with wide tier", "wide_kendall_tau", {"colour": "c1", "style": "points"}))
     if lines:
-        yield Chart("tau", "tau", "Agreement of rankings", about, "Kendall's tau (-1 to 1)", series=lines, limits=(-1.0, 1.0))
+        yield Chart(
+            "tau", "tau", "Agreement of rankings", about, "Kendall's tau (-1 to 1)", series=lines, limits=(-1.0, 1.0)
+        )
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    return [float("nan") if row.get(key) is None else float(row[key]) for row in rows]

@@ -14,6 +14,7 @@ function node(name, attributes, parent, text) {
   return made;
 }
 
+const MARK_ROW = 18;  // px of height for each row of findings above a plot
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 const colour = (name) => `var(--${name || "c0"})`;
 
@@ -204,15 +205,16 @@ function axisWords(chart, range) {
 
 // Findings at their epochs: a number above the plot and a dashed line; a long stretch is a bar from first to last.
 function drawMarks(svg, marks, window, box, toX, mini) {
-  for (const { mark, epochs, stretch, epoch, x, at, half, row } of placeMarks(marks, window, box, toX)) {
-      node("line", { x1: x, x2: x, y1: box.top, y2: box.bottom, class: "mark-line" }, svg);
+  for (const { mark, epoch, x, at, half, row, right, end } of placeMarks(marks, window, box, toX)) {
+      const y = box.top - 10 - row * MARK_ROW;
+      if (mini && mark.span) continue;
+      node("line", { x1: x, x2: x, y1: mini ? box.top : y, y2: box.bottom, class: "mark-line" }, svg);
       if (mini) continue;
-      const y = box.top - 10 - row * 19;
-      if (stretch) node("line", { x1: at, x2: toX(epochs[epochs.length - 1]), y1: y, y2: y, class: "span" }, svg);
+      if (mark.span) node("line", { x1: at, x2: right, y1: y, y2: y, class: `span ${mark.severity}` }, svg);
       const link = node("a", { href: `#${mark.anchor}`, class: `mark ${mark.severity}`, "aria-label": `finding ${mark.number}: ${mark.title}` }, svg);
       node("rect", { x: at - half, y: y - 8, width: 2 * half, height: 16, rx: 8 }, link);
       node("text", { x: at, y: y + 3.5, "text-anchor": "middle" }, link, mark.number);
-      node("title", {}, link, `${mark.number} ${mark.title}, epoch ${epoch}${stretch ? ` to ${epochs[epochs.length - 1]}` : ""}`);
+      node("title", {}, link, `${mark.number} ${mark.title}, epoch ${mark.epochs[0]}${mark.span ? ` to ${end}` : ""}`);
   }
 }
 
@@ -220,14 +222,16 @@ function drawMarks(svg, marks, window, box, toX, mini) {
 function placeMarks(marks, window, box, toX) {
   const placed = [];
   for (const mark of marks) {
-    const epochs = mark.epochs.filter((epoch) => epoch >= window[0] && epoch <= window[1]);
-    const stretch = epochs.length > 3;
-    for (const epoch of stretch ? [epochs[0]] : epochs) {
+    const [first, end] = [mark.epochs[0], mark.epochs[mark.epochs.length - 1]];
+    if (mark.epochs.length === 0 || end < window[0] || first > window[1]) continue;
+    const inside = (epoch) => epoch >= window[0] && epoch <= window[1];
+    for (const epoch of mark.span ? [Math.max(first, window[0])] : mark.epochs.filter(inside)) {
       const x = toX(epoch), half = Math.max(8, mark.number.length * 3.2 + 4);
       const at = Math.min(Math.max(x, box.left + half), box.right - half);
+      const right = mark.span ? Math.max(at + half, toX(Math.min(end, window[1]))) : at + half;
       let row = 0;
-      while (placed.some((other) => other.row === row && Math.abs(other.at - at) < half + other.half + 2)) row += 1;
-      placed.push({ mark, epochs, stretch, epoch, x, at, half, row });
+      while (placed.some((other) => other.row === row && other.left < right + 2 && at - half < other.right + 2)) row += 1;
+      placed.push({ mark, epoch, x, at, half, row, left: at - half, right, end });
     }
   }
   return placed;
@@ -246,8 +250,8 @@ function drawLines(host, chart, page, options) {
   const window = page.window(chart.series);
   const narrow = width < 480;
   const rows = mini ? 0 : markRows(marks, window, width);
-  const top = mini ? 8 : 24 + rows * 19;
-  const height = mini ? (width > 260 ? 150 : 118) : (narrow ? 230 : chart.tall ? 300 : 250) + rows * 19;
+  const top = mini ? 8 : 24 + rows * MARK_ROW;
+  const height = mini ? (width > 260 ? 150 : 118) : (narrow ? 230 : chart.tall ? 300 : 250) + rows * MARK_ROW;
   const range = shared || (chart.kind === "stack" ? chart.limits : bounds(chart, lines, page.axes, window));
   const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: options && options.tab !== undefined ? options.tab : 0, role: "group", "aria-roledescription": "chart" }, host);
   const { box, toX, toY } = frame(svg, chart, { width, height, window, range, mini, top });
@@ -270,7 +274,7 @@ function drawRanks(host, chart, page, marks) {
   const width = host.clientWidth || 640, lines = chart.series;
   const window = page.window(lines);
   const most = Math.max(lines.length, ...lines.flatMap((line) => line.y.filter(known)));
-  const gap = lines.length > 24 ? 15 : 21, rows = marks.length ? markRows(marks, window, width) * 19 : 0;
+  const gap = lines.length > 24 ? 15 : 21, rows = marks.length ? markRows(marks, window, width) * MARK_ROW : 0;
   const height = 34 + rows + (most - 1) * gap + 40;
   const longest = Math.max(...lines.map((line) => line.name.length));
   const box = { left: 30, right: width - longest * 6.5 - 14, top: 30 + rows, bottom: 30 + rows + (most - 1) * gap };

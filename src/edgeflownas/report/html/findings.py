@@ -35,7 +35,15 @@ _TITLES = {
     "data_wait_high": "Waiting for data",
     "resumed_with_changes": "Resumed with changed keys",
 }
-_TOPICS = {"epe": "EPE", "archs": "subnets", "tau": "agreement of rankings", "lr": "learning rate", "pool": "pool table"}
+#: Findings whose epochs are single ones; two epochs of any other are the ends of a span.
+_SINGLE_EPOCHS = ("non_finite_epe", "non_finite_steps", "outlier_epoch", "label_changed", "resumed_with_changes")
+_TOPICS = {
+    "epe": "EPE",
+    "archs": "subnets",
+    "tau": "agreement of rankings",
+    "lr": "learning rate",
+    "pool": "pool table",
+}
 _SHOWN = ("stop", "warning")
 
 
@@ -65,7 +73,9 @@ def numbered(diagnoses: Sequence[Diagnosis]) -> list[Numbered]:
 
 def belongs(item: Numbered, chart: Chart) -> bool:
     """Whether a finding is about what a chart shows."""
-    return chart.topic in item.finding.charts and chart.run in (None, item.run) and item.run in (chart.runs or (item.run,))
+    return (
+        chart.topic in item.finding.charts and chart.run in (None, item.run) and item.run in (chart.runs or (item.run,))
+    )
 
 
 def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, Any]]:
@@ -75,6 +85,7 @@ def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, 
             "number": item.number,
             "anchor": item.anchor,
             "epochs": list(item.finding.epochs),
+            "span": len(item.finding.epochs) == 2 and item.finding.id not in _SINGLE_EPOCHS,
             "severity": item.finding.severity,
             "title": title(item.finding.id),
             "run": item.run,
@@ -112,14 +123,24 @@ def _verdict(name: str, diagnosis: Diagnosis, items: Sequence[Numbered], charts:
     )
     loud = [item for item in items if item.finding.severity in _SHOWN]
     quiet = [item for item in items if item.finding.severity not in _SHOWN]
+    fine = sum(item.finding.severity == "ok" for item in quiet)
     parts = [head]
     if loud:
         parts.append(tag("ol", join(_finding(item, charts, opened=place < 3) for place, item in enumerate(loud))))
     if quiet:
         inner = tag("ol", join(_finding(item, charts, opened=True) for item in quiet))
-        summary = f"{len(quiet)} {'more' if loud else ''} {'notes' if len(quiet) > 1 else 'note'}, and what is fine"
-        parts.append(tag("details", tag("summary", " ".join(summary.split())), inner, class_="quiet"))
+        counts = ((len(quiet) - fine, "to know"), (fine, "that is no problem" if fine == 1 else "that are no problem"))
+        summary = ", ".join(f"{count} {words}" for count, words in counts if count)
+        parts.append(tag("details", tag("summary", summary), inner, class_="quiet"))
+    if diagnosis.not_judged:
+        parts.append(_not_judged(diagnosis))
     return tag("article", join(parts), class_=f"verdict {diagnosis.verdict.replace(' ', '-')}")
+
+
+def _not_judged(diagnosis: Diagnosis) -> Markup:
+    rows = join(tag("li", tag("b", title(rule.id)), f": {rule.reason}") for rule in diagnosis.not_judged)
+    summary = tag("summary", f"{len(diagnosis.not_judged)} questions that this history cannot answer")
+    return tag("details", summary, tag("ul", rows), class_="quiet")
 
 
 def _finding(item: Numbered, charts: Sequence[Chart], opened: bool) -> Markup:
@@ -160,9 +181,14 @@ def back_links(items: Sequence[Numbered], chart: Chart) -> Markup | None:
     if not about:
         return None
     links = [
-        tag("a", f"{item.number} {title(item.finding.id)}", href=f"#{item.anchor}", class_=f"chip {item.finding.severity}")
+        tag(
+            "a",
+            f"{item.number} {title(item.finding.id)}",
+            href=f"#{item.anchor}",
+            class_=f"chip {item.finding.severity}",
+        )
         for item in about
-    ]  # fmt: skip
+    ]
     return tag("p", "Findings: ", join(x for link in links for x in (link, Markup(" "))), class_="links")
 
 

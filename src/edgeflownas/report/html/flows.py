@@ -50,18 +50,23 @@ def _index(path: Path) -> Mapping[str, Any]:
 def _row(folder: Path, entry: Mapping[str, Any]) -> Markup:
     roles = [ROLES.get(str(role), str(role)) for role in entry.get("roles") or []]
     epe, own = entry.get("epe"), entry.get("sample_epe")
-    figures = [f"{name} {value:.4f} px" for name, value in (("pool EPE", epe), ("this pair", own)) if _number(value)]
+    known = (("on the evaluation set", epe), ("of this pair", own))
+    figures = [f"EPE {value:.4f} px {name}" for name, value in known if _number(value)]
     words = [" and ".join(roles), str(entry.get("code", "")), str(entry.get("sample", "")), *figures]
     title = tag("h4", " · ".join(word for word in words if word))
     picture = cv2.imread(str(folder / Path(str(entry.get("file", ""))).name), cv2.IMREAD_COLOR)
     labels = [str(label) for label in entry.get("panels") or []]
     if picture is None or not labels:
         return join([title, tag("p", "This picture could not be read.", class_="note")])
-    figures_ = [
-        tag("div", tag("img", src=_uri(panel), alt=f"{label}: {entry.get('sample', '')}", loading="lazy"), tag("p", label))
+    panels = [
+        tag(
+            "div",
+            tag("img", src=_uri(panel), alt=f"{label}: {entry.get('sample', '')}"),
+            tag("p", label),
+        )
         for panel, label in zip(_panels(picture, len(labels)), labels, strict=True)
     ]
-    return join([title, tag("div", join(figures_), class_="panels")])
+    return join([title, tag("div", join(panels), class_="panels")])
 
 
 def _number(value: Any) -> bool:

@@ -13,6 +13,7 @@ from edgeflownas.report.html.findings import Numbered, back_links, marks, number
 from edgeflownas.report.html.flows import pictures_section
 from edgeflownas.report.html.markup import Markup, join, script_json, tag
 from edgeflownas.report.html.pool import pool_section
+from edgeflownas.report.html.readings import readings
 from edgeflownas.report.html.scope import Scope
 from edgeflownas.report.html.sections import chart_frame, facts_section, key_figures, runs_table
 from edgeflownas.report.html.training import gradient_charts, plan_charts, time_charts
@@ -27,11 +28,11 @@ __all__ = ["all_charts", "render", "waiting_page"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def all_charts(scope: Scope) -> dict[str, list[Chart]]:
+def all_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> dict[str, list[Chart]]:
     """The figures of the page by section, in its order; sections without one are left out."""
     found = {
         "Accuracy": list(accuracy_charts(scope)),
-        "Subnets": list(subnet_charts(scope)),
+        "Subnets": list(subnet_charts(scope, [diagnosis.stability for diagnosis in diagnoses])),
         "Gradients": list(gradient_charts(scope)),
         "Rate and data": list(plan_charts(scope)),
         "Time": list(time_charts(scope)),
@@ -58,7 +59,7 @@ def render(
     """
     assert histories and len(histories) == len(diagnoses)
     scope = Scope(histories)
-    sections = all_charts(scope)
+    sections = all_charts(scope, diagnoses)
     charts = [chart for group in sections.values() for chart in group]
     items = numbered(diagnoses)
     names = [history.name for history in histories]
@@ -70,15 +71,21 @@ def render(
     body.append(tag("section", tag("h2", "Key figures"), join(figures), id="key-figures"))
     for title, group in sections.items():
         narrow = [chart for chart in group if chart.kind in ("lines", "stack") and chart.run in (None, 0)]
-        first = narrow[0] if len(narrow) % 2 else None  # an odd one takes a whole row, so that none stands beside a hole
+        first = (
+            narrow[0] if len(narrow) % 2 else None
+        )  # an odd one takes a whole row, so that none stands beside a hole
         inner = [chart_frame(chart, scope.axes, back_links(items, chart), chart is first) for chart in group]
         if title == "Subnets":
-            inner = [*_pools(scope, items), *inner]
+            inner = [*_pools(scope, items), *inner, *_readings(scope, diagnoses)]
         body.append(tag("section", tag("h2", title), tag("div", join(inner), class_="grid"), id=_anchor(title)))
         if title == "Subnets":
             body.append(_pictures(scope))
     facts = (
-        tag("div", facts_section(h, details[run] if details else {}, h.name if scope.many else "This run"), class_="facts")
+        tag(
+            "div",
+            facts_section(h, details[run] if details else {}, h.name if scope.many else "This run"),
+            class_="facts",
+        )
         for run, h in enumerate(histories)
     )
     body.append(tag("section", tag("h2", "Labels and origin"), join(facts), id="origin"))
@@ -142,6 +149,12 @@ def _pools(scope: Scope, items: Sequence[Numbered]) -> Iterator[Markup]:
             yield section
 
 
+def _readings(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Markup]:
+    for run, (history, diagnosis) in enumerate(zip(scope.histories, diagnoses, strict=True)):
+        if history.pool_size > 1:
+            yield from readings(diagnosis, scope.id("criteria", run), run, history.name if scope.many else "")
+
+
 def _pictures(scope: Scope) -> Markup:
     found = []
     for run, history in enumerate(scope.histories):
@@ -184,13 +197,21 @@ def _document(title: str, status: str, body: Sequence[Markup], written: str, dat
         tag("a", "Skip to the verdict", href="#main", class_="skip"),
         tag(
             "header",
-            tag("div", tag("p", "EdgeFlowNAS report", class_="brand"), tag("h1", title), tag("p", status, class_="status")),
+            tag(
+                "div",
+                tag("p", "EdgeFlowNAS report", class_="brand"),
+                tag("h1", title),
+                tag("p", status, class_="status"),
+            ),
             tag("div", id="tools"),
         ),
         _navigation(body),
         tag("noscript", tag("p", "Charts need JavaScript; every figure is also in a table below.", class_="banner")),
         tag("main", join(body), id="main", tabindex="-1"),
-        tag("footer", tag("p", f"Written {written} by edgeflownas report. " if written else "", "This file loads nothing.")),
+        tag(
+            "footer",
+            tag("p", f"Written {written} by edgeflownas report. " if written else "", "This file loads nothing."),
+        ),
         tag("div", id="tip", aria_hidden="true", hidden=True),
         tag("div", id="say", role="status", aria_live="polite"),
         script_json("data", data),

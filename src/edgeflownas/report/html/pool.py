@@ -86,15 +86,16 @@ def pool_section(history: History, anchor: str, run: int, heading: str, links: M
     measured = any(row.interval is not None for row in rows)
     reach = [row.behind + (row.interval or 0.0) for row in rows if math.isfinite(row.behind)]
     end = _round_up(_longest_shown(reach))
+    start = max(-end, min([0.0, *(row.behind - row.interval for row in rows if row.interval is not None)]))
     zero_flow = float(history.column("zero_flow_epe")[-1])
     worse = sum(row.epe > zero_flow for row in rows)
     warning = f"{worse} of {len(rows)} score worse than zero flow ({zero_flow:.4f} px)." if worse else ""
     coded = any(row.code for row in rows)
-    header = ["rank", "subnet", *(["code"] if coded else []), "EPE (px)", "behind the best (px)", f"bar: 0 to {end:g} px"]
-    body = [_cells(row, end, coded) for row in rows]
+    header = ["rank", "subnet", *(["code"] if coded else []), "EPE (px)", "behind the best (px)", f"0 to {end:g} px"]
+    body = [_cells(row, start, end, coded) for row in rows]
     interval = (
-        "Whisker: 95 % interval of the difference to the best, on the same pixels; ≈ marks subnets that share their rank "
-        "or are within that interval of the best."
+        "Whisker: 95 % interval of the difference to the best, on the same pixels; ≈ marks subnets that share their "
+        "rank or are within that interval of the best."
         if measured
         else "No errors of single samples were stored, so no noise interval is known for these differences."
     )
@@ -124,10 +125,11 @@ def _round_up(value: float) -> float:
     if not value > 0.0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return float(next(step * power for step in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0) if step * power >= value * 0.9999))
+    steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
+    return float(next(step * power for step in steps if step * power >= value * 0.9999))
 
 
-def _cells(row: PoolRow, end: float, coded: bool) -> list[str]:
+def _cells(row: PoolRow, start: float, end: float, coded: bool) -> list[str]:
     known = math.isfinite(row.epe)
     margin = "" if row.interval is None else f" ± {row.interval:.4f}"
     words = "best" if row.behind == 0.0 else f"+{row.behind:.4f}{margin}" if math.isfinite(row.behind) else "-"
@@ -137,21 +139,28 @@ def _cells(row: PoolRow, end: float, coded: bool) -> list[str]:
         *([row.code or "-"] if coded else []),
         (f"{row.epe:.4f}" if known else "nan"),
         tag("span", words, class_="num"),
-        _bar(row, end),
+        _bar(row, start, end),
     ]
 
 
-def _bar(row: PoolRow, end: float) -> Markup:
+def _bar(row: PoolRow, start: float, end: float) -> Markup:
+    """Bar from 0 to the difference and its interval, on an axis from ``start`` (0, or below where intervals reach)."""
     if not math.isfinite(row.behind):
         return Markup("")
-    middle, long = HEIGHT / 2, row.behind > end * 1.0001
-    x = min(row.behind / end, 1.0) * WIDTH
-    parts = [tag("rect", x=0, y=4, width=f"{max(x, 1.5):.1f}", height=HEIGHT - 8, class_="tied" if row.tied else "apart")]
-    if long:
+
+    def place(value: float) -> float:
+        return min(max((value - start) / (end - start), 0.0), 1.0) * WIDTH
+
+    middle, zero = HEIGHT / 2, place(0.0)
+    kind = "tied" if row.tied else "apart"
+    parts = [tag("path", d=f"M{zero:.1f} 0 V{HEIGHT:g}", class_="zero")]
+    wide = max(place(row.behind) - zero, 1.5)
+    parts.append(tag("rect", x=f"{zero:.1f}", y=4, width=f"{wide:.1f}", height=HEIGHT - 8, class_=kind))
+    if row.behind > end * 1.0001:
         parts.append(tag("path", d=f"M{WIDTH - 7} 3 l6 6 l-6 6", class_="whisker"))
     elif row.interval is not None:
-        low, high = (min(max((row.behind + side * row.interval) / end, 0.0), 1.0) * WIDTH for side in (-1, 1))
-        end_left = f"M{low:.1f} {middle - 4} v8 " if low > 0.0 else ""  # no cap where the interval goes on below 0
-        cap = f"{end_left}M{low:.1f} {middle} H{high:.1f} M{high:.1f} {middle - 4} v8"
+        low, high = place(row.behind - row.interval), place(row.behind + row.interval)
+        cap = f"M{low:.1f} {middle - 4} v8 M{low:.1f} {middle} H{high:.1f} M{high:.1f} {middle - 4} v8"
         parts.append(tag("path", d=cap, class_="whisker"))
-    return tag("svg", join(parts), viewBox=f"-1 0 {WIDTH + 2:g} {HEIGHT:g}", preserveAspectRatio="none", class_="bar", aria_hidden="true")
+    box = f"-1 0 {WIDTH + 2:g} {HEIGHT:g}"
+    return tag("svg", join(parts), viewBox=box, preserveAspectRatio="none", class_="bar", aria_hidden="true")

@@ -42,7 +42,11 @@ def _tiles(history: History) -> Iterable[tuple[str, str, str] | None]:
         yield f"Lowest {kind[:1].lower() + kind[1:]}", _px(means[best]), f" px at epoch {epochs[best]:.0f}"
     zero = last("zero_flow_epe")
     if math.isfinite(zero) and zero > 0.0 and math.isfinite(means[-1]):
-        yield "Against zero flow", f"{100.0 * (means[-1] / zero - 1.0):+.1f} %".replace("-", "\u2212"), f" ({zero:.3f} px)"
+        yield (
+            "Against zero flow",
+            f"{100.0 * (means[-1] / zero - 1.0):+.1f} %".replace("-", "\u2212"),
+            f" ({zero:.3f} px)",
+        )
     if history.pool_size > 1:
         noise = last("smallest_difference_12")
         told = f" px; told apart from {noise:.4f}" if math.isfinite(noise) else " px"
@@ -62,9 +66,7 @@ def _percent(name: str, share: float, rest: str) -> tuple[str, str, str] | None:
     return (name, f"{100.0 * share:.3g} %", rest) if math.isfinite(share) else None
 
 
-def runs_table(
-    histories: Sequence[History], verdicts: Sequence[str], details: Sequence[Mapping[str, str]]
-) -> Markup:
+def runs_table(histories: Sequence[History], verdicts: Sequence[str], details: Sequence[Mapping[str, str]]) -> Markup:
     """One line a run, and the keys in which they differ; no column of EPEs, which may belong to different sets."""
     rows = []
     for history, verdict in zip(histories, verdicts, strict=True):
@@ -128,8 +130,12 @@ def facts_section(history: History, details: Mapping[str, str], heading: str) ->
     config = getattr(history.run, "config", None) or {}
     if config:
         parts.append(_folded("Configuration", flat(dict(config))))
+    if history.notes:
+        parts.append(tag("p", "While reading: " + "; ".join(history.notes) + ".", class_="note"))
     if history.run is None:
-        parts.append(tag("p", f"Read from {history.source.name} alone: no run directory, so no manifest.", class_="note"))
+        parts.append(
+            tag("p", f"Read from {history.source.name} alone: no run directory, so no manifest.", class_="note")
+        )
     return join(parts)
 
 
@@ -137,7 +143,14 @@ def _labels(history: History) -> list[tuple[str, str]]:
     if not history.rows:
         return []
     names = ("split_label", "eval_set", "calibration_set", "epe_protocol", "eval_samples_per_arch", "bn_recal_batches")
-    words = ("split label", "evaluation set", "calibration set", "EPE protocol", "samples per subnet", "calibration batches")
+    words = (
+        "split label",
+        "evaluation set",
+        "calibration set",
+        "EPE protocol",
+        "samples per subnet",
+        "calibration batches",
+    )
     return [(word, history.text(name)[-1] or "not recorded") for name, word in zip(names, words, strict=True)]
 
 

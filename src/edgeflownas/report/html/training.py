@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["gradient_charts", "plan_charts", "time_charts"]
 
 
+PERCENT: dict[str, Any] = {"scale": "percent", "limits": (0.0, 100.0), "digits": 2}
+
+
 def gradient_charts(scope: Scope) -> Iterator[Chart]:
     """Norms before clipping, share of clipped checks, norms a block, losses an option."""
     about = "Global norm before clipping: quantiles over the epoch's steps, with the threshold of the clip."
+    title = ("gradient", "gradient", "Gradient norm", about, "norm (no unit)")
     if scope.many:
         names = (("median", "grad_norm_p50"), ("90 %", "grad_norm_p90"), ("99 %", "grad_norm_p99"))
         panels = tuple(Panel(name, lines) for name, column in names if (lines := scope.each(column)))
         if panels:
-            yield Chart("gradient", "gradient", "Gradient norm", about, "norm (no unit)", "multiples", panels=panels, scale="log", digits=3)  # fmt: skip
+            yield Chart(*title, "multiples", panels=panels, scale="log", digits=3)
     else:
         lines = scope.lines(
             0,
@@ -35,10 +39,12 @@ def gradient_charts(scope: Scope) -> Iterator[Chart]:
             ("suggested threshold", "clip_suggested", {"colour": "c4", "style": "dotted"}),
         )
         if lines:
-            yield Chart("gradient", "gradient", "Gradient norm", about, "norm (no unit)", series=lines, scale="log", digits=3)  # fmt: skip
+            yield Chart(*title, series=lines, scale="log", digits=3)
     if lines := scope.each("clip_rate", 100.0):
-        about = "Share of clip checks that clipped. Always 100 %: the threshold sets the step; always 0 %: it does nothing."
-        yield Chart("clip", "gradient", "Clip rate", about, "clipped checks (%)", series=lines, scale="percent", limits=(0.0, 100.0), digits=2)  # fmt: skip
+        about = (
+            "Share of clip checks that clipped. Always 100 %: the threshold sets the step; always 0 %: it does nothing."
+        )
+        yield Chart("clip", "gradient", "Clip rate", about, "clipped checks (%)", series=lines, **PERCENT)
     for run, history in enumerate(scope.histories):
         yield from _blocks(scope, run, history)
         yield from _options(scope, run, history)
@@ -60,8 +66,8 @@ def _blocks(scope: Scope, run: int, history: History) -> Iterator[Chart]:
     if panels:
         yield Chart(
             scope.id("blocks", run), "gradient", "Gradient norm by block" + _of(scope, history),
-            "From passes that change nothing (train.monitor_every): mean over the paths of a step, band from the lowest "
-            "to the highest path. A block far below the others hardly learns.",
+            "From passes that change nothing (train.monitor_every): mean over the paths of a step, band from the "
+            "lowest to the highest path. A block far below the others hardly learns.",
             "norm (no unit)", "multiples", panels=tuple(panels), x_label="step", scale="log", digits=3, run=run,
         )  # fmt: skip
 
@@ -96,7 +102,7 @@ def _options(scope: Scope, run: int, history: History) -> Iterator[Chart]:
 def plan_charts(scope: Scope) -> Iterator[Chart]:
     """Learning rate and coverage."""
     if lines := scope.each("lr"):
-        about = "Rate of the last step before each evaluation. The axis starts at 0, so that its height shows how far it fell."
+        about = "Rate of the last step before each evaluation; the axis starts at 0 and shows how far it fell."
         yield Chart("lr", "lr", "Learning rate", about, "rate (no unit)", series=lines, limits=(0.0, None), digits=9)
     found = []
     for run, history in enumerate(scope.histories):
@@ -105,10 +111,12 @@ def plan_charts(scope: Scope) -> Iterator[Chart]:
         found.append(series(history.name, f"e{run}", share, **scope.look(run)))
     if lines := tuple(filter(None, found)):
         about = "Different training samples an epoch saw, of all there are."
-        yield Chart("coverage", "coverage", "Coverage of the training data by one epoch", about, "samples seen (%)", series=lines, scale="percent", limits=(0.0, 100.0), digits=2)  # fmt: skip
+        title = "Coverage of the training data by one epoch"
+        yield Chart("coverage", "coverage", title, about, "samples seen (%)", series=lines, **PERCENT)
     if lines := scope.each("cumulative_passes"):
         about = "Samples drawn since the start over the size of the training set."
-        yield Chart("passes", "coverage", "Passes over the training data", about, "passes", series=lines, limits=(0.0, None), digits=3)  # fmt: skip
+        title = "Passes over the training data"
+        yield Chart("passes", "coverage", title, about, "passes", series=lines, limits=(0.0, None), digits=3)
 
 
 _SHARES = ("data_wait", "step", "eval", "recal", "checkpoint", "monitor", "other")
@@ -127,14 +135,16 @@ def time_charts(scope: Scope) -> Iterator[Chart]:
             line = series(words, f"e{run}", measured.get(name, [np.nan]), colour=f"c{place}")
             lines += [line] if line is not None and any(line.y) else []
         if lines:
+            name, kind = ("Where the time went", "stack") if len(lines) > 1 else ("Waiting for data", "lines")
             yield Chart(
-                scope.id("time", run), "time", ("Where the time went" if len(lines) > 1 else "Waiting for data") + _of(scope, history),
-                "Shares of the wall clock.", "share of time (%)", "stack" if len(lines) > 1 else "lines", tuple(lines),
-                scale="percent", limits=(0.0, 100.0), digits=1, run=run, note=note,
+                scope.id("time", run), "time", name + _of(scope, history), "Shares of the wall clock.",
+                "share of time (%)", kind, tuple(lines), run=run, note=note, **PERCENT,
             )  # fmt: skip
     if lines := scope.each("images_per_second"):
         about = "Training pairs a second; every path of a step sees the same pairs."
-        yield Chart("speed", "time", "Throughput", about, "pairs per second", series=lines, limits=(0.0, None), digits=1)
+        yield Chart(
+            "speed", "time", "Throughput", about, "pairs per second", series=lines, limits=(0.0, None), digits=1
+        )
 
 
 def _estimated(history: History) -> dict[str, NDArray[np.float64]]:
@@ -183,5 +193,3 @@ def _across(
     missing = [float("nan")]
     kept = [groups.get(place, missing) for place in places]
     return [min(group) for group in kept], [sum(group) / len(group) for group in kept], [max(group) for group in kept]
-
-
