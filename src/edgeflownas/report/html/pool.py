@@ -90,9 +90,8 @@ def pool_section(history: History, anchor: str, run: int, heading: str, links: M
     zero_flow = float(history.column("zero_flow_epe")[-1])
     worse = sum(row.epe > zero_flow for row in rows)
     warning = f"{worse} of {len(rows)} score worse than zero flow ({zero_flow:.4f} px)." if worse else ""
-    coded = any(row.code for row in rows)
-    header = ["rank", "subnet", *(["code"] if coded else []), "EPE (px)", "behind the best (px)", f"0 to {end:g} px"]
-    body = [_cells(row, start, end, coded) for row in rows]
+    header = ["rank", "subnet", "EPE (px)", "behind the best (px)", f"{start:.2g} to {end:g} px".replace("-", "\u2212")]
+    body = [_cells(row, start, end) for row in rows]
     interval = (
         "Whisker: 95 % interval of the difference to the best, on the same pixels; ≈ marks subnets that share their "
         "rank or are within that interval of the best."
@@ -129,16 +128,15 @@ def _round_up(value: float) -> float:
     return float(next(step * power for step in steps if step * power >= value * 0.9999))
 
 
-def _cells(row: PoolRow, start: float, end: float, coded: bool) -> list[str]:
+def _cells(row: PoolRow, start: float, end: float) -> list[str]:
     known = math.isfinite(row.epe)
-    margin = "" if row.interval is None else f" ± {row.interval:.4f}"
-    words = "best" if row.behind == 0.0 else f"+{row.behind:.4f}{margin}" if math.isfinite(row.behind) else "-"
+    margin = None if row.interval is None else tag("span", f"± {row.interval:.4f}")
+    words = "best" if row.behind == 0.0 else f"+{row.behind:.4f} " if math.isfinite(row.behind) else "-"
     return [
         row.rank + (" ≈" if row.tied else ""),
-        f"{row.arch}" + (" ★" if row.baseline else ""),
-        *([row.code or "-"] if coded else []),
+        tag("span", f"{row.arch}{' ★' if row.baseline else ''} ", tag("span", row.code), class_="pair"),
         (f"{row.epe:.4f}" if known else "nan"),
-        tag("span", words, class_="num"),
+        tag("span", words, margin, class_="pair"),
         _bar(row, start, end),
     ]
 
