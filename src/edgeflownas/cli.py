@@ -21,6 +21,7 @@ COMMANDS = (
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
+    ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),

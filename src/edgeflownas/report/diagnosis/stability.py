@@ -32,15 +32,16 @@ def stability(history: History) -> dict[str, Any]:
     if history.pool_size < 2 or not whole.any():
         return {}
     epochs, epes = history.epochs[whole], history.epes[whole]
-    means = epes.mean(axis=1)
-    best = int(np.argmin(means))
+    best = int(np.argmin(epes.mean(axis=1)))
+    signs = np.sign(epes[:, :, None] - epes[:, None, :])
+    taus = {
+        "tau_prev": _taus(signs, np.roll(signs, 1, axis=0)),
+        "tau_final": _taus(signs, signs[-1:]),
+        "tau_best": _taus(signs, signs[best : best + 1]),
+    }
+    taus["tau_prev"][0] = None
     rows = [
-        {
-            "epoch": int(epoch),
-            "tau_prev": _tau(epes[place - 1], epes[place]) if place else None,
-            "tau_final": _tau(epes[place], epes[-1]),
-            "tau_best": _tau(epes[place], epes[best]),
-        }
+        {"epoch": int(epoch), **{name: values[place] for name, values in taus.items()}}
         for place, epoch in enumerate(epochs)
     ]
     found: dict[str, Any] = {"final_epoch": int(epochs[-1]), "best_epoch": int(epochs[best]), "epochs": rows}
@@ -51,6 +52,14 @@ def stability(history: History) -> dict[str, Any]:
     if costs := _costs(history):
         found["trivial"] = {name: tau_bootstrap(-values, epes[-1]) for name, values in costs.items()}
     return found
+
+
+def _taus(first: Array, second: Array) -> list[float | None]:
+    """tau-b of pairs of rankings given as signs of differences [E, A, A]; None where all archs of one are equal."""
+    both, untied = (first * second).sum(axis=(1, 2)), np.abs(first).sum(axis=(1, 2)) * np.abs(second).sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        taus = both / np.sqrt(untied)
+    return [float(np.clip(tau, -1.0, 1.0)) if np.isfinite(tau) else None for tau in taus]
 
 
 def _tau(first: Array, second: Array) -> float | None:

@@ -27,6 +27,9 @@ __all__ = [
 
 Array = NDArray[np.float64]
 MAD_TO_SD = 1.482602  # of a normal distribution
+MEDIAN_OF_SEVEN = 0.815
+"""Robust spread of white noise minus its running median over seven, for noise of spread 1 (10,000 draws): each value
+has a part in its own median, and is it in one case of seven."""
 
 
 def robust_sd(values: Array) -> float:
@@ -130,7 +133,7 @@ def outliers(values: Array, family_error: float = 0.005) -> tuple[Array, NDArray
         return scores, scores != 0.0
     residuals = values - _running_median(values, 3)
     inner = residuals[3 : count - 3]
-    scale = max(robust_sd(np.concatenate([inner, -inner])), noise_of(values))
+    scale = max(robust_sd(np.concatenate([inner, -inner])) / MEDIAN_OF_SEVEN, noise_of(values))
     ahead = np.array([_step_ahead(values, place) for place in range(max(8, count - 19), count)])
     before_end = ahead[:-3]
     scale_ahead = max(robust_sd(np.concatenate([before_end, -before_end])), scale)

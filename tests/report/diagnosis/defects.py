@@ -1,0 +1,334 @@
+"""One planted defect a rule, of stated size, on random histories of any length, pool size and noise.
+
+As a program it measures how often each rule speaks where it should and where it should not (docs/diagnosis.md):
+
+    python tests/report/diagnosis/defects.py [SEEDS]
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from synthetic import Recipe, random_healthy  # noqa: E402
+
+from edgeflownas.report.diagnosis import Finding, diagnose  # noqa: E402
+
+Rows = list[dict[str, Any]]
+Planted = tuple[Recipe, Callable[[Finding], bool]]
+
+
+def _any(finding: Finding) -> bool:
+    return True
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, *name.encode()])
+
+
+def _edited(recipe: Recipe, edit: Callable[[Rows, Any], None]) -> Recipe:
+    recipe.edit = edit
+    return recipe
+
+
+def non_finite_epe(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "nan")
+    place = int(rng.integers(0, recipe.epochs))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        rows[place]["mean_epe_12"] = float(rng.choice([math.nan, math.inf]))
+
+    return _edited(recipe, edit), lambda f: place + 1 in f.epochs
+
+
+def near_zero_flow(seed: int) -> Planted:
+    """The pool stays within 5 % of zero flow, above or below."""
+    recipe, rng = random_healthy(seed), _rng(seed, "zero")
+    recipe.first, recipe.last = 1.02 * recipe.zero, recipe.zero * float(rng.uniform(0.95, 1.02))
+    recipe.spread, recipe.jitter, recipe.noise = 0.01 * recipe.zero, 0.002 * recipe.zero, 0.002 * recipe.zero
+    return recipe, _any
+
+
+def loss_epe_divergence(seed: int) -> Planted:
+    """The loss falls by 30 to 70 %, the EPE by at most 3 %, with noise of up to 0.3 % of it."""
+    recipe, rng = random_healthy(seed), _rng(seed, "parts")
+    recipe.last = recipe.first * float(rng.uniform(0.97, 1.0))
+    recipe.noise, recipe.jitter = (recipe.first * float(10 ** rng.uniform(-4.5, -2.5)) for _ in range(2))
+    recipe.loss_last = recipe.loss_first * float(rng.uniform(0.3, 0.7))
+    recipe.constant = min(recipe.constant, 0.5)
+    return recipe, lambda f: float(f.figures["loss_change_pct"]) < -20
+
+
+def plateau(seed: int) -> Planted:
+    """Straight down to a knee at 20 to 60 %, or exponentially; noise up to 2 % of the fall; found near the truth."""
+    recipe, rng = random_healthy(seed), _rng(seed, "plateau")
+    recipe.epochs = max(recipe.epochs, 24)
+    recipe.noise = (recipe.first - recipe.last) * float(10 ** rng.uniform(-4, -1.7))
+    recipe.correlation = float(rng.uniform(0, 0.4))
+    if rng.random() < 0.5:
+        knee = max(5, int(recipe.epochs * rng.uniform(0.2, 0.6)))
+        recipe.knee, low, high = knee, knee - 2 - 0.15 * knee, knee + 2 + 0.15 * knee
+    else:
+        recipe.constant = float(rng.uniform(0.07, 0.16))
+        tau = recipe.constant * recipe.epochs
+        low, high = 2.0 * tau, 4.7 * tau + 2
+    return recipe, lambda f: low <= float(str(f.figures["epe_from_epoch"])) <= high
+
+
+def epe_rising(seed: int) -> Planted:
+    """From half way the EPE rises by a tenth to half of its fall, over noise of at most 1 % of it."""
+    recipe, rng = random_healthy(seed), _rng(seed, "rise")
+    recipe.epochs = max(recipe.epochs, 20)
+    fall = recipe.first - recipe.last
+    recipe.noise = fall * float(10 ** rng.uniform(-4, -2))
+    share = float(rng.uniform(0.1, 0.5))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        half = len(rows) // 2
+        for place in range(half, len(rows)):
+            base = rows[half]["mean_epe_12"]
+            rows[place]["mean_epe_12"] = base + (place - half) / (len(rows) - half) * share * fall + float(
+                rng.normal(0, recipe.noise)
+            )
+
+    return _edited(recipe, edit), _any
+
+
+def objective_mismatch(seed: int) -> Planted:
+    recipe, check = loss_epe_divergence(seed)
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows:
+            row["eval_loss_total"] = 0.9 * row["train_loss"]
+            row["eval_loss_optical"] = 0.3 * row["train_loss"]
+            row["eval_loss_uncertainty"] = 0.6 * row["train_loss"]
+
+    return _edited(recipe, edit), check
+
+
+def clip_checks_mismatch(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "checks")
+    start = int(rng.integers(0, recipe.epochs))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows[start:]:
+            row["expected_clip_checks"] = 2 * row["clip_checks"]
+
+    figures = {"counted": recipe.checks, "expected": 2 * recipe.checks}
+    return _edited(recipe, edit), lambda f: all(f.figures[name] == value for name, value in figures.items())
+
+
+def non_finite_steps(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "dropped")
+    place, count = int(rng.integers(0, recipe.epochs)), int(rng.integers(1, 5))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        rows[place]["dropped_steps"] = count
+
+    return _edited(recipe, edit), lambda f: f.figures["dropped_steps"] == count and f.epochs == (place + 1,)
+
+
+def clip_saturated(seed: int) -> Planted:
+    """Between 96 and 100 % of the checks clip."""
+    recipe, rng = random_healthy(seed), _rng(seed, "saturated")
+    recipe.clip_start, recipe.clip_end = 1.0, float(rng.uniform(0.96, 1.0))
+    recipe.checks = int(rng.integers(20, 600))
+    return recipe, _any
+
+
+def clip_idle(seed: int) -> Planted:
+    """Never more than 0.36 % of the checks clip."""
+    recipe, rng = random_healthy(seed), _rng(seed, "idle")
+    recipe.clip_start, recipe.clip_end = float(rng.uniform(0, 0.0036)), float(rng.uniform(0, 0.001))
+    recipe.checks = int(rng.integers(50, 600))
+    return recipe, _any
+
+
+def lr_too_low(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "low")
+    recipe.rate = float(10 ** rng.uniform(-11, -9))
+    recipe.last = recipe.first
+    recipe.loss_last = recipe.loss_first
+    return recipe, _any
+
+
+def input_differs(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "crop")
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows:
+            row["train_epe_12"] = row["mean_epe_12"] * 0.95
+            row["train_epe_random_crop_12"] = row["train_epe_12"] * 1.25 + float(rng.normal(0, 0.05))
+
+    return _edited(recipe, edit), _any
+
+
+def train_eval_gap(seed: int) -> Planted:
+    """The EPE of new pairs stops at half of the fall, that of training pairs goes on."""
+    recipe = random_healthy(seed)
+    recipe.constant, recipe.epochs = 0.6, max(recipe.epochs, 30)
+    recipe.noise = min(recipe.noise, 0.005 * (recipe.first - recipe.last))
+    rng = _rng(seed, "gap")
+
+    def edit(rows: Rows, epes: Any) -> None:
+        floor = (recipe.first + recipe.last) / 2
+        for row in rows:
+            row["train_epe_12"] = 0.97 * row["mean_epe_12"]
+            row["mean_epe_12"] = max(row["mean_epe_12"], floor + float(rng.normal(0, recipe.noise)))
+
+    return _edited(recipe, edit), _any
+
+
+def coverage_low(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "coverage")
+    recipe.coverage = float(rng.uniform(0.02, 0.2))
+    return recipe, lambda f: abs(float(str(f.figures["share_pct"])) - 100 * recipe.coverage) < 0.3
+
+
+def fairness_gap_open(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "fair")
+
+    def edit(rows: Rows, epes: Any) -> None:
+        rows[-1]["fairness_gap"] = int(rng.integers(2, 50))
+
+    return _edited(recipe, edit), _any
+
+
+def ranking_below_noise(seed: int) -> Planted:
+    """The archs differ by at most half of their jitter."""
+    recipe, rng = random_healthy(seed), _rng(seed, "ranks")
+    recipe.jitter = 0.02 * (recipe.first - recipe.last)
+    recipe.spread = recipe.jitter * float(rng.uniform(0, 0.5))
+    return recipe, _any
+
+
+def ranking_unstable(seed: int) -> Planted:
+    """The archs differ by at most half of their jitter, which brings tau to about 0.2 at most."""
+    recipe, check = ranking_below_noise(seed)
+    return recipe, check
+
+
+def wide_disagrees(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "wide")
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows[:: max(1, len(rows) // 6)]:
+            row["wide_difference_12"] = -0.3 + float(rng.normal(0, 0.02))
+            row["mean_epe_standard_error_12"] = 0.05
+
+    return _edited(recipe, edit), _any
+
+
+def hard_arch(seed: int) -> Planted:
+    """One arch stands seven spreads above the others' mean, in pools of at least eight."""
+    recipe, rng = random_healthy(seed), _rng(seed, "hard")
+    recipe.size = max(recipe.size, 8)
+    offsets = rng.normal(0, recipe.spread, recipe.size)
+    worst = int(rng.integers(recipe.size))
+    offsets[worst] = 7 * recipe.spread
+    recipe.offsets = offsets
+    return recipe, lambda f: f.figures["arch_index"] == worst
+
+
+def outlier_epoch(seed: int) -> Planted:
+    """The pool's spread triples in one epoch."""
+    recipe, rng = random_healthy(seed), _rng(seed, "outlier")
+    recipe.epochs = max(recipe.epochs, 20)
+    place = int(rng.integers(4, recipe.epochs))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        rows[place]["std_epe_12"] *= 3
+
+    return _edited(recipe, edit), lambda f: f.figures["epoch"] == place + 1
+
+
+def best_on_noise(seed: int) -> Planted:
+    recipe, _ = plateau(seed)
+    recipe.knee, recipe.noise = max(5, recipe.epochs // 4), 0.005 * (recipe.first - recipe.last)
+    recipe.correlation = 0.0
+    return recipe, _any
+
+
+def lr_barely_moved(seed: int) -> Planted:
+    """A cosine over five to nine times the epochs that are done."""
+    recipe, rng = random_healthy(seed), _rng(seed, "lr")
+    recipe.planned = int(recipe.epochs * rng.uniform(5, 9))
+    return recipe, lambda f: 0 < float(str(f.figures["decay_pct"])) < 15
+
+
+def data_wait_high(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "wait")
+    recipe.wait = float(rng.uniform(0.12, 0.9))
+    return recipe, _any
+
+
+def label_changed(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "label")
+    start = int(rng.integers(1, recipe.epochs))
+    name, value = [("split_label", "fc2/folder:val/64/0001"), ("eval_set", "cc"), ("eval_samples_per_arch", 32)][seed % 3]
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows[start:]:
+            row[name] = value
+
+    return _edited(recipe, edit), lambda f: f.epochs == (start + 1,) and f.figures["columns"] == [name]
+
+
+def resumed_with_changes(seed: int) -> Planted:
+    recipe, rng = random_healthy(seed), _rng(seed, "resumed")
+    start = int(rng.integers(1, recipe.epochs))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows[start:]:
+            row["clip_threshold"] = 200
+
+    return _edited(recipe, edit), lambda f: f.epochs == (start + 1,)
+
+
+DEFECTS: dict[str, Callable[[int], Planted]] = {
+    function.__name__: function
+    for function in (
+        non_finite_epe, near_zero_flow, label_changed, epe_rising, loss_epe_divergence, objective_mismatch, plateau,
+        clip_checks_mismatch, non_finite_steps, clip_saturated, lr_too_low, input_differs, train_eval_gap,
+        coverage_low, fairness_gap_open, ranking_below_noise, ranking_unstable, wide_disagrees, hard_arch,
+        outlier_epoch, best_on_noise, lr_barely_moved, clip_idle, data_wait_high, resumed_with_changes,
+    )
+}  # fmt: skip
+
+
+def found(recipe: Recipe, folder: Path) -> dict[str, Finding]:
+    """Findings by id."""
+    return {finding.id: finding for finding in diagnose(recipe.history(folder)).findings}
+
+
+def detected(name: str, seed: int, folder: Path) -> bool:
+    """Whether the planted defect is found, where it is."""
+    recipe, right = DEFECTS[name](seed)
+    finding = found(recipe, folder).get(name)
+    return finding is not None and right(finding)
+
+
+def main(seeds: int) -> None:
+    """Prints a table: rule, share of healthy histories it speaks on, share of planted defects it finds."""
+    alarms: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in range(seeds):
+            alarms.update(found(random_healthy(seed), folder))
+        print(f"{'rule':24}{'false alarms':>14}{'detected':>10}   ({seeds} histories each)")
+        for rule in DEFECTS:
+            hits = sum(detected(rule, seed, folder) for seed in range(seeds))
+            print(f"{rule:24}{100 * alarms[rule] / seeds:>12.1f} %{100 * hits / seeds:>8.1f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
