@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from histories import made_history
+from report_histories import made_history
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +40,8 @@ def test_unknown_sets_are_never_taken_for_the_same():
 @given(st.lists(st.sampled_from(["aaaa", "bbbb", None]), min_size=1, max_size=12))
 def test_no_epe_figure_holds_rows_of_two_labels(sets: list[str | None]):
     history = made_history(len(sets), 3, eval_set=lambda place: sets[place])
-    charts = [chart for chart in accuracy_charts(scope := Scope([history])) if chart.id.split("-")[0] == "epe"]
+    scope = Scope([history])
+    charts = [chart for chart in accuracy_charts(scope) if chart.id.split("-")[0] == "epe"]
     shown = [[int(x) - 1 for x in scope.axes[chart.series[0].x] if x is not None] for chart in charts]
     assert sorted(row for rows in shown for row in rows) == list(range(len(sets)))
     assert all(len({sets[row] for row in rows}) == 1 for rows in shown)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from histories import made_history
+from report_histories import made_history
 
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from histories import made_history, with_record
+from report_histories import made_history, with_record
 
 from edgeflownas.report.html.scope import Scope
 from edgeflownas.report.html.training import gradient_charts, plan_charts, time_charts

@@ -176,7 +176,7 @@ def _rows(history: History, name: str) -> Sequence[Mapping[str, Any]]:
 
 def _number(row: Mapping[str, Any], name: str) -> float:
     try:
-        return float(row.get(name) or "nan")
+        return float("nan" if row.get(name) in (None, "") else row[name])
     except (TypeError, ValueError):
         return float("nan")
 
