@@ -38,7 +38,9 @@ def made_history(epochs: int = 20, archs: int = 12, name: str = "run", seed: int
         rows.append({key: float(v) if isinstance(v, np.floating) else v for key, v in row.items()})
     codes = tuple(",".join(np.base_repr(arch, 3).zfill(9)) for arch in range(archs))
     filled = frozenset(key for row in rows for key, value in row.items() if value is not None)
-    return History(name, Path(f"{name}.csv"), archs, tuple(rows), epes, codes, 6 if archs > 6 else None, 200, None, (), filled)
+    return History(
+        name, Path(f"{name}.csv"), archs, tuple(rows), epes, codes, 6 if archs > 6 else None, 200, None, (), filled
+    )
 
 
 def with_record(history: History, **facts: Any) -> History:

@@ -41,7 +41,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "dotted": {"linewidth": 1.3, "linestyle": (0, (1, 2))},
     "points": {"linestyle": "none", "marker": "o", "markersize": 3.5},
 }
-SETTINGS = {
+SETTINGS: Any = {
     **{"svg.fonttype": "none", "svg.hashsalt": "edgeflownas", "font.size": 8, "axes.titlesize": 9},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e3e2dd"},
     **{"grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 7},
@@ -78,6 +78,8 @@ def write_figures(histories: Sequence[History], diagnoses: Sequence[Diagnosis], 
 
 
 def _figures(scope: Scope, diagnoses: Sequence[Diagnosis], new: type[Figure]) -> Iterator[tuple[str, Figure]]:
+    from matplotlib.ticker import MaxNLocator
+
     for group in all_charts(scope, diagnoses).values():
         for chart in group:
             if chart.kind == "multiples":
@@ -87,7 +89,7 @@ def _figures(scope: Scope, diagnoses: Sequence[Diagnosis], new: type[Figure]) ->
                 figure = new(figsize=(WIDTH, size), layout="constrained")
                 axes = figure.add_subplot()
                 {"lines": _lines, "stack": _stack, "ranks": _ranks}[chart.kind](axes, chart, scope.axes)
-                axes.xaxis.get_major_locator().set_params(integer=True)
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
                 axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
                 yield chart.id, figure
     for run, history in enumerate(scope.histories):
@@ -124,6 +126,8 @@ def _stack(axes: Axes, chart: Chart, known: Mapping[str, Numbers]) -> None:
 
 def _ranks(axes: Axes, chart: Chart, known: Mapping[str, Numbers]) -> None:
     """First and last rank of the last evaluation in colour, the others grey; names at the right end."""
+    from matplotlib.ticker import MaxNLocator
+
     ends = [line.y[-1] if line.y[-1] is not None else float("inf") for line in chart.series]
     order = sorted(range(len(ends)), key=lambda place: (ends[place], place))
     for place in (*order[1:-1], order[-1], order[0]):
@@ -131,7 +135,7 @@ def _ranks(axes: Axes, chart: Chart, known: Mapping[str, Numbers]) -> None:
         colour = "c0" if ends[place] == 1 and ends.count(1) == 1 else "c1" if place == order[-1] else "muted"
         _plot(axes, line, known[line.x], color=COLOURS[colour], linewidth=1.4 if colour != "muted" else 0.7)
     axes.set_ylim(len(ends) + 0.5, 0.5)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(1, len(ends) + 1), [_plain(chart.series[place].name) for place in order], fontsize=6)
     right.tick_params(length=0)

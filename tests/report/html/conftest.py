@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]  # report_histories.py, chromium.py, test_page.py
+sys.path[:0] = [
+    str(Path(__file__).parents[2]),
+    str(Path(__file__).parent),
+]  # report_histories.py, chromium.py, test_page.py
 import chromium  # noqa: E402
 
 

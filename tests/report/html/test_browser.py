@@ -1,4 +1,4 @@
-"""The page in headless Chromium: every figure drawn, no error, no request, at every width, by keys and without scripts."""
+"""The page in headless Chromium: every figure drawn, no error, no request, wide and narrow, by keys, without scripts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from report_histories import made_history, with_record
 from test_page import NASTY
 
 from edgeflownas.report.diagnosis import Diagnosis, Finding, diagnose
-from edgeflownas.report.html import render, waiting_page
 from edgeflownas.report.histories import History
+from edgeflownas.report.html import render, waiting_page
 
 FINDINGS = (
     Finding("plateau", "stop", (3, 9), {}, "level", "why", "advice", ("epe",)),
     Finding("outlier_epoch", "warning", (5, 7), {}, "out", "why", "advice", ("epe", "archs", "ranks", "pool")),
 )
 DRAWN = """[...document.querySelectorAll('[data-chart]')].filter(h => h.offsetParent).map(h => [h.dataset.chart,
-  [...h.querySelectorAll('svg[role=group]')].map(s => s.querySelectorAll('path.line, path[fill], circle, rect').length)])"""
+  [...h.querySelectorAll('svg[role=group]')].map(s =>
+    s.querySelectorAll('path.line, path[fill], circle, rect').length)])"""
+RANKS = """(r => [r.x, r.y, r.width, r.height])(
+  document.querySelector('[data-chart=ranks] svg[role=group]').getBoundingClientRect())"""
 
 
 def nan_in_the_middle(history: History) -> History:
     epes = history.epes.copy()
     epes[2:4] = math.nan
-    rows = [{**row, "mean_epe_12": math.nan, "train_loss": math.inf} if 2 <= i < 4 else row for i, row in enumerate(history.rows)]
+    rows = [
+        {**row, "mean_epe_12": math.nan, "train_loss": math.inf} if 2 <= i < 4 else row
+        for i, row in enumerate(history.rows)
+    ]
     return replace(history, rows=tuple(rows), epes=epes)
 
 
@@ -107,7 +113,9 @@ def test_thinning_keeps_every_spike(browser: Browser, tmp_path: Path):
     path = browser.value("document.querySelector('[data-chart=clip] path.line').getAttribute('d')")
     heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", path)]
     assert len(heights) < 1000
-    ticks = browser.value("[...document.querySelectorAll('[data-chart=clip] .grid-line')].map(l => +l.getAttribute('y1'))")
+    ticks = browser.value(
+        "[...document.querySelectorAll('[data-chart=clip] .grid-line')].map(l => +l.getAttribute('y1'))"
+    )
     assert min(heights) == pytest.approx(min(ticks), abs=0.1) and max(heights) == pytest.approx(max(ticks), abs=0.1)
 
 
@@ -130,7 +138,7 @@ def test_keys_read_the_values_aloud(browser: Browser, tmp_path: Path):
 
 def test_pointer_shows_values(browser: Browser, tmp_path: Path):
     browser.open(written(tmp_path, [made_history()]), height=6000)
-    box = browser.value("(r => [r.x, r.y, r.width, r.height])(document.querySelector('[data-chart=ranks] svg[role=group]').getBoundingClientRect())")  # fmt: skip
+    box = browser.value(RANKS)
     browser.move(box[0] + box[2] / 2, box[1] + box[3] / 2)
     assert re.match(r"epoch \d+", browser.value("document.getElementById('tip').textContent"))
 
@@ -141,12 +149,17 @@ def test_lines_and_subnets_can_be_switched(browser: Browser, tmp_path: Path):
     before = browser.value(lines)
     browser.value("document.querySelector('[data-chart=epe] .legend button').click()")
     assert browser.value(lines) == before - 1
-    assert browser.value("document.querySelector('[data-chart=epe] .legend button').getAttribute('aria-pressed')") == "false"
+    assert (
+        browser.value("document.querySelector('[data-chart=epe] .legend button').getAttribute('aria-pressed')")
+        == "false"
+    )
     coloured = "document.querySelectorAll('[data-chart=ranks] .arch-label.on').length"
     before = browser.value(coloured)
     browser.value("[...document.querySelectorAll('.mini button')].find(b => !b.querySelector('.tag')).click()")
     assert browser.value(coloured) == before + 1
-    browser.value("(s => { s.value = '0.5'; s.dispatchEvent(new Event('change')); })(document.querySelector('#tools select'))")
+    browser.value(
+        "(s => { s.value = '0.5'; s.dispatchEvent(new Event('change')); })(document.querySelector('#tools select'))"
+    )
     first = browser.value("document.querySelector('[data-chart=archs] .mini svg text:nth-last-of-type(2)').textContent")
     assert 9 <= int(first) <= 12 and browser.problems == []
 
@@ -156,14 +169,17 @@ def test_findings_and_figures_link_to_each_other(browser: Browser, tmp_path: Pat
     assert browser.value("document.querySelectorAll('[data-chart=epe] a.mark').length") == 6
     assert not browser.value("document.getElementById('fig-archs-1').offsetParent")
     browser.value("location.hash = '#fig-archs-1'")
-    assert browser.value("new Promise(r => setTimeout(() => r(!!document.getElementById('fig-archs-1').offsetParent), 100))")
+    assert browser.value(
+        "new Promise(r => setTimeout(() => r(!!document.getElementById('fig-archs-1').offsetParent), 100))"
+    )
     check(browser, tmp_path / "report.html")
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_texts_can_be_read(browser: Browser, tmp_path: Path, dark: bool):
     """Contrast of every text with its ground is at least 4.5 to 1 (WCAG AA)."""
-    browser.open(written(tmp_path, [made_history()], Diagnosis("look here", diagnose(made_history(clip_rate=1.0)).findings + FINDINGS, ())), dark=dark)  # fmt: skip
+    findings = (*diagnose(made_history(clip_rate=1.0)).findings, *FINDINGS)
+    browser.open(written(tmp_path, [made_history()], Diagnosis("look here", findings, ())), dark=dark)
     poor = browser.value(Path(__file__).with_name("contrast.js").read_text(encoding="utf-8"))
     assert poor == []
 

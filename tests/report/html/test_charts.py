@@ -22,9 +22,13 @@ def test_a_line_without_a_finite_value_is_no_line():
 
 
 def test_document_holds_everything_that_is_not_default():
-    chart = Chart("a", "epe", "A", "about", "EPE (px)", "multiples", panels=(Panel("p", (Series("x", "e0", (1.0,), arch=0),), 0),))
+    chart = Chart(
+        "a", "epe", "A", "about", "EPE (px)", "multiples", panels=(Panel("p", (Series("x", "e0", (1.0,), arch=0),), 0),)
+    )
     document = json.loads(json.dumps(chart.document()))
-    assert document["panels"] == [{"title": "p", "series": [{"name": "x", "x": "e0", "y": [1.0], "colour": "c0", "arch": 0}], "arch": 0}]
+    assert document["panels"] == [
+        {"title": "p", "series": [{"name": "x", "x": "e0", "y": [1.0], "colour": "c0", "arch": 0}], "arch": 0}
+    ]
     assert "note" not in document and "scale" not in document
     assert [line.name for line in chart.lines] == ["x"]
 

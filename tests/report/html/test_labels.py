@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from report_histories import made_history
 from hypothesis import given
 from hypothesis import strategies as st
+from report_histories import made_history
 
 from edgeflownas.report.html.accuracy import accuracy_charts
 from edgeflownas.report.html.labels import stretches
@@ -21,7 +21,12 @@ def test_the_same_frozen_set_is_one_label_of_two_runs():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"eval_set": "bbbb"}, {"split_label": "fc2/folder:val/640/1111"}, {"epe_protocol": "standard"}, {"eval_set": None}],
+    [
+        {"eval_set": "bbbb"},
+        {"split_label": "fc2/folder:val/640/1111"},
+        {"epe_protocol": "standard"},
+        {"eval_set": None},
+    ],
     ids=str,
 )
 def test_another_set_split_or_protocol_is_another_label(changes: dict[str, str]):

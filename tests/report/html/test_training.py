@@ -39,7 +39,13 @@ def test_what_was_not_measured_gets_no_figure():
 
 def test_options_and_blocks_of_the_monitors():
     options = [
-        {"epoch": epoch, "block": "EB0", "option": str(digit), "meaning": f"depth {digit + 1}", "train_loss_relative": digit - 1}
+        {
+            "epoch": epoch,
+            "block": "EB0",
+            "option": str(digit),
+            "meaning": f"depth {digit + 1}",
+            "train_loss_relative": digit - 1,
+        }
         for epoch in (1, 2)
         for digit in range(3)
     ]
@@ -52,7 +58,12 @@ def test_options_and_blocks_of_the_monitors():
     assert [line.name for line in found["options"].panels[0].series] == ["depth 1", "depth 2", "depth 3"]
     assert found["options"].panels[0].series[0].y == (-1.0, -1.0)
     block = found["blocks"].panels[1]
-    assert (block.title, block.series[0].y, block.series[0].low, block.series[0].high) == ("EB0", (2.0,), (1.0,), (3.0,))
+    assert (block.title, block.series[0].y, block.series[0].low, block.series[0].high) == (
+        "EB0",
+        (2.0,),
+        (1.0,),
+        (3.0,),
+    )
     assert found["blocks"].x_label == "step" and found["blocks"].scale == "log"
 
 

@@ -189,8 +189,8 @@ def _on_training_samples(scope: Scope) -> Iterator[Chart]:
 
 def last_stretch(history: History) -> list[int]:
     """Rows under the label of the last evaluation."""
-    found = list(stretches([history]).values())
-    return list(max((part[0].rows for part in found), key=lambda rows: rows[-1])) if found else []
+    found: list[tuple[int, ...]] = [part.rows for parts in stretches([history]).values() for part in parts]
+    return list(max(found, key=max, default=()))
 
 
 def subnet_charts(scope: Scope, stability: Sequence[Mapping[str, Any]] = ()) -> Iterator[Chart]:

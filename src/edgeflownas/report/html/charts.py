@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Chart", "Panel", "Series", "compact", "series"]
+__all__ = ["Chart", "Kind", "Panel", "Series", "compact", "series"]
 
 Numbers = tuple[float | None, ...]
+Kind = Literal["lines", "stack", "multiples", "ranks"]
 Style = Literal["line", "thin", "dashed", "dotted", "points"]
 
 
@@ -58,7 +59,7 @@ class Chart:
     title: str
     about: str  # one sentence: what is shown and how to read it
     y_label: str  # with unit
-    kind: Literal["lines", "stack", "multiples", "ranks"] = "lines"
+    kind: Kind = "lines"
     series: tuple[Series, ...] = ()
     panels: tuple[Panel, ...] = ()
     x_label: str = "epoch"
@@ -76,7 +77,8 @@ class Chart:
 
     def document(self) -> dict[str, Any]:
         """As JSON; what is left at its default is left out, for the sake of the page's size."""
-        return _without_defaults(asdict(self))
+        document: dict[str, Any] = _without_defaults(asdict(self))
+        return document
 
 
 def series(name: str, x: str, values: ArrayLike, **options: Any) -> Series | None:

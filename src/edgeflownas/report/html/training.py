@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.report.html.charts import Chart, Panel, series
+from edgeflownas.report.html.charts import Chart, Kind, Panel, Series, series
 from edgeflownas.report.html.scope import Scope
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _options(scope: Scope, run: int, history: History) -> Iterator[Chart]:
     x = scope.axis(f"options.{run}", epochs)
     panels = []
     for block in dict.fromkeys(str(row.get("block", "")) for row in rows):
-        lines = []
+        lines: list[Series] = []
         for option in sorted({str(row.get("option", "")) for row in rows if str(row.get("block", "")) == block}):
             own = [row for row in rows if (str(row.get("block", "")), str(row.get("option", ""))) == (block, option)]
             _, values, _ = _across(own, "epoch", "train_loss_relative", epochs)
@@ -130,15 +130,16 @@ def time_charts(scope: Scope) -> Iterator[Chart]:
         note = "Since the row before was logged."
         if not any(np.isfinite(values).any() for values in measured.values()):
             measured, note = _estimated(history), "Of training plus evaluation; checkpoints were not timed."
-        lines = []
+        parts: list[Series] = []
         for place, (name, words) in enumerate(zip(_SHARES, _WORDS, strict=True)):
             line = series(words, f"e{run}", measured.get(name, [np.nan]), colour=f"c{place}")
-            lines += [line] if line is not None and any(line.y) else []
-        if lines:
-            name, kind = ("Where the time went", "stack") if len(lines) > 1 else ("Waiting for data", "lines")
+            parts += [line] if line is not None and any(line.y) else []
+        if parts:
+            kind: Kind = "stack" if len(parts) > 1 else "lines"
+            name = "Where the time went" if len(parts) > 1 else "Waiting for data"
             yield Chart(
                 scope.id("time", run), "time", name + _of(scope, history), "Shares of the wall clock.",
-                "share of time (%)", kind, tuple(lines), run=run, note=note, **PERCENT,
+                "share of time (%)", kind, tuple(parts), run=run, note=note, **PERCENT,
             )  # fmt: skip
     if lines := scope.each("images_per_second"):
         about = "Training pairs a second; every path of a step sees the same pairs."
