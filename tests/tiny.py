@@ -41,6 +41,7 @@ def tiny_options(root: Path, runs: Path, name: str) -> list[str]:
         "train.gpu_device": -1,
         "train.num_epochs": 2,
         "train.batch_size": 4,
+        "train.monitor_every": "null",
         "data.train_dir": root / "train",
         "data.val_dir": root / "val",
         "data.crop_size": "32x48",

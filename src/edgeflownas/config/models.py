@@ -154,6 +154,11 @@ class EvalConfig(Group):
             )
         return self
 
+    def wide_is_due(self, epoch: int) -> bool:
+        """Whether a multiple of wide_every_epoch lies between the evaluation before and the one after ``epoch``."""
+        every = self.wide_every_epoch
+        return every is not None and epoch // every > (epoch - self.eval_every_epoch) // every
+
 
 class CheckpointConfig(Group):
     """When the run is committed to disk."""

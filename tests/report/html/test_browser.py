@@ -1,4 +1,4 @@
-"""The page in headless Chromium: every figure drawn, no error, no request, wide and narrow, by keys, without scripts."""
+"""The page in headless Chromium: all figures drawn, no error, no request, wide and narrow, by keys, without scripts."""
 
 from __future__ import annotations
 

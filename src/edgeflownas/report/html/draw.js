@@ -245,7 +245,7 @@ function markRows(marks, window, width) {
 }
 
 function drawLines(host, chart, page, options) {
-  const { mini = false, range: shared, marks = [], width = host.clientWidth || 640 } = options || {};
+  const { mini = false, range: shared, marks = [], width = page.widthOf(host, mini) } = options || {};
   const lines = chart.series.filter((line) => !page.isHidden(chart, line));
   const window = page.window(chart.series);
   const narrow = width < 480;
@@ -271,7 +271,7 @@ function drawLines(host, chart, page, options) {
 
 // Ranks over epochs, 1 on top; roles and picked subnets in colour, the others grey.
 function drawRanks(host, chart, page, marks) {
-  const width = host.clientWidth || 640, lines = chart.series;
+  const width = page.widthOf(host, false), lines = chart.series;
   const window = page.window(lines);
   const most = Math.max(lines.length, ...lines.flatMap((line) => line.y.filter(known)));
   const gap = lines.length > 24 ? 15 : 21, rows = marks.length ? markRows(marks, window, width) * MARK_ROW : 0;

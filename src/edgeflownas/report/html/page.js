@@ -10,6 +10,8 @@
 
   const page = {
     axes: data.axes,
+    // Paper: 7.3 inches at 96 dots, whole or half; what the screen's layout says does not count there.
+    widthOf: (host, mini) => (printing ? (mini ? 160 : host.closest(".wide, .ranks") ? 690 : 335) : host.clientWidth || 640),
     isHidden: (chart, line) => hidden.has(`${chart.id}\n${line.name}`),
     archColour(chart, arch) {
       if (arch === undefined) return null;
