@@ -85,26 +85,6 @@ def macs(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None
     return sum(stage_macs(space, width, arch, height, image_width).values())
 
 
-def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> int:
-    """Trained numbers of one subnet: kernels, and gamma and beta of its batch norms (an output has none).
-
-    Raises ConfigError for an arch of another space.
-    """
-    code, options = resolve(space, arch), slot_options(space)
-    inputs, total = 6, 0
-    for slot in LAYOUT:
-        position = space.position(slot.name)
-        option = options[slot.name][0 if position is None else code[position]]
-        channels = int(width * slot.channels)
-        if slot.kind == "depth":
-            total += option * 2 * (9 * channels * channels + 2 * channels)
-        else:
-            outputs = channels if slot.output is None else OUTPUT_CHANNELS
-            total += option * option * inputs * outputs + (2 * channels if slot.output is None else 0)
-        inputs = channels
-    return total
-
-
 def training_flop(space: SearchSpace, width: int, archs: Sequence[Arch], height: int, image_width: int) -> int:
     """Floating-point operations of one forward and backward pass of one sample through each of ``archs``.
 

@@ -15,8 +15,8 @@ from edgeflownas.train.checkpoint import Position
 from edgeflownas.train.clipping import clip_note
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
-from edgeflownas.train.showing import show_evaluation
 from edgeflownas.train.option_losses import option_rows
+from edgeflownas.train.showing import show_evaluation
 from edgeflownas.train.state import Best, TrainState
 from edgeflownas.train.summary import criterion, epoch_facts, pool_facts, train_facts, wide_facts
 

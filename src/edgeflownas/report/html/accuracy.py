@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.report.html.charts import Chart, Panel, Series, series
 from edgeflownas.report.html.labels import EpeLabel, Stretch, stretches
+from edgeflownas.report.html.losses import loss_charts
 from edgeflownas.report.html.scope import Scope
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def accuracy_charts(scope: Scope) -> Iterator[Chart]:
     for place, (label, parts) in enumerate(labels.items()):
         yield _epe(scope, label, parts, "epe" if place == 0 else f"epe-{place + 1}", len(labels) > 1)
     yield from _wide(scope)
-    yield from _loss(scope)
+    yield from loss_charts(scope)
     yield from _on_training_samples(scope)
 
 
@@ -132,41 +133,6 @@ def _wide(scope: Scope) -> Iterator[Chart]:
                 scope.id("wide", run), "epe", f"EPE on the wide evaluation set{of_run}", about, "EPE (px)",
                 series=tuple(filter(None, lines)), runs=(run,),
                 note=f"{count:.0f} samples per subnet." if np.isfinite(count) else "",
-            )  # fmt: skip
-
-
-_LOSSES = (("total", "train_loss"), ("optical", "train_loss_optical"), ("uncertainty", "train_loss_uncertainty"))
-
-
-def _loss(scope: Scope) -> Iterator[Chart]:
-    about = (
-        "Mean of the epoch's accepted steps. Total is the weighted sum over scales of optical (px) and uncertainty; "
-        "the uncertainty term may go on falling, also below zero, while the flow stays as it is."
-    )
-    if scope.many:
-        panels = tuple(Panel(name, lines) for name, column in _LOSSES if (lines := scope.each(column)))
-        if panels:
-            yield Chart("loss", "loss", "Training loss", about, "loss (weighted px)", "multiples", panels=panels)
-    else:
-        looks: list[dict[str, Any]] = [{"colour": "c0"}, {"colour": "c1", **DASHED}, {"colour": "c2", **DOTTED}]
-        wanted = [(name, column, look) for (name, column), look in zip(_LOSSES, looks, strict=True)]
-        if lines := scope.lines(0, *wanted):
-            yield Chart("loss", "loss", "Training loss", about, "loss (weighted px)", series=lines)
-    for run, history in enumerate(scope.histories):
-        wanted = [
-            (f"{where}, {term}", f"{column}_{term}", {"colour": f"c{place}", **style})
-            for where, column, style in (
-                ("evaluation set", "eval_loss", {}),
-                ("training samples", "train_eval_loss", DASHED),
-            )
-            for place, term in enumerate(("total", "optical", "uncertainty"))
-        ]  # fmt: skip
-        if lines := scope.lines(run, *wanted):
-            yield Chart(
-                scope.id("eval-loss", run), "loss",
-                "Loss in evaluation" + (f" of {history.name}" if scope.many else ""),
-                "Mean of the pool with recalibrated batch norm, on frozen samples: what the training loss means there.",
-                "loss (weighted px)", series=lines, runs=(run,),
             )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def _options(scope: Scope, run: int, history: History) -> Iterator[Chart]:
             panels.append(Panel(block, tuple(lines)))
     if panels:
         yield Chart(
-            scope.id("options", run), "archs", "Training loss by option" + _of(scope, history),
+            scope.id("options", run), "options", "Training loss by option" + _of(scope, history),
             "Mean loss of the paths that use an option, less the mean over all paths of the epoch: below 0 the option "
             "does better than its rivals.",
             "loss difference (weighted px)", "multiples", panels=tuple(panels), run=run,
