@@ -139,7 +139,8 @@ def _verdict(name: str, diagnosis: Diagnosis, items: Sequence[Numbered], charts:
 
 def _not_judged(diagnosis: Diagnosis) -> Markup:
     rows = join(tag("li", tag("b", title(rule.id)), f": {rule.reason}") for rule in diagnosis.not_judged)
-    summary = tag("summary", f"{len(diagnosis.not_judged)} questions that this history cannot answer")
+    count = len(diagnosis.not_judged)
+    summary = tag("summary", f"{count} question{'s' if count > 1 else ''} that this history cannot answer")
     return tag("details", summary, tag("ul", rows), class_="quiet")
 
 
