@@ -66,6 +66,7 @@ PROBES: dict[str, Probe] = {
     "runtime.num_threads": Probe(2, effects.arithmetic),
     "runtime.max_seconds": Probe(1e-9, run_effects.run),
     "runtime.tensorboard": Probe(True, run_effects.run),
+    "runtime.report": Probe(True, run_effects.run),
     "runtime.summary_every": Probe(2, run_effects.run),
     "runtime.summary_flush_every": Probe(2, run_effects.run),
     "train.task": Probe("edgeflownet", effects.network, also={"eval.eval_pool_size": 1}),

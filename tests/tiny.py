@@ -36,6 +36,7 @@ def tiny_options(root: Path, runs: Path, name: str) -> list[str]:
         "runtime.experiment_name": name,
         "runtime.num_threads": 1,
         "runtime.tensorboard": "false",
+        "runtime.report": "false",
         "train.width": 4,
         "train.gpu_device": -1,
         "train.num_epochs": 2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from edgeflownas.train.clipping import clip_note
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
 from edgeflownas.train.option_losses import option_rows
+from edgeflownas.train.showing import show_evaluation
 from edgeflownas.train.state import Best, TrainState
 from edgeflownas.train.summary import criterion, epoch_facts, pool_facts, train_facts, wide_facts
 
@@ -182,7 +182,7 @@ def _show(
     result: PoolEvaluation,
     average: PoolEvaluation | None,
 ) -> None:
-    """Per-arch rows and TensorBoard."""
+    """Per-arch rows, TensorBoard, pictures and report."""
     for index, score in enumerate(result.scores):
         row = {"epoch": facts["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
         row["epe_ema"] = average.scores[index].epe if average else None
@@ -193,19 +193,7 @@ def _show(
     job.tracker.scalars(
         state.step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)}
     )
-    if job.tracker.enabled and job.config.eval.pictures:
-        _draw(job, state, result)
-
-
-def _draw(job: Job, state: TrainState, result: PoolEvaluation) -> None:
-    archs: Sequence[Any] = [job.evaluator.archs[i] for i in job.evaluator.mine]
-    baseline = job.space.parse(job.space.baseline) if job.space.baseline else archs[0]
-    arch = baseline if baseline in archs else archs[0]
-    for picture in job.evaluator.pictures(job.task.net, result, arch, job.config.eval.pictures):
-        image = job.task.net.input_form.picture(picture.images)
-        flows = (picture.predicted.permute(1, 2, 0).numpy(), picture.true.permute(1, 2, 0).numpy())
-        drawn = job.front.draw(image, *flows, picture.valid.numpy())
-        job.tracker.images(state.step, f"pairs/{picture.name} arch {arch}", drawn)
+    show_evaluation(job, state, result)
 
 
 def _likely_key(job: Job) -> str:

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
@@ -27,6 +24,7 @@ from edgeflownas.train.tasks import SupernetTask
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
+    from edgeflownas.report.pictures import Drawing
     from edgeflownas.tracking import Tracker
 
 __all__ = ["Front", "Job"]
@@ -40,7 +38,8 @@ class Front:
         [Callable[[str], None] | None], Console
     ]  # takes the sink of train.log; None: a rank that is silent
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
-    draw: Callable[..., NDArray[np.uint8]]  # image 1, predicted flow, true flow, valid -> picture
+    draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
+    report: Callable[[Path], None]  # writes report.html of a run directory
 
 
 @dataclass

@@ -199,7 +199,7 @@ class RunDirectory:
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
             self._store.remove_temporaries()
-            for folder in (self.path, self.path / "sample_epe"):
+            for folder in (self.path, self.path / "sample_epe", self.path / "pictures"):
                 remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
             checkpoint, damaged = self._store.newest_verified(check=self._check_logs)
