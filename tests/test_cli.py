@@ -144,6 +144,12 @@ def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("train", ["give a recipe (", "smoke, supernet", "--resume RUN_DIRECTORY"]),
         ("train smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
         ("train --config smoke --resume runs/a", ["recipe smoke and --resume runs/a exclude each other"]),
+        ("train --resume runs/a@best", ["newest checkpoint", "--fork NEW_NAME", "--resume runs/a"]),
+        ("train continue_fork", ["continue_fork", "--resume RUN --fork NEW_NAME"]),
+        ("train supernet_fc2_clip_sweep", ["edgeflownas sweep supernet_fc2_clip_sweep"]),
+        ("sweep", ["give one recipe"]),
+        ("sweep smoke supernet_fc2_180x240", ["one recipe expected"]),
+        ("sweep smoke --sed 0,1", ["unknown option --sed", "did you mean --seeds?"]),
         ("train smoke --config smoke", ["given twice"]),
         ("train smoke --fork b", ["--fork b needs --resume"]),
         ("train --resume runs/a --reset-optimizer", ["--reset-optimizer needs --fork"]),
@@ -164,6 +170,12 @@ def test_usage_errors(line: str, parts: list[str], capsys: pytest.CaptureFixture
         assert part in captured.err
 
 
+def test_a_sweep_is_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run(["sweep", "smoke", "--seeds", "0,1"]) == 64
+    assert "one process" in capsys.readouterr().err
+
+
 def test_config_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["config", "keys", "grad_clip", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -172,7 +184,7 @@ def test_config_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("train.grad_clip_global_norm = 200.0  [dynamics;")
     assert cli.run(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert set(schema["properties"]) == set(Config.model_fields)
+    assert set(schema["properties"]) == {*Config.model_fields, "sweep", "fork"}
     assert cli.run(["config", "docs"]) == 0
     page = capsys.readouterr().out
     assert cli.run(["config", "docs", "--json"]) == 0

@@ -20,11 +20,14 @@ __all__ = ["app", "main", "run"]
 COMMANDS = (
     ("plan", "plan:plan", "Show what a run will do, cost and cover, before it is trained."),
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
+    ("sweep", "sweep:sweep", "Train variants of a run one after the other and compare them."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
+    ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
+    ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
@@ -36,6 +39,7 @@ COMMANDS = (
 TRAIN_USAGE = """\
 Usage: edgeflownas train RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
        edgeflownas train --resume RUN [OPTIONS]
+       edgeflownas train [RECIPE] --resume RUN[@CHECKPOINT] --fork NEW_NAME
 
 RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file.
 Every configuration key is an option, e.g. --train.lr 5e-5 (they are listed

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from runs import Place, command, contents, rows, state, table, tensors
+from runs import Place, command, contents, newest, rows, state, table, tensors
 
 from edgeflownas.config import TrainConfig
 from edgeflownas.train.schedule import learning_rate
@@ -174,6 +174,35 @@ def test_fork_begins_with_the_weights_of_the_other_run(run: Path, place: Place) 
         assert (state(place.runs / name)["step"], state(place.runs / name)["seen"]) == (0, 0)
         assert place.resume(name, "--train.num_epochs=2").code == 0
     assert len(rows(place.runs / "kept", "step")) == 2
+
+
+def test_fork_from_a_named_checkpoint_with_the_keys_of_a_recipe(run: Path, place: Place) -> None:
+    best = json.loads((run / "best.json").read_text())["checkpoint"]
+    words = ("--runtime.tensorboard=false", "--max-seconds", "1e-9")
+    for name, mark in (("from_best", "best"), ("from_first", "step-00000001")):
+        assert command("train", "continue_fork", "--resume", f"{run}@{mark}", "--fork", name, *words).code == 75
+        fork = place.runs / name
+        facts = json.loads((fork / "run_manifest.json").read_text())["manifest"]["forked_from"]
+        assert facts["checkpoint"] == {"best": best, "step-00000001": "step-00000001"}[mark]
+        assert (facts["name"], facts["step"], facts["epoch"]) == ("base", *[int(facts["checkpoint"][5:])] * 2)
+        assert facts["id"] == json.loads((run / "run_manifest.json").read_text())["run"]
+        source = run / "checkpoints" / facts["checkpoint"] / "model.safetensors"
+        assert (newest(fork) / "model.safetensors").read_bytes() == source.read_bytes()
+        config = yaml.safe_load((fork / "config.yaml").read_text())
+        assert (config["train"]["lr"], config["train"]["num_epochs"]) == (5e-5, 30)
+        assert config["train"]["steps_per_epoch"] == 1 and config["runtime"]["experiment_name"] == name  # the run's own
+    over = command("train", "continue_fork", "--resume", run, "--fork", "over", "--train.lr=1e-5", "--print-config")
+    assert over.code == 0 and "lr: 1.0e-05" in over.out and "num_epochs: 30" in over.out
+
+
+def test_a_recipe_over_a_fork_changes_no_identity(run: Path, place: Place, tmp_path: Path) -> None:
+    recipe = tmp_path / "wider.yaml"
+    recipe.write_text("fork: true\ntrain: {width: 4}\n")
+    for words in ((), ("--dry-run",)):
+        ended = command("train", recipe, "--resume", run, "--fork", "wider", *words)
+        assert ended.code == 64 and "train.width" in ended.err and not (place.runs / "wider").exists()
+    ended = command("train", "continue_fork", "--resume", f"{run}@step-00000099", "--fork", "late", "--dry-run")
+    assert ended.code == 74 and "no such checkpoint" in ended.err
 
 
 def test_fork_may_change_dynamics_but_not_identity(run: Path, place: Place) -> None:

@@ -13,8 +13,7 @@ import torch
 import edgeflownas
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
-from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.pool import evaluate_pool, score_pool, score_recalibrated
+from edgeflownas.evaluate.pool import evaluate_pool, score_pool
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, get_space
@@ -103,33 +102,6 @@ def test_shared_scores_are_those_of_each_subnet_alone(
         for name in ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty"):
             assert getattr(score, name) == getattr(alone, name), name
     assert len({score.epe for score in shared.scores}) == len(ARCHS)  # a mix-up would show
-
-
-def test_several_sets_on_one_recalibration_are_evaluations_of_their_own(
-    net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]
-) -> None:
-    calibration, evaluation = batches
-    first = score_pool(net, ARCHS, calibration, evaluation)
-    for seed, sizes in ((5, [2, 2, 1]), (6, [4])):
-        other = make_batches(sizes, 32, 48, seed=seed)
-        shared = score_recalibrated(net, ARCHS, first.statistics, iter(other))
-        alone = score_pool(net, ARCHS, calibration, other)
-        assert torch.equal(shared.sample_epe, alone.sample_epe) and torch.equal(shared.valid_pixels, alone.valid_pixels)
-        assert (shared.epes, shared.zero_flow_epe, shared.samples) == (alone.epes, alone.zero_flow_epe, sum(sizes))
-        for one, two in zip(shared.scores, alone.scores, strict=True):
-            assert (one.loss_total, one.epe_a0, one.epe_a1) == (two.loss_total, two.epe_a0, two.epe_a1)
-    again = score_recalibrated(net, ARCHS, first.statistics, evaluation)
-    assert again.epes == first.epes and again.recal_seconds == 0.0 < first.recal_seconds
-
-
-def test_valid_pixels_and_noise(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
-    result = score_pool(net, ARCHS, *batches)
-    pixels = torch.cat([batch.valid.sum((1, 2)) for batch in batches[1]])
-    assert result.valid_pixels.dtype == torch.int64 and torch.equal(result.valid_pixels, pixels)
-    expected = pool_noise(result.sample_epe, pixels)
-    assert np.array_equal(result.noise.paired, expected.paired) and result.noise.samples == 4
-    assert result.noise.epes == pytest.approx(result.epes, rel=1e-6)
-    assert torch.equal(score_pool(net, [], *batches).valid_pixels, pixels)  # a rank without archs knows them, too
 
 
 def test_order_of_the_archs_does_not_matter(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeflownas.config.io import find_recipe, load_config, recipe_names
+from edgeflownas.config.io import find_recipe, load_config, read_recipe, recipe_names
+from edgeflownas.config.variants import plan_sweep
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
 
@@ -20,10 +21,11 @@ def test_validates_and_opens_with_command_cost_and_expectation(name: str) -> Non
     comments = [line for line in find_recipe(name).read_text().splitlines() if line.startswith("#")]
     for word in ("# command:", "# cost:", "# expected:"):
         assert any(line.startswith(word) for line in comments), f"{name}.yaml lacks a comment line '{word}'"
-    assert f"train {name}" in "\n".join(comments)
+    verb = "train" if read_recipe(name)[2].sweep is None else "sweep"
+    assert f"edgeflownas {verb} {name}" in "\n".join(comments) or name == "smoke"
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", [name for name in recipe_names() if not read_recipe(name)[2].fork])
 def test_runs_do_not_share_a_directory(name: str) -> None:
     assert load_config(name).runtime.experiment_name == name
 
@@ -61,6 +63,53 @@ def test_run1_differs_from_the_reference_only_where_it_says() -> None:
         "train.grad_clip_global_norm": 5.0,
         "train.grad_clip_position": "micro_step",
     }
+
+
+def different(name: str) -> dict[str, object]:
+    """Keys of a recipe that differ from the reference, with their values."""
+    reference, own = (load_config(one).model_dump() for one in ("supernet_fc2_180x240", name))
+    found = {
+        f"{g}.{key}": value for g, keys in own.items() for key, value in keys.items() if value != reference[g][key]
+    }
+    assert found.pop("runtime.experiment_name", name) == name
+    return found
+
+
+def steps_and_samples(name: str) -> tuple[int, int]:
+    """Of the whole run on the 17,785 training pairs."""
+    config = load_config(name)
+    plan = BatchPlan.from_config(config.train, 17_785, 3, config.runtime.seed)
+    return plan.steps_per_epoch * config.train.num_epochs, plan.draws_per_epoch * config.train.num_epochs
+
+
+def test_the_policies_change_one_thing_of_the_reference() -> None:
+    assert different("supernet_fc2_by_samples_half") == {
+        "train.epoch_mode": "by_samples",
+        "train.train_samples_per_epoch": 0.5,
+        "train.num_epochs": 400,
+    }
+    assert different("supernet_fc2_fast_anneal") == {"train.lr_schedule": "fast_anneal", "train.lr_final_ratio": 0.01}
+    assert different("supernet_fc2_multistep") == {"train.lr_schedule": "step_decay"}
+    config = load_config("supernet_fc2_multistep").train
+    assert (config.lr_milestones, config.lr_decay) == ((0.5, 0.75), 0.1)
+    assert load_config("supernet_fc2_by_samples_half").train.train_sampling_mode == "shuffle_no_replacement"
+    for name in ("supernet_fc2_180x240", "supernet_fc2_fast_anneal", "supernet_fc2_multistep"):
+        assert steps_and_samples(name) == (111_200, 3_558_400)
+    assert steps_and_samples("supernet_fc2_by_samples_half") == (111_200, 3_556_800)
+
+
+def test_the_clip_sweep_is_the_reference_at_four_thresholds() -> None:
+    assert different("supernet_fc2_clip_sweep") == {"train.num_epochs": 20}
+    runs = plan_sweep("supernet_fc2_clip_sweep").runs
+    assert [dict(run.keys) for run in runs] == [
+        {"train.grad_clip_global_norm": text} for text in ("5", "20", "50", "200")
+    ]
+    assert steps_and_samples("supernet_fc2_clip_sweep")[0] == 11_120
+
+
+def test_continuing_writes_two_keys() -> None:
+    groups, _, usage = read_recipe("continue_fork")
+    assert groups == {"train": {"num_epochs": 30, "lr": 5e-5}} and usage.fork and usage.sweep is None
 
 
 def test_retraining_compares_two_subnets_over_the_whole_validation_split() -> None:

@@ -62,7 +62,7 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
     """
     from json import dumps
 
-    from edgeflownas.config.io import find_recipe
+    from edgeflownas.config.io import find_recipe, read_recipe
     from edgeflownas.errors import ConfigError
 
     source = find_recipe(name)
@@ -74,7 +74,9 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
             file.write(source.read_text(encoding="utf-8"))
     except FileExistsError:
         raise ConfigError(f"{target} exists and is not overwritten: give another name") from None
-    print(dumps({"path": str(target)}) if json else f"{target} written; run it: edgeflownas train {target}")
+    usage = read_recipe(source)[2]
+    words = f"{'train' if usage.sweep is None else 'sweep'} {target}" + " --resume RUN --fork NEW_NAME" * usage.fork
+    print(dumps({"path": str(target)}) if json else f"{target} written; run it: edgeflownas {words}")
     return 0
 
 

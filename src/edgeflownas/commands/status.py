@@ -43,12 +43,13 @@ def run_status(path: Path) -> dict[str, Any]:
     """State of one run, read without its lock; a run that cannot be read has state ``unreadable`` and says why."""
     from edgeflownas.errors import StorageError
     from edgeflownas.train.eventlog import read_rows
+    from edgeflownas.train.history import newest_commit
     from edgeflownas.train.lock import holder
     from edgeflownas.train.rundir import RunDirectory
 
     try:
         run = RunDirectory.open(path)
-        commit = _newest_commit(run)
+        commit = newest_commit(run)
         best = run.read_best() if (path / "best.json").exists() else None
     except (StorageError, KeyError, TypeError) as problem:
         return {"run": str(path), "state": "unreadable", "problem": str(problem)}
@@ -69,18 +70,6 @@ def run_status(path: Path) -> dict[str, Any]:
         "lock_owner": owner and {key: owner[key] for key in ("host", "pid", "started")},
         "generated_data": run.manifest.get("generated_data", False),
     }
-
-
-def _newest_commit(run: Any) -> dict[str, Any] | None:
-    """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
-    from edgeflownas.train.checkpoint import DamagedCheckpoint, read_manifest
-
-    for name in run.checkpoints():
-        try:
-            return read_manifest(run.path / "checkpoints" / name, run.id)
-        except DamagedCheckpoint:
-            continue
-    return None
 
 
 def _state(owner: dict[str, Any] | None, commit: dict[str, Any] | None) -> str:

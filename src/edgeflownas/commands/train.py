@@ -16,7 +16,7 @@ OPTIONS = (
 def train(
     *tokens: OverrideTokens,
     config: str | None = None,
-    resume: Path | None = None,
+    resume: str | None = None,
     fork: str | None = None,
     reset_optimizer: bool = False,
     dry_run: bool = False,
@@ -33,8 +33,10 @@ def train(
     Args:
         *tokens: recipe and overrides.
         config: the recipe, if not given as the first argument.
-        resume: run directory to go on with; its own configuration is used.
-        fork: with --resume, start a new run of this name from the newest checkpoint, with changed keys.
+        resume: run directory to go on with; its own configuration is used. With --fork also RUN@best or
+            RUN@step-00001234, the checkpoint to start from (the newest by default).
+        fork: with --resume, start a new run of this name from a checkpoint, with changed keys; those that RECIPE
+            (such as continue_fork) writes and those of the command line go over the run's own.
         reset_optimizer: with --fork, begin with Adam's moments at zero instead of those of the checkpoint.
         dry_run: check everything (paths, sample counts, steps, memory) and train nothing.
         print_config: print the complete configuration as YAML (with --json as JSON) and stop.
@@ -42,27 +44,27 @@ def train(
         json: machine-readable result on stdout.
     """
     positional, overrides = split_overrides(tokens, OPTIONS)
-    recipe = _one_source(positional, config, resume)
-    if fork is not None and resume is None:
-        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
-    if reset_optimizer and fork is None:
-        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
+    run, checkpoint = _run_and_checkpoint(resume, fork)
+    recipe = _one_source(positional, config, run, fork)
+    _check_fork(resume, fork, reset_optimizer)
     if max_seconds is not None and not 0 < max_seconds < float("inf"):
         raise ConfigError(f"--max-seconds {max_seconds:g} must be a positive number; leave it out for no limit")
     if print_config:
-        return _print_config(recipe if resume is None else str(resume / "config.yaml"), overrides, json)
+        return _print_config(recipe, run, overrides, json)
 
     from edgeflownas.config.io import load_config
 
-    loaded = None if recipe is None else load_config(recipe, overrides)  # before torch: a mistake shows at once
+    loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
     from edgeflownas.commands._front import standard_front
     from edgeflownas.train.launch import launch
     from edgeflownas.train.prepared import LaunchOptions
 
     options = LaunchOptions(
-        resume=resume,
+        resume=run,
         fork=fork,
+        checkpoint=checkpoint,
+        overlay=None if run is None else recipe,
         reset_optimizer=reset_optimizer,
         dry_run=dry_run,
         max_seconds=max_seconds,
@@ -72,15 +74,37 @@ def train(
     return int(launch(loaded, options, standard_front()))
 
 
-def _one_source(positional: str | None, config: str | None, resume: Path | None) -> str | None:
-    """The recipe; exactly one of recipe and run directory must be given."""
+def _check_fork(resume: str | None, fork: str | None, reset_optimizer: bool) -> None:
+    if fork is not None and resume is None:
+        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
+    if reset_optimizer and fork is None:
+        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
+
+
+def _run_and_checkpoint(resume: str | None, fork: str | None) -> tuple[Path | None, str]:
+    """The run directory of --resume and the checkpoint behind its @."""
+    if resume is None or Path(resume).exists():
+        return (None if resume is None else Path(resume)), "latest"
+    place, _, checkpoint = resume.rpartition("@") if "@" in resume else (resume, "", "latest")
+    if checkpoint != "latest" and fork is None:
+        raise ConfigError(
+            f"--resume {resume}: a run goes on from its newest checkpoint; to begin a new run from {checkpoint} add "
+            f"--fork NEW_NAME, to resume give --resume {place}"
+        )
+    return Path(place), checkpoint
+
+
+def _one_source(positional: str | None, config: str | None, resume: Path | None, fork: str | None) -> str | None:
+    """The recipe; exactly one of recipe and run directory must be given, or both for a fork."""
     if positional is not None and config is not None:
         raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
     recipe = positional if positional is not None else config
-    if recipe is not None and resume is not None:
+    if recipe is not None:
+        _right_verb(recipe, fork)
+    if recipe is not None and resume is not None and fork is None:
         raise ConfigError(
             f"recipe {recipe} and --resume {resume} exclude each other: a resumed run uses its own config.yaml; "
-            "give --resume alone (overrides are allowed), or the recipe to start a new run"
+            "give --resume alone (overrides are allowed), the recipe to start a new run, or add --fork NEW_NAME"
         )
     if recipe is None and resume is None:
         from edgeflownas.config.io import recipe_names
@@ -89,9 +113,22 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None)
     return recipe
 
 
-def _print_config(recipe: str | None, overrides: list[str], as_json: bool) -> int:
+def _right_verb(recipe: str, fork: str | None) -> None:
+    """Raises ConfigError for a recipe that is no run by itself."""
+    from edgeflownas.config.io import read_recipe
+
+    usage = read_recipe(recipe)[2]
+    if usage.sweep is not None:
+        raise ConfigError(f"{recipe} is a sweep, several runs and their comparison: edgeflownas sweep {recipe}")
+    if usage.fork and fork is None:
+        raise ConfigError(
+            f"{recipe} changes keys of a run that exists: edgeflownas train {recipe} --resume RUN --fork NEW_NAME"
+        )
+
+
+def _print_config(recipe: str | None, run: Path | None, overrides: list[str], as_json: bool) -> int:
     from edgeflownas.config.io import dump_config, load_config
 
-    loaded = load_config(recipe, overrides)
+    loaded = load_config(recipe, overrides) if run is None else load_config(run / "config.yaml", overrides, recipe)
     print(loaded.model_dump_json(indent=2) if as_json else dump_config(loaded), end="\n" if as_json else "")
     return 0

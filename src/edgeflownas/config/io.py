@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,7 +24,9 @@ __all__ = [
     "is_override",
     "load_config",
     "parse_overrides",
+    "read_recipe",
     "recipe_names",
+    "Usage",
 ]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -62,8 +64,13 @@ def _listed() -> str:
     return ", ".join(recipe_names())
 
 
-def load_config(name_or_path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    name_or_path: str | Path | None, overrides: Sequence[str] = (), overlay: str | Path | None = None
+) -> Config:
     """The configuration of a recipe (None: all defaults) with overrides (``--train.lr 5e-5``, ``--train.lr=5e-5``).
+
+    The keys that ``overlay``, a second recipe, writes go over those of the first. What a recipe says of its use
+    (:class:`Usage`) changes no configuration.
 
     Raises:
         ConfigError: every problem of file and overrides, one line each.
@@ -71,7 +78,14 @@ def load_config(name_or_path: str | Path | None, overrides: Sequence[str] = ()) 
     merged: dict[str, Any] = {}
     origins: Origins = {}
     if name_or_path is not None:
-        merged, origins = _read(find_recipe(name_or_path))
+        merged, origins, _ = read_recipe(name_or_path)
+    if overlay is not None:
+        above, places, _ = read_recipe(overlay)
+        for group, content in above.items():
+            below = merged.get(group)
+            both = isinstance(below, dict) and isinstance(content, dict)
+            merged[group] = {**below, **content} if both else content  # type: ignore[dict-item]
+        origins |= places
     pairs, rest = parse_overrides(overrides)
     if rest:
         raise ConfigError(f"{rest[0]} is not a configuration key: overrides look like --train.lr 5e-5")
@@ -83,6 +97,27 @@ def load_config(name_or_path: str | Path | None, overrides: Sequence[str] = ()) 
         lines = explain(error, merged, origins)
         head = f"{len(lines)} problems in the configuration:\n  " if len(lines) > 1 else ""
         raise ConfigError(head + "\n  ".join(lines)) from None
+
+
+class Usage(NamedTuple):
+    """How a recipe is meant to be run, written beside its groups."""
+
+    sweep: Any = None  # `sweep:`, the variants of `edgeflownas sweep`
+    fork: bool = False  # `fork: true`, keys that go over those of the run that `train --fork` starts from
+
+
+def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usage]:
+    """The groups that a recipe writes (not checked), where each key stands, and how the recipe is meant to be run.
+
+    Raises:
+        ConfigError: it cannot be found or read, or is no YAML mapping.
+    """
+    path = find_recipe(name_or_path)
+    groups, origins = _read(path)
+    fork = groups.pop("fork", False)
+    if not isinstance(fork, bool):
+        raise ConfigError(f"{origins[('fork',)]}fork: must be true or false (got {_shown(fork)})")
+    return groups, origins, Usage(groups.pop("sweep", None), fork)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Origins]:

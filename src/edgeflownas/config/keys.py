@@ -14,6 +14,19 @@ from edgeflownas.config import Config
 __all__ = ["Key", "configuration_markdown", "json_schema", "key_table", "keys", "nearest"]
 
 
+USAGE: dict[str, tuple[str, dict[str, Any]]] = {  # how a recipe is meant to be run, beside its groups
+    "sweep": (
+        "Makes it a recipe of `edgeflownas sweep`: `train.lr: [1e-4, 5e-5]` varies a key, `NAME: {train.lr: 5e-5}` "
+        "names a variant that changes one or several (`{}`: none), `seeds: [0, 1, 2]` repeats each.",
+        {"type": "object"},
+    ),
+    "fork": (
+        "true: its keys go over those of a run that exists, `edgeflownas train RECIPE --resume RUN --fork NEW_NAME`.",
+        {"type": "boolean"},
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Key:
     """One configuration key."""
@@ -71,6 +84,7 @@ def key_table() -> dict[str, dict[str, Key]]:
 def json_schema() -> dict[str, Any]:
     """JSON schema of a recipe, for editors (``edgeflownas config schema``)."""
     schema = Config.model_json_schema()
+    schema["properties"] |= {name: {"description": text, **kind} for name, (text, kind) in USAGE.items()}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "EdgeFlowNAS configuration"}
 
 
@@ -139,12 +153,17 @@ complete from (`# yaml-language-server: $schema=edgeflownas.schema.json` on the 
 The *kind* says what `--resume` may change: **identity** keys say what the run is (a change is refused), **dynamics**
 keys how its weights evolve (a change needs `--fork NEW_NAME`), **observation** keys how it is watched, stored or
 executed (free).
+
+Beside the groups a recipe may say how it is meant to be run:
+
+{usage}
 """
 
 
 def configuration_markdown() -> str:
     """The page docs/configuration.md."""
-    parts = [_INTRODUCTION]
+    usage = "\n".join(f"- `{name}`: {text}" for name, (text, _) in USAGE.items())
+    parts = [_INTRODUCTION.replace("{usage}", usage)]
     for group, table in key_table().items():
         model = Config.model_fields[group].annotation
         assert model is not None

@@ -23,7 +23,9 @@ LEFT, TOP, BOTTOM, LEGEND = 70, 64, 72, 330  # px around the axes; the legend st
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, FAINT = (40, 40, 40), (222, 222, 222)
 # Okabe and Ito's colours, told apart by colour-blind readers as well (RGB)
-COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 90, 90))
+OKABE_ITO = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 90, 90))
+COLOURS = (*OKABE_ITO, (140, 86, 75), (150, 150, 0), (90, 40, 140), (20, 90, 40), (250, 128, 170))  # for many runs
+LEGENDS = ("line: mean of the pool (or the model)", "band: its best to its worst subnet")
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -55,13 +57,15 @@ class _Axes(NamedTuple):
         return round(across), round(self.bottom - (self.bottom - self.top) * min(max(share, 0.0), 1.0))
 
 
-def comparison_figure(columns: Sequence[LabelColumn], curves: Mapping[Label, Sequence[Series]]) -> Picture:
-    """RGB picture, a panel for each of ``columns``."""
+def comparison_figure(
+    columns: Sequence[LabelColumn], curves: Mapping[Label, Sequence[Series]], legend: Sequence[str] = LEGENDS
+) -> Picture:
+    """RGB picture, a panel for each of ``columns``; ``legend`` says what lines and bands are."""
     assert columns, "nothing to draw"
     runs = [series.run for column in columns for series in curves.get(column.label, ())]
     runs += [row.result.run for column in columns for row in column.rows if row.result.run]
     colours = {run: COLOURS[place % len(COLOURS)] for place, run in enumerate(dict.fromkeys(runs))}
-    return np.concatenate([_panel(column, curves.get(column.label, ()), colours) for column in columns])
+    return np.concatenate([_panel(column, curves.get(column.label, ()), colours, legend) for column in columns])
 
 
 def ticks(start: float, end: float, about: int = 5) -> list[float]:
@@ -72,20 +76,22 @@ def ticks(start: float, end: float, about: int = 5) -> list[float]:
     return [number * step for number in range(first, math.floor(end / step + 1e-9) + 1)]
 
 
-def _panel(column: LabelColumn, series: Sequence[Series], colours: Colours) -> Picture:
+def _panel(column: LabelColumn, series: Sequence[Series], colours: Colours, legend: Sequence[str]) -> Picture:
     picture = np.full((PANEL, WIDTH, 3), 255, np.uint8)
     _text(picture, f"EPE in px, {column.label.protocol} on {column.label.split}", (LEFT, 26), 0.6)
     _text(picture, column.label.samples, (LEFT, 48), 0.45, (110, 110, 110))
     drawn = [s for s in series if any(math.isfinite(point[1]) for point in s.points)]
     if drawn:
         zero = [r.result.epe for r in column.rows if not r.result.run and r.result.model in ("zero flow", "zero")]
-        _curves(picture, drawn, colours, zero[0] if zero else None)
+        _curves(picture, drawn, colours, zero[0] if zero else None, legend)
     else:
         return picture[: _bars(picture, column, colours)]
     return picture
 
 
-def _curves(picture: Picture, series: Sequence[Series], colours: Colours, zero: float | None) -> None:
+def _curves(
+    picture: Picture, series: Sequence[Series], colours: Colours, zero: float | None, legend: Sequence[str]
+) -> None:
     means = [point[1] for s in series for point in s.points if math.isfinite(point[1])]
     everything = [v for s in series for point in s.points for v in point[1:] if math.isfinite(v)]
     everything += [] if zero is None else [zero]
@@ -102,7 +108,7 @@ def _curves(picture: Picture, series: Sequence[Series], colours: Colours, zero: 
         _band(picture, axes, colours[run], points)
     for run, points in finite:  # no band over a line
         _line(picture, axes, colours[run], points)
-    _legend(picture, [(run, colours[run]) for run, _ in finite], zero)
+    _legend(picture, [(run, colours[run]) for run, _ in finite], zero, legend)
 
 
 def _band(picture: Picture, axes: _Axes, colour: Colour, points: Sequence[Point]) -> None:
@@ -144,14 +150,13 @@ def _dashes(picture: Picture, axes: _Axes, value: float) -> None:
         cv2.line(picture, (x, y), (min(x + 7, axes.right), y), (120, 120, 120), 1)
 
 
-def _legend(picture: Picture, names: Sequence[tuple[str, Colour]], zero: float | None) -> None:
+def _legend(picture: Picture, names: Sequence[tuple[str, Colour]], zero: float | None, legend: Sequence[str]) -> None:
     x, y = WIDTH - LEGEND + 24, TOP + 10
     for run, colour in names:
         cv2.line(picture, (x, y - 5), (x + 26, y - 5), colour, 3, cv2.LINE_AA)
         _text(picture, run, (x + 36, y), 0.5, room=WIDTH - x - 44)
         y += 26
-    notes = ["line: mean of the pool (or the model)", "band: its best to its worst subnet"]
-    notes += [] if zero is None else [f"dashes: zero flow, {zero:.2f} px"]
+    notes = [*legend, *([] if zero is None else [f"dashes: zero flow, {zero:.2f} px"])]
     for note in notes:
         y += 20
         _text(picture, note, (x, y), 0.4, (110, 110, 110), room=WIDTH - x - 8)

@@ -23,7 +23,7 @@ from edgeflownas.train.eventlog import csv_rows, read_rows
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.storage import parse_json, read_json
 
-__all__ = ["CurvePoint", "RunFacts", "read_facts"]
+__all__ = ["CurvePoint", "RunFacts", "newest_commit", "read_facts"]
 
 EVALUATIONS = "evaluations.jsonl"
 
@@ -66,6 +66,16 @@ def read_facts(path: Path, name: str) -> RunFacts:
         extremes = [_float(row.get(key, mean)) for key in ("per_arch_epe_min", "per_arch_epe_max")]
         curves.setdefault(sets.label(row), []).append(CurvePoint(int(row["seen_samples"]), mean, *extremes))
     return RunFacts(name, str(path), details, tuple(results), {k: tuple(v) for k, v in curves.items()})
+
+
+def newest_commit(run: RunDirectory) -> dict[str, Any] | None:
+    """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
+    for name in run.checkpoints():
+        try:
+            return read_manifest(run.path / "checkpoints" / name, run.id)
+        except DamagedCheckpoint:
+            continue
+    return None
 
 
 def _evaluations(run: RunDirectory) -> list[dict[str, Any]]:

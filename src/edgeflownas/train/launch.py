@@ -29,7 +29,6 @@ from edgeflownas.train.opening import (
     open_new,
     open_resumed,
     run_config,
-    step_events,
     stored_fingerprints,
 )
 from edgeflownas.train.prepared import LaunchOptions, LogSink, Prepared
@@ -121,7 +120,7 @@ def _stored_config(path: Path, options: LaunchOptions) -> Config:
     overrides = options.overrides or []
     if is_group(path):
         return group_config(path, overrides, options.fork)
-    return run_config(path, overrides, options.fork)
+    return run_config(path, overrides, options.fork, options.overlay)
 
 
 def _member_options(options: LaunchOptions, name: str) -> LaunchOptions:
@@ -145,7 +144,7 @@ def _dry_run(
     for name, config in models.items():
         eval_set = freeze_eval_set(config, splits, console.info)
         own = _member_options(options, name)
-        check_target(config, own.resume, own.fork, splits, plan)
+        check_target(config, own, splits, plan)
         tables[name] = preview(config, run_space(config), plan, eval_set, splits)
     if world.is_main:
         _show_preview(tables.get("", tables), options.json)
@@ -233,7 +232,7 @@ def _job(
         world=world,
         front=prepared.front,
         clock=EpochClock(loader),
-        steps=world.share_json([] if run is None else step_events(run, state.epoch + 1)),
+        steps=world.share_json([] if run is None else run.step_events(state.epoch + 1)),
         model=prepared.model,
     )
 

@@ -14,7 +14,6 @@ from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze, hashed_settings
 from edgeflownas.train.checkpoint import Position
-from edgeflownas.train.eventlog import read_rows
 from edgeflownas.train.initial import load_initial, read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.prepared import Prepared
@@ -34,7 +33,6 @@ __all__ = [
     "open_new",
     "open_resumed",
     "run_config",
-    "step_events",
     "stored_fingerprints",
 ]
 
@@ -55,8 +53,10 @@ class Opened:
         self._stack.close()
 
 
-def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
+def run_config(path: Path, overrides: list[str], fork: str | None, overlay: str | None = None) -> Config:
     """The configuration of a run directory with overrides on top; a fork gets its own name.
+
+    The keys that the recipe ``overlay`` writes go between the two (forks only).
 
     Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate, and for imported
     weights.
@@ -73,7 +73,8 @@ def run_config(path: Path, overrides: list[str], fork: str | None) -> Config:
         if "runtime.experiment_name" in given:
             raise ConfigError("--fork and --runtime.experiment_name both name the new run: give --fork alone")
         beside = [] if "runtime.output_root" in given else ["--runtime.output_root", str(path.parent)]
-        return load_config(run.path / "config.yaml", [*overrides, *beside, "--runtime.experiment_name", fork])
+        words = [*overrides, *beside, "--runtime.experiment_name", fork]
+        return load_config(run.path / "config.yaml", words, overlay)
     config = load_config(run.path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
         raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
@@ -162,20 +163,23 @@ def open_resumed(prepared: Prepared) -> Opened:
 
 
 def open_fork(prepared: Prepared) -> Opened:
-    """A new run from another's newest checkpoint: new plan with seen = 0, Adam's state kept unless reset."""
+    """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
     config, console, options = prepared.config, prepared.console, prepared.options
     assert options.resume is not None
     source = RunDirectory.open(options.resume, console.warn)
     manifest = _manifest(prepared)
     changes = compare(source.manifest, manifest)
     refuse([change for change in changes if change.kind == "identity"])
-    checkpoint = source.load_latest()
+    checkpoint = source.load(options.checkpoint)
     prepared.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
     manifest["forked_from"] = {
         "run": str(source.path),
+        "name": source.path.resolve().name,
         "id": source.id,
         "checkpoint": checkpoint.name,
         "hash": checkpoint.hash,
+        "step": checkpoint.position.step,
+        "epoch": checkpoint.position.epoch,
         "optimizer": "reset" if options.reset_optimizer else "kept",
         "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
     }
@@ -231,12 +235,6 @@ def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
         return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
     except (KeyError, TypeError) as error:
         raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
-
-
-def step_events(run: RunDirectory, epoch: int) -> list[dict[str, Any]]:
-    """Step events of ``epoch`` (from 1) that are already logged: an epoch entered in the middle sums them up too."""
-    rows = read_rows(run.path / "events.jsonl") if run.events.offset() else []
-    return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
 
 
 def _fresh_state(prepared: Prepared) -> TrainState:

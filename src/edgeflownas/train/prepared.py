@@ -27,6 +27,8 @@ class LaunchOptions:
 
     resume: Path | None = None
     fork: str | None = None
+    checkpoint: str = "latest"  # which one a fork starts from
+    overlay: str | None = None  # recipe whose keys go over those of the run that is forked
     reset_optimizer: bool = False
     dry_run: bool = False
     max_seconds: float | None = None

@@ -17,6 +17,7 @@ from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.initial import read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
 from edgeflownas.train.plan import clip_checks_per_epoch, make_plan
+from edgeflownas.train.prepared import LaunchOptions
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import Splits, loading, new_net, run_space
 from edgeflownas.train.teacher import find_teacher
@@ -24,8 +25,9 @@ from edgeflownas.train.teacher import find_teacher
 __all__ = ["activation_bytes", "check_target", "memory_mib", "preview"]
 
 
-def check_target(config: Config, resume: Path | None, fork: str | None, splits: Splits, plan: BatchPlan) -> None:
+def check_target(config: Config, options: LaunchOptions, splits: Splits, plan: BatchPlan) -> None:
     """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
+    resume, fork = options.resume, options.fork
     if resume is None:
         read_initial(config)
         find_teacher(config)
@@ -39,6 +41,8 @@ def check_target(config: Config, resume: Path | None, fork: str | None, splits: 
             now["teacher"] = teacher.facts
         changes = compare(RunDirectory.open(resume).manifest, now, allow=() if fork else {"train.num_epochs"})
         refuse([change for change in changes if fork is None or change.kind == "identity"])
+        if fork is not None:
+            RunDirectory.open(resume).load(options.checkpoint, [])
 
 
 def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:

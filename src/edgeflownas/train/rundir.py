@@ -28,7 +28,7 @@ from torch import Tensor
 from edgeflownas.errors import StorageError
 from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position
 from edgeflownas.train.creation import FORMAT, config_text, create_run, read_config, read_identity
-from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog
+from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog, read_rows
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import RunLock
 from edgeflownas.train.storage import (
@@ -149,6 +149,11 @@ class RunDirectory:
         return {log.path.name: log for log in logs}
 
     # ---- reading ----
+
+    def step_events(self, epoch: int) -> list[dict[str, Any]]:
+        """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
+        rows = read_rows(self.events.path) if self.events.offset() else []
+        return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from edgeflownas.evaluate.columns import columns, csv_header, csv_row
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics, rank_string
 from edgeflownas.report.histories import History, read_history

@@ -1,0 +1,108 @@
+"""The comparison of a sweep as files in its folder: comparison.csv, comparison.json, comparison.png."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from edgeflownas.data.files import replace_file
+from edgeflownas.evaluate.columns import csv_line
+from edgeflownas.evaluate.labels import Label
+from edgeflownas.report.comparison import label_columns
+from edgeflownas.report.comparison_figure import Series, comparison_figure
+from edgeflownas.report.sweep_table import FIGURES, Ended, VariantRow
+
+if TYPE_CHECKING:
+    from edgeflownas.train.history import CurvePoint, RunFacts
+
+__all__ = ["sweep_document", "write_files"]
+
+LEGEND = ("line: mean over seeds of the mean EPE", "band: lowest to highest seed")
+
+
+def sweep_document(
+    folder: Path,
+    plan: Mapping[str, Mapping[str, Any]],
+    states: Mapping[str, str],
+    runs: Sequence[Ended],
+    rows: Sequence[VariantRow],
+) -> dict[str, Any]:
+    """Everything as JSON: variants with mean and sd of each figure, and every planned run; unknown figures are null."""
+    keys = {entry["variant"]: entry["keys"] for entry in plan.values()}
+    ended = {run.name: run for run in runs}
+    return {
+        "sweep": str(folder),
+        "figures": {name: text for name, (_, text) in FIGURES.items()},
+        "variants": [
+            {
+                "variant": row.variant,
+                "keys": dict(keys[row.variant]),
+                "seeds": list(row.seeds),
+                "samples": list(row.samples),
+                **_plain(row.figures),
+            }
+            for row in rows
+        ],
+        "runs": [
+            {"run": name, "variant": entry["variant"], "seed": entry["seed"], "state": states[name]}
+            | ({} if name not in ended else _plain(ended[name].figures))
+            for name, entry in plan.items()
+        ],
+    }
+
+
+def _plain(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def write_files(folder: Path, document: Mapping[str, Any], facts: Mapping[str, Sequence[RunFacts]]) -> dict[str, Path]:
+    """Replace the files; ``facts`` are the finished runs of each variant.  Returns what was written by name."""
+    paths = {kind: folder / f"comparison.{kind}" for kind in ("csv", "json", "png")}
+    replace_file(paths["json"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    replace_file(paths["csv"], [_csv(document["variants"]).encode()])
+    picture = _figure(facts)
+    if picture is None:
+        del paths["png"]
+    else:
+        data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+        replace_file(paths["png"], [data.data])
+    return {"table" if kind == "csv" else kind: path for kind, path in paths.items()}
+
+
+def _csv(variants: Sequence[Mapping[str, Any]]) -> str:
+    """One row a variant: the keys any of them changes, then every figure with its standard deviation."""
+    keys = list(dict.fromkeys(key for row in variants for key in row["keys"]))
+    figures = [column for name in FIGURES for column in (name, f"{name}_sd")]
+    lines = [csv_line(["variant", *keys, "seeds", "samples", *figures])]
+    for row in variants:
+        numbers = ["" if row[name] is None else f"{row[name]:.6g}" for name in figures]
+        told = [row["keys"].get(key, "") for key in keys]
+        lines.append(
+            csv_line([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """EPE over samples seen, a line a variant and a panel a label; None before the first evaluation."""
+    curves: dict[Label, list[Series]] = {}
+    for variant, runs in facts.items():
+        for label in dict.fromkeys(label for run in runs for label in run.curves):
+            points = _over_seeds([run.curves[label] for run in runs if label in run.curves])
+            curves.setdefault(label, []).append(Series(variant, points))
+    results = [result for runs in facts.values() for run in runs for result in run.results if result.label in curves]
+    return comparison_figure(label_columns(results), curves, LEGEND) if curves else None
+
+
+def _over_seeds(courses: Sequence[Sequence[CurvePoint]]) -> list[tuple[float, float, float, float]]:
+    """Mean, lowest and highest of the seeds' mean EPEs where all of them have an evaluation."""
+    tables = [{point.seen: point.mean for point in course} for course in courses]
+    seen = sorted(set.intersection(*(set(table) for table in tables)))
+    values = {place: [table[place] for table in tables] for place in seen}
+    return [(float(place), sum(v) / len(v), min(v), max(v)) for place, v in values.items()]

@@ -1,0 +1,188 @@
+"""What the runs of a sweep ended with: a row a variant, mean and standard deviation over its seeds.
+
+Figures of a run come from its evaluations: the last mean and spread of the pool's EPE, how smooth the curve is, the
+epoch from which it falls no more, samples seen, clip rate, seconds.  A difference between two variants says something
+only where it is larger than the noise of the evaluation set and than the variance between seeds; both stand beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.noise import pool_noise
+from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
+from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.history_files import json_rows
+
+__all__ = ["FIGURES", "Ended", "VariantRow", "read_ended", "table_text", "variant_rows"]
+
+FIGURES = {  # column: format, what it is
+    "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
+    "std_epe": (".4f", "spread of the pool's EPE there, px"),
+    "noise": (".4f", "standard error of that mean: other evaluation samples, px"),
+    "smoothness": (
+        ".4f",
+        "standard deviation of the steps of the mean EPE, second half of the evaluations, px",
+    ),
+    "smoothness_noise": (
+        ".4f",
+        "standard error of such a step on these samples, px: none can be told to be smoother",
+    ),
+    "plateau_epoch": (
+        ".1f",
+        "epoch from which the mean EPE is level, of the seeds that have one (see diagnose)",
+    ),
+    "plateau_samples": (".0f", "samples seen at that epoch"),
+    "seen_samples": (".0f", "draws"),
+    "clip_rate": (".4f", "share of the clip checks that clipped"),
+    "seconds": (".0f", "wall clock of epochs and evaluations"),
+}
+SPREAD = "_sd"  # suffix of a figure's standard deviation over seeds (n - 1)
+GAP = "  "
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One finished run of the sweep, as plain data."""
+
+    name: str
+    variant: str
+    seed: int
+    samples: str
+    """Label of the last evaluation: EPEs of different labels must not be compared."""
+    zero_flow_epe: float
+    figures: Mapping[str, float]
+    """By the names of FIGURES; nan where unknown."""
+    course: tuple[tuple[int, float], ...]
+    """Samples seen and mean EPE (px) of every evaluation, oldest first."""
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """A variant over its seeds."""
+
+    variant: str
+    seeds: tuple[int, ...]
+    samples: tuple[str, ...]
+    figures: Mapping[str, float]
+    """Mean of each figure, and its standard deviation over seeds under NAME_sd (nan with one seed)."""
+
+
+def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
+    """The evaluations of the run at ``path``.  Raises StorageError or DataError as ``read_history``."""
+    history = read_history(path)
+    means = history.column("mean_epe_12")
+    counted = list(json_rows(path / "events.jsonl", b'"clip_checks"', []))  # of epochs without evaluation, too
+    made, clipped = (sum(row.get(key) or 0 for row in counted) for key in ("clip_checks", "clip_count"))
+    figures = {
+        "mean_epe": float(means[-1]),
+        "std_epe": float(history.column("std_epe_12")[-1]),
+        "noise": float(history.column("mean_epe_standard_error_12")[-1]),
+        **_smoothness(path, history.epochs.tolist(), means),
+        **_plateau(history, means),
+        "seen_samples": float(history.column("seen_samples")[-1]),
+        "clip_rate": clipped / made if made else math.nan,
+        "seconds": _seconds(history),
+    }
+    course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
+    zero = float(history.column("zero_flow_epe")[-1])
+    return Ended(path.name, variant, seed, samples, zero, figures, course)
+
+
+def _seconds(history: History) -> float:
+    """Of all epochs and evaluations; an epoch that was interrupted and repeated counts with its last pass."""
+    timing = () if history.run is None else history.run.timing
+    epochs = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}
+    parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
+    return float(sum(row.get(part) or 0.0 for row in epochs.values() for part in parts))
+
+
+def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, float]:
+    """Standard deviation (ddof 0) of the first differences over the second half, and the noise of one difference.
+
+    The noise is the root mean square, over the same differences, of the paired standard error of the pool's mean
+    between two evaluations of the same samples.
+    """
+    half = len(means) // 2
+    steps = np.diff(means[half:])
+    known = len(steps) > 1
+    errors = [_step_error(path, a, b) for a, b in zip(epochs[half:], epochs[half + 1 :], strict=False)]
+    noise = float(np.sqrt(np.mean(np.square(errors)))) if known else math.nan
+    return {"smoothness": float(steps.std()) if known else math.nan, "smoothness_noise": noise}
+
+
+def _step_error(path: Path, before: int, after: int) -> float:
+    """Paired standard error of the change of the pool's mean EPE between two epochs; nan where nothing was kept."""
+    try:
+        first, second = (read_sample_errors(path / sample_errors_name(epoch)) for epoch in (before, after))
+    except DataError:
+        return math.nan
+    if first.eval_set != second.eval_set or first.codes != second.codes:
+        return math.nan
+    means = np.stack([errors.sample_epe.mean(axis=0, dtype=np.float64) for errors in (first, second)])
+    return float(pool_noise(means, first.valid_pixels).paired[0, 1])
+
+
+def _plateau(history: History, means: Floats) -> dict[str, float]:
+    """Where the level stretch at the end of the curve begins, as `edgeflownas diagnose` finds it."""
+    epochs, values = cleaned(history.epochs.astype(np.float64), means)
+    found = plateau(epochs, values) if len(values) >= LEAST else None
+    if found is None:
+        return {"plateau_epoch": math.nan, "plateau_samples": math.nan}
+    place = int(np.searchsorted(history.epochs, found.start))
+    return {"plateau_epoch": float(found.start), "plateau_samples": float(history.column("seen_samples")[place])}
+
+
+def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
+    """A row a variant, in the order of first appearance."""
+    rows = []
+    for variant in dict.fromkeys(run.variant for run in runs):
+        own = [run for run in runs if run.variant == variant]
+        figures = {}
+        for name in FIGURES:
+            known = np.array([run.figures[name] for run in own if not math.isnan(run.figures[name])])
+            figures[name] = float(known.mean()) if known.size else math.nan
+            figures[name + SPREAD] = float(known.std(ddof=1)) if known.size > 1 else math.nan
+        sets = tuple(dict.fromkeys(run.samples for run in own))
+        rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
+    return rows
+
+
+def table_text(rows: Sequence[VariantRow]) -> str:
+    """Aligned text, what the columns are below it; variants evaluated on different samples are marked."""
+    names = [name for name in FIGURES if any(not math.isnan(row.figures[name]) for row in rows)]
+    sets = list(dict.fromkeys(one for row in rows for one in row.samples))
+    several = len(sets) > 1
+    lines = [["variant", "seeds", *(["set"] if several else []), *names]]
+    for row in rows:
+        marks = ",".join(chr(ord("A") + sets.index(one)) for one in row.samples)
+        cells = [_cell(row, name) for name in names]
+        lines.append([row.variant, str(len(row.seeds)), *([marks] if several else []), *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [GAP.join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text += ["", *(f"{name}: {FIGURES[name][1]}" for name in names)]
+    if several:
+        text.append("EPEs of different sets must not be compared with each other:")
+        text += [f"{chr(ord('A') + place)}: {one}" for place, one in enumerate(sets)]
+    if any(len(row.seeds) > 1 for row in rows):
+        text.append("+-: standard deviation over seeds (n - 1); a difference within it, or within noise, is none")
+    return "\n".join(text)
+
+
+def _cell(row: VariantRow, name: str) -> str:
+    form, spread = FIGURES[name][0], row.figures[name + SPREAD]
+    value = row.figures[name]
+    if math.isnan(value):
+        return "-"
+    plain = name in ("seen_samples",) and spread == 0.0
+    return format(value, form) + ("" if math.isnan(spread) or plain else f" +- {format(spread, form)}")
