@@ -102,7 +102,8 @@ def read_history(path: Path) -> History:
     notes: list[str] = []
     rows = _rows_of_file(path, notes)
     folder = path.parent if path.name == "eval_history.csv" else None
-    return _assemble(path.stem, path, rows, folder, None, notes)
+    name = path.resolve().parent.name if folder is not None else path.stem
+    return _assemble(name, path, rows, folder, None, notes)
 
 
 def _of_folder(path: Path) -> History:

@@ -5,6 +5,8 @@ One small pure function a rule (:data:`RULES`); docs/diagnosis.md says what each
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgeflownas.report.diagnosis.findings import Diagnosis, Finding, NotJudged, Unjudged, in_order, verdict
 from edgeflownas.report.diagnosis.rules import RULES
 from edgeflownas.report.histories import History
@@ -21,7 +23,8 @@ def diagnose(history: History) -> Diagnosis:
     not_judged: list[NotJudged] = []
     for name, rule in RULES.items():
         try:
-            found = rule(history)
+            with np.errstate(all="ignore"):  # values may be anything; what comes out is checked
+                found = rule(history)
         except Unjudged as reason:
             not_judged.append(NotJudged(name, str(reason)))
             continue

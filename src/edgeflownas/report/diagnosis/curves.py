@@ -103,13 +103,20 @@ def _candidates(epochs: Array, values: Array) -> Iterator[_Candidate]:
     yield _solve([one, since], values, 2, None)
     bends = epochs[2 : count - 3]
     yield _best(_solve([one, np.minimum(epochs - k, 0.0)], values, 3, float(k)) for k in bends)
-    yield _best(_solve([one, np.minimum(epochs - k, 0.0), np.maximum(epochs - k, 0.0)], values, 4, None) for k in bends)
+    yield _best(_bent(epochs, values, float(k)) for k in bends)
     constants = np.geomspace(0.5, 3.0 * span, 60)
     arrival = -math.log(1.0 - DONE)
     yield _best(
         _solve([one, np.exp(-since / tau)], values, 3, _within(epochs, epochs[0] + arrival * tau)) for tau in constants
     )
     yield _best(_solve([one, (since + 1.0) ** -power], values, 3, None) for power in np.linspace(0.1, 2.0, 20))
+
+
+def _bent(epochs: Array, values: Array, bend: float) -> _Candidate:
+    """Two straight lines that meet; level where the second is nearly so."""
+    columns = [np.ones(len(epochs)), np.minimum(epochs - bend, 0.0), np.maximum(epochs - bend, 0.0)]
+    weights = np.linalg.lstsq(np.stack(columns, axis=1), values, rcond=None)[0]
+    return _solve(columns, values, 4, bend if abs(weights[2]) <= PACE * abs(weights[1]) else None)
 
 
 def _within(epochs: Array, turn: float) -> float | None:

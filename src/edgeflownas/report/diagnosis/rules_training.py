@@ -205,7 +205,7 @@ def lr_too_low(history: History) -> Finding | None:
 def coverage_low(history: History) -> Finding | None:
     """An epoch sees less than a quarter of the training split."""
     unique, size = values_of(history, "unique_samples"), values_of(history, "train_samples")
-    there = np.isfinite(unique) & (size > 0)
+    there = np.isfinite(size) & (unique >= 0) & (unique <= size) & (size > 0)
     needs(bool(there.any()), "unique_samples and train_samples in one row")
     unique, size = unique[there], size[there]
     last = recent(len(unique), 3)
