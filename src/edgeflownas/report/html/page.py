@@ -69,17 +69,7 @@ def render(
     body.append(verdict_section(names, diagnoses, items, [*charts, *_pool_charts(scope)]))
     figures = (key_figures(h, h.name if scope.many else "") for h in histories)
     body.append(tag("section", tag("h2", "Key figures"), join(figures), id="key-figures"))
-    for title, group in sections.items():
-        narrow = [chart for chart in group if chart.kind in ("lines", "stack") and chart.run in (None, 0)]
-        first = (
-            narrow[0] if len(narrow) % 2 else None
-        )  # an odd one takes a whole row, so that none stands beside a hole
-        inner = [chart_frame(chart, scope.axes, back_links(items, chart), chart is first) for chart in group]
-        if title == "Subnets":
-            inner = [*_pools(scope, items), *inner, *_readings(scope, diagnoses)]
-        body.append(tag("section", tag("h2", title), tag("div", join(inner), class_="grid"), id=_anchor(title)))
-        if title == "Subnets":
-            body.append(_pictures(scope))
+    body += [_section(title, group, scope, items, diagnoses) for title, group in sections.items()]
     facts = (
         tag(
             "div",
@@ -97,6 +87,20 @@ def render(
         "roles": [_roles(history) for history in histories],
     }
     return _document(_title(names), _status(histories), body, written, data)
+
+
+def _section(
+    title: str, group: Sequence[Chart], scope: Scope, items: Sequence[Numbered], diagnoses: Sequence[Diagnosis]
+) -> Markup:
+    """A heading and its charts; an odd narrow one takes a whole row, so that none stands beside a hole."""
+    narrow = [chart for chart in group if chart.kind in ("lines", "stack") and chart.run in (None, 0)]
+    first = narrow[0] if len(narrow) % 2 else None
+    inner = [chart_frame(chart, scope.axes, back_links(items, chart), chart is first) for chart in group]
+    if title != "Subnets":
+        return tag("section", tag("h2", title), tag("div", join(inner), class_="grid"), id=_anchor(title))
+    inner = [*_pools(scope, items), *inner, *_readings(scope, diagnoses)]
+    whole = tag("section", tag("h2", title), tag("div", join(inner), class_="grid"), id=_anchor(title))
+    return join([whole, _pictures(scope)])
 
 
 def waiting_page(name: str, reason: str, written: str = "") -> str:
