@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgeflownas.models.blocks import Conv
-from edgeflownas.models.flops import macs, stage_macs, training_flop
+from edgeflownas.models.flops import macs, parameters, stage_macs, training_flop
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 
@@ -43,3 +43,19 @@ def test_known_figures() -> None:
     assert 8 * training_flop(V1, 32, paths, 180, 240) == pytest.approx(561.24e9, rel=1e-4)
     assert stage_macs(V1, 32, "000000000", 192, 240)["E0"] == 7 * 7 * 6 * 32 * 96 * 120
     assert macs(V1.restrict(paths[0]), 32, None, 180, 240) == macs(V1, 32, paths[0], 180, 240)
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("000000000", 2_671_904),
+        ("111111111", 4_565_536),
+        ("222222222", 6_483_232),
+        ("000021222", 2_743_072),
+        ("021100101", 4_741_920),
+    ],
+)
+def test_parameters_of_a_subnet(code: str, count: int) -> None:
+    assert parameters(V1, 32, code) == count
+    net = FlowNet(V1.restrict(V1.parse(code)), 8, seed=None)
+    assert parameters(V1, 8, code) == sum(p.numel() for p in net.parameters())
