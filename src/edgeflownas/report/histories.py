@@ -109,6 +109,8 @@ def read_history(path: Path) -> History:
 def _of_folder(path: Path) -> History:
     file, notes = path / "eval_history.csv", list[str]()
     if not (path / "run_manifest.json").exists():
+        if models := sorted(child.parent.name for child in path.glob("*/run_manifest.json")):
+            raise StorageError(f"{path}: holds several runs: give one of {', '.join(models)}")
         if not file.exists():
             raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
         return replace(_assemble(path.resolve().name, file, _rows_of_file(file, notes), path, None, notes), source=path)

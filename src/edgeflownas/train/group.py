@@ -102,10 +102,11 @@ def _row(by_name: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     names = list(by_name)
     first = by_name[names[0]]
     row: dict[str, Any] = {"epoch": first["epoch"], "global_step": first["global_step"]}
-    row |= {f"{name}_{figure}": by_name[name][figure] for name in names for figure in COMPARED}
+    # A history whose columns changed at a resume may lack some in its older rows.
+    row |= {f"{name}_{figure}": by_name[name].get(figure, "") for name in names for figure in COMPARED}
     for name in names[1:]:
         for figure in COMPARED:
-            values = by_name[name][figure], first[figure]
+            values = by_name[name].get(figure, ""), first.get(figure, "")
             known = float(values[0]) - float(values[1]) if all(values) else None
             row[_difference(name, names[0], figure)] = format_value(figure, known)
     return row

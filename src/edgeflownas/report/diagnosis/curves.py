@@ -143,8 +143,8 @@ def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
         noise: standard deviation known from elsewhere; the larger counts.
 
     The stretch begins at the turn of the fitted curve.  It is level where the pace in its second half is at most
-    ``PACE`` of the pace before the turn with 95 % confidence; or, where noise hides that, the slope of the whole
-    stretch cannot be told from zero and the stretch is at least half as long as the fall before it.
+    ``PACE`` of the pace before the turn with 95 % confidence; or, where noise hides that, the stretch is at least half
+    as long as the fall before it and its own slope cannot be told from zero, or is at most twice ``PACE``.
     """
     curve = fit(epochs, values)
     if curve.turn is None:
@@ -164,5 +164,5 @@ def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
     if before >= 0.0 or (after.distinguishable and after.slope > 0.0):
         return None
     flat = abs(after.slope) + 1.645 * after.error <= PACE * abs(before)
-    hidden = not whole.distinguishable and 2 * len(tail) >= start
-    return Plateau(int(times[0]), after, before, level) if flat or hidden else None
+    slow = not whole.distinguishable or abs(whole.slope) + 1.645 * whole.error <= 2 * PACE * abs(before)
+    return Plateau(int(times[0]), after, before, level) if flat or (slow and 2 * len(tail) >= start) else None

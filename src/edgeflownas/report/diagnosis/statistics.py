@@ -84,8 +84,8 @@ class Slope(NamedTuple):
 def slope_of(epochs: Array, values: Array, noise: float) -> Slope:
     """Least-squares slope.
 
-    Its error takes the larger of ``noise`` and the residuals' spread, and widens by sqrt((1 + r) / (1 - r)) for a
-    lag-one correlation r of the residuals: an AR(1) series has that many fewer independent values.
+    Its error comes from the larger of ``noise`` and the residuals' spread times sqrt((1 + r) / (1 - r)) for their
+    lag-one correlation r: an AR(1) series has that many fewer independent values.
     """
     count = len(values)
     if count < 3:
@@ -94,13 +94,13 @@ def slope_of(epochs: Array, values: Array, noise: float) -> Slope:
     spread = float(centred @ centred)
     slope = float(centred @ values) / spread
     residuals = values - values.mean() - slope * centred
-    sd = max(noise, float(np.sqrt(residuals @ residuals / (count - 2))))
+    sd = float(np.sqrt(residuals @ residuals / (count - 2)))
     power = float(residuals @ residuals)
     lag = float(residuals[1:] @ residuals[:-1]) / power if power > 0 else 0.0
     lag = min(max(lag + 1.0 / count, 0.0), 0.9)  # small samples underestimate it by about 1 / n
     widening = math.sqrt((1.0 + lag) / (1.0 - lag))
     student = float(stats.t.ppf(0.975, count - 2)) / 1.96
-    return Slope(slope, sd / math.sqrt(spread) * widening * student)
+    return Slope(slope, max(noise, sd * widening) / math.sqrt(spread) * student)
 
 
 def _running_median(values: Array, reach: int) -> Array:
