@@ -44,7 +44,10 @@ def test_the_figures_of_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     errors = rng.normal(2.0, 0.5, (6, 40)).astype(np.float32)
     run = read_ended(write_run(tmp_path / "a", MEANS, errors), "v", 0, "A on B")
-    assert run.figures.keys() == FIGURES.keys() and (run.name, run.variant) == ("a", "v")
+    assert run.figures.keys() == FIGURES.keys() - {"difference", "difference_noise"} and (run.name, run.variant) == (
+        "a",
+        "v",
+    )
     assert run.figures["smoothness"] == pytest.approx(np.diff([1.4, 1.6, 1.5]).std())
     change = np.diff(errors[3:].astype(np.float64), axis=0)
     assert run.figures["smoothness_noise"] == pytest.approx(math.sqrt((change.var(axis=1, ddof=1) / 40).mean()))
@@ -65,15 +68,16 @@ def test_the_plateau_is_that_of_diagnose(tmp_path: Path) -> None:
     bent = np.concatenate([np.linspace(3.0, 2.0, 12), np.full(18, 2.0)]) + noise
     run = read_ended(write_run(tmp_path / "bent", bent.tolist()), "v", 0, "A on B")
     assert 10 <= run.figures["plateau_epoch"] <= 14
-    assert run.figures["plateau_samples"] == 100 * run.figures["plateau_epoch"]
+    assert run.figures["plateau_share"] == 1.0
     for name, means in (("falls", (np.linspace(3.0, 2.0, 30) + noise).tolist()), ("short", MEANS)):
         run = read_ended(write_run(tmp_path / name, means), "v", 0, "A on B")
         assert math.isnan(run.figures["plateau_epoch"])
 
 
-def ended(variant: str, seed: int, epe: float, samples: str = "e") -> Ended:
+def ended(variant: str, seed: int, epe: float, samples: str = "e", each: tuple[float, ...] = ()) -> Ended:
     figures = dict.fromkeys(FIGURES, math.nan) | {"mean_epe": epe, "seen_samples": 400.0}
-    return Ended(f"{variant}-{seed}", variant, seed, samples, 2.5, figures, ())
+    pixels = np.full(len(each), 7)
+    return Ended(f"{variant}-{seed}", variant, seed, samples, 2.5, figures, (), np.array(each), pixels)
 
 
 def test_mean_and_deviation_over_seeds() -> None:
@@ -91,3 +95,18 @@ def test_other_evaluation_samples_are_marked() -> None:
     text = table_text(variant_rows([ended("a", 0, 1.0), ended("b", 0, 5.0, "other")]))
     assert "must not be compared" in text and text.splitlines()[-1] == "B: other"
     assert [line.split()[2] for line in text.splitlines()[1:3]] == ["A", "B"]
+
+
+def test_differences_are_paired_by_seed_and_by_sample() -> None:
+    runs = [ended("a", 0, 2.0, each=(1.0, 3.0)), ended("a", 1, 4.0, each=(3.0, 5.0)), ended("a", 2, 9.0)]
+    runs += [ended("b", 0, 2.5, each=(1.5, 3.5)), ended("b", 1, 4.7, each=(3.5, 5.9))]
+    first, second = variant_rows(runs)
+    assert math.isnan(first.figures["difference"])
+    assert second.figures["difference"] == pytest.approx(0.6)  # seed 2 has no partner
+    assert second.figures["difference_sd"] == pytest.approx(0.2 / math.sqrt(2))
+    change = np.array([0.5, 0.7])  # of each sample, mean over the two pairs: the seeds' own level cancels
+    assert second.figures["difference_noise"] == pytest.approx(change.std(ddof=1) / math.sqrt(2))
+    other = variant_rows([ended("a", 0, 2.0), ended("b", 0, 2.5, samples="others")])[1]
+    assert math.isnan(other.figures["difference"])
+    unkept = variant_rows([ended("a", 0, 2.0), ended("b", 0, 2.5)])[1]
+    assert unkept.figures["difference"] == 0.5 and math.isnan(unkept.figures["difference_noise"])

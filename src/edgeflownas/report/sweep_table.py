@@ -28,6 +28,8 @@ FIGURES = {  # column: format, what it is
     "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
     "std_epe": (".4f", "spread of the pool's EPE there, px"),
     "noise": (".4f", "standard error of that mean: other evaluation samples, px"),
+    "difference": (".4f", "mean EPE minus that of the first variant, seed by seed, px"),
+    "difference_noise": (".4f", "standard error of that difference on these samples, px"),
     "smoothness": (
         ".4f",
         "standard deviation of the steps of the mean EPE, second half of the evaluations, px",
@@ -36,11 +38,8 @@ FIGURES = {  # column: format, what it is
         ".4f",
         "standard error of such a step on these samples, px: none can be told to be smoother",
     ),
-    "plateau_epoch": (
-        ".1f",
-        "epoch from which the mean EPE is level, of the seeds that have one (see diagnose)",
-    ),
-    "plateau_samples": (".0f", "samples seen at that epoch"),
+    "plateau_share": (".2f", "share of the seeds whose mean EPE ends level (as diagnose judges it)"),
+    "plateau_epoch": (".1f", "epoch from which it is level, of those seeds"),
     "seen_samples": (".0f", "draws"),
     "clip_rate": (".4f", "share of the clip checks that clipped"),
     "seconds": (".0f", "wall clock of epochs and evaluations"),
@@ -65,6 +64,10 @@ class Ended:
     """By the names of FIGURES; nan where unknown."""
     course: tuple[tuple[int, float], ...]
     """Samples seen and mean EPE (px) of every evaluation, oldest first."""
+    sample_means: Floats
+    """Last EPE of each evaluation sample, mean of the pool, px [N]; empty where it was not kept."""
+    valid_pixels: NDArray[np.int64]
+    """[N]"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
     }
     course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
     zero = float(history.column("zero_flow_epe")[-1])
-    return Ended(path.name, variant, seed, samples, zero, figures, course)
+    last = _sample_means(path, int(history.epochs[-1]))
+    return Ended(path.name, variant, seed, samples, zero, figures, course, *last)
 
 
 def _seconds(history: History) -> float:
@@ -123,14 +127,22 @@ def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, f
 
 def _step_error(path: Path, before: int, after: int) -> float:
     """Paired standard error of the change of the pool's mean EPE between two epochs; nan where nothing was kept."""
+    (first, pixels), (second, others) = _sample_means(path, before), _sample_means(path, after)
+    return _paired(first, second, pixels) if np.array_equal(pixels, others) else math.nan
+
+
+def _sample_means(path: Path, epoch: int) -> tuple[Floats, NDArray[np.int64]]:
+    """EPE of each sample, mean of the pool, and its valid pixels; empty where the run kept none."""
     try:
-        first, second = (read_sample_errors(path / sample_errors_name(epoch)) for epoch in (before, after))
+        errors = read_sample_errors(path / sample_errors_name(epoch))
     except DataError:
-        return math.nan
-    if first.eval_set != second.eval_set or first.codes != second.codes:
-        return math.nan
-    means = np.stack([errors.sample_epe.mean(axis=0, dtype=np.float64) for errors in (first, second)])
-    return float(pool_noise(means, first.valid_pixels).paired[0, 1])
+        return np.empty(0), np.empty(0, np.int64)
+    return errors.sample_epe.mean(axis=0, dtype=np.float64), errors.valid_pixels
+
+
+def _paired(first: Floats, second: Floats, pixels: NDArray[np.int64]) -> float:
+    """Standard error of the difference of two figures on the same samples; nan for none."""
+    return float(pool_noise(np.stack([first, second]), pixels).paired[0, 1]) if len(pixels) else math.nan
 
 
 def _plateau(history: History, means: Floats) -> dict[str, float]:
@@ -138,24 +150,48 @@ def _plateau(history: History, means: Floats) -> dict[str, float]:
     epochs, values = cleaned(history.epochs.astype(np.float64), means)
     found = plateau(epochs, values) if len(values) >= LEAST else None
     if found is None:
-        return {"plateau_epoch": math.nan, "plateau_samples": math.nan}
-    place = int(np.searchsorted(history.epochs, found.start))
-    return {"plateau_epoch": float(found.start), "plateau_samples": float(history.column("seen_samples")[place])}
+        return {"plateau_share": 0.0 if len(values) >= LEAST else math.nan, "plateau_epoch": math.nan}
+    return {"plateau_share": 1.0, "plateau_epoch": float(found.start)}
 
 
 def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
     """A row a variant, in the order of first appearance."""
     rows = []
+    first = {run.seed: run for run in runs if run.variant == runs[0].variant}
     for variant in dict.fromkeys(run.variant for run in runs):
         own = [run for run in runs if run.variant == variant]
-        figures = {}
-        for name in FIGURES:
-            known = np.array([run.figures[name] for run in own if not math.isnan(run.figures[name])])
-            figures[name] = float(known.mean()) if known.size else math.nan
-            figures[name + SPREAD] = float(known.std(ddof=1)) if known.size > 1 else math.nan
+        pairs = [(first[run.seed], run) for run in own if _comparable(first.get(run.seed), run)]
+        figures = {"difference_noise": _difference_noise(pairs), f"difference_noise{SPREAD}": math.nan}
+        figures |= _over_seeds(
+            "difference", [run.figures["mean_epe"] - other.figures["mean_epe"] for other, run in pairs]
+        )
+        for name in FIGURES.keys() - figures.keys():
+            figures |= _over_seeds(name, [run.figures[name] for run in own])
         sets = tuple(dict.fromkeys(run.samples for run in own))
         rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
     return rows
+
+
+def _comparable(first: Ended | None, run: Ended) -> bool:
+    """Whether the first variant has this seed, on the same samples; it is not compared with itself."""
+    return first is not None and first is not run and first.samples == run.samples
+
+
+def _difference_noise(pairs: Sequence[tuple[Ended, Ended]]) -> float:
+    """Standard error, over samples, of the mean difference of pairs of runs; nan where samples were not kept."""
+    if not pairs or any(
+        not np.array_equal(run.valid_pixels, pairs[0][0].valid_pixels) for pair in pairs for run in pair
+    ):
+        return math.nan
+    first, second = (np.mean([pair[side].sample_means for pair in pairs], axis=0) for side in (0, 1))
+    return _paired(first, second, pairs[0][0].valid_pixels)
+
+
+def _over_seeds(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Mean and standard deviation (n - 1) of those that are known."""
+    known = np.array([value for value in values if not math.isnan(value)])
+    mean = float(known.mean()) if known.size else math.nan
+    return {name: mean, name + SPREAD: float(known.std(ddof=1)) if known.size > 1 else math.nan}
 
 
 def table_text(rows: Sequence[VariantRow]) -> str:
@@ -184,5 +220,5 @@ def _cell(row: VariantRow, name: str) -> str:
     value = row.figures[name]
     if math.isnan(value):
         return "-"
-    plain = name in ("seen_samples",) and spread == 0.0
+    plain = name == "plateau_share" or (name == "seen_samples" and spread == 0.0)
     return format(value, form) + ("" if math.isnan(spread) or plain else f" +- {format(spread, form)}")
