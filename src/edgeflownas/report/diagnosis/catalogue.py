@@ -44,13 +44,13 @@ CATALOGUE: dict[str, Entry] = {
         ("epe", "loss"),
     ),
     "loss_epe_divergence": Entry(
-        "What is minimised and what is wanted part ways: more training of this kind will not lower the EPE.",
+        "What is minimised and what is wanted part ways: more training of this kind will hardly lower the EPE.",
         "Look at the loss terms apart (optical against uncertainty), at train_epe on the same protocol, and at the "
         "scored prediction; try a lower weight of the uncertainty term or the same crop for training and evaluation.",
         ("loss", "epe"),
     ),
     "objective_mismatch": Entry(
-        "On the very same pixels the loss falls and the EPE does not, so neither new data nor a longer run helps.",
+        "On the very same pixels the loss falls far more than the EPE, so neither new data nor other crops explain it.",
         "Compare optical and uncertainty term: where only the uncertainty falls, the network learns to state its "
         "error instead of lowering it. Lower that term's weight or anneal the rate.",
         ("loss", "epe"),

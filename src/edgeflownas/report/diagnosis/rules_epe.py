@@ -79,7 +79,12 @@ def loss_epe_divergence(history: History) -> Finding | None:
         f"train_loss {loss:+.1f} %, mean_epe_12 {epe:+.2f} % from epoch {history.epochs[0]} to {history.epochs[-1]}: "
         f"the EPE takes {ratio:.3f} of the loss's relative fall (at most {bound:.3f}; in proportion is 1)"
     )
-    return finding("loss_epe_divergence", "warning", text, figures, span(history.epochs))
+    return finding("loss_epe_divergence", mismatch_severity(epe), text, figures, span(history.epochs))
+
+
+def mismatch_severity(epe_change_pct: float) -> Severity:
+    """A warning, but a note where the EPE too has fallen by the tenth that the loss has to fall to be judged."""
+    return "note" if epe_change_pct <= -10.0 else "warning"
 
 
 def plateau_of_epe(history: History) -> Finding | None:

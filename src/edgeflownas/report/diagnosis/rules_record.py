@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeflownas.report.diagnosis.curves import LEAST
 from edgeflownas.report.diagnosis.findings import Finding, finding, needs
-from edgeflownas.report.diagnosis.rules_epe import PROPORTION, change, elasticity
+from edgeflownas.report.diagnosis.rules_epe import PROPORTION, change, elasticity, mismatch_severity
 from edgeflownas.report.diagnosis.series import LABELS, changes, series, span
 from edgeflownas.report.diagnosis.statistics import Array, noise_of, recent, slope_of
 from edgeflownas.report.histories import History
@@ -156,7 +156,7 @@ def objective_mismatch(history: History) -> Finding | None:
         for term in ("optical", "uncertainty"):
             if f"{term}_change_pct" in figures:
                 text += f"; {term} term {figures[f'{term}_change_pct']:+.1f} %"
-        return finding("objective_mismatch", "warning", text, figures, span(history.epochs))
+        return finding("objective_mismatch", mismatch_severity(epe), text, figures, span(history.epochs))
     return None
 
 
