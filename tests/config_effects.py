@@ -64,7 +64,7 @@ def data_folder(name: str = "data", pairs: int = 5) -> Path:
 def tiny() -> dict[str, dict[str, Any]]:
     """A run of two epochs of two steps that takes well under a second."""
     return {
-        "runtime": {"num_threads": 1, "tensorboard": False},
+        "runtime": {"num_threads": 1, "tensorboard": False, "report": False},
         "train": {"width": 2, "gpu_device": -1, "num_epochs": 2, "batch_size": 2, "lr": 1e-2, **STEPS},
         "data": {
             "train_dir": str(data_folder() / "train"),

@@ -53,7 +53,7 @@ def resumed_plan(config: Config) -> Any:
         overrides = ["--train.num_epochs=2", f"--train.lr_plan={config.train.lr_plan}"]
         options = LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides)
         launch(None, options, standard_front())
-        return [event["lr"] for event in events(folder)]
+        return [event["lr"] for event in events(folder) if "lr" in event]
 
 
 @contextlib.contextmanager

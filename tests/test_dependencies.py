@@ -17,9 +17,10 @@ def package(requirement: str) -> str:
     return re.split(r"[<>=!~;\[ ]", requirement)[0]
 
 
+EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME = [package(requirement) for requirement in PROJECT["dependencies"]]
-OPTIONAL = [package(requirement) for requirement in PROJECT["optional-dependencies"]["spring"]]
-DEVELOPMENT = [package(requirement) for requirement in PROJECT["optional-dependencies"]["dev"]]
+OPTIONAL = [package(requirement) for requirement in (*EXTRAS["spring"], *EXTRAS["figures"])]
+DEVELOPMENT = [package(requirement) for requirement in EXTRAS["dev"]]
 
 
 def imported_by_the_package() -> set[str]:

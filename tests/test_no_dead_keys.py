@@ -66,6 +66,7 @@ PROBES: dict[str, Probe] = {
     "runtime.num_threads": Probe(2, effects.arithmetic),
     "runtime.max_seconds": Probe(1e-9, run_effects.run),
     "runtime.tensorboard": Probe(True, run_effects.run),
+    "runtime.report": Probe(True, run_effects.run),
     "runtime.summary_every": Probe(2, run_effects.run),
     "runtime.summary_flush_every": Probe(2, run_effects.run),
     "train.task": Probe("edgeflownet", effects.network, also={"eval.eval_pool_size": 1}),
@@ -115,6 +116,7 @@ PROBES: dict[str, Probe] = {
     "train.max_nonfinite_steps": Probe(
         1, run_effects.run, {"train.lr": 1e30, "train.max_nonfinite_steps": 2, "train.steps_per_epoch": 4}
     ),
+    "train.monitor_every": Probe(1, run_effects.run, {"train.monitor_every": None}),
     "data.train_dir": Probe(lambda: str(effects.data_folder("other", 3) / "train"), effects.names),
     "data.val_dir": Probe(lambda: str(effects.data_folder("other", 3) / "val"), effects.names),
     "train.fast_mode": Probe(True, effects.workers, {**SINGLE, **MANY, **WORKERS}),

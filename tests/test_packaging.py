@@ -64,7 +64,10 @@ def test_wheel_holds_what_it_must_and_nothing_else(wheel: Path):
     inside = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/edgeflownas").rglob("*.py")}
     recipes = {f"edgeflownas/recipes/{path.name}" for path in (ROOT / "src/edgeflownas/recipes").glob("*.yaml")}
     assert len(recipes) >= 3
-    assert inside | recipes | {"edgeflownas/py.typed"} <= names
+    folder = ROOT / "src/edgeflownas/report/html"
+    page = {f"edgeflownas/report/html/{path.name}" for path in folder.iterdir() if path.suffix in (".css", ".js")}
+    assert len(page) >= 3
+    assert inside | recipes | page | {"edgeflownas/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"edgeflownas", f"edgeflownas-{edgeflownas.__version__}.dist-info"}
 

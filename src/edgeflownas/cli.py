@@ -18,11 +18,14 @@ from edgeflownas.errors import UserError
 __all__ = ["app", "main", "run"]
 
 COMMANDS = (
+    ("plan", "plan:plan", "Show what a run will do, cost and cover, before it is trained."),
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
     ("sweep", "sweep:sweep", "Train variants of a run one after the other and compare them."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
+    ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
     ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
+    ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
@@ -41,6 +44,14 @@ Every configuration key is an option, e.g. --train.lr 5e-5 (they are listed
 by edgeflownas config keys). SIGINT and SIGTERM commit and exit with 75;
 --resume goes on with the same bits.
 """
+PLAN_USAGE = """\
+Usage: edgeflownas plan RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
+       edgeflownas plan --train-samples N [--GROUP.KEY VALUE ...] [OPTIONS]
+
+RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file; without
+one every key that is not given has its default. docs/plan.md explains each row.
+"""
+USAGES = {"train": TRAIN_USAGE, "plan": PLAN_USAGE}
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 
 
@@ -63,7 +74,7 @@ def _build() -> App:
         suppress_keyboard_interrupt=False,  # run() says it
     )
     for name, target, text in COMMANDS:
-        usage = {"usage": TRAIN_USAGE} if name == "train" else {}
+        usage = {"usage": USAGES[name]} if name in USAGES else {}
         table.command(f"edgeflownas.commands.{target}", name=name, help=text, **usage)
     return table
 

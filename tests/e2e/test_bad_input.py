@@ -47,7 +47,7 @@ def test_stop_names_the_file(place: Place) -> None:
 
 def test_the_steps_before_a_bad_sample_are_committed(place: Place) -> None:
     data = with_corrupt(place, "late", "0000002")
-    words = ("--train.train_sampling_mode=sequential", "--train.batch_size=1", *EPOCHS)
+    words = ("--train.train_sampling_mode=sequential", "--train.batch_size=1", "--eval.train_batches=0", *EPOCHS)
     assert place.train("late", *words, data=data).code == 65
     run = place.runs / "late"
     assert state(run)["step"] == 2 and len(rows(run, "step")) == 2  # samples 0 and 1

@@ -29,8 +29,9 @@ FIVE_STEPS = (
     "--train.lr=1e-4",
     "--train.lr_schedule=constant",
     "--eval.eval_pool_size=2",
+    "--train.monitor_every=2",
 )
-MANY_EPOCHS = (*FIVE_STEPS, "--train.num_epochs=100", "--eval.eval_every_epoch=50")
+MANY_EPOCHS = (*FIVE_STEPS, "--train.num_epochs=100", "--eval.eval_every_epoch=50", "--train.monitor_every=null")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 LIMIT = {"fp64": 1e-10, "fp32": 1e-5}
 
@@ -124,11 +125,19 @@ def assert_same_run(one: Path, other: Path, limit: float) -> None:
     assert distance(one, other, buffers=False) <= limit and distance(one, other, buffers=True) <= limit
     ours, theirs = rows(one), rows(other)
     assert [row["event"] for row in ours] == [row["event"] for row in theirs]
+    assert len(rows(one, "monitor")) == 3
     for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, 1e3 * limit)
+
+
+def assert_close(a: Any, b: Any, limit: float) -> None:
+    if isinstance(a, dict):
         assert a.keys() == b.keys()
         for key in a.keys() - {"arch_rank_2"}:  # its rounded figures may differ in the last digit
-            close = pytest.approx(a[key], rel=1e3 * limit) if isinstance(a[key], float | list) else a[key]
-            assert b[key] == close, key
+            assert_close(a[key], b[key], limit)
+    else:
+        numbers = isinstance(a, float) or (isinstance(a, list) and all(isinstance(x, float) for x in a))
+        assert b == (pytest.approx(a, rel=limit, abs=limit) if numbers else a)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +165,7 @@ def test_torchrun(five: Place) -> None:
 
 def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) -> None:
     """With the same weights (a rate that changes none) every figure is the same to the bit, whoever scores an arch."""
-    words = ("--train.lr=1e-30", "--eval.eval_pool_size=3", "--train.ema_decay=0.5")
+    words = ("--train.lr=1e-30", "--eval.eval_pool_size=3", "--train.ema_decay=0.5", "--eval.wide_every_epoch=1")
     one = five.trained("eval_one", *FIVE_STEPS, *words)
     assert [code for code, _, _ in server.start(2, *five.words("eval_two", *FIVE_STEPS, *words)).ended()] == [0, 0]
     two = five.runs / "eval_two"
@@ -164,6 +173,9 @@ def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) 
     assert state(one)["last_epes"] == state(two)["last_epes"]
     (ours,), (theirs,) = rows(one, "evaluation"), rows(two, "evaluation")
     names = [name for name in ours if "epe" in name or "eval" in name or name == "arch_rank_3"]
+    assert {"wide_arch_rank_3", "train_epe_random_crop_3", "smallest_difference_3"} <= set(ours)
+    kept = [{path.name: path.read_bytes() for path in (run / "sample_epe").iterdir()} for run in (one, two)]
+    assert kept[0] == kept[1] and len(kept[0]) == 2
     assert len(names) > 15 and [ours[name] for name in names] == [theirs[name] for name in names]
 
 
@@ -187,9 +199,9 @@ def wait_for_rows(run: Path, count: int, ranks: Ranks) -> None:
 def test_a_signal_ends_every_rank_and_resume_goes_on(five: Place, server: Server, whom: list[int]) -> None:
     """A signal to one rank stops all: the flag travels with the gradient."""
     name = f"signalled{len(whom)}"
-    ranks = server.start(2, *five.words(name, *MANY_EPOCHS))
+    ranks = server.start(2, *five.words(name, *MANY_EPOCHS, "--train.monitor_every=1"))
     run = five.runs / name
-    wait_for_rows(run, 2, ranks)
+    wait_for_rows(run, 4, ranks)  # two steps and the reading before each
     ranks.signal(whom)
     results = ranks.ended()
     assert [code for code, _, _ in results] == [75, 75], results  # a rank left waiting would end with 74 or be killed

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
+from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate, recalibrate_prefixes
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, get_space
 
@@ -136,3 +136,16 @@ def test_float64_networks_get_float64_moments() -> None:
     for name, (mean, var) in plain.items():
         torch.testing.assert_close(ours[name][0], mean, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(ours[name][1], var, rtol=1e-11, atol=1e-13)
+
+
+def test_prefixes_of_one_walk_are_recalibrations_of_their_own() -> None:
+    net, batches = FlowNet(SPACE, 2), make_batches([2, 1, 2, 1], 32, 32)
+    archs = [SPACE.parse(code) for code in CODES[:2]]
+    found = recalibrate_prefixes(net, archs, batches, (1, 3))
+    assert len(found) == 3
+    for size, nodes in zip((1, 3, 4), found, strict=True):
+        alone = recalibrate(net, archs, batches[:size])
+        assert alone.keys() == nodes.keys()
+        for node, slots in alone.items():
+            for slot, pair in slots.items():
+                assert all(torch.equal(a, b) for a, b in zip(pair, nodes[node][slot], strict=True))

@@ -32,7 +32,7 @@ def fingerprint(path: Path) -> dict[str, str]:
         for group, tensors in checkpoint.tensors.items()
         for name, tensor in tensors.items()
     }
-    for log in ("events.jsonl", "per_arch_epe.csv", "quarantine.jsonl"):
+    for log in ("events.jsonl", "per_arch_epe.csv", "per_option.csv", "monitor.csv", "quarantine.jsonl"):
         if (path / log).exists():
             prints[log] = hashlib.sha256((path / log).read_bytes()).hexdigest()
     return {**prints, "checkpoint": checkpoint.name, "finished": str(checkpoint.finished)}

@@ -41,6 +41,7 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
         "--train.micro_batch_size=2",
         "--train.ema_decay=0.9",
         "--train.num_epochs=3",
+        "--train.monitor_every=2",
         "--data.horizontal_flip=0.5",
         "--data.noise_std=0.02",
         "--data.brightness=0.1",

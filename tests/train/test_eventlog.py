@@ -98,6 +98,16 @@ def test_plain_log(tmp_path):
     assert log.path.read_text(encoding="utf-8") == "epoch 1: größer\n"
 
 
+def test_a_csv_log_cut_to_nothing_writes_its_header_again(tmp_path):
+    log = CsvLog(tmp_path / "monitor.csv")
+    log.append({"step": 1})
+    log.truncate(0)
+    log.append({"step": 2})
+    log.append({"step": 3})
+    assert log.path.read_text() == "step\n2\n3\n"
+    log.close()
+
+
 def test_csv_header_cells_and_change_of_columns(tmp_path):
     log = CsvLog(tmp_path / "eval_history.csv")
     log.append({"epoch": 1, "mean_epe_12": 0.1, "note": "a,b\nc"})

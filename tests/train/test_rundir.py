@@ -120,21 +120,47 @@ def test_before_the_first_commit_a_resume_starts_fresh(run):
 def test_fact_logs_go_back_to_the_commit_and_time_logs_do_not(run):
     with run.locked({"code": "abc"}):
         run.resume()
-        for log in (run.events, run.quarantine, run.history, run.per_arch):
+        for log in (run.events, run.quarantine, run.history, run.per_arch, run.per_option, run.monitor):
             log.append({"n": 1})
         commit(run, 1)
         committed = content(run.path)
-        for log in (run.events, run.quarantine, run.history, run.per_arch, run.timing):
+        for log in (run.events, run.quarantine, run.history, run.per_arch, run.per_option, run.monitor, run.timing):
             log.append({"n": 2})
     with run.locked():
         checkpoint = run.resume()
     assert checkpoint.state == {"step": 1} and checkpoint.session["code"] == "abc"
     now = content(run.path)
-    for name in ("events.jsonl", "quarantine.jsonl", "eval_history.csv", "per_arch_epe.csv"):
+    tables = ("eval_history.csv", "per_arch_epe.csv", "per_option.csv", "monitor.csv")
+    for name in ("events.jsonl", "quarantine.jsonl", *tables):
         assert now[name] == committed[name] != b""
     assert b'{"n": 2}' in now["timing.jsonl"] and now["timing.jsonl"].startswith(committed["timing.jsonl"])
     whats = [json.loads(line).get("what") for line in now["timing.jsonl"].splitlines()]
     assert whats == ["session", "resume", "commit", None, "session", "resume"]
+
+
+def test_a_checkpoint_from_before_a_log_existed(run, monkeypatch):
+    """Its manifest names no length for the newer logs: whatever they hold was written after it."""
+    newer = {"per_option.csv", "monitor.csv"}
+    whole = RunDirectory._fact_logs.fget
+    assert whole is not None
+    older = property(lambda self: {name: log for name, log in whole(self).items() if name not in newer})
+    with run.locked(), monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "_fact_logs", older)
+        run.resume()
+        run.events.append({"n": 1})
+        commit(run, 1)
+    with run.locked():
+        assert run.resume().state == {"step": 1}
+        run.monitor.append({"n": 1})
+    with run.locked():
+        assert run.resume().state == {"step": 1}
+    assert (run.path / "monitor.csv").read_bytes() == b"" and run.events.offset() > 0
+    with run.locked():
+        run.resume()
+        run.monitor.append({"n": 1})
+        commit(run, 2)
+        assert run.resume().state == {"step": 2}
+    assert (run.path / "monitor.csv").read_bytes() == b"n\n1\n"
 
 
 def test_a_checkpoint_whose_log_rows_are_gone_is_passed_over(run):
@@ -235,3 +261,17 @@ def test_reading_a_run_writes_nothing(run):
     reader = RunDirectory.open(run.path)
     reader.load_latest(), reader.load("best", groups=("model",)), reader.checkpoints(), reader.config
     assert content(run.path) == before
+
+
+def test_a_file_in_a_folder_is_replaced_whole_and_half_written_ones_go(run):
+    with run.locked():
+        run.resume()
+        run.write_file("sample_epe/epoch-00001.safetensors", b"one")
+        run.write_file("sample_epe/epoch-00001.safetensors", b"two")
+        half = run.path / "sample_epe" / ".tmp-epoch-00002.safetensors-abc"
+        half.write_bytes(b"ha")
+        run.resume()
+    assert [(p.name, p.read_bytes()) for p in half.parent.iterdir()] == [("epoch-00001.safetensors", b"two")]
+    (run.path / "plain").write_text("a file where a folder should be")
+    with pytest.raises(StorageError, match="plain"):
+        run.write_file("plain/x", b"")

@@ -19,8 +19,9 @@ from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 from edgeflownas.train.distributed import World
+from edgeflownas.train.moments import MOMENTUM
 from edgeflownas.train.samplers import fair_cycle
-from edgeflownas.train.tasks import MOMENTUM, StopRequested, SupernetTask, batch_slices
+from edgeflownas.train.tasks import StopRequested, SupernetTask, batch_slices
 
 CPU = torch.device("cpu")
 SPACE = get_space("v1")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 from edgeflownas.report.console import Console
-from edgeflownas.report.pictures import comparison
+from edgeflownas.report.pictures import draw
 from edgeflownas.tracking import Tracker
 from edgeflownas.train.job import Front
 
@@ -14,9 +15,15 @@ __all__ = ["standard_front"]
 
 
 def standard_front() -> Front:
-    """Progress on stderr, TensorBoard, comparison pictures."""
-    return Front(console=_console, tracker=Tracker, draw=comparison)
+    """Progress on stderr, TensorBoard, comparison pictures, the page of the run."""
+    return Front(console=_console, tracker=Tracker, draw=draw, report=_report)
 
 
 def _console(log: Callable[[str], None] | None) -> Console:
     return Console(io.StringIO(), plain=True) if log is None else Console(log=log)
+
+
+def _report(run: Path) -> None:
+    from edgeflownas.commands.report import write_report
+
+    write_report([run], run / "report.html")

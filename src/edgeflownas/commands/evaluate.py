@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from edgeflownas.evaluate.pool import PoolEvaluation
     from edgeflownas.evaluate.results import ResultRow
     from edgeflownas.report.console import Console
+    from edgeflownas.space import Arch
     from edgeflownas.train.reading import ReadRun
 
 OPTIONS = (
     *("--arch", "--checkpoint", "--weights", "--split", "--batches", "--data", "--protocol", "--size"),
-    *("--baseline", "--references", "--record", "--json", "--help"),
+    *("--baseline", "--references", "--record", "--calibration-sweep", "--json", "--help"),
 )
 USAGE = "edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard"
 
@@ -34,6 +35,7 @@ def evaluate(
     baseline: str | None = None,
     references: str | None = None,
     record: bool = False,
+    calibration_sweep: bool = False,
     json: bool = False,
 ) -> int:
     """Score subnets of a run, batch norm recalibrated for each: edgeflownas evaluate RUN [--arch CODE ...].
@@ -55,6 +57,7 @@ def evaluate(
         baseline: evaluate zero, dis, dis_fast or farneback instead of weights; needs --data.
         references: baselines beside the result: all (default), none, or a list such as zero,dis.
         record: append the rows, references included, to RUN/evaluations.jsonl.
+        calibration_sweep: EPE under 8, 16, 32, 64 calibration batches and another set: hard, or badly calibrated?
         json: machine-readable result on stdout.
     """
     path, overrides = split_overrides(tokens, OPTIONS)
@@ -62,7 +65,8 @@ def evaluate(
     from edgeflownas.report.console import Console
 
     if data is not None or protocol is not None or baseline is not None:
-        _refuse({"split": split, "batches": batches}, "of the frozen evaluation; --data names split and samples")
+        frozen: dict[str, object] = {"split": split, "batches": batches, "calibration-sweep": calibration_sweep or None}
+        _refuse(frozen, "of the frozen evaluation; --data names split and samples")
         from edgeflownas.commands._labelled import Request, evaluate_on
 
         place = None if path is None else Path(path)
@@ -73,13 +77,25 @@ def evaluate(
     _refuse({"size": size, "references": references, "record": record or None}, "of --data or --protocol; add one")
     if path is None:
         raise ConfigError(f"give the run directory: {USAGE}")
+    run = _read(Path(path), checkpoint, weights, split, batches, overrides)
+    (_sweep if calibration_sweep else _show)(run, _archs(run, arch), weights, json)
+    return 0
 
+
+def _read(
+    path: Path, checkpoint: str, weights: str, split: str | None, batches: str | None, overrides: list[str]
+) -> ReadRun:
+    from edgeflownas.report.console import Console
     from edgeflownas.train.reading import read_run
 
-    console = Console()
-    run = read_run(Path(path), checkpoint, weights, split or "val", batches, overrides, console.info)
-    _show(run, _score(run, arch, console), weights, console, json)
-    return 0
+    return read_run(path, checkpoint, weights, split or "val", batches, overrides, Console().info)
+
+
+def _sweep(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
+    from edgeflownas.commands._calibration import calibration_sweep
+    from edgeflownas.report.console import Console
+
+    calibration_sweep(run, archs, Console(), json)
 
 
 def _refuse(options: dict[str, object], belong: str) -> None:
@@ -104,7 +120,11 @@ def _show_rows(results: list[ResultRow], references: list[ResultRow], json: bool
     print(encoder.dumps(document, indent=2))
 
 
-def _show(run: ReadRun, result: PoolEvaluation, weights: str, console: Console, json: bool) -> None:
+def _show(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
+    from edgeflownas.report.console import Console
+
+    console = Console()
+    result = _score(run, archs, console)
     if json:
         import json as encoder
 
@@ -117,13 +137,17 @@ def _show(run: ReadRun, result: PoolEvaluation, weights: str, console: Console, 
     console.pool_table(rows, run.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
 
 
-def _score(run: ReadRun, arch: list[str] | None, console: Console) -> PoolEvaluation:
-    from edgeflownas.evaluate.evalset import FrozenBatches
-    from edgeflownas.evaluate.pool import score_pool
+def _archs(run: ReadRun, codes: list[str] | None) -> list[Arch]:
     from edgeflownas.train.setup import run_pool
 
     pool = run.eval_set.pool or [str(code) for code in run_pool(run.config)]
-    archs = [run.net.space.parse(code) for code in (arch or pool)]
+    return [run.net.space.parse(code) for code in (codes or pool)]
+
+
+def _score(run: ReadRun, archs: list[Arch], console: Console) -> PoolEvaluation:
+    from edgeflownas.evaluate.evalset import FrozenBatches
+    from edgeflownas.evaluate.pool import score_pool
+
     first = next(run.net.parameters())
     place = (run.eval_set.flow_clip, first.device, first.dtype, run.net.input_form)
     calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)

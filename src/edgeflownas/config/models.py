@@ -44,6 +44,8 @@ class RuntimeConfig(Group):
     """Stop after this many seconds as if by a signal: commit, exit 75, resume later. null: no limit."""
     tensorboard: bool = observation(True)
     """Write TensorBoard event files beside events.jsonl."""
+    report: bool = observation(True)
+    """Refresh report.html in the run directory at each evaluation (and write pictures/ for it, see eval.pictures)."""
     summary_every: Positive = observation(1)
     """Steps between two points of the training curves in TensorBoard; events.jsonl holds every step."""
     summary_flush_every: Positive = observation(100)
@@ -139,7 +141,7 @@ class EvalConfig(Group):
     early_stop_min_delta: NonNegativeFloat = observation(0.0)
     """Improvement in px below this does not count for early stopping."""
     pictures: Count = observation(2)
-    """Fixed pairs drawn into TensorBoard at each evaluation: image, prediction, truth, error."""
+    """Fixed pairs drawn at each evaluation, for TensorBoard and the report: image, prediction, truth, error."""
 
     @model_validator(mode="after")
     def _check(self) -> EvalConfig:
@@ -151,6 +153,11 @@ class EvalConfig(Group):
                 "set eval.wide_every_epoch"
             )
         return self
+
+    def wide_is_due(self, epoch: int) -> bool:
+        """Whether a multiple of wide_every_epoch lies between the evaluation before and the one after ``epoch``."""
+        every = self.wide_every_epoch
+        return every is not None and epoch // every > (epoch - self.eval_every_epoch) // every
 
 
 class CheckpointConfig(Group):

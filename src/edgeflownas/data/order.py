@@ -22,7 +22,7 @@ from edgeflownas.config import TrainConfig
 from edgeflownas.errors import DataError
 from edgeflownas.randomness import permutation, words
 
-__all__ = ["BatchPlan", "Coverage", "prefix", "spread"]
+__all__ = ["BatchPlan", "Coverage", "expected_unique", "prefix", "spread"]
 
 Indices = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ class Coverage:
     share: float
     """unique / samples of the split."""
     expected_unique: float
-    """What as many draws with replacement would reach on average: N (1 - (1 - 1/N)^drawn)."""
+    """What as many draws with replacement would reach on average, see :func:`expected_unique`."""
     cumulative_passes: float
     """Draws since the start of the run / samples of the split."""
 
@@ -139,12 +139,11 @@ class BatchPlan:
         drawn = self.draws_per_epoch if steps is None else min(steps * self.draws_per_step, self.draws_per_epoch)
         samples = self._samples(epoch, np.arange(drawn, dtype=np.int64) + self._epoch_start(epoch))
         unique, n = len(np.unique(samples)), self.num_samples
-        expected = 1.0 if n == 1 else -n * math.expm1(drawn * math.log1p(-1.0 / n))
         return Coverage(
             drawn=drawn,
             unique=unique,
             share=unique / n,
-            expected_unique=expected if drawn else 0.0,
+            expected_unique=expected_unique(n, drawn),
             cumulative_passes=(epoch * self.draws_per_epoch + drawn) / n,
         )
 
@@ -177,6 +176,13 @@ class BatchPlan:
         before = within % self.draws_per_step
         step_draws = min(self.draws_per_step, self.draws_per_epoch - (within - before))
         return before, step_draws - before
+
+
+def expected_unique(n: int, drawn: int) -> float:
+    """Different samples that ``drawn`` draws with replacement from ``n`` reach on average: n (1 - (1 - 1/n)^drawn)."""
+    if n == 1:
+        return float(drawn > 0)
+    return -n * math.expm1(drawn * math.log1p(-1.0 / n))
 
 
 def spread(n: int, count: int) -> Indices:

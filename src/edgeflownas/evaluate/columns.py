@@ -1,4 +1,4 @@
-"""Columns of eval_history.csv and per_arch_epe.csv: names, order, number formats.
+"""Columns of eval_history.csv and the other CSV files of a run: names, order, number formats.
 
 The leading columns are those the users' own scripts read; new ones only ever join at the end.  ``12`` in a name is
 the pool size (:func:`columns` puts in the actual one).  The files are for people and plotting: exact values are in
@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "EVAL_HISTORY_COLUMNS",
+    "MONITOR_COLUMNS",
     "PER_ARCH_COLUMNS",
+    "PER_OPTION_COLUMNS",
     "columns",
     "csv_header",
     "csv_row",
@@ -112,13 +114,32 @@ _NEW = {
     "wide_arch_rank_12": "text",
     "wide_eval_set": "text",
     "wide_eval_seconds": ".1f",
+    "clip_verdict": "text",  # saturated (every check clipped), idle (none), active, off (no threshold)
+    "clip_suggested": ".3f",  # p90 of the norms before clipping: as a threshold it clips about one check in ten
+    "share_data_wait": ".3f",  # of the wall clock since the row before was logged; these seven add up to 1
+    "share_step": ".3f",
+    "share_eval": ".3f",
+    "share_recal": ".3f",
+    "share_checkpoint": ".3f",
+    "share_monitor": ".3f",
+    "share_other": ".3f",
 }
 
-_FORMATS = _HISTORICAL | _NEW | {"arch_index": "d", "epe": ".4f", "code": "text", "epe_ema": ".4f"}
+_OTHER_FILES = {
+    **{"arch_index": "d", "epe": ".4f", "code": "text", "epe_ema": ".4f"},
+    **{"block": "text", "option": "d", "meaning": "text", "count": "d", "train_loss_relative": ".6f"},
+    **{"step": "d", "path": "d", "grad_norm": ".6g"},
+}
+_FORMATS = _HISTORICAL | _NEW | _OTHER_FILES
 
 EVAL_HISTORY_COLUMNS: tuple[str, ...] = (*_HISTORICAL, *_NEW)
 #: ``code`` keeps its commas (and is quoted): without them a spreadsheet would drop its leading zeros.
 PER_ARCH_COLUMNS: tuple[str, ...] = ("epoch", "arch_index", "epe", "code", "epe_ema")
+PER_OPTION_COLUMNS: tuple[str, ...] = (
+    *("epoch", "block", "option", "meaning", "count"),
+    *("train_loss", "train_loss_relative"),
+)
+MONITOR_COLUMNS: tuple[str, ...] = ("step", "epoch", "path", "code", "block", "grad_norm")
 
 
 def columns(pool_size: int) -> tuple[str, ...]:

@@ -13,14 +13,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.evaluate.rank_statistics import kendall_taus, rank_order
+from edgeflownas.randomness import uniforms
 
-__all__ = ["Z95", "PoolNoise", "pool_noise", "tied_ranks"]
+__all__ = [
+    "Z95",
+    "PoolNoise",
+    "TauInterval",
+    "paired_change",
+    "pool_noise",
+    "split_half_tau",
+    "tau_interval",
+    "tied_ranks",
+]
 
 Z95 = 1.96
 """Standard errors on either side of a figure that hold 95 % of a normal distribution."""
@@ -95,19 +105,23 @@ def pool_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> PoolNoise:
             to float32 first, as it is stored, so that a stored evaluation gives the same figures.
         valid_pixels: [N] number of valid pixels; a sample without any counts nowhere.
     """
-    counts = np.asarray(valid_pixels, dtype=np.float64)
-    means = np.asarray(np.asarray(sample_epe, dtype=np.float32), dtype=np.float64)
-    assert means.ndim == 2 and counts.shape == means.shape[1:], "errors [archs, samples] and counts [samples]"
-    means, counts = means[:, counts > 0], counts[counts > 0]
+    sums, counts = _sums(sample_epe, valid_pixels)
     samples, pixels = len(counts), counts.sum()
     with np.errstate(invalid="ignore", divide="ignore"):  # a network that diverged has no noise: nan
-        sums = means * counts
         epes = sums.sum(axis=1) / pixels
         residuals = sums - epes[:, None] * counts
         scale = np.sqrt(samples / (samples - 1)) / pixels if samples > 1 else math.nan
         paired = np.stack([_norm(residuals - row) for row in residuals]) * scale
         errors, mean_error = _norm(residuals) * scale, _norm(residuals.mean(axis=0)) * scale
     return PoolNoise(epes, errors, paired, float(mean_error), samples)
+
+
+def _sums(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats]:
+    """Sum of errors [A, n] and valid pixels [n] of the samples that have any."""
+    counts = np.asarray(valid_pixels, dtype=np.float64)
+    means = np.asarray(np.asarray(sample_epe, dtype=np.float32), dtype=np.float64)
+    assert means.ndim == 2 and counts.shape == means.shape[1:], "errors [archs, samples] and counts [samples]"
+    return means[:, counts > 0] * counts[counts > 0], counts[counts > 0]
 
 
 def _norm(values: Floats) -> Any:
@@ -129,3 +143,79 @@ def tied_ranks(epes: Sequence[float], paired: Floats) -> list[int]:
         leader = leader if tied else index
         ranks[index] = ranks[leader] if tied else place
     return ranks
+
+
+class TauInterval(NamedTuple):
+    """Kendall's tau-b with the interval that holds 95 % of its bootstrap draws; nan where it is undefined."""
+
+    tau: float
+    low: float
+    high: float
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def tau_interval(
+    sample_a: ArrayLike, sample_b: ArrayLike, counts: ArrayLike, draws: int = 1000, seed: int = 0
+) -> TauInterval:
+    """Rank correlation of two evaluations of one pool on the same samples, and how far the samples leave it open.
+
+    Samples are drawn with replacement, the same ones for both evaluations (Efron and Tibshirani, An Introduction to
+    the Bootstrap, ch. 13, percentile interval).  A draw adds noise to the noise that is in the figures, so the interval
+    of a noisy ranking lies rather low.
+
+    Args:
+        sample_a: [A, N] mean error of each sample, px, one evaluation.
+        sample_b: [A, N] the other.
+        counts: [N] valid pixels of each sample.
+        draws: bootstrap draws.
+        seed: the same seed gives the same interval.
+    """
+    (sums_a, pixels), (sums_b, _) = _sums(sample_a, counts), _sums(sample_b, counts)
+    assert sums_a.shape == sums_b.shape, "two evaluations of the same archs on the same samples"
+    tau = float(kendall_taus(sums_a.sum(axis=1)[None] / pixels.sum(), sums_b.sum(axis=1)[None] / pixels.sum())[0])
+    number = len(pixels)
+    if number < 2:
+        return TauInterval(tau, math.nan, math.nan)
+    drawn = (uniforms(seed, "tau interval", count=draws * number) * number).astype(np.int64).reshape(draws, number)
+    places = (drawn + np.arange(draws)[:, None] * number).ravel()
+    weights = np.bincount(places, minlength=draws * number).reshape(draws, number).astype(np.float64)
+    total = (weights @ pixels)[:, None]
+    taus = kendall_taus(weights @ sums_a.T / total, weights @ sums_b.T / total)
+    taus = taus[np.isfinite(taus)]
+    low, high = np.percentile(taus, [2.5, 97.5]) if taus.size else (math.nan, math.nan)
+    return TauInterval(tau, float(low), float(high))
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def split_half_tau(sample_epe: ArrayLike, valid_pixels: ArrayLike, draws: int = 200, seed: int = 0) -> float | None:
+    """Mean Kendall tau-b between the rankings by two random halves of the samples; None with fewer than two.
+
+    Near 1: half of the samples already give this ranking.  Near 0: the ranking is noise.
+    """
+    sums, pixels = _sums(sample_epe, valid_pixels)
+    number = len(pixels)
+    if number < 2 or len(sums) < 2:
+        return None
+    order = np.argsort(uniforms(seed, "split half", count=draws * number).reshape(draws, number), axis=1)
+    first = (order < number // 2).astype(np.float64)
+    halves = [weights @ sums.T / (weights @ pixels)[:, None] for weights in (first, 1.0 - first)]
+    taus = kendall_taus(*halves)
+    taus = taus[np.isfinite(taus)]
+    return float(taus.mean()) if taus.size else None
+
+
+def paired_change(before: ArrayLike, after: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats]:
+    """Change of every arch's EPE between two evaluations on the same samples, and its paired standard error, px.
+
+    Args:
+        before: [A, N] mean error of each sample, px.
+        after: [A, N], of the same archs and samples.
+        valid_pixels: [N].
+    """
+    pairs = [
+        pool_noise(np.stack(rows), valid_pixels) for rows in zip(np.asarray(before), np.asarray(after), strict=True)
+    ]
+    return (
+        np.array([pair.epes[1] - pair.epes[0] for pair in pairs]),
+        np.array([pair.paired[0, 1] for pair in pairs]),
+    )

@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PoolStatistics", "best_criterion", "kendall_tau_b", "pool_statistics", "rank_order", "rank_string"]
+__all__ = [
+    "PoolStatistics",
+    "best_criterion",
+    "kendall_tau_b",
+    "kendall_taus",
+    "pool_statistics",
+    "rank_order",
+    "rank_string",
+]
 
 
 class PoolStatistics(NamedTuple):
@@ -56,6 +65,19 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | No
         return None
     tau = float(kendalltau(first, second, variant="b").statistic)
     return None if math.isnan(tau) else tau
+
+
+def kendall_taus(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """:func:`kendall_tau_b` of every row of two arrays [D, A] of scores at once, [D]; nan where it is undefined.
+
+    All pairs are looked at: for pools, not for whole spaces.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    rows, columns = np.triu_indices(one.shape[1], 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        signs = [np.sign(scores[:, rows] - scores[:, columns]) for scores in (one, other)]
+        scale = np.sqrt(np.abs(signs[0]).sum(axis=1) * np.abs(signs[1]).sum(axis=1))
+        return np.asarray((signs[0] * signs[1]).sum(axis=1) / scale, dtype=np.float64)
 
 
 def rank_order(epes: Sequence[float]) -> list[int]:

@@ -7,7 +7,7 @@ The network's own buffers are never touched, so nothing has to be restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["NodeStatistics", "recalibrate"]
+__all__ = ["NodeStatistics", "recalibrate", "recalibrate_prefixes"]
 
 Statistics = dict[int, tuple[torch.Tensor, torch.Tensor]]
 NodeStatistics = dict[Node, Statistics]
@@ -61,8 +61,13 @@ class _Recorder:
     def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
         self.current.setdefault(slot, _Pooled()).add(mean, var, count)
 
+    def statistics(self, dtype: torch.dtype) -> NodeStatistics:
+        return {
+            node: {slot: pooled.statistics(dtype) for slot, pooled in slots.items()}
+            for node, slots in self.nodes.items()
+        }
 
-@torch.no_grad()
+
 def recalibrate(
     net: StagedNet,
     archs: Sequence[Arch],
@@ -73,20 +78,34 @@ def recalibrate(
 
     ``check_stop`` is called before each batch and may raise to abandon; nothing of the network changes either way.
     """
+    return recalibrate_prefixes(net, archs, calibration, (), check_stop)[-1]
+
+
+@torch.no_grad()
+def recalibrate_prefixes(
+    net: StagedNet,
+    archs: Sequence[Arch],
+    calibration: Iterable[FlowBatch],
+    sizes: Collection[int],
+    check_stop: Callable[[], None] = lambda: None,
+) -> list[NodeStatistics]:
+    """:func:`recalibrate` with the first n batches for each n of ``sizes`` (ascending), then with all of them.
+
+    One walk: the pooled sums of more batches contain those of fewer.
+    """
     if not net.batchnorms:  # frozen ones: they are evaluated as they are
-        return {}
-    recorder = _Recorder()
+        return [{} for _ in range(len(sizes) + 1)]
+    recorder, found = _Recorder(), []
+    dtype = next(net.parameters()).dtype
     was_training = net.training
     net.train()
     try:
         with record_moments(net, recorder):
-            for batch in calibration:
+            for done, batch in enumerate(calibration, start=1):
                 check_stop()
                 walk(net, archs, net.prepare(batch.images), recorder.at)
+                if done in sizes:
+                    found.append(recorder.statistics(dtype))
     finally:
         net.train(was_training)
-    dtype = next(net.parameters()).dtype
-    return {
-        node: {slot: pooled.statistics(dtype) for slot, pooled in slots.items()}
-        for node, slots in recorder.nodes.items()
-    }
+    return [*found, recorder.statistics(dtype)]

@@ -7,39 +7,66 @@ resolution, whatever faster form computes it.  So two implementations of the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from edgeflownas.models.blocks import OUTPUT_CHANNELS
-from edgeflownas.models.flownet import LAYOUT, slot_options
+from edgeflownas.models.flownet import LAYOUT, Slot, slot_options
 from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["macs", "parameters", "stage_macs", "training_flop"]
+__all__ = ["arch_costs", "macs", "parameters", "stage_macs", "training_flop"]
 
 
 def stage_macs(
     space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, height: int, image_width: int
 ) -> dict[str, int]:
     """Multiply-adds of one sample by stage name; ``height`` x ``image_width`` are padded to multiples of 16."""
-    code, options = resolve(space, arch), slot_options(space)
     rows, columns = height + -height % GRID, image_width + -image_width % GRID
-    inputs, counts = 6, {}
-    for slot in LAYOUT:
-        position = space.position(slot.name)
-        option = options[slot.name][0 if position is None else code[position]]
-        channels = int(width * slot.channels)
+    counts = {}
+    for slot, weights, _ in _stages(space, width, arch):
         if slot.resample == "down":
             rows, columns = rows // 2, columns // 2
         elif slot.resample == "up":
             rows, columns = rows * 2, columns * 2
-        if slot.kind == "depth":
-            per_pixel = option * 2 * 9 * channels * channels
-        else:
-            outputs = channels if slot.output is None else OUTPUT_CHANNELS
-            per_pixel = option * option * inputs * outputs
-        counts[slot.name] = per_pixel * rows * columns
-        inputs = channels
+        counts[slot.name] = weights * rows * columns
     return counts
+
+
+def _stages(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> Iterator[tuple[Slot, int, int]]:
+    """Every slot with the kernel weights and the batch-norm parameters (gamma, beta) of the chosen option."""
+    code, options = resolve(space, arch), slot_options(space)
+    inputs = 6
+    for slot in LAYOUT:
+        position = space.position(slot.name)
+        option = options[slot.name][0 if position is None else code[position]]
+        channels = int(width * slot.channels)
+        if slot.kind == "depth":
+            yield slot, option * 2 * 9 * channels * channels, option * 2 * 2 * channels
+        elif slot.output is None:
+            yield slot, option * option * inputs * channels, 2 * channels
+        else:
+            yield slot, option * option * inputs * OUTPUT_CHANNELS, 0
+        inputs = channels
+
+
+def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> int:
+    """Trainable parameters of one subnet alone: kernels, gamma and beta.  Raises ConfigError as :func:`macs`."""
+    return sum(weights + norms for _, weights, norms in _stages(space, width, arch))
+
+
+def arch_costs(
+    space: SearchSpace, width: int, size: tuple[int, int], archs: Iterable[Arch] | None = None
+) -> list[tuple[str, int, int]]:
+    """Code, parameters and multiply-adds of every arch, by which a pool can be ranked without any training.
+
+    Args:
+        space: search space of the archs.
+        width: channels after E0.
+        size: rows and columns of the images, px.
+        archs: which ones, None for the whole space (in its order).
+    """
+    chosen = space if archs is None else archs
+    return [(str(arch), parameters(space, width, arch), macs(space, width, arch, *size)) for arch in chosen]
 
 
 def macs(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, height: int, image_width: int) -> int:
@@ -56,26 +83,6 @@ def macs(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None
         ConfigError: arch of another space.
     """
     return sum(stage_macs(space, width, arch, height, image_width).values())
-
-
-def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> int:
-    """Trained numbers of one subnet: kernels, and gamma and beta of its batch norms (an output has none).
-
-    Raises ConfigError for an arch of another space.
-    """
-    code, options = resolve(space, arch), slot_options(space)
-    inputs, total = 6, 0
-    for slot in LAYOUT:
-        position = space.position(slot.name)
-        option = options[slot.name][0 if position is None else code[position]]
-        channels = int(width * slot.channels)
-        if slot.kind == "depth":
-            total += option * 2 * (9 * channels * channels + 2 * channels)
-        else:
-            outputs = channels if slot.output is None else OUTPUT_CHANNELS
-            total += option * option * inputs * outputs + (2 * channels if slot.output is None else 0)
-        inputs = channels
-    return total
 
 
 def training_flop(space: SearchSpace, width: int, archs: Sequence[Arch], height: int, image_width: int) -> int:

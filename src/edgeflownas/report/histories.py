@@ -102,12 +102,15 @@ def read_history(path: Path) -> History:
     notes: list[str] = []
     rows = _rows_of_file(path, notes)
     folder = path.parent if path.name == "eval_history.csv" else None
-    return _assemble(path.stem, path, rows, folder, None, notes)
+    name = path.resolve().parent.name if folder is not None else path.stem
+    return _assemble(name, path, rows, folder, None, notes)
 
 
 def _of_folder(path: Path) -> History:
     file, notes = path / "eval_history.csv", list[str]()
     if not (path / "run_manifest.json").exists():
+        if models := sorted(child.parent.name for child in path.glob("*/run_manifest.json")):
+            raise StorageError(f"{path}: holds several runs: give one of {', '.join(models)}")
         if not file.exists():
             raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
         return replace(_assemble(path.resolve().name, file, _rows_of_file(file, notes), path, None, notes), source=path)

@@ -19,7 +19,7 @@ from edgeflownas.errors import DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
 from edgeflownas.report.tf1_history import NAMES, console_cells
 
-__all__ = ["Line", "Value", "canonical", "console_lines", "json_rows", "table_lines", "typed"]
+__all__ = ["Line", "Value", "bounded", "canonical", "console_lines", "json_rows", "table_lines", "typed"]
 
 Value = int | float | str | None
 SHOWN = 120  # characters of a refused line that are repeated
@@ -87,7 +87,7 @@ def _cut(cell: str, before: str) -> bool:
     def form(text: str) -> tuple[int, int]:
         return text.count("|"), len(text.rpartition(".")[2]) if "." in text else 0
 
-    return form(cell) < form(before) or (bool(before) and not cell)
+    return form(cell) < form(before) or (cell != before and before.startswith(cell) and not before.isdecimal())
 
 
 def console_lines(text: str) -> Iterator[Line]:
@@ -129,7 +129,15 @@ def typed(name: str, value: Any) -> Value:
         if name not in EVAL_HISTORY_COLUMNS and name not in ("epoch", "planned_epochs"):
             return str(value)
         raise ValueError(f"{name} must be a number, got {str(value)[:40]!r}") from None
+    number = bounded(number)
     return int(number) if math.isfinite(number) and re.fullmatch(r"\s*[+-]?[0-9]{1,15}\s*", str(value)) else number
+
+
+def bounded(number: float) -> float:
+    """No figure of a training is beyond 1e30 (infinite here) or below 1e-30 (zero): squares and ratios stay numbers."""
+    if abs(number) > 1e30:
+        return math.copysign(math.inf, number)
+    return 0.0 if abs(number) < 1e-30 else number
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics
-from edgeflownas.report.history_files import Value, refusal, table_lines, text_of
+from edgeflownas.report.history_files import Value, bounded, refusal, table_lines, text_of
 from edgeflownas.space import SPACES
 
 __all__ = ["baseline_of", "parse_ranking", "per_arch_table", "with_pool_figures"]
@@ -35,7 +35,7 @@ def parse_ranking(text: Value, size: int) -> dict[int, float]:
         if not (rank.isdecimal() and index.isdecimal() and len(index) < 7 and epe):
             raise ValueError(f"arch_rank holds {entry[:40]!r}, expected rank:arch_index:epe")
         try:
-            value = float(epe)
+            value = bounded(float(epe))
         except ValueError:
             raise ValueError(f"arch_rank holds {entry[:40]!r}, whose EPE is no number") from None
         if int(index) >= size or int(index) in found:
@@ -81,7 +81,7 @@ def _entries(file: Path, notes: list[str]) -> list[tuple[int, int, float, str]]:
     for line in table_lines(file, text_of(file)):
         try:
             cells = line.cells
-            epe = float(cells["epe"]) if cells["epe"].strip() else math.nan
+            epe = bounded(float(cells["epe"])) if cells["epe"].strip() else math.nan
             epoch, index = (int(cells[name]) for name in ("epoch", "arch_index"))
             if index < 0:
                 raise ValueError("arch_index must not be negative")

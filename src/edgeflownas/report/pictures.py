@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.report.flow_color import flow_to_color
 
-__all__ = ["comparison"]
+__all__ = ["GAP", "STRIP", "Drawing", "comparison", "draw"]
 
 STRIP = 22  # px of the label strip above every panel
 GAP = 4  # px of white between panels
 MIN_PANEL_WIDTH = 256  # smaller crops are magnified by a whole factor, or no label would be readable
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+class Drawing(NamedTuple):
+    """A drawn row of panels (uint8 RGB, see :func:`comparison`) and the text above each of them."""
+
+    picture: NDArray[np.uint8]
+    labels: tuple[str, ...]
 
 
 def comparison(
@@ -36,6 +45,16 @@ def comparison(
     Returns:
         uint8 RGB picture, rows of height 22 + H x zoom.
     """
+    return draw(image1, predicted, true, valid).picture
+
+
+def draw(
+    image1: NDArray[np.uint8],
+    predicted: NDArray[np.floating],
+    true: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+) -> Drawing:
+    """As :func:`comparison`, with the labels as text."""
     height, width = image1.shape[:2]
     assert predicted.shape == true.shape == (height, width, 2) and valid.shape == (height, width)
     scale = _color_scale(predicted, true, valid)
@@ -51,7 +70,7 @@ def comparison(
     row = [gap]
     for picture, label in panels:
         row += [_labelled(picture.repeat(zoom, axis=0).repeat(zoom, axis=1), label), gap]
-    return np.concatenate(row[1:-1], axis=1)
+    return Drawing(np.concatenate(row[1:-1], axis=1), tuple(label for _, label in panels))
 
 
 def _color_scale(predicted: NDArray[np.floating], true: NDArray[np.floating], valid: NDArray[np.bool_]) -> float:

@@ -30,7 +30,15 @@ from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.samplers import fair_cycle
 from edgeflownas.train.tasks import SupernetTask
 
-__all__ = ["bench_commit", "bench_eval_pool", "bench_train_step", "matmul_gflops"]
+__all__ = [
+    "bench_commit",
+    "bench_eval_pool",
+    "bench_train_step",
+    "device_name",
+    "matmul_gflops",
+    "random_batch",
+    "timed",
+]
 
 HOST = torch.device("cpu")
 
@@ -38,7 +46,7 @@ HOST = torch.device("cpu")
 def matmul_gflops(device: torch.device, size: int = 2048, repeats: int = 5) -> float:
     """Best rate of a square fp32 matrix product, GFLOP/s (two operations a multiply-add)."""
     a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
-    best = min(_timed(lambda: torch.mm(a, b), device) for _ in range(repeats))
+    best = min(timed(lambda: torch.mm(a, b), device) for _ in range(repeats))
     return 2 * size**3 / best / 1e9
 
 
@@ -48,7 +56,7 @@ def bench_train_step(
     """Our strict-fairness step against three separate passes in the default memory format with resize-then-conv."""
     space = get_space("v1")
     config = TrainConfig(width=width, batch_size=batch)
-    data = _random_batch(batch, size)
+    data = random_batch(batch, size)
     ours = SupernetTask(FlowNet(space, width), config, 0, World(), device)
     ours.net.to(device)
     plain = PlainLoop(FlowNet(space, width, channels_last=False, plain=True).to(device), config, device)
@@ -64,11 +72,11 @@ def bench_train_step(
     for step in range(1, rounds + 1):
         rates.append(matmul_gflops(device))
         for side, found in zip(steps, times, strict=True):
-            found.append(_timed(lambda side=side, step=step: side(step), device))  # type: ignore[misc]
+            found.append(timed(lambda side=side, step=step: side(step), device))  # type: ignore[misc]
         work.append(training_flop(space, width, fair_cycle(space, 0, step), *size) * batch / 1e9)
     rate = median(w / t for w, t in zip(work, times[0], strict=True))
     return {
-        "device": _name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "setting": f"width {width}, batch {batch}, {size[0]}x{size[1]}, fp32, 3 paths, {rounds} rounds",
         "step_seconds": median(times[0]),
@@ -118,19 +126,19 @@ def bench_eval_pool(device: torch.device, width: int, batch: int, size: tuple[in
     """The pool of 12 on 2 calibration and 2 evaluation batches, together and one by one, in turn."""
     space = get_space("v1")
     net = FlowNet(space, width).to(device)
-    batches = [_flow_batch(_random_batch(batch, size, seed), device) for seed in range(4)]
+    batches = [_flow_batch(random_batch(batch, size, seed), device) for seed in range(4)]
     archs = space.pool(12)
     times: list[list[float]] = [[], []]
     for number in range(rounds + 1):
-        together = _timed(lambda: score_pool(net, archs, batches[:2], batches[2:]), device)
-        alone = _timed(lambda: [score_pool(net, [arch], batches[:2], batches[2:]) for arch in archs], device)
+        together = timed(lambda: score_pool(net, archs, batches[:2], batches[2:]), device)
+        alone = timed(lambda: [score_pool(net, [arch], batches[:2], batches[2:]) for arch in archs], device)
         if number:  # the first round warms up
             times[0].append(together)
             times[1].append(alone)
     joint = score_pool(net, archs, batches[:2], batches[2:]).scores
     single = [score_pool(net, [arch], batches[:2], batches[2:]).scores[0] for arch in archs]
     return {
-        "device": _name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "setting": f"12 subnets, width {width}, 2 + 2 batches of {batch}, {size[0]}x{size[1]}, {rounds} rounds",
         "together_seconds": median(times[0]),
@@ -150,7 +158,7 @@ def bench_commit(folder: Path, width: int, rounds: int) -> dict[str, Any]:
         with run.locked():
             run.resume()
             times = [
-                _timed(lambda step=step: run.commit(Position(step, 0, step), {}, task.tensors()), HOST)  # type: ignore[misc]
+                timed(lambda step=step: run.commit(Position(step, 0, step), {}, task.tensors()), HOST)  # type: ignore[misc]
                 for step in range(1, rounds + 1)
             ]
     finally:
@@ -163,7 +171,8 @@ def bench_commit(folder: Path, width: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of ``work``, a GPU's queue included."""
     started = time.perf_counter()
     work()
     if device.type == "cuda":
@@ -171,11 +180,13 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _random_batch(count: int, size: tuple[int, int], seed: int = 0) -> Batch:
+def random_batch(count: int, size: tuple[int, int], seed: int = 0) -> Batch:
+    """``count`` pairs of noise [count, H, W, ...] in the form the loader gives, a function of ``seed``."""
     rng = np.random.default_rng(seed)
     height, width = size
     return Batch(

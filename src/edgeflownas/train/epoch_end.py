@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeflownas.config import EvalConfig
-from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, columns, format_value
+from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
 from edgeflownas.evaluate.evalset import RANDOM_CROP, TRAIN, WIDE
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
 from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.clipping import clip_note
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
+from edgeflownas.train.option_losses import option_rows
+from edgeflownas.train.showing import show_evaluation
 from edgeflownas.train.state import Best, TrainState
 from edgeflownas.train.summary import criterion, epoch_facts, pool_facts, train_facts, wide_facts
 
@@ -36,19 +37,12 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
     checks = facts["clip_checks"], facts["expected_clip_checks"]
     if checks[0] != checks[1]:
         job.console.warn(f"clip_checks {checks[0]} differs from expected_clip_checks {checks[1]}: {_likely_key(job)}")
+    _tell_clipping(job, facts)
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
     improved = False
     if due:
-        job.commit(state)
-        crash_point("evaluation.started")
-        result = job.evaluator.evaluate(job.task.net, job.stop.check)
-        average = job.evaluator.evaluate(job.task.average.net, job.stop.check) if job.task.average else None
-        facts |= _evaluation_facts(job, state, result, average)
-        times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
-        improved = _choose_best(job, state, result)
-        facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
-        _monitor(job, state, result, facts, times, last or state.stopped_early)
+        result, average, improved = _evaluate(job, state, facts, times, last)
     _log(job, state, facts, times, due)
     crash_point("evaluation.logged")
     if due:
@@ -61,6 +55,28 @@ def finish_epoch(job: Job, state: TrainState, meter: Meter) -> None:
     job.commit(state)
     job.epoch_ended()
     job.clock.restart()
+
+
+def _evaluate(
+    job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, Any], last: bool
+) -> tuple[PoolEvaluation, PoolEvaluation | None, bool]:
+    """The pool, its moving average and the monitors; whether the pool is the best so far.  Fills facts and times."""
+    job.commit(state)
+    crash_point("evaluation.started")
+    average: PoolEvaluation | None = None
+    with job.clock.lap("eval"):
+        result = job.evaluator.evaluate(job.task.net, job.stop.check)
+        if job.task.average:
+            average = job.evaluator.evaluate(job.task.average.net, job.stop.check)
+    job.clock.move(result.recal_seconds + (average.recal_seconds if average else 0.0), "eval", "recal")
+    facts |= _evaluation_facts(job, state, result, average)
+    times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
+    improved = _choose_best(job, state, result)
+    facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
+    with job.clock.lap("eval"):
+        _monitor(job, state, result, facts, times, last or state.stopped_early)
+    times |= job.clock.shares("row")
+    return result, average, improved
 
 
 def _evaluation_facts(
@@ -88,7 +104,7 @@ def _monitor(
     random_crop = evaluator.monitor(RANDOM_CROP, net, result, stop)
     if centre is not None and random_crop is not None:
         facts |= train_facts(centre, random_crop)
-    if not (last or _wide_is_due(job.config.eval, state.epoch + 1)):
+    if not (last or job.config.eval.wide_is_due(state.epoch + 1)):
         return
     wide = evaluator.monitor(WIDE, net, result, stop)
     if wide is not None:
@@ -96,12 +112,6 @@ def _monitor(
         facts |= {**wide_facts(wide, result), "wide_eval_set": wide_set}
         times["wide_eval_seconds"] = wide.eval_seconds
         _keep_sample_errors(job, state, wide, wide_set, "wide")
-
-
-def _wide_is_due(settings: EvalConfig, epoch: int) -> bool:
-    """Whether a multiple of eval.wide_every_epoch lies between the evaluation before and this one, after ``epoch``."""
-    every = settings.wide_every_epoch
-    return every is not None and epoch // every > (epoch - settings.eval_every_epoch) // every
 
 
 def _keep_sample_errors(
@@ -140,11 +150,24 @@ def _choose_best(job: Job, state: TrainState, result: PoolEvaluation) -> bool:
     return True
 
 
+def _tell_clipping(job: Job, facts: dict[str, Any]) -> None:
+    """Say that clipping cuts every step, or none, when it becomes so; saturated is worth a look, idle is not."""
+    note = clip_note(facts, job.clip_verdict)
+    job.clip_verdict = facts["clip_verdict"]
+    if note is not None:
+        tell = job.console.warn if job.clip_verdict == "saturated" else job.console.info
+        tell(f"{job.model}: {note}" if job.model else note)
+
+
 def _log(job: Job, state: TrainState, facts: dict[str, Any], times: dict[str, Any], evaluated: bool) -> None:
     if job.run is None:
         return
     job.run.events.append({"event": "evaluation" if evaluated else "epoch", **facts})
-    job.run.timing.append({"what": "epoch", **times})
+    job.run.timing.append({"what": "epoch", **times, "laps": job.clock.since("epoch")})
+    for option in option_rows(job.space, facts["epoch"], facts.get("options", {})):
+        job.run.per_option.append({name: format_value(name, option[name]) for name in PER_OPTION_COLUMNS})
+        tag = f"options/{option['block']} {option['meaning']}"
+        job.tracker.scalars(state.step, {tag: option["train_loss_relative"]})
     if evaluated:
         names = columns(len(job.evaluator.archs))
         row = {**facts, **times}
@@ -159,7 +182,7 @@ def _show(
     result: PoolEvaluation,
     average: PoolEvaluation | None,
 ) -> None:
-    """Per-arch rows and TensorBoard."""
+    """Per-arch rows, TensorBoard, pictures and report."""
     for index, score in enumerate(result.scores):
         row = {"epoch": facts["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
         row["epe_ema"] = average.scores[index].epe if average else None
@@ -170,19 +193,7 @@ def _show(
     job.tracker.scalars(
         state.step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)}
     )
-    if job.tracker.enabled and job.config.eval.pictures:
-        _draw(job, state, result)
-
-
-def _draw(job: Job, state: TrainState, result: PoolEvaluation) -> None:
-    archs: Sequence[Any] = [job.evaluator.archs[i] for i in job.evaluator.mine]
-    baseline = job.space.parse(job.space.baseline) if job.space.baseline else archs[0]
-    arch = baseline if baseline in archs else archs[0]
-    for picture in job.evaluator.pictures(job.task.net, result, arch, job.config.eval.pictures):
-        image = job.task.net.input_form.picture(picture.images)
-        flows = (picture.predicted.permute(1, 2, 0).numpy(), picture.true.permute(1, 2, 0).numpy())
-        drawn = job.front.draw(image, *flows, picture.valid.numpy())
-        job.tracker.images(state.step, f"pairs/{picture.name} arch {arch}", drawn)
+    show_evaluation(job, state, result)
 
 
 def _likely_key(job: Job) -> str:

@@ -104,6 +104,10 @@ class CsvLog(AppendLog):
     every header line is the same, so a reader can tell them from rows.
     """
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._header: list[str] | None = None  # None: not known, the file has to be read
+
     def columns(self) -> list[str]:
         """The header that the last row stands under, empty where nothing was written."""
         if self.offset() == 0:
@@ -117,9 +121,15 @@ class CsvLog(AppendLog):
 
     def append(self, row: Mapping[str, Any]) -> None:  # type: ignore[override]  # a row is this log's line
         """Append one row; None is an empty cell.  Raises StorageError."""
-        if self.columns() != list(row):
+        if (self._header or self.columns()) != list(row):
             super().append(_csv_line(list(row)))
+        self._header = list(row)
         super().append(_csv_line(list(row.values())))
+
+    def close(self) -> None:
+        """Close the file; what is in it is read again before the next append."""
+        self._header = None
+        super().close()
 
 
 def _csv_line(cells: Sequence[Any]) -> str:

@@ -17,6 +17,7 @@ from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageEr
 from edgeflownas.train.epoch_end import finish_epoch
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.job import Job
+from edgeflownas.train.monitor import log_reading, reading_due
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.summary import step_event
 from edgeflownas.train.tasks import StepOutput, StopRequested
@@ -47,10 +48,14 @@ def fit(models: Sequence[tuple[Job, TrainState]]) -> None:
 
                 batch = next_batch(job, state)
                 rate = job.rate(state)
+                reading = reading_due(job, state, batch)
                 crash_point("step.started")
-                output = job.task.step(batch, state.step, rate, job.stop.check)
+                with job.clock.lap("step"):
+                    output = job.task.step(batch, state.step, rate, job.stop.check)
                 crash_point("step.applied")
                 advance(state, batch, output)
+                if reading is not None:
+                    log_reading(job, reading)
                 record(job, state, batch, output, rate)
                 show(job, state, output, rate, meter, steps_done(models))
                 crash_point("step.logged")

@@ -18,6 +18,7 @@ from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.columns import format_value
 from edgeflownas.train.creation import GROUP, config_text, create_folder
+from edgeflownas.train.eventlog import csv_rows
 from edgeflownas.train.storage import canonical_json, read_json, replace_file
 
 __all__ = ["create_group", "group_config", "is_group", "member_configs", "write_comparison"]
@@ -101,10 +102,11 @@ def _row(by_name: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     names = list(by_name)
     first = by_name[names[0]]
     row: dict[str, Any] = {"epoch": first["epoch"], "global_step": first["global_step"]}
-    row |= {f"{name}_{figure}": by_name[name][figure] for name in names for figure in COMPARED}
+    # A history whose columns changed at a resume may lack some in its older rows.
+    row |= {f"{name}_{figure}": by_name[name].get(figure, "") for name in names for figure in COMPARED}
     for name in names[1:]:
         for figure in COMPARED:
-            values = by_name[name][figure], first[figure]
+            values = by_name[name].get(figure, ""), first.get(figure, "")
             known = float(values[0]) - float(values[1]) if all(values) else None
             row[_difference(name, names[0], figure)] = format_value(figure, known)
     return row
@@ -112,12 +114,8 @@ def _row(by_name: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 def _history(path: Path) -> dict[int, dict[str, str]]:
     """Rows of a model's eval_history.csv by epoch, its EPE under the plain name ``epe``."""
-    if not path.exists():
-        return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {int(row["epoch"]): {**row, "epe": row["mean_epe_1"]} for row in rows}
+        return {int(row["epoch"]): {**row, "epe": row["mean_epe_1"]} for row in csv_rows(path)}
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(
             f"{path}: not readable as the history of one model ({error}): restore it from a copy"

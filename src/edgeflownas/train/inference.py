@@ -145,7 +145,9 @@ def best_of_last_evaluation(run: RunDirectory) -> tuple[str, str] | None:
     code = codes.get(parts[1]) if len(parts) == 3 else None
     if code is None:
         return None
-    return code, f"rank 1 of {len(codes)} in the evaluation of epoch {last['epoch']}, EPE {parts[2]} px"
+    tied = sum(entry.startswith("1:") for entry in ranking.split("|")) - 1
+    others = f", within noise of {tied} other{'' if tied == 1 else 's'}" if tied else ""
+    return code, f"rank 1 of {len(codes)} in the evaluation of epoch {last['epoch']}, EPE {parts[2]} px{others}"
 
 
 def _frozen_split(run: RunDirectory, train: FlowDataset) -> FrozenSplit:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.checkpoint import Position
+from edgeflownas.train.clock import EpochClock
 from edgeflownas.train.distributed import World
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.rundir import RunDirectory
@@ -27,9 +24,10 @@ from edgeflownas.train.tasks import SupernetTask
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
+    from edgeflownas.report.pictures import Drawing
     from edgeflownas.tracking import Tracker
 
-__all__ = ["EpochClock", "Front", "Job"]
+__all__ = ["Front", "Job"]
 
 
 @dataclass(frozen=True)
@@ -40,29 +38,8 @@ class Front:
         [Callable[[str], None] | None], Console
     ]  # takes the sink of train.log; None: a rank that is silent
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
-    draw: Callable[..., NDArray[np.uint8]]  # image 1, predicted flow, true flow, valid -> picture
-
-
-class EpochClock:
-    """Wall-clock figures of the current epoch, or of the part of it since the last resume."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin an epoch."""
-        self._started, self._waited, self.drawn = time.monotonic(), self._loader.wait_seconds, 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the start."""
-        return max(time.monotonic() - self._started, 1e-9)
-
-    def figures(self) -> dict[str, float]:
-        """Pairs a second and the share of the time spent waiting for data."""
-        waited = self._loader.wait_seconds - self._waited
-        return {"images_per_second": self.drawn / self.seconds, "data_wait_share": waited / self.seconds}
+    draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
+    report: Callable[[Path], None]  # writes report.html of a run directory
 
 
 @dataclass
@@ -84,6 +61,7 @@ class Job:
     clock: EpochClock
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
     model: str = ""  # its name among several that are trained side by side
+    clip_verdict: str | None = None  # of the epoch before, in this session
     epoch_ended: Callable[[], None] = lambda: None
 
     def rate(self, state: TrainState) -> float:
@@ -99,7 +77,7 @@ class Job:
         name = self.position(state).name
         if self.run is not None:
             best = None if state.best is None else dataclasses.asdict(state.best)
-            self.run.commit(
-                self.position(state), state.to_json(), self.task.tensors(), best=best, finished=state.finished
-            )
+            place, facts = self.position(state), state.to_json()
+            with self.clock.lap("checkpoint"):
+                self.run.commit(place, facts, self.task.tensors(), best=best, finished=state.finished)
         return name

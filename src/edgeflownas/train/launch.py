@@ -15,12 +15,13 @@ from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import Interrupted
 from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.train.clock import EpochClock
 from edgeflownas.train.distributed import World, connect
 from edgeflownas.train.evaluation import Evaluator
 from edgeflownas.train.fit import fit
 from edgeflownas.train.group import create_group, group_config, is_group, member_configs, write_comparison
 from edgeflownas.train.initial import read_initial
-from edgeflownas.train.job import EpochClock, Front, Job
+from edgeflownas.train.job import Front, Job
 from edgeflownas.train.opening import (
     Opened,
     freeze_eval_set,

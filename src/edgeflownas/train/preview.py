@@ -16,13 +16,13 @@ from edgeflownas.space import SearchSpace
 from edgeflownas.train.creation import refuse_existing
 from edgeflownas.train.initial import read_initial
 from edgeflownas.train.manifest import build_manifest, compare, environment, refuse
+from edgeflownas.train.plan import clip_checks_per_epoch, make_plan
 from edgeflownas.train.prepared import LaunchOptions
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import Splits, loading, new_net, run_space
-from edgeflownas.train.tasks import batch_slices
 from edgeflownas.train.teacher import find_teacher
 
-__all__ = ["activation_bytes", "check_target", "preview"]
+__all__ = ["activation_bytes", "check_target", "memory_mib", "preview"]
 
 
 def check_target(config: Config, options: LaunchOptions, splits: Splits, plan: BatchPlan) -> None:
@@ -47,44 +47,28 @@ def check_target(config: Config, options: LaunchOptions, splits: Splits, plan: B
 
 def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
     """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
-    train, epochs = config.train, config.train.num_epochs
+    figures = make_plan(config, plan, len(splits.val))
     coverage = plan.coverage(0)
     net = new_net(config, None)
-    parameters = sum(p.numel() for p in net.parameters())
-    slices = len(batch_slices(train.batch_size, train.micro_batch_size))
-    checks = 1 if train.grad_clip_position == "step" else space.num_paths * slices
-    micro = train.micro_batch_size or train.batch_size
-    element = {"bf16": 2, "fp64": 8}.get(train.precision, 4)
-    activations = activation_bytes(config, net, micro) * element // 4
-    # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
-    state = parameters * (8 if train.precision == "fp64" else 4) * (5 if train.ema_decay else 4)
-    height, width = config.data.crop_size
-    ahead = loading(config).prefetch_batches or 0
-    sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
-    prefetched = (ahead + 1) * plan.draws_per_step * sample
-    frozen = _held_samples(eval_set) * sample
+    evaluated, calibrated = len(eval_set.evaluation.names), len(eval_set.calibration.names)
     return {
         "train_samples": plan.num_samples,
         "val_samples": len(splits.val),
         "train_data": splits.labels[0],
         "val_data": splits.labels[1],
         "space": f"{space.name}: {len(space)} subnets, {space.num_paths} paths a step",
-        "parameters": parameters,
-        "steps_per_epoch": plan.steps_per_epoch,
-        "total_steps": plan.steps_per_epoch * epochs,
-        "draws_per_epoch": plan.draws_per_epoch,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "steps_per_epoch": figures["steps_per_epoch"],
+        "total_steps": figures["optimizer_updates"],
+        "draws_per_epoch": figures["samples_per_epoch"],
         "unique_samples_per_epoch": coverage.unique,
         "coverage_share": round(coverage.share, 6),
-        "planned_samples": plan.draws_per_epoch * epochs,
-        "expected_clip_checks_per_epoch": checks * plan.steps_per_epoch,
-        "eval_samples_per_arch": len(eval_set.evaluation.names),
-        "calibration_samples": len(eval_set.calibration.names),
+        "planned_samples": figures["total_samples"],
+        "expected_clip_checks_per_epoch": clip_checks_per_epoch(config.train, plan, space.num_paths),
+        "eval_samples_per_arch": evaluated,
+        "calibration_samples": calibrated,
         "eval_set": eval_set.hash,
-        "memory_weights_gradient_adam_mib": round(state / 2**20, 1),
-        "memory_activations_mib": round(activations / 2**20, 1),
-        "memory_prefetch_mib": round(prefetched / 2**20, 1),
-        "memory_evaluation_samples_mib": round(frozen / 2**20, 1),
-        "memory_total_mib": round((state + activations + prefetched + frozen) / 2**20, 1),
+        **memory_mib(config, net, plan, _held_samples(eval_set)),
     }
 
 
@@ -92,6 +76,27 @@ def _held_samples(eval_set: EvalSet) -> int:
     """Frozen samples kept in memory; those of the wide set are read each time."""
     monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
     return sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))
+
+
+def memory_mib(config: Config, net: StagedNet, plan: BatchPlan, frozen_samples: int) -> dict[str, float]:
+    """Estimated memory of a run by what it is for, MiB; ``frozen_samples`` are those evaluations keep decoded."""
+    train = config.train
+    wide = train.precision == "fp64"
+    micro = train.micro_batch_size or train.batch_size
+    activations = activation_bytes(config, net, micro) * {"bf16": 2, "fp64": 8}.get(train.precision, 4) // 4
+    # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
+    state = sum(p.numel() for p in net.parameters()) * (8 if wide else 4) * (5 if train.ema_decay else 4)
+    height, width = config.data.crop_size
+    sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
+    prefetched = ((loading(config).prefetch_batches or 0) + 1) * plan.draws_per_step * sample
+    parts = {
+        "weights_gradient_adam": state,
+        "activations": activations,
+        "prefetch": prefetched,
+        "evaluation_samples": frozen_samples * sample,
+    }
+    parts["total"] = sum(parts.values())
+    return {f"memory_{name}_mib": round(size / 2**20, 1) for name, size in parts.items()}
 
 
 def activation_bytes(config: Config, net: StagedNet, samples: int) -> int:

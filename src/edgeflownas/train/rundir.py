@@ -52,8 +52,9 @@ class RunDirectory:
     """One run on disk.  Reading needs no lock; appending and committing happen within :meth:`locked`.
 
     ``keep`` is the number of verified checkpoints that a commit leaves, beside the best.
-    ``events``, ``history`` (eval_history.csv), ``per_arch`` (per_arch_epe.csv) and ``quarantine`` hold deterministic
-    facts and are cut back to the committed length at resume; ``timing`` and ``log`` (train.log) only grow.
+    ``events``, ``history`` (eval_history.csv), ``per_arch`` (per_arch_epe.csv), ``per_option``, ``monitor`` and
+    ``quarantine`` hold deterministic facts and are cut back to the committed length at resume; ``timing`` and ``log``
+    (train.log) only grow.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None] = _to_stderr) -> None:
@@ -66,6 +67,8 @@ class RunDirectory:
         self.quarantine = JsonLog(path / "quarantine.jsonl")
         self.history = CsvLog(path / "eval_history.csv")
         self.per_arch = CsvLog(path / "per_arch_epe.csv")
+        self.per_option = CsvLog(path / "per_option.csv")
+        self.monitor = CsvLog(path / "monitor.csv")
         self.timing = JsonLog(path / "timing.jsonl")
         self.log = AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
@@ -142,7 +145,8 @@ class RunDirectory:
 
     @property
     def _fact_logs(self) -> dict[str, AppendLog]:
-        return {log.path.name: log for log in (self.events, self.quarantine, self.history, self.per_arch)}
+        logs = (self.events, self.quarantine, self.history, self.per_arch, self.per_option, self.monitor)
+        return {log.path.name: log for log in logs}
 
     # ---- reading ----
 
@@ -195,7 +199,7 @@ class RunDirectory:
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
             self._store.remove_temporaries()
-            for folder in (self.path, self.path / "sample_epe"):
+            for folder in (self.path, self.path / "sample_epe", self.path / "pictures"):
                 remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
             checkpoint, damaged = self._store.newest_verified(check=self._check_logs)

@@ -18,6 +18,8 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics, rank_string
 from edgeflownas.space import Arch, SearchSpace
+from edgeflownas.train.clipping import clip_facts
+from edgeflownas.train.option_losses import option_losses
 from edgeflownas.train.samplers import fairness_gap, option_counts
 from edgeflownas.train.state import TrainState
 from edgeflownas.train.tasks import StepOutput
@@ -93,6 +95,8 @@ def epoch_facts(
         "dropped_steps": len(steps) - len(accepted),
         "quarantined_samples": len(state.quarantined),
         "fairness_gap": fairness_gap(option_counts(space, config.runtime.seed, state.step)),
+        **clip_facts(config.train.grad_clip_global_norm, norms, clips),
+        **({} if space.num_paths == 1 else {"options": option_losses(space, config.runtime.seed, accepted)}),
     }
 
 

@@ -7,7 +7,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -23,7 +23,9 @@ from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.distributed import World
 from edgeflownas.train.faults import crash_point
+from edgeflownas.train.moments import UnitMoments
 from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
+from edgeflownas.train.plan import clip_checks
 from edgeflownas.train.samplers import assert_fair, fair_cycle
 from edgeflownas.train.stem import SharedStem
 
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from edgeflownas.train.teacher import Teacher
 
 __all__ = ["StepOutput", "StopRequested", "SupernetTask", "batch_slices"]
-
-MOMENTUM = 0.1  # of the training batch-norm buffers, DESIGN "One supernet step"
 
 
 class StopRequested(Exception):
@@ -64,44 +64,6 @@ class Unit:
     weight: float
 
 
-class UnitMoments:
-    """Weighted sums of batch-norm moments over the units of a step, kept in the tail of the flat gradient buffer."""
-
-    precise = False
-
-    def __init__(self, net: StagedNet, tail: torch.Tensor) -> None:
-        self.net = net
-        self.weight = 0.0
-        self.parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        offset = 0
-        for bn in net.batchnorms:
-            channels = bn.running_mean.numel()
-            piece = tail[offset : offset + 1 + 2 * channels]
-            self.parts.append((piece[:1], piece[1 : 1 + channels], piece[1 + channels :]))
-            offset += len(piece)
-
-    @staticmethod
-    def size(net: StagedNet) -> int:
-        """Elements needed in the tail."""
-        return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
-
-    def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
-        """File one unit's moments under the weight of the unit being computed."""
-        total, sum_mean, sum_var = self.parts[slot]
-        total += self.weight
-        sum_mean.add_(mean.detach(), alpha=self.weight)
-        sum_var.add_(var.detach(), alpha=self.weight)
-
-    @torch.no_grad()
-    def update_buffers(self) -> None:
-        """Move each used batch norm once towards the weighted mean over its units."""
-        for bn, (total, mean, var) in zip(self.net.batchnorms, self.parts, strict=True):
-            weight = float(total)
-            if weight > 0:
-                bn.running_mean.lerp_(mean / weight, MOMENTUM)
-                bn.running_var.lerp_(var / weight, MOMENTUM)
-
-
 def batch_slices(batch_size: int, micro_batch_size: int | None) -> list[slice]:
     """Micro-batches of a path's batch; they do not depend on the number of ranks."""
     size = micro_batch_size or batch_size
@@ -130,10 +92,7 @@ class SupernetTask:
 
     def expected_clip_checks(self, draws: int) -> int:
         """Clip checks an accepted step of ``draws`` draws has to make, from the configuration alone."""
-        if self.config.grad_clip_position == "step":
-            return 1
-        micro = self.config.micro_batch_size or self.config.batch_size
-        return self.net.space.num_paths * -(-self._path_size(draws) // micro)
+        return clip_checks(self.config, self.net.space.num_paths, self._path_size(draws))
 
     def step(self, batch: Batch, step: int, rate: float, check_stop: Callable[[], None]) -> StepOutput:
         """One strict-fairness step.
@@ -159,6 +118,32 @@ class SupernetTask:
         if float(self.stop) > 0:
             raise StopRequested
         return self._finish(paths, units, rate)
+
+    def path_gradients(self, batch: Batch, step: int, check_stop: Callable[[], None]) -> Iterator[Arch]:
+        """The paths of a step in turn, each with the gradient of its own mean loss in ``gradient.vector``.
+
+        Micro-batches weigh as in the step, ranks share the units as there; weight decay and clipping are left out.  For
+        who watches: nothing changes but the gradient buffer, which every step zeroes before it is used.
+
+        Raises StopRequested where this or another rank was asked to stop.
+        """
+        paths = fair_cycle(self.net.space, self.seed, step)
+        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
+        units = [unit for unit in self._units(len(paths), len(data.images)) if self._mine(unit)]
+        self.net.train()
+        for index, path in enumerate(paths):
+            self.gradient.buffer.zero_()
+            try:
+                for unit in units:
+                    if unit.path == index:
+                        loss = self._loss(unit, path, self._slice(data, unit, len(paths), step), None, check_stop)
+                        torch.autograd.backward(loss * (unit.weight * len(paths)))
+            except StopRequested:
+                self.stop.fill_(1.0)
+            self.world.sum(self.gradient.buffer)
+            if float(self.stop) > 0:
+                raise StopRequested
+            yield path
 
     def abandon(self) -> NoReturn:
         """Take part in the sum of a step without having a batch, so that no rank waits for this one in vain."""
@@ -218,6 +203,16 @@ class SupernetTask:
     def _unit(
         self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
     ) -> None:
+        total = self._loss(unit, arch, piece, features, check_stop)
+        if self.sum is None:
+            torch.autograd.backward(total * unit.weight)
+        else:
+            self._clip_unit(unit, total)
+
+    def _loss(
+        self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
+    ) -> torch.Tensor:
+        """Loss of a unit (0-d), its terms filed; ``features`` are those after the shared stem, if that has run."""
         check_stop()
         decoder: list[torch.Tensor] | None = None if self.teacher is None else []
         with self._autocast():
@@ -231,10 +226,7 @@ class SupernetTask:
             total = total + taught
             self.facts[3, unit.index] = taught.detach()
         self.facts[:3, unit.index] = torch.stack([total, terms.optical, terms.uncertainty]).detach()
-        if self.sum is None:
-            torch.autograd.backward(total * unit.weight)
-        else:
-            self._clip_unit(unit, total)
+        return total
 
     def _clip_unit(self, unit: Unit, loss: torch.Tensor) -> None:
         """``micro_step``: the gradient of this unit's own loss is clipped, then joins the sum with its weight."""

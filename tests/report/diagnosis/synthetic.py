@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgeflownas.evaluate.columns import columns, csv_header, csv_row
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics, rank_string
+
+from edgeflownas.evaluate.columns import columns, csv_line, csv_row
+from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string
 from edgeflownas.report.histories import History, read_history
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-NAMES = columns(12)
+
+
+def tau(first: Array, second: Array) -> float:
+    """Kendall's tau of two lists without ties (scipy's takes most of the time otherwise)."""
+    signs = [np.sign(values[:, None] - values[None, :]) for values in (first, second)]
+    return float((signs[0] * signs[1]).sum() / (len(first) * (len(first) - 1)))
 
 
 @dataclass
@@ -74,7 +80,7 @@ class Recipe:
                     "dropped_steps": 0, "mean_epe_12": figures.mean, "std_epe_12": figures.std,
                     "median_epe_12": figures.median, "p90_epe_12": figures.p90, "per_arch_epe_min": figures.min,
                     "per_arch_epe_median": figures.median, "per_arch_epe_max": figures.max, "zero_flow_epe": self.zero,
-                    "kendall_tau_prev": kendall_tau_b(epes[e - 1].tolist(), epes[e].tolist()) if e else None,
+                    "kendall_tau_prev": tau(epes[e - 1], epes[e]) if e else None,
                     "fairness_gap": 0, "eval_seconds": 41.2, "bn_recal_seconds": 63.5, "data_wait_share": self.wait,
                     "eval_samples_per_arch": 128, "split_label": "fc2/folder:val/640/0000",
                     "arch_rank_12": rank_string(epes[e].tolist()), "eval_set": "aa", "calibration_set": "bb",
@@ -103,10 +109,13 @@ class Recipe:
 
     def text(self) -> str:
         """The CSV file."""
-        names = columns(self.size)
-        lines = [csv_header(names)]
-        for row in self.table():
-            lines.append(csv_row(names, {n.replace("_12", f"_{self.size}"): v for n, v in row.items()}))
+        names, table = columns(self.size), self.table()
+        rows = [{name.replace("_12", f"_{self.size}"): value for name, value in row.items()} for row in table]
+        new = sorted({name for row in rows for name in row} - set(names))  # of evaluations that this version lacks
+        lines = [csv_line([*names, *new])]
+        for row in rows:
+            known = csv_row(names, {name: value for name, value in row.items() if name in names})
+            lines.append(",".join([known, *("" if row.get(name) is None else f"{row[name]:.4f}" for name in new)]))
         return "\n".join(lines) + "\n"
 
     def history(self, folder: Path) -> History:

@@ -5,8 +5,11 @@ One small pure function a rule (:data:`RULES`); docs/diagnosis.md says what each
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgeflownas.report.diagnosis.findings import Diagnosis, Finding, NotJudged, Unjudged, in_order, verdict
-from edgeflownas.report.diagnosis.rules import RULES
+from edgeflownas.report.diagnosis.rules import OF_THE_WHOLE, RULES
+from edgeflownas.report.diagnosis.series import comparable
 from edgeflownas.report.histories import History
 
 __all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose"]
@@ -17,15 +20,17 @@ def diagnose(history: History) -> Diagnosis:
     from edgeflownas.report.diagnosis.criteria import criteria
     from edgeflownas.report.diagnosis.stability import stability
 
+    same = comparable(history)
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
     for name, rule in RULES.items():
         try:
-            found = rule(history)
+            with np.errstate(all="ignore"):  # values may be anything; what comes out is checked
+                found = rule(history if name in OF_THE_WHOLE else same)
         except Unjudged as reason:
             not_judged.append(NotJudged(name, str(reason)))
             continue
         if found is not None:
             findings.append(found)
     ordered = in_order(findings)
-    return Diagnosis(verdict(ordered), ordered, tuple(not_judged), criteria(history), stability(history))
+    return Diagnosis(verdict(ordered), ordered, tuple(not_judged), criteria(same), stability(same))

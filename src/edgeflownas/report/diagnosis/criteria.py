@@ -28,8 +28,10 @@ def criteria(history: History) -> tuple[dict[str, Any], ...]:
     table = np.stack([history.column(name) for name in COLUMNS], axis=1)
     curves: dict[str, Any] = {}
     for name in CRITERIA:
-        with np.errstate(invalid="ignore"):
-            values = np.array([best_criterion(name, weights, PoolStatistics(*row)) for row in table.tolist()])
+        needed = [0, 2, 3] if name == "mix" else [COLUMNS.index(f"{name}_epe_12")]
+        whole = np.isfinite(table[:, needed]).all(axis=1)
+        values = np.full(len(table), np.nan)
+        values[whole] = [best_criterion(name, weights, PoolStatistics(*row)) for row in table[whole].tolist()]
         if np.isfinite(values).any():
             curves[name] = np.where(np.isfinite(values), values, np.inf)
     chosen = {name: int(np.argmin(values)) for name, values in curves.items()}

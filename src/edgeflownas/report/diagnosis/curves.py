@@ -103,13 +103,20 @@ def _candidates(epochs: Array, values: Array) -> Iterator[_Candidate]:
     yield _solve([one, since], values, 2, None)
     bends = epochs[2 : count - 3]
     yield _best(_solve([one, np.minimum(epochs - k, 0.0)], values, 3, float(k)) for k in bends)
-    yield _best(_solve([one, np.minimum(epochs - k, 0.0), np.maximum(epochs - k, 0.0)], values, 4, None) for k in bends)
+    yield _best(_bent(epochs, values, float(k)) for k in bends)
     constants = np.geomspace(0.5, 3.0 * span, 60)
     arrival = -math.log(1.0 - DONE)
     yield _best(
         _solve([one, np.exp(-since / tau)], values, 3, _within(epochs, epochs[0] + arrival * tau)) for tau in constants
     )
     yield _best(_solve([one, (since + 1.0) ** -power], values, 3, None) for power in np.linspace(0.1, 2.0, 20))
+
+
+def _bent(epochs: Array, values: Array, bend: float) -> _Candidate:
+    """Two straight lines that meet; level where the second is nearly so."""
+    columns = [np.ones(len(epochs)), np.minimum(epochs - bend, 0.0), np.maximum(epochs - bend, 0.0)]
+    weights = np.linalg.lstsq(np.stack(columns, axis=1), values, rcond=None)[0]
+    return _solve(columns, values, 4, bend if abs(weights[2]) <= PACE * abs(weights[1]) else None)
 
 
 def _within(epochs: Array, turn: float) -> float | None:
@@ -136,8 +143,8 @@ def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
         noise: standard deviation known from elsewhere; the larger counts.
 
     The stretch begins at the turn of the fitted curve.  It is level where the pace in its second half is at most
-    ``PACE`` of the pace before the turn with 95 % confidence; or, where noise hides that, the slope of the whole
-    stretch cannot be told from zero and the stretch is at least half as long as the fall before it.
+    ``PACE`` of the pace before the turn with 95 % confidence; or, where noise hides that, the stretch is at least half
+    as long as the fall before it and its own slope cannot be told from zero, or is at most twice ``PACE``.
     """
     curve = fit(epochs, values)
     if curve.turn is None:
@@ -157,5 +164,5 @@ def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
     if before >= 0.0 or (after.distinguishable and after.slope > 0.0):
         return None
     flat = abs(after.slope) + 1.645 * after.error <= PACE * abs(before)
-    hidden = not whole.distinguishable and 2 * len(tail) >= start
-    return Plateau(int(times[0]), after, before, level) if flat or hidden else None
+    slow = not whole.distinguishable or abs(whole.slope) + 1.645 * whole.error <= 2 * PACE * abs(before)
+    return Plateau(int(times[0]), after, before, level) if flat or (slow and 2 * len(tail) >= start) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeflownas.report.diagnosis import rules_epe, rules_pool, rules_record, rules_training
 from edgeflownas.report.diagnosis.findings import Rule
 
-__all__ = ["RULES"]
+__all__ = ["OF_THE_WHOLE", "RULES"]
 
 RULES: dict[str, Rule] = {
     "non_finite_epe": rules_epe.non_finite_epe,
@@ -36,3 +36,12 @@ RULES: dict[str, Rule] = {
     "fairness_equal": rules_training.fairness_equal,
     "no_divergence": rules_epe.no_divergence,
 }
+
+OF_THE_WHOLE = frozenset(
+    {
+        *("non_finite_epe", "label_changed", "clip_checks_mismatch", "non_finite_steps", "clip_saturated", "clip_idle"),
+        *("lr_too_low", "input_differs", "coverage_low", "fairness_gap_open", "fairness_equal", "lr_barely_moved"),
+        *("data_wait_high", "resumed_with_changes"),
+    }
+)
+"""Rules that see the whole history; the others see the part since the last change of the evaluation."""

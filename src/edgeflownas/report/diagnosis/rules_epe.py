@@ -151,7 +151,9 @@ def outlier_epoch(history: History) -> Finding | None:
             continue
         judged = True
         epochs = history.epochs[there]
-        scores, odd = outliers(np.log(values[there]))
+        scores, odd = outliers(np.log(values[there]) if name == "std_epe_12" else values[there])
+        if name == "std_epe_12":  # of few archs it is now and then very small by chance; jumps are what matters
+            odd &= scores > 0
         usual = float(np.median(values[there]))
         for place in np.nonzero(odd)[0]:
             nearby = float(np.median(values[there][max(0, place - 3) : place + 4]))

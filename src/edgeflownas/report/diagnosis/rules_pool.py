@@ -94,7 +94,7 @@ def ranking_unstable(history: History) -> Finding | None:
     """The recent rankings agree little from one evaluation to the next."""
     size = history.pool_size
     needs(size >= 4, f"a pool of at least 4 archs, it has {size}")
-    tau = values_of(history, "kendall_tau_prev")
+    tau = history.column("kendall_tau_prev")
     there = np.isfinite(tau)
     count = int(there.sum())
     needs(count >= 4, f"at least 4 evaluations with kendall_tau_prev, there are {count}")

@@ -11,13 +11,12 @@ import numpy as np
 from edgeflownas.report.diagnosis.curves import LEAST
 from edgeflownas.report.diagnosis.findings import Finding, finding, needs
 from edgeflownas.report.diagnosis.rules_epe import PROPORTION, change, elasticity
-from edgeflownas.report.diagnosis.series import changes, series, span
+from edgeflownas.report.diagnosis.series import LABELS, changes, series, span
 from edgeflownas.report.diagnosis.statistics import Array, noise_of, recent, slope_of
 from edgeflownas.report.histories import History
 
 __all__ = ["input_differs", "label_changed", "objective_mismatch", "resumed_with_changes", "train_eval_gap"]
 
-LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
 SETTINGS = ("clip_threshold", "train_samples", "train_drawn", "bn_recal_batches", "eval_batches_per_arch")
 
 
@@ -32,6 +31,7 @@ def label_changed(history: History) -> Finding | None:
     epochs = sorted({epoch for _, epoch, _, _ in found})
     figures: dict[str, Any] = {"columns": sorted({name for name, *_ in found}), "changes": len(found)}
     text = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+    text += f"; curves of the EPE are judged from epoch {epochs[-1]} on"
     return finding("label_changed", "warning", text, figures, epochs)
 
 

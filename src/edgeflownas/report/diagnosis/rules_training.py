@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeflownas.report.diagnosis.curves import LEAST, fit, plateau
 from edgeflownas.report.diagnosis.findings import Finding, Unjudged, finding, needs
-from edgeflownas.report.diagnosis.series import mean_noise, series, span, values_of
+from edgeflownas.report.diagnosis.series import comparable, mean_noise, series, span, values_of
 from edgeflownas.report.diagnosis.statistics import Array, binomial_interval, recent
 from edgeflownas.report.histories import History
 
@@ -169,6 +169,7 @@ def lr_barely_moved(history: History) -> Finding | None:
 
 def _stuck(history: History) -> bool:
     """Whether the mean EPE is on a plateau."""
+    history = comparable(history)
     try:
         epochs, values = series(history, "mean_epe_12")
         return plateau(epochs, values, mean_noise(history, values)) is not None
@@ -205,7 +206,7 @@ def lr_too_low(history: History) -> Finding | None:
 def coverage_low(history: History) -> Finding | None:
     """An epoch sees less than a quarter of the training split."""
     unique, size = values_of(history, "unique_samples"), values_of(history, "train_samples")
-    there = np.isfinite(unique) & (size > 0)
+    there = np.isfinite(size) & (unique >= 0) & (unique <= size) & (size > 0)
     needs(bool(there.any()), "unique_samples and train_samples in one row")
     unique, size = unique[there], size[there]
     last = recent(len(unique), 3)

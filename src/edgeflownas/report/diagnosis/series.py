@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,14 @@ from edgeflownas.report.diagnosis.findings import needs
 from edgeflownas.report.diagnosis.statistics import MAD_TO_SD, noise_of, recent, resolution
 from edgeflownas.report.histories import History
 
-__all__ = ["changes", "jitter", "label", "mean_noise", "recent_levels", "series", "span", "values_of", "whole_pool"]
+__all__ = [
+    *("LABELS", "changes", "comparable", "jitter", "label", "mean_noise", "recent_levels"),
+    *("series", "span", "values_of", "whole_pool"),
+]
 
 Array = NDArray[np.float64]
+LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
+"""Columns that say what an EPE belongs to."""
 
 
 def values_of(history: History, name: str) -> Array:
@@ -75,6 +81,13 @@ def label(history: History, index: int) -> str:
     """``arch 2 (2,2,2,...)``: an arch by index, with its code where it is known."""
     code = history.codes[index] if index < len(history.codes) else ""
     return f"arch {index}" + (f" ({code})" if code else "")
+
+
+def comparable(history: History) -> History:
+    """The part since the last change of samples, protocol or pool: only its EPEs may stand in one curve."""
+    starts = [epoch for name in LABELS for epoch, _, _ in changes(history, name)]
+    place = int(np.searchsorted(history.epochs, max(starts))) if starts else 0
+    return replace(history, rows=history.rows[place:], epes=history.epes[place:]) if place else history
 
 
 def span(epochs: NDArray[np.int64]) -> tuple[int, ...]:

@@ -30,6 +30,7 @@ MAD_TO_SD = 1.482602  # of a normal distribution
 MEDIAN_OF_SEVEN = 0.815
 """Robust spread of white noise minus its running median over seven, for noise of spread 1 (10,000 draws): each value
 has a part in its own median, and is it in one case of seven."""
+REACH = 15
 
 
 def robust_sd(values: Array) -> float:
@@ -83,8 +84,8 @@ class Slope(NamedTuple):
 def slope_of(epochs: Array, values: Array, noise: float) -> Slope:
     """Least-squares slope.
 
-    Its error takes the larger of ``noise`` and the residuals' spread, and widens by sqrt((1 + r) / (1 - r)) for a
-    lag-one correlation r of the residuals: an AR(1) series has that many fewer independent values.
+    Its error comes from the larger of ``noise`` and the residuals' spread times sqrt((1 + r) / (1 - r)) for their
+    lag-one correlation r: an AR(1) series has that many fewer independent values.
     """
     count = len(values)
     if count < 3:
@@ -93,13 +94,13 @@ def slope_of(epochs: Array, values: Array, noise: float) -> Slope:
     spread = float(centred @ centred)
     slope = float(centred @ values) / spread
     residuals = values - values.mean() - slope * centred
-    sd = max(noise, float(np.sqrt(residuals @ residuals / (count - 2))))
+    sd = float(np.sqrt(residuals @ residuals / (count - 2)))
     power = float(residuals @ residuals)
     lag = float(residuals[1:] @ residuals[:-1]) / power if power > 0 else 0.0
     lag = min(max(lag + 1.0 / count, 0.0), 0.9)  # small samples underestimate it by about 1 / n
     widening = math.sqrt((1.0 + lag) / (1.0 - lag))
     student = float(stats.t.ppf(0.975, count - 2)) / 1.96
-    return Slope(slope, sd / math.sqrt(spread) * widening * student)
+    return Slope(slope, max(noise, sd * widening) / math.sqrt(spread) * student)
 
 
 def _running_median(values: Array, reach: int) -> Array:
@@ -122,9 +123,9 @@ def outliers(values: Array, family_error: float = 0.005) -> tuple[Array, NDArray
     The trend is a running median over seven values: it follows steps and steep monotone stretches, and up to three
     odd values in seven do not move it.  The last three values, where that has no second side, are compared with a
     robust line through the eight before them, on the scale of such forecasts of the sixteen values before.  Scale: the
-    larger of the residuals' robust spread and :func:`noise_of`.  A value is an outlier where |z| exceeds the Student
-    quantile (n / 2 degrees of freedom, as a median-based scale is worth about half a sample) at ``family_error``
-    shared by all judged values (Bonferroni).
+    residuals' robust spread, over all values and over the 31 around (noise may change in a run), and :func:`noise_of`:
+    the largest.  A value is an outlier where |z| exceeds the Student quantile at ``family_error`` shared by all judged
+    values (Bonferroni), with half as many degrees of freedom as values behind the scale, as for a median's efficiency.
     The first three values are never judged: training begins steeply.
     """
     count = len(values)
@@ -132,18 +133,27 @@ def outliers(values: Array, family_error: float = 0.005) -> tuple[Array, NDArray
     if count < 14:  # eight to forecast from, three to judge by, three at the start that are never judged
         return scores, scores != 0.0
     residuals = values - _running_median(values, 3)
-    inner = residuals[3 : count - 3]
-    scale = max(robust_sd(np.concatenate([inner, -inner])) / MEDIAN_OF_SEVEN, noise_of(values))
+    scales = _local_scales(residuals, noise_of(values))
     ahead = np.array([_step_ahead(values, place) for place in range(max(8, count - 19), count)])
-    before_end = ahead[:-3]
-    scale_ahead = max(robust_sd(np.concatenate([before_end, -before_end])), scale)
-    residuals[-3:] = ahead[-3:] * (scale / scale_ahead if scale_ahead else 1.0)
-    if scale == 0.0:
-        return scores, np.abs(residuals) > 0.0
-    scores = residuals / scale
+    forecasts = max(robust_sd(np.concatenate([ahead[:-3], -ahead[:-3]])), float(scales[-4]))
+    residuals[-3:], scales[-3:] = ahead[-3:], forecasts
+    scores = np.divide(residuals, scales, out=np.where(residuals == 0.0, 0.0, np.inf), where=scales > 0.0)
     scores[:3] = 0.0
-    limit = float(stats.t.ppf(1.0 - family_error / (2.0 * (count - 3)), count / 2.0))
+    limit = float(stats.t.ppf(1.0 - family_error / (2.0 * (count - 3)), min(count, 2 * REACH + 1) / 2.0))
     return scores, np.abs(scores) > limit
+
+
+def _local_scales(residuals: Array, least: float) -> Array:
+    """Noise [E] at each value: the larger of the robust spread of all residuals and of those of 31 values around."""
+    count = len(residuals)
+    inner = residuals[3 : count - 3]
+
+    def spread(part: Array) -> float:
+        return robust_sd(np.concatenate([part, -part])) / MEDIAN_OF_SEVEN
+
+    whole = max(spread(inner), least)
+    starts = [min(max(3, place - REACH), max(3, count - 4 - 2 * REACH)) for place in range(count)]
+    return np.array([max(whole, spread(residuals[s : min(s + 2 * REACH + 1, count - 3)])) for s in starts])
 
 
 def extreme_members(levels: Array, family_error: float = 0.01) -> list[int]:

@@ -1,0 +1,146 @@
+"""Whether an arch is hard or only badly calibrated: its EPE under more, fewer and other calibration batches.
+
+The run's frozen calibration set is compared with a second, random sequence of training samples, disjoint from it as far
+as the split allows.  Its first n batches are the calibration sets of growing size (one walk, moments of a longer prefix
+contain those of a shorter one), and the prefix of the run's own size is the other set.  Everything is scored on the
+same evaluation pixels, so changes have paired standard errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.formats import image_size
+from edgeflownas.data.transforms import center_window
+from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
+from edgeflownas.evaluate.noise import paired_change
+from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool, score_recalibrated
+from edgeflownas.evaluate.rank_statistics import kendall_tau_b
+from edgeflownas.evaluate.recalibrate import recalibrate_prefixes
+from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.randomness import permutation
+from edgeflownas.space import Arch
+
+__all__ = ["SIZES", "ArchVerdict", "CalibrationSweep", "other_samples", "sweep_calibration", "sweep_sizes"]
+
+SIZES = (8, 16, 32, 64)
+"""Calibration batches that are always tried, as far as the split holds them."""
+
+
+@dataclass(frozen=True)
+class ArchVerdict:
+    """What calibration does to one arch; changes and their standard errors in px, None where it cannot be told."""
+
+    more: float | None
+    """Change of its EPE from a random set of the run's size to the largest set, which contains it."""
+    more_error: float | None
+    other: float | None
+    """Change of its EPE from the run's own set to a random one of the same size."""
+    other_error: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class CalibrationSweep:
+    """EPEs of a pool under several calibration sets, on the same evaluation pixels."""
+
+    own: PoolEvaluation
+    own_batches: int
+    others: dict[int, PoolEvaluation]
+    """By number of batches of the random sequence, ascending."""
+
+    def verdicts(self) -> list[ArchVerdict]:
+        """One for each arch; a change counts where it is beyond noise at 95 % for the whole pool (Bonferroni)."""
+        count = len(self.own.scores)
+        bound = NormalDist().inv_cdf(1.0 - 0.025 / max(1, count))
+        same, largest = self.others[self.own_batches], self.others[max(self.others)]
+        other = self._change(self.own, same)
+        more = self._change(same, largest) if largest is not same else [(None, None)] * count
+        total = self._change(self.own, largest)
+        return [ArchVerdict(*more[i], *other[i], _verdict(more[i], other[i], total[i], bound)) for i in range(count)]
+
+    def _change(self, before: PoolEvaluation, after: PoolEvaluation) -> list[tuple[float | None, float | None]]:
+        changes, errors = paired_change(before.sample_epe, after.sample_epe, before.valid_pixels)
+        known = np.isfinite(changes) & np.isfinite(errors)
+        pairs = zip(changes.tolist(), errors.tolist(), known, strict=True)
+        return [(change, error) if sound else (None, None) for change, error, sound in pairs]
+
+    def taus(self) -> dict[int, float | None]:
+        """Kendall's tau between the ranking by the run's own set and that of each other set, by batches."""
+        return {size: kendall_tau_b(self.own.epes, result.epes) for size, result in self.others.items()}
+
+
+Change = tuple[float | None, float | None]
+
+
+def _verdict(more: Change, other: Change, total: Change, bound: float) -> str:
+    """See docs/evaluation.md, "Calibration sweep"."""
+    if other[0] is None:
+        return "cannot be told"
+    if _beyond(more, bound) < 0 and _beyond(total, bound) < 0:
+        return "under-calibrated"
+    if _beyond(more, bound) or _beyond(other, bound):
+        return "depends on the samples"
+    return "not calibration"
+
+
+def _beyond(change: Change, bound: float) -> int:
+    """Sign of a change beyond noise, else 0."""
+    value, error = change
+    if value is None or error is None or abs(value) <= bound * error:
+        return 0
+    return 1 if value > 0 else -1
+
+
+def sweep_sizes(own_batches: int, samples: int, batch_size: int) -> list[int]:
+    """Numbers of batches to try, ascending: SIZES, the run's own and twice as many, as far as ``samples`` reach."""
+    most = -(-samples // batch_size)
+    return sorted({min(size, most) for size in (*SIZES, own_batches, 2 * own_batches)})
+
+
+def other_samples(own: FrozenSplit, dataset: FlowDataset, batches: int, seed: int) -> tuple[FrozenSplit, int]:
+    """``batches`` of random training samples, those of ``own`` last, in the same crop size.
+
+    Also returns how many of the first len(own) of them are samples of ``own``: 0 where the split is large enough.
+    """
+    crop = own.windows[0].height, own.windows[0].width
+    taken = set(own.names)
+    order = [dataset.samples[i] for i in permutation(len(dataset), seed, "calibration sweep")]
+    order.sort(key=lambda sample: sample.name in taken)  # stable: the run's own come last
+    chosen = order[: batches * own.batch_size]
+    windows = tuple(center_window(*image_size(s.image1), *crop, str(s.image1)) for s in chosen)
+    shared = sum(sample.name in taken for sample in chosen[: len(own.names)])
+    return FrozenSplit(own.label, tuple(s.name for s in chosen), windows, own.batch_size), shared
+
+
+@full_precision()
+def sweep_calibration(
+    net: StagedNet,
+    archs: Sequence[Arch],
+    own: FrozenBatches,
+    other: FrozenBatches,
+    evaluation: Sequence[FlowBatch],
+    sizes: Sequence[int],
+    check_stop: Callable[[], None] = lambda: None,
+    flow_divisor: float = 1.0,
+) -> CalibrationSweep:
+    """Score ``archs`` with the run's calibration batches and with the first n of ``other`` for each n of ``sizes``.
+
+    ``sizes`` end with all batches of ``other`` and contain as many as ``own`` has; ``check_stop`` is called before
+    every batch.
+    """
+    mine = score_pool(net, archs, own, evaluation, check_stop, flow_divisor)
+    statistics = recalibrate_prefixes(net, archs, other, sizes[:-1], check_stop)
+    found = {
+        size: score_recalibrated(net, archs, known, evaluation, check_stop, flow_divisor)
+        for size, known in zip(sizes, statistics, strict=True)
+    }
+    return CalibrationSweep(
+        mine, min(len(own), sizes[-1]), {size: replace(r, statistics={}) for size, r in found.items()}
+    )

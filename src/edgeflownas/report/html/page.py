@@ -1,0 +1,224 @@
+"""The report: one HTML file with everything inside, which asks the network for nothing."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgeflownas.report.html.accuracy import accuracy_charts, subnet_charts
+from edgeflownas.report.html.charts import Chart
+from edgeflownas.report.html.findings import Numbered, back_links, marks, numbered, verdict_section
+from edgeflownas.report.html.flows import pictures_section
+from edgeflownas.report.html.markup import Markup, join, script_json, tag
+from edgeflownas.report.html.pool import pool_section
+from edgeflownas.report.html.readings import readings
+from edgeflownas.report.html.scope import Scope
+from edgeflownas.report.html.sections import chart_frame, facts_section, key_figures, runs_table
+from edgeflownas.report.html.training import gradient_charts, plan_charts, time_charts
+
+if TYPE_CHECKING:
+    from edgeflownas.report.diagnosis import Diagnosis
+    from edgeflownas.report.histories import History
+
+__all__ = ["all_charts", "render", "waiting_page"]
+
+#: No address is ever loaded, whatever a run's names contain.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def all_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> dict[str, list[Chart]]:
+    """The figures of the page by section, in its order; sections without one are left out."""
+    found = {
+        "Accuracy": list(accuracy_charts(scope)),
+        "Subnets": list(subnet_charts(scope, [diagnosis.stability for diagnosis in diagnoses])),
+        "Gradients": list(gradient_charts(scope)),
+        "Rate and data": list(plan_charts(scope)),
+        "Time": list(time_charts(scope)),
+    }
+    return {name: charts for name, charts in found.items() if charts}
+
+
+def render(
+    histories: Sequence[History],
+    diagnoses: Sequence[Diagnosis],
+    *,
+    details: Sequence[Mapping[str, str]] = (),
+    notes: Sequence[str] = (),
+    written: str = "",
+) -> str:
+    """The page of one run or several.
+
+    Args:
+        histories: at least one, each with at least one evaluation and a name of its own.
+        diagnoses: one for each.
+        details: how each run trains, in words (train/details.py), where that is known.
+        notes: said above everything, e.g. which runs were left out.
+        written: when, in words.
+    """
+    assert histories and len(histories) == len(diagnoses)
+    scope = Scope(histories)
+    sections = all_charts(scope, diagnoses)
+    charts = [chart for group in sections.values() for chart in group]
+    items = numbered(diagnoses)
+    names = [history.name for history in histories]
+    body = [*(tag("p", note, class_="banner") for note in notes)]
+    if scope.many:
+        body.append(tag("section", runs_table(histories, [d.verdict for d in diagnoses], details), id="runs"))
+    body.append(verdict_section(names, diagnoses, items, [*charts, *_pool_charts(scope)]))
+    figures = (key_figures(h, h.name if scope.many else "") for h in histories)
+    body.append(tag("section", tag("h2", "Key figures"), join(figures), id="key-figures"))
+    body += [_section(title, group, scope, items, diagnoses) for title, group in sections.items()]
+    facts = (
+        tag(
+            "div",
+            facts_section(h, details[run] if details else {}, h.name if scope.many else "This run"),
+            class_="facts",
+        )
+        for run, h in enumerate(histories)
+    )
+    body.append(tag("section", tag("h2", "Labels and origin"), join(facts), id="origin"))
+    data = {
+        "axes": scope.axes,
+        "charts": [chart.document() for chart in charts],
+        "marks": marks(items, charts),
+        "runs": names,
+        "roles": [_roles(history) for history in histories],
+    }
+    return _document(_title(names), _status(histories), body, written, data)
+
+
+def _section(
+    title: str, group: Sequence[Chart], scope: Scope, items: Sequence[Numbered], diagnoses: Sequence[Diagnosis]
+) -> Markup:
+    """A heading and its charts; an odd narrow one takes a whole row, so that none stands beside a hole."""
+    narrow = [chart for chart in group if chart.kind in ("lines", "stack") and chart.run in (None, 0)]
+    first = narrow[0] if len(narrow) % 2 else None
+    inner = [chart_frame(chart, scope.axes, back_links(items, chart), chart is first) for chart in group]
+    if title != "Subnets":
+        return tag("section", tag("h2", title), tag("div", join(inner), class_="grid"), id=_anchor(title))
+    inner = [*_pools(scope, items), *inner, *_readings(scope, diagnoses)]
+    whole = tag("section", tag("h2", title), tag("div", join(inner), class_="grid"), id=_anchor(title))
+    return join([whole, _pictures(scope)])
+
+
+def waiting_page(name: str, reason: str, written: str = "") -> str:
+    """The page of a run that has not been evaluated yet."""
+    body = [tag("article", tag("h2", "No evaluation yet"), tag("p", reason), class_="verdict look-here")]
+    return _document(name, "", body, written, {"axes": {}, "charts": [], "marks": [], "runs": [name], "roles": []})
+
+
+def _title(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} runs: {', '.join(names)}"
+
+
+def _status(histories: Sequence[History]) -> str:
+    if len(histories) > 1:
+        return ""
+    history = histories[0]
+    epoch, planned = history.column("epoch")[-1], history.planned_epochs
+    pool = "single model" if history.pool_size == 1 else f"pool of {history.pool_size} subnets"
+    of = f" of {planned}" if planned else ""
+    return f"epoch {epoch:.0f}{of} · {pool} · {history.text('split_label')[-1] or 'unknown split'}"
+
+
+def _roles(history: History) -> dict[str, int | None]:
+    """Subnets that are always coloured: best and worst of the last evaluation, and the baseline."""
+    if not history.rows or history.pool_size == 1:
+        return {}
+    last = history.epes[-1]
+    known = [arch for arch in range(len(last)) if last[arch] == last[arch]]
+    best = min(known, key=lambda arch: last[arch], default=None)
+    worst = max(known, key=lambda arch: last[arch], default=None)
+    return {"best": best, "worst": worst, "baseline": history.baseline_index}
+
+
+def _pool_charts(scope: Scope) -> list[Chart]:
+    """Stand-ins, so that findings about the pool link to its table."""
+    return [
+        Chart(scope.id("pool", run), "pool", "Pool table", "", "", run=run)
+        for run, history in enumerate(scope.histories)
+        if history.pool_size > 1
+    ]
+
+
+def _pools(scope: Scope, items: Sequence[Numbered]) -> Iterator[Markup]:
+    for chart in _pool_charts(scope):
+        assert chart.run is not None
+        history = scope.histories[chart.run]
+        heading = f"The pool of {history.name}" if scope.many else "The pool"
+        section = pool_section(history, chart.id, chart.run, heading, back_links(items, chart))
+        if section is not None:
+            yield section
+
+
+def _readings(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Markup]:
+    for run, (history, diagnosis) in enumerate(zip(scope.histories, diagnoses, strict=True)):
+        if history.pool_size > 1:
+            yield from readings(diagnosis, scope.id("criteria", run), run, history.name if scope.many else "")
+
+
+def _pictures(scope: Scope) -> Markup:
+    found = []
+    for run, history in enumerate(scope.histories):
+        heading = f"Flow of {history.name}" if scope.many else "Flow"
+        if history.source.is_dir():
+            found.append(pictures_section(history.source, scope.id("pictures", run), heading))
+    shown = [section for section in found if section is not None]
+    return tag("section", tag("h2", "Pictures"), join(shown), id="pictures") if shown else Markup("")
+
+
+def _navigation(body: Sequence[Markup]) -> Markup:
+    """Links to the sections that are there."""
+    found = [(name, title) for part in body for name, title in _SECTION.findall(part) if name != "verdict"]
+    links = (tag("a", Markup(title), href=f"#{name}") for name, title in found)
+    return tag("nav", join(links), aria_label="Sections") if found else Markup("")
+
+
+_SECTION = re.compile(r'<section id="([\w-]+)"><h2>([^<]+)</h2>')
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _document(title: str, status: str, body: Sequence[Markup], written: str, data: Mapping[str, object]) -> str:
+    files = importlib.resources.files("edgeflownas.report.html")
+    style = files.joinpath("page.css").read_text(encoding="utf-8")
+    scripts = [files.joinpath(name).read_text(encoding="utf-8") for name in ("draw.js", "page.js")]
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{title} · EdgeFlowNAS report"),
+        Markup(f"<style>{style}</style>"),
+    )
+    page = tag(
+        "body",
+        tag("a", "Skip to the verdict", href="#main", class_="skip"),
+        tag(
+            "header",
+            tag(
+                "div",
+                tag("p", "EdgeFlowNAS report", class_="brand"),
+                tag("h1", title),
+                tag("p", status, class_="status"),
+            ),
+            tag("div", id="tools"),
+        ),
+        _navigation(body),
+        tag("noscript", tag("p", "Charts need JavaScript; every figure is also in a table below.", class_="banner")),
+        tag("main", join(body), id="main", tabindex="-1"),
+        tag(
+            "footer",
+            tag("p", f"Written {written} by edgeflownas report. " if written else "", "This file loads nothing."),
+        ),
+        tag("div", id="tip", aria_hidden="true", hidden=True),
+        tag("div", id="say", role="status", aria_live="polite"),
+        script_json("data", data),
+        join(Markup(f"<script>{script}</script>") for script in scripts),
+    )
+    return "<!doctype html>\n" + tag("html", head, page, lang="en") + "\n"

@@ -1,0 +1,289 @@
+"""What a configuration will do, in numbers: plain arithmetic on sample counts, without torch and without files.
+
+``edgeflownas plan`` shows these figures, ``train --dry-run`` some of them; docs/plan.md explains each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from edgeflownas.config import Config, EvalConfig, TrainConfig
+from edgeflownas.data.order import BatchPlan, expected_unique
+from edgeflownas.errors import ConfigError
+from edgeflownas.space import get_space
+from edgeflownas.train.schedule import learning_rate
+
+__all__ = ["add_seconds", "batch_plan", "clip_checks", "clip_checks_per_epoch", "evaluations", "make_plan"]
+
+MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighbours apart by far
+FEW_CALIBRATION_BATCHES = 8
+SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
+Position = Literal["step", "micro_step"]
+
+
+def batch_plan(config: Config, train_samples: int) -> BatchPlan:
+    """The order of the samples of a run on ``train_samples`` samples.
+
+    Raises:
+        ConfigError: numbers beyond any run, or a pool larger than the space.
+        DataError: as BatchPlan.from_config.
+    """
+    space = get_space(config.train.space)
+    if config.train.task == "supernet" and config.eval.eval_pool_size > len(space):
+        space.pool(config.eval.eval_pool_size)  # says what is wrong
+    plan = BatchPlan.from_config(config.train, train_samples, _paths(config), config.runtime.seed)
+    largest = max(plan.draws_per_epoch, train_samples) * config.train.num_epochs * _paths(config)
+    if max(largest, config.eval.eval_batches_per_arch * config.eval.batch_size) > MOST:
+        raise ConfigError(
+            "the plan has more than 10^18 forward passes: check the number of samples, train.batch_size, "
+            "train.steps_per_epoch, train.num_epochs, eval.eval_batches_per_arch and eval.batch_size"
+        )
+    return plan
+
+
+def _paths(config: Config) -> int:
+    """Paths of a step: those of the space's fair cycle, one for a single model."""
+    return get_space(config.train.space).num_paths if config.train.task == "supernet" else 1
+
+
+def clip_checks(train: TrainConfig, paths: int, path_size: int, position: Position | None = None) -> int:
+    """Clip checks an accepted step must make: 1 at position step, paths x ceil(path_size / micro batch) at micro_step.
+
+    ``path_size`` is the number of samples a path sees in the step; ``position`` None is that of ``train``.
+    """
+    if (position or train.grad_clip_position) == "step":
+        return 1
+    return paths * -(-path_size // (train.micro_batch_size or train.batch_size))
+
+
+def clip_checks_per_epoch(train: TrainConfig, plan: BatchPlan, paths: int, position: Position | None = None) -> int:
+    """Clip checks of an epoch without dropped steps; the last step of by_samples may be smaller."""
+    last = plan.draws_per_epoch - (plan.steps_per_epoch - 1) * plan.draws_per_step
+    full = clip_checks(train, paths, train.batch_size, position)
+    return (plan.steps_per_epoch - 1) * full + clip_checks(train, paths, last // plan.num_paths_drawn, position)
+
+
+def evaluations(config: Config) -> int:
+    """Pool evaluations of a run: after every eval.eval_every_epoch epochs, and after the last."""
+    return -(-config.train.num_epochs // config.eval.eval_every_epoch)
+
+
+def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[str, Any]:
+    """Every figure of a run by name: plain data for JSON; shares are 0..1, None is what cannot be known.
+
+    Args:
+        config: the run.
+        plan: its :func:`batch_plan`.
+        val_samples: size of the validation split; None where nobody said.
+    """
+    train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
+    draws, steps = plan.draws_per_epoch, plan.steps_per_epoch
+    modes = _modes(plan, paths, epochs)
+    present = next(mode for mode in modes if mode["present"])
+    floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
+    table = {
+        "train_samples": n,
+        "val_samples": val_samples,
+        "task": train.task,
+        "models": max(1, len(train.arch)),
+        "epoch_mode": train.epoch_mode,
+        "sampling": train.train_sampling_mode,
+        "num_epochs": epochs,
+        "batch_size": train.batch_size,
+        "micro_batches_per_path": -(-train.batch_size // (train.micro_batch_size or train.batch_size)),
+        "paths_per_step": paths,
+        "draws_per_step": plan.draws_per_step,
+        "steps_per_epoch": steps,
+        "samples_per_epoch": draws,
+        **{key: present[key] for key in COVERAGE},
+        "full_pass_steps_floor": floor,
+        "full_pass_steps_ceil": ceil,
+        "share_of_full_pass_steps": steps / floor,
+        "total_samples": draws * epochs,
+        "equivalent_passes": steps * epochs / floor,
+        "passes_by_samples": draws * epochs / n,
+        "optimizer_updates": steps * epochs,
+        "gradient_readings": _gradient_readings(train, steps * epochs),
+        "forward_passes": present["forward_passes"],
+        **_clip(train, plan, paths),
+        "evaluation": _evaluation(config, val_samples, n),
+        "calibration": _calibration(config, n),
+        "learning_rate": _rates(train, draws * epochs),
+        "modes": modes,
+        "measured": None,
+    }
+    return {**table, "warnings": _warnings(config, table)}
+
+
+COVERAGE = (
+    "share_of_split",
+    "unique_without_replacement",
+    "unique_share_without_replacement",
+    "expected_unique_with_replacement",
+    "expected_unique_share_with_replacement",
+)
+
+
+def _clip(train: TrainConfig, plan: BatchPlan, paths: int) -> dict[str, Any]:
+    """Threshold, position, and the checks of a run without dropped steps at either position."""
+    positions: tuple[Position, ...] = ("step", "micro_step")
+    checks = {key: clip_checks_per_epoch(train, plan, paths, key) * train.num_epochs for key in positions}
+    return {
+        "clip_threshold": train.grad_clip_global_norm,
+        "clip_position": train.grad_clip_position,
+        "expected_clip_checks": checks,
+    }
+
+
+def _gradient_readings(train: TrainConfig, steps: int) -> int:
+    """Gradient-only passes of a run (train.monitor_every), each about as long as a step."""
+    return 0 if train.monitor_every is None else -(-steps // train.monitor_every)  # the first at step 0
+
+
+def _rates(train: TrainConfig, planned: int) -> dict[str, float]:
+    places = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}
+    return {name: learning_rate(train, round(share * planned), planned) for name, share in places.items()}
+
+
+def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
+    """Cost and coverage of the epoch modes at equal batch and epochs; ``present`` marks the plan itself."""
+    others = [replace(plan, epoch_mode="fixed_steps", steps_per_epoch_key=plan.steps_per_epoch, divisor=1)]
+    others += [replace(plan, epoch_mode="by_samples", samples_per_epoch_key=share, divisor=1) for share in SHARES]
+    others.append(replace(plan, epoch_mode="full_pass", divisor=1))
+    names = [f"fixed_steps {plan.steps_per_epoch}", *(f"by_samples {share}N" for share in SHARES), "full_pass"]
+    rows = list(zip(names, others, strict=True))
+    own = (plan.epoch_mode, plan.draws_per_epoch)
+    place = next((i for i, other in enumerate(others) if (other.epoch_mode, other.draws_per_epoch) == own), None)
+    if place is None:  # near_full, or by_samples of another size
+        key = plan.samples_per_epoch_key
+        size = f" {key}{'N' if isinstance(key, float) else ''}" if plan.epoch_mode == "by_samples" else ""
+        shorter = f" / {plan.divisor}" if plan.divisor > 1 else ""
+        rows.insert(0, (plan.epoch_mode + size + shorter, plan))
+    present = place or 0
+    return [_mode(name, mode, i == present, plan, paths, epochs) for i, (name, mode) in enumerate(rows)]
+
+
+def _mode(name: str, mode: BatchPlan, present: bool, plan: BatchPlan, paths: int, epochs: int) -> dict[str, Any]:
+    n, draws = mode.num_samples, mode.draws_per_epoch
+    # An epoch that begins with a pass, as the first does, draws nothing twice before it has drawn everything.
+    unique, expected = min(n, draws), expected_unique(n, draws)
+    return {
+        "mode": name,
+        "present": present,
+        "steps_per_epoch": mode.steps_per_epoch,
+        "samples_per_epoch": draws,
+        "share_of_split": draws / n,
+        "unique_without_replacement": unique,
+        "unique_share_without_replacement": unique / n,
+        "expected_unique_with_replacement": expected,
+        "expected_unique_share_with_replacement": expected / n,
+        "optimizer_updates": mode.steps_per_epoch * epochs,
+        "forward_passes": draws // mode.num_paths_drawn * paths * epochs,
+        "relative_cost": draws / plan.draws_per_epoch,
+        "train_seconds": None,
+    }
+
+
+def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> dict[str, Any]:
+    """What each subnet of the pool is scored on."""
+    wanted = config.eval.eval_batches_per_arch * config.eval.batch_size
+    samples = wanted if val_samples is None else min(wanted, val_samples)
+    return {
+        "archs": config.eval.eval_pool_size if config.train.task == "supernet" else 1,
+        "batches_per_arch": -(-samples // config.eval.batch_size),
+        "samples_per_arch": samples,
+        "share_of_split": None if val_samples is None else samples / val_samples,
+        "evaluations": evaluations(config),
+        "weights": 2 if config.train.ema_decay else 1,  # the moving average is evaluated beside them
+        "train_samples": min(config.eval.train_batches * config.eval.batch_size, train_samples),
+        "wide": _wide(config.eval, config.train.num_epochs, val_samples),
+    }
+
+
+def _wide(settings: EvalConfig, epochs: int, val_samples: int | None) -> dict[str, Any] | None:
+    """The wide set: how much of the validation split, how often; None where it is off."""
+    if settings.wide_every_epoch is None:
+        return None
+    batches = settings.wide_batches_per_arch
+    wanted = [n for n in (batches and batches * settings.batch_size, val_samples) if n is not None]
+    samples = min(wanted) if wanted else None
+    evaluated = {*range(settings.eval_every_epoch, epochs + 1, settings.eval_every_epoch), epochs}
+    return {
+        "samples_per_arch": samples,
+        "share_of_split": None if samples is None or val_samples is None else samples / val_samples,
+        "evaluations": sum(epoch == epochs or settings.wide_is_due(epoch) for epoch in evaluated),
+    }
+
+
+def _calibration(config: Config, train_samples: int) -> dict[str, Any]:
+    """What the batch-norm statistics of each subnet are taken from; nothing where they are frozen."""
+    frozen = config.train.batch_norm == "frozen"
+    samples = 0 if frozen else min(config.eval.bn_recal_batches * config.eval.batch_size, train_samples)
+    batches = -(-samples // config.eval.batch_size)
+    return {"batches_per_arch": batches, "samples_per_arch": samples, "share_of_split": samples / train_samples}
+
+
+def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
+    """What looks wrong in the figures alone, each with its remedy."""
+    found = []
+    n, draws, evaluated, calibrated = (
+        table[k] for k in ("train_samples", "samples_per_epoch", "evaluation", "calibration")
+    )
+    replaced = table["sampling"] == "random_with_replacement"
+    share = table[f"{'expected_' * replaced}unique_share_{'with' if replaced else 'without'}_replacement"]
+    if round(share, 2) < 0.5:  # half of an odd number is no less than half
+        found.append(
+            f"an epoch sees {100 * share:.1f} % of the training split ({draws:,} draws of {n:,} samples); "
+            f"train.epoch_mode full_pass sees all in {table['full_pass_steps_ceil']:,} steps, by_samples a share of "
+            "your choice"
+        )
+    if table["total_samples"] < n:
+        found.append(f"the whole run draws {table['total_samples']:,} samples, fewer than the {n:,} of the split")
+    if table["draws_per_step"] > n:
+        found.append(f"a step draws {table['draws_per_step']:,} samples of a split of {n:,}: some come twice")
+    if (scored := evaluated["share_of_split"]) is not None and scored < 0.25 and evaluated["wide"] is None:
+        whole = -(-table["val_samples"] // config.eval.batch_size)
+        found.append(
+            f"the evaluation scores {100 * scored:.1f} % of the validation split: small differences between subnets "
+            f"may be chance; eval.eval_batches_per_arch {whole} takes all of it, eval.wide_every_epoch does so now "
+            "and then"
+        )
+    if 0 < calibrated["batches_per_arch"] < FEW_CALIBRATION_BATCHES:
+        found.append(
+            f"batch norm is recalibrated on {calibrated['samples_per_arch']} samples in fewer than "
+            f"{FEW_CALIBRATION_BATCHES} batches: statistics of so few move EPE by themselves; raise "
+            "eval.bn_recal_batches where the split allows it"
+        )
+    return found
+
+
+def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """The figures of :func:`make_plan` with what was measured, and the times that follow from it.
+
+    Args:
+        table: the plan.
+        measured: at least ``pass_seconds`` (one pair through one path and back, data wait included),
+            ``calibration_batch_seconds`` and ``evaluation_batch_seconds`` (of the whole pool).
+    """
+    modes = [{**mode, "train_seconds": mode["forward_passes"] * measured["pass_seconds"]} for mode in table["modes"]]
+    training = table["forward_passes"] * measured["pass_seconds"]
+    calibration = measured["calibration_batch_seconds"] * table["calibration"]["batches_per_arch"]
+    per_batch, evaluated = measured["evaluation_batch_seconds"], table["evaluation"]
+    per_sample = per_batch * evaluated["batches_per_arch"] / evaluated["samples_per_arch"]
+    evaluation = (calibration + per_batch * evaluated["batches_per_arch"]) * evaluated["weights"]
+    evaluation += per_sample * 2 * evaluated["train_samples"]  # centre and random crop
+    wide = evaluated["wide"] or {"samples_per_arch": 0, "evaluations": 0}
+    all_wide = per_sample * (wide["samples_per_arch"] or 0) * wide["evaluations"]
+    all_evaluations = evaluation * evaluated["evaluations"] + all_wide
+    readings = table["gradient_readings"] * measured["pass_seconds"] * table["forward_passes"]
+    readings /= table["optimizer_updates"]
+    times = {
+        "epoch_seconds": training / table["num_epochs"],
+        "train_seconds": training,
+        "evaluation_seconds": evaluation,
+        "all_evaluations_seconds": all_evaluations,
+        "all_readings_seconds": readings,
+        "run_seconds": training + readings + all_evaluations,
+    }
+    return {**table, "modes": modes, "measured": {**measured, **times}}

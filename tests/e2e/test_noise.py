@@ -1,0 +1,237 @@
+"""Wide and train evaluations beside the frequent one, the errors they keep, and what `noise` reads out of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import Place, command, contents, digest, outcome, rows, state, table
+
+from edgeflownas.evaluate.noise import pool_noise, tau_interval
+from edgeflownas.evaluate.rank_statistics import kendall_tau_b
+from edgeflownas.evaluate.sample_errors import read_sample_errors
+from edgeflownas.train.signals import StopFlag
+from edgeflownas.train.tasks import StopRequested
+
+pytestmark = pytest.mark.e2e
+# Four epochs, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
+KEYS = ("--train.num_epochs=4", "--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2")
+WITHOUT = ("--eval.wide_every_epoch=null", "--eval.train_batches=0", "--eval.keep_sample_errors=false")
+
+
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    return place.trained("watched", *KEYS)
+
+
+@pytest.fixture(scope="module")
+def in_parts(place: Place) -> Path:
+    """The same with micro-batches of two."""
+    return place.trained("in_parts", *KEYS, "--train.micro_batch_size=2")
+
+
+@pytest.fixture(scope="module")
+def seeds(place: Place, run: Path) -> list[Path]:
+    return [run, *(place.trained(f"seed{seed}", *KEYS, f"--runtime.seed={seed}") for seed in (1, 2))]
+
+
+def evaluated(path: Path) -> dict:
+    """`edgeflownas evaluate --json`."""
+    return json.loads(command("evaluate", path, "--json").out)
+
+
+def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
+    history = table(run / "eval_history.csv")
+    assert [bool(row["wide_mean_epe_4"]) for row in history] == [False, True, False, True]
+    assert all(row["train_epe_4"] and row["smallest_difference_4"] and row["tied_pairs_4"] for row in history)
+    last, event = history[-1], rows(run, "evaluation")[-1]
+    assert (last["eval_samples_per_arch"], last["wide_samples_per_arch"], last["train_eval_samples"]) == ("2", "3", "4")
+    assert float(last["wide_eval_seconds"]) >= 0 and "wide_eval_seconds" not in event
+    assert event["wide_difference_4"] == pytest.approx(event["mean_epe_4"] - event["wide_mean_epe_4"], abs=1e-12)
+    assert last["wide_arch_rank_4"].count("|") == 3 and last["wide_eval_set"] != last["eval_set"]
+    frozen = json.loads((run / "eval_set.json").read_text())["monitors"]
+    assert frozen["wide"]["hash"] == last["wide_eval_set"] and len(frozen["wide"]["names"]) == 3
+
+
+def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -> None:
+    document = json.loads(command("evaluate", run, "--batches", "all", "--json").out)
+    event, frequent = rows(run, "evaluation")[-1], evaluated(run)
+    epes = [row["epe"] for row in document["results"]]
+    assert event["wide_mean_epe_4"] == np.mean(epes) and event["wide_zero_flow_epe"] == document["zero_flow_epe"]
+    assert event["wide_kendall_tau"] == kendall_tau_b(epes, [row["epe"] for row in frequent["results"]])
+    assert event["wide_smallest_difference_4"] == document["smallest_difference"]
+    kept = read_sample_errors(run / "sample_epe" / "wide-00004.safetensors")
+    expected = np.array([row["sample_epe"] for row in document["results"]], np.float32)
+    np.testing.assert_array_equal(kept.sample_epe, expected)
+    assert (kept.eval_set, kept.epoch, kept.valid_pixels.tolist()) == (event["wide_eval_set"], 4, [32 * 48] * 3)
+
+
+def test_train_figures_are_those_of_an_evaluation_of_training_samples(run: Path) -> None:
+    document = json.loads(command("evaluate", run, "--split", "train", "--batches", "2", "--json").out)
+    event = rows(run, "evaluation")[-1]
+    assert event["train_epe_4"] == np.mean([row["epe"] for row in document["results"]])
+    for term in ("total", "optical", "uncertainty"):
+        assert event[f"train_eval_loss_{term}"] == np.mean([row[f"loss_{term}"] for row in document["results"]])
+    assert event["train_epe_random_crop_4"] != event["train_epe_4"]
+
+
+def test_kept_errors_give_the_figures_of_the_history(run: Path) -> None:
+    files = sorted(path.name for path in (run / "sample_epe").iterdir())
+    assert files == [f"epoch-0000{i}.safetensors" for i in (1, 2, 3, 4)] + [f"wide-0000{i}.safetensors" for i in (2, 4)]
+    for event in rows(run, "evaluation"):
+        kept = read_sample_errors(run / "sample_epe" / f"epoch-{event['epoch']:05d}.safetensors")
+        noise = pool_noise(kept.sample_epe, kept.valid_pixels)
+        assert event["smallest_difference_4"] == noise.smallest_difference and event["tied_pairs_4"] == noise.tied_pairs
+        assert event["mean_epe_standard_error_4"] == noise.mean_standard_error
+        places = {int(index): int(rank) for rank, index, _ in (e.split(":") for e in event["arch_rank_4"].split("|"))}
+        assert [places[index] for index in range(4)] == noise.ranks()
+    assert state(run)["last_ranks"] == noise.ranks() and state(run)["last_margins"] == noise.margins()
+
+
+def test_training_does_not_see_what_is_watched(place: Place, run: Path) -> None:
+    bare = place.trained("bare", *KEYS, *WITHOUT)
+    assert digest(bare) == digest(run) and not (bare / "sample_epe").exists()
+    ours, theirs = rows(run), rows(bare)
+    assert [row for row in ours if row["event"] == "step"] == [row for row in theirs if row["event"] == "step"]
+    for one, other in zip(rows(run, "evaluation"), rows(bare, "evaluation"), strict=True):
+        shared = {name: value for name, value in one.items() if not name.startswith(("wide_", "train_e"))}
+        assert {k: v for k, v in shared.items() if k != "eval_set"} == {
+            k: v for k, v in other.items() if k != "eval_set"
+        }
+
+
+# An evaluation looks at the flag 1 + 1 times, then 2 + 2 for the training samples and 2 for the wide set.
+@pytest.mark.parametrize(("count", "epoch"), [(7 * 2 + 3, 1), (7 * 2 + 6 + 7 * 2 + 8, 2)], ids=["train", "wide"])
+def test_stopped_while_a_monitor_is_scored(
+    place: Place, in_parts: Path, monkeypatch: pytest.MonkeyPatch, count: int, epoch: int
+) -> None:
+    asked = [0]
+
+    def check(self: StopFlag) -> None:
+        asked[0] += 1
+        if asked[0] == count:
+            self.reason = "SIGTERM"
+            raise StopRequested(self.reason)
+
+    name = f"stopped-{epoch}"
+    monkeypatch.setattr(StopFlag, "check", check)
+    assert place.train(name, *KEYS, "--train.micro_batch_size=2").code == 75
+    monkeypatch.undo()
+    stopped = place.runs / name
+    assert len(rows(stopped, "evaluation")) == epoch - 1  # the epoch's own evaluation is still to come
+    assert place.resume(name).code == 0
+    assert outcome(stopped) == outcome(in_parts)
+    kept = [{p.name: p.read_bytes() for p in (r / "sample_epe").iterdir()} for r in (stopped, in_parts)]
+    assert kept[0] == kept[1] and len(kept[0]) == 6
+
+
+def test_wide_comes_at_the_first_evaluation_after_its_epoch_and_after_the_last(place: Place) -> None:
+    keys = ("--train.num_epochs=8", "--eval.eval_every_epoch=3", "--eval.wide_every_epoch=4")
+    found = place.trained("uneven", *keys)
+    assert [(row["epoch"], "wide_mean_epe_4" in row) for row in rows(found, "evaluation")] == [
+        *((3, False), (6, True), (8, True)),
+    ]
+
+
+def test_wide_also_follows_an_early_stop(place: Place) -> None:
+    stop = ("--train.num_epochs=9", "--eval.wide_every_epoch=9", "--eval.early_stop_patience=1", "--train.lr=1e-30")
+    last = rows(place.trained("early", *KEYS, *stop), "evaluation")[-1]
+    assert last["epoch"] == 2 and "wide_mean_epe_4" in last
+
+
+def test_wide_batches_without_wide_are_refused(place: Place) -> None:
+    ended = place.train("senseless", "--eval.wide_batches_per_arch=3")
+    assert ended.code == 64 and "eval.wide_every_epoch" in ended.err
+
+
+# ---- edgeflownas noise ----
+
+
+def test_noise_of_a_run(run: Path) -> None:
+    before = contents(run)
+    document = json.loads(command("noise", run, "--json").out)
+    event = rows(run, "evaluation")[-1]
+    assert document["smallest_difference"] == event["smallest_difference_4"] and document["epoch"] == 4
+    assert document["mean_epe"] == pytest.approx(event["mean_epe_4"], rel=1e-6) and document["samples"] == 2
+    codes = [row["code"] for row in table(run / "per_arch_epe.csv") if row["epoch"] == "4"]
+    assert [row["code"] for row in document["archs"]] == codes and document["archs"][0]["parameters"] == 11444
+    sizes = [row["macs"] for row in document["archs"]]
+    assert document["trivial_rankings"]["macs"] == kendall_tau_b(sizes, [row["epe"] for row in document["archs"]])
+    ended = command("noise", run, "--resolution", "0.001")
+    wished = json.loads(command("noise", run, "--resolution", "0.001", "--json").out)
+    expected = np.ceil(2 * (document["smallest_difference"] / 0.001) ** 2)
+    assert wished["samples_needed"] == expected and f"{int(expected):,}" in ended.err and ended.out == ""
+    wide = json.loads(command("noise", run, "--wide", "--epoch", "2", "--json").out)
+    assert (wide["tier"], wide["samples"], wide["epoch"]) == ("wide", 3, 2)
+    assert contents(run) == before
+
+
+def test_noise_that_cannot_be_read(place: Place, run: Path) -> None:
+    for words, code, text in (
+        ((place.runs / "bare",), 65, "eval.keep_sample_errors"),
+        ((run, "--epoch", "9"), 64, "there are: 1, 2, 3, 4"),
+        ((run, "--wide", "--epoch", "3"), 64, "there are: 2, 4"),
+        ((run, "--resolution", "0"), 64, "--resolution"),
+        ((place.runs / "absent",), 74, "not a run directory"),
+    ):
+        ended = command("noise", *words)
+        assert ended.code == code and text in ended.err and "Traceback" not in ended.err, ended.err
+    copy = place.copy("watched", "mixed")
+    shutil.copy(copy / "sample_epe" / "epoch-00003.safetensors", copy / "sample_epe" / "epoch-00004.safetensors")
+    ended = command("noise", copy)
+    assert ended.code == 65 and "epoch 3" in ended.err
+
+
+def test_spread_between_seeds(seeds: list[Path]) -> None:
+    document = json.loads(command("noise", seeds[0], "--seeds", *seeds[1:], "--json").out)["seeds"]
+    assert document["seeds"] == [0, 1, 2] and document["shared_archs"] == 4
+    epes = np.array([[float(r["epe"]) for r in table(run / "per_arch_epe.csv") if r["epoch"] == "4"] for run in seeds])
+    assert list(document["std"].values()) == pytest.approx(epes.std(axis=0, ddof=1), abs=2e-4)
+    assert document["mean_epe_std"] == pytest.approx(epes.mean(axis=1).std(ddof=1), abs=2e-4)
+    differences = [np.std(epes[:, i] - epes[:, j], ddof=1) for i in range(4) for j in range(i)]
+    assert document["smallest_difference"] == pytest.approx(1.96 * np.median(differences), abs=1e-3)
+    said = command("noise", seeds[0], "--seeds", *seeds[1:])
+    assert said.code == 0 and "is no difference" in said.err and "3 runs, seeds 0, 1, 2" in said.err
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(place: Place, seeds: list[Path]) -> None:
+    other = place.trained("faster", *KEYS, "--runtime.seed=5", "--train.lr=3e-4")
+    coarse = place.trained("coarse", *KEYS, "--runtime.seed=6", "--eval.selection=prefix")
+    for words, text in (
+        ((seeds[1],), "at least three"),
+        ((seeds[1], seeds[1]), "runtime.seed 1 occurs twice"),
+        ((seeds[1], other), "train.lr"),
+        ((seeds[1], coarse), "eval.selection"),
+    ):
+        ended = command("noise", seeds[0], "--seeds", *words)
+        assert ended.code == 64 and text in ended.err, ended.err
+
+
+def test_stability_between_two_epochs(run: Path) -> None:
+    files = [read_sample_errors(run / "sample_epe" / f"epoch-0000{epoch}.safetensors") for epoch in (3, 4)]
+    found = tau_interval(files[0].sample_epe, files[1].sample_epe, files[0].valid_pixels)
+    assert found.tau == pytest.approx(rows(run, "evaluation")[-1]["kendall_tau_prev"])
+
+
+# ---- edgeflownas evaluate --calibration-sweep ----
+
+
+def test_calibration_sweep(run: Path) -> None:
+    before = contents(run)
+    document = json.loads(command("evaluate", run, "--calibration-sweep", "--json").out)
+    assert [row["epe"] for row in document["results"]] == [row["epe"] for row in evaluated(run)["results"]]
+    assert all(list(row["epe_by_batches"]) == ["1", "2", "3"] for row in document["results"])  # six training samples
+    verdicts = {"under-calibrated", "depends on the samples", "not calibration"}
+    assert {row["verdict"] for row in document["results"]} <= verdicts and set(document["kendall_tau"]) == {
+        "1",
+        "2",
+        "3",
+    }
+    said = command("evaluate", run, "--calibration-sweep")
+    assert said.code == 0 and "at most 3 batches of 2" in said.err and "Kendall tau" in said.err
+    assert contents(run) == before
+    refused = command("evaluate", run, "--calibration-sweep", "--data", "x")
+    assert refused.code == 64 and "--calibration-sweep" in refused.err
