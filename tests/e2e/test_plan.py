@@ -89,8 +89,10 @@ def test_a_recipe_without_its_data_says_what_to_do(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     ended = command("plan", "smoke")
     assert ended.code == 65 and "data.train_dir" in ended.err and "--train-samples N --val-samples N" in ended.err
-    ended = command("plan", "smoke", "--train-samples", 64)
+    ended = command("plan", "smoke", "--train-samples", 64, "--data.val_dir", "elsewhere")
     assert ended.code == 65 and "data.val_dir" in ended.err and "--val-samples N" in ended.err
+    unknown = figures(command("plan", "smoke", "--train-samples", 64, "--json"))
+    assert unknown["val_samples"] is None and "no data at data.val_dir here" in unknown["notes"][0]
     named = command("plan", "smoke", "--data.train_dir", "sintel:clean")
     assert named.code == 64 and "no folder is known" in named.err and "--train-samples N" in named.err
     plan = figures(command("plan", OWN, "--train-samples", 17785, "--val-samples", 640, "--json"))

@@ -57,7 +57,8 @@ def plan(
 
     loaded = load_config(recipe, [*overrides, *_as_overrides(short, overrides)])
     notes = _mode_note(recipe, loaded) if "steps-per-epoch" in short else []
-    found = _open(loaded, recipe, counts)
+    named_here = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
+    found = _open(loaded, recipe, counts, named_here)
     table = _figures(loaded, counts, found, measure)
     table["notes"] = notes + _sources(recipe, counts, found)
     _show(table, json)
@@ -102,8 +103,10 @@ def _mode_note(recipe: str | None, loaded: Config) -> list[str]:
     return notes
 
 
-def _open(config: Config, recipe: str | None, counts: dict[str, int]) -> dict[str, FlowDataset]:
+def _open(config: Config, recipe: str | None, counts: dict[str, int], named_here: bool) -> dict[str, FlowDataset]:
     """The splits whose size was not given; without a recipe only those whose folder was.
+
+    With --train-samples the validation split may be missing too, unless the command line names it (``named_here``).
 
     Raises:
         ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
@@ -118,6 +121,8 @@ def _open(config: Config, recipe: str | None, counts: dict[str, int]) -> dict[st
             try:
                 found[split] = open_dataset(getattr(config.data, key[5:]), split, key, config.data.roots)
             except (ConfigError, DataError) as error:
+                if split == "val" and "train-samples" in counts and not named_here:
+                    continue  # planned without the data; _sources says that this split is not known
                 numbers = " ".join(f"--{name} N" for name in ("train-samples", "val-samples") if name not in counts)
                 raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
     if "train-samples" not in counts and "train" not in found:
@@ -154,7 +159,8 @@ def _sources(recipe: str | None, counts: dict[str, int], found: dict[str, FlowDa
         notes.append(f"{split} samples counted in {dataset.directory}")
         notes += [dataset.note] if dataset.note else []
     if "val-samples" not in counts and "val" not in found:
-        notes.append("validation samples unknown: --val-samples N tells what the evaluation covers")
+        absent = "" if recipe is None else " (no data at data.val_dir here)"
+        notes.append(f"validation samples unknown{absent}: --val-samples N tells what the evaluation covers")
     return notes
 
 
