@@ -60,7 +60,7 @@ def test_evaluate_gives_the_figures_of_the_history_to_the_bit(whole: dict[str, P
         assert average["epe"] == rows(run, "evaluation")[-1]["mean_epe_1_ema"] != result["epe"]
 
 
-@pytest.mark.parametrize("count", [3, 5])  # a step asks 1 + 2 times, an evaluation once or more
+@pytest.mark.parametrize("count", [5, 7])  # a step asks 1 + 2 times, an evaluation 2 + 2 (average) + 4 (monitors)
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_anywhere_and_resumed_the_bits_are_the_same(
     place: Place, whole: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, count: int
