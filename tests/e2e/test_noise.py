@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import Place, command, contents, digest, outcome, rows, state, table
+from scipy.stats import t
 
 from edgeflownas.evaluate.noise import pool_noise, tau_interval
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
@@ -162,8 +163,9 @@ def test_noise_of_a_run(run: Path) -> None:
     assert document["trivial_rankings"]["macs"] == kendall_tau_b(sizes, [row["epe"] for row in document["archs"]])
     ended = command("noise", run, "--resolution", "0.001")
     wished = json.loads(command("noise", run, "--resolution", "0.001", "--json").out)
-    expected = np.ceil(2 * (document["smallest_difference"] / 0.001) ** 2)
-    assert wished["samples_needed"] == expected and f"{int(expected):,}" in ended.err and ended.out == ""
+    paired = document["smallest_difference"] / t.ppf(0.975, 1)  # two samples
+    expected = next(n for n in range(2, 10**6) if t.ppf(0.975, n - 1) * paired * np.sqrt(2 / n) <= 0.001)
+    assert wished["samples_needed"] == expected and f"{expected:,}" in ended.err and ended.out == ""
     wide = json.loads(command("noise", run, "--wide", "--epoch", "2", "--json").out)
     assert (wide["tier"], wide["samples"], wide["epoch"]) == ("wide", 3, 2)
     assert contents(run) == before
@@ -192,7 +194,7 @@ def test_spread_between_seeds(seeds: list[Path]) -> None:
     assert list(document["std"].values()) == pytest.approx(epes.std(axis=0, ddof=1), abs=2e-4)
     assert document["mean_epe_std"] == pytest.approx(epes.mean(axis=1).std(ddof=1), abs=2e-4)
     differences = [np.std(epes[:, i] - epes[:, j], ddof=1) for i in range(4) for j in range(i)]
-    assert document["smallest_difference"] == pytest.approx(1.96 * np.median(differences), abs=1e-3)
+    assert document["smallest_difference"] == pytest.approx(t.ppf(0.975, 2) * np.median(differences), abs=1e-3)
     said = command("noise", seeds[0], "--seeds", *seeds[1:])
     assert said.code == 0 and "is no difference" in said.err and "3 runs, seeds 0, 1, 2" in said.err
 

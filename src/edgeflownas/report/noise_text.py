@@ -17,7 +17,7 @@ def noise_text(document: Mapping[str, Any]) -> str:
         f"{document['run']}, {document['tier']} evaluation after epoch {document['epoch']}: {document['samples']} "
         f"samples, evaluation set {document['eval_set']}",
         _table(document["archs"], seeds["std"] if seeds else {}),
-        "+-: 1.96 standard errors of the evaluation set; =: within noise of the best of its rank (paired, 95 %)",
+        "+-: 95 % interval by the evaluation samples; =: within noise of the best of its rank (paired, 95 %)",
         f"mean of the pool                  {_px(document['mean_epe'])} +- {_px(document['mean_epe_margin'])}",
         f"smallest difference at 95 %       {_px(document['smallest_difference'])} (median of the pairs; worst "
         f"{_px(document['smallest_difference_worst_pair'])}); {_share(document['tied_pairs'])} of the pairs are tied",
