@@ -87,7 +87,13 @@ def test_verdicts() -> None:
     others = {2: scored(0, 0, 0.3, 0, -0.3, seed=1), 8: scored(0, -0.2, 0.3, 0.2, -0.3, seed=2)}
     found = CalibrationSweep(scored(0, 0, 0, 0, 0, seed=0), 2, others).verdicts()
     samples = "depends on the samples"
-    assert [row.verdict for row in found] == ["not calibration", "under-calibrated", samples, samples, "not calibration"]
+    assert [row.verdict for row in found] == [
+        "not calibration",
+        "under-calibrated",
+        samples,
+        samples,
+        "not calibration",
+    ]
     assert found[1].more == pytest.approx(-0.2, abs=0.01) and found[2].other == pytest.approx(0.3, abs=0.01)
     assert [row.relevant for row in found] == pytest.approx([0.4, 0.2, 0.2, 0.2, 0.4], abs=0.02)
     # 40 samples, five archs: t with 39 degrees of freedom at 1 - 0.025 / 5

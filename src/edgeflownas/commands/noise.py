@@ -85,6 +85,7 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
         "trivial_rankings": _trivial(rows, found),
         "seeds": _seeds(measured) if len(measured) > 1 else None,
         "archs": rows,
+        "notes": [run.note for run in measured if run.note],
     }
 
 

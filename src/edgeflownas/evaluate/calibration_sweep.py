@@ -5,8 +5,8 @@ as the split allows.  Its first n batches are the calibration sets of growing si
 contain those of a shorter one), and the prefix of the run's own size is the other set.  Everything is scored on the
 same evaluation pixels, so changes have paired standard errors.
 
-A change that is not seen may still be there.  So "not calibration" is said only of an arch whose changes are shown to be
-smaller than what would have to be explained: its gap to the pool's median EPE (a test of equivalence by interval,
+A change that is not seen may still be there.  So "not calibration" is said only of an arch whose changes are shown to
+be smaller than what would have to be explained: its gap to the pool's median EPE (a test of equivalence by interval,
 Schuirmann, J. Pharmacokin. Biopharm. 15, 1987).
 """
 

@@ -165,7 +165,7 @@ def tied_ranks(epes: Sequence[float], bounds: Floats) -> list[int]:
 
     Args:
         epes: EPE of every arch, px; the order is theirs (ties by arch_index, NaN last).
-        bounds: [A, A] differences that are within noise, px (:attr:`PoolNoise.bounds`); where one is nan nothing is tied.
+        bounds: [A, A] differences within noise, px (:attr:`PoolNoise.bounds`); where one is nan nothing is tied.
     """
     ranks = [0] * len(epes)
     leader = 0
