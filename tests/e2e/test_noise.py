@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import Place, command, contents, digest, outcome, rows, state, table
+from scipy.stats import t
+from tiny import make_tiny
 
 from edgeflownas.evaluate.noise import pool_noise, tau_interval
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
@@ -19,6 +21,7 @@ from edgeflownas.train.tasks import StopRequested
 pytestmark = pytest.mark.e2e
 # Four epochs, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
 KEYS = ("--train.num_epochs=4", "--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2")
+VERDICTS = {"under-calibrated", "depends on the samples", "not calibration", "cannot be told"}
 WITHOUT = ("--eval.wide_every_epoch=null", "--eval.train_batches=0", "--eval.keep_sample_errors=false")
 
 
@@ -162,8 +165,11 @@ def test_noise_of_a_run(run: Path) -> None:
     assert document["trivial_rankings"]["macs"] == kendall_tau_b(sizes, [row["epe"] for row in document["archs"]])
     ended = command("noise", run, "--resolution", "0.001")
     wished = json.loads(command("noise", run, "--resolution", "0.001", "--json").out)
-    expected = np.ceil(2 * (document["smallest_difference"] / 0.001) ** 2)
-    assert wished["samples_needed"] == expected and f"{int(expected):,}" in ended.err and ended.out == ""
+    paired = document["smallest_difference"] / t.ppf(0.975, 1)  # two samples
+    expected = wished["samples_needed"]
+    few, enough = (t.ppf(0.975, n - 1) * paired * np.sqrt(2 / n) for n in (expected - 1, expected))
+    assert enough <= 0.001 + 1e-9 < few + 2e-9 and f"{expected:,}" in ended.err and ended.out == ""
+    assert "more than 1,000,000,000,000 to tell 1e-300 px" in command("noise", run, "--resolution", "1e-300").err
     wide = json.loads(command("noise", run, "--wide", "--epoch", "2", "--json").out)
     assert (wide["tier"], wide["samples"], wide["epoch"]) == ("wide", 3, 2)
     assert contents(run) == before
@@ -185,6 +191,34 @@ def test_noise_that_cannot_be_read(place: Place, run: Path) -> None:
     assert ended.code == 65 and "epoch 3" in ended.err
 
 
+def test_noise_without_a_log(place: Place, run: Path) -> None:
+    """The kept errors are enough; without them it says what is broken and what to do."""
+    copy, expected = place.copy("watched", "emptied"), json.loads(command("noise", run, "--json").out)
+    (copy / "events.jsonl").write_bytes(b"")
+    document = json.loads(command("noise", copy, "--json").out)
+    assert document["archs"] == expected["archs"] and document["epoch"] == 4 and expected["notes"] == []
+    assert "events.jsonl holds no evaluation" in document["notes"][0]
+    assert "events.jsonl holds no evaluation" in command("noise", copy).err
+    assert json.loads(command("noise", copy, "--wide", "--epoch", "2", "--json").out)["samples"] == 3
+    ended = command("noise", copy, "--wide", "--epoch", "3")
+    assert ended.code == 64 and "there are: 2, 4" in ended.err
+    shutil.rmtree(copy / "sample_epe")
+    ended = command("noise", copy)
+    assert ended.code == 64 and "events.jsonl is missing, empty or damaged" in ended.err and "copy" in ended.err
+
+
+def test_noise_of_a_single_model(place: Place) -> None:
+    """No line that needs a second one, and its name as it is."""
+    task = ("--train.task=edgeflownet", "--eval.eval_pool_size=1", "--eval.eval_every_epoch=1", "--train.num_epochs=1")
+    single = place.trained("single", *task)
+    said = command("noise", single)
+    assert said.code == 0 and "\nedgeflownet  " in said.err and "+-" in said.err
+    for word in ("unknown", "pairs", "tied", "smallest", "halves", "cannot be told"):
+        assert word not in said.err, said.err
+    document = json.loads(command("noise", single, "--json").out)
+    assert [row["code"] for row in document["archs"]] == ["edgeflownet"] and document["smallest_difference"] is None
+
+
 def test_spread_between_seeds(seeds: list[Path]) -> None:
     document = json.loads(command("noise", seeds[0], "--seeds", *seeds[1:], "--json").out)["seeds"]
     assert document["seeds"] == [0, 1, 2] and document["shared_archs"] == 4
@@ -192,9 +226,24 @@ def test_spread_between_seeds(seeds: list[Path]) -> None:
     assert list(document["std"].values()) == pytest.approx(epes.std(axis=0, ddof=1), abs=2e-4)
     assert document["mean_epe_std"] == pytest.approx(epes.mean(axis=1).std(ddof=1), abs=2e-4)
     differences = [np.std(epes[:, i] - epes[:, j], ddof=1) for i in range(4) for j in range(i)]
-    assert document["smallest_difference"] == pytest.approx(1.96 * np.median(differences), abs=1e-3)
+    assert document["smallest_difference"] == pytest.approx(t.ppf(0.975, 2) * np.median(differences), abs=1e-3)
     said = command("noise", seeds[0], "--seeds", *seeds[1:])
     assert said.code == 0 and "is no difference" in said.err and "3 runs, seeds 0, 1, 2" in said.err
+    # The printed table: best first, EPE, 95 % interval of the ratio estimator and spread of the seeds, all by numpy.
+    kept = read_sample_errors(seeds[0] / "sample_epe" / "epoch-00004.safetensors")
+    sums, pixels = np.float64(kept.sample_epe) * kept.valid_pixels, kept.valid_pixels
+    own = sums.sum(axis=1) / pixels.sum()
+    residuals = sums - own[:, None] * pixels
+    margins = t.ppf(0.975, 1) * np.sqrt(2 / 1 * (residuals**2).sum(axis=1)) / pixels.sum()
+    lines = [line.split() for line in said.err.splitlines() if line.strip()[:1] in "=1234" and line.count(",") == 8]
+    assert [int(line[1]) for line in lines] == np.argsort(own).tolist()
+    for line in lines:
+        index = int(line[1])
+        shown, expected = (
+            [float(line[i]) for i in (3, 4, 7)],
+            [own[index], margins[index], epes.std(axis=0, ddof=1)[index]],
+        )
+        assert shown == pytest.approx(expected, abs=2e-4)
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(place: Place, seeds: list[Path]) -> None:
@@ -224,14 +273,35 @@ def test_calibration_sweep(run: Path) -> None:
     document = json.loads(command("evaluate", run, "--calibration-sweep", "--json").out)
     assert [row["epe"] for row in document["results"]] == [row["epe"] for row in evaluated(run)["results"]]
     assert all(list(row["epe_by_batches"]) == ["1", "2", "3"] for row in document["results"])  # six training samples
-    verdicts = {"under-calibrated", "depends on the samples", "not calibration"}
-    assert {row["verdict"] for row in document["results"]} <= verdicts and set(document["kendall_tau"]) == {
-        "1",
-        "2",
-        "3",
-    }
+    assert {row["verdict"] for row in document["results"]} <= VERDICTS
+    assert set(document["kendall_tau"]) == {"1", "2", "3"}
     said = command("evaluate", run, "--calibration-sweep")
     assert said.code == 0 and "at most 3 batches of 2" in said.err and "Kendall tau" in said.err
     assert contents(run) == before
     refused = command("evaluate", run, "--calibration-sweep", "--data", "x")
     assert refused.code == 64 and "--calibration-sweep" in refused.err
+
+
+def test_calibration_sweep_of_all_sizes(place: Place) -> None:
+    """A split that holds them: 8 own batches of one sample and 64 others, so nothing is shared."""
+    data = make_tiny(place.folder / "many", train=72)
+    keys = (
+        "--eval.batch_size=1",
+        "--eval.bn_recal_batches=8",
+        "--eval.eval_batches_per_arch=3",
+        "--train.num_epochs=1",
+    )
+    found = place.trained("many", *keys, "--eval.eval_every_epoch=1", data=data)
+    said = command("evaluate", found, "--calibration-sweep", "--json")
+    document = json.loads(said.out)
+    assert document["shared_samples"] == 0 and document["calibration_batches"] == 8 and "at most" not in said.err
+    assert list(document["kendall_tau"]) == ["8", "16", "32", "64"]
+    middle = np.median([row["epe"] for row in document["results"]])
+    gaps = [abs(row["epe"] - middle) for row in document["results"]]
+    for row, gap in zip(document["results"], gaps, strict=True):
+        by = row["epe_by_batches"]
+        changes = [by["64"] - by["8"], by["8"] - row["epe"], by["64"] - row["epe"]]
+        assert [row[name] for name in ("more", "other", "total")] == pytest.approx(changes, abs=1e-5)
+        assert row["relevant"] == pytest.approx(max(gap, np.median(gaps))) and row["verdict"] in VERDICTS
+        reach = [abs(row[name]) + row[f"{name}_margin"] for name in ("more", "other", "total")]
+        assert (row["verdict"] == "not calibration") == (max(reach) < row["relevant"])

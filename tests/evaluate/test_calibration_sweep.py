@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.evaluate.calibration_sweep import CalibrationSweep, other_samples, sweep_calibration, sweep_sizes
@@ -78,16 +79,44 @@ def evaluation(*changes: float, samples: int = 40, noise: float = 0.01, seed: in
 
 def test_verdicts() -> None:
     """By arch: nothing moves; more batches help; another set is worse; more batches are worse; a lucky first prefix."""
-    own = evaluation(0, 0, 0, 0, 0)
-    others = {
-        2: evaluation(0, 0, 0.3, 0, -0.3, seed=1),
-        8: evaluation(0, -0.2, 0.3, 0.2, -0.3, seed=2),
-    }
-    found = CalibrationSweep(own, 2, others).verdicts()
+    apart = (-0.4, -0.2, 0.0, 0.2, 0.4)  # the EPEs of the archs; the gaps' median is 0.2 px
+
+    def scored(*changes: float, seed: int) -> PoolEvaluation:
+        return evaluation(*(one + change for one, change in zip(apart, changes, strict=True)), seed=seed)
+
+    others = {2: scored(0, 0, 0.3, 0, -0.3, seed=1), 8: scored(0, -0.2, 0.3, 0.2, -0.3, seed=2)}
+    found = CalibrationSweep(scored(0, 0, 0, 0, 0, seed=0), 2, others).verdicts()
     samples = "depends on the samples"
-    assert [row.verdict for row in found] == ["not calibration", "under-calibrated", samples, samples, samples]
+    assert [row.verdict for row in found] == [
+        "not calibration",
+        "under-calibrated",
+        samples,
+        samples,
+        "not calibration",
+    ]
     assert found[1].more == pytest.approx(-0.2, abs=0.01) and found[2].other == pytest.approx(0.3, abs=0.01)
-    assert all(row.more_error == pytest.approx(0.01 * (2 / 40) ** 0.5, rel=0.5) for row in found)
+    assert [row.relevant for row in found] == pytest.approx([0.4, 0.2, 0.2, 0.2, 0.4], abs=0.02)
+    # 40 samples, five archs: t with 39 degrees of freedom at 1 - 0.025 / 5
+    expected = t.ppf(0.995, 39) * 0.01 * (2 / 40) ** 0.5
+    assert all(row.more_margin == pytest.approx(expected, rel=0.5) for row in found)
+
+
+@pytest.mark.parametrize("samples, noise, verdict", [(4, 1.0, "cannot be told"), (400, 0.1, "not calibration")])
+def test_no_change_is_not_calibration_only_where_one_would_be_seen(samples: int, noise: float, verdict: str) -> None:
+    """Three archs 0.5 px apart that calibration does not change."""
+    own, *others = (evaluation(-0.5, 0, 0.5, samples=samples, noise=noise, seed=seed) for seed in (3, 4, 5))
+    found = CalibrationSweep(own, 2, dict(zip((2, 8), others, strict=True))).verdicts()
+    assert [row.verdict for row in found] == [verdict] * 3
+    for row in found:  # the printed figures give the verdict
+        shown = [(row.more, row.more_margin), (row.other, row.other_margin), (row.total, row.total_margin)]
+        assert all(abs(change) + margin < row.relevant for change, margin in shown) == (verdict == "not calibration")
+
+
+def test_a_large_change_within_noise_is_no_evidence() -> None:
+    """Four samples: the EPE grows by a pixel, by far more than the gaps, and even so it is not beyond the interval."""
+    own, other, more = (evaluation(-0.1, 0, 0.1, d, samples=4, noise=0.8, seed=s) for d, s in ((0, 0), (1, 1), (1, 2)))
+    row = CalibrationSweep(own, 2, {2: other, 8: more}).verdicts()[3]
+    assert row.verdict == "cannot be told" and row.other > 0.4 > row.relevant and row.other < row.other_margin
 
 
 def test_an_unlucky_prefix_alone_is_no_lack_of_batches() -> None:
@@ -97,7 +126,10 @@ def test_an_unlucky_prefix_alone_is_no_lack_of_batches() -> None:
 
 
 def test_what_cannot_be_told() -> None:
-    alone = CalibrationSweep(evaluation(0), 2, {2: evaluation(0, seed=1)}).verdicts()[0]
-    assert alone.more is None and alone.more_error is None and alone.verdict == "not calibration"
+    own = evaluation(-1, 0, 1)
+    alone = CalibrationSweep(own, 2, {2: evaluation(-1, 0, 1, seed=1)}).verdicts()[0]  # no larger set to look at
+    assert alone.more is None and alone.more_margin is None and alone.verdict == "cannot be told"
+    of_one = CalibrationSweep(evaluation(0), 2, {2: evaluation(0, seed=1), 4: evaluation(0, seed=2)}).verdicts()[0]
+    assert of_one.relevant == 0.0 and of_one.verdict == "cannot be told"
     single = CalibrationSweep(evaluation(0, samples=1), 2, {2: evaluation(0, samples=1), 4: evaluation(0, samples=1)})
     assert single.verdicts()[0].verdict == "cannot be told" and single.verdicts()[0].other is None

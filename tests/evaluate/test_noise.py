@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import kendalltau
 
 from edgeflownas.evaluate.noise import (
-    Z95,
     paired_change,
     pool_noise,
     split_half_tau,
+    student95,
     tau_interval,
     tied_ranks,
 )
@@ -45,6 +46,24 @@ def test_paired_standard_errors_against_the_bootstrap() -> None:
     assert found.samples == 300 and np.array_equal(found.paired, found.paired.T) and not np.diag(found.paired).any()
 
 
+@pytest.mark.parametrize("samples", [4, 8, 16, 64])
+def test_intervals_cover_95_percent_of_small_sets(samples: int) -> None:
+    """Normal errors and equal pixels, the case that Student's t is exact for: pairs, single archs and the mean."""
+    rng, hits = np.random.default_rng(samples), []
+    for _ in range(4000):
+        means = rng.normal(0.0, 1.0, samples) + rng.normal(0.0, 0.5, (3, samples)) + 10.0
+        found = pool_noise(means, np.full(samples, 100))
+        difference, mean = abs(found.epes[1] - found.epes[0]), abs(found.epes.mean() - 10.0)
+        single = abs(found.epes[0] - 10.0)
+        hits.append((difference <= found.bounds[0, 1], single <= found.margins()[0], mean <= found.mean_margin))
+    assert np.mean(hits, axis=0) == pytest.approx(0.95, abs=0.014)  # four standard errors of 4,000 draws
+
+
+def test_quantiles_are_those_of_the_table() -> None:
+    assert [student95(n) for n in (2, 4, 32, 10**12)] == pytest.approx([12.7062, 3.1824, 2.0395, 1.95996], abs=1e-4)
+    assert student95(4, 4) == pytest.approx(stats.t.ppf(1 - 0.05 / 8, 3)) and math.isnan(student95(1))
+
+
 def test_intervals_cover_95_percent_of_simulated_sets() -> None:
     """The truth is that of the whole population of samples: a pixel-weighted mean, so pixels and errors may depend."""
     rng = np.random.default_rng(2)
@@ -55,7 +74,7 @@ def test_intervals_cover_95_percent_of_simulated_sets() -> None:
         chosen = rng.integers(0, 200_000, 100)
         found = pool_noise(population[:, chosen], pixels[chosen])
         difference = found.epes[2] - found.epes[1] - (truth[2] - truth[1])
-        hits.append((abs(difference) <= Z95 * found.paired[1, 2], abs(found.epes[0] - truth[0]) <= found.margins()[0]))
+        hits.append((abs(difference) <= found.bounds[1, 2], abs(found.epes[0] - truth[0]) <= found.margins()[0]))
     assert np.mean(hits, axis=0) == pytest.approx(0.95, abs=0.025)
 
 
@@ -86,6 +105,20 @@ def test_more_samples_tell_smaller_differences_apart() -> None:
     assert few.samples_needed(many.smallest_difference) == pytest.approx(4000, rel=0.2)
     assert few.samples_needed(few.smallest_difference) == 400
     assert few.samples_needed(0.0) is None and few.samples_needed(1e9) == 2
+
+
+def test_samples_needed_are_the_fewest_that_are_enough() -> None:
+    means, counts = errors(np.random.default_rng(3), 6)
+    found = pool_noise(means, counts)
+    paired = float(np.median(found.paired[np.triu_indices(3, 1)]))
+    for resolution in (0.01, 0.1, 0.3, 2.0):
+        needed = found.samples_needed(resolution)
+        assert needed is not None
+        limits = [stats.t.ppf(0.975, n - 1) * paired * math.sqrt(6 / n) for n in (needed, max(2, needed - 1))]
+        assert limits[0] <= resolution * (1 + 1e-6) and (needed == 2 or limits[1] > resolution)
+    assert found.samples_needed(1e-300) is None and found.samples_needed(1e-9) is None  # more than MOST_SAMPLES
+    same = pool_noise(np.stack([means[0], means[0]]), counts)
+    assert same.smallest_difference == 0.0 and same.samples_needed(1e-300) == 2
 
 
 def test_samples_without_valid_pixels_count_nowhere() -> None:
@@ -119,9 +152,9 @@ def test_a_pool_of_one_and_a_diverged_arch() -> None:
 
 
 def test_ranks_are_shared_with_the_best_of_the_group() -> None:
-    paired = np.full((4, 4), 0.1 / Z95)
-    assert tied_ranks([1.0, 1.05, 1.12, 1.3], paired) == [1, 1, 3, 4]  # 1.12 is near 1.05, but not near 1.0
-    assert tied_ranks([1.3, 1.12, 1.05, 1.0], paired) == [4, 3, 1, 1]
+    bounds = np.full((4, 4), 0.1)
+    assert tied_ranks([1.0, 1.05, 1.12, 1.3], bounds) == [1, 1, 3, 4]  # 1.12 is near 1.05, but not near 1.0
+    assert tied_ranks([1.3, 1.12, 1.05, 1.0], bounds) == [4, 3, 1, 1]
     assert tied_ranks([1.0, 1.0, math.nan, math.nan], np.zeros((4, 4))) == [1, 1, 3, 4]
     assert rank_string([9.2, 9.1, 9.3], [1, 1, 3]) == "1:1:9.1000|1:0:9.2000|3:2:9.3000"
     assert tied_ranks([], np.zeros((0, 0))) == []

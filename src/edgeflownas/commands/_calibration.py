@@ -70,25 +70,23 @@ def _table(found: CalibrationSweep) -> str:
 
     largest, taus, verdicts = max(found.others), found.taus(), found.verdicts()
     heading = ["index", "code", f"own {found.own_batches}", *map(str, found.others)]
-    heading += [f"{found.own_batches}->{largest}", "+-", "own->other", "+-", "verdict"]
+    heading += [f"{found.own_batches}->{largest}", "+-", "own->other", "+-", f"own->{largest}", "+-", "gap", "verdict"]
     rows = []
     for index in rank_order(found.own.epes):
         score, verdict = found.own.scores[index], verdicts[index]
         figures = [f"{result.epes[index]:.4f}" for result in (found.own, *found.others.values())]
-        changes = [verdict.more, _margin(verdict.more_error), verdict.other, _margin(verdict.other_error)]
-        signs = ("+.4f", ".4f", "+.4f", ".4f")
+        changes = [verdict.more, verdict.more_margin, verdict.other, verdict.other_margin]
+        changes += [verdict.total, verdict.total_margin, verdict.relevant]
+        signs = ("+.4f", ".4f") * 3 + (".4f",)
         cells = ["-" if value is None else format(value, sign) for value, sign in zip(changes, signs, strict=True)]
         rows.append([str(index), str(score.arch), *figures, *cells, verdict.verdict])
     last = [taus[size] for size in found.others]
-    rows.append(["", "Kendall tau", "", *("-" if tau is None else f"{tau:.3f}" for tau in last), "", "", "", "", ""])
+    rows.append(["", "Kendall tau", "", *("-" if tau is None else f"{tau:.3f}" for tau in last), *[""] * 8])
     notes = (
         "EPE px by number of calibration batches: the run's own set, then growing random sets; Kendall tau: to its own",
-        f"{found.own_batches}->{largest}: change with more batches; own->other: with other samples; +-: 1.96 paired "
-        "standard errors",
-        "verdicts count changes beyond noise at 95 % for the whole pool (docs/evaluation.md)",
+        f"{found.own_batches}->{largest}: change with more batches; own->other: with other samples; own->{largest}: "
+        "with both; +-: 95 % for the whole pool",
+        "gap: to the pool's median EPE (at least the median gap); not calibration: all changes, with their +-, are "
+        "smaller (docs/evaluation.md)",
     )
     return "\n".join([text_table(heading, rows, ("code", "verdict")), *notes])
-
-
-def _margin(error: float | None) -> float | None:
-    return None if error is None else 1.96 * error

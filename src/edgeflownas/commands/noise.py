@@ -75,7 +75,7 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
         "eval_set": first.errors.eval_set,
         "samples": found.samples,
         "mean_epe": _finite(found.epes.mean()),
-        "mean_epe_margin": _finite(1.96 * found.mean_standard_error),
+        "mean_epe_margin": _finite(found.mean_margin),
         "smallest_difference": found.smallest_difference,
         "smallest_difference_worst_pair": max(found.smallest_differences.tolist(), default=None),
         "tied_pairs": found.tied_pairs,
@@ -85,6 +85,7 @@ def _document(measured: list[Measured], resolution: float | None, wide: bool) ->
         "trivial_rankings": _trivial(rows, found),
         "seeds": _seeds(measured) if len(measured) > 1 else None,
         "archs": rows,
+        "notes": [run.note for run in measured if run.note],
     }
 
 
@@ -135,7 +136,7 @@ def _seeds(measured: list[Measured]) -> dict[str, Any]:
     """Standard deviations (ddof 1) between runs, of the archs that all of their pools hold."""
     import numpy as np
 
-    from edgeflownas.evaluate.noise import Z95, pool_noise
+    from edgeflownas.evaluate.noise import pool_noise, student95
 
     shared = [code for code in measured[0].errors.codes if all(code in run.errors.codes for run in measured)]
     epes = []
@@ -154,5 +155,5 @@ def _seeds(measured: list[Measured]) -> dict[str, Any]:
         "std": dict(zip(shared, table.std(axis=0, ddof=1).tolist(), strict=True)),
         "mean_epe": table.mean(axis=1).tolist(),
         "mean_epe_std": float(table.mean(axis=1).std(ddof=1)),
-        "smallest_difference": float(Z95 * np.median(between)) if between.size else None,
+        "smallest_difference": float(student95(len(measured)) * np.median(between)) if between.size else None,
     }

@@ -4,13 +4,16 @@ The run's frozen calibration set is compared with a second, random sequence of t
 as the split allows.  Its first n batches are the calibration sets of growing size (one walk, moments of a longer prefix
 contain those of a shorter one), and the prefix of the run's own size is the other set.  Everything is scored on the
 same evaluation pixels, so changes have paired standard errors.
+
+A change that is not seen may still be there.  So "not calibration" is said only of an arch whose changes are shown to
+be smaller than what would have to be explained: its gap to the pool's median EPE (a test of equivalence by interval,
+Schuirmann, J. Pharmacokin. Biopharm. 15, 1987).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.formats import image_size
 from edgeflownas.data.transforms import center_window
 from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
-from edgeflownas.evaluate.noise import paired_change
+from edgeflownas.evaluate.noise import paired_change, student95
 from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool, score_recalibrated
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
 from edgeflownas.evaluate.recalibrate import recalibrate_prefixes
@@ -32,17 +35,26 @@ __all__ = ["SIZES", "ArchVerdict", "CalibrationSweep", "other_samples", "sweep_c
 SIZES = (8, 16, 32, 64)
 """Calibration batches that are always tried, as far as the split holds them."""
 
+Change = tuple[float | None, float | None]
+"""Of an arch's EPE and half of its interval, px; None where it is unknown."""
+
 
 @dataclass(frozen=True)
 class ArchVerdict:
-    """What calibration does to one arch; changes and their standard errors in px, None where it cannot be told."""
+    """What calibration does to one arch; px, None where it cannot be told."""
 
     more: float | None
     """Change of its EPE from a random set of the run's size to the largest set, which contains it."""
-    more_error: float | None
+    more_margin: float | None
+    """Half of its interval that holds at 95 % for the whole pool; this decides the verdict."""
     other: float | None
     """Change of its EPE from the run's own set to a random one of the same size."""
-    other_error: float | None
+    other_margin: float | None
+    total: float | None
+    """Change of its EPE from the run's own set to the largest random one."""
+    total_margin: float | None
+    relevant: float
+    """A change as large as this would explain where it stands: see :meth:`CalibrationSweep.relevant`."""
     verdict: str
 
 
@@ -56,46 +68,57 @@ class CalibrationSweep:
     """By number of batches of the random sequence, ascending."""
 
     def verdicts(self) -> list[ArchVerdict]:
-        """One for each arch; a change counts where it is beyond noise at 95 % for the whole pool (Bonferroni)."""
-        count = len(self.own.scores)
-        bound = NormalDist().inv_cdf(1.0 - 0.025 / max(1, count))
+        """One for each arch; intervals hold at 95 % for the whole pool (Bonferroni)."""
         same, largest = self.others[self.own_batches], self.others[max(self.others)]
-        other = self._change(self.own, same)
-        more = self._change(same, largest) if largest is not same else [(None, None)] * count
-        total = self._change(self.own, largest)
-        return [ArchVerdict(*more[i], *other[i], _verdict(more[i], other[i], total[i], bound)) for i in range(count)]
+        other, total = self._change(self.own, same), self._change(self.own, largest)
+        more = self._change(same, largest) if largest is not same else [(None, None)] * len(other)
+        rows = zip(more, other, total, self.relevant(), strict=True)
+        return [ArchVerdict(*m, *o, *t, size, _verdict(m, o, t, size)) for m, o, t, size in rows]
 
-    def _change(self, before: PoolEvaluation, after: PoolEvaluation) -> list[tuple[float | None, float | None]]:
+    def relevant(self) -> list[float]:
+        """Change of EPE in px that would explain where an arch stands, by arch.
+
+        Its gap to the pool's median EPE, and at least the median of all gaps: an arch in the middle stands out from
+        nothing, there a change is small beside the usual difference between archs.  0 in a pool of one.
+        """
+        epes = np.asarray(self.own.epes)
+        gaps = np.abs(epes - np.median(epes))
+        return [float(gap) for gap in np.maximum(gaps, np.median(gaps))]
+
+    def _change(self, before: PoolEvaluation, after: PoolEvaluation) -> list[Change]:
+        """Change and margin of every arch."""
         changes, errors = paired_change(before.sample_epe, after.sample_epe, before.valid_pixels)
-        known = np.isfinite(changes) & np.isfinite(errors)
-        pairs = zip(changes.tolist(), errors.tolist(), known, strict=True)
-        return [(change, error) if sound else (None, None) for change, error, sound in pairs]
+        margins = errors * student95(int((before.valid_pixels > 0).sum()), comparisons=len(changes))
+        known = np.isfinite(changes) & np.isfinite(margins)
+        pairs = zip(changes.tolist(), margins.tolist(), known, strict=True)
+        return [(change, margin) if sound else (None, None) for change, margin, sound in pairs]
 
     def taus(self) -> dict[int, float | None]:
         """Kendall's tau between the ranking by the run's own set and that of each other set, by batches."""
         return {size: kendall_tau_b(self.own.epes, result.epes) for size, result in self.others.items()}
 
 
-Change = tuple[float | None, float | None]
-
-
-def _verdict(more: Change, other: Change, total: Change, bound: float) -> str:
+def _verdict(more: Change, other: Change, total: Change, relevant: float) -> str:
     """See docs/evaluation.md, "Calibration sweep"."""
-    if other[0] is None:
-        return "cannot be told"
-    if _beyond(more, bound) < 0 and _beyond(total, bound) < 0:
+    if all(_within(change, relevant) for change in (more, other, total)):
+        return "not calibration"
+    if _beyond(more) < 0 and _beyond(total) < 0:
         return "under-calibrated"
-    if _beyond(more, bound) or _beyond(other, bound):
-        return "depends on the samples"
-    return "not calibration"
+    return "depends on the samples" if _beyond(more) or _beyond(other) else "cannot be told"
 
 
-def _beyond(change: Change, bound: float) -> int:
+def _beyond(change: Change) -> int:
     """Sign of a change beyond noise, else 0."""
-    value, error = change
-    if value is None or error is None or abs(value) <= bound * error:
+    value, margin = change
+    if value is None or margin is None or abs(value) <= margin:
         return 0
     return 1 if value > 0 else -1
+
+
+def _within(change: Change, relevant: float) -> bool:
+    """Whether the whole interval is nearer to zero than ``relevant``."""
+    value, margin = change
+    return value is not None and margin is not None and abs(value) + margin < relevant
 
 
 def sweep_sizes(own_batches: int, samples: int, batch_size: int) -> list[int]:

@@ -4,13 +4,15 @@ An arch's EPE is a ratio of two sums over samples, r = sum s_i / sum n_i (error 
 sample i), so its standard error is that of the ratio estimator: residuals e_i = s_i - r n_i and
 se = sqrt(N / (N - 1) * sum e_i^2) / sum n_i  (Cochran, Sampling Techniques, 3rd ed., ch. 6).  Two archs are scored on
 the same pixels, so the standard error of their difference comes from the differences of their residuals: the difficulty
-of a sample cancels (Miller, Adding Error Bars to Evals, arXiv 2411.00640).  docs/evaluation.md has the formulas in
+of a sample cancels (Miller, Adding Error Bars to Evals, arXiv 2411.00640).  Intervals are Student's, with N - 1 degrees
+of freedom, because the standard error is itself an estimate from N samples.  docs/evaluation.md has the formulas in
 words and what they leave out: samples count as independent draws of the data set.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,20 +24,32 @@ from edgeflownas.evaluate.rank_statistics import kendall_taus, rank_order
 from edgeflownas.randomness import uniforms
 
 __all__ = [
-    "Z95",
+    "MOST_SAMPLES",
     "PoolNoise",
     "TauInterval",
     "paired_change",
     "pool_noise",
     "split_half_tau",
+    "student95",
     "tau_interval",
     "tied_ranks",
 ]
 
-Z95 = 1.96
-"""Standard errors on either side of a figure that hold 95 % of a normal distribution."""
+MOST_SAMPLES = 10**12
+"""No answer of :meth:`PoolNoise.samples_needed` is larger."""
 
 Floats = NDArray[np.float64]
+
+
+def student95(count: int, comparisons: int = 1) -> float:
+    """Standard errors on either side of a figure from ``count`` independent values that hold 95 %; nan below two.
+
+    Student's t with count - 1 degrees of freedom: 3.18 for 4 values, 2.04 for 32, 1.96 for very many.  With several
+    ``comparisons`` all of them hold together with at least 95 % (Bonferroni).
+    """
+    from scipy.special import stdtrit  # a third of a second to import, needed once an evaluation
+
+    return float(stdtrit(count - 1, 1.0 - 0.025 / comparisons)) if count > 1 else math.nan
 
 
 @dataclass(frozen=True)
@@ -54,12 +68,17 @@ class PoolNoise:
     """Samples with at least one valid pixel."""
 
     @property
-    def smallest_differences(self) -> Floats:
-        """Difference in px that the set can tell apart at 95 %, of every pair of archs: [A (A - 1) / 2], nan left out.
+    def bounds(self) -> Floats:
+        """[A, A] difference in px that the set can tell apart at 95 %: ``paired`` times :func:`student95`."""
+        return student95(self.samples) * self.paired
 
-        1.96 paired standard errors; pairs in the order (0, 1), (0, 2), ..., (1, 2), ...
+    @property
+    def smallest_differences(self) -> Floats:
+        """:attr:`bounds` of every pair of archs: [A (A - 1) / 2], nan left out.
+
+        Pairs in the order (0, 1), (0, 2), ..., (1, 2), ...
         """
-        found = Z95 * self.paired[np.triu_indices(len(self.epes), 1)]
+        found = self.bounds[np.triu_indices(len(self.epes), 1)]
         return np.asarray(found[np.isfinite(found)], dtype=np.float64)
 
     @property
@@ -72,29 +91,41 @@ class PoolNoise:
     def tied_pairs(self) -> float | None:
         """Share of the pairs of archs whose difference is within noise; None as for :attr:`smallest_difference`."""
         rows, columns = np.triu_indices(len(self.epes), 1)
-        bound = Z95 * self.paired[rows, columns]
+        bound = self.bounds[rows, columns]
         known = np.isfinite(bound)
         if not known.any():
             return None
         return float(np.mean(np.abs(self.epes[rows] - self.epes[columns])[known] <= bound[known]))
 
     def samples_needed(self, resolution: float) -> int | None:
-        """Samples with which half of the pairs could be told apart at ``resolution`` px; None where it is unknown.
+        """Samples with which half of the pairs could be told apart at ``resolution`` px.
 
-        The paired variance falls with 1 / N, so N times the square of (smallest difference / resolution).
+        The fewest n of at least two with student95(n) * paired * sqrt(N / n) <= resolution, paired being the median:
+        the paired variance falls with 1 / n.  None where it is unknown or above MOST_SAMPLES.
         """
         smallest = self.smallest_difference
         if smallest is None or not resolution > 0.0:
             return None
-        return max(2, math.ceil(self.samples * (smallest / resolution) ** 2))
+        one_sample = smallest / student95(self.samples) * math.sqrt(self.samples)  # standard error of a set of one
+
+        def enough(count: int) -> bool:  # the tolerance: N samples are enough for what N samples can tell apart
+            return student95(count) * one_sample / math.sqrt(count) <= resolution * (1.0 + 1e-9)
+
+        found = bisect_left(range(2, MOST_SAMPLES + 1), True, key=enough) + 2
+        return found if found <= MOST_SAMPLES else None
+
+    @property
+    def mean_margin(self) -> float:
+        """Half of the 95 % interval of the mean of the A EPEs, px."""
+        return student95(self.samples) * self.mean_standard_error
 
     def margins(self) -> list[float]:
-        """1.96 standard errors of each arch, px: its EPE +- this; empty where nothing is known."""
-        return [] if self.samples < 2 else [float(Z95 * error) for error in self.standard_errors]
+        """Half of the 95 % interval of each arch, px: its EPE +- this; empty where nothing is known."""
+        return [] if self.samples < 2 else (student95(self.samples) * self.standard_errors).tolist()
 
     def ranks(self, epes: Sequence[float] | None = None) -> list[int]:
         """Shared ranks by arch_index (see :func:`tied_ranks`), of the own EPEs or the same ones in full precision."""
-        return tied_ranks(self.epes.tolist() if epes is None else epes, self.paired)
+        return tied_ranks(self.epes.tolist() if epes is None else epes, self.bounds)
 
 
 def pool_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> PoolNoise:
@@ -129,17 +160,17 @@ def _norm(values: Floats) -> Any:
     return np.sqrt(np.square(values).sum(axis=-1))
 
 
-def tied_ranks(epes: Sequence[float], paired: Floats) -> list[int]:
+def tied_ranks(epes: Sequence[float], bounds: Floats) -> list[int]:
     """Competition ranks by arch_index: archs within noise of the best of their group share its rank (1, 1, 3, ...).
 
     Args:
         epes: EPE of every arch, px; the order is theirs (ties by arch_index, NaN last).
-        paired: [A, A] standard errors of differences; where one is nan nothing is tied.
+        bounds: [A, A] differences within noise, px (:attr:`PoolNoise.bounds`); where one is nan nothing is tied.
     """
     ranks = [0] * len(epes)
     leader = 0
     for place, index in enumerate(rank_order(epes), start=1):
-        tied = place > 1 and epes[index] - epes[leader] <= Z95 * paired[leader, index]
+        tied = place > 1 and epes[index] - epes[leader] <= bounds[leader, index]
         leader = leader if tied else index
         ranks[index] = ranks[leader] if tied else place
     return ranks

@@ -24,7 +24,7 @@ class SampleErrors:
     """What one evaluation measured, sample by sample."""
 
     codes: tuple[str, ...]
-    """Of the archs, with commas as everywhere."""
+    """Of the archs, with commas as everywhere; the name of a model that has no code."""
     sample_epe: NDArray[np.float32]
     """[A, N] mean error of each sample's valid pixels, px; nan where it has none."""
     valid_pixels: NDArray[np.int64]
@@ -63,7 +63,8 @@ def read_sample_errors(path: Path) -> SampleErrors:
         with safe_open(path, framework="numpy") as file:
             facts = file.metadata() or {}
             errors, pixels = file.get_tensor("sample_epe"), file.get_tensor("valid_pixels")
-        codes = tuple(",".join(code) for code in facts["codes"].split("|"))
+        # digits of a code stand apart as everywhere; the name of a single model has none
+        codes = tuple(",".join(code) if code.isdecimal() else code for code in facts["codes"].split("|"))
         if errors.shape != (len(codes), *pixels.shape) or pixels.ndim != 1:
             raise ValueError(f"{len(codes)} codes, errors {errors.shape}, pixels {pixels.shape}")
         return SampleErrors(codes, errors, pixels, facts["eval_set"], int(facts["epoch"]))

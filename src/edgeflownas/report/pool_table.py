@@ -35,7 +35,7 @@ class PoolTable:
         space: the space of the archs; its baseline is marked with ``*``.
         zero_flow_epe: EPE in px of predicting no motion on the same pixels; None leaves the comparison out.
         ranks: by place in the order of arch_index, shared within noise (noise.tied_ranks); empty: everyone has its own.
-        margins: 1.96 standard errors of each EPE, px, in the same order; empty where they are unknown.
+        margins: half of the 95 % interval of each EPE, px, in the same order; empty where they are unknown.
     """
 
     def __init__(

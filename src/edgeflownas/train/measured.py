@@ -19,12 +19,13 @@ __all__ = ["Measured", "read_measured", "require_seeds_only"]
 
 @dataclass(frozen=True)
 class Measured:
-    """One evaluation of a run: the errors of its samples and the row of its history."""
+    """One evaluation of a run: the errors of its samples and its frozen set."""
 
     run: RunDirectory
     errors: SampleErrors
-    row: dict[str, Any]
     eval_set: EvalSet
+    note: str = ""
+    """What was wrong with the run's files, if anything."""
 
     @property
     def seed(self) -> int:
@@ -41,25 +42,46 @@ def read_measured(path: Path, epoch: int | None = None, wide: bool = False) -> M
         DataError: its sample errors were not kept, or belong to another evaluation set.
     """
     run = RunDirectory.open(path)
-    key = "wide_eval_set" if wide else "eval_set"
-    rows = [row for row in read_rows(run.path / "events.jsonl", b'"evaluation"') if row.get("event") == "evaluation"]
-    found = [row for row in rows if row.get(key) and epoch in (None, row["epoch"])]
+    sets, note = _evaluations(run.path, wide)
     kind = "wide evaluation" if wide else "evaluation"
-    if not found:
-        asked = f" after epoch {epoch}" if epoch is not None else ""
-        known = ", ".join(str(row["epoch"]) for row in rows if row.get(key)) or "none"
-        raise ConfigError(f"{path}: no {kind}{asked} in its history (there are: {known})")
-    row = found[-1]
-    file = run.path / sample_errors_name(row["epoch"], "wide" if wide else "epoch")
+    if epoch is not None and epoch not in sets:
+        known = ", ".join(map(str, sets)) or "none"
+        raise ConfigError(f"{path}: no {kind} after epoch {epoch} in its history (there are: {known})")
+    if not sets:
+        raise ConfigError(f"{path}: no {kind} in its history{': ' if note else ''}{note}")
+    epoch = list(sets)[-1] if epoch is None else epoch
+    file = run.path / _name(epoch, wide)
     if not file.exists():
         raise DataError(
             f"{file}: missing: the errors of the samples were not kept (eval.keep_sample_errors false, or a run of an "
             "older version); evaluate again with a run that keeps them"
         )
     errors, eval_set = read_sample_errors(file), read_eval_set(run.path / "eval_set.json")
-    if errors.eval_set != row[key] or errors.epoch != row["epoch"]:
-        raise DataError(f"{file}: is of evaluation set {errors.eval_set}, epoch {errors.epoch}, not {row[key]}")
-    return Measured(run, errors, row, eval_set)
+    if errors.eval_set != sets[epoch] or errors.epoch != epoch:
+        raise DataError(
+            f"{file}: is of evaluation set {errors.eval_set}, epoch {errors.epoch}, not {sets[epoch]}, epoch {epoch}"
+        )
+    return Measured(run, errors, eval_set, note)
+
+
+def _name(epoch: int, wide: bool) -> str:
+    return sample_errors_name(epoch, "wide" if wide else "epoch")
+
+
+def _evaluations(run: Path, wide: bool) -> tuple[dict[int, str], str]:
+    """Evaluation set by epoch, and what was wrong: from the log, or from the kept errors where it has no evaluation."""
+    log, key = run / "events.jsonl", "wide_eval_set" if wide else "eval_set"
+    rows = [row for row in read_rows(log, b'"evaluation"') if row.get("event") == "evaluation"]
+    if rows:
+        return {row["epoch"]: row[key] for row in rows if row.get(key)}, ""
+    folder = (run / _name(0, wide)).parent
+    kept = [read_sample_errors(file) for file in sorted(folder.glob("wide-*" if wide else "epoch-*"))]
+    if kept:
+        note = f"{log} holds no evaluation, so those of {folder.name}/ are used; restore it from a copy"
+        return {errors.epoch: errors.eval_set for errors in kept}, note
+    if (run / "eval_history.csv").exists():
+        return {}, f"{log} is missing, empty or damaged, and {folder.name}/ has none: restore them from a copy"
+    return {}, "come back after the first evaluated epoch"
 
 
 def require_seeds_only(runs: Sequence[Measured], wide: bool = False) -> None:

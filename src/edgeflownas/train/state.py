@@ -42,7 +42,7 @@ class TrainState:
     last_epes: list[float] = field(default_factory=list)  # of the last evaluated pool, for kendall_tau_prev
     last_zero_flow_epe: float | None = None
     last_ranks: list[int] = field(default_factory=list)  # shared within noise; empty: an older version did not know
-    last_margins: list[float] = field(default_factory=list)  # px: each EPE +- 1.96 standard errors; empty: unknown
+    last_margins: list[float] = field(default_factory=list)  # px: half of each EPE's 95 % interval; empty: unknown
     eval_set: str = ""  # hash of the set the evaluations above were made on
     quarantined: list[str] = field(default_factory=list)
 

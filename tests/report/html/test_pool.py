@@ -41,8 +41,8 @@ def test_best_first_and_differences_from_it():
 def test_intervals_are_paired(tmp_path: Path):
     history, noise = stored(tmp_path)
     rows = {row.arch: row for row in pool_rows(history)}
-    assert rows[2].interval == pytest.approx(1.96 * noise.paired[0, 2])
-    assert rows[2].interval < 1.96 * noise.standard_errors[2] / 5, "the difficulty of the samples cancels"
+    assert rows[2].interval == pytest.approx(noise.bounds[0, 2])
+    assert rows[2].interval < noise.margins()[2] / 5, "the difficulty of the samples cancels"
     assert not rows[2].tied and rows[0].interval is None
 
 

@@ -1,7 +1,7 @@
 """The pool of the last evaluation as a table: how far each subnet is behind the best, and whether that can be seen.
 
 A bar from 0 is the difference to the best subnet: unlike a bar of the EPE itself it shows small differences without
-cutting the axis.  The whisker is 1.96 standard errors of that same difference, on the same pixels.
+cutting the axis.  The whisker is the 95 % interval of that same difference, on the same pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeflownas.errors import DataError
-from edgeflownas.evaluate.noise import Z95, PoolNoise, pool_noise
+from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.html.markup import Markup, join, table, tag
 
@@ -47,7 +47,7 @@ def pool_rows(history: History) -> list[PoolRow]:
     order = sorted(range(len(epes)), key=lambda arch: (not math.isfinite(epes[arch]), epes[arch], arch))
     best = order[0]
     noise = _noise(history)
-    intervals = None if noise is None else Z95 * noise.paired[best]
+    intervals = None if noise is None else noise.bounds[best]
     shared = {rank for rank in ranks.values() if list(ranks.values()).count(rank) > 1}
     rows = []
     for place, arch in enumerate(order, start=1):
