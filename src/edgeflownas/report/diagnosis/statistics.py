@@ -32,7 +32,8 @@ MEDIAN_OF_SEVEN = 0.815
 has a part in its own median, and is it in one case of seven."""
 REACH = 15
 BOTH = 0.4
-"""Least distance to the nearer side, as a share of that to the other: about 1 of an outlier, about 0 at a step."""
+"""Least distance to the nearer side, as a share of that to the other and to the trend: about 1 of an outlier, about 0
+at a step."""
 
 
 def robust_sd(values: Array) -> float:
@@ -145,7 +146,8 @@ def outliers(values: Array, family_error: float = 0.005, least: Array | float = 
         scores = np.where(odd, scores, now)
         beyond = np.nonzero(~odd & (np.abs(now) > limit))[0]
         farthest = beyond[np.argsort(-np.abs(residuals[beyond]), kind="stable")]
-        place = next((int(p) for p in farthest if _apart(smooth, int(p), 0.5 * limit * float(scales[p]))), None)
+        least_apart = np.maximum(0.5 * limit * scales, BOTH * np.abs(residuals))
+        place = next((int(p) for p in farthest if _apart(smooth, int(p), float(least_apart[p]))), None)
         if place is None:
             break
         odd[place] = True
