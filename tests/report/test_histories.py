@@ -164,7 +164,7 @@ def test_a_last_row_without_its_epe_is_noted(tmp_path: Path) -> None:
     text = "epoch,mean_epe_3,zero_flow_epe\n1,3.0,9.0\n2,,nan\n"
     notes = read_history(write(tmp_path, text)).notes
     assert [note.split(":")[0] for note in notes] == [
-        f"the last evaluation (epoch 2) has no {name}" for name in ("mean_epe_12", "zero_flow_epe")
+        f"the last evaluation (epoch 2) has no {name}" for name in ("mean_epe_3", "zero_flow_epe")
     ]
     assert not read_history(write(tmp_path, "epoch,mean_epe_3\n1,3.0\n")).notes
 

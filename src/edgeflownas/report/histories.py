@@ -130,7 +130,7 @@ def _joined(rows: Sequence[Row], exact: Sequence[Row], notes: list[str]) -> list
     times = {row["epoch"]: row for row in rows}
     alone = sorted(set(times) - {row["epoch"] for row in exact}, key=lambda epoch: float(epoch or 0))
     if alone:
-        shown = "any epoch" if not exact else "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5)
+        shown = "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5) if exact else "any epoch"
         notes.append(f"events.jsonl holds no evaluation of {shown}: taken from eval_history.csv, which is rounded")
     return [*({**times.get(row["epoch"], {}), **row} for row in exact), *(times[epoch] for epoch in alone)]
 
@@ -249,11 +249,12 @@ def _assemble(
 
 
 def _empty_at_the_end(rows: Sequence[Row]) -> list[str]:
-    """A note for the mean EPE or the zero-flow EPE that the last evaluation lacks (the column itself may be missing)."""
+    """A note for the mean EPE or the zero-flow EPE that the last evaluation lacks."""
     epoch, found = rows[-1]["epoch"], []
     for name in ("mean_epe_12", "zero_flow_epe"):
         value = rows[-1].get(name)
         missing = value is None or (isinstance(value, float) and math.isnan(value))
         if missing and any(row.get(name) is not None for row in rows) or (name == "mean_epe_12" and value is None):
-            found.append(f"the last evaluation (epoch {epoch}) has no {name}: it is judged by the ones before")
+            named = name.replace("_12", f"_{rows[-1]['pool_size']}")
+            found.append(f"the last evaluation (epoch {epoch}) has no {named}: it is judged by the ones before")
     return found

@@ -34,8 +34,8 @@ def diagnose(history: History) -> Diagnosis:
             not_judged.append(NotJudged(name, _named(str(reason), history)))
             continue
         if found is not None:
-            texts = {part: _named(getattr(found, part), history) for part in ("evidence", "why", "advice")}
-            findings.append(replace(found, **texts))
+            evidence, why, advice = (_named(text, history) for text in (found.evidence, found.why, found.advice))
+            findings.append(replace(found, evidence=evidence, why=why, advice=advice))
     ordered = in_order(findings)
     count = int(np.isfinite(same.column("mean_epe_12")).sum())
     return Diagnosis(verdict(ordered, count), ordered, tuple(not_judged), criteria(same), stability(same))

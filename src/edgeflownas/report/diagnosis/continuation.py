@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _evaluation_noise(history: History, parent: History) -> tuple[float | None, 
     errors = [_at_best(h, "mean_epe_standard_error_12") for h in (history, parent)]
     if not np.isfinite(errors).all():
         return None, None
-    return Z95 * float(np.hypot(*errors)), "mean_epe_standard_error_12 of both, not paired"
+    return Z95 * math.hypot(*errors), "mean_epe_standard_error_12 of both, not paired"
 
 
 def _best_errors(history: History) -> tuple[Array, NDArray[np.int64], tuple[str, ...]] | None:

@@ -75,7 +75,8 @@ def _beside(gains: Array, last: slice, epe: float, zero: float, error: float) ->
     """Evidence in words: how far the mean EPE is below or above that of zero flow, and what that means so far."""
     level, count = float(np.median(gains[last])), len(gains)
     side = "below" if level >= 0.0 else "above"
-    text = f"mean_epe_12 {epe:.4f} px is {100 * abs(level):.2f} +- {100 * error:.2f} % {side} zero_flow_epe {zero:.4f} px "
+    text = f"mean_epe_12 {epe:.4f} px is {100 * abs(level):.2f} +- {100 * error:.2f} % {side} zero_flow_epe "
+    text += f"{zero:.4f} px "
     text += f"in the last {len(gains[last])} evaluations" if len(gains[last]) > 1 else "in the last evaluation"
     if count < YOUNG:
         still = "still above zero flow" if level < 0.0 else "hardly below zero flow"

@@ -128,10 +128,10 @@ def outliers(values: Array, family_error: float = 0.005, least: Array | float = 
     the medians of its neighbours, which on a smooth curve would look odd themselves.
 
     Trend and scale: :func:`_residuals`; no scale is below ``least`` (noise of the rounding, where ``values`` no longer
-    show it).  The limit of |z| is the Student quantile at ``family_error`` shared by all judged values (Bonferroni), with
-    half as many degrees of freedom as values behind the scale, as for a median's efficiency.  A step to another level
-    is none (:func:`_apart`), nor are several values to one side at the very end: they may be a new level.  The first
-    three values are never judged: training begins steeply.
+    show it).  The limit of |z| is the Student quantile at ``family_error`` shared by all judged values (Bonferroni),
+    with half as many degrees of freedom as values behind the scale, as for a median's efficiency.  A step to another
+    level is none (:func:`_apart`), nor are several values to one side at the very end: they may be a new level.  The
+    first three values are never judged: training begins steeply.
     """
     count = len(values)
     scores, odd = np.zeros(count), np.zeros(count, dtype=np.bool_)
@@ -205,7 +205,7 @@ def _local_scales(residuals: Array, least: Array | float) -> Array:
 
     starts = [min(max(3, place - REACH), max(3, count - 4 - 2 * REACH)) for place in range(count)]
     local = np.array([spread(residuals[s : min(s + 2 * REACH + 1, count - 3)]) for s in starts])
-    return np.maximum(np.maximum(local, spread(inner)), least)
+    return np.asarray(np.maximum(np.maximum(local, spread(inner)), least), dtype=np.float64)
 
 
 def extreme_members(levels: Array, family_error: float = 0.01) -> list[int]:
