@@ -57,22 +57,25 @@ def continuation(history: History, parent: History) -> dict[str, Any]:
     met = sum(bool(rule["met"]) for rule in rules)
     values = history.column("mean_epe_12")
     values = values[np.isfinite(values)]
-    noise, origin = _evaluation_noise(history, parent)
-    within = gain is not None and noise is not None and abs(gain) < noise
-    state = "met by rule, but" if rules[0]["met"] else "not met by rule, and"
-    caveat = f"{state} smaller than the noise of the evaluation ({noise:.4f} px): no difference" if within else None
     return {
         "verdict": "go" if met >= NEEDED else "stop",
         "parent": str(parent.source),
         "met": met,
         "needed": NEEDED,
         "noise_px": mean_noise(history, values) if len(values) > 2 else None,
-        "evaluation_noise_px": noise,
-        "noise_from": origin,
-        "within_noise": within,
-        "caveat": caveat,
+        **_noise_beside(gain, bool(rules[0]["met"]), *_evaluation_noise(history, parent)),
         "rules": rules,
     }
+
+
+def _noise_beside(gain: float | None, met: bool, noise: float | None, origin: str | None) -> dict[str, Any]:
+    """The noise as facts, with a caveat where the gain in px is smaller."""
+    facts = {"evaluation_noise_px": noise, "noise_from": origin, "within_noise": False, "caveat": None}
+    if gain is None or noise is None or abs(gain) >= noise:
+        return facts
+    state = "met by rule, but" if met else "not met by rule, and"
+    caveat = f"{state} smaller than the noise of the evaluation ({noise:.4f} px): no difference"
+    return {**facts, "within_noise": True, "caveat": caveat}
 
 
 def _evaluation_noise(history: History, parent: History) -> tuple[float | None, str | None]:
