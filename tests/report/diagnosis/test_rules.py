@@ -142,6 +142,7 @@ def test_an_epe_above_zero_flow_is_noted_from_the_first_evaluation_on(epochs: in
     assert finding.severity == "note" and "% above zero_flow_epe" in finding.evidence
     assert f"after {epochs} evaluation{'s' * (epochs > 1)} the EPE is still above zero flow" in finding.evidence
     assert "-" not in finding.evidence.split(" is ")[1].split(" % ")[0].split("+-")[0]
+    assert ("+-" in finding.evidence) == ("gain_error_pct" in finding.figures) == (epochs > 2)
     assert "near_zero_flow" not in found(Recipe(epochs=epochs), tmp_path)
 
 

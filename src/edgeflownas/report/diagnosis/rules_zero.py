@@ -63,7 +63,8 @@ def near_zero_flow(history: History) -> Finding | None:
     rising = slope.distinguishable and slope.slope * len(gains) > RECOVERED
     severity: Severity = "note" if rising or unclear or len(gains) < YOUNG else "stop"
     zero_epe, epe = float(np.median(zero[there][last])), float(np.median(mean[there][last]))
-    figures = {"zero_flow_epe": zero_epe, "mean_epe": epe, "gain_pct": 100 * level, "gain_error_pct": 100 * error}
+    figures = {"zero_flow_epe": zero_epe, "mean_epe": epe, "gain_pct": 100 * level}
+    figures |= {"gain_error_pct": 100 * error} if len(gains) > 2 else {}  # no noise is known before
     best = history.column("per_arch_epe_min")[there][last]
     if np.isfinite(best).any():
         figures["best_arch_gain_pct"] = float(100 * np.nanmedian(1 - best / zero[there][last]))
@@ -75,8 +76,8 @@ def _beside(gains: Array, last: slice, epe: float, zero: float, error: float) ->
     """Evidence in words: how far the mean EPE is below or above that of zero flow, and what that means so far."""
     level, count = float(np.median(gains[last])), len(gains)
     side = "below" if level >= 0.0 else "above"
-    text = f"mean_epe_12 {epe:.4f} px is {100 * abs(level):.2f} +- {100 * error:.2f} % {side} zero_flow_epe "
-    text += f"{zero:.4f} px "
+    known = f" +- {100 * error:.2f}" if count > 2 else ""
+    text = f"mean_epe_12 {epe:.4f} px is {100 * abs(level):.2f}{known} % {side} zero_flow_epe {zero:.4f} px "
     text += f"in the last {len(gains[last])} evaluations" if len(gains[last]) > 1 else "in the last evaluation"
     if count < YOUNG:
         still = "still above zero flow" if level < 0.0 else "hardly below zero flow"
