@@ -125,6 +125,50 @@ def test_run_directory_has_exact_values_and_its_record(tmp_path: Path) -> None:
     assert history.run.timing[0]["changed"] == ["a: 1 -> 2"]
 
 
+def run_folder(folder: Path, events: str) -> Path:
+    write(folder, ROWS + NEXT)
+    write(folder, events, "events.jsonl")
+    write(folder, json.dumps({"format": 1, "run": "x", "manifest": {}}), "run_manifest.json")
+    write(folder, "train:\n  lr: 1e-4\n", "config.yaml")
+    return folder
+
+
+def test_missing_events_are_named_and_the_table_stands_in(tmp_path: Path) -> None:
+    history = read_history(run_folder(tmp_path, ""))
+    assert len(history.rows) == 2
+    assert any("events.jsonl holds no evaluation of any epoch" in note for note in history.notes)
+    second = json.dumps({"event": "evaluation", "epoch": 2, "mean_epe_3": 2.50001})
+    history = read_history(run_folder(tmp_path, '{"event": "evaluation", garbage\n' + second + "\n"))
+    assert history.column("mean_epe_12").tolist() == [3.0, 2.50001]
+    assert any("epochs 1: taken from eval_history.csv" in note for note in history.notes)
+
+
+@pytest.mark.parametrize("name", ["per_option.csv", "monitor.csv"])
+@pytest.mark.parametrize("content", [b"\0\1\2", b"epoch,a\n1,2,3,4\n5,6\n", b"epoch,a\nmany,2\n", b"words\nother\n"])
+def test_damaged_files_beside_the_history_are_left_out(tmp_path: Path, name: str, content: bytes) -> None:
+    (run_folder(tmp_path, "") / name).write_bytes(content)
+    history = read_history(tmp_path)
+    assert len(history.rows) == 2 and history.run is not None and history.run.monitor == history.run.per_option == ()
+    assert any(note.startswith(f"{name} cannot be read and was left out") for note in history.notes)
+
+
+def test_a_shortened_ranking_on_the_console_is_left_out(tmp_path: Path) -> None:
+    line = "epoch={} lr=9.9e-05 loss=8.1 mean_epe_12={:.4f} std_epe_12=0.01 ... arch_rank_12=1:3:9.72|...\n"
+    history = read_history(write(tmp_path, line.format(1, 9.8) + line.format(2, 9.7), "train.log"))
+    assert history.column("mean_epe_12").tolist() == [9.8, 9.7] and history.column("lr").tolist() == [9.9e-5] * 2
+    assert "arch_rank_12" not in history.columns and np.isnan(history.epes).all()
+    assert any("shortened with ... in 2 lines, first line 1" in note for note in history.notes)
+
+
+def test_a_last_row_without_its_epe_is_noted(tmp_path: Path) -> None:
+    text = "epoch,mean_epe_3,zero_flow_epe\n1,3.0,9.0\n2,,nan\n"
+    notes = read_history(write(tmp_path, text)).notes
+    assert [note.split(":")[0] for note in notes] == [
+        f"the last evaluation (epoch 2) has no {name}" for name in ("mean_epe_3", "zero_flow_epe")
+    ]
+    assert not read_history(write(tmp_path, "epoch,mean_epe_3\n1,3.0\n")).notes
+
+
 def test_planned_epochs_can_be_given(tmp_path: Path) -> None:
     history = read_history(write(tmp_path, ROWS + NEXT))
     assert history.planned(200).planned_epochs == 200 and history.planned(None) is history

@@ -87,6 +87,11 @@ def _continuation(facts: Mapping[str, Any], width: int) -> list[str]:
         for rule in facts["rules"]
     ]
     lines += _aligned(rows)
+    if facts["caveat"] is not None:
+        lines += _wrapped(f"best mean EPE: {facts['caveat']}", width)
+    if facts["evaluation_noise_px"] is not None:
+        text = f"(noise of the evaluation {facts['evaluation_noise_px']:.4f} px at 95 %, from {facts['noise_from']})"
+        lines += _wrapped(text, width)
     noise = facts["noise_px"]
     return lines if noise is None else [*lines, f"  (the mean EPE's noise from epoch to epoch is {noise:.4f} px)"]
 

@@ -6,6 +6,7 @@ written, so a running training may be read at any moment.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,11 +119,20 @@ def _of_folder(path: Path) -> History:
     rows = _rows_of_file(file, notes) if file.exists() else []
     events = [r for r in json_rows(path / "events.jsonl", b'"evaluation"', notes) if r.get("event") == "evaluation"]
     exact = [_event_row(path / "events.jsonl", row) for row in events]
-    times = {row["epoch"]: row for row in rows}
-    rows = [{**times.get(row["epoch"], {}), **row} for row in exact] or rows
+    rows = _joined(rows, exact, notes)
     if not rows:
         raise DataError(f"{path}: no evaluation yet; come back after the first evaluated epoch")
     return _assemble(path.resolve().name, path, rows, path, record, notes)
+
+
+def _joined(rows: Sequence[Row], exact: Sequence[Row], notes: list[str]) -> list[Row]:
+    """Exact rows of events.jsonl with the times of eval_history.csv, whose rows stand in where events are missing."""
+    times = {row["epoch"]: row for row in rows}
+    alone = sorted(set(times) - {row["epoch"] for row in exact}, key=lambda epoch: float(epoch or 0))
+    if alone:
+        shown = "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5) if exact else "any epoch"
+        notes.append(f"events.jsonl holds no evaluation of {shown}: taken from eval_history.csv, which is rounded")
+    return [*({**times.get(row["epoch"], {}), **row} for row in exact), *(times[epoch] for epoch in alone)]
 
 
 def _event_row(path: Path, event: Mapping[str, Any]) -> Row:
@@ -158,6 +168,9 @@ def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
         if not lines:
             raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
     rows: list[Row] = []
+    shortened = [line.number for line in lines if _drop_shortened(line.cells)]
+    if shortened:
+        notes.append(f"arch_rank is shortened with ... in {len(shortened)} lines, first line {shortened[0]}: left out")
     for line in lines:
         try:
             rows.append(_row(line.cells))
@@ -168,6 +181,14 @@ def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
     if not rows:
         raise DataError(f"{path}: no evaluated epoch in it yet; come back after the first one")
     return rows
+
+
+def _drop_shortened(cells: dict[str, str]) -> bool:
+    """Takes a ranking out that was printed shortened (``1:3:9.72|...``); whether there was one."""
+    names = [name for name, text in cells.items() if name.startswith("arch_rank_") and text.endswith(("...", "\u2026"))]
+    for name in names:
+        del cells[name]
+    return bool(names)
 
 
 def _row(cells: Mapping[str, str]) -> Row:
@@ -210,6 +231,7 @@ def _assemble(
     strange = sorted({key for row in rows for key in row} - KNOWN)
     if strange:
         notes.append(f"columns this version does not know: {', '.join(strange)}")
+    notes += _empty_at_the_end(ordered)
     filled = frozenset(key for row in ordered for key, value in row.items() if value is not None)
     return History(
         name=name,
@@ -224,3 +246,15 @@ def _assemble(
         notes=tuple(dict.fromkeys(notes)),
         columns=filled,
     )
+
+
+def _empty_at_the_end(rows: Sequence[Row]) -> list[str]:
+    """A note for the mean EPE or the zero-flow EPE that the last evaluation lacks."""
+    epoch, found = rows[-1]["epoch"], []
+    for name in ("mean_epe_12", "zero_flow_epe"):
+        value = rows[-1].get(name)
+        missing = value is None or (isinstance(value, float) and math.isnan(value))
+        if missing and any(row.get(name) is not None for row in rows) or (name == "mean_epe_12" and value is None):
+            named = name.replace("_12", f"_{rows[-1]['pool_size']}")
+            found.append(f"the last evaluation (epoch {epoch}) has no {named}: it is judged by the ones before")
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config.yaml import parse_yaml
-from edgeflownas.errors import StorageError
+from edgeflownas.errors import DataError, StorageError
 from edgeflownas.report.history_files import Value, json_rows, table_lines, text_of, typed
 
 __all__ = ["RunRecord", "read_record"]
@@ -51,15 +51,21 @@ def read_record(path: Path, notes: list[str]) -> RunRecord:
 
 
 def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...]:
-    """Rows of a table beside the history; numbers where they are numbers, else text."""
+    """Rows of a table beside the history; numbers where they are numbers, else text.  None, with a note, if damaged."""
     if not path.exists():
         return ()
     rows = []
-    for line in table_lines(path, text_of(path)):
-        if line.torn and not line.cells:
-            notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
-            continue
-        rows.append({name: _loose(name, text) for name, text in line.cells.items()})
+    try:
+        for line in table_lines(path, text_of(path)):
+            if line.torn and not line.cells:
+                notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
+                continue
+            rows.append({name: _loose(name, text) for name, text in line.cells.items()})
+        if not all("epoch" in row for row in rows):
+            raise ValueError("its header has no epoch")
+    except (StorageError, DataError, ValueError) as error:
+        notes.append(f"{path.name} cannot be read and was left out: {error}")
+        return ()
     return tuple(rows)
 
 

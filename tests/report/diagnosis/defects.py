@@ -51,6 +51,18 @@ def non_finite_epe(seed: int) -> Planted:
     return edited(recipe, edit), lambda f: place + 1 in f.epochs
 
 
+def impossible_values(seed: int) -> Planted:
+    """One EPE below zero, one zero-flow EPE that is not above it, or only zeros."""
+    recipe, rng = random_healthy(seed), generator(seed, "impossible")
+    kind, place = int(rng.integers(3)), int(rng.integers(0, recipe.epochs))
+
+    def edit(rows: Rows, epes: Any) -> None:
+        for row in rows if kind == 2 else [rows[place]]:
+            row["zero_flow_epe" if kind == 1 else "mean_epe_12"] = -1.0 if kind == 0 else 0.0
+
+    return edited(recipe, edit), lambda f: place + 1 in f.epochs and (kind == 2) == (len(f.epochs) > 1)
+
+
 def near_zero_flow(seed: int) -> Planted:
     """The pool stays within 5 % of zero flow, above or below."""
     recipe, rng = random_healthy(seed), generator(seed, "zero")
@@ -201,7 +213,8 @@ def best_on_noise(seed: int) -> Planted:
 DEFECTS: dict[str, Callable[[int], Planted]] = {
     function.__name__: function
     for function in (
-        non_finite_epe, near_zero_flow, label_changed, epe_rising, loss_epe_divergence, objective_mismatch, plateau,
+        non_finite_epe, impossible_values, near_zero_flow, label_changed, epe_rising, loss_epe_divergence,
+        objective_mismatch, plateau,
         clip_checks_mismatch, non_finite_steps, clip_saturated, lr_too_low, input_differs, train_eval_gap,
         coverage_low, fairness_gap_open, ranking_below_noise, ranking_unstable, wide_disagrees, hard_arch,
         outlier_epoch, best_on_noise, lr_barely_moved, clip_idle, data_wait_high, resumed_with_changes,

@@ -72,7 +72,8 @@ def test_missing_columns_are_named_not_skipped(tmp_path: Path) -> None:
 
     diagnosis = diagnose(read_history(file))
     told = {finding.id for finding in diagnosis.findings} | {rule.id for rule in diagnosis.not_judged}
-    silent = {"non_finite_epe", "epe_rising", "plateau", "outlier_epoch", "best_on_noise", "resumed_with_changes"}
+    silent = {"non_finite_epe", "impossible_values", "epe_rising", "plateau", "outlier_epoch", "best_on_noise"}
+    silent |= {"resumed_with_changes"}
     assert set(RULES) - told == silent  # these were judged, and are in order
 
 
@@ -126,3 +127,52 @@ def test_curves_are_judged_since_the_last_change_of_the_evaluation(tmp_path: Pat
     diagnosis = diagnose(Recipe(edit=easier).history(tmp_path))
     assert {f.id for f in diagnosis.findings if f.severity != "ok"} == {"label_changed"}
     assert diagnosis.stability["epochs"][0]["epoch"] == 31
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4, 7])
+def test_a_young_history_is_not_called_healthy(epochs: int, tmp_path: Path) -> None:
+    diagnosis = diagnose(Recipe(epochs=epochs, constant=5.0 / epochs).history(tmp_path))
+    assert diagnosis.verdict == "too early to say"
+    assert diagnose(Recipe(epochs=12).history(tmp_path)).verdict == "healthy"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4])
+def test_an_epe_above_zero_flow_is_noted_from_the_first_evaluation_on(epochs: int, tmp_path: Path) -> None:
+    finding = found(Recipe(epochs=epochs, first=12.0, last=11.5, noise=0.0), tmp_path)["near_zero_flow"]
+    assert finding.severity == "note" and "% above zero_flow_epe" in finding.evidence
+    assert f"after {epochs} evaluation{'s' * (epochs > 1)} the EPE is still above zero flow" in finding.evidence
+    assert "-" not in finding.evidence.split(" is ")[1].split(" % ")[0].split("+-")[0]
+    assert ("+-" in finding.evidence) == ("gain_error_pct" in finding.figures) == (epochs > 2)
+    assert "near_zero_flow" not in found(Recipe(epochs=epochs), tmp_path)
+
+
+def test_an_old_history_above_zero_flow_is_a_stop_and_says_above(tmp_path: Path) -> None:
+    finding = found(Recipe(first=12.6, last=12.6, noise=0.0, jitter=0.001), tmp_path)["near_zero_flow"]
+    assert finding.severity == "stop" and re.search(r"is 1\d\.\d\d \+- .* % above zero_flow_epe", finding.evidence)
+
+
+@pytest.mark.parametrize("name", ["mean_epe_12", "zero_flow_epe"])
+def test_impossible_values_stop_and_name_their_epochs(name: str, tmp_path: Path) -> None:
+    def edit(rows, epes):  # type: ignore[no-untyped-def]
+        rows[4][name] = -0.5
+        rows[9][name] = -0.1
+
+    finding = found(Recipe(edit=edit), tmp_path)["impossible_values"]
+    assert finding.severity == "stop" and finding.epochs == (5, 10) and "2 evaluations" in finding.evidence
+
+
+def test_texts_name_columns_by_the_pool_of_the_file(tmp_path: Path) -> None:
+    findings = found(Recipe(size=24, first=12.6, last=12.6, noise=0.0), tmp_path).values()
+    texts = " ".join(f.evidence + f.why + f.advice for f in findings)
+    assert "mean_epe_24" in texts and "_12" not in texts
+    reasons = [rule.reason for rule in diagnose(Recipe(size=24, epochs=2).history(tmp_path)).not_judged]
+    assert not [reason for reason in reasons if "_12" in reason]
+
+
+def test_clipping_that_saturates_late_says_since_when(tmp_path: Path) -> None:
+    def late(rows, epes):  # type: ignore[no-untyped-def]
+        for row in rows[34:]:
+            row.update(clip_count=row["clip_checks"], clip_rate=1.0)
+
+    finding = found(Recipe(edit=late), tmp_path)["clip_saturated"]
+    assert finding.figures["since_epoch"] == 35 and finding.epochs == (35, 60) and "since epoch 35" in finding.evidence

@@ -5,6 +5,9 @@ One small pure function a rule (:data:`RULES`); docs/diagnosis.md says what each
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 
 from edgeflownas.report.diagnosis.findings import Diagnosis, Finding, NotJudged, Unjudged, in_order, verdict
@@ -28,9 +31,16 @@ def diagnose(history: History) -> Diagnosis:
             with np.errstate(all="ignore"):  # values may be anything; what comes out is checked
                 found = rule(history if name in OF_THE_WHOLE else same)
         except Unjudged as reason:
-            not_judged.append(NotJudged(name, str(reason)))
+            not_judged.append(NotJudged(name, _named(str(reason), history)))
             continue
         if found is not None:
-            findings.append(found)
+            evidence, why, advice = (_named(text, history) for text in (found.evidence, found.why, found.advice))
+            findings.append(replace(found, evidence=evidence, why=why, advice=advice))
     ordered = in_order(findings)
-    return Diagnosis(verdict(ordered), ordered, tuple(not_judged), criteria(same), stability(same))
+    count = int(np.isfinite(same.column("mean_epe_12")).sum())
+    return Diagnosis(verdict(ordered, count), ordered, tuple(not_judged), criteria(same), stability(same))
+
+
+def _named(text: str, history: History) -> str:
+    """A text with the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
+    return re.sub(r"(?<=[a-z])_12\b", f"_{history.pool_size}", text)

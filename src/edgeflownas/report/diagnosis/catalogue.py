@@ -26,6 +26,12 @@ CATALOGUE: dict[str, Entry] = {
         "Go back to the last checkpoint before it; lower train.lr or set train.grad_clip_global_norm.",
         ("epe",),
     ),
+    "impossible_values": Entry(
+        "An EPE is a mean distance: it is never negative, and exactly zero only for the truth itself. What wrote these "
+        "figures measured something else, so no other finding about the EPE can be trusted.",
+        "Look at what wrote the file: the mask of valid pixels, the truth, and whether the columns are the right ones.",
+        ("epe", "archs"),
+    ),
     "near_zero_flow": Entry(
         "Predicting no motion at all is as good. Either the scored prediction is not the accumulated flow, or the "
         "network predicts (almost) nothing.",

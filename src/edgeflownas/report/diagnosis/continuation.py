@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.noise import Z95, pool_noise
+from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.diagnosis.series import mean_noise
 from edgeflownas.report.diagnosis.statistics import recent
-from edgeflownas.report.histories import History
+from edgeflownas.report.histories import Array, History
 
 __all__ = ["continuation"]
 
@@ -29,6 +34,10 @@ def continuation(history: History, parent: History) -> dict[str, Any]:
     ``median_std``: median of std_epe_12 over all evaluations of the continuation is at most 0.008.
     ``tail``: median of p90_epe_12 over the last third (at least 3) of the continuation's evaluations is not above the
     same of the parent.
+
+    Beside it stands ``evaluation_noise_px``, 1.96 standard errors of the difference of the two best mean EPEs, and in
+    ``noise_from`` what it was taken from (:func:`_evaluation_noise`).  Where the difference is smaller, ``caveat`` says
+    so and ``within_noise`` is true; the answer of the rule stays.
 
     A figure that one of them lacks is not met.  ``verdict`` is ``go``, ``stop``, or ``not comparable`` where the
     evaluations belong to different samples, protocols or pools (``reason`` says which).
@@ -54,8 +63,61 @@ def continuation(history: History, parent: History) -> dict[str, Any]:
         "met": met,
         "needed": NEEDED,
         "noise_px": mean_noise(history, values) if len(values) > 2 else None,
+        **_noise_beside(gain, bool(rules[0]["met"]), *_evaluation_noise(history, parent)),
         "rules": rules,
     }
+
+
+def _noise_beside(gain: float | None, met: bool, noise: float | None, origin: str | None) -> dict[str, Any]:
+    """The noise as facts, with a caveat where the gain in px is smaller."""
+    facts = {"evaluation_noise_px": noise, "noise_from": origin, "within_noise": False, "caveat": None}
+    if gain is None or noise is None or abs(gain) >= noise:
+        return facts
+    state = "met by rule, but" if met else "not met by rule, and"
+    caveat = f"{state} smaller than the noise of the evaluation ({noise:.4f} px): no difference"
+    return {**facts, "within_noise": True, "caveat": caveat}
+
+
+def _evaluation_noise(history: History, parent: History) -> tuple[float | None, str | None]:
+    """1.96 standard errors in px of the difference of the two best mean EPEs, and what they come from.
+
+    From the errors of the same samples in both best evaluations, paired, where both runs kept them; else from
+    mean_epe_standard_error_12 of both as if their samples were different ones, which is an upper bound.
+    """
+    stored = [_best_errors(h) for h in (history, parent)]
+    if stored[0] is not None and stored[1] is not None:
+        (own, pixels, codes), (before, others, same) = stored[0], stored[1]
+        if codes == same and np.array_equal(pixels, others):
+            error = float(pool_noise(np.stack([own, before]), pixels).paired[0, 1])
+            if np.isfinite(error):
+                return Z95 * error, f"paired errors of {int((pixels > 0).sum())} samples"
+    errors = [_at_best(h, "mean_epe_standard_error_12") for h in (history, parent)]
+    if not np.isfinite(errors).all():
+        return None, None
+    return Z95 * math.hypot(*errors), "mean_epe_standard_error_12 of both, not paired"
+
+
+def _best_errors(history: History) -> tuple[Array, NDArray[np.int64], tuple[str, ...]] | None:
+    """EPE [N] of each sample, mean of the pool, in the evaluation of the best mean EPE; pixels [N]; codes and set."""
+    values = history.column("mean_epe_12")
+    if not np.isfinite(values).any():
+        return None
+    epoch = int(history.epochs[np.nanargmin(np.where(np.isfinite(values), values, np.nan))])
+    try:
+        errors = read_sample_errors(history.source / sample_errors_name(epoch))
+    except DataError:
+        return None
+    return errors.sample_epe.mean(axis=0, dtype=np.float64), errors.valid_pixels, (*errors.codes, errors.eval_set)
+
+
+def _at_best(history: History, name: str) -> float:
+    """A column where the mean EPE is lowest, or its median where that row lacks it; NaN where no row has it."""
+    means, values = history.column("mean_epe_12"), history.column(name)
+    known = np.isfinite(values)
+    if not known.any() or not np.isfinite(means).any():
+        return float("nan")
+    place = int(np.nanargmin(np.where(np.isfinite(means), means, np.nan)))
+    return float(values[place] if known[place] else np.median(values[known]))
 
 
 def _differing(history: History, parent: History) -> str | None:

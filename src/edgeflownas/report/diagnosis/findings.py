@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgeflownas.report.diagnosis.catalogue import CATALOGUE
+from edgeflownas.report.diagnosis.curves import LEAST
 from edgeflownas.report.histories import History
 
-__all__ = ["Diagnosis", "Finding", "Judged", "NotJudged", "Rule", "Severity", "finding", "in_order", "needs", "verdict"]
+__all__ = [
+    *("Diagnosis", "Finding", "Judged", "NotJudged", "Rule", "Severity", "Verdict"),
+    *("finding", "in_order", "needs", "verdict"),
+]
 
 Severity = Literal["stop", "warning", "note", "ok"]
+Verdict = Literal["healthy", "too early to say", "look here", "stop"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "ok")
 Figure = float | int | str | list[Any]
 
@@ -32,8 +37,9 @@ class Finding:
     """Figures of the report it belongs to: loss, epe, archs, ranks, tau, gradient, lr, coverage, time, pool."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; ``epoch`` beside ``epochs`` where there is exactly one."""
-        single = {"epoch": self.epochs[0]} if len(self.epochs) == 1 else {}
+        """Plain data; ``epoch`` beside ``epochs`` where there is exactly one, or where figures name the main one."""
+        main = self.figures.get("epoch", self.epochs[0] if len(self.epochs) == 1 else None)
+        single = {} if main is None else {"epoch": main}
         return {
             "id": self.id,
             "severity": self.severity,
@@ -59,7 +65,7 @@ class NotJudged:
 class Diagnosis:
     """Everything `edgeflownas diagnose` says about one history."""
 
-    verdict: Literal["healthy", "look here", "stop"]
+    verdict: Verdict
     findings: tuple[Finding, ...]
     not_judged: tuple[NotJudged, ...]
     criteria: tuple[Mapping[str, Any], ...] = ()
@@ -125,7 +131,9 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), place[f.id])))
 
 
-def verdict(findings: Sequence[Finding]) -> Literal["healthy", "look here", "stop"]:
-    """Worst severity in words."""
+def verdict(findings: Sequence[Finding], evaluations: int) -> Verdict:
+    """Worst severity in words; without any, ``too early to say`` below the evaluations that rules on curves need."""
     found = {f.severity for f in findings}
-    return "stop" if "stop" in found else "look here" if "warning" in found else "healthy"
+    if "stop" in found:
+        return "stop"
+    return "look here" if "warning" in found else "healthy" if evaluations >= LEAST else "too early to say"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from edgeflownas.report.diagnosis import rules_epe, rules_pool, rules_record, rules_training
+from edgeflownas.report.diagnosis import rules_epe, rules_pool, rules_record, rules_training, rules_zero
 from edgeflownas.report.diagnosis.findings import Rule
 
 __all__ = ["OF_THE_WHOLE", "RULES"]
 
 RULES: dict[str, Rule] = {
     "non_finite_epe": rules_epe.non_finite_epe,
-    "near_zero_flow": rules_epe.near_zero_flow,
+    "impossible_values": rules_zero.impossible_values,
+    "near_zero_flow": rules_zero.near_zero_flow,
     "label_changed": rules_record.label_changed,
     "epe_rising": rules_epe.epe_rising,
     "loss_epe_divergence": rules_epe.loss_epe_divergence,
@@ -41,7 +42,7 @@ OF_THE_WHOLE = frozenset(
     {
         *("non_finite_epe", "label_changed", "clip_checks_mismatch", "non_finite_steps", "clip_saturated", "clip_idle"),
         *("lr_too_low", "input_differs", "coverage_low", "fairness_gap_open", "fairness_equal", "lr_barely_moved"),
-        *("data_wait_high", "resumed_with_changes"),
+        *("data_wait_high", "resumed_with_changes", "impossible_values"),
     }
 )
 """Rules that see the whole history; the others see the part since the last change of the evaluation."""

@@ -8,15 +8,14 @@ import numpy as np
 
 from edgeflownas.report.diagnosis.curves import LEAST, fit, plateau
 from edgeflownas.report.diagnosis.findings import Finding, Severity, Unjudged, finding, needs
-from edgeflownas.report.diagnosis.series import label, mean_noise, series, span, values_of
-from edgeflownas.report.diagnosis.statistics import Array, noise_of, outliers, recent, slope_of
+from edgeflownas.report.diagnosis.series import label, mean_noise, series, span
+from edgeflownas.report.diagnosis.statistics import Array, noise_of, outliers, recent, resolution, slope_of
 from edgeflownas.report.histories import History
 
 __all__ = [
     "best_on_noise",
     "epe_rising",
     "loss_epe_divergence",
-    "near_zero_flow",
     "no_divergence",
     "non_finite_epe",
     "outlier_epoch",
@@ -25,8 +24,6 @@ __all__ = [
 
 PROPORTION = 0.2
 """Least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion."""
-RECOVERED = 0.10
-"""Least share of the motion that a network which works recovers."""
 
 
 def non_finite_epe(history: History) -> Finding | None:
@@ -111,40 +108,6 @@ def plateau_of_epe(history: History) -> Finding | None:
     return finding("plateau", "warning", text, figures, (found.start, last))
 
 
-def near_zero_flow(history: History) -> Finding | None:
-    """The EPE of the pool is about that of predicting no motion.
-
-    A predictor with the right directions and a share s of the right lengths has 1 - s of the zero-flow EPE, so the
-    relative gain is read as the share of the motion that is recovered.
-    """
-    mean, zero = values_of(history, "mean_epe_12"), values_of(history, "zero_flow_epe")
-    there = np.isfinite(mean) & np.isfinite(zero) & (zero > 0)
-    needs(int(there.sum()) >= 3, f"at least 3 evaluations with zero_flow_epe, there are {int(there.sum())}")
-    epochs, gains = history.epochs[there], 1.0 - mean[there] / zero[there]
-    last = recent(len(gains), 3)
-    level = float(np.median(gains[last]))
-    noise = mean_noise(history, mean[there]) / float(np.median(zero[there]))
-    error = 1.96 * 1.253 * noise / math.sqrt(len(gains[last]))  # 1.253: of a median against a mean
-    if level + error >= RECOVERED:
-        return None
-    slope = slope_of(epochs[last].astype(np.float64), gains[last], noise)
-    rising = len(gains) < 5 or (slope.distinguishable and slope.slope * len(gains) > RECOVERED)
-    same = level <= max(error, 0.001)
-    zero_epe, epe = float(np.median(zero[there][last])), float(np.median(mean[there][last]))
-    figures = {"zero_flow_epe": zero_epe, "mean_epe": epe, "gain_pct": 100 * level, "gain_error_pct": 100 * error}
-    best = history.column("per_arch_epe_min")[there][last]
-    if np.isfinite(best).any():
-        figures["best_arch_gain_pct"] = float(100 * np.nanmedian(1 - best / zero[there][last]))
-    severity: Severity = "note" if rising else "stop"
-    text = (
-        f"mean_epe_12 {epe:.4f} px is {100 * level:.2f} +- {100 * error:.2f} % below zero_flow_epe {zero_epe:.4f} px "
-        f"in the last {len(gains[last])} evaluations"
-    )
-    text += ": no better than predicting nothing" if same else ""
-    text += "; it still moves away from it" if rising else ""
-    return finding("near_zero_flow", severity, text, figures, span(epochs[last]))
-
-
 def outlier_epoch(history: History) -> Finding | None:
     """Evaluations unlike their neighbours, in the spread of the pool (on a log scale) or in its mean."""
     found: dict[int, tuple[float, str]] = {}
@@ -155,14 +118,15 @@ def outlier_epoch(history: History) -> Finding | None:
         if int(there.sum()) < 14:
             continue
         judged = True
-        epochs = history.epochs[there]
-        scores, odd = outliers(np.log(values[there]) if name == "std_epe_12" else values[there])
+        epochs, values = history.epochs[there], values[there]
         if name == "std_epe_12":  # of few archs it is now and then very small by chance; jumps are what matters
+            scores, odd = outliers(np.log(values), least=resolution(values) / math.sqrt(12.0) / values)
             odd &= scores > 0
-        usual = float(np.median(values[there]))
+        else:
+            scores, odd = outliers(values)
         for place in np.nonzero(odd)[0]:
-            nearby = float(np.median(values[there][max(0, place - 3) : place + 4]))
-            text = f"{name} {values[there][place]:.4f} beside {nearby if nearby else usual:.4f}"
+            nearby = float(np.median(values[max(0, place - 3) : place + 4]))
+            text = f"{name} {values[place]:.4f} beside {nearby:.4f}"
             if abs(scores[place]) > abs(found.get(int(epochs[place]), (0.0, ""))[0]):
                 found[int(epochs[place])] = (float(scores[place]), text)
     needs(judged, "at least 14 evaluations with std_epe_12 or mean_epe_12")
@@ -170,19 +134,22 @@ def outlier_epoch(history: History) -> Finding | None:
         return None
     shown = sorted(found, key=lambda epoch: -abs(found[epoch][0]))
     text = "; ".join(f"epoch {epoch}: {found[epoch][1]} px (z {found[epoch][0]:+.1f})" for epoch in shown[:5])
-    worst = max(range(history.pool_size), key=lambda a: _jump(history, shown[0], a), default=0)
     figures = {"epoch": shown[0], "outliers": sorted(found), "z": found[shown[0]][0]}
-    if history.pool_size > 1 and _jump(history, shown[0], worst) > 0:
+    if (worst := _mover(history, shown[0])) is not None:
         figures["arch_index"] = worst
         text += f"; most of it is {label(history, worst)}"
     return finding("outlier_epoch", "warning", text, figures, sorted(found))
 
 
-def _jump(history: History, epoch: int, arch: int) -> float:
-    """How far an arch stands from its own median over the epochs around, px."""
+def _mover(history: History, epoch: int) -> int | None:
+    """The arch that moved more than all others together (squares of px from its median over the epochs around)."""
     place = int(np.nonzero(history.epochs == epoch)[0][0])
-    around = history.epes[max(0, place - 3) : place + 4, arch]
-    return float(abs(history.epes[place, arch] - np.median(around))) if np.isfinite(around).all() else 0.0
+    around = history.epes[max(0, place - 3) : place + 4]
+    if history.pool_size < 2 or not np.isfinite(around).all():
+        return None
+    moved = (history.epes[place] - np.median(around, axis=0)) ** 2
+    worst = int(np.argmax(moved))
+    return worst if 2.0 * float(moved[worst]) > float(moved.sum()) else None
 
 
 def best_on_noise(history: History) -> Finding | None:

@@ -69,9 +69,19 @@ def clip_saturated(history: History) -> Finding | None:
         return None
     rate = float(hits[last].sum() / checks[last].sum())
     figures, norms = _thresholds(history)
-    figures |= {"clip_rate": rate, "clip_rate_low": low, "clip_rate_high": high}
-    text = f"{100 * rate:.1f} % of the checks clip in the last {len(hits[last])} evaluated epochs{norms}"
-    return finding("clip_saturated", "warning", text, figures, (int(epochs[last][0]), int(epochs[-1])))
+    since = int(epochs[_saturated_from(hits / checks)])
+    figures |= {"clip_rate": rate, "clip_rate_low": low, "clip_rate_high": high, "since_epoch": since}
+    text = f"{100 * rate:.1f} % of the checks clip in the last {len(hits[last])} evaluated epochs"
+    text += f", above {100 * ALWAYS:.0f} % since epoch {since}{norms}"
+    return finding("clip_saturated", "warning", text, figures, (since, int(epochs[-1])))
+
+
+def _saturated_from(rates: Array) -> int:
+    """Place from which on nine of ten epochs clip more than ``ALWAYS`` of their checks, itself one of them."""
+    high = rates > ALWAYS
+    shares = np.cumsum(high[::-1]) / np.arange(1, len(high) + 1)
+    places = np.nonzero((shares >= 0.9) & high[::-1])[0]
+    return len(high) - 1 - int(places[-1]) if len(places) else int(recent(len(rates), 3).start)
 
 
 def clip_idle(history: History) -> Finding | None:

@@ -31,6 +31,9 @@ MEDIAN_OF_SEVEN = 0.815
 """Robust spread of white noise minus its running median over seven, for noise of spread 1 (10,000 draws): each value
 has a part in its own median, and is it in one case of seven."""
 REACH = 15
+BOTH = 0.4
+"""Least distance to the nearer side, as a share of that to the other and to the trend: about 1 of an outlier, about 0
+at a step."""
 
 
 def robust_sd(values: Array) -> float:
@@ -117,33 +120,82 @@ def _step_ahead(values: Array, place: int) -> float:
     return float(values[place] - line.intercept - line.slope * place)
 
 
-def outliers(values: Array, family_error: float = 0.005) -> tuple[Array, NDArray[np.bool_]]:
+def outliers(values: Array, family_error: float = 0.005, least: Array | float = 0.0) -> tuple[Array, NDArray[np.bool_]]:
     """z-scores [E] of values that are unlike both sides of their neighbourhood, and the mask [E] of outliers.
 
-    The trend is a running median over seven values: it follows steps and steep monotone stretches, and up to three
-    odd values in seven do not move it.  The last three values, where that has no second side, are compared with a
-    robust line through the eight before them, on the scale of such forecasts of the sixteen values before.  Scale: the
-    residuals' robust spread, over all values and over the 31 around (noise may change in a run), and :func:`noise_of`:
-    the largest.  A value is an outlier where |z| exceeds the Student quantile at ``family_error`` shared by all judged
-    values (Bonferroni), with half as many degrees of freedom as values behind the scale, as for a median's efficiency.
-    The first three values are never judged: training begins steeply.
+    One at a time: the farthest of the values beyond the limit is taken out, the value that its neighbours say takes its
+    place, and all is computed again until none is left (or a fifth of the values is out): an odd value also moves
+    the medians of its neighbours, which on a smooth curve would look odd themselves.
+
+    Trend and scale: :func:`_residuals`; no scale is below ``least`` (noise of the rounding, where ``values`` no longer
+    show it).  The limit of |z| is the Student quantile at ``family_error`` shared by all judged values (Bonferroni),
+    with half as many degrees of freedom as values behind the scale, as for a median's efficiency.  A step to another
+    level is none (:func:`_apart`), nor are several values to one side at the very end: they may be a new level.  The
+    first three values are never judged: training begins steeply.
     """
     count = len(values)
-    scores = np.zeros(count)
+    scores, odd = np.zeros(count), np.zeros(count, dtype=np.bool_)
     if count < 14:  # eight to forecast from, three to judge by, three at the start that are never judged
-        return scores, scores != 0.0
+        return scores, odd
+    limit = float(stats.t.ppf(1.0 - family_error / (2.0 * (count - 3)), min(count, 2 * REACH + 1) / 2.0))
+    smooth = values.astype(np.float64)
+    for _ in range(count // 5):
+        residuals, scales = _residuals(smooth, least)
+        now = np.divide(residuals, scales, out=np.where(residuals == 0.0, 0.0, np.inf), where=scales > 0.0)
+        now[:3] = 0.0
+        scores = np.where(odd, scores, now)
+        beyond = np.nonzero(~odd & (np.abs(now) > limit))[0]
+        farthest = beyond[np.argsort(-np.abs(residuals[beyond]), kind="stable")]
+        least_apart = np.maximum(0.5 * limit * scales, BOTH * np.abs(residuals))
+        place = next((int(p) for p in farthest if _apart(smooth, int(p), float(least_apart[p]))), None)
+        if place is None:
+            break
+        odd[place] = True
+        around = np.r_[smooth[place - 3 : place], smooth[place + 1 : place + 4]]
+        smooth[place] = np.median(around) if place < count - 3 else smooth[place] - residuals[place]
+    inside = np.nonzero(~odd)[0]
+    last = int(inside[-1]) + 1 if len(inside) else 0
+    if count - last > 1 and len(set(np.sign(scores[last:]).tolist())) == 1:
+        odd[last:] = False
+    return scores, odd
+
+
+def _residuals(values: Array, least: Array | float) -> tuple[Array, Array]:
+    """Values [E] minus their trend, and the scale [E] of such residuals.
+
+    The trend is a running median over seven values: it follows steps and steep monotone stretches, and up to three
+    odd values in seven do not move it far.  The last three values, where that has no second side, are compared with a
+    robust line through the eight before them, on the scale of such forecasts of the sixteen values before.  Scale: the
+    residuals' robust spread, over all values and over the 31 around (noise may change in a run), and :func:`noise_of`:
+    the largest.
+    """
+    count = len(values)
     residuals = values - _running_median(values, 3)
-    scales = _local_scales(residuals, noise_of(values))
+    scales = _local_scales(residuals, np.maximum(noise_of(values), least))
     ahead = np.array([_step_ahead(values, place) for place in range(max(8, count - 19), count)])
     forecasts = max(robust_sd(np.concatenate([ahead[:-3], -ahead[:-3]])), float(scales[-4]))
     residuals[-3:], scales[-3:] = ahead[-3:], forecasts
-    scores = np.divide(residuals, scales, out=np.where(residuals == 0.0, 0.0, np.inf), where=scales > 0.0)
-    scores[:3] = 0.0
-    limit = float(stats.t.ppf(1.0 - family_error / (2.0 * (count - 3)), min(count, 2 * REACH + 1) / 2.0))
-    return scores, np.abs(scores) > limit
+    return residuals, scales
 
 
-def _local_scales(residuals: Array, least: float) -> Array:
+def _apart(values: Array, place: int, least: float) -> bool:
+    """Whether a value is farther than ``least`` to the same side from what each of its two sides continues to.
+
+    A side is the median of its three values, carried on at the slope that both sides share; the last three values have
+    one side only.  The first value of a new level continues one of them.
+    """
+    before, after = values[place - 3 : place], values[place + 1 : place + 4]
+    steps, away = np.arange(3, 0, -1), values[place]
+    if place >= len(values) - 3:
+        slope = float(np.median(np.diff(values[place - 5 : place])))
+        return bool(abs(away - np.median(before + slope * steps)) > least)
+    slope = float(np.median(np.concatenate([np.diff(before), np.diff(after)])))
+    sides = away - np.median(before + slope * steps), away - np.median(after - slope * steps[::-1])
+    near, far = sorted(map(abs, sides))
+    return bool(sides[0] * sides[1] > 0.0 and near > least and near > BOTH * far)
+
+
+def _local_scales(residuals: Array, least: Array | float) -> Array:
     """Noise [E] at each value: the larger of the robust spread of all residuals and of those of 31 values around."""
     count = len(residuals)
     inner = residuals[3 : count - 3]
@@ -151,9 +203,9 @@ def _local_scales(residuals: Array, least: float) -> Array:
     def spread(part: Array) -> float:
         return robust_sd(np.concatenate([part, -part])) / MEDIAN_OF_SEVEN
 
-    whole = max(spread(inner), least)
     starts = [min(max(3, place - REACH), max(3, count - 4 - 2 * REACH)) for place in range(count)]
-    return np.array([max(whole, spread(residuals[s : min(s + 2 * REACH + 1, count - 3)])) for s in starts])
+    local = np.array([spread(residuals[s : min(s + 2 * REACH + 1, count - 3)]) for s in starts])
+    return np.asarray(np.maximum(np.maximum(local, spread(inner)), least), dtype=np.float64)
 
 
 def extreme_members(levels: Array, family_error: float = 0.01) -> list[int]:

@@ -16,6 +16,7 @@ __all__ = ["Numbered", "back_links", "marks", "numbered", "verdict_section"]
 
 _VERDICTS = {
     "healthy": ("Healthy", "✓", "Nothing found that would make this run's figures doubtful."),
+    "too early to say": ("Too early to say", "…", "Too few evaluations to judge; come back after eight of them."),
     "look here": ("Look here", "!", "Something limits this run or its figures; the list says what, and what to try."),
     "stop": ("Stop", "✕", "Going on as it is wastes time: read the first finding before you train further."),
 }
@@ -36,7 +37,10 @@ _TITLES = {
     "resumed_with_changes": "Resumed with changed keys",
 }
 #: Findings whose epochs are single ones; two epochs of any other are the ends of a span.
-_SINGLE_EPOCHS = ("non_finite_epe", "non_finite_steps", "outlier_epoch", "label_changed", "resumed_with_changes")
+_SINGLE_EPOCHS = (
+    *("non_finite_epe", "impossible_values", "non_finite_steps", "outlier_epoch", "label_changed"),
+    "resumed_with_changes",
+)
 _TOPICS = {
     "epe": "EPE",
     "archs": "subnets",
