@@ -74,7 +74,7 @@ def test_a_difference_below_the_noise_is_called_none_but_the_rule_stands(tmp_pat
     parent, own = with_errors(tmp_path / "a", 3.0, 0.0), with_errors(tmp_path / "b", 2.995, -0.1)
     facts = continuation(own, parent)
     # half of the samples moved by 0.1: the differences have the spread 0.05, the mean of 40 an error of about 0.008
-    assert facts["evaluation_noise_px"] == pytest.approx(1.96 * 0.05 / math.sqrt(39), rel=0.03)
+    assert facts["evaluation_noise_px"] == pytest.approx(2.023 * 0.05 / math.sqrt(39), rel=0.01)
     assert facts["noise_from"] == "paired errors of 40 samples" and facts["within_noise"]
     assert facts["verdict"] == "go" and facts["rules"][0]["met"]
     assert facts["caveat"] == (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
-from edgeflownas.evaluate.noise import Z95, pool_noise
+from edgeflownas.evaluate.noise import pool_noise, student95
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.diagnosis.series import mean_noise
 from edgeflownas.report.diagnosis.statistics import recent
@@ -35,7 +35,7 @@ def continuation(history: History, parent: History) -> dict[str, Any]:
     ``tail``: median of p90_epe_12 over the last third (at least 3) of the continuation's evaluations is not above the
     same of the parent.
 
-    Beside it stands ``evaluation_noise_px``, 1.96 standard errors of the difference of the two best mean EPEs, and in
+    Beside it stands ``evaluation_noise_px``, 95 % of the noise of the difference of the two best mean EPEs, and in
     ``noise_from`` what it was taken from (:func:`_evaluation_noise`).  Where the difference is smaller, ``caveat`` says
     so and ``within_noise`` is true; the answer of the rule stays.
 
@@ -79,7 +79,7 @@ def _noise_beside(gain: float | None, met: bool, noise: float | None, origin: st
 
 
 def _evaluation_noise(history: History, parent: History) -> tuple[float | None, str | None]:
-    """1.96 standard errors in px of the difference of the two best mean EPEs, and what they come from.
+    """95 % of the noise (px) of the difference of the two best mean EPEs, and what it comes from.
 
     From the errors of the same samples in both best evaluations, paired, where both runs kept them; else from
     mean_epe_standard_error_12 of both as if their samples were different ones, which is an upper bound.
@@ -90,11 +90,12 @@ def _evaluation_noise(history: History, parent: History) -> tuple[float | None, 
         if codes == same and np.array_equal(pixels, others):
             error = float(pool_noise(np.stack([own, before]), pixels).paired[0, 1])
             if np.isfinite(error):
-                return Z95 * error, f"paired errors of {int((pixels > 0).sum())} samples"
+                samples = int((pixels > 0).sum())
+                return student95(samples) * error, f"paired errors of {samples} samples"
     errors = [_at_best(h, "mean_epe_standard_error_12") for h in (history, parent)]
     if not np.isfinite(errors).all():
         return None, None
-    return Z95 * math.hypot(*errors), "mean_epe_standard_error_12 of both, not paired"
+    return 1.96 * math.hypot(*errors), "mean_epe_standard_error_12 of both, not paired"
 
 
 def _best_errors(history: History) -> tuple[Array, NDArray[np.int64], tuple[str, ...]] | None:
