@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from runs import Place, command, contents, digest, outcome, rows, state, table
 from scipy.stats import t
-from tiny import make_tiny
 
 from edgeflownas.evaluate.noise import pool_noise, tau_interval
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
@@ -280,28 +279,3 @@ def test_calibration_sweep(run: Path) -> None:
     assert contents(run) == before
     refused = command("evaluate", run, "--calibration-sweep", "--data", "x")
     assert refused.code == 64 and "--calibration-sweep" in refused.err
-
-
-def test_calibration_sweep_of_all_sizes(place: Place) -> None:
-    """A split that holds them: 8 own batches of one sample and 64 others, so nothing is shared."""
-    data = make_tiny(place.folder / "many", train=72)
-    keys = (
-        "--eval.batch_size=1",
-        "--eval.bn_recal_batches=8",
-        "--eval.eval_batches_per_arch=3",
-        "--train.num_epochs=1",
-    )
-    found = place.trained("many", *keys, "--eval.eval_every_epoch=1", data=data)
-    said = command("evaluate", found, "--calibration-sweep", "--json")
-    document = json.loads(said.out)
-    assert document["shared_samples"] == 0 and document["calibration_batches"] == 8 and "at most" not in said.err
-    assert list(document["kendall_tau"]) == ["8", "16", "32", "64"]
-    middle = np.median([row["epe"] for row in document["results"]])
-    gaps = [abs(row["epe"] - middle) for row in document["results"]]
-    for row, gap in zip(document["results"], gaps, strict=True):
-        by = row["epe_by_batches"]
-        changes = [by["64"] - by["8"], by["8"] - row["epe"], by["64"] - row["epe"]]
-        assert [row[name] for name in ("more", "other", "total")] == pytest.approx(changes, abs=1e-5)
-        assert row["relevant"] == pytest.approx(max(gap, np.median(gaps))) and row["verdict"] in VERDICTS
-        reach = [abs(row[name]) + row[f"{name}_margin"] for name in ("more", "other", "total")]
-        assert (row["verdict"] == "not calibration") == (max(reach) < row["relevant"])
