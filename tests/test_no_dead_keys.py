@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import config_effects as effects  # noqa: E402
 import run_effects  # noqa: E402
 
+pytestmark = pytest.mark.e2e  # most probes train whole runs
+
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "edgeflownas"
 
 

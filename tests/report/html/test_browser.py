@@ -17,6 +17,8 @@ from edgeflownas.report.diagnosis import Diagnosis, Finding, diagnose
 from edgeflownas.report.histories import History
 from edgeflownas.report.html import render, waiting_page
 
+pytestmark = pytest.mark.e2e  # a whole browser
+
 FINDINGS = (
     Finding("plateau", "stop", (3, 9), {}, "level", "why", "advice", ("epe",)),
     Finding("outlier_epoch", "warning", (5, 7), {}, "out", "why", "advice", ("epe", "archs", "ranks", "pool")),
