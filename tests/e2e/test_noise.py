@@ -176,7 +176,7 @@ def test_noise_of_a_run(run: Path) -> None:
 
 def test_noise_that_cannot_be_read(place: Place, run: Path) -> None:
     for words, code, text in (
-        ((place.runs / "bare",), 65, "eval.keep_sample_errors"),
+        ((place.trained("keeps_nothing", *KEYS, "--eval.keep_sample_errors=false"),), 65, "eval.keep_sample_errors"),
         ((run, "--epoch", "9"), 64, "there are: 1, 2, 3, 4"),
         ((run, "--wide", "--epoch", "3"), 64, "there are: 2, 4"),
         ((run, "--resolution", "0"), 64, "--resolution"),

@@ -119,10 +119,13 @@ def _stability(facts: Mapping[str, Any]) -> list[str]:
         [str(row["epoch"]), *(_tau(row[name]) for name in ("tau_prev", "tau_final", "tau_best"))] for row in shown
     ]
     lines = ["", "stability of the ranking (Kendall's tau-b, 95 % interval over archs):", *_aligned(table)]
-    named = {"last two evaluations": facts.get("last_two"), "resampled evaluation pairs": facts.get("samples")}
+    named = {"last two evaluations": facts.get("last_two")}
+    by_samples = facts.get("samples", {})
+    named |= {"the same, interval over samples": by_samples} if "tau" in by_samples else {}
     named |= {f"more {name} is better": value for name, value in facts.get("trivial", {}).items()}
     pairs = [[name, _interval(value)] for name, value in named.items() if value is not None]
-    return lines + _aligned(pairs)
+    notes = [f"  interval over samples: {by_samples['reason']}"] if "reason" in by_samples else []
+    return lines + _aligned(pairs) + notes
 
 
 def _tau(value: float | None) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgeflownas.evaluate.noise import tau_interval
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
+from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis.criteria import criteria
 from edgeflownas.report.diagnosis.stability import stability, tau_bootstrap
 
@@ -55,3 +58,26 @@ def test_criteria_choose_their_own_lowest_and_say_what_it_costs(tmp_path: Path) 
     assert set(rows) == {"mean", "median", "p90", "mix"}
     for name, row in rows.items():
         assert row["costs_px"][name] == 0.0 and min(row["costs_px"].values()) >= 0.0
+
+
+def test_tau_of_the_last_two_over_samples_where_their_errors_were_kept(tmp_path: Path) -> None:
+    history = replace(Recipe(epochs=12, size=4, jitter=0.3).history(tmp_path), source=tmp_path)
+    assert "samples" not in stability(history)  # nothing kept
+    errors = np.random.default_rng(0).uniform(1, 5, (2, 4, 30)).astype(np.float32)
+    last = [int(epoch) for epoch in history.epochs[-2:]]
+    files = [tmp_path / sample_errors_name(epoch) for epoch in last]
+    files[0].parent.mkdir()
+
+    def keep(place: int, eval_set: str) -> None:
+        stored = SampleErrors(("0,0",) * 4, errors[place], np.full(30, 100), eval_set, last[place])
+        files[place].write_bytes(stored.to_bytes())
+
+    keep(0, "aa"), keep(1, "aa")
+    found = stability(history)["samples"]
+    tau = tau_interval(errors[0], errors[1], np.full(30, 100))
+    assert (found["tau"], found["low"], found["high"]) == tau and found["low"] < found["high"]
+    assert found["epochs"] == last and found["samples"] == 30
+    keep(1, "bb")
+    assert "other samples" in stability(history)["samples"]["reason"]
+    files[1].write_bytes(files[1].read_bytes()[:-5])
+    assert files[1].name in stability(history)["samples"]["reason"]

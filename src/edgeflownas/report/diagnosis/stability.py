@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.errors import UserError
+from edgeflownas.errors import DataError, UserError
+from edgeflownas.evaluate.noise import tau_interval
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
+from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.histories import History
 
 __all__ = ["stability", "tau_bootstrap"]
@@ -24,9 +26,9 @@ def stability(history: History) -> dict[str, Any]:
     """Rank correlations (Kendall's tau-b) of the pool, empty where fewer than two archs are known in an evaluation.
 
     ``epochs``: per evaluation tau against the one before (``kendall_tau_prev``), the ``final`` and the ``best`` one;
-    ``last_two``: tau of the last two evaluations with its 95 % interval over archs; ``samples``: tau of the last
-    ranking against itself on resampled evaluation samples, where their errors were kept; ``trivial``: tau of the
-    last ranking against "more is better" by MACs and by parameters, with intervals, where the codes are known.
+    ``last_two``: tau of the last two evaluations with its 95 % interval over archs; ``samples``: the same with the
+    interval over evaluation samples, where their errors were kept; ``trivial``: tau of the last ranking against "more
+    is better" by MACs and by parameters, with intervals, where the codes are known.
     """
     whole = np.isfinite(history.epes).all(axis=1)
     if history.pool_size < 2 or not whole.any():
@@ -47,8 +49,8 @@ def stability(history: History) -> dict[str, Any]:
     found: dict[str, Any] = {"final_epoch": int(epochs[-1]), "best_epoch": int(epochs[best]), "epochs": rows}
     if len(epes) > 1:
         found["last_two"] = tau_bootstrap(epes[-2], epes[-1])
-    if (by_samples := _over_samples(history.source, int(epochs[-1]), epes[-1])) is not None:
-        found["samples"] = by_samples
+        if (by_samples := _over_samples(history.source, [int(epoch) for epoch in epochs[-2:]])) is not None:
+            found["samples"] = by_samples
     if costs := _costs(history):
         found["trivial"] = {name: tau_bootstrap(-values, epes[-1]) for name, values in costs.items()}
     return found
@@ -96,28 +98,23 @@ def _interval(taus: Array) -> dict[str, float | None]:
     return {"low": float(low), "high": float(high)}
 
 
-def _over_samples(folder: Path, epoch: int, epes: Array) -> dict[str, Any] | None:
-    """Tau of the measured ranking against that on samples drawn with replacement; None without the samples' errors."""
-    file = folder / "sample_epe" / f"epoch-{epoch:05d}.safetensors"
-    if not file.is_file():
-        return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def _over_samples(folder: Path, epochs: Sequence[int]) -> dict[str, Any] | None:
+    """tau-b of two evaluations with its interval over samples; None where their errors were not kept.
 
+    ``reason`` in place of the figures where they cannot be compared: a damaged file, or other samples or archs.
+    """
+    files = [folder / sample_errors_name(epoch) for epoch in epochs]
+    if not all(file.is_file() for file in files):
+        return None
     try:
-        tensors = load_file(str(file))
-        errors, pixels = tensors["sample_epe"].astype(np.float64), tensors["valid_pixels"].astype(np.float64)
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return None
-    there = np.isfinite(errors).all(axis=0) & (pixels > 0)
-    if errors.shape[0] != len(epes) or int(there.sum()) < 2:
-        return None
-    sums, pixels = errors[:, there] * pixels[there], pixels[there]
-    count = len(pixels)
-    drawn = np.random.default_rng(count).multinomial(count, np.full(count, 1.0 / count), 500)
-    resampled = (drawn @ sums.T) / (drawn @ pixels)[:, None]
-    taus = np.array([math.nan if (t := _tau(row, epes)) is None else t for row in resampled])
-    return {"epoch": epoch, "samples": count, "tau": float(np.nanmean(taus)), **_interval(taus)}
+        first, second = map(read_sample_errors, files)
+    except DataError as error:
+        return {"reason": str(error)}
+    if (first.eval_set, first.codes) != (second.eval_set, second.codes):
+        return {"reason": f"the kept errors of epochs {epochs[0]} and {epochs[1]} are of other samples or archs"}
+    found = tau_interval(first.sample_epe, second.sample_epe, first.valid_pixels)
+    figures = {name: value if math.isfinite(value) else None for name, value in found._asdict().items()}
+    return {"epochs": list(epochs), "samples": int((first.valid_pixels > 0).sum()), **figures}
 
 
 def _costs(history: History) -> dict[str, Array]:

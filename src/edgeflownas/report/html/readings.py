@@ -49,7 +49,7 @@ _TRIVIAL = {"macs": "more MACs is better", "parameters": "more parameters is bet
 def _stability(stability: Mapping[str, Any]) -> Markup | None:
     found = [
         ("the last two evaluations", stability.get("last_two")),
-        ("the last one and itself on resampled samples", stability.get("samples")),
+        ("the last two evaluations, interval over samples", stability.get("samples")),
         *(
             (f"the last one and: {_TRIVIAL.get(key, key)}", tau)
             for key, tau in (stability.get("trivial") or {}).items()
