@@ -85,7 +85,7 @@ def ranking_below_noise(history: History) -> Finding | None:
     figures = {"tied_pairs_pct": 100 * share, "smallest_difference_px": smallest, "std_epe_px": spread, "noise_by": by}
     text = (
         f"{100 * share:.0f} % of the pairs of archs are within noise: the pool's spread is {spread:.4f} px, one "
-        f"evaluation tells {smallest:.4f} px apart at 95 % (from the {by})"
+        f"evaluation tells {smallest:.4f} px apart at 95 % (from the {by}; medians of the last {len(epes[last])})"
     )
     return finding("ranking_below_noise", "warning", text, figures, span(epochs[last]))
 
