@@ -15,8 +15,10 @@ import sys
 import time
 from pathlib import Path
 
+from pairs import write_pairs
+
 HERE = Path(__file__).resolve().parent
-ARCHS, TWICE, GROUP = 32, 16, 8  # subnets, those of them with a second seed, subnets that share their batches
+ARCHS, TWICE, GROUP = 32, 32, 8  # subnets, those of them with a second seed, subnets that share their batches
 SUPERNET_SEED, SEEDS = 100, (1, 2)  # first weights and order are functions of the seed: no truth shares the supernet's
 SUPERNETS = {
     "base": [],
@@ -31,18 +33,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of runs (truth_s1_0, base, ...); default: all")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, keys = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
-    options.results.mkdir(parents=True, exist_ok=True)
+    make_data(options.results)
     for name, command in commands(options.results, keys).items():
-        if not options.only or name in options.only or name == "data":
+        if not options.only or name in options.only:
             run(options.results, name, command)
-        if name == "data":
-            keep_moderate(options.results / "data")
 
 
 def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
     """Arguments of edgeflownas by name, in the order of their worth: an interrupted experiment has an answer, too."""
     data, runs = results / "data", results / "runs"
-    synth = "data synth --train 3400 --val 560 --seed 5 --height 48 --width 64 --out".split()
     common = ["train", str(HERE / "trust.yaml"), "--runtime.output_root", str(runs)]
     common += ["--data.train_dir", str(data / "train"), "--data.val_dir", str(data / "val"), *keys]
     supernets = {
@@ -56,10 +55,9 @@ def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
             archs = [token for code in group for token in ("--train.arch", code)]
             own = ["--train.task", "standalone", *archs, "--train.arch_name", ",".join(group)]
             truth[name] = [*common, *own, "--runtime.experiment_name", name, "--runtime.seed", str(seed)]
-    order = [*(f"truth_s{SEEDS[0]}_{i}" for i in range(ARCHS // GROUP)), "base", f"truth_s{SEEDS[1]}_0", "long"]
+    order = [*(f"truth_s{SEEDS[0]}_{i}" for i in range(ARCHS // GROUP)), "base", f"truth_s{SEEDS[1]}_0", *SUPERNETS]
     trained = supernets | truth
-    order += [name for name in trained if name not in order]
-    return {"data": [*synth, str(data)]} | {name: trained[name] for name in order}
+    return {name: trained[name] for name in [*order, *trained]}
 
 
 def drawn(count: int) -> list[str]:
@@ -74,17 +72,13 @@ def drawn(count: int) -> list[str]:
     return codes
 
 
-def keep_moderate(data: Path) -> None:
-    """Remove pairs that hardly move or move far, which a small network does not learn in these few steps."""
-    import numpy as np
-
-    from edgeflownas.data.formats import read_flo
-
-    for file in sorted(data.glob("*/*-flow_01.flo")):
-        length = np.linalg.norm(read_flo(file)[0], axis=-1)
-        if not (length.mean() > 0.4 and np.percentile(length, 95) < 4.0):
-            for part in file.parent.glob(f"{file.name.removesuffix('-flow_01.flo')}-*"):
-                part.unlink()
+def make_data(results: Path) -> None:
+    """The pairs of all runs, complete or not at all."""
+    data, begun = results / "data", results / "data.begun"
+    if not data.exists():
+        shutil.rmtree(begun, ignore_errors=True)
+        write_pairs(begun, seed=5, train=1600, val=256)
+        begun.rename(data)
 
 
 def run(results: Path, name: str, command: list[str]) -> None:
@@ -92,9 +86,7 @@ def run(results: Path, name: str, command: list[str]) -> None:
     done, folder = results / "done" / name, results / "runs" / name
     if done.exists():
         return
-    if name == "data":
-        shutil.rmtree(results / "data", ignore_errors=True)  # half a set
-    elif folder.exists():
+    if folder.exists():
         command = ["train", "--resume", str(folder)]
     began = time.time()
     print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
