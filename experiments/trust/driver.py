@@ -28,6 +28,7 @@ SUPERNETS = {
 
 
 def main() -> None:
+    """Run everything that is not finished, one process at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--only", nargs="*", help="names of runs (truth_s1_0, base, ...); default: all")

@@ -18,7 +18,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.randomness import uniforms
 
-__all__ = ["Agreement", "Interval", "agreement", "attainable_tau", "bootstrap_weights", "change", "tops"]
+__all__ = [
+    "Agreement",
+    "Interval",
+    "SeedNoise",
+    "agreement",
+    "attainable_tau",
+    "bootstrap_weights",
+    "change",
+    "seed_noise",
+    "tops",
+    "used_runs",
+]
 
 Floats = NDArray[np.float64]
 MANY, BLOCK = 2000, 1024  # subnets above which fewer draws are taken; columns of the pairs looked at together
@@ -52,6 +63,44 @@ class Agreement:
     """k -> true score of the truly best among the k best by the score, minus the best of all; px."""
     tau_draws: Floats
     """Tau of every draw, that of all subnets first."""
+
+
+class SeedNoise(NamedTuple):
+    """Two trainings of the same subnets, with two seeds."""
+
+    rows: tuple[int, int]
+    """Which seeds, as rows of the table."""
+    subnets: int
+    tau: Interval
+    """Between the two: what no ranking can beat by much."""
+    std: float
+    """Standard deviation (ddof 1) of one training of a subnet about its mean, px; an offset of all is left out."""
+
+
+def used_runs(table: ArrayLike) -> NDArray[np.bool_]:
+    """Which runs make up the truth, of errors [seeds, subnets] with nan where there is no run.
+
+    The mean over the seeds that every subnet has, so that what a seed does to all subnets alike (they share first
+    weights and order of the data) moves none against another; where no seed has all, the first run of each.
+    """
+    there = np.isfinite(np.asarray(table, dtype=np.float64))
+    complete = there.all(axis=1)
+    if complete.any():
+        return there & complete[:, None]
+    return np.asarray(there & (np.cumsum(there, axis=0) == 1), dtype=np.bool_)
+
+
+def seed_noise(table: ArrayLike, seed: int = 0) -> SeedNoise | None:
+    """Of the two seeds with the most subnets in common, at least three; of errors as for :func:`used_runs`."""
+    errors = np.asarray(table, dtype=np.float64)
+    there = np.isfinite(errors)
+    pairs = [(int((there[a] & there[b]).sum()), -a, -b) for a in range(len(errors)) for b in range(a + 1, len(errors))]
+    count, one, other = max(pairs, default=(0, 0, 0))
+    if count < 3:
+        return None
+    both = errors[[-one, -other]][:, there[-one] & there[-other]]
+    tau = agreement(both[0], both[1], bootstrap_weights(count, seed)).tau
+    return SeedNoise((-one, -other), count, tau, float((both[0] - both[1]).std(ddof=1) / math.sqrt(2)))
 
 
 def bootstrap_weights(subnets: int, seed: int = 0, draws: int | None = None) -> Floats:
@@ -149,8 +198,9 @@ def _spearman(one: Floats, other: Floats, weights: Floats) -> Floats:
         before, equal = _places(values, weights)
         ranks = before + equal / 2
         centred.append(ranks - (weights * ranks).sum(axis=1, keepdims=True) / count)
-    products = [(weights * a * b).sum(axis=1) for a, b in ((0, 1), (0, 0), (1, 1)) for a, b in [(centred[a], centred[b])]]
-    return np.asarray(products[0] / np.sqrt(products[1] * products[2]), dtype=np.float64)
+    first, second = centred
+    shared, *own = ((weights * a * b).sum(axis=1) for a, b in ((first, second), (first, first), (second, second)))
+    return np.asarray(shared / np.sqrt(own[0] * own[1]), dtype=np.float64)
 
 
 def _copies_in_top(values: Floats, weights: Floats, k: int) -> Floats:
