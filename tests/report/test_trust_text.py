@@ -13,7 +13,7 @@ def figure(value: float | None, **more: float | None) -> dict[str, float | None]
 
 
 def ranking(name: str, tau: float | None, change: dict[str, float | None] | None) -> dict[str, Any]:
-    top = {"precision": {"5": figure(0.6)}, "regret": {"1": figure(0.12345), "5": figure(0.0)}}
+    top = {"precision": {"5": figure(0.6)}, "regret": {"1": figure(0.1236), "5": figure(0.0)}}
     return {"name": name, "tau": figure(tau), "spearman": figure(tau), **top, "change": change}
 
 
@@ -37,7 +37,7 @@ def document(**changed: Any) -> dict[str, Any]:
 def test_figures_stand_with_their_intervals() -> None:
     text = trust_text(document())
     first, second = (line for line in text.splitlines() if line.startswith(("net ", "long ")))
-    assert "0.50 [0.40, 0.60]" in first and "0.1235 [0.0235, 0.2235]" in first and first.endswith(" -")
+    assert "0.50 [0.40, 0.60]" in first and "0.1236 [0.0236, 0.2236]" in first and first.endswith(" -")
     assert second.endswith("+0.20 [0.10, 0.30]") and "could be seen, row by row: 0.15" in text
     assert "of 440 told apart by both, 300 in the same order" in text
     assert "a perfect ranking would reach about 0.75" in text and text.endswith("note: the data moved")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +13,7 @@ from edgeflownas.commands._overrides import OverrideTokens, split_overrides
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgeflownas.evaluate.noise import PoolNoise
     from edgeflownas.evaluate.pool import PoolEvaluation
-    from edgeflownas.evaluate.trust import Agreement, Interval
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch
     from edgeflownas.train.reading import ReadRun
@@ -160,6 +155,7 @@ def _from_table(base: ReadRun, archs: list[Arch], path: Path) -> list[float]:
 
 
 def _document(found: _Found, seed: int) -> dict[str, Any]:
+    from edgeflownas.commands._trust_document import number, pairs, rankings, seeds, worst_last
     from edgeflownas.evaluate.trust import agreement, bootstrap_weights
     from edgeflownas.models.flops import arch_costs
 
@@ -167,16 +163,16 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
     config = base.config
     costs = arch_costs(base.net.space, config.train.width, config.data.crop_size, table.archs)
     sizes = {"multiply-adds": [-macs for _, _, macs in costs], "parameters": [-count for _, count, _ in costs]}
-    scores = {name: _worst_last(epes) for name, epes in found.rankings.items()} | sizes
+    scores = {name: worst_last(epes) for name, epes in found.rankings.items()} | sizes
     weights = bootstrap_weights(len(table.archs), seed)
-    margins = table.noise.margins() or [None] * len(costs)
+    margins: list[float | None] = [*table.noise.margins()] or [None] * len(costs)
     subnets = [
         {
             "code": str(arch),
             "truth": float(table.truth[i]),
             "truth_margin": margins[i],
-            "by_seed": {str(s): _number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
-            "epe": {name: _number(epes[i]) for name, epes in found.rankings.items()},
+            "by_seed": {str(s): number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
+            "epe": {name: number(epes[i]) for name, epes in found.rankings.items()},
             "parameters": costs[i][1],
             "macs": costs[i][2],
         }
@@ -191,87 +187,19 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
         "zero_flow_epe": found.zero_flow_epe,
         "truth_steps": found.truth_steps,
         "draws": len(weights) - 1,
-        "rankings": _rankings({name: agreement(table.truth, score, weights) for name, score in scores.items()}),
-        "pairs": _pairs(table.noise, found.own),
-        "seeds": _seeds(table, seed),
+        "rankings": rankings({name: agreement(table.truth, score, weights) for name, score in scores.items()}),
+        "pairs": pairs(table.noise, found.own),
+        "seeds": seeds(table, seed),
         "subnets": subnets,
         "notes": found.notes,
     }
-
-
-def _number(value: float) -> float | None:
-    """None for what JSON has no number for: no run, or a network that diverged."""
-    return float(value) if abs(value) < float("inf") else None
-
-
-def _worst_last(epes: Sequence[float]) -> NDArray[np.float64]:
-    """Subnets without a finite error share the last place."""
-    import numpy as np
-
-    values = np.asarray(epes, dtype=np.float64)
-    good = np.isfinite(values)
-    return np.where(good, values, values[good].max(initial=0.0) + 1.0)
-
-
-def _rankings(judged: Mapping[str, Agreement]) -> list[dict[str, Any]]:
-    """Figures of every ranking; the change of tau is from the first."""
-    from edgeflownas.evaluate.trust import change
-
-    first = next(iter(judged.values()))
-    rows = []
-    for name, one in judged.items():
-        row: dict[str, Any] = {"name": name, "tau": _interval(one.tau), "spearman": _interval(one.spearman)}
-        row["precision"] = {str(k): _interval(figure) for k, figure in one.precision.items()}
-        row["regret"] = {str(k): _interval(figure) for k, figure in one.regret.items()}
-        paired = change(first, one)
-        row["change"] = None if one is first else {**_interval(paired), "smallest_visible": _number(paired.half_width)}
-        rows.append(row)
-    return rows
-
-
-def _interval(figure: Interval) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in figure._asdict().items()}
-
-
-def _pairs(truth: PoolNoise, own: PoolEvaluation | None) -> dict[str, int | None]:
-    """Pairs of subnets, those that the evaluation samples cannot tell apart, and the order of those they can."""
-    import numpy as np
-
-    rows, columns = np.triu_indices(len(truth.epes), 1)
-    noises = [truth] if own is None else [truth, own.noise]
-    differences = [noise.epes[rows] - noise.epes[columns] for noise in noises]
-    apart = [abs(d) > noise.bounds[rows, columns] for d, noise in zip(differences, noises, strict=True)]
-    document: dict[str, int | None] = {"all": len(rows), "truth_within_noise": int((~apart[0]).sum())}
-    names = ("inherited_within_noise", "both_apart", "both_apart_same_order")
-    if own is None:
-        return document | dict.fromkeys(names)
-    both, alike = apart[0] & apart[1], differences[0] * differences[1] > 0
-    return document | dict(zip(names, map(int, ((~apart[1]).sum(), both.sum(), (both & alike).sum())), strict=True))
-
-
-def _seeds(table: TruthTable, seed: int) -> dict[str, Any]:
-    """How far two trainings of a subnet agree, beside the spread between subnets; px."""
-    from edgeflownas.evaluate.trust import attainable_tau, seed_noise
-
-    used = [s for s, row in zip(table.seeds, table.used, strict=True) if row.any()]
-    document: dict[str, Any] = {"seeds": table.seeds, "in_truth": used, "truth_std": float(table.truth.std(ddof=1))}
-    noise = seed_noise(table.errors, seed)
-    if noise is None:
-        return document | {"compared": None}
-    compared = {
-        "seeds": [table.seeds[row] for row in noise.rows],
-        "subnets": noise.subnets,
-        "tau": _interval(noise.tau),
-        "attainable_tau": attainable_tau(noise.tau.value),
-        "std": noise.std,
-    }
-    return document | {"compared": compared}
 
 
 def _between(path: Path, columns: str, seed: int) -> dict[str, Any]:
     """How well one column of a ranking orders another."""
     import numpy as np
 
+    from edgeflownas.commands._trust_document import rankings
     from edgeflownas.evaluate.ranking import read_ranking
     from edgeflownas.evaluate.trust import agreement, bootstrap_weights
 
@@ -296,7 +224,7 @@ def _between(path: Path, columns: str, seed: int) -> dict[str, Any]:
         "data": facts,
         "subnets": int(sound.sum()),
         "draws": len(weights) - 1,
-        "rankings": _rankings(judged),
+        "rankings": rankings(judged),
         "notes": left_out,
     }
 

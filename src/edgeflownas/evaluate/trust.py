@@ -83,7 +83,7 @@ def used_runs(table: ArrayLike) -> NDArray[np.bool_]:
     The mean over the seeds that every subnet has, so that what a seed does to all subnets alike (they share first
     weights and order of the data) moves none against another; where no seed has all, the first run of each.
     """
-    there = np.isfinite(np.asarray(table, dtype=np.float64))
+    there = np.asarray(np.isfinite(np.asarray(table, dtype=np.float64)))
     complete = there.all(axis=1)
     if complete.any():
         return there & complete[:, None]
@@ -182,9 +182,10 @@ def _taus(one: Floats, other: Floats, weights: Floats) -> Floats:
 
 def _places(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Of every subnet in every draw [D, A]: weight of those with a smaller value, and of those with an equal one."""
-    levels, level = np.unique(values, return_inverse=True)
-    by_level = np.zeros((len(weights), len(levels)))
-    np.add.at(by_level, (slice(None), level), weights)
+    level = np.unique(values, return_inverse=True)[1]
+    order = np.argsort(level, kind="stable")
+    starts = np.searchsorted(level[order], np.arange(level.max() + 1))
+    by_level = np.add.reduceat(weights[:, order], starts, axis=1)
     before = np.cumsum(by_level, axis=1) - by_level
     return before[:, level], by_level[:, level]
 
