@@ -1,6 +1,6 @@
 """The experiment of docs/trust.md: can the ranking of a small supernet be trusted?
 
-    python experiments/trust/driver.py RESULTS [--only NAME ...] [-- --GROUP.KEY VALUE ...]
+    python experiments/trust/driver.py RESULTS [-- --GROUP.KEY VALUE ...]
 
 Makes the data, trains the supernets and the subnets alone, and measures them, all below RESULTS, by ``edgeflownas``
 commands.  The same command goes on where it was stopped and skips what is finished.  Keys after ``--`` go to every run.
@@ -18,26 +18,32 @@ from pathlib import Path
 from pairs import write_pairs
 
 HERE = Path(__file__).resolve().parent
-ARCHS, TWICE, GROUP = 32, 32, 8  # subnets, those of them with a second seed, subnets that share their batches
+ARCHS, TWICE, GROUP = 32, 8, 8  # subnets, those of them with a second seed, subnets that share their batches
 SUPERNET_SEED, SEEDS = 100, (1, 2)  # first weights and order are functions of the seed: no truth shares the supernet's
 SUPERNETS = {
     "base": [],
     "long": ["--train.steps_per_epoch", "1200"],
-    "shifted": ["--train.path_batches", "shifted"],
 }
+CALIBRATIONS = ("4", "16", "64")  # batches of 8; the runs' own sets have 32
+LONGER = ("--train.num_epochs", "4", "--train.lr_plan", "restretch")  # 800 steps become 1,600
 
 
 def main() -> None:
     """Run everything that is not finished, one process at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--only", nargs="*", help="names of runs (truth_s1_0, base, ...); default: all")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, keys = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
     make_data(options.results)
-    for name, command in commands(options.results, keys).items():
-        if not options.only or name in options.only:
-            run(options.results, name, command)
+    planned = commands(options.results, keys)
+    for name, command in planned.items():
+        run(options.results, name, command)
+    keep(options.results)
+    for name in planned:
+        if name != "long":
+            run(options.results, f"{name}_1600", ["train", "--resume", str(options.results / "runs" / name), *LONGER])
+    for place in ("runs_800", "runs"):
+        measure(options.results, place, [name for name in planned if name not in SUPERNETS])
 
 
 def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
@@ -46,7 +52,7 @@ def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
     common = ["train", str(HERE / "trust.yaml"), "--runtime.output_root", str(runs)]
     common += ["--data.train_dir", str(data / "train"), "--data.val_dir", str(data / "val"), *keys]
     supernets = {
-        name: [*common, *own, "--runtime.experiment_name", name, "--runtime.seed", str(SUPERNET_SEED)]
+        name: [*common, "--runtime.seed", str(SUPERNET_SEED), *own, "--runtime.experiment_name", name]
         for name, own in SUPERNETS.items()
     }
     codes, truth = drawn(ARCHS), {}
@@ -56,9 +62,9 @@ def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
             archs = [token for code in group for token in ("--train.arch", code)]
             own = ["--train.task", "standalone", *archs, "--train.arch_name", ",".join(group)]
             truth[name] = [*common, *own, "--runtime.experiment_name", name, "--runtime.seed", str(seed)]
-    order = [*(f"truth_s{SEEDS[0]}_{i}" for i in range(ARCHS // GROUP)), "base", f"truth_s{SEEDS[1]}_0", *SUPERNETS]
+    first = [name for name in truth if name.startswith(f"truth_s{SEEDS[0]}")]
     trained = supernets | truth
-    return {name: trained[name] for name in [*order, *trained]}
+    return {name: trained[name] for name in [*first, "base", *truth, "long"]}
 
 
 def drawn(count: int) -> list[str]:
@@ -87,7 +93,7 @@ def run(results: Path, name: str, command: list[str]) -> None:
     done, folder = results / "done" / name, results / "runs" / name
     if done.exists():
         return
-    if folder.exists():
+    if folder.exists():  # interrupted
         command = ["train", "--resume", str(folder)]
     began = time.time()
     print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
@@ -95,6 +101,27 @@ def run(results: Path, name: str, command: list[str]) -> None:
         subprocess.run([sys.executable, "-m", "edgeflownas", *command], stdout=log, stderr=log, check=True)
     done.parent.mkdir(exist_ok=True)
     done.write_text(f"{time.time() - began:.0f} s\n")
+
+
+def keep(results: Path) -> None:
+    """A copy of the runs as they are after 800 steps, complete or not at all."""
+    begun, kept = results / "runs_800.begun", results / "runs_800"
+    if not kept.exists():
+        shutil.rmtree(begun, ignore_errors=True)
+        shutil.copytree(results / "runs", begun)
+        begun.rename(kept)
+
+
+def measure(results: Path, place: str, truth: list[str]) -> None:
+    """RESULTS/PLACE.json: the supernets and calibration sizes against the subnets trained alone."""
+    if (results / f"{place}.json").exists():
+        return
+    base, *others = (str(results / place / name) for name in SUPERNETS)
+    alone = [str(results / place / name) for name in sorted(truth)]
+    command = ["trust", base, "--truth", *alone, "--against", *others, "--calibrations", *CALIBRATIONS, "--json"]
+    print(f"{time.strftime('%H:%M:%S')} edgeflownas {' '.join(command)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", "edgeflownas", *command], stdout=subprocess.PIPE, check=True)
+    (results / f"{place}.json").write_bytes(done.stdout)
 
 
 if __name__ == "__main__":

@@ -165,13 +165,15 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
     sizes = {"multiply-adds": [-macs for _, _, macs in costs], "parameters": [-count for _, count, _ in costs]}
     scores = {name: worst_last(epes) for name, epes in found.rankings.items()} | sizes
     weights = bootstrap_weights(len(table.archs), seed)
-    margins: list[float | None] = [*table.noise.margins()] or [None] * len(costs)
+    margins: dict[int, float] = dict(enumerate(table.noise.margins()))
+    own_margins = dict(enumerate(found.own.noise.margins())) if found.own else {}
     subnets = [
         {
             "code": str(arch),
             "truth": float(table.truth[i]),
-            "truth_margin": margins[i],
+            "truth_margin": margins.get(i),
             "by_seed": {str(s): number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
+            "epe_margin": own_margins.get(i),
             "epe": {name: number(epes[i]) for name, epes in found.rankings.items()},
             "parameters": costs[i][1],
             "macs": costs[i][2],

@@ -83,8 +83,9 @@ def used_runs(table: ArrayLike) -> NDArray[np.bool_]:
     The mean over the seeds that every subnet has, so that what a seed does to all subnets alike (they share first
     weights and order of the data) moves none against another; where no seed has all, the first run of each.
     """
-    there = np.asarray(np.isfinite(np.asarray(table, dtype=np.float64)))
-    complete = there.all(axis=1)
+    errors = np.asarray(table, dtype=np.float64)
+    there = np.isfinite(errors)
+    complete = np.asarray(there.all(axis=1))
     if complete.any():
         return there & complete[:, None]
     return np.asarray(there & (np.cumsum(there, axis=0) == 1), dtype=np.bool_)
