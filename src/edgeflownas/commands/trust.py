@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,15 +166,15 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
     sizes = {"multiply-adds": [-macs for _, _, macs in costs], "parameters": [-count for _, count, _ in costs]}
     scores = {name: worst_last(epes) for name, epes in found.rankings.items()} | sizes
     weights = bootstrap_weights(len(table.archs), seed)
-    margins: dict[int, float] = dict(enumerate(table.noise.margins()))
+    margins = dict(enumerate(table.noise.margins()))
     own_margins = dict(enumerate(found.own.noise.margins())) if found.own else {}
     subnets = [
         {
             "code": str(arch),
             "truth": float(table.truth[i]),
-            "truth_margin": margins.get(i),
+            "truth_margin": number(margins.get(i, math.inf)),
             "by_seed": {str(s): number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
-            "epe_margin": own_margins.get(i),
+            "epe_margin": number(own_margins.get(i, math.inf)),
             "epe": {name: number(epes[i]) for name, epes in found.rankings.items()},
             "parameters": costs[i][1],
             "macs": costs[i][2],
