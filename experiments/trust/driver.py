@@ -24,7 +24,8 @@ SUPERNETS = {
     "base": [],
     "long": ["--train.steps_per_epoch", "1200"],
 }
-CALIBRATIONS = ("4", "16", "64")  # batches of 8; the runs' own sets have 32
+# Calibration batches of 8 for truth and supernets alike (the runs' own sets have 32), and others for `base` alone.
+CALIBRATIONS = {"32": ("4", "16", "64"), "64": ("16", "32")}
 LONGER = ("--train.num_epochs", "4", "--train.lr_plan", "restretch")  # 800 steps become 1,600
 
 
@@ -43,7 +44,8 @@ def main() -> None:
         if name != "long":
             run(options.results, f"{name}_1600", ["train", "--resume", str(options.results / "runs" / name), *LONGER])
     for place in ("runs_800", "runs"):
-        measure(options.results, place, [name for name in planned if name not in SUPERNETS])
+        for batches in CALIBRATIONS:
+            measure(options.results, place, batches, [name for name in planned if name not in SUPERNETS])
 
 
 def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
@@ -112,16 +114,18 @@ def keep(results: Path) -> None:
         begun.rename(kept)
 
 
-def measure(results: Path, place: str, truth: list[str]) -> None:
-    """RESULTS/PLACE.json: the supernets and calibration sizes against the subnets trained alone."""
-    if (results / f"{place}.json").exists():
+def measure(results: Path, place: str, batches: str, truth: list[str]) -> None:
+    """RESULTS/PLACE_BATCHES.json: the supernets and calibration sizes against the subnets trained alone."""
+    target = results / f"{place}_{batches}.json"
+    if target.exists():
         return
     base, *others = (str(results / place / name) for name in SUPERNETS)
     alone = [str(results / place / name) for name in sorted(truth)]
-    command = ["trust", base, "--truth", *alone, "--against", *others, "--calibrations", *CALIBRATIONS, "--json"]
+    command = ["trust", base, "--truth", *alone, "--against", *others, "--calibrations", *CALIBRATIONS[batches]]
+    command += ["--eval.bn_recal_batches", batches, "--json"]
     print(f"{time.strftime('%H:%M:%S')} edgeflownas {' '.join(command)}", flush=True)
     done = subprocess.run([sys.executable, "-m", "edgeflownas", *command], stdout=subprocess.PIPE, check=True)
-    (results / f"{place}.json").write_bytes(done.stdout)
+    target.write_bytes(done.stdout)
 
 
 if __name__ == "__main__":

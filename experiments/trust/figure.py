@@ -1,6 +1,6 @@
 """The figure of docs/trust.md: true against inherited error, from the JSON of ``edgeflownas trust``.
 
-python experiments/trust/figure.py RESULTS/runs_800.json RESULTS/runs.json docs/images/trust.png
+python experiments/trust/figure.py RESULTS/runs_800_64.json RESULTS/runs_64.json docs/images/trust.png
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def panel(axis: Any, document: dict[str, Any], name: str, title: str) -> Any:
             axis.plot([row["epe"][name]] * 2, [row["truth"], epe], color="0.5", linewidth=0.8, linestyle=":", zorder=2)
             axis.plot(row["epe"][name], epe, "x", color="0.3", markersize=5, zorder=2)
     tau = next(row["tau"] for row in document["rankings"] if row["name"] == name)
-    axis.set_title(f"{title}: tau {tau['value']:.2f} [{tau['low']:.2f}, {tau['high']:.2f}]", fontsize=10)
+    axis.set_title(f"{title}: tau {tau['value']:.2f} [{tau['low']:.2f}, {tau['high']:.2f}]", fontsize=9)
     axis.set_xlabel("EPE with the supernet's weights, px")
     axis.grid(alpha=0.3)
     return points
