@@ -156,7 +156,7 @@ def _from_table(base: ReadRun, archs: list[Arch], path: Path) -> list[float]:
 
 
 def _document(found: _Found, seed: int) -> dict[str, Any]:
-    from edgeflownas.commands._trust_document import number, pairs, rankings, seeds, worst_last
+    from edgeflownas.commands._trust_document import pairs, rankings, seeds, worst_last
     from edgeflownas.evaluate.trust import agreement, bootstrap_weights
     from edgeflownas.models.flops import arch_costs
 
@@ -166,21 +166,6 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
     sizes = {"multiply-adds": [-macs for _, _, macs in costs], "parameters": [-count for _, count, _ in costs]}
     scores = {name: worst_last(epes) for name, epes in found.rankings.items()} | sizes
     weights = bootstrap_weights(len(table.archs), seed)
-    margins = dict(enumerate(table.noise.margins()))
-    own_margins = dict(enumerate(found.own.noise.margins())) if found.own else {}
-    subnets = [
-        {
-            "code": str(arch),
-            "truth": float(table.truth[i]),
-            "truth_margin": number(margins.get(i, math.inf)),
-            "by_seed": {str(s): number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
-            "epe_margin": number(own_margins.get(i, math.inf)),
-            "epe": {name: number(epes[i]) for name, epes in found.rankings.items()},
-            "parameters": costs[i][1],
-            "macs": costs[i][2],
-        }
-        for i, arch in enumerate(table.archs)
-    ]
     return {
         "run": str(base.directory.path),
         "checkpoint": base.checkpoint.name,
@@ -193,9 +178,31 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
         "rankings": rankings({name: agreement(table.truth, score, weights) for name, score in scores.items()}),
         "pairs": pairs(table.noise, found.own),
         "seeds": seeds(table, seed),
-        "subnets": subnets,
+        "subnets": _subnets(found, costs),
         "notes": found.notes,
     }
+
+
+def _subnets(found: _Found, costs: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
+    """A row for each subnet; ``costs`` are code, parameters and multiply-adds."""
+    from edgeflownas.commands._trust_document import number
+
+    table = found.table
+    margins = dict(enumerate(table.noise.margins()))
+    own_margins = dict(enumerate(found.own.noise.margins())) if found.own else {}
+    return [
+        {
+            "code": str(arch),
+            "truth": float(table.truth[i]),
+            "truth_margin": number(margins.get(i, math.inf)),
+            "by_seed": {str(s): number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
+            "epe_margin": number(own_margins.get(i, math.inf)),
+            "epe": {name: number(epes[i]) for name, epes in found.rankings.items()},
+            "parameters": costs[i][1],
+            "macs": costs[i][2],
+        }
+        for i, arch in enumerate(table.archs)
+    ]
 
 
 def _between(path: Path, columns: str, seed: int) -> dict[str, Any]:
