@@ -1,7 +1,8 @@
 """The prefix tree of a set of archs: every stage is computed once per distinct prefix.
 
-Features flow in a chain, so a stage's output for given samples depends only on the choices up to it; the prediction
-heads (output stages) feed nothing but the sum and therefore do not split the tree.  See docs/concepts.md, "Sharing".
+Features flow in a chain, so a stage's output for given samples depends only on the choices up to it (context, where a
+stage gives it, is a function of the features there); the prediction heads (output stages) feed nothing but the sum and
+therefore do not split the tree.  See docs/concepts.md, "Sharing".
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ def walk(
     Heads = dict[int, torch.Tensor]
 
     def descend(
-        stage: int, features: torch.Tensor, prefix: tuple[int, ...], members: list[int], heads: list[Heads]
+        stage: int,
+        features: torch.Tensor,
+        context: torch.Tensor | None,
+        prefix: tuple[int, ...],
+        members: list[int],
+        heads: list[Heads],
     ) -> None:
         if stage == len(net.stages):
             for member in members if at_leaf else []:
@@ -50,15 +56,16 @@ def walk(
             head: Heads = {}
             for option in groups if at_leaf else ():
                 with at_node((stage, prefix, option)):
-                    head[option] = net.run_stage(stage, features, option)
-            descend(stage + 1, features, prefix, members, [*heads, head])
+                    head[option] = net.run_stage(stage, features, option, context)
+            descend(stage + 1, features, context, prefix, members, [*heads, head])
             return
         for option, group in groups.items():
             with at_node((stage, prefix, option)):
-                deeper = net.run_stage(stage, features, option)
-            descend(stage + 1, deeper, prefix if choice is None else (*prefix, option), group, heads)
+                deeper = net.run_stage(stage, features, option, context)
+            given = net.context_of(deeper) if net.stages[stage].context == "gives" else context
+            descend(stage + 1, deeper, given, prefix if choice is None else (*prefix, option), group, heads)
 
-    descend(0, images, (), list(range(len(archs))), [])
+    descend(0, images, None, (), list(range(len(archs))), [])
 
 
 def _own(head: dict[int, torch.Tensor], net: StagedNet, arch: Arch, scale: int) -> torch.Tensor:

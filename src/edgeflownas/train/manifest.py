@@ -105,7 +105,12 @@ def build_manifest(
             for split, f in fingerprints.items()
         },
         "generated_data": any(f.source == "generated" for f in fingerprints.values()),
-        "space": {"name": space.name, "size": len(space), "choices": [_plain(asdict(c)) for c in space.choices]},
+        "space": {
+            "name": space.name,
+            "size": len(space),
+            "choices": [_plain(asdict(c)) for c in space.choices],
+            "fixed": list(space.fixed),
+        },
         "plan": {
             "num_epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,
@@ -157,6 +162,7 @@ def _entries(manifest: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     if "teacher" in manifest:
         entries["teacher"] = ("identity", f"{manifest['teacher']['code']} {manifest['teacher']['hash'][:12]}")
     entries["space declaration"] = ("identity", manifest["space"]["choices"])
+    entries["space fixed parts"] = ("identity", manifest["space"].get("fixed", []))  # the first runs knew none
     for group in ("code", "environment"):
         for name, value in manifest[group].items():
             entries[f"{group}.{name}"] = ("observation", value)
