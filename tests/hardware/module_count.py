@@ -23,7 +23,6 @@ SAME_BUFFER = {
 }  # fmt: skip
 NEW_BUFFER = {"convolution", "avg_pool2d", "mean"}
 ELEMENTWISE = {"add", "mul"}
-IGNORED = {"rsqrt", "sub", "reciprocal", "sqrt", "zeros", "empty", "_to_copy"}
 
 
 @dataclass
@@ -63,7 +62,9 @@ class Trace(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         flat = [item for arg in args for item in (arg if isinstance(arg, list) else [arg])]
-        inputs = [self.buffer_of[id(item)] for item in flat if isinstance(item, torch.Tensor) and id(item) in self.buffer_of]
+        inputs = [
+            self.buffer_of[id(item)] for item in flat if isinstance(item, torch.Tensor) and id(item) in self.buffer_of
+        ]
         if not inputs:
             return result  # arithmetic on weights and statistics
         output = result[0] if isinstance(result, tuple) else result
@@ -91,7 +92,10 @@ class Trace(TorchDispatchMode):
         self.weight_bytes += kernel[:deployed].numel() + 10 * deployed
 
     def size(self, buffer: int) -> int:
-        _, channels, rows, columns = ([*self.shapes[buffer], 1, 1])[:4]
+        shape = self.shapes[buffer]
+        if len(shape) == 3:  # [1,1,C]: a vector that is reshaped lies in one piece
+            return -(-shape.numel() // 16) * 16
+        _, channels, rows, columns = shape
         if buffer == 0:
             return rows * columns * channels
         if buffer == len(self.shapes) - 1:
@@ -125,9 +129,10 @@ def traced(net: FlowNet, arch: Arch, size: tuple[int, int]) -> tuple[int, int, i
         trace.start(images)
         for index, stage in enumerate(subnet.stages):
             trace.head = stage.output is not None
-            result = subnet.run_stage(index, features, 0)
+            result = subnet.run_stage(index, features, 0, context)
             if stage.output is None:
                 features = result
+                context = subnet.context_of(features) if stage.context == "gives" else context
             else:
                 flow = result[:, :2] if flow is None else up2_pooled(flow) + result[:, :2]
     return sum(p.numel() for p in subnet.parameters()), trace.macs, trace.weight_bytes, trace.timeline()
