@@ -22,17 +22,15 @@ def test_the_median_of_the_passes_after_the_warm_up(monkeypatch: pytest.MonkeyPa
     assert model.costs(V1, 2, (16, 16), [V1.parse("000000000")])["cpu_ms"].tolist() == [200.0]
 
 
-def test_every_arch_is_measured_and_the_threads_are_put_back() -> None:
-    before, seen = torch.get_num_threads(), []
-    archs = V1.pool(3)
-    found = CpuLatency(threads=2, repeats=1, advance=lambda: seen.append(torch.get_num_threads())).costs(
-        V1, 2, (16, 16), archs
-    )
+def test_every_arch_is_measured_and_the_threads_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    model = CpuLatency(threads=7, repeats=1, advance=lambda: seen.append("measured"))
+    found = model.costs(V1, 2, (16, 16), V1.pool(3))
     assert found["cpu_ms"].shape == (3,)
     assert found["cpu_ms"].dtype == np.float64
     assert (found["cpu_ms"] > 0).all()
-    assert seen == [2, 2, 2]
-    assert torch.get_num_threads() == before
+    assert seen == [7, "measured", "measured", "measured", torch.get_num_threads()]
 
 
 @pytest.mark.parametrize(("threads", "repeats"), [(0, 1), (1, 0)])

@@ -60,20 +60,13 @@ def profile(
     network = found, wide, shape if size is None else _size(size)
 
     from edgeflownas.report.console import Console
-    from edgeflownas.report.profile_text import arch_text, space_text
 
-    console, one = Console(), arch is not None or len(found) == 1
-    archs = [found.parse(arch)] if arch is not None else list(found)
+    console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
     columns = _columns(network, archs)
     if measure_cpu:
         columns |= _measured(network, archs, numbers.get("sample", 20), seed, numbers.get("threads", 1), console)
-    document = _stages(network, archs[0], columns) if one else _summary(network, archs, columns)
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-    else:
-        print(arch_text(document) if one else space_text(document))
+    document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
+    _show(document, json)
     if out is not None:
         _write(out, found, archs, columns)
         console.wrote({"table": out})
@@ -193,6 +186,17 @@ def _summary(network: Network, archs: Sequence[Arch], columns: dict[str, Any]) -
             "archs": int(np.isfinite(column).sum()),
         }
     return {**_head(network), "archs": len(archs), "columns": found}
+
+
+def _show(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(document, indent=2, allow_nan=False))
+        return
+    from edgeflownas.report.profile_text import arch_text, space_text
+
+    print(arch_text(document) if "arch" in document else space_text(document))
 
 
 def _write(path: Path, space: SearchSpace, archs: Sequence[Arch], columns: dict[str, Any]) -> None:
