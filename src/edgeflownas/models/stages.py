@@ -101,12 +101,19 @@ class StagedNet(nn.Module):
     def run_stage(self, index: int, features: Tensor, option: int, context: Tensor | None = None) -> Tensor:
         """Run stage ``index`` with one option: new features, or the prediction [B,4,h,w] of an output stage.
 
-        ``context`` is what the last stage that gives one gave; only a stage that takes it reads it.
+        ``context`` is what the last stage that gives one gave; only a stage that takes it reads it.  Raises ConfigError
+        where it is missing.
         """
         stage = self.stages[index]
-        module = self.get_submodule(stage.name)
-        result: Tensor = module(features, context) if stage.context == "takes" else module(features, option)
-        return result
+        if stage.context != "takes":
+            result: Tensor = self.get_submodule(stage.name)(features, option)
+            return result
+        if context is None:
+            raise ConfigError(
+                f"stage {stage.name} needs the context that an earlier stage gives: net.context_of(features)"
+            )
+        gated: Tensor = self.get_submodule(stage.name)(features, context)
+        return gated
 
     def context_of(self, features: Tensor) -> Tensor:
         """Context [B,C,1,1] of the features [B,C,h,w] of a stage that gives it: their mean over the (padded) grid."""

@@ -106,10 +106,8 @@ def build_manifest(
         },
         "generated_data": any(f.source == "generated" for f in fingerprints.values()),
         "space": {
-            "name": space.name,
-            "size": len(space),
-            "choices": [_plain(asdict(c)) for c in space.choices],
-            "fixed": list(space.fixed),
+            **{"name": space.name, "size": len(space), "choices": [_plain(asdict(c)) for c in space.choices]},
+            **({"fixed": list(space.fixed)} if space.fixed else {}),
         },
         "plan": {
             "num_epochs": epochs,
@@ -161,8 +159,8 @@ def _entries(manifest: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         entries[f"data.{split} fingerprint"] = ("identity", f"{facts['label']} {facts['fingerprint'][:12]}")
     if "teacher" in manifest:
         entries["teacher"] = ("identity", f"{manifest['teacher']['code']} {manifest['teacher']['hash'][:12]}")
-    entries["space declaration"] = ("identity", manifest["space"]["choices"])
-    entries["space fixed parts"] = ("identity", manifest["space"].get("fixed", []))  # the first runs knew none
+    space = manifest["space"]
+    entries["space declaration"] = ("identity", [*space["choices"], *space.get("fixed", [])])
     for group in ("code", "environment"):
         for name, value in manifest[group].items():
             entries[f"{group}.{name}"] = ("observation", value)
