@@ -49,7 +49,10 @@ def made_document(blocks: int = 9, objectives: tuple[str, ...] = ("epe", "macs")
     digits = digits_of(blocks)
     values = columns(digits)
     names = (*DEPTHS, *HEADS)[:blocks]
-    words = [{"name": n, "options": [f"depth {d}" if n in DEPTHS else f"kernel {2 * d + 1}" for d in (1, 2, 3)]} for n in names]
+    words = [
+        {"name": n, "options": [f"depth {d}" if n in DEPTHS else f"kernel {2 * d + 1}" for d in (1, 2, 3)]}
+        for n in names
+    ]
     front = np.flatnonzero(~dominated(np.stack([values[name] for name in objectives], axis=1))).tolist()
     order = sorted(front, key=lambda row: values["epe"][row])
     document = {

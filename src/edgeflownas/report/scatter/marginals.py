@@ -14,6 +14,7 @@ __all__ = ["marginals_section"]
 
 WIDE, TALL = 230, 150
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 218.0, 10.0, 122.0
+CHARACTER = 7.0  # width of one at the size of the names
 MOST_PAIRS = 12
 
 
@@ -36,7 +37,7 @@ def marginals_section(marginals: Mapping[str, Any], columns: Sequence[Column], o
     inner.append(tag("div", _numbers(marginals, [known[name] for name in costs]), class_="panel"))
     if marginals.get("interactions"):
         inner.append(tag("div", _pairs(marginals["interactions"]), class_="panel"))
-    return tag("section", tag("h2", "What each choice is worth"), tag("div", join(inner), class_="grid one"), id="choices")
+    return tag("section", tag("h2", "What each choice is worth"), tag("div", join(inner), class_="stack"), id="choices")
 
 
 def _pictures(blocks: Sequence[Mapping[str, Any]], cost: str, column: Column) -> Markup:
@@ -44,7 +45,7 @@ def _pictures(blocks: Sequence[Mapping[str, Any]], cost: str, column: Column) ->
     table_ = np.array([point for group in points for point in group], dtype=np.float64)
     low, high = np.nanmin(table_, axis=0), np.nanmax(table_, axis=0)
     room = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0)) * 0.08
-    low, high = low - room, high + room
+    low, high = low - room * (1.0, 2.5), high + room  # the lowest dot has its name below it
     unit = " ".join(filter(None, ["million" if column.scale > 1 else "", column.unit]))
     words = (
         f"Mean EPE (px, up) of the subnets with an option against their mean {cost} ({unit or 'across'}), the "
@@ -73,11 +74,14 @@ def _picture(
     ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts.append(tag("polyline", points=path, fill="none", stroke="var(--c0)", stroke_width=1.8))
+    end, before = -1.0, 0.0  # of the last name above the line
     for (x, y), option in zip(places, block["options"], strict=True):
         parts.append(tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill="var(--c0)", stroke="var(--paper)"))
-        right = x > (LEFT + RIGHT) / 2
-        up = y - 7 if y > TOP + 14 else y + 15
-        parts.append(_text(x + (2 if right else -2), up, option["option"], "end" if right else "start", "name"))
+        # lines mostly fall to the right: there is room above to the right of a dot, else below to the left of it
+        right = x + CHARACTER * len(option["option"]) < WIDE and not (x < end and abs(y - before) < 16.0)
+        at = (x + 4, max(y - 5, 9.0), "start") if right else (x - 4, y + 14, "end")
+        parts.append(_text(*at[:2], option["option"], at[2], "name"))
+        end, before = (x + CHARACTER * len(option["option"]), y) if right else (end, before)
     words = "; ".join(f"{o['option']}: {o['mean_epe']:.4f} px" for o in block["options"])
     return tag("svg", join(parts), viewBox=f"0 0 {WIDE} {TALL}", role="img", aria_label=f"{block['name']}. {words}")
 
@@ -106,19 +110,15 @@ def _numbers(marginals: Mapping[str, Any], costs: Sequence[Column]) -> Markup:
                     f"{block['name']} {option['option']}",
                     f"{option['mean_epe']:.4f}",
                     f"{option['mean_epe'] - best:+.4f}".replace("+0.0000", "best"),
-                    *(_mean(option["mean_cost"][column.name], column) for column in costs),
+                    *(column.words(option["mean_cost"][column.name]) for column in costs),
                     grouped(str(option["count"])),
                     _percent(share) if share is not None and not place else "",
                 )
 
     names = (f"mean {column.label()}" for column in costs)
     header = ("option", "mean EPE (px)", "above the block's best (px)", *names, "subnets", "variance of the EPE")
-    note = "Means over all subnets with the option, exact over the table. The last column is the share that the block explains alone."
+    note = "Means over all subnets with the option, exact. The last column: the share that the block explains alone."
     return table("Mean EPE and cost by option", header, rows(), note)
-
-
-def _mean(value: float | None, column: Column) -> str:
-    return "not measured" if value is None else grouped(f"{value:.{column.digits}f}")
 
 
 def _pairs(interactions: Sequence[Mapping[str, Any]]) -> Markup:

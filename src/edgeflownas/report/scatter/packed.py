@@ -45,12 +45,15 @@ class Column:
         """``epe (px)``."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
-    def words(self, row: int, unit: bool = True) -> str:
-        """``8.2134 px``, ``1 650 321 000``; ``not measured``."""
-        value = float(self.values[row])
-        if not math.isfinite(value):
-            return "not measured"
-        return grouped(f"{value:.{self.digits}f}") + (f"\u00a0{self.unit}" if unit and self.unit else "")
+    def words(self, value: float | None) -> str:
+        """``8.2134``, ``1 650 321 000``; ``not measured``."""
+        return grouped(f"{value:.{self.digits}f}") if value is not None and math.isfinite(value) else "not measured"
+
+    def short(self, value: float) -> str:
+        """``8.2134 px``, ``1 650.3 million MAC``."""
+        if self.scale == 1.0 or not math.isfinite(value):
+            return f"{self.words(value)}\u00a0{self.unit}".rstrip()
+        return f"{grouped(f'{value / self.scale:.1f}')}\u00a0million {self.unit}".rstrip()
 
 
 def grouped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The page of a space: a picture of every subnet with filters and budgets, the table of the front, what choices cost."""
+"""The page of a space: a picture of every subnet with filters and budgets, the front as a table, what choices cost."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _lead(document: Mapping[str, Any], columns: Sequence[Column]) -> str:
     for role in ("knee", "baseline"):
         row = document.get(role)
         if row is not None:
-            numbers = ", ".join(f"{name} {names[name].words(row)}" for name in objectives)
+            numbers = ", ".join(f"{name} {names[name].short(float(names[name].values[row]))}" for name in objectives)
             text.append(f"The {role} {_code(document, row)} has {numbers}.")
     return " ".join(text)
 
@@ -104,7 +104,11 @@ def _members(document: Mapping[str, Any], columns: Sequence[Column]) -> Markup:
     first = next(column for column in columns if column.name == document["objectives"][0])
     ordered = sorted(rows, key=lambda row: (np.nan_to_num(first.values[row], nan=np.inf), row))
     cells = (
-        (_code(document, row), ", ".join(_roles(document, row)), *(column.words(row, unit=False) for column in columns))
+        (
+            _code(document, row),
+            ", ".join(_roles(document, row)),
+            *(column.words(float(column.values[row])) for column in columns),
+        )
         for row in ordered[:MOST_ROWS]
     )
     more = f"; the first {MOST_ROWS} of them" if len(ordered) > MOST_ROWS else ""

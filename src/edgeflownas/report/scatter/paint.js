@@ -111,7 +111,7 @@ function painter(table, state, base, over) {
     for (let key = 1; key <= keys; key += 1) starts[key] += starts[key - 1];
     const next = starts.slice();
     for (let i = 0; i < table.count; i += 1) if (kept[i] && seen(i)) { const key = chunk[i] * styles.length + bucket[i]; order[next[key]] = i; next[key] += 1; }
-    pen.globalAlpha = state.colour ? 0.8 : visible > 2000 ? 0.45 : 0.7;
+    pen.globalAlpha = state.colour ? 0.8 : visible > 2000 ? 0.4 : 0.7;
     for (let key = 0; key < keys; key += 1) {
       if (starts[key] === starts[key + 1]) continue;
       pen.fillStyle = styles[key % styles.length];
@@ -240,5 +240,5 @@ function painter(table, state, base, over) {
   }
 
   const value = (x, y) => [state.view.x0 + ((x - box.left) / box.width) * (state.view.x1 - state.view.x0), state.view.y1 - ((y - box.top) / box.height) * (state.view.y1 - state.view.y0)];
-  return { paint, follow, value, at: (i) => [px[i], py[i]], near: (x, y) => nearest(grid, x, y, 26), box: () => box, colours: () => colours };
+  return { paint, follow, value, at: (i) => [px[i], py[i]], near: (x, y) => nearest(grid, x, y, 26), box: () => box };
 }
