@@ -14,7 +14,7 @@ from documents import made_document
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.report.scatter import render
-from edgeflownas.report.scatter.packed import Column, columns_of, inside
+from edgeflownas.report.scatter.packed import Column, inside
 
 NASTY = "<script>alert('x')</script><!-- \"quotes\" & 'more' </script>"
 
@@ -93,7 +93,7 @@ def test_where_is_worked_out_for_the_scripts():
         for code, sram in zip(document["codes"], document["values"]["sram_kib"], strict=True)
     ]
     assert data_of(render(document))["inside"] == "".join("01"[value] for value in kept) and any(kept)
-    assert inside(made_document(3), columns_of(made_document(3))) is None
+    assert inside(made_document(3)) is None
     with pytest.raises(ConfigError, match="sram"):
         render(made_document(3, where="srm_kib<9"))
 
@@ -104,7 +104,24 @@ def test_what_was_not_measured_is_left_out(missing: str):
     document["values"]["cpu_ms"] = [None] * 27
     page = render(document)
     assert "not measured" in page and ("What each choice is worth" in page) == (missing != "marginals")
-    assert (data_of(page)["error"] is None) == (missing == "standard_error")
+    assert (data_of(page)["columns"][0]["errors"] is None) == (missing == "standard_error")
+
+
+def test_standard_errors_stand_with_their_column_and_constants_with_the_facts():
+    document = made_document(3, sure=[3], front=[3, 4], shortlist=[4], shortlist_names=["front01"])
+    for name, values in (("epe_standard_error", [0.5] * 27), ("samples", [640] * 27)):
+        document["columns"].append({"name": name, "unit": "", "minimise": True})
+        document["values"][name] = values
+    page = render(document)
+    columns = {column["name"]: column for column in data_of(page)["columns"]}
+    assert "epe_standard_error" not in columns and set(unpacked(columns["epe"]["errors"])) == {0.5}
+    assert "samples" not in columns and "samples of every subnet</th><td>640" in page
+    assert "1 of them surely" in page and "<td>front, not surely, shortlist: front01</td>" in page
+
+
+def test_why_there_are_no_marginals_is_said():
+    page = render(made_document(3, marginals=None, marginals_missing="too few subnets"))
+    assert "Not shown: too few subnets." in page
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,11 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
   };
   const roles = [["knee", [data.given.knee]], ["baseline", [data.given.baseline]], ["front", data.given.front], ["shortlist", data.given.shortlist], ["tie", data.given.ties]]
     .map(([name, members]) => [name, new Set(members)]);
-  const rolesOf = (i) => roles.filter(([, members]) => members.has(i)).map(([name]) => name);
+  const sure = new Set(data.given.sure);
+  const rolesOf = (i) => roles.filter(([, members]) => members.has(i)).map(([name]) => {
+    if (name === "shortlist") return ["shortlist", data.given.shortlist_names[data.given.shortlist.indexOf(i)]].filter(Boolean).join(": ");
+    return name === "front" && data.given.judged && !sure.has(i) ? "front, not surely" : name;
+  });
   const painted = painter(table, state, base, over);
   let width = 0, height = 0, ratio = 1, drawn = 0, waiting = 0, listing = 0, room = 0, sorted = { place: objectives[0], down: false };
 
@@ -115,7 +119,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
     if (role.length) node("span", { class: "roles" }, parent, role.join(" · "));
     node("p", { class: "options" }, parent, blocks.map((block, b) => `${block.name}\u00a0${table.option(i, b).replaceAll(" ", "\u00a0")}`).join(" · "));
     for (const column of columns) {
-      const line = node("div", {}, parent), error = table.error && table.error.column === column.place ? table.error.values[i] : NaN;
+      const line = node("div", {}, parent), error = column.errors ? column.errors[i] : NaN;
       node("span", {}, line, column.name);
       const value = worded(column, column.values[i], true);
       node("span", {}, line, error > 0 && known(column.values[i]) ? value.replace(/^\S+?(?=\u00a0|$)/, (number) => `${number} \u00b1 ${error.toFixed(column.digits)}`) : value);
@@ -386,7 +390,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
       const copied = node("button", { type: "button", class: "copy", "aria-label": `Copy ${table.code(i)}` }, first, "Copy");
       copied.addEventListener("click", () => copy(table.code(i), copied));
       const role = rolesOf(i);
-      if (onLine.has(i) && !role.includes("front")) role.unshift("front of these axes");
+      if (onLine.has(i) && !data.given.front.includes(i)) role.unshift("front of these axes");
       node("td", {}, row, role.join(", "));
       for (const column of columns) node("td", {}, row, known(column.values[i]) ? grouped(column.values[i].toFixed(column.digits)) : "not measured");
       return row;
