@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from edgeflownas.report.html.markup import Markup, join, script_json, tag
 
@@ -42,20 +42,12 @@ def whole_page(
     texts = {
         name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("html/page.css", "html/draw.js", *files)
     }
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} · {brand}"),
-        join(Markup(f"<style>{text}</style>") for name, text in texts.items() if name.endswith(".css")),
-    )
     header = tag(
         "header",
         tag("div", tag("p", brand, class_="brand"), tag("h1", title), tag("p", status, class_="status")),
         tag("div", id="tools"),
     )
+    styles = (text for name, text in texts.items() if name.endswith(".css"))
     page = tag(
         "body",
         tag("a", "Skip to the content", href="#main", class_="skip"),
@@ -69,7 +61,19 @@ def whole_page(
         script_json("data", data),
         join(Markup(f"<script>{text}</script>") for name, text in texts.items() if name.endswith(".js")),
     )
-    return "<!doctype html>\n" + tag("html", head, page, lang="en") + "\n"
+    return "<!doctype html>\n" + tag("html", _head(f"{title} · {brand}", styles), page, lang="en") + "\n"
+
+
+def _head(title: str, styles: Iterable[str]) -> Markup:
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        join(Markup(f"<style>{text}</style>") for text in styles),
+    )
 
 
 def _navigation(body: Sequence[Markup]) -> Markup:

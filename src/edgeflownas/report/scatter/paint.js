@@ -102,7 +102,7 @@ function painter(table, state, base, over) {
     let visible = 0, drawn = 0;
     const seen = (i) => px[i] >= box.left - 4 && px[i] <= box.right + 4 && py[i] >= box.top - 4 && py[i] <= box.bottom + 4;
     for (let i = 0; i < table.count; i += 1) if (seen(i)) { visible += 1; if (kept[i]) starts[chunk[i] * styles.length + bucket[i] + 1] += 1; }
-    const size = visible > 8000 ? 2.5 : visible > 2000 ? 3 : visible > 300 ? 4 : 6, half = size / 2;
+    const small = box.width < 500, size = visible > 8000 ? (small ? 2 : 2.5) : visible > 2000 ? 3 : visible > 300 ? 4 : 6, half = size / 2;
     if (state.others) {
       pen.fillStyle = colours.edge;
       pen.globalAlpha = 0.55;
@@ -111,7 +111,7 @@ function painter(table, state, base, over) {
     for (let key = 1; key <= keys; key += 1) starts[key] += starts[key - 1];
     const next = starts.slice();
     for (let i = 0; i < table.count; i += 1) if (kept[i] && seen(i)) { const key = chunk[i] * styles.length + bucket[i]; order[next[key]] = i; next[key] += 1; }
-    pen.globalAlpha = state.colour ? 0.8 : visible > 2000 ? 0.4 : 0.7;
+    pen.globalAlpha = state.colour ? 0.8 : visible > 2000 ? (small ? 0.25 : 0.4) : 0.7;
     for (let key = 0; key < keys; key += 1) {
       if (starts[key] === starts[key + 1]) continue;
       pen.fillStyle = styles[key % styles.length];

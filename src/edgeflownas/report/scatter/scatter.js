@@ -364,7 +364,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
       node("i", { class: "ramp", style: `background: linear-gradient(to right, ${ramp.join(", ")})` }, item);
       item.append(`${worded(column, column.high)} (${column.name})`);
     } else entry("a subnet", patch("var(--c0)"));
-    if (state.others) entry("does not fit", patch("var(--edge)"));
+    if (state.others && limited()) entry("does not fit", patch("var(--edge)"));
     entry("front of these axes", FORMS.line);
     if (given.front.length && !same()) entry("front as given, where it differs", FORMS.front);
     if (given.ties.length) entry(`tied with the front within the noise (${grouped(given.ties.length)})`, FORMS.tie);
