@@ -116,7 +116,15 @@ def test_standard_errors_stand_with_their_column_and_constants_with_the_facts():
     columns = {column["name"]: column for column in data_of(page)["columns"]}
     assert "epe_standard_error" not in columns and set(unpacked(columns["epe"]["errors"])) == {0.5}
     assert "samples" not in columns and "samples of every subnet</th><td>640" in page
-    assert "1 of them surely" in page and "<td>front, not surely, shortlist: front01</td>" in page
+    assert "1 of them beyond the noise" in page and "<td>front, not surely, shortlist: front01</td>" in page
+
+
+def test_pairs_that_explain_nothing_are_not_listed():
+    document = made_document(3)
+    assert "EB0 with EB1" in render(document)
+    for pair in document["marginals"]["interactions"]:
+        pair["share"] = 1e-9
+    assert "EB0 with EB1" not in render(document) and "No pair of blocks explains 0.01" in render(document)
 
 
 def test_why_there_are_no_marginals_is_said():

@@ -16,6 +16,7 @@ WIDE, TALL = 230, 150
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 218.0, 10.0, 122.0
 CHARACTER = 7.0  # width of one at the size of the names
 MOST_PAIRS = 12
+LEAST_SHARE = 1e-4  # of the variance; what a pair explains below that is written as nothing
 
 
 def marginals_section(document: Mapping[str, Any], known: Mapping[str, Column]) -> Markup:
@@ -135,7 +136,10 @@ def _numbers(marginals: Mapping[str, Any], target: str, costs: Sequence[Column])
 
 
 def _pairs(interactions: Sequence[Mapping[str, Any]], target: str) -> Markup:
-    ordered = sorted(interactions, key=lambda pair: -pair["share"])[:MOST_PAIRS]
+    told = [pair for pair in interactions if pair["share"] >= LEAST_SHARE]
+    ordered = sorted(told, key=lambda pair: -pair["share"])[:MOST_PAIRS]
+    if not ordered:
+        return tag("p", f"No pair of blocks explains {_percent(LEAST_SHARE)} beyond what both explain alone.")
     rows = ((" with ".join(pair["blocks"]), _percent(pair["share"])) for pair in ordered)
     shown = f"Pairs of blocks by what they explain beyond both alone, the {len(ordered)} largest of {len(interactions)}"
     return table(shown, ("blocks", f"share of the variance of {target}"), rows)

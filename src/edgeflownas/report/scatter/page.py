@@ -72,7 +72,7 @@ def _lead(document: Mapping[str, Any], columns: Sequence[Column]) -> str:
     text = [
         f"Each point is one of {grouped(str(len(document['codes'])))} subnets with its own cost and accuracy; "
         f"{grouped(str(front))} {'is' if front == 1 else 'are'} on the exact front of {' and '.join(objectives)}{where}"
-        + (f", {len(sure)} of them surely for all the noise" if sure is not None else "")
+        + (f", {len(sure)} of them beyond the noise" if sure is not None else "")
         + (f", and {grouped(str(ties))} more cannot be told from it within the noise" if ties else "")
         + "."
     ]
