@@ -51,9 +51,11 @@ def paired_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> Noise | None
     counts = counts[used]
     if len(counts) < 2:
         return None
-    sums = np.asarray(sample_epe, dtype=np.float64)[:, used] * counts
-    residuals = sums - (sums.sum(axis=1) / counts.sum())[:, None] * counts
     samples = len(counts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = np.asarray(sample_epe, dtype=np.float64)[:, used] * counts
+        residuals = sums - (sums.sum(axis=1) / counts.sum())[:, None] * counts
+    residuals[~np.isfinite(residuals).all(axis=1)] = 0.0  # a network that diverged is no tie of a sound one
     residuals *= student95(samples) * np.sqrt(samples / (samples - 1)) / counts.sum()
     squares = np.square(residuals).sum(axis=1)
 
@@ -73,6 +75,7 @@ def unpaired_noise(standard_errors: ArrayLike, samples: int) -> Noise | None:
     squares = np.square(np.asarray(standard_errors, dtype=np.float64))
     if samples < 2 or not np.isfinite(squares).any():
         return None
+    squares = np.nan_to_num(squares, posinf=0.0)
     factor = student95(samples)
 
     def bounds(rows: Rows, others: Rows) -> Floats:
