@@ -20,11 +20,11 @@ __all__ = ["app", "main", "run"]
 COMMANDS = (
     ("plan", "plan:plan", "Show what a run will do, cost and cover, before it is trained."),
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
-    ("pareto", "pareto:pareto", "Choose subnets from a ranking: front, ties, shortlist, what each choice is worth."),
     ("sweep", "sweep:sweep", "Train variants of a run one after the other and compare them."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
+    ("pareto", "pareto:pareto", "Choose subnets from a ranking: front, ties, shortlist, what each choice is worth."),
     ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pareto"]
 
+MOST_CHOSEN = 15
+
 
 def pareto(
     ranking: Path,
@@ -21,7 +23,7 @@ def pareto(
     maximise: str = "",
     where: str = "",
     reference: str = "",
-    top: int = 15,
+    top: int | None = None,
     out: Path | None = None,
     recipe: Path | None = None,
     json: bool = False,
@@ -38,7 +40,7 @@ def pareto(
         maximise: columns that should be large.
         where: conditions on columns and on digits of blocks, such as "sram_kib<900,EB0=1".
         reference: reference point of the hypervolume, a number for each objective; default: the worst feasible values.
-        top: subnets on the shortlist.
+        top: subnets on the shortlist; default: 15, or the whole table where it is smaller.
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.
         recipe: write the shortlist's recipe to this file.
         json: machine-readable result on stdout.
@@ -50,18 +52,14 @@ def pareto(
     from edgeflownas.search.question import Question
     from edgeflownas.search.shortlist import shortlist_recipe
 
-    question = Question(_names(minimise), _names(maximise), where, _point(reference), top)
-    document = choose(read_ranking(ranking), question)
+    table = read_ranking(ranking)
+    wished = min(MOST_CHOSEN, len(table)) if top is None else top
+    document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), wished))
     short = summary(document)
     console = Console()
     recipe = recipe or (out / "shortlist.yaml" if out is not None else None)
     text, origin = shortlist_recipe(document) if recipe is not None else ("", "")
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(short, indent=2, allow_nan=False))
-    else:
-        print(pareto_text(short))
+    print(_json(short) if json else pareto_text(short))
     _write(out, recipe, text, document, short, console)
     if recipe is not None:
         console.info(f"train the shortlist: edgeflownas train {recipe} ({origin})")
@@ -96,11 +94,9 @@ def _write(
 
     files: dict[str, tuple[Path, bytes]] = {}
     if out is not None:
-        import json as encoder
-
         from edgeflownas.report.scatter import render
 
-        files["result"] = out / "pareto.json", (encoder.dumps(short, indent=2, allow_nan=False) + "\n").encode()
+        files["result"] = out / "pareto.json", (_json(short) + "\n").encode()
         files["table"] = out / "pareto.csv", _csv(document, short).encode()
         files["page"] = out / "pareto.html", render(document).encode()
         files |= _picture(out / "pareto.png", document, console)
@@ -110,6 +106,12 @@ def _write(
     for path, content in files.values():
         replace_file(path, [content])
     console.wrote({name: path for name, (path, _) in files.items()})
+
+
+def _json(short: Mapping[str, Any]) -> str:
+    from json import dumps
+
+    return dumps(short, indent=2, allow_nan=False)
 
 
 def _picture(path: Path, document: Mapping[str, Any], console: Console) -> dict[str, tuple[Path, bytes]]:

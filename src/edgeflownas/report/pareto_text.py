@@ -10,7 +10,9 @@ from edgeflownas.report.text_table import text_table
 __all__ = ["pareto_text"]
 
 SCALES = {"MAC": (1e9, "GMAC"), "": (1e6, "M")}
+DECIMALS = {"KiB": 1, "ms": 3}
 MOST_PAIRS = 5
+LEAST_PAIR = 0.001  # share of the variance
 MEANING = {
     "paired": "paired over the {} samples",
     "unpaired": "from each one's own standard error over {} samples, unpaired: far too careful; rank with "
@@ -88,11 +90,9 @@ def _confidence(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[st
 def _volume(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
     found = summary["hypervolume"]
     point = ", ".join(f"{name} {_worded(value, units[name])}" for name, value in found["reference"].items())
-    if found["value"] is None:
-        value = found["why"]
-    else:
-        share = "" if found["share"] is None else f", {found['share']:.4f} of the box to the best of each"
-        value = f"{found['value']:.6g}{share}"
+    value = found["why"] if found["value"] is None else f"{found['value']:.6g}"
+    if found["share"] is not None:
+        value += f", {found['share']:.4f} of the box from the best values to the reference point"
     knee = summary["knee"]
     names = summary["objectives"]
     told = ", ".join(f"{name} {_worded(knee[name], units[name])}" for name in names) if knee else ""
@@ -145,10 +145,13 @@ def _step(step: Mapping[str, Any], costs: Sequence[str], units: Mapping[str, str
 
 
 def _pairs(found: Mapping[str, Any]) -> list[str]:
-    pairs = [f"{' x '.join(pair['blocks'])} {100 * pair['share']:.2f} %" for pair in found["interactions"][:MOST_PAIRS]]
-    rest = f"three and more together {100 * found['rest_share']:.2f} %"
+    if not found["interactions"]:
+        return []
+    large = [pair for pair in found["interactions"][:MOST_PAIRS] if pair["share"] >= LEAST_PAIR]
+    told = ", ".join(f"{' x '.join(pair['blocks'])} {100 * pair['share']:.2f} %" for pair in large)
     total = sum(pair["share"] for pair in found["interactions"])
-    return [f"pairs of blocks: {100 * total:.2f} % in all ({', '.join([*pairs])}); {rest}"] if pairs else []
+    rest = f"three and more together {100 * found['rest_share']:.2f} %"
+    return [f"pairs of blocks {100 * total:.2f} %{f' ({told})' if told else ''}, {rest}"]
 
 
 def _scale(unit: str) -> float:
@@ -164,7 +167,7 @@ def _heading(name: str, units: Mapping[str, str]) -> str:
 
 
 def _figure(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value / _scale(unit):.4f}"
+    return "-" if value is None else f"{value / _scale(unit):.{DECIMALS.get(unit, 4)}f}"
 
 
 def _worded(value: float | None, unit: str) -> str:
