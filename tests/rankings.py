@@ -44,10 +44,11 @@ def made_ranking(
     errors = difficulty - difficulty.mean() + 8.0 - (digits @ GAIN)[:, None]
     errors = (errors + own * rng.standard_normal((len(archs), samples))).astype(np.float16)
     epe = errors.astype(np.float64).mean(axis=1)
+    spread = errors.astype(np.float64).std(axis=1, ddof=1) if samples > 1 else np.full(len(archs), np.nan)
     columns = {
         "rank": ranks(epe),
         "epe": epe,
-        "epe_standard_error": errors.astype(np.float64).std(axis=1, ddof=1) / samples**0.5,
+        "epe_standard_error": spread / samples**0.5,
         "epe_median": epe - 1.0,
         "samples": np.full(len(archs), samples),
         "parameters": 2_671_904 + (digits @ COST / 600).astype(np.int64),

@@ -56,7 +56,7 @@ def test_what_each_choice_is_worth() -> None:
 
 def test_without_noise_nothing_is_said_of_ties() -> None:
     text, _ = told(Question(("epe_median", "macs")))
-    assert "in doubt" not in text and "ties" not in text and "noise of epe_median: not in the ranking" in text
+    assert "in doubt" not in text and "ties" not in text and "noise of epe_median: not known" in text
 
 
 def test_the_picture_is_a_png_and_the_same_each_time() -> None:

@@ -83,7 +83,7 @@ def _confidence(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[st
             f"  {sure} of the front sure: everything as cheap is worse by more than noise; the others are in doubt",
         ]
     if found["taken_as_exact"]:
-        lines.append(f"noise of {', '.join(found['taken_as_exact'])}: not in the ranking, taken as exact")
+        lines.append(f"noise of {', '.join(found['taken_as_exact'])}: not known, taken as exact")
     return lines
 
 
