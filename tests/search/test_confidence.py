@@ -96,3 +96,23 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_noise_is_none() -> None:
     assert paired_noise([[1.0], [2.0]], [5]) is None and paired_noise([[1.0, 2.0]], [5, 0]) is None
     assert unpaired_noise([np.nan, np.nan], 100) is None and unpaired_noise([0.1], 1) is None
+
+
+def test_the_true_front_is_found_with_the_ties_and_not_without() -> None:
+    """Known qualities, measured on few samples: most of the true front is off the measured one, but among the ties."""
+    counts = np.zeros(6, np.int64)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        digits = np.stack(np.meshgrid(*[range(3)] * 6), axis=-1).reshape(-1, 6)
+        quality = 8 - digits @ (0.05 * rng.random(6)) + 0.02 * rng.standard_normal(len(digits))
+        costs = 1 + digits @ rng.random(6)
+        errors = rng.gamma(2, 2, 40) + quality[:, None] + 0.2 * rng.standard_normal((len(digits), 40))
+        values = np.stack([errors.mean(axis=1), costs], axis=1)
+        noise, member, true = [paired_noise(errors, np.ones(40)), None], front(values), front(np.c_[quality, costs])
+        tied, certain = ties(values, member, noise), sure(values, member, noise)
+        masks = (true, member & true, (member | tied) & true, tied, certain, certain & true)
+        counts += [mask.sum() for mask in masks]
+    true_members, on_front, found, all_ties, certain_ones, certain_and_true = counts.tolist()
+    assert on_front < 0.6 * true_members and found > 0.94 * true_members, counts
+    assert certain_ones >= 6 and certain_and_true >= 0.8 * certain_ones, counts
+    assert all_ties < 0.33 * 6 * len(digits), counts
