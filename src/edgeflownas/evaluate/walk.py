@@ -26,8 +26,13 @@ def walk(
     images: torch.Tensor,
     at_node: Callable[[Node], AbstractContextManager[object]],
     at_leaf: Callable[[int, list[torch.Tensor]], None] | None = None,
+    start: int = 0,
+    prefix: tuple[int, ...] = (),
 ) -> None:
     """Run ``images`` [B,6,H,W] (already padded) through every arch, depth first.
+
+    With ``start`` they are instead the features that this stage takes, to which the digits ``prefix`` led, and the
+    archs agree on those digits; all output stages lie behind.
 
     ``at_node`` wraps the computation of each node (batch-norm statistics are attached there); ``at_leaf`` receives
     the position of an arch in ``archs`` and its three predictions.  Without ``at_leaf`` heads that hold no
@@ -58,7 +63,7 @@ def walk(
                 deeper = net.run_stage(stage, features, option)
             descend(stage + 1, deeper, prefix if choice is None else (*prefix, option), group, heads)
 
-    descend(0, images, (), list(range(len(archs))), [])
+    descend(start, images, prefix, list(range(len(archs))), [])
 
 
 def _own(head: dict[int, torch.Tensor], net: StagedNet, arch: Arch, scale: int) -> torch.Tensor:
