@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import NamedTuple
 
 from edgeflownas.evaluate.recalibrate import MomentTree, NodeStatistics, Statistics
 from edgeflownas.evaluate.tree.pieces import Pieces
-from edgeflownas.evaluate.walk import Node
+from edgeflownas.evaluate.walk import Node, State, advance
 from edgeflownas.models.batchnorm import record_moments, use_statistics
 from edgeflownas.models.stages import StagedNet
 
-__all__ = ["Trunk", "choose_levels"]
+__all__ = ["Level", "Trunk", "choose_levels"]
 
 
 def choose_levels(costs: Sequence[float], visits: Sequence[int], sizes: Sequence[int], memory: int | None) -> list[int]:
@@ -47,42 +46,94 @@ def choose_levels(costs: Sequence[float], visits: Sequence[int], sizes: Sequence
     return list(best[2])
 
 
-@dataclass
-class _Level:
-    """Features of all calibration batches and evaluation pieces at one level of the current path."""
+class Level(NamedTuple):
+    """States of all calibration batches and evaluation pieces where the first stages of a path have ``options``."""
 
     options: tuple[int, ...]
-    calibration: Sequence[Tensor]
-    evaluation: Sequence[Tensor]
+    calibration: Sequence[State]
+    evaluation: Sequence[State]
 
 
 @dataclass
 class Trunk:
-    """Stages 0 to ``length`` - 1 of ``net`` over fixed inputs (prepared images); ``levels`` are kept."""
+    """The stages of ``net`` before ``length`` over fixed inputs (prepared images); ``levels`` are kept."""
 
     net: StagedNet
     length: int
-    calibration: Sequence[Tensor]
-    evaluation: Sequence[Tensor]
+    images: Level
     levels: Sequence[int]
-    kept: dict[int, _Level] = field(default_factory=dict)
-    moments: NodeStatistics = field(default_factory=dict)
+    kept: dict[int, Level] = field(default_factory=dict)
+    statistics: NodeStatistics = field(default_factory=dict)
+    """Of the nodes of the current path, as far as they are known."""
 
-    def enter(self, options: tuple[int, ...], pieces: Pieces) -> _Level:
-        """Bring the kept levels to the path with ``options`` (one a trunk stage); the deepest of them."""
-        start, level = 0, _Level((), self.calibration, self.evaluation)
+    def options(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """One option a stage for the digits of the choices among them."""
+        digits = iter(prefix)
+        return tuple(0 if stage.choice is None else next(digits) for stage in self.net.stages[: self.length])
+
+    def enter(self, options: tuple[int, ...], pieces: Pieces) -> Level:
+        """Bring the kept levels to the path ``options`` (one a stage); the deepest of them."""
+        level = self.images
         for depth in self.levels:
             if depth not in self.kept or self.kept[depth].options != options[:depth]:
-                self.kept = {place: old for place, old in self.kept.items() if place < depth}
-                tree = MomentTree()
-                calibration = list(self._calibrate(level, options, depth, tree, pieces))
-                self.moments.update(tree.statistics(self.dtype))
-                evaluation = list(self.evaluate(level, options, depth, pieces))
-                self.kept[depth] = _Level(options[:depth], calibration, evaluation)
-            start, level = depth, self.kept[depth]
+                for stale in [place for place in self.kept if place >= depth]:
+                    del self.kept[stale]  # before the new ones are made
+                tree, path = MomentTree(), options[:depth]
+                calibration = list(self.calibrate(level, path, tree, pieces))
+                self.learn(tree)
+                self.kept[depth] = Level(path, calibration, list(self.evaluate(level, path, pieces)))
+            level = self.kept[depth]
         return level
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the network, hence of the statistics."""
-        return next(self.net.parameters()).dtype
+    def calibrate(self, level: Level, path: tuple[int, ...], tree: MomentTree, pieces: Pieces) -> Iterator[State]:
+        """Run every calibration batch on from ``level`` to the end of ``path``, moments into ``tree``."""
+        with _mode(self.net, training=True), record_moments(self.net, tree):
+            for state in level.calibration:
+                pieces.check_stop()
+                for index, node in self._nodes(level, path):
+                    with tree.at(node):
+                        state = advance(self.net, index, state, node[2])
+                yield state
+
+    def learn(self, tree: MomentTree) -> None:
+        """Take over the pooled moments of ``tree``; those of other paths at the same stages are forgotten."""
+        stages = {node[0] for node in tree.nodes}
+        others = {node: found for node, found in self.statistics.items() if node[0] not in stages}
+        self.statistics = {**others, **tree.statistics(next(self.net.parameters()).dtype)}
+
+    def advance(self, level: Level, path: tuple[int, ...], state: State) -> State:
+        """Run one piece on from ``level`` to the end of ``path``; within :meth:`evaluating` only."""
+        for index, node in self._nodes(level, path):
+            state = advance(self.net, index, state, node[2])
+        return state
+
+    def evaluate(self, level: Level, path: tuple[int, ...], pieces: Pieces) -> Iterator[State]:
+        """Run every evaluation piece on from ``level`` to the end of ``path`` with the statistics learned."""
+        with self.evaluating(level, path):
+            yield from pieces.map(lambda state: self.advance(level, path, state), level.evaluation)
+
+    @contextmanager
+    def evaluating(self, level: Level, path: tuple[int, ...]) -> Iterator[None]:
+        """Evaluation mode with the statistics of the nodes between ``level`` and the end of ``path``."""
+        lent: Statistics = {}  # along one path every batch norm has one place
+        for _, node in self._nodes(level, path):
+            lent.update(self.statistics.get(node, {}))
+        with _mode(self.net, training=False), use_statistics(self.net, lent):
+            yield
+
+    def _nodes(self, level: Level, path: tuple[int, ...]) -> list[tuple[int, Node]]:
+        choices = [stage.choice is not None for stage in self.net.stages]
+        return [
+            (index, (index, tuple(itertools.compress(path[:index], choices)), path[index]))
+            for index in range(len(level.options), len(path))
+        ]
+
+
+@contextmanager
+def _mode(net: StagedNet, training: bool) -> Iterator[None]:
+    was_training = net.training
+    net.train(training)
+    try:
+        yield
+    finally:
+        net.train(was_training)
