@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 class Pieces:
     """Runs pieces in order of their results; a context manager.
 
-    On a GPU, or with one thread, they run one after the other in the calling thread.
+    On a GPU, with one thread, or unless ``parallel``, they run one after the other in the calling thread.
     """
 
-    def __init__(self, device: torch.device, check_stop: Callable[[], None]) -> None:
+    def __init__(self, device: torch.device, check_stop: Callable[[], None], parallel: bool = True) -> None:
         self.check_stop = check_stop
-        self.workers = torch.get_num_threads() if device.type == "cpu" else 1
+        self.workers = torch.get_num_threads() if parallel and device.type == "cpu" else 1
         self.pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Pieces:
