@@ -48,9 +48,7 @@ def walk(
     """
     Heads = dict[int, torch.Tensor]
 
-    def descend(
-        stage: int, state: State, prefix: tuple[int, ...], members: list[int], heads: list[Heads]
-    ) -> None:
+    def descend(stage: int, state: State, prefix: tuple[int, ...], members: list[int], heads: list[Heads]) -> None:
         if stage == len(net.stages):
             for member in members if at_leaf else []:
                 at_leaf(member, [_own(head, net, archs[member], scale) for scale, head in enumerate(heads)])  # type: ignore[misc]

@@ -20,7 +20,17 @@ from torch.nn import functional as F
 
 from edgeflownas.models.phases import phase_kernels
 
-__all__ = ["BLOCK", "UpKernels", "block_pixels", "flow_conv", "flow_kernels", "fold", "pixels_relu", "up2_conv", "up_kernels"]
+__all__ = [
+    "BLOCK",
+    "UpKernels",
+    "block_pixels",
+    "flow_conv",
+    "flow_kernels",
+    "fold",
+    "pixels_relu",
+    "up2_conv",
+    "up_kernels",
+]
 
 BLOCK = (4, 2)  # rows and columns of pixels a flow convolution gives at once: with two channels, 16 outputs
 LAST = torch.channels_last
@@ -56,7 +66,10 @@ def _line_kernels(weight: Tensor, across: bool) -> tuple[Tensor, Tensor]:
     outputs, inputs, kernel, _ = weight.shape
     reach, flipped = kernel // 2, weight.flip(2)
     found = []
-    for kernels, factor, at_start in ((flipped[:, :, reach + 1 :], -0.5, True), (flipped[:, :, : reach + 1], 0.5, False)):
+    for kernels, factor, at_start in (
+        (flipped[:, :, reach + 1 :], -0.5, True),
+        (flipped[:, :, : reach + 1], 0.5, False),
+    ):
         missing = kernels.shape[2] % 2 or 2 * (kernels.shape[2] == 0)
         padded = F.pad(kernels * factor, (0, 0, 0, missing) if at_start else (0, 0, missing, 0))
         shifted = torch.stack([F.pad(padded, (s, 1 - s)) for s in range(2)])  # [s, O, C, rows, k + 1]
@@ -126,7 +139,10 @@ def pixels_relu(phases: Tensor) -> Tensor:
 
 
 def flow_kernels(weight: Tensor, factor: float = 1.0) -> Tensor:
-    """Kernels [16,C,k+3,k+1] of the flow channels of a prediction's [4,C,k,k], times ``factor``; outputs (flow, y, x)."""
+    """Kernels [16,C,k+3,k+1] of the flow channels of a prediction's [4,C,k,k], times ``factor``.
+
+    Outputs are (flow, y, x).
+    """
     rows, columns = BLOCK
     shifted = [
         F.pad(weight[:2] * factor, (x, columns - 1 - x, y, rows - 1 - y)) for y in range(rows) for x in range(columns)

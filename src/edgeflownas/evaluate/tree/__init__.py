@@ -1,8 +1,7 @@
 """The whole space, exactly, by the tree of shared prefixes (docs/adr/0019-prefix-tree-in-units.md).
 
-    evaluator = TreeEvaluator(net, calibration, [evaluation])
-    for scores in evaluator.score(list(net.space)):
-        ...  # scores.unit.members: positions of the archs; scores.sums[0]: their summed errors by sample
+``for scores in TreeEvaluator(net, calibration, [evaluation]).score(list(net.space))`` gives, unit by unit, the
+positions of its archs (``scores.unit.members``) and their summed errors on every sample (``scores.sums[0]``).
 """
 
 from edgeflownas.evaluate.tree.evaluator import TreeEvaluator, UnitScores

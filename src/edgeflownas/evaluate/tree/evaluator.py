@@ -181,6 +181,35 @@ class TreeEvaluator:
 
     # ---- memory and time ----
 
+    def estimate(self, archs: Sequence[Arch]) -> Estimate:
+        """What :meth:`score` will cost.  Times a trial: the first calibration batch and piece of the first unit."""
+        units, (calibrating, evaluating) = self.units(archs), self.samples
+        size = self.calibration[0].images.shape[2], self.calibration[0].images.shape[3]
+        macs = tree_macs(self.net, archs, size)
+        work, shapes = (macs[0] * calibrating, macs[1] * evaluating), self._state_bytes(archs[0])
+        kept = sum(shapes[level] for level in self._levels(archs)) * (calibrating + evaluating)
+        return Estimate(
+            units=len(units),
+            nodes=sum(map(len, node_counts(self.net, archs))),
+            calibration_macs=work[0],
+            evaluation_macs=work[1],
+            one_by_one_macs=macs[2] * (calibrating + evaluating),
+            memory_bytes=kept + self._working_bytes(shapes),
+            data_bytes=self._data_bytes(),
+            seconds=self._trial([archs[member] for member in units[0].members], size, sum(work)),
+        )
+
+    def _trial(self, unit: Sequence[Arch], size: tuple[int, int], work: int) -> float:
+        """Seconds of ``work`` multiply-adds at the rate of one unit on as many samples as there are threads."""
+        count = min(torch.get_num_threads(), len(self.calibration[0].images), len(self.sets[0][0].images))
+        few = [FlowBatch(*(tensor[:count] for tensor in batch)) for batch in (self.calibration[0], self.sets[0][0])]
+        trial = TreeEvaluator(self.net, few[:1], [few[1:]], exact=self.exact, check_stop=self.check_stop)
+        for _ in range(2):  # the first time warms up
+            started = time.perf_counter()
+            list(trial.score(unit))
+            seconds = time.perf_counter() - started
+        return seconds * work / (count * sum(tree_macs(self.net, unit, size)[:2]))
+
     @property
     def samples(self) -> tuple[int, int]:
         """Calibration and evaluation samples."""
@@ -201,9 +230,15 @@ class TreeEvaluator:
                 "use smaller calibration batches"
             )
         costs = stage_macs(self.net.space, self.net.width, archs[0], *self.calibration[0].images.shape[2:])
-        return choose_levels(
-            [costs[stage.name] for stage in stages], visits[: self.length], sizes, self.memory - need
-        )
+        return choose_levels([costs[stage.name] for stage in stages], visits[: self.length], sizes, self.memory - need)
+
+    def _data_bytes(self) -> int:
+        """Bytes of the sets, of the prepared images and of the lists of valid pixels."""
+        batches = [*self.calibration, *self.batches]
+        tensors = [tensor for batch in batches for tensor in batch]
+        tensors += [state[0] for state in (*self.images.calibration, *self.images.evaluation)]
+        tensors += [part for pixels in self.pixel_lists for part in (pixels.label, pixels.places, pixels.blocks)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     @torch.no_grad()
     def _state_bytes(self, arch: Arch) -> list[int]:
