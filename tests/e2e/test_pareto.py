@@ -11,6 +11,7 @@ import pytest
 from rankings import factorial_codes, made_ranking
 from runs import Place, command, table
 
+from edgeflownas.config.io import load_config
 from edgeflownas.evaluate.ranking import read_ranking, write_ranking
 
 pytestmark = pytest.mark.e2e
@@ -66,6 +67,30 @@ def test_the_shortlist_trains(ranking: Path, place: Place, tmp_path: Path) -> No
     codes = {path.parent.name: {row["code"] for row in table(path)} for path in run.glob("*/per_arch_epe.csv")}
     document = json.loads(command("pareto", ranking, "--top=3", "--where=macs<2.2e9", "--json").out)
     assert codes == {row["name"]: {row["code"]} for row in document["shortlist"]} and "baseline" in codes
+
+
+def test_a_run_is_ranked_and_chosen_from(ranking: Path, place: Place) -> None:
+    """27 subnets of a real run, a full factorial: front and marginals agree with the table, the recipe with the run."""
+    only = "EB1=0,DB0=0,DB1=0,H0Out=0,H1Out=0,H2=0"
+    folder = place.folder / "ranked"
+    ranked = command(
+        "rank", place.runs / "supernet", "--out", folder, f"--where={only}", "--keep-sample-errors", "--yes"
+    )
+    assert ranked.code == 0, ranked.err
+    ended = command("pareto", folder, "--out", place.folder / "chosen", "--top=3", "--json")
+    assert ended.code == 0, ended.err
+    document, found = json.loads(ended.out), read_ranking(folder)
+    pairs = list(zip(found.codes, found.columns["epe"], found.columns["macs"], strict=True))
+    expected = {
+        a for a, epe, macs in pairs if not any(e <= epe and m <= macs and (e, m) != (epe, macs) for _, e, m in pairs)
+    }
+    assert {row["code"] for row in document["front"]} == expected
+    assert document["confidence"]["like_best"] == int(found.facts["within_noise_of_best"])
+    deepest = next(block for block in document["marginals"]["blocks"] if block["name"] == "EB0")["options"][2]
+    mean = found.columns["epe"][found.digits[:, 0] == 2].mean()
+    assert deepest["option"] == "depth 3" and deepest["mean_epe"] == pytest.approx(mean)
+    config = load_config(place.folder / "chosen" / "shortlist.yaml")
+    assert config.data.train_dir == load_config(place.runs / "supernet" / "config.yaml").data.train_dir
 
 
 def test_a_ranking_of_the_whole_space(place: Place) -> None:

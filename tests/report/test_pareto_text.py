@@ -41,7 +41,11 @@ def test_the_front_is_printed_short_with_its_confidence() -> None:
 
 
 def test_unpaired_noise_says_how_to_do_better() -> None:
-    assert "unpaired: far too careful; rank with --keep-sample-errors" in told(Question(), keep=False)[0]
+    text, _ = told(Question(), keep=False)
+    assert "unpaired: far too careful; rank with --keep-sample-errors" in text and "when they were ranked" not in text
+    ranking = made_ranking(CODES, keep=False, facts={"within_noise_of_best": "7"})
+    assert "behind it); paired, when they were ranked: 7\n" in pareto_text(summary(choose(ranking, Question())))
+    assert "when they were ranked" not in pareto_text(summary(choose(ranking, Question(where="macs<2e9"))))
 
 
 def test_what_each_choice_is_worth() -> None:

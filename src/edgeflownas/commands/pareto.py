@@ -59,8 +59,8 @@ def pareto(
     console = Console()
     recipe = recipe or (out / "shortlist.yaml" if out is not None else None)
     text, origin = shortlist_recipe(document) if recipe is not None else ("", "")
+    _write(out, recipe, text, document, short, console)  # first: a closed pipe must not cost the files
     print(_json(short) if json else pareto_text(short))
-    _write(out, recipe, text, document, short, console)
     if recipe is not None:
         console.info(f"train the shortlist: edgeflownas train {recipe} ({origin})")
     return 0

@@ -74,11 +74,13 @@ def _confidence(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[st
     if found["objective"] is not None:
         name = found["objective"]
         meaning = MEANING[found["noisy"][name]].format(found["samples"])
+        known = found["like_best_when_ranked"] if found["noisy"][name] == "unpaired" else None
+        ranked = "" if known is None else f"; paired, when they were ranked: {known:,}"
         sure = sum(bool(row["sure"]) for row in summary["front"])
         lines += [
             f"noise of {name}: 95 %, {meaning}",
             f"  {found['like_best']:,} of {summary['counts']['feasible']:,} cannot be told from the best (up to "
-            f"{_worded(found['within'], units[name])} behind it)",
+            f"{_worded(found['within'], units[name])} behind it){ranked}",
             f"  {len(summary['ties']):,} ties: off the front, but no subnet as cheap is better by more than noise",
             f"  {sure} of the front sure: everything as cheap is worse by more than noise; the others are in doubt",
         ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.ranking import Ranking
+from edgeflownas.evaluate.ranking_parts import TIED
 from edgeflownas.evaluate.where import parse_where
 from edgeflownas.search.confidence import Noise, like_best, paired_noise, sure, ties, unpaired_noise
 from edgeflownas.search.hypervolume import MOST_OBJECTIVES, hypervolume
@@ -66,7 +67,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
         "shortlist_names": list(roles.values()),
         "knee": None if bend is None else int(positions[bend]),
         "baseline": _baseline(ranking),
-        "confidence": _confidence(values, feasible, noise, question),
+        "confidence": _confidence(ranking, values, feasible, noise, question),
         "hypervolume": _volume(values[positions], values[feasible], question),
         **_marginals(ranking, kept, options, names),
     }
@@ -166,7 +167,9 @@ def _plain(column: NDArray[Any]) -> list[float | int | None]:
     return [value if math.isfinite(value) else None for value in column.tolist()]
 
 
-def _confidence(values: Floats, feasible: Mask, noise: Sequence[Noise | None], question: Question) -> dict[str, Any]:
+def _confidence(
+    ranking: Ranking, values: Floats, feasible: Mask, noise: Sequence[Noise | None], question: Question
+) -> dict[str, Any]:
     """Which objectives are noisy, by what, and how many subnets cannot be told from the best of the first such one."""
     names = question.objectives
     found: dict[str, Any] = {
@@ -180,11 +183,13 @@ def _confidence(values: Floats, feasible: Mask, noise: Sequence[Noise | None], q
     objective = values[:, place]
     best = int(np.nanargmin(np.where(feasible, objective, np.nan)))
     alike = like_best(objective, feasible, own)
+    known = ranking.facts.get(TIED)  # counted by paired errors before they were dropped
     return found | {
         "objective": names[place],
         "samples": own.samples,
         "best": best,
         "like_best": int(alike.sum()),
+        "like_best_when_ranked": None if question.where or names[place] != "epe" else known and int(known),
         "within": float(np.abs(objective[alike] - objective[best]).max()),
     }
 
