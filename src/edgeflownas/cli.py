@@ -26,6 +26,7 @@ COMMANDS = (
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
     ("pareto", "pareto:pareto", "Choose subnets from a ranking: front, ties, shortlist, what each choice is worth."),
+    ("profile", "profile:profile", "What a subnet or a whole space costs: weights, operations, memory, time."),
     ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from edgeflownas.errors import DataError, Interrupted
 from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, write_ranking
 from edgeflownas.evaluate.ranking_parts import assemble, part_of
-from edgeflownas.evaluate.tree import Estimate, TreeEvaluator, Unit
+from edgeflownas.evaluate.tree import TreeEvaluator
+from edgeflownas.evaluate.tree.units import Estimate, Unit
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.hardware.latency import CostModel
 from edgeflownas.space import Arch

@@ -16,7 +16,7 @@ from edgeflownas.data.registry import is_named, open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
 from edgeflownas.evaluate.protocols import make_protocol
-from edgeflownas.evaluate.ranking_sets import ProtocolBatches
+from edgeflownas.evaluate.ranking_sets import protocol_batches
 from edgeflownas.models.batches import FlowBatch, InputForm
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.train.distributed import World
@@ -111,14 +111,14 @@ def _on_data(wanted: Wanted, world: World, note: Note) -> Source:
 
 def _open_set(
     spec: str, protocol: str, config: Config, place: tuple[torch.device, torch.dtype, InputForm]
-) -> tuple[ProtocolBatches, str]:
+) -> tuple[list[FlowBatch], str]:
     """Batches of a data set and what its figures are called."""
     dataset = open_dataset(spec, "val", "--data", config.data.roots)
     height, width = dataset.read(0).flow.shape[:2]
     made = make_protocol(protocol, (height, width), None, (config.data.crop_size, config.data.flow_clip))
-    batches = ProtocolBatches(dataset, made, config.eval.batch_size, *place)
+    batches, frames = protocol_batches(dataset, made, config.eval.batch_size, *place)
     mark = fingerprint(dataset)
-    sizes = " ".join(f"{rows}x{columns}" for rows, columns in batches.sizes)
+    sizes = " ".join(f"{rows}x{columns}" for rows, columns in frames)
     return batches, f"{made.label} on {mark.label}, {len(dataset)} samples of {sizes}, content {mark.hash[:16]}"
 
 
@@ -170,4 +170,6 @@ def _source(
     sets: dict[str, Sequence[FlowBatch]],
     facts: dict[str, str],
 ) -> Source:
-    return Source(net, calibration, sets, config.data.crop_size, config.data.flow_divisor, facts)
+    # Lists: the evaluator keeps all tensors, and whatever else holds the decoded samples may go.
+    held = {name: list(batches) for name, batches in sets.items()}
+    return Source(net, list(calibration), held, config.data.crop_size, config.data.flow_divisor, facts)
