@@ -14,11 +14,14 @@ UNITS = {"epe": "px", "parameters": "", "macs": "MAC", "int8_weight_kib": "KiB",
 
 
 def dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether some row of [A, K] is nowhere larger and somewhere smaller, by comparing with all."""
-    found = np.zeros(len(values), dtype=bool)
-    for row, value in enumerate(values):
-        better = (values <= value).all(axis=1) & (values < value).any(axis=1)
-        found[row] = better.any() or np.isnan(value).any()
+    """Whether some row of [A, K] is nowhere larger and somewhere smaller: every row that is left removes others.
+
+    What a removed row dominates its remover dominates too, so that nobody is spared.
+    """
+    found = np.isnan(values).any(axis=1)
+    for row in range(len(values)):
+        if not found[row]:
+            found |= (values[row] <= values).all(axis=1) & (values[row] < values).any(axis=1)
     return found
 
 
@@ -49,7 +52,10 @@ def made_document(blocks: int = 9, objectives: tuple[str, ...] = ("epe", "macs")
     digits = digits_of(blocks)
     values = columns(digits)
     names = (*DEPTHS, *HEADS)[:blocks]
-    words = [{"name": n, "options": [f"depth {d}" if n in DEPTHS else f"kernel {2 * d + 1}" for d in (1, 2, 3)]} for n in names]
+    words = [
+        {"name": n, "options": [f"depth {d}" if n in DEPTHS else f"kernel {2 * d + 1}" for d in (1, 2, 3)]}
+        for n in names
+    ]
     front = np.flatnonzero(~dominated(np.stack([values[name] for name in objectives], axis=1))).tolist()
     order = sorted(front, key=lambda row: values["epe"][row])
     document = {

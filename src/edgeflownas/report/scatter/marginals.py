@@ -1,4 +1,4 @@
-"""What each choice is worth: mean EPE against mean cost by option, one small picture a block, and the numbers."""
+"""What each choice is worth: mean error against mean cost by option, one small picture a block, and the numbers."""
 
 from __future__ import annotations
 
@@ -14,47 +14,53 @@ __all__ = ["marginals_section"]
 
 WIDE, TALL = 230, 150
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 218.0, 10.0, 122.0
+CHARACTER = 7.0  # width of one at the size of the names
 MOST_PAIRS = 12
 
 
-def marginals_section(marginals: Mapping[str, Any], columns: Sequence[Column], objectives: Sequence[str]) -> Markup:
+def marginals_section(document: Mapping[str, Any], known: Mapping[str, Column]) -> Markup:
     """Pictures with the same axes in all, a table of every number, and the pairs of blocks that matter.
 
     Args:
-        marginals: ``blocks`` (name, options with ``option``, ``mean_epe`` px, ``mean_cost`` by column, ``count``),
-            ``shares`` of the variance by block, and ``interactions`` (two ``blocks`` and their ``share``).
-        columns: give the units of the costs.
-        objectives: the first that is a cost is the one drawn.
+        document: its ``marginals``: ``blocks`` (name, options with ``option``, ``mean_epe`` px, ``mean_cost`` by
+            column, ``count``, and ``steps`` with the ``margin`` of the gain), ``shares`` of the variance by block, and
+            ``interactions`` (two ``blocks`` and their ``share``), over what (``over``); or ``marginals_missing``, why
+            there are none.  The first objective that is a cost is the one drawn.
+        known: columns by name, for units.
     """
+    heading, marginals = tag("h2", "What each choice is worth"), document.get("marginals")
+    if not marginals or not marginals["blocks"]:
+        reason = f"Not shown: {document.get('marginals_missing') or 'no block varies'}."
+        return tag("section", heading, tag("p", reason, class_="note"), id="choices")
     blocks = marginals["blocks"]
-    costs = [name for name in blocks[0]["options"][0]["mean_cost"]] if blocks else []
-    known = {column.name: column for column in columns}
-    inner: list[Markup] = []
-    drawn = next((name for name in (*objectives, *costs) if name in costs), None)
+    costs = list(blocks[0]["options"][0]["mean_cost"])
+    target = marginals.get("target", "epe")
+    inner = [tag("div", _numbers(marginals, target, [known[name] for name in costs]), class_="panel")]
+    drawn = next((name for name in (*document["objectives"], *costs) if name in costs), None)
     if drawn is not None:
-        inner.append(_pictures(blocks, drawn, known[drawn]))
-    inner.append(tag("div", _numbers(marginals, [known[name] for name in costs]), class_="panel"))
+        inner.insert(0, _pictures(blocks, target, known[drawn]))
     if marginals.get("interactions"):
-        inner.append(tag("div", _pairs(marginals["interactions"]), class_="panel"))
-    return tag("section", tag("h2", "What each choice is worth"), tag("div", join(inner), class_="grid one"), id="choices")
+        inner.append(tag("div", _pairs(marginals["interactions"], target), class_="panel"))
+    return tag("section", heading, tag("div", join(inner), class_="stack"), id="choices")
 
 
-def _pictures(blocks: Sequence[Mapping[str, Any]], cost: str, column: Column) -> Markup:
-    points = [[(o["mean_cost"][cost], o["mean_epe"]) for o in block["options"]] for block in blocks]
+def _pictures(blocks: Sequence[Mapping[str, Any]], target: str, column: Column) -> Markup:
+    points = [[(o["mean_cost"][column.name], o["mean_epe"]) for o in block["options"]] for block in blocks]
     table_ = np.array([point for group in points for point in group], dtype=np.float64)
     low, high = np.nanmin(table_, axis=0), np.nanmax(table_, axis=0)
     room = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0)) * 0.08
-    low, high = low - room, high + room
+    low, high = low - room * (1.0, 2.5), high + room  # the lowest dot has its name below it
     unit = " ".join(filter(None, ["million" if column.scale > 1 else "", column.unit]))
     words = (
-        f"Mean EPE (px, up) of the subnets with an option against their mean {cost} ({unit or 'across'}), the "
-        "same axes in all: a steep line down is an option worth its cost, a level one is not."
+        f"Mean {target} (px, up) of the subnets with an option against their mean {column.name}"
+        f"{f' ({unit})' if unit else ''}, the same axes in all: a steep line down is an option worth its cost, a "
+        "level one is not."
     )
     cells = [
         tag("div", tag("h4", block["name"]), _picture(block, group, low, high, column.scale), class_="mini")
         for block, group in zip(blocks, points, strict=True)
     ]
-    caption = tag("figcaption", tag("h3", f"Mean EPE against mean {cost} by option"), tag("p", words))
+    caption = tag("figcaption", tag("h3", f"Mean {target} against mean {column.name} by option"), tag("p", words))
     return tag("figure", caption, tag("div", join(cells), class_="minis marginals"), class_="wide")
 
 
@@ -73,11 +79,14 @@ def _picture(
     ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts.append(tag("polyline", points=path, fill="none", stroke="var(--c0)", stroke_width=1.8))
+    end, before = -1.0, 0.0  # of the last name above the line
     for (x, y), option in zip(places, block["options"], strict=True):
         parts.append(tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill="var(--c0)", stroke="var(--paper)"))
-        right = x > (LEFT + RIGHT) / 2
-        up = y - 7 if y > TOP + 14 else y + 15
-        parts.append(_text(x + (2 if right else -2), up, option["option"], "end" if right else "start", "name"))
+        # lines mostly fall to the right: there is room above to the right of a dot, else below to the left of it
+        right = x + CHARACTER * len(option["option"]) < WIDE and not (x < end and abs(y - before) < 16.0)
+        at = (x + 4, max(y - 5, 9.0), "start") if right else (x - 4, y + 14, "end")
+        parts.append(_text(*at[:2], option["option"], at[2], "name"))
+        end, before = (x + CHARACTER * len(option["option"]), y) if right else (end, before)
     words = "; ".join(f"{o['option']}: {o['mean_epe']:.4f} px" for o in block["options"])
     return tag("svg", join(parts), viewBox=f"0 0 {WIDE} {TALL}", role="img", aria_label=f"{block['name']}. {words}")
 
@@ -94,37 +103,42 @@ def _short(value: float) -> str:
     return grouped(f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}")
 
 
-def _numbers(marginals: Mapping[str, Any], costs: Sequence[Column]) -> Markup:
+def _numbers(marginals: Mapping[str, Any], target: str, costs: Sequence[Column]) -> Markup:
     shares = marginals.get("shares") or {}
 
     def rows() -> Iterator[tuple[str, ...]]:
         for block in marginals["blocks"]:
-            best = min(option["mean_epe"] for option in block["options"])
+            margins = {step["to"]: step.get("margin") for step in block.get("steps", ())}
+            share = shares.get(block["name"])
             for place, option in enumerate(block["options"]):
-                share = shares.get(block["name"])
+                gain = block["options"][place - 1]["mean_epe"] - option["mean_epe"]
+                margin = margins.get(option["option"])
                 yield (
                     f"{block['name']} {option['option']}",
                     f"{option['mean_epe']:.4f}",
-                    f"{option['mean_epe'] - best:+.4f}".replace("+0.0000", "best"),
-                    *(_mean(option["mean_cost"][column.name], column) for column in costs),
+                    (f"{gain:+.4f}".replace("-", "\u2212") + (f" ± {margin:.4f}" if margin else "")) if place else "",
+                    *(column.words(option["mean_cost"].get(column.name)) for column in costs),
                     grouped(str(option["count"])),
                     _percent(share) if share is not None and not place else "",
                 )
 
     names = (f"mean {column.label()}" for column in costs)
-    header = ("option", "mean EPE (px)", "above the block's best (px)", *names, "subnets", "variance of the EPE")
-    note = "Means over all subnets with the option, exact over the table. The last column is the share that the block explains alone."
-    return table("Mean EPE and cost by option", header, rows(), note)
+    header = ("option", f"mean {target} (px)", "gain on the option above (px)", *names, "subnets", "share of variance")
+    rest = marginals.get("rest_share")
+    note = (
+        f"Exact means over {marginals.get('over', 'all subnets')}, those with the option. The share of the variance of "
+        f"{target} is what the block explains alone"
+        + (f"; three blocks and more together explain {_percent(rest)}." if rest is not None else ".")
+        + (" ±: half of the 95\u00a0% interval by the samples." if any("±" in row[2] for row in rows()) else "")
+    )
+    return table(f"Mean {target} and cost by option", header, rows(), note)
 
 
-def _mean(value: float | None, column: Column) -> str:
-    return "not measured" if value is None else grouped(f"{value:.{column.digits}f}")
-
-
-def _pairs(interactions: Sequence[Mapping[str, Any]]) -> Markup:
+def _pairs(interactions: Sequence[Mapping[str, Any]], target: str) -> Markup:
     ordered = sorted(interactions, key=lambda pair: -pair["share"])[:MOST_PAIRS]
-    rows = ((" and ".join(pair["blocks"]), _percent(pair["share"])) for pair in ordered)
-    return table("Pairs of blocks whose effect is more than the sum of both", ("blocks", "variance of the EPE"), rows)
+    rows = ((" with ".join(pair["blocks"]), _percent(pair["share"])) for pair in ordered)
+    shown = f"Pairs of blocks by what they explain beyond both alone, the {len(ordered)} largest of {len(interactions)}"
+    return table(shown, ("blocks", f"share of the variance of {target}"), rows)
 
 
 def _percent(share: float) -> str:

@@ -16,9 +16,10 @@ from edgeflownas.evaluate.where import holds, parse_where
 __all__ = ["Column", "columns_of", "grouped", "inside", "packed"]
 
 MILLIONS = 1e6
+ERROR = "_standard_error"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """Numbers [A] by subnet, nan where not measured, with how they are written."""
 
@@ -26,6 +27,8 @@ class Column:
     unit: str
     minimise: bool
     values: NDArray[np.float64]
+    errors: NDArray[np.float64] | None = None
+    """Standard errors [A]."""
 
     @property
     def digits(self) -> int:
@@ -45,12 +48,15 @@ class Column:
         """``epe (px)``."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
-    def words(self, row: int, unit: bool = True) -> str:
-        """``8.2134 px``, ``1 650 321 000``; ``not measured``."""
-        value = float(self.values[row])
-        if not math.isfinite(value):
-            return "not measured"
-        return grouped(f"{value:.{self.digits}f}") + (f"\u00a0{self.unit}" if unit and self.unit else "")
+    def words(self, value: float | None) -> str:
+        """``8.2134``, ``1 650 321 000``; ``not measured``."""
+        return grouped(f"{value:.{self.digits}f}") if value is not None and math.isfinite(value) else "not measured"
+
+    def short(self, value: float) -> str:
+        """``8.2134 px``, ``1 650.3 million MAC``."""
+        if self.scale == 1.0 or not math.isfinite(value):
+            return f"{self.words(value)}\u00a0{self.unit}".rstrip()
+        return f"{grouped(f'{value / self.scale:.1f}')}\u00a0million {self.unit}".rstrip()
 
 
 def grouped(text: str) -> str:
@@ -61,14 +67,19 @@ def grouped(text: str) -> str:
 
 
 def columns_of(document: Mapping[str, Any]) -> list[Column]:
-    """Columns of the document, in its order; null is nan."""
+    """Columns of the document, in its order; null is nan.  Standard errors stand with the column they are of."""
+    values = {name: _numbers(column) for name, column in document["values"].items()}
+    errors = {name: values[f"{name}{ERROR}"] for name in values if f"{name}{ERROR}" in values}
+    if document.get("standard_error"):
+        errors.setdefault(document["objectives"][0], _numbers(document["standard_error"]))
     return [
-        Column(c["name"], c.get("unit") or "", c.get("minimise") is not False, _numbers(document["values"][c["name"]]))
+        Column(c["name"], c.get("unit") or "", c.get("minimise") is not False, values[c["name"]], errors.get(c["name"]))
         for c in document["columns"]
+        if c["name"].removesuffix(ERROR) not in errors or not c["name"].endswith(ERROR)
     ]
 
 
-def inside(document: Mapping[str, Any], columns: Sequence[Column]) -> NDArray[np.bool_] | None:
+def inside(document: Mapping[str, Any]) -> NDArray[np.bool_] | None:
     """Which subnets fulfil the document's ``where``: bool [A]; None where there is none.
 
     Raises:
@@ -78,30 +89,30 @@ def inside(document: Mapping[str, Any], columns: Sequence[Column]) -> NDArray[np
         return None
     digits = np.array([list(code) for code in document["codes"]], dtype=np.float64)
     values = {block["name"]: digits[:, place] for place, block in enumerate(document["blocks"])}
-    values.update((column.name, column.values) for column in columns)
+    values.update((name, _numbers(column)) for name, column in document["values"].items())
     return holds(parse_where(document["where"], list(values)), values)
 
 
 def packed(document: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
     """What the scripts read: codes as one string of digits, numbers as base64 of little-endian floats."""
-    error, where = document.get("standard_error"), inside(document, columns)
-    names = [column.name for column in columns]
-    measure = "epe" if "epe" in names else document["objectives"][0]
+    where, names = inside(document), [column.name for column in columns]
+    lists = ("front", "sure", "ties", "shortlist", "shortlist_names")
     return {
         "count": len(document["codes"]),
         "codes": "".join(document["codes"]),
         "blocks": document["blocks"],
         "columns": [
             {"name": c.name, "unit": c.unit, "minimise": c.minimise, "digits": c.digits, "scale": c.scale}
+            | {"errors": None if c.errors is None else _floats(c.errors.astype(np.float32))}
             | _floats(c.values)
             for c in columns
         ],
         "objectives": [names.index(name) for name in document["objectives"]],
         "where": document.get("where") or "",
         "inside": None if where is None else "".join("01"[kept] for kept in where.tolist()),
-        "error": error and {"column": names.index(measure)} | _floats(_numbers(error).astype(np.float32)),
-        "given": {name: document.get(name) or [] for name in ("front", "ties", "shortlist")}
-        | {name: document.get(name) for name in ("knee", "baseline")},
+        "given": {name: document.get(name) or [] for name in lists}
+        | {name: document.get(name) for name in ("knee", "baseline")}
+        | {"judged": document.get("sure") is not None},
     }
 
 

@@ -1,4 +1,4 @@
-"""The page of a space: a picture of every subnet with filters and budgets, the table of the front, what choices cost."""
+"""The page of a space: a picture of every subnet with filters and budgets, the front as a table, what choices cost."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ def render(document: Mapping[str, Any]) -> str:
     Args:
         document: as ``edgeflownas pareto --json`` makes it: codes (strings of digits) of A subnets, ``values`` by
             column [A] (None: not measured), ``columns``, ``blocks``, ``objectives``, ``where``, positions of the
-            ``front``, ``ties``, ``shortlist``, ``knee`` and ``baseline``, ``standard_error`` of the EPE [A],
-            ``marginals`` (search/anova.py) and ``facts`` about where the numbers are from.
+            ``front``, ``ties``, ``shortlist``, ``knee`` and ``baseline``, ``standard_error`` of the first objective
+            [A], ``marginals`` (or ``marginals_missing``, why) and ``facts`` about where the numbers are from.
+            Optional: which of the front are ``sure``, and ``shortlist_names``.
 
     Raises:
         ConfigError: its ``where`` cannot be read.
     """
-    columns = columns_of(document)
+    everything = columns_of(document)
+    columns = [c for c in everything if c.name in document["objectives"] or _varies(c)]
     body = [
         tag("section", tag("p", _lead(document, columns), class_="lead"), _explorer(), id="picture"),
         tag("section", tag("h2", "Front and shortlist"), _members(document, columns), id="front"),
     ]
-    if document.get("marginals"):
-        body.append(marginals_section(document["marginals"], columns, document["objectives"]))
+    if document.get("marginals") or document.get("marginals_missing"):
+        body.append(marginals_section(document, {column.name: column for column in everything}))
     facts = [(str(name), str(value)) for name, value in document.get("facts", {}).items()]
+    facts += [(f"{c.name} of every subnet", c.short(c.values[0])) for c in everything if c not in columns]
     if facts:
         whole = table("Where the numbers are from", ("Fact", "Value"), facts)
         inner = tag("div", whole, class_="facts")
@@ -54,22 +57,29 @@ def render(document: Mapping[str, Any]) -> str:
     )
 
 
+def _varies(column: Column) -> bool:
+    """False for one number that all subnets share: a fact, and no axis."""
+    return bool((column.values != column.values[0]).any())  # nan, not measured, differs from itself
+
+
 def _lead(document: Mapping[str, Any], columns: Sequence[Column]) -> str:
     """What one sees, in words."""
     names = {column.name: column for column in columns}
     objectives = document["objectives"]
     where = f" where {document['where']}" if document.get("where") else ""
     front, ties = len(document["front"]), len(document.get("ties") or ())
+    sure = document.get("sure")
     text = [
         f"Each point is one of {grouped(str(len(document['codes'])))} subnets with its own cost and accuracy; "
         f"{grouped(str(front))} {'is' if front == 1 else 'are'} on the exact front of {' and '.join(objectives)}{where}"
+        + (f", {len(sure)} of them surely for all the noise" if sure is not None else "")
         + (f", and {grouped(str(ties))} more cannot be told from it within the noise" if ties else "")
         + "."
     ]
     for role in ("knee", "baseline"):
         row = document.get(role)
         if row is not None:
-            numbers = ", ".join(f"{name} {names[name].words(row)}" for name in objectives)
+            numbers = ", ".join(f"{name} {names[name].short(float(names[name].values[row]))}" for name in objectives)
             text.append(f"The {role} {_code(document, row)} has {numbers}.")
     return " ".join(text)
 
@@ -104,7 +114,11 @@ def _members(document: Mapping[str, Any], columns: Sequence[Column]) -> Markup:
     first = next(column for column in columns if column.name == document["objectives"][0])
     ordered = sorted(rows, key=lambda row: (np.nan_to_num(first.values[row], nan=np.inf), row))
     cells = (
-        (_code(document, row), ", ".join(_roles(document, row)), *(column.words(row, unit=False) for column in columns))
+        (
+            _code(document, row),
+            ", ".join(_roles(document, row)),
+            *(column.words(float(column.values[row])) for column in columns),
+        )
         for row in ordered[:MOST_ROWS]
     )
     more = f"; the first {MOST_ROWS} of them" if len(ordered) > MOST_ROWS else ""
@@ -115,7 +129,12 @@ def _members(document: Mapping[str, Any], columns: Sequence[Column]) -> Markup:
 
 def _roles(document: Mapping[str, Any], row: int) -> Iterator[str]:
     yield from (role for role in ("knee", "baseline") if document.get(role) == row)
-    yield from (role for role in ("front", "shortlist") if row in (document.get(role) or ()))
+    sure = document.get("sure")
+    if row in document["front"]:
+        yield "front" if sure is None or row in sure else "front, not surely"
+    if row in (document.get("shortlist") or ()):
+        names = document.get("shortlist_names")
+        yield f"shortlist: {names[document['shortlist'].index(row)]}" if names else "shortlist"
 
 
 def _code(document: Mapping[str, Any], row: int) -> str:

@@ -111,7 +111,7 @@ function painter(table, state, base, over) {
     for (let key = 1; key <= keys; key += 1) starts[key] += starts[key - 1];
     const next = starts.slice();
     for (let i = 0; i < table.count; i += 1) if (kept[i] && seen(i)) { const key = chunk[i] * styles.length + bucket[i]; order[next[key]] = i; next[key] += 1; }
-    pen.globalAlpha = state.colour ? 0.8 : visible > 2000 ? 0.45 : 0.7;
+    pen.globalAlpha = state.colour ? 0.8 : visible > 2000 ? 0.4 : 0.7;
     for (let key = 0; key < keys; key += 1) {
       if (starts[key] === starts[key + 1]) continue;
       pen.fillStyle = styles[key % styles.length];
@@ -203,18 +203,22 @@ function painter(table, state, base, over) {
     }
   }
 
-  function bar(ink, i) {
-    const error = table.error ? table.error.values[i] : NaN, along = table.error && [state.x, state.y].indexOf(table.error.column);
-    if (!(error > 0) || along < 0) return;
-    const value = table.columns[table.error.column].values[i], at = along ? toY : toX;
-    const [low, high] = [at(value - error), at(value + error)];
-    const lines = along ? [[px[i], low, px[i], high], [px[i] - 5, low, px[i] + 5, low], [px[i] - 5, high, px[i] + 5, high]]
-      : [[low, py[i], high, py[i]], [low, py[i] - 5, low, py[i] + 5], [high, py[i] - 5, high, py[i] + 5]];
+  // One standard error to either side, on each axis that has them.
+  function bars(ink, i) {
+    const lines = [], [x, y] = [px[i], py[i]], [across, up] = [table.columns[state.x], table.columns[state.y]];
+    if (across.errors && across.errors[i] > 0) {
+      const [low, high] = [-1, 1].map((side) => toX(across.values[i] + side * across.errors[i]));
+      lines.push([low, y, high, y], [low, y - 5, low, y + 5], [high, y - 5, high, y + 5]);
+    }
+    if (up.errors && up.errors[i] > 0) {
+      const [low, high] = [-1, 1].map((side) => toY(up.values[i] + side * up.errors[i]));
+      lines.push([x, low, x, high], [x - 5, low, x + 5, low], [x - 5, high, x + 5, high]);
+    }
     for (const [style, width] of [[colours.paper, 4], [colours.ink, 1.5]]) {
       ink.strokeStyle = style;
       ink.lineWidth = width;
       ink.beginPath();
-      for (const [x, y, x2, y2] of lines) { ink.moveTo(x, y); ink.lineTo(x2, y2); }
+      for (const [x1, y1, x2, y2] of lines) { ink.moveTo(x1, y1); ink.lineTo(x2, y2); }
       ink.stroke();
     }
   }
@@ -226,7 +230,7 @@ function painter(table, state, base, over) {
     ink.rect(box.left, box.top - 6, box.width + 6, box.height + 6);
     ink.clip();
     if (state.pinned >= 0) ring(ink, state.pinned, 9);
-    if (state.near >= 0) { bar(ink, state.near); ring(ink, state.near, 5.5); }
+    if (state.near >= 0) { bars(ink, state.near); ring(ink, state.near, 5.5); }
     if (frame) {
       ink.fillStyle = colours.track;
       ink.strokeStyle = colours.ink;
@@ -240,5 +244,5 @@ function painter(table, state, base, over) {
   }
 
   const value = (x, y) => [state.view.x0 + ((x - box.left) / box.width) * (state.view.x1 - state.view.x0), state.view.y1 - ((y - box.top) / box.height) * (state.view.y1 - state.view.y0)];
-  return { paint, follow, value, at: (i) => [px[i], py[i]], near: (x, y) => nearest(grid, x, y, 26), box: () => box, colours: () => colours };
+  return { paint, follow, value, at: (i) => [px[i], py[i]], near: (x, y) => nearest(grid, x, y, 26), box: () => box };
 }

@@ -28,8 +28,13 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
   };
   const roles = [["knee", [data.given.knee]], ["baseline", [data.given.baseline]], ["front", data.given.front], ["shortlist", data.given.shortlist], ["tie", data.given.ties]]
     .map(([name, members]) => [name, new Set(members)]);
-  const rolesOf = (i) => roles.filter(([, members]) => members.has(i)).map(([name]) => name);
-  let painted = painter(table, state, base, over), width = 0, height = 0, ratio = 1, drawn = 0, waiting = 0, sorted = { place: objectives[0], down: false };
+  const sure = new Set(data.given.sure);
+  const rolesOf = (i) => roles.filter(([, members]) => members.has(i)).map(([name]) => {
+    if (name === "shortlist") return ["shortlist", data.given.shortlist_names[data.given.shortlist.indexOf(i)]].filter(Boolean).join(": ");
+    return name === "front" && data.given.judged && !sure.has(i) ? "front, not surely" : name;
+  });
+  const painted = painter(table, state, base, over);
+  let width = 0, height = 0, ratio = 1, drawn = 0, waiting = 0, listing = 0, room = 0, sorted = { place: objectives[0], down: false };
 
   // ---- what fits, and what is drawn ----
 
@@ -45,7 +50,9 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
     if (columns[state.x].minimise === false) state.line.reverse();
     if (state.near >= 0 && !state.kept[state.near]) leave();
     words();
-    rows();
+    legend();
+    clearTimeout(listing);
+    listing = setTimeout(rows, 150);  // the table waits until a slider rests
     later();
   }
 
@@ -57,9 +64,9 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
     if (waiting) cancelAnimationFrame(waiting);
     waiting = 0;
     const print = now === "print";
-    width = print ? 690 : host.clientWidth;
+    width = print ? 690 : room;  // kept: asking the page for it would lay it out anew at every step of a slider
     if (!width) return;
-    height = Math.round(Math.max(330, Math.min(600, width * 0.66)));
+    height = Math.round(Math.max(330, Math.min(640, width * 0.74)));
     ratio = print ? 3 : Math.min(3, devicePixelRatio || 1);
     if (!state.view) state.view = whole();
     drawn = painted.paint(width, height, ratio);
@@ -112,7 +119,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
     if (role.length) node("span", { class: "roles" }, parent, role.join(" · "));
     node("p", { class: "options" }, parent, blocks.map((block, b) => `${block.name}\u00a0${table.option(i, b).replaceAll(" ", "\u00a0")}`).join(" · "));
     for (const column of columns) {
-      const line = node("div", {}, parent), error = table.error && table.error.column === column.place ? table.error.values[i] : NaN;
+      const line = node("div", {}, parent), error = column.errors ? column.errors[i] : NaN;
       node("span", {}, line, column.name);
       const value = worded(column, column.values[i], true);
       node("span", {}, line, error > 0 && known(column.values[i]) ? value.replace(/^\S+?(?=\u00a0|$)/, (number) => `${number} \u00b1 ${error.toFixed(column.digits)}`) : value);
@@ -262,7 +269,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
   choice(get("bar"), "Up", listed, axis("y"), String(state.y)).id = "axis-y";
   choice(get("bar"), "Colour", [["", "one colour"], ...blocks.map((block, b) => [`block ${b}`, `by ${block.name}`]), ...measured.map((column) => [`column ${column.place}`, `by ${column.name}`])],
     (value) => { state.colour = value; legend(); later(); }, "").id = "colour";
-  choice(get("bar"), "What does not fit", [["dim", "dimmed"], ["hide", "hidden"]], (value) => { state.others = value === "dim"; legend(); later(); }, "dim");
+  choice(get("bar"), "Not fitting", [["dim", "dimmed"], ["hide", "hidden"]], (value) => { state.others = value === "dim"; legend(); later(); }, "dim");
   const zooms = node("span", { class: "zooms", role: "group", "aria-label": "Zoom" }, get("bar"));
   for (const [text, words_, action] of [["+", "Zoom in", () => zoom(0.7)], ["\u2212", "Zoom out", () => zoom(1 / 0.7)], ["Show all", null, all]]) {
     node("button", { type: "button", "aria-label": words_ }, zooms, text).addEventListener("click", action);
@@ -308,12 +315,13 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
   }
 
   function blockFilter(block, place) {
-    const row = node("fieldset", { class: "block" }, get("blocks"));
-    node("legend", {}, row, block.name);
+    const row = node("fieldset", { class: "block" }, get("blocks")), first = block.options[0].split(" ")[0];
+    const shared = block.options.every((option) => option.startsWith(`${first} `));  // "EB0 depth: 1 2 3"
+    node("legend", {}, row, shared ? `${block.name} ${first}` : block.name);
     block.options.forEach((option, digit) => {
       const label = node("label", { class: "option" }, row), box = node("input", { type: "checkbox", "data-block": place, "data-option": digit }, label);
       box.checked = true;
-      node("span", {}, label, option);
+      node("span", {}, label, shared ? option.slice(first.length + 1) : option);
       box.addEventListener("change", () => { state.allowed[place][digit] = box.checked; refilter(); });
       resets.push(() => { box.checked = true; state.allowed[place][digit] = true; });
     });
@@ -351,14 +359,14 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
     const [kind, place] = state.colour.split(" "), { given } = data;
     if (kind === "block") blocks[place].options.forEach((option, k) => entry(`${blocks[place].name} ${option}`, patch(`var(--${OPTIONS[k % OPTIONS.length]})`)));
     else if (kind === "column") {
-      const column = columns[place], ramp = painted.colours() ? palette().ramp : [];
+      const column = columns[place], { ramp } = palette();
       const item = node("span", {}, box, worded(column, column.low));
       node("i", { class: "ramp", style: `background: linear-gradient(to right, ${ramp.join(", ")})` }, item);
       item.append(`${worded(column, column.high)} (${column.name})`);
     } else entry("a subnet", patch("var(--c0)"));
     if (state.others) entry("does not fit", patch("var(--edge)"));
     entry("front of these axes", FORMS.line);
-    if (given.front.length) entry("front as given, where it differs", FORMS.front);
+    if (given.front.length && !same()) entry("front as given, where it differs", FORMS.front);
     if (given.ties.length) entry(`tied with the front within the noise (${grouped(given.ties.length)})`, FORMS.tie);
     if (given.shortlist.length) entry("shortlist", FORMS.shortlist);
   }
@@ -382,7 +390,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
       const copied = node("button", { type: "button", class: "copy", "aria-label": `Copy ${table.code(i)}` }, first, "Copy");
       copied.addEventListener("click", () => copy(table.code(i), copied));
       const role = rolesOf(i);
-      if (onLine.has(i) && !role.includes("front")) role.unshift("front of these axes");
+      if (onLine.has(i) && !data.given.front.includes(i)) role.unshift("front of these axes");
       node("td", {}, row, role.join(", "));
       for (const column of columns) node("td", {}, row, known(column.values[i]) ? grouped(column.values[i].toFixed(column.digits)) : "not measured");
       return row;
@@ -408,15 +416,16 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
   // ---- start ----
 
   get("explore").hidden = false;
+  room = host.clientWidth;
   refilter();
+  rows();
   draw();
-  legend();
-  let before = host.clientWidth;
-  new ResizeObserver(() => { if (host.clientWidth !== before) { before = host.clientWidth; leave(); later(); } }).observe(host);
+  new ResizeObserver(() => { if (host.clientWidth !== room) { room = host.clientWidth; leave(); later(); } }).observe(host);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { legend(); later(); });
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
-  addEventListener("beforeprint", () => draw("print"));
-  addEventListener("afterprint", () => draw());
+  let theme = null;  // paper is light: the styles of paper are not in force yet when the picture is painted for it
+  addEventListener("beforeprint", () => { theme = document.documentElement.dataset.theme || ""; document.documentElement.dataset.theme = "light"; draw("print"); });
+  addEventListener("afterprint", () => { if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme; draw(); });
   // What is on the screen, for tests and for the console.
   window.scatter = {
     now: () => { draw(); return { drawn, remaining: state.remaining, line: state.line, near: state.near, pinned: state.pinned, view: state.view }; },

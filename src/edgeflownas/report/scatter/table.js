@@ -14,11 +14,10 @@ function openTable(data) {
     const values = unpack(column);
     let low = Infinity, high = -Infinity;
     for (const value of values) if (value === value) { if (value < low) low = value; if (value > high) high = value; }
-    return { ...column, place, values, low, high };
+    return { ...column, place, values, low, high, errors: column.errors && unpack(column.errors) };
   });
   return {
     count: data.count, blocks: data.blocks, digits, columns, orders: new Map(),
-    error: data.error && { column: data.error.column, values: unpack(data.error) },
     code: (i) => Array.from(digits.subarray(i * blocks, (i + 1) * blocks)).join(","),
     option: (i, block) => data.blocks[block].options[digits[i * blocks + block]],
   };
