@@ -26,6 +26,7 @@ def pareto(
     top: int | None = None,
     out: Path | None = None,
     recipe: Path | None = None,
+    run: Path | None = None,
     json: bool = False,
 ) -> int:
     """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "sram_kib<900"] [--out DIR].
@@ -43,6 +44,7 @@ def pareto(
         top: subnets on the shortlist; default: 15, or the whole table where it is smaller.
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.
         recipe: write the shortlist's recipe to this file.
+        run: run whose width and data the recipe takes; default: the run that the ranking lies in, where it does.
         json: machine-readable result on stdout.
     """
     from edgeflownas.evaluate.ranking import read_ranking
@@ -58,7 +60,7 @@ def pareto(
     short = summary(document)
     console = Console()
     recipe = recipe or (out / "shortlist.yaml" if out is not None else None)
-    text, origin = shortlist_recipe(document) if recipe is not None else ("", "")
+    text, origin = shortlist_recipe(document, run or _run_around(ranking)) if recipe is not None else ("", "")
     _write(out, recipe, text, document, short, console)  # first: a closed pipe must not cost the files
     print(_json(short) if json else pareto_text(short))
     if recipe is not None:
@@ -80,6 +82,12 @@ def _point(text: str) -> tuple[float, ...]:
     if not all(map(math.isfinite, point)):
         raise ConfigError(f"--reference {text}: must be numbers separated by commas, such as 12.5,4e9")
     return point
+
+
+def _run_around(ranking: Path) -> Path | None:
+    """The run in which `edgeflownas rank` leaves its folder by default."""
+    folder = (ranking if ranking.is_dir() else ranking.parent).resolve().parent
+    return folder if (folder / "run_manifest.json").is_file() else None
 
 
 def _write(

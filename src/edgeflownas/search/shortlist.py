@@ -21,23 +21,22 @@ TRAIN_OF_RUN = ("width", "input_normalisation", "batch_size", "micro_batch_size"
 EVAL_OF_RUN = ("eval_batches_per_arch", "batch_size", "bn_recal_batches")
 
 
-def shortlist_recipe(document: Mapping[str, Any]) -> tuple[str, str]:
+def shortlist_recipe(document: Mapping[str, Any], run: Path | None = None) -> tuple[str, str]:
     """YAML of task standalone for the document's shortlist, and a sentence on where its keys are from.
 
     The plan is that of the packaged recipe :data:`PLAN`.  Width, batch, data and the size of the evaluation sets are
-    those of the ranked run where it is still there, so that the EPEs compare; else width and size as the ranking says.
+    those of the ranked ``run`` where it is given, so that the EPEs compare; else width and size as the ranking says.
 
     Raises:
-        ConfigError: the space is not one of those declared, or the run's keys do not fit a standalone run.
+        ConfigError: ``run`` is no run or its keys do not fit a standalone run, or the space is not a declared one.
     """
     groups, _, _ = read_recipe(PLAN)
-    run = Path(document["facts"].get("run", ""))
     codes = [",".join(document["codes"][position]) for position in document["shortlist"]]
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in run.name) or document["space"]
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in document["facts"].get("run", document["space"]))
     groups["runtime"] = {"experiment_name": f"shortlist_{name}"}
     groups["train"] |= {"space": document["space"], "arch": codes, "arch_name": document["shortlist_names"]}
-    found = load_config(run / "config.yaml") if (run / "config.yaml").is_file() else None
-    if found is not None:
+    if run is not None:
+        found = load_config(run / "config.yaml")
         groups["train"] |= {key: getattr(found.train, key) for key in TRAIN_OF_RUN}
         groups["data"] = found.data.model_dump(mode="json", exclude_defaults=True)
         groups["eval"] |= {key: getattr(found.eval, key) for key in EVAL_OF_RUN}
