@@ -33,6 +33,7 @@ def test_the_front_is_printed_short_with_its_confidence() -> None:
     first = lines.index("") + 3
     rows = lines[first : lines.index("", first)]
     assert len(rows) == min(20, len(document["front"])) and all(" sure" in row or "in doubt" in row for row in rows)
+    assert rows[0].startswith("0,0,0,0,0,0,0,0,0  ") and " 1.6500 " in rows[0]  # GMAC
     assert f"{document['confidence']['like_best']} of 55 cannot be told from the best" in text
     assert f"  {len(document['ties'])} ties" in text and "paired over the 16 samples" in text
     assert "what each choice is worth: not available" in text  # the baseline makes it a partial table

@@ -165,7 +165,7 @@ REFUSED = [
     (Question(top=82), "the ranking holds 81 subnets"),
     (Question(top=0), "give 1 to 81"),
     (Question(where="sram_kib<100"), "sram_kib<100: no subnet fulfils it (sram_kib is 600 to 802)"),
-    (Question(where="EB0=1,sram_kib<700"), "no subnet fulfils all of it (27 without EB0=1, 27 without sram_kib<700)"),
+    (Question(where="EB0=1,sram_kib<602"), "no subnet fulfils all of it (18 without EB0=1, 27 without sram_kib<602)"),
     (Question(where="smar_kib<900"), "did you mean 'sram_kib'"),
 ]
 

@@ -70,6 +70,15 @@ def test_planted_ties() -> None:
     assert sure(close, front(close), [noise, None]).tolist()[:2] == [True, False]
 
 
+def test_a_member_in_doubt_leaves_it_to_a_surer_dominator() -> None:
+    """The best, arch 0, was measured badly; arch 1, off the front, still shows that arch 2 is no tie."""
+    noise = unpaired_noise([5.0, 0.01, 0.01], 1000)
+    values = np.array([[4.0, 1.0], [4.5, 2.0], [4.9, 3.0]])
+    member = front(values)
+    assert member.tolist() == [True, False, False]
+    assert ties(values, member, [noise, None]).tolist() == [False, True, False]
+
+
 def test_exact_objectives_know_no_ties() -> None:
     values = np.random.default_rng(2).random((50, 3))
     member = front(values)
