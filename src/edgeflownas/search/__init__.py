@@ -1,0 +1,1 @@
+"""Choosing subnets: fronts, and strategies for spaces that are too large to rank."""
