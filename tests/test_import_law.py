@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "data": BASE,
     "evaluate": BASE | {"models", "data"},
     "train": BASE | {"models", "data", "evaluate"},
+    "search": BASE | {"models", "data", "evaluate", "hardware", "train"},
     "report": BASE | {"models", "data", "evaluate"},
     "tracking": BASE | {"models", "data", "evaluate", "report"},
 }
@@ -158,6 +159,9 @@ def test_imports_follow_the_law(path: Path):
         ("train/fit.py", "from edgeflownas.report.console import Console"),
         ("train/fit.py", "from edgeflownas.tracking import Tracker"),
         ("report/console.py", "from edgeflownas.train.fit import fit"),
+        ("search/pareto.py", "from edgeflownas.report.console import Console"),
+        ("report/pareto_text.py", "from edgeflownas.search.pareto import front"),
+        ("train/fit.py", "from edgeflownas.search.pareto import front"),
         ("train/fit.py", "import cyclopts"),
         ("train/fit.py", "if not TYPE_CHECKING:\n    from edgeflownas.tracking import Tracker"),
         ("train/fit.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from edgeflownas.tracking import Tracker"),

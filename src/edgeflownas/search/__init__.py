@@ -1,1 +1,1 @@
-"""Choosing subnets: fronts, and strategies for spaces that are too large to rank."""
+"""Choosing a subnet: Pareto fronts and their confidence, what each choice is worth, search strategies."""
