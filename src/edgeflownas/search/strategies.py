@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from edgeflownas.errors import ConfigError
 from edgeflownas.randomness import uniforms
 from edgeflownas.search.candidates import Candidates
+from edgeflownas.search.pareto import front
 from edgeflownas.space import Arch
 
 __all__ = ["STRATEGIES", "Evolution", "RandomSearch", "Strategy", "new_strategy"]
 
 ATTEMPTS = 50  # children that are no new code, before a random code takes the place
-HOPELESS = 1e30  # told in place of the values of a subnet that is not finite: dominated by every other
 
 
 class Strategy(Protocol):
@@ -115,15 +115,14 @@ def standing(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
     Rank and crowding distance as in Deb, Pratap, Agarwal, Meyarivan 2002 (NSGA-II), sections III-A and III-B.
     """
-    beaten = (values[:, None] >= values[None]).all(2) & (values[:, None] > values[None]).any(2)  # [i, j]: j beats i
-    rank = np.full(len(values), -1)
+    rank = np.zeros(len(values), np.int64)
     crowding = np.zeros(len(values))
-    level = 0
-    while (rank < 0).any():
-        layer = np.flatnonzero((rank < 0) & ~(beaten & (rank < 0)[None]).any(1))
-        rank[layer] = level
+    left = np.arange(len(values))
+    while left.size:
+        layer = left[front(values[left])]
         crowding[layer] = _crowding(values[layer])
-        level += 1
+        left = np.setdiff1d(left, layer)
+        rank[left] += 1
     place = np.empty(len(values), np.int64)
     place[np.lexsort((-crowding, rank))] = np.arange(len(values))
     return place
