@@ -1,13 +1,11 @@
 """Errors of every sample of one evaluation in a file: RUN/sample_epe/epoch-00012.safetensors.
 
 The same evaluation makes the same bytes, so an evaluation that is repeated after an interruption overwrites its file
-with itself.  (The library's writer orders metadata by chance; the header is therefore written here, see the format:
-length of the header, JSON header, data.)
+with itself.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
+from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 
 __all__ = ["SampleErrors", "read_sample_errors", "sample_errors_name"]
 
@@ -36,18 +35,9 @@ class SampleErrors:
     def to_bytes(self) -> bytes:
         """The content of the file: tensors ``sample_epe`` [A, N] and ``valid_pixels`` [N], and metadata."""
         codes = "|".join(code.replace(",", "") for code in self.codes)
-        header: dict[str, object] = {
-            "__metadata__": {"codes": codes, "epoch": str(self.epoch), "eval_set": self.eval_set}
-        }
-        arrays = (("valid_pixels", "I64", "<i8", self.valid_pixels), ("sample_epe", "F32", "<f4", self.sample_epe))
-        data = b""  # int64 first: it must begin at a multiple of eight bytes
-        for name, kind, form, array in arrays:
-            part = np.ascontiguousarray(array, dtype=form).tobytes()
-            header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [len(data), len(data + part)]}
-            data += part
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text + data
+        words = {"codes": codes, "epoch": str(self.epoch), "eval_set": self.eval_set}
+        pixels, errors = self.valid_pixels.astype(np.int64), self.sample_epe.astype(np.float32)
+        return tensor_bytes({"valid_pixels": pixels, "sample_epe": errors}, words)
 
 
 def sample_errors_name(epoch: int, tier: str = "epoch") -> str:
@@ -57,16 +47,13 @@ def sample_errors_name(epoch: int, tier: str = "epoch") -> str:
 
 def read_sample_errors(path: Path) -> SampleErrors:
     """Inverse of :meth:`SampleErrors.to_bytes`.  Raises DataError for a file that is missing or not one of these."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            facts = file.metadata() or {}
-            errors, pixels = file.get_tensor("sample_epe"), file.get_tensor("valid_pixels")
+        arrays, facts = read_tensors(path)
+        errors, pixels = arrays["sample_epe"], arrays["valid_pixels"]
         # digits of a code stand apart as everywhere; the name of a single model has none
         codes = tuple(",".join(code) if code.isdecimal() else code for code in facts["codes"].split("|"))
         if errors.shape != (len(codes), *pixels.shape) or pixels.ndim != 1:
             raise ValueError(f"{len(codes)} codes, errors {errors.shape}, pixels {pixels.shape}")
         return SampleErrors(codes, errors, pixels, facts["eval_set"], int(facts["epoch"]))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not readable as the errors of an evaluation's samples ({error})") from error
