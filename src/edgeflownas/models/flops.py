@@ -14,7 +14,7 @@ from edgeflownas.models.flownet import LAYOUT, Slot, slot_options
 from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["arch_costs", "macs", "parameters", "stage_macs", "training_flop"]
+__all__ = ["arch_costs", "macs", "parameters", "stage_macs", "stage_parameters", "training_flop"]
 
 
 def stage_macs(
@@ -51,7 +51,12 @@ def _stages(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | N
 
 def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> int:
     """Trainable parameters of one subnet alone: kernels, gamma and beta.  Raises ConfigError as :func:`macs`."""
-    return sum(weights + norms for _, weights, norms in _stages(space, width, arch))
+    return sum(stage_parameters(space, width, arch).values())
+
+
+def stage_parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> dict[str, int]:
+    """The same by stage name."""
+    return {slot.name: weights + norms for slot, weights, norms in _stages(space, width, arch)}
 
 
 def arch_costs(

@@ -19,7 +19,7 @@ from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import replicate_pad
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["GRID", "Stage", "StagedNet", "number_batchnorms", "resolve"]
+__all__ = ["GRID", "Stage", "StagedNet", "check_width", "number_batchnorms", "resolve"]
 
 GRID = 16  # heights and widths are padded to multiples of it: four halvings
 
@@ -44,6 +44,12 @@ def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch
     return space.parse(arch) if isinstance(arch, str) else space.arch(arch)
 
 
+def check_width(width: int) -> None:
+    """Raises ConfigError for a width that no network here can have."""
+    if not 2 <= width <= 4096 or width % 2:
+        raise ConfigError(f"width {width} must be an even number from 2 to 4096 (H2 has width / 2 channels)")
+
+
 class StagedNet(nn.Module):
     """A chain of stages, each a submodule called with (features, option).
 
@@ -56,8 +62,7 @@ class StagedNet(nn.Module):
 
     def __init__(self, space: SearchSpace, width: int, channels_last: bool, input_form: InputForm) -> None:
         super().__init__()
-        if width < 2 or width % 2:
-            raise ConfigError(f"width {width} must be an even number of at least 2 (H2 has width / 2 channels)")
+        check_width(width)
         self.space, self.width, self.channels_last, self.input_form = space, width, channels_last, input_form
 
     @property
