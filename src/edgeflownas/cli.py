@@ -26,6 +26,7 @@ COMMANDS = (
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
     ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
+    ("search", "search:search", "Search a space that is too large to rank, by NSGA-II or a baseline."),
     ("infer", "infer:infer", "Estimate the flow of an image pair, a folder of frames or a video."),
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),

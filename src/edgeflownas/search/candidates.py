@@ -32,11 +32,11 @@ class Candidates:
         self._fits = fits
         self._seed = seed
         self._blocks = 0
-        self._taken: set[Arch] = set()
+        self._taken: set[tuple[int, ...]] = set()
 
     def take(self, codes: Iterable[Sequence[int]], count: int) -> list[Arch]:
         """The first ``count`` of ``codes`` that are new and fit; from here on they are not new."""
-        new = [arch for arch in dict.fromkeys(map(self.space.arch, codes)) if arch not in self._taken]
+        new = [self.space.arch(code) for code in dict.fromkeys(map(tuple, codes)) if code not in self._taken]
         if new and self._fits is not None:
             new = [arch for arch, fits in zip(new, self._fits(new), strict=True) if fits]
         self._taken.update(new[:count])

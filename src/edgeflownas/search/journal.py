@@ -84,9 +84,7 @@ class Journal:
             if found["format"] != FORMAT:
                 raise ValueError
         except (ValueError, TypeError, KeyError):
-            raise ConfigError(
-                f"{self.path}: is no journal of a search of this version; choose another --out"
-            ) from None
+            raise ConfigError(f"{self.path}: is no journal of a search of this version; choose another --out") from None
         other = [key for key in {**now, **then} if then.get(key) != now.get(key)]
         if other:
             told = "; ".join(f"{key} {then.get(key)!r} then, {now.get(key)!r} now" for key in other)
