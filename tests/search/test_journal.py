@@ -54,7 +54,7 @@ def test_a_kill_at_any_byte_of_any_line_ends_in_the_same_journal(tmp_path: Path,
     data = whole.read_bytes()
     ends = [place + 1 for place, byte in enumerate(data) if byte == ord("\n")]
     assert len(ends) == BUDGET + 1
-    for cut in sorted({0, 1, *ends, *(end - 1 for end in ends), *(end + 7 for end in ends[:-1])}):
+    for cut in sorted({0, 1, *ends, *(end - 1 for end in ends[::4]), *(end + 7 for end in ends[:-1:4])}):
         path = tmp_path / "cut.jsonl"
         path.write_bytes(data[:cut])
         notes: list[str] = []
@@ -111,7 +111,7 @@ def test_values_that_are_not_finite_are_kept_and_never_parents(tmp_path: Path):
 @pytest.mark.parametrize("key", ["seed", "strategy", "source"])
 def test_the_journal_of_another_search_is_refused(tmp_path: Path, key: str):
     search(tmp_path / "j", budget=5)
-    with pytest.raises(ConfigError, match=rf"another search \({key} .* then, .*other now\); choose another --out"):
+    with pytest.raises(ConfigError, match=rf"another search \({key} .* then, .*'other' now\); choose another --out"):
         Journal(tmp_path / "j", UNEVEN, signature() | {key: "other"})
 
 

@@ -86,9 +86,8 @@ def test_files_and_text_hold_the_same_figures(tmp_path: Path):
     own = document["curve"]["strategies"]["nsga2"]
     assert [float(row["nsga2"]) for row in rows] == own["mean"]
     assert [float(row["nsga2_highest"]) for row in rows] == own["highest"]
-    assert len(list(csv.DictReader((tmp_path / "front.csv").open()))) == sum(
-        len(one["front"]) for one in document["searches"]
-    )
+    members = (tmp_path / "front.csv").read_text().splitlines()[1:]
+    assert len(members) == sum(len(one["front"]) for one in document["searches"])
     text = search_text(document)
     assert f"{100 * own['mean'][-1]:.2f} % ({100 * own['lowest'][-1]:.2f} to" in text
     assert "reference point epe" in text and "of 3 seeds" in text
