@@ -79,7 +79,7 @@ def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> N
     net = FlowNet(SPACE, 2)
     calls: list[str] = []
     run_stage = net.run_stage
-    monkeypatch.setattr(net, "run_stage", lambda i, x, o: calls.append(net.stages[i].name) or run_stage(i, x, o))
+    monkeypatch.setattr(net, "run_stage", lambda i, *rest: calls.append(net.stages[i].name) or run_stage(i, *rest))
     archs = [SPACE.parse(code) for code in ("000000000", "000000012", "000100000", "100000000")]
     recalibrate(net, archs, make_batches([2], 32, 32))
     assert [calls.count(name) for name in ("E0", "E1", "EB0", "EB1", "DB0", "DB1", "H2")] == [1, 1, 2, 2, 2, 3, 4]

@@ -2,15 +2,18 @@
 
 Nominal: every convolution is counted directly at the size of its output, an upsampling stage at the full
 resolution, whatever faster form computes it.  So two implementations of the same network have the same count, and
-"nominal GFLOP per second" compares them.  Batch norm, ReLU, resizing and sums are not counted.
+"nominal GFLOP per second" compares them.  Batch norm, ReLU, resizing and sums are not counted; nor are the means, the
+sigmoid and the scaling of channel attention and gate, of which only the convolutions count: 1-D over the channels, and
+1x1 on one pixel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgeflownas.models.blocks import OUTPUT_CHANNELS
-from edgeflownas.models.flownet import LAYOUT, Slot, slot_options
+from edgeflownas.models.attention import attention_kernel
+from edgeflownas.models.blocks import OUTPUT_CHANNELS, conv_chain
+from edgeflownas.models.flownet import Slot, layout, slot_options
 from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
@@ -28,25 +31,34 @@ def stage_macs(
             rows, columns = rows // 2, columns // 2
         elif slot.resample == "up":
             rows, columns = rows * 2, columns * 2
-        counts[slot.name] = weights * rows * columns
+        outputs = {"eca": int(width * slot.channels), "gate": 1}.get(slot.kind, rows * columns)
+        counts[slot.name] = weights * outputs
     return counts
 
 
 def _stages(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> Iterator[tuple[Slot, int, int]]:
     """Every slot with the kernel weights and the batch-norm parameters (gamma, beta) of the chosen option."""
     code, options = resolve(space, arch), slot_options(space)
-    inputs = 6
-    for slot in LAYOUT:
+    inputs, context = 6, 0
+    for slot in layout(space):
         position = space.position(slot.name)
         option = options[slot.name][0 if position is None else code[position]]
         channels = int(width * slot.channels)
-        if slot.kind == "depth":
+        if isinstance(option, str):
+            sizes = [kernel for kernel, _ in conv_chain(option) or ()]
+            later = sum(kernel**2 for kernel in sizes[1:]) * channels
+            yield slot, (sizes[0] ** 2 * inputs + later) * channels, 2 * channels * len(sizes)
+        elif slot.kind == "depth":
             yield slot, option * 2 * 9 * channels * channels, option * 2 * 2 * channels
+        elif slot.kind == "eca":
+            yield slot, attention_kernel(channels), 0
+        elif slot.kind == "gate":
+            yield slot, context * channels, 0
         elif slot.output is None:
             yield slot, option * option * inputs * channels, 2 * channels
         else:
             yield slot, option * option * inputs * OUTPUT_CHANNELS, 0
-        inputs = channels
+        inputs, context = channels, channels if slot.context == "gives" else context
 
 
 def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> int:
