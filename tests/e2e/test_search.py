@@ -85,7 +85,7 @@ def test_a_run_is_searched_and_gone_on_with(run: Path, place: Place, tmp_path: P
     words = ("search", run, "--population", 4, "--yes")
     ended = command(*words, "--budget", 12, "--out", tmp_path / "whole")
     assert ended.code == 0, ended.err
-    assert "s each" in ended.err
+    assert "s a subnet, 4 at a time" in ended.err
     rows = journal(tmp_path / "whole")[1:]
     assert [row["generation"] for row in rows] == [0] * 4 + [1] * 4 + [2] * 4
     assert len({row["code"] for row in rows}) == 12

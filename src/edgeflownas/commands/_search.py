@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.ranking import Ranking, is_figure, read_ranking
 from edgeflownas.evaluate.where import Condition, parse_where
-from edgeflownas.report.words import duration
 from edgeflownas.search.hypervolume import MOST_OBJECTIVES
 from edgeflownas.search.problem import Columns, Problem
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 if TYPE_CHECKING:
+    from edgeflownas.evaluate.tree import TreeEvaluator
     from edgeflownas.report.console import Console
     from edgeflownas.train.reading import ReadRun
 
@@ -70,7 +70,8 @@ class Source:
     problem: Problem
     facts: dict[str, Any]
     folder: Path
-    estimate: Callable[[Sequence[Arch], int], str | None] = lambda archs, budget: None
+    seconds: Callable[[Sequence[Arch]], float] | None = None
+    """What evaluating some archs together will take, estimated; None where it is only a look-up."""
 
 
 def whole_ranking(path: Path) -> tuple[Ranking, SearchSpace]:
@@ -118,7 +119,7 @@ def run_source(path: Path, overrides: list[str], checkpoint: str, wishes: Wishes
     space, width, size = run_space(config), config.train.width, config.data.crop_size
     objectives, where = wishes.over(space, ["epe"], COLUMNS)  # before weights and data are read
     run = read_run(path, checkpoint, overrides=overrides, note=console.info)
-    measure, estimate = _evaluator(run)
+    tree = _evaluator(run)
     facts = {
         "source": "run",
         "space": space.name,
@@ -127,13 +128,15 @@ def run_source(path: Path, overrides: list[str], checkpoint: str, wishes: Wishes
         "calibration_set": run.eval_set.calibration_hash,
         "size": list(size),
     }
+
+    def measure(archs: Sequence[Arch]) -> Columns:
+        return {"epe": tree.epes(archs).numpy()}
+
     problem = Problem(space, objectives, where, lambda archs: space_costs(space, width, size, archs), measure)
-    return Source(problem, facts, path, estimate)
+    return Source(problem, facts, path, lambda archs: tree.estimate(archs).seconds)
 
 
-def _evaluator(
-    run: ReadRun,
-) -> tuple[Callable[[Sequence[Arch]], Columns], Callable[[Sequence[Arch], int], str]]:
+def _evaluator(run: ReadRun) -> TreeEvaluator:
     from edgeflownas.evaluate.evalset import FrozenBatches
     from edgeflownas.evaluate.tree import TreeEvaluator
 
@@ -141,17 +144,7 @@ def _evaluator(
     place = (run.eval_set.flow_clip, first.device, first.dtype, run.net.input_form)
     calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
     evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
-    tree = TreeEvaluator(run.net, calibration, [evaluation], flow_divisor=run.config.data.flow_divisor)
-
-    def estimate(archs: Sequence[Arch], budget: int) -> str:
-        seconds = tree.estimate(archs).seconds
-        whole = seconds / len(archs) * budget
-        return (
-            f"{len(archs)} subnets together take about {duration(seconds)} ({seconds / len(archs):.2g} s each, "
-            f"prefixes shared), the {budget} evaluations that are left about {duration(whole)}"
-        )
-
-    return lambda archs: {"epe": tree.epes(archs).numpy()}, estimate
+    return TreeEvaluator(run.net, calibration, [evaluation], flow_divisor=run.config.data.flow_divisor)
 
 
 def exact_values(path: Path, problem: Problem) -> dict[Arch, NDArray[np.float64]]:

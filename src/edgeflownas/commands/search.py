@@ -22,6 +22,7 @@ OPTIONS = (
     *("--table", "--strategy", "--budget", "--minimise", "--where", "--population", "--seed", "--seeds", "--compare"),
     *("--checkpoint", "--out", "--yes", "--json", "--help"),
 )
+ASK_SECONDS, REFUSE_SECONDS = 60, 600  # as `edgeflownas rank`
 ENUMERABLE = 2**17  # subnets whose conditions are checked one by one before a search, to see whether the budget fits
 USAGE = "edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING"
 
@@ -90,7 +91,7 @@ def search(
     else:
         source = run_source(Path(str(run)), overrides, checkpoint, wishes, console)
     place = out or source.folder / "search" / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
-    ended = _search_all(source, jobs, place, Settings(budget, population, not (yes or json)), console)
+    ended = _search_all(source, jobs, place, Settings(budget, population, not yes), console)
 
     from edgeflownas.commands._search import exact_values
     from edgeflownas.report.search_files import search_text, write_search
@@ -175,16 +176,25 @@ def _one(
 
 
 def _tell_cost(source: Source, left: int, settings: Settings, console: Console) -> None:
-    """What is coming, by a first generation; asks where somebody can answer."""
+    """Say what a first generation and the evaluations that are left will take; ask where it is long."""
+    if source.seconds is None:
+        return
+    from edgeflownas.report.words import duration
     from edgeflownas.search.candidates import Candidates
 
     archs = Candidates(source.problem.space, source.problem.fits).random(settings.population)
-    text = source.estimate(archs, left)
-    if text is None:
+    each = source.seconds(archs) / len(archs)
+    whole = duration(each * left)
+    console.info(f"about {each:.2g} s a subnet, {len(archs)} at a time with shared prefixes: {left} take about {whole}")
+    if not settings.ask or each * left < ASK_SECONDS:
         return
-    console.info(text)
-    if settings.ask and sys.stdin.isatty() and input("go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
-        raise ConfigError("stopped before the search; nothing was evaluated")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if each * left > REFUSE_SECONDS:
+            raise ConfigError(f"estimated {whole}, and nobody is there to ask: add --yes, or lower --budget {left}")
+        return
+    print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was evaluated")
 
 
 def _strategy(source: Source, name: str, seed: int, settings: Settings) -> Strategy:
