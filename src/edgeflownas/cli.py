@@ -24,6 +24,7 @@ COMMANDS = (
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
+    ("profile", "profile:profile", "What a subnet or a whole space costs: weights, operations, memory, time."),
     ("diagnose", "diagnose:diagnose", "Say what limits a run: findings with evidence, and what to try."),
     ("report", "report:report", "Write one HTML page about a run, or several: verdict, curves, subnets, pictures."),
     ("search", "search:search", "Search a space that is too large to rank, by NSGA-II or a baseline."),

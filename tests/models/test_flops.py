@@ -8,7 +8,7 @@ from torch import nn
 
 from edgeflownas.models.attention import ContextGate, EfficientChannelAttention
 from edgeflownas.models.blocks import Conv
-from edgeflownas.models.flops import arch_costs, macs, parameters, stage_macs, training_flop
+from edgeflownas.models.flops import macs, parameters, stage_macs, training_flop
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import SearchSpace, get_space
 
@@ -71,16 +71,3 @@ def test_known_figures() -> None:
 def test_parameters_are_those_of_the_subnet(code: str) -> None:
     alone = FlowNet(V1, 8, seed=None).subnet(code)
     assert parameters(V1, 8, code) == sum(p.numel() for p in alone.parameters())
-
-
-def test_costs_of_a_pool_and_of_a_space() -> None:
-    pool = V1.pool(3)
-    rows = arch_costs(V1, 32, (180, 240), pool)
-    assert [row[:2] for row in rows] == [
-        (str(pool[0]), 2_671_904),
-        (str(pool[1]), 4_565_536),
-        (str(pool[2]), 6_483_232),
-    ]
-    assert [row[2] for row in rows] == [macs(V1, 32, arch, 180, 240) for arch in pool]
-    small = V1.restrict(pool[0])
-    assert arch_costs(small, 32, (180, 240)) == [(str(next(iter(small))), rows[0][1], rows[0][2])]

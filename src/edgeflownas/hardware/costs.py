@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.hardware.graph import subnet_graph
+from edgeflownas.hardware.graph import Buffer, subnet_graph
 from edgeflownas.hardware.liveness import Moment, liveness
 from edgeflownas.models.flops import stage_macs, stage_parameters
 from edgeflownas.space import Arch, SearchSpace
@@ -36,6 +36,11 @@ class StageCost:
     macs: int
     weight_bytes: int
     moments: tuple[Moment, ...]
+
+    @property
+    def output(self) -> Buffer:
+        """The features it makes, or the flow summed so far; vectors left aside."""
+        return max((moment.op.output for moment in reversed(self.moments)), key=lambda buffer: buffer.rows)
 
     @property
     def peak(self) -> Moment:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.graph import check_size
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.randomness import words
+from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, SearchSpace
 
 __all__ = ["CostModel", "CpuLatency", "draw_archs"]
@@ -81,5 +81,4 @@ class CpuLatency:
 
 def draw_archs(space: SearchSpace, count: int, seed: int) -> list[int]:
     """Positions in the space of ``count`` archs drawn uniformly without repeats (all where there are fewer), sorted."""
-    order = np.argsort(words(seed, "hardware.draw_archs", count=len(space)), kind="stable")
-    return sorted(int(position) for position in order[:count])
+    return sorted(permutation(len(space), seed, "hardware.draw_archs")[:count].tolist())

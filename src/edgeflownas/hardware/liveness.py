@@ -31,13 +31,13 @@ def liveness(ops: Sequence[Op]) -> list[Moment]:
     dies there, as Vela has it (live_range.py, ``merge_elementwise_op_ranges``): that input is not counted beside it.
     """
     last_read = {buffer: index for index, op in enumerate(ops) for buffer in op.inputs}
-    carried: list[Buffer] = list(ops[0].inputs)
+    carried: list[Buffer] = list(dict.fromkeys(ops[0].inputs))
     moments = []
     for index, op in enumerate(ops):
         overwritten = _overwritten(op, [buffer for buffer in op.inputs if last_read[buffer] == index])
         alive = [buffer for buffer in carried if buffer != overwritten] + [op.output]
         moments.append(Moment(op, tuple(alive)))
-        carried = [buffer for buffer in alive if last_read.get(buffer, len(ops)) > index]
+        carried = [buffer for buffer in alive if last_read.get(buffer, index) > index]
     return moments
 
 

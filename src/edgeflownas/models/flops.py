@@ -9,7 +9,7 @@ sigmoid and the scaling of channel attention and gate, of which only the convolu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from edgeflownas.models.attention import attention_kernel
 from edgeflownas.models.blocks import OUTPUT_CHANNELS, conv_chain
@@ -17,7 +17,7 @@ from edgeflownas.models.flownet import Slot, layout, slot_options
 from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["arch_costs", "macs", "parameters", "stage_macs", "stage_parameters", "training_flop"]
+__all__ = ["macs", "parameters", "stage_macs", "stage_parameters", "training_flop"]
 
 
 def stage_macs(
@@ -69,21 +69,6 @@ def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str 
 def stage_parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> dict[str, int]:
     """The same by stage name."""
     return {slot.name: weights + norms for slot, weights, norms in _stages(space, width, arch)}
-
-
-def arch_costs(
-    space: SearchSpace, width: int, size: tuple[int, int], archs: Iterable[Arch] | None = None
-) -> list[tuple[str, int, int]]:
-    """Code, parameters and multiply-adds of every arch, by which a pool can be ranked without any training.
-
-    Args:
-        space: search space of the archs.
-        width: channels after E0.
-        size: rows and columns of the images, px.
-        archs: which ones, None for the whole space (in its order).
-    """
-    chosen = space if archs is None else archs
-    return [(str(arch), parameters(space, width, arch), macs(space, width, arch, *size)) for arch in chosen]
 
 
 def macs(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, height: int, image_width: int) -> int:
