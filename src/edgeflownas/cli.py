@@ -22,6 +22,7 @@ COMMANDS = (
     ("train", "train:train", "Train a supernet from a recipe, or resume a run."),
     ("sweep", "sweep:sweep", "Train variants of a run one after the other and compare them."),
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
+    ("rank", "rank:rank", "Rank the whole search space of a supernet run, with the cost of every subnet."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
     ("profile", "profile:profile", "What a subnet or a whole space costs: weights, operations, memory, time."),
