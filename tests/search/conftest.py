@@ -1,6 +1,4 @@
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # search_spaces.py
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]  # rankings.py, search_spaces.py
