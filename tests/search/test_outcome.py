@@ -99,7 +99,9 @@ def test_files_and_text_hold_the_same_figures(tmp_path: Path):
 
 def test_no_matplotlib_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    assert "picture" not in write_search(tmp_path, both())
+    told: list[str] = []
+    assert "picture" not in write_search(tmp_path, both(), told.append)
+    assert len(told) == 1 and "edgeflownas[figures]" in told[0]
 
 
 def test_an_empty_search_has_an_empty_front(tmp_path: Path):

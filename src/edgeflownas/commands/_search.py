@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,6 @@ from edgeflownas.evaluate.where import Condition, parse_where
 from edgeflownas.search.hypervolume import MOST_OBJECTIVES
 from edgeflownas.search.problem import Columns, Problem
 from edgeflownas.space import Arch, SearchSpace, get_space
-
-if TYPE_CHECKING:
-    from edgeflownas.evaluate.tree import TreeEvaluator
-    from edgeflownas.report.console import Console
-    from edgeflownas.train.reading import ReadRun
 
 __all__ = ["Source", "Wishes", "exact_values", "run_source", "table_source", "whole_ranking"]
 
@@ -108,43 +103,25 @@ def table_source(path: Path, wishes: Wishes) -> Source:
     return Source(Problem(space, objectives, where, columns(costs), columns(measured)), facts, folder)
 
 
-def run_source(path: Path, overrides: list[str], checkpoint: str, wishes: Wishes, console: Console) -> Source:
-    """A search that evaluates subnets of a run on its frozen sets.  Raises as read_run and :meth:`Wishes.over`."""
+def run_source(
+    path: Path, overrides: list[str], checkpoint: str, wishes: Wishes, note: Callable[[str], None]
+) -> Source:
+    """A search that evaluates subnets of a run on its frozen sets.  Raises as open_source and :meth:`Wishes.over`."""
+    from edgeflownas.evaluate.tree import TreeEvaluator
     from edgeflownas.hardware.costs import COLUMNS, space_costs
-    from edgeflownas.train.reading import read_configs, read_run
-    from edgeflownas.train.rundir import RunDirectory
-    from edgeflownas.train.setup import run_space
+    from edgeflownas.train.distributed import World
+    from edgeflownas.train.ranking_source import Wanted, open_source
 
-    _, config = read_configs(RunDirectory.open(path), overrides, lambda text: None, what="a search")
-    space, width, size = run_space(config), config.train.width, config.data.crop_size
-    objectives, where = wishes.over(space, ["epe"], COLUMNS)  # before weights and data are read
-    run = read_run(path, checkpoint, overrides=overrides, note=console.info)
-    tree = _evaluator(run)
-    facts = {
-        "source": "run",
-        "space": space.name,
-        "checkpoint": run.checkpoint.hash,
-        "eval_set": run.eval_set.hash,
-        "calibration_set": run.eval_set.calibration_hash,
-        "size": list(size),
-    }
+    run = open_source(Wanted(path, checkpoint, overrides=tuple(overrides)), World(), note)
+    space, width = run.net.space, run.net.width
+    tree = TreeEvaluator(run.net, run.calibration, list(run.sets.values()), flow_divisor=run.flow_divisor)
+    objectives, where = wishes.over(space, list(run.sets), COLUMNS)
 
     def measure(archs: Sequence[Arch]) -> Columns:
         return {"epe": tree.epes(archs).numpy()}
 
-    problem = Problem(space, objectives, where, lambda archs: space_costs(space, width, size, archs), measure)
-    return Source(problem, facts, path, lambda archs: tree.estimate(archs).seconds)
-
-
-def _evaluator(run: ReadRun) -> TreeEvaluator:
-    from edgeflownas.evaluate.evalset import FrozenBatches
-    from edgeflownas.evaluate.tree import TreeEvaluator
-
-    first = next(run.net.parameters())
-    place = (run.eval_set.flow_clip, first.device, first.dtype, run.net.input_form)
-    calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
-    evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
-    return TreeEvaluator(run.net, calibration, [evaluation], flow_divisor=run.config.data.flow_divisor)
+    problem = Problem(space, objectives, where, lambda archs: space_costs(space, width, run.size, archs), measure)
+    return Source(problem, {"source": "run", **{key: value for key, value in run.facts.items() if key != "run"}}, path, lambda archs: tree.estimate(archs).seconds)
 
 
 def exact_values(path: Path, problem: Problem) -> dict[Arch, NDArray[np.float64]]:

@@ -82,25 +82,24 @@ def search(
         raise ConfigError(f"--population {population}: must be at least 4, and not above --budget {budget}")
     jobs = _jobs(strategy, seed, seeds)
 
-    from edgeflownas.commands._search import Wishes, run_source, table_source
+    from edgeflownas.commands._search import Wishes, exact_values, run_source, table_source
     from edgeflownas.report.console import Console
 
     console, wishes = Console(), Wishes(minimise, where)
     if table is not None:
         source = table_source(table, wishes)
     else:
-        source = run_source(Path(str(run)), overrides, checkpoint, wishes, console)
+        source = run_source(Path(str(run)), overrides, checkpoint, wishes, console.info)
     place = out or source.folder / "search" / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
+    ranking = table or compare
+    exact = None if ranking is None else exact_values(ranking, source.problem)
     ended = _search_all(source, jobs, place, Settings(budget, population, not yes), console)
 
-    from edgeflownas.commands._search import exact_values
     from edgeflownas.report.search_files import search_text, write_search
     from edgeflownas.search.outcome import outcome
 
-    ranking = table or compare
-    exact = None if ranking is None else exact_values(ranking, source.problem)
     document = {"source": source.facts, **outcome(source.problem, ended, population, exact)}
-    written = write_search(place, document)
+    written = write_search(place, document, console.warn)
     if json:
         import json as encoder
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.data.files import replace_file
+from edgeflownas.errors import ConfigError
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["search_text", "write_search"]
+__all__ = ["search_figure", "search_text", "write_search"]
 
 MOST = 20  # rows of a front in the text; the files have all
 
@@ -26,8 +27,10 @@ def search_text(document: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def write_search(folder: Path, document: Mapping[str, Any]) -> dict[str, Path]:
+def write_search(folder: Path, document: Mapping[str, Any], warn: Callable[[str], None] = print) -> dict[str, Path]:
     """Write search.json, front.csv and, with a curve, curve.csv and (with matplotlib) curve.png; returns them by name.
+
+    ``warn`` is told where the picture is left out.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -43,10 +46,11 @@ def write_search(folder: Path, document: Mapping[str, Any]) -> dict[str, Path]:
     if document["curve"] is not None:
         written["curve"] = folder / "curve.csv"
         replace_file(written["curve"], [_csv(_curve_rows(document["curve"]))])
-        picture = _picture(document)
-        if picture is not None:
+        try:
+            replace_file(folder / "curve.png", [search_figure(document)])
             written["picture"] = folder / "curve.png"
-            replace_file(written["picture"], [picture])
+        except ConfigError as error:  # a missing picture must not cost the rest
+            warn(f"{folder / 'curve.png'} is not written: {error}")
     return written
 
 
@@ -117,13 +121,15 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _picture(document: Mapping[str, Any]) -> bytes | None:
-    """The curve as PNG; None without matplotlib (the extra ``figures``)."""
+def search_figure(document: Mapping[str, Any]) -> bytes:
+    """The curve as PNG; the same document gives the same bytes.  Raises ConfigError without matplotlib."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise ConfigError(
+            f'the picture needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
+        ) from error
     from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, SETTINGS, WIDTH
 
     curve = document["curve"]
