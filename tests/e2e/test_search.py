@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,8 @@ from runs import Place, command, contents
 
 from edgeflownas.evaluate.ranking import Ranking, block_words, ranks, write_ranking
 from edgeflownas.hardware.costs import space_costs
-from edgeflownas.space import get_space
+from edgeflownas.search.problem import Problem
+from edgeflownas.space import Arch, get_space
 
 pytestmark = pytest.mark.e2e
 
@@ -115,6 +119,26 @@ def test_without_pymoo_the_extra_is_named(ranking: Path, tmp_path: Path, monkeyp
     ended = command("search", "--table", ranking, "--out", tmp_path / "out")
     assert ended.code == 64 and 'pip install "edgeflownas[search]"' in ended.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_ends_it_with_75_and_it_goes_on(ranking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = ("search", "--table", ranking, "--budget", 40, "--population", 10)
+    assert command(*words, "--out", tmp_path / "whole").code == 0
+    values, calls = Problem.values, []
+
+    def stopped(self: Problem, archs: Sequence[Arch]) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return values(self, archs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Problem, "values", stopped)
+        ended = command(*words, "--out", tmp_path / "parts")
+    assert ended.code == 75 and "the same command goes on" in ended.err
+    assert len(journal(tmp_path / "parts")) == 21
+    assert command(*words, "--out", tmp_path / "parts").code == 0
+    assert (tmp_path / "parts/journal.jsonl").read_bytes() == (tmp_path / "whole/journal.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(

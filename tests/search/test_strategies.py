@@ -75,6 +75,13 @@ def test_the_global_generators_neither_matter_nor_change(name: str):
     assert searched(name, get_space("v1"), 100, seed=1) != first
 
 
+def test_a_space_with_other_kinds_of_choices():
+    space = get_space("v3")
+    codes = searched("nsga2", space, 60, where="E1!=1")
+    assert len(set(codes)) == 60 and {code.space for code in codes} == {"v3"}
+    assert {code[1] for code in codes} == {0, 2}
+
+
 def test_all_strategies_begin_with_the_same_codes():
     assert len({tuple(searched(name, get_space("v1"), 20, 3, 20)) for name in NAMES}) == 1
 

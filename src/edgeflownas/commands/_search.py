@@ -121,7 +121,12 @@ def run_source(
         return {"epe": tree.epes(archs).numpy()}
 
     problem = Problem(space, objectives, where, lambda archs: space_costs(space, width, run.size, archs), measure)
-    return Source(problem, {"source": "run", **{key: value for key, value in run.facts.items() if key != "run"}}, path, lambda archs: tree.estimate(archs).seconds)
+    return Source(
+        problem,
+        {"source": "run", **{key: value for key, value in run.facts.items() if key != "run"}},
+        path,
+        lambda archs: tree.estimate(archs).seconds,
+    )
 
 
 def exact_values(path: Path, problem: Problem) -> dict[Arch, NDArray[np.float64]]:

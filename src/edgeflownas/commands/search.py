@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeflownas.commands._overrides import OverrideTokens, split_overrides
-from edgeflownas.errors import ConfigError
+from edgeflownas.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from edgeflownas.commands._search import Source
@@ -134,8 +134,11 @@ def _search_all(
     ended = []
     for (name, seed), strategy in zip(jobs, strategies, strict=True):
         folder = place if len(jobs) == 1 else place / f"{name}-seed{seed}"
-        with StopFlag.at_once():
-            entries = _one(source, name, seed, folder, strategy, settings, console)
+        try:
+            with StopFlag.at_once():
+                entries = _one(source, name, seed, folder, strategy, settings, console)
+        except Interrupted:
+            raise Interrupted(f"{folder}: finished generations are kept; the same command goes on") from None
         if len(entries) < settings.budget:
             console.warn(f"{name}: no further code that fits --where was found after {len(entries)} evaluations")
         ended.append(Ended(name, seed, folder, entries))

@@ -19,7 +19,7 @@ MOST = 20  # rows of a front in the text; the files have all
 
 
 def search_text(document: Mapping[str, Any]) -> str:
-    """The front of a single search, one line for each of several, and the curve."""
+    """The front of a single search, one line for each strategy of several, and the curve."""
     searches = document["searches"]
     parts = [_front_text(document) if len(searches) == 1 else _searches_text(document)]
     if document["curve"] is not None:
@@ -68,11 +68,12 @@ def _front_text(document: Mapping[str, Any]) -> str:
 
 
 def _searches_text(document: Mapping[str, Any]) -> str:
-    rows = [
-        [one["strategy"], str(one["seed"]), str(one["evaluated"]), str(len(one["front"]))]
-        for one in document["searches"]
-    ]
-    return text_table(["strategy", "seed", "evaluated", "on its front"], rows, left=["strategy"])
+    rows = []
+    for name in dict.fromkeys(one["strategy"] for one in document["searches"]):
+        own = [one for one in document["searches"] if one["strategy"] == name]
+        sizes = sorted(len(one["front"]) for one in own)
+        rows.append([name, str(len(own)), str(max(one["evaluated"] for one in own)), f"{sizes[0]} to {sizes[-1]}"])
+    return text_table(["strategy", "seeds", "evaluated", "on its front"], rows, left=["strategy"])
 
 
 def _curve_text(document: Mapping[str, Any]) -> str:
