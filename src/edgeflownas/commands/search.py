@@ -74,10 +74,7 @@ def search(
         json: machine-readable result on stdout.
     """
     run, overrides = split_overrides(tokens, OPTIONS)
-    if (run is None) == (table is None):
-        raise ConfigError(f"give a run directory or --table: {USAGE}")
-    if table is not None and (overrides or compare is not None or checkpoint != "latest"):
-        raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
+    _require_one(run, table, bool(overrides) or compare is not None or checkpoint != "latest")
     if not 4 <= population <= budget:
         raise ConfigError(f"--population {population}: must be at least 4, and not above --budget {budget}")
     jobs = _jobs(strategy, seed, seeds)
@@ -86,28 +83,28 @@ def search(
     from edgeflownas.report.console import Console
 
     console, wishes = Console(), Wishes(minimise, where)
-    if table is not None:
-        source = table_source(table, wishes)
-    else:
-        source = run_source(Path(str(run)), overrides, checkpoint, wishes, console.info)
+    place_of_run = (Path(str(run)), overrides, checkpoint)
+    source = table_source(table, wishes) if table else run_source(*place_of_run, wishes, console.info)
     place = out or source.folder / "search" / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
     ranking = table or compare
     exact = None if ranking is None else exact_values(ranking, source.problem)
     ended = _search_all(source, jobs, place, Settings(budget, population, not yes), console)
 
-    from edgeflownas.report.search_files import search_text, write_search
+    from edgeflownas.report.search_files import search_json, search_text, write_search
     from edgeflownas.search.outcome import outcome
 
     document = {"source": source.facts, **outcome(source.problem, ended, population, exact)}
     written = write_search(place, document, console.warn)
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-    else:
-        print(search_text(document))
-        console.wrote(written)
+    print(search_json(document) if json else search_text(document))
+    console.wrote(written)
     return 0
+
+
+def _require_one(run: str | None, table: Path | None, options_of_runs: bool) -> None:
+    if (run is None) == (table is None):
+        raise ConfigError(f"give a run directory or --table: {USAGE}")
+    if table is not None and options_of_runs:
+        raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 
 
 def _jobs(strategy: str, seed: int, seeds: str | None) -> list[tuple[str, int]]:

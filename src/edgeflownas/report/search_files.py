@@ -13,7 +13,7 @@ from edgeflownas.data.files import replace_file
 from edgeflownas.errors import ConfigError
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["search_figure", "search_text", "write_search"]
+__all__ = ["search_figure", "search_json", "search_text", "write_search"]
 
 MOST = 20  # rows of a front in the text; the files have all
 
@@ -27,6 +27,11 @@ def search_text(document: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def search_json(document: Mapping[str, Any]) -> str:
+    """Everything as JSON."""
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
 def write_search(folder: Path, document: Mapping[str, Any], warn: Callable[[str], None] = print) -> dict[str, Path]:
     """Write search.json, front.csv and, with a curve, curve.csv and (with matplotlib) curve.png; returns them by name.
 
@@ -35,7 +40,7 @@ def write_search(folder: Path, document: Mapping[str, Any], warn: Callable[[str]
     Raises:
         StorageError: the folder cannot be written.
     """
-    replace_file(folder / "search.json", [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    replace_file(folder / "search.json", [(search_json(document) + "\n").encode()])
     rows = [
         {"strategy": one["strategy"], "seed": one["seed"], **row}
         for one in document["searches"]
