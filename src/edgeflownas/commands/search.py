@@ -86,8 +86,7 @@ def search(
     place_of_run = (Path(str(run)), overrides, checkpoint)
     source = table_source(table, wishes) if table else run_source(*place_of_run, wishes, console.info)
     place = out or source.folder / "search" / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
-    ranking = table or compare
-    exact = None if ranking is None else exact_values(ranking, source.problem)
+    exact = exact_values(ranking, source.problem) if (ranking := table or compare) else None
     ended = _search_all(source, jobs, place, Settings(budget, population, not yes), console)
 
     from edgeflownas.report.search_files import search_json, search_text, write_search
