@@ -122,7 +122,7 @@ def test_a_finished_ranking_is_shown_again(run: Path, ranked: tuple[Path, Ended]
     assert document["worst"]["rank"] == 12 and document["facts"]["run"] == "supernet"
 
 
-@pytest.mark.parametrize("count", [5, 13])
+@pytest.mark.parametrize("count", [31, 47])  # a trial asks 22 times, a unit 9 to 10 times
 def test_interrupted_and_resumed(
     run: Path, ranked: tuple[Path, Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -135,6 +135,13 @@ def test_interrupted_and_resumed(
         assert ended.code == 75, ended.err
     assert ended.code == 0 and tables(tmp_path / "out") == tables(ranked[0])
     assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
+
+
+def test_interrupted_before_it_began(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(monkeypatch, 5)
+    ended = rank(run, tmp_path / "out")
+    assert ended.code == 75 and "SIGINT: nothing was begun" in ended.err
+    assert not (tmp_path / "out" / "parts").exists()
 
 
 def interrupted(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -194,7 +201,7 @@ def test_the_folder_of_another_ranking(
     assert contents(ranked[0]) == before
     interrupted(run, tmp_path / "out", monkeypatch)
     before = contents(tmp_path / "out")
-    assert rank(run, tmp_path / "out", "--checkpoint", "step-00000002").code == 64
+    assert rank(run, tmp_path / "out", "--checkpoint", "step-00000004-before-evaluation").code == 64
     assert contents(tmp_path / "out") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / CSV).write_text("mine")
