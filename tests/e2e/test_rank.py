@@ -107,7 +107,9 @@ def test_a_finished_ranking_is_shown_again(run: Path, ranked: tuple[Path, Ended]
     assert document["worst"]["rank"] == 12 and document["facts"]["run"] == "supernet"
 
 
-@pytest.mark.parametrize("count", [43, 59])  # a trial asks 22 times, a unit 9 to 10 times
+@pytest.mark.parametrize(
+    "count", [61, 83]
+)  # of 126 times: a trial, which every session repeats, asks some 36 times, a unit 8
 def test_interrupted_and_resumed(
     run: Path, ranked: tuple[Path, Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
