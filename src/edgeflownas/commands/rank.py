@@ -73,10 +73,8 @@ def rank(
         yes: do not ask before a long computation.
         json: machine-readable result on stdout.
     """
-    path, overrides = split_overrides(tokens, OPTIONS)
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
-    budget = None if memory is None else _bytes(memory)
+    path, overrides = _run_and_overrides(tokens)
+    budget = _bytes(memory)
 
     from edgeflownas.train.distributed import connect
     from edgeflownas.train.ranking import RankingJob
@@ -87,15 +85,22 @@ def rank(
     try:
         with memory_in_words("give a smaller --memory, or fewer samples"):
             console = _console(world.is_main)
-            wanted = Wanted(Path(path), checkpoint, weights, data, protocol, tuple(overrides))
+            wanted = Wanted(path, checkpoint, weights, data, protocol, overrides)
             source = open_source(wanted, world, console.info)
             chosen = _chosen(source.net.space, archs, where, sample, seed, console)
-            folder = out or Path(path) / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
-            models = _cost_models(measure_cpu, len(chosen))
-            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, models)
+            folder = out or wanted.run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
+            columns = _cost_models(measure_cpu, len(chosen))
+            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, columns)
             return _run(job, world, console, yes, json)
     finally:
         world.close()
+
+
+def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    path, overrides = split_overrides(tokens, OPTIONS)
+    if path is None:
+        raise ConfigError(f"give the run directory: {USAGE}")
+    return Path(path), tuple(overrides)
 
 
 def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -> int:
@@ -126,7 +131,9 @@ def _console(speaks: bool) -> Console:
     return Console() if speaks else Console(io.StringIO(), plain=True)
 
 
-def _bytes(text: str) -> int:
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
     unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
     if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:

@@ -6,7 +6,8 @@ whatever was interrupted and however many processes took part (on equal devices 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +100,7 @@ def rank_space(
             return None if finished is None else (finished, {name: job.out / name for name in (CSV, TENSORS)})
         todo = world.share_json(folder.missing(codes, console.warn) if world.is_main else None)
         folder.require_shared()
-        if todo and not world.share_json(agree(_workload(job, evaluator, units, todo, world)) if world.is_main else 0):
+        if todo and not world.share_json(_agreed(job, evaluator, units, todo, world, stop, agree)):
             return None
         own = todo[world.rank * len(todo) // world.size : (world.rank + 1) * len(todo) // world.size]
         _score(job, evaluator, folder, [(place, units[place], codes[place]) for place in own], console, stop)
@@ -116,17 +117,36 @@ def _require_pixels(source: Source, evaluator: TreeEvaluator) -> None:
             raise DataError(f"{source.facts[name]}: not one valid pixel, so there is no EPE; check the flow files")
 
 
-def _workload(
-    job: RankingJob, evaluator: TreeEvaluator, units: Sequence[Unit], todo: Sequence[int], world: World
-) -> Workload:
-    """Estimated by a timed trial of what is left; every process is taken to be as fast as this one."""
+def _agreed(
+    job: RankingJob,
+    evaluator: TreeEvaluator,
+    units: Sequence[Unit],
+    todo: Sequence[int],
+    world: World,
+    stop: StopFlag,
+    agree: Callable[[Workload], bool],
+) -> bool:
+    """Rank 0's answer, from a timed trial of what is left; every process is taken to be as fast as this one."""
+    if not world.is_main:
+        return False
     left = [job.archs[member] for place in todo for member in units[place].members]
-    estimate = evaluator.estimate(left)
-    sides = 2 * len(job.source.sets) + 4 + 10  # columns of a part and of the table
+    with _interruptible(stop, "nothing was begun"):
+        estimate = evaluator.estimate(left)
+    numbers = 2 * len(job.source.sets) + 4 + 10  # columns of a part and of the table
     errors = 4 + 2 * job.keep_sample_errors
-    disk = len(job.archs) * (8 * sides + 400 + errors * len(evaluator.pixels[0]))  # 400: a row of the CSV
+    disk = len(job.archs) * (8 * numbers + 400 + errors * len(evaluator.pixels[0]))  # 400: a row of the CSV
     done = len(units) - len(todo)
-    return Workload(estimate, len(left), len(units), done, world.size, estimate.seconds / world.size, disk)
+    return agree(Workload(estimate, len(left), len(units), done, world.size, estimate.seconds / world.size, disk))
+
+
+@contextmanager
+def _interruptible(stop: StopFlag, kept: str) -> Iterator[None]:
+    """Signals are noted and end the work between two pieces of it."""
+    try:
+        with stop.listening():
+            yield
+    except StopRequested:
+        raise Interrupted(f"{stop.reason}: {kept}; give the same command again to go on") from None
 
 
 def _score(
@@ -139,19 +159,12 @@ def _score(
 ) -> None:
     """Evaluate this rank's units and keep each."""
     names = list(job.source.sets)
-    done = 0
-    with stop.listening(), console.task("rank", sum(len(codes) for _, _, codes in own)) as meter:
-        try:
-            scored = evaluator.score(job.archs, [unit for _, unit, _ in own])
-            for (place, _, codes), scores in zip(own, scored, strict=True):
-                folder.write(place, codes, part_of(names, scores.sums, evaluator.pixels))
-                done += 1
-                meter.advance(len(codes))
-        except StopRequested:
-            raise Interrupted(
-                f"{stop.reason}: {done} units of this session are kept in {folder.parts}; give the same command again "
-                "to go on"
-            ) from None
+    kept = f"finished units are kept in {folder.parts}"
+    with _interruptible(stop, kept), console.task("rank", sum(len(codes) for _, _, codes in own)) as meter:
+        scored = evaluator.score(job.archs, [unit for _, unit, _ in own])
+        for (place, _, codes), scores in zip(own, scored, strict=True):
+            folder.write(place, codes, part_of(names, scores.sums, evaluator.pixels))
+            meter.advance(len(codes))
 
 
 def _finish(

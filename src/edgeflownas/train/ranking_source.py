@@ -171,5 +171,5 @@ def _source(
     facts: dict[str, str],
 ) -> Source:
     # Lists: the evaluator keeps all tensors, and whatever else holds the decoded samples may go.
-    held = {name: list(batches) for name, batches in sets.items()}
+    held: dict[str, Sequence[FlowBatch]] = {name: list(batches) for name, batches in sets.items()}
     return Source(net, list(calibration), held, config.data.crop_size, config.data.flow_divisor, facts)
