@@ -70,7 +70,9 @@ def bench_rank(
     chosen = [int(word) % len(archs) for word in words(0, "bench.rank", count=codes)]
     _alone(net, archs[0], *sets), next(evaluator.score(archs, units[:1]))  # warm-up: allocations, kernel selection
     estimate, rates = evaluator.estimate(archs), _rates(device)
-    scores, tree, alone, found = evaluator.score(archs, units), 0.0, [], []
+    scores, tree = evaluator.score(archs, units), 0.0
+    alone: list[float] = []
+    found: list[float] = []
     sums = torch.zeros(len(archs), dtype=torch.float64)
     for done in range(1, len(units) + 1):
         started = time.perf_counter()
