@@ -44,7 +44,7 @@ def write_growth(rows: Sequence[tuple[str, int, int, float]], folder: Path) -> l
         replace_file(paths[0], [text.getvalue().encode()])
         with matplotlib.rc_context(SETTINGS):
             for kind, words in (("samples", "images of each set"), ("codes", "random codes")):
-                points = [(row[1 if kind == "samples" else 2], row[3]) for row in rows if row[0] == kind]
+                points = [(row[1] if kind == "samples" else row[2], row[3]) for row in rows if row[0] == kind]
                 paths.append(folder / f"growth_{kind}.png")
                 _figure(points, words, logarithmic=kind == "codes", new=Figure).savefig(
                     paths[-1], dpi=DPI, metadata={"Software": None}
