@@ -19,7 +19,7 @@ from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.metrics import sample_errors
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import recalibrate
-from edgeflownas.evaluate.tree import TreeEvaluator
+from edgeflownas.evaluate.tree import Estimate, TreeEvaluator
 from edgeflownas.evaluate.walk import walk
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.batchnorm import use_statistics
@@ -62,31 +62,13 @@ def bench_rank(
         codes: archs scored one by one.
         progress: called after each of those.
     """
-    net = FlowNet(space, width).to(device)
+    net, archs = FlowNet(space, width).to(device), list(space)
     sets = [_batches(count, size, device, seed) for seed, count in enumerate(samples)]
-    archs = list(space)
     evaluator = TreeEvaluator(net, sets[0], [sets[1]])
-    units = evaluator.units(archs)
     chosen = [int(word) % len(archs) for word in words(0, "bench.rank", count=codes)]
-    _alone(net, archs[0], *sets), next(evaluator.score(archs, units[:1]))  # warm-up: allocations, kernel selection
+    _alone(net, archs[0], *sets), next(evaluator.score(archs))  # warm-up: allocations, kernel selection
     estimate, rates = evaluator.estimate(archs), _rates(device)
-    scores, tree = evaluator.score(archs, units), 0.0
-    alone: list[float] = []
-    found: list[float] = []
-    sums = torch.zeros(len(archs), dtype=torch.float64)
-    for done in range(1, len(units) + 1):
-        started = time.perf_counter()
-        unit = next(scores)
-        tree += time.perf_counter() - started
-        sums[list(unit.unit.members)] = unit.sums[0].sum(1)
-        while len(alone) * len(units) < done * len(chosen):  # spread evenly
-            started = time.perf_counter()
-            found.append(float(_alone(net, archs[chosen[len(alone)]], *sets)))
-            alone.append(time.perf_counter() - started)
-            progress()
-    difference = float(
-        (sums[chosen] - torch.tensor(found, dtype=torch.float64)).abs().max() / evaluator.pixels[0].sum()
-    )
+    tree, alone, difference = _in_turn(evaluator, archs, chosen, lambda arch: float(_alone(net, arch, *sets)), progress)
     single = sum(alone) / len(alone)
     macs = estimate.calibration_macs + estimate.evaluation_macs
     return {
@@ -94,7 +76,7 @@ def bench_rank(
         "threads": torch.get_num_threads(),
         "setting": f"{space.name}, width {width}, {samples[0]} + {samples[1]} images, {size[0]}x{size[1]}, fp32",
         "archs": len(archs),
-        "units": len(units),
+        "units": estimate.units,
         "tree_seconds": tree,
         "one_by_one_seconds_each": single,
         "one_by_one_seconds": single * len(archs),
@@ -107,9 +89,34 @@ def bench_rank(
         "nominal_gflops": 2 * macs / tree / 1e9,
         **rates,
         "share_of_peak": 2 * macs / tree / 1e9 / max(rates.values()),
-        "feature_memory_mib": estimate.memory_bytes / 2**20,
-        "peak_memory_mib": _peak_memory(device) / 2**20,
+        **_memory(estimate, device),
     }
+
+
+def _in_turn(
+    evaluator: TreeEvaluator,
+    archs: Sequence[Arch],
+    chosen: Sequence[int],
+    score: Callable[[Arch], float],
+    progress: Callable[[], object],
+) -> tuple[float, list[float], float]:
+    """Seconds of the tree, of every chosen arch alone (spread over the units), and their largest EPE difference."""
+    units, seconds = evaluator.units(archs), 0.0
+    scores, sums = evaluator.score(archs, units), torch.zeros(len(archs), dtype=torch.float64)
+    alone: list[float] = []
+    found: list[float] = []
+    for done in range(1, len(units) + 1):
+        started = time.perf_counter()
+        unit = next(scores)
+        seconds += time.perf_counter() - started
+        sums[list(unit.unit.members)] = unit.sums[0].sum(1)
+        while len(alone) * len(units) < done * len(chosen):
+            started = time.perf_counter()
+            found.append(score(archs[chosen[len(alone)]]))
+            alone.append(time.perf_counter() - started)
+            progress()
+    apart = (sums[list(chosen)] - torch.tensor(found, dtype=torch.float64)).abs().max()
+    return seconds, alone, float(apart / evaluator.pixels[0].sum())
 
 
 def rank_growth(
@@ -181,8 +188,10 @@ def _standard_error(values: Sequence[float]) -> float:
     return float(torch.tensor(values).std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the process on a CPU, of the allocator on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _memory(estimate: Estimate, device: torch.device) -> dict[str, float]:
+    """MiB: features as estimated; the peak of the process on a CPU, of the allocator on a GPU."""
+    on_gpu = device.type == "cuda"
+    peak = (
+        torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    )
+    return {"feature_memory_mib": estimate.memory_bytes / 2**20, "peak_memory_mib": peak / 2**20}
