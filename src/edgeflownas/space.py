@@ -115,9 +115,10 @@ class SearchSpace:
             )
         layout = " ".join(choice.name for choice in self.choices)
         if len(digits) != len(self.choices):
+            others = [name for name, other in SPACES.items() if len(other.choices) == len(digits)]
             raise ConfigError(
                 f"arch code {','.join(map(str, digits))!r} has {len(digits)} digits, space {self.name!r} needs "
-                f"{len(self.choices)}: {layout}"
+                f"{len(self.choices)}: {layout}" + (f" (a code of space {' or '.join(others)}?)" if others else "")
             )
         for digit, choice in zip(digits, self.choices, strict=True):
             if not 0 <= digit < len(choice.options):

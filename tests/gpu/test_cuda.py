@@ -14,7 +14,7 @@ from edgeflownas.evaluate.pool import evaluate_pool
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import get_space
+from edgeflownas.space import get_space, list_spaces
 from edgeflownas.train.distributed import World
 from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
 from edgeflownas.train.tasks import StepOutput, SupernetTask
@@ -51,23 +51,25 @@ def run_steps(gpu_device: int, steps: int = 3, **train: Any) -> tuple[list[StepO
     return outputs, {name: tensor.cpu() for name, tensor in task.tensors()["model"].items()}
 
 
-def test_first_step_agrees_with_the_cpu() -> None:
-    gpu, cpu = run_steps(0, 1)[0][0], run_steps(-1, 1)[0][0]
+@pytest.mark.parametrize("space", list_spaces())
+def test_first_step_agrees_with_the_cpu(space: str) -> None:
+    gpu, cpu = run_steps(0, 1, space=space)[0][0], run_steps(-1, 1, space=space)[0][0]
     assert gpu.loss == pytest.approx(cpu.loss, rel=1e-4)
     assert gpu.grad_norms == pytest.approx(cpu.grad_norms, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_same_bits_twice_in_deterministic_mode(precision: str, channels_last: bool) -> None:
-    first = run_steps(0, precision=precision, channels_last=channels_last)
-    second = run_steps(0, precision=precision, channels_last=channels_last)
+@pytest.mark.parametrize("space", list_spaces())
+def test_same_bits_twice_in_deterministic_mode(precision: str, channels_last: bool, space: str) -> None:
+    first, second = (run_steps(0, precision=precision, channels_last=channels_last, space=space) for _ in range(2))
     assert first[0] == second[0]
     assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
 
 
-def test_pool_agrees_with_the_cpu() -> None:
-    space = get_space("v1")
+@pytest.mark.parametrize("name", list_spaces())
+def test_pool_agrees_with_the_cpu(name: str) -> None:
+    space = get_space(name)
     scores = []
     for device in (torch.device("cpu"), torch.device("cuda", 0)):
         batch = make_batch()
