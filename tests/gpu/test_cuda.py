@@ -11,6 +11,7 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.pool import evaluate_pool
+from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space, list_spaces
@@ -82,3 +83,19 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
     with pytest.raises(ConfigError, match=r"train.gpu_device 99"):
         choose_device(99)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_tree_agrees_with_the_cpu(exact: bool) -> None:
+    """The ranking's fused heads and its exact path on a GPU against the CPU: fp32, TF32 off, 1e-4 px."""
+    space, found = get_space("v1"), []
+    archs = list(space)[:: len(space) // 100]
+    for device in (torch.device("cuda", 0), torch.device("cpu")):
+        data = make_batch()
+        batch = to_flow_batch(data.images, data.flow, data.valid, device)
+        tree = TreeEvaluator(FlowNet(space, 8).to(device), [batch], [[batch]], exact=exact)
+        sums = torch.zeros(len(archs), len(tree.pixels[0]), dtype=torch.float64)
+        for scores in tree.score(archs):
+            sums[list(scores.unit.members)] = scores.sums[0]
+        found.append(sums / tree.pixels[0])
+    assert (found[0] - found[1]).abs().max() < 1e-4

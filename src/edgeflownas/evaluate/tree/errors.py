@@ -56,12 +56,12 @@ class Pixels:
         for _ in range(doublings):
             maps = up2(maps)
         found = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).index_select(0, self.places)
-        return found.view(len(found), -1, 2).permute(2, 1, 0).contiguous()
+        return found.view(len(found), maps.shape[1] // 2, 2).permute(2, 1, 0).contiguous()
 
     def fine(self, blocks: Tensor) -> Tensor:
         """A prediction of full size [B, 16, H/4, W/2] in blocks at the valid pixels: [2, P]."""
         flat = blocks.permute(0, 2, 3, 1).reshape(-1)
-        return flat.index_select(0, self.blocks).view(2, -1)
+        return flat.index_select(0, self.blocks).view(2, len(self.places))
 
 
 def error_sums(coarse: Tensor, fine: Tensor, counts: tuple[int, ...]) -> Tensor:

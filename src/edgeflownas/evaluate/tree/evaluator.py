@@ -29,7 +29,7 @@ from edgeflownas.evaluate.tree.errors import Pixels
 from edgeflownas.evaluate.tree.heads import Heads, can_fuse
 from edgeflownas.evaluate.tree.pieces import Pieces
 from edgeflownas.evaluate.tree.trunk import Level, Trunk, choose_levels
-from edgeflownas.evaluate.tree.units import Estimate, Unit, node_counts, tree_macs, trunk_length, units_of
+from edgeflownas.evaluate.tree.units import Estimate, Unit, node_counts, tree_work, trunk_length, units_of
 from edgeflownas.evaluate.walk import Node, State, advance, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
@@ -185,15 +185,15 @@ class TreeEvaluator:
         """What :meth:`score` will cost.  Times a trial: the first calibration batch and piece of the first unit."""
         units, (calibrating, evaluating) = self.units(archs), self.samples
         size = self.calibration[0].images.shape[2], self.calibration[0].images.shape[3]
-        macs = tree_macs(self.net, archs, size)
-        work, shapes = (macs[0] * calibrating, macs[1] * evaluating), self._state_bytes(archs[0])
+        tree, alone = tree_work(self.net, archs, size)
+        work, shapes = (tree.calibration * calibrating, tree.evaluation * evaluating), self._state_bytes(archs[0])
         kept = sum(shapes[level] for level in self._levels(archs)) * (calibrating + evaluating)
         return Estimate(
             units=len(units),
             nodes=sum(map(len, node_counts(self.net, archs))),
             calibration_macs=work[0],
             evaluation_macs=work[1],
-            one_by_one_macs=macs[2] * (calibrating + evaluating),
+            one_by_one_macs=alone.calibration * calibrating + alone.evaluation * evaluating,
             memory_bytes=kept + self._working_bytes(shapes),
             data_bytes=self._data_bytes(),
             seconds=self._trial([archs[member] for member in units[0].members], size, sum(work)),
@@ -208,7 +208,7 @@ class TreeEvaluator:
             started = time.perf_counter()
             list(trial.score(unit))
             seconds = time.perf_counter() - started
-        return seconds * work / (count * sum(tree_macs(self.net, unit, size)[:2]))
+        return seconds * work / (count * sum(tree_work(self.net, unit, size)[0]))
 
     @property
     def samples(self) -> tuple[int, int]:

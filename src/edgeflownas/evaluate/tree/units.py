@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgeflownas.models.flops import stage_macs
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["Estimate", "Unit", "node_counts", "tree_macs", "trunk_length", "units_of"]
+__all__ = ["Estimate", "Unit", "Work", "node_counts", "tree_work", "trunk_length", "units_of"]
 
 
 @dataclass(frozen=True)
@@ -56,37 +57,36 @@ def units_of(net: StagedNet, archs: Sequence[Arch]) -> list[Unit]:
     return [Unit(prefix, tuple(members)) for prefix, members in sorted(groups.items())]
 
 
-def node_counts(net: StagedNet, archs: Sequence[Arch]) -> list[dict[tuple[int, ...], Arch]]:
-    """For every stage its nodes: the digits that lead to it and its own, with an arch that has them.
+def node_counts(net: StagedNet, archs: Sequence[Arch]) -> list[dict[tuple[int, ...], int]]:
+    """For every stage its nodes: the digits that lead to it and its own, with the position of an arch that has them.
 
     A prediction depends on the features it is made from and on its own digit, not on other predictions' digits.
     """
-    found: list[dict[tuple[int, ...], Arch]] = []
+    found: list[dict[tuple[int, ...], int]] = []
     before: list[int] = []
     for stage in net.stages:
         own = before if stage.choice is None else [*before, stage.choice]
-        found.append({tuple(arch[choice] for choice in own): arch for arch in archs})
+        found.append({tuple(arch[choice] for choice in own): position for position, arch in enumerate(archs)})
         if stage.output is None:
             before = own
     return found
 
 
-def tree_macs(net: StagedNet, archs: Sequence[Arch], size: tuple[int, int]) -> tuple[int, int, int]:
-    """Nominal multiply-adds of one sample of ``size``: calibration, evaluation, and the evaluation of each arch alone.
+class Work(NamedTuple):
+    """Nominal multiply-adds of one sample.  Calibration runs no prediction: none holds a batch norm."""
 
-    Nothing behind the last features holds a batch norm, so calibration runs no prediction.
-    """
-    calibration = evaluation = 0
-    costs: dict[Arch, dict[str, int]] = {}
+    calibration: int
+    evaluation: int
 
-    def cost(arch: Arch, name: str) -> int:
-        if arch not in costs:
-            costs[arch] = stage_macs(net.space, net.width, arch, *size)
-        return costs[arch][name]
 
+def tree_work(net: StagedNet, archs: Sequence[Arch], size: tuple[int, int]) -> tuple[Work, Work]:
+    """Work of the archs' tree on one sample of ``size``, and of the archs one after the other."""
+    costs = [stage_macs(net.space, net.width, arch, *size) for arch in archs]
+    tree = [0, 0]
+    alone = [0, 0]
     for stage, nodes in zip(net.stages, node_counts(net, archs), strict=True):
-        total = sum(cost(arch, stage.name) for arch in nodes.values())
-        evaluation += total
-        calibration += total if stage.output is None else 0
-    alone = sum(sum(stage_macs(net.space, net.width, arch, *size).values()) for arch in archs)
-    return calibration, evaluation, alone
+        for total, positions in ((tree, nodes.values()), (alone, range(len(archs)))):
+            macs = sum(costs[position][stage.name] for position in positions)
+            total[0] += macs if stage.output is None else 0
+            total[1] += macs
+    return Work(*tree), Work(*alone)
