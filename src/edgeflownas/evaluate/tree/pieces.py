@@ -57,6 +57,7 @@ class Pieces:
 
 def _prepare(together: Barrier) -> None:
     """Gradient mode and number of threads of this thread, for good."""
+    torch.get_num_threads()  # a thread takes over the default when it first asks, also after it was told otherwise
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     together.wait()
