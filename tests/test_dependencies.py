@@ -19,7 +19,7 @@ def package(requirement: str) -> str:
 
 EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME = [package(requirement) for requirement in PROJECT["dependencies"]]
-OPTIONAL = [package(requirement) for requirement in (*EXTRAS["spring"], *EXTRAS["figures"])]
+OPTIONAL = [package(requirement) for requirement in (*EXTRAS["spring"], *EXTRAS["figures"], *EXTRAS["search"])]
 DEVELOPMENT = [package(requirement) for requirement in EXTRAS["dev"]]
 
 

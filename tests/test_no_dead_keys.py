@@ -80,7 +80,7 @@ PROBES: dict[str, Probe] = {
     "train.distil_weights": Probe((1.0, 0.0, 1.0), run_effects.run_beside_a_source, TAUGHT),
     "train.batch_norm": Probe("frozen", effects.steps, SINGLE),
     "train.input_normalisation": Probe("raw_0_255", effects.steps),
-    "train.space": Probe("v0", effects.network),
+    "train.space": Probe("v3", effects.network),
     "train.width": Probe(4, effects.network),
     "train.init_from": Probe("runs/source", run_effects.run_beside_a_source),
     "train.gpu_device": Probe(99, effects.device),

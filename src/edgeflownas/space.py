@@ -48,15 +48,26 @@ class Arch(tuple[int, ...]):
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice block: ``options`` are depths (residual blocks) or kernel sizes, light to heavy."""
+    """One choice block, its ``options`` light to heavy.
+
+    They are depths (residual blocks), kernel sizes, or for kind ``conv`` chains of convolutions in words:
+    ``3x3``, ``3x3+dilated3x3``.
+    """
 
     name: str
-    kind: Literal["depth", "kernel"]
-    options: tuple[int, ...]
+    kind: Literal["depth", "kernel", "conv"]
+    options: tuple[int | str, ...]
+
+    def meaning(self, digit: int) -> str:
+        """``depth 3``, ``kernel 5`` or ``3x3 + dilated 3x3``."""
+        option = self.options[digit]
+        if self.kind == "conv":
+            return str(option).replace("+", " + ").replace("dilated", "dilated ")
+        return f"{self.kind} {option}"
 
     def words(self, digit: int) -> str:
-        """``EB0 depth 3`` or ``H1 kernel 5``."""
-        return f"{self.name} {self.kind} {self.options[digit]}"
+        """``EB0 depth 3``, ``H1 kernel 5`` or ``E1 3x3 + dilated 3x3``."""
+        return f"{self.name} {self.meaning(digit)}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class SearchSpace:
 
     ``anchors`` are the codes that open every evaluation pool; ``baseline`` is the one closest to EdgeFlowNet.
     ``only`` is the code, in the whole space, of the one arch that a restricted space holds.
+    ``fixed`` names parts that every arch of this space has and other spaces may lack (models/flownet.py knows them).
     """
 
     name: str
@@ -72,6 +84,7 @@ class SearchSpace:
     anchors: tuple[str, ...] = ()
     baseline: str | None = None
     only: str | None = None
+    fixed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         size = 1
@@ -102,9 +115,10 @@ class SearchSpace:
             )
         layout = " ".join(choice.name for choice in self.choices)
         if len(digits) != len(self.choices):
+            others = [name for name, other in SPACES.items() if len(other.choices) == len(digits)]
             raise ConfigError(
                 f"arch code {','.join(map(str, digits))!r} has {len(digits)} digits, space {self.name!r} needs "
-                f"{len(self.choices)}: {layout}"
+                f"{len(self.choices)}: {layout}" + (f" (a code of space {' or '.join(others)}?)" if others else "")
             )
         for digit, choice in zip(digits, self.choices, strict=True):
             if not 0 <= digit < len(choice.options):
@@ -176,7 +190,7 @@ class SearchSpace:
         """The space that holds ``arch`` alone: every choice keeps one option, so parameter names stay equal."""
         checked = self.arch(arch)
         kept = tuple(Choice(c.name, c.kind, (c.options[d],)) for c, d in zip(self.choices, checked, strict=True))
-        return SearchSpace(f"{self.name}[{checked}]", kept, only=str(checked))
+        return SearchSpace(f"{self.name}[{checked}]", kept, only=str(checked), fixed=self.fixed)
 
 
 def _v1() -> SearchSpace:
@@ -186,7 +200,18 @@ def _v1() -> SearchSpace:
     return SearchSpace("v1", depths + kernels, anchors, baseline="000021222")
 
 
-SPACES = {"v1": _v1()}
+def _v3() -> SearchSpace:
+    """v1 with the stem a choice, heads of two kernels, channel attention (ECA) and a gate: docs/adr/0021."""
+    stem = (Choice("E0", "kernel", (3, 5, 7)), Choice("E1", "conv", ("3x3", "5x5", "3x3+dilated3x3")))
+    depths = tuple(Choice(name, "depth", (1, 2, 3)) for name in ("EB0", "EB1", "DB0", "DB1"))
+    kernels = tuple(Choice(name, "kernel", (3, 5)) for name in ("H0Out", "H1", "H1Out", "H2", "H2Out"))
+    same = ("00000000000", "11111111111", "22222211111")  # all light, all middle (of two: heavy), all heavy
+    mixed = ("01201201010", "21021010101", "12012000110")
+    baseline = "21000011111"  # EdgeFlowNet's stem (7x7, 5x5) and depths; of its heads (7 5 7 7 7) the nearest kernels
+    return SearchSpace("v3", stem + depths + kernels, (*same, *mixed, baseline), baseline, fixed=("ECA", "Gate"))
+
+
+SPACES = {"v1": _v1(), "v3": _v3()}
 
 
 def list_spaces() -> list[str]:

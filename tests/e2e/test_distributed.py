@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import Place, contents, rows, state, tensors
+from runs import Place, command, contents, rows, state, tensors
 from tiny import make_tiny
 
 pytestmark = pytest.mark.e2e
@@ -248,3 +248,16 @@ def test_dry_run_prints_once(five: Place, server: Server) -> None:
     results = server.start(2, *five.words("dry", *FIVE_STEPS, "--dry-run", "--json")).ended()
     assert [code for code, _, _ in results] == [0, 0]
     assert json.loads(results[0][1])["total_steps"] == 5 and results[1][1] == ""
+
+
+def test_a_ranking_by_two_ranks(five: Place, server: Server, tmp_path: Path) -> None:
+    """Each takes half of the units; the table has the bytes of one process."""
+    words = ["rank", str(five.runs / "one_fp32"), "--sample", "20", "--keep-sample-errors"]
+    ended = command(*words, "--out", tmp_path / "one")
+    assert ended.code == 0, ended.err
+    ranks = Ranks(server, [*words, "--out", str(tmp_path / "two"), "--json"], 2, None).ended()
+    assert [code for code, _, _ in ranks] == [0, 0], ranks
+    assert json.loads(ranks[0][1])["subnets"] == 20 and ranks[1][1:] == ("", "")
+    assert "by 2 processes" in ranks[0][2]
+    for name in ("ranking.csv", "ranking.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

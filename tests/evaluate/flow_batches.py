@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from edgeflownas.evaluate.recalibrate import NodeStatistics
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch
@@ -44,4 +45,18 @@ def plain_moments(net: FlowNet, arch: Arch | None, batches: list[FlowBatch]) -> 
     for name, parts in inputs.items():
         pixels = torch.cat([part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]) for part in parts])
         found[name] = (pixels.mean(0), pixels.var(0, unbiased=False))
+    return found
+
+
+def moments_of(net: FlowNet, arch: Arch, nodes: NodeStatistics) -> Moments:
+    """What ``arch`` reads from the tree: a node is (stage, digits of the feature choices before it, own digit)."""
+    found: Moments = {}
+    prefix: tuple[int, ...] = ()
+    for index, stage in enumerate(net.stages):
+        digit = 0 if stage.choice is None else arch[stage.choice]
+        for slot, pair in nodes.get((index, prefix, digit), {}).items():
+            assert net.batchnorms[slot].name not in found, "a batch norm has one place"
+            found[net.batchnorms[slot].name] = pair
+        if stage.choice is not None and stage.output is None:
+            prefix = (*prefix, digit)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +105,22 @@ def test_shared_scores_are_those_of_each_subnet_alone(
     assert len({score.epe for score in shared.scores}) == len(ARCHS)  # a mix-up would show
 
 
+def test_shared_scores_of_v3_are_those_of_each_subnet_alone(batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
+    """Context of the bottleneck goes to the gate of its own branch of the tree."""
+    space = get_space("v3")
+    archs = [*space.pool(3), *map(space.parse, ("00002000000", "00000100000", "00002000001"))]
+    net = FlowNet(space, 4)
+    shared = score_pool(net, archs[::-1], *batches).scores[::-1]
+    for arch, score in zip(archs, shared, strict=True):
+        subnet = net.subnet(arch)
+        alone = score_pool(subnet, list(subnet.space), *batches).scores[0]
+        assert torch.equal(score.sample_epe, alone.sample_epe) and score.loss_total == alone.loss_total
+        flows = [plain_predictions(net, arch, batches[0], batch.images)[2] for batch in batches[1]]  # no walk in it
+        errors = [e.mean() for flow, batch in zip(flows, batches[1], strict=True) for e in numpy_errors(flow, batch)]
+        assert score.sample_epe.numpy() == pytest.approx(errors, rel=1e-5)
+    assert len({score.epe for score in shared}) == len(archs)
+
+
 def test_order_of_the_archs_does_not_matter(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
     forward, backward = score_pool(net, ARCHS, *batches), score_pool(net, ARCHS[::-1], *batches)
     assert [s.epe for s in forward.scores] == [s.epe for s in backward.scores][::-1]
@@ -115,9 +132,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, net: FlowNet, outputs: list[torch.Ten
     """Let the prediction stages of ``net`` return ``outputs`` (p0, p1, p2)."""
     run_stage = net.run_stage
 
-    def planted(index: int, features: torch.Tensor, option: int) -> torch.Tensor:
+    def planted(index: int, *rest: Any) -> torch.Tensor:
         scale = net.stages[index].output
-        return run_stage(index, features, option) if scale is None else outputs[scale]
+        return run_stage(index, *rest) if scale is None else outputs[scale]
 
     monkeypatch.setattr(net, "run_stage", planted)
 

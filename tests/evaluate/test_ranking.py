@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflownas.errors import DataError, StorageError
@@ -68,6 +68,7 @@ def test_the_csv_is_for_people(tmp_path: Path):
     assert first == f'"0,0,0,0,0,0,0,0,0",3,3.0,0.3,2,4.0,{depths},{kernels},0,1.0'
 
 
+@settings(max_examples=25, deadline=None)  # each writes durably
 @given(st.data())
 def test_any_table_comes_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     positions = data.draw(st.lists(st.integers(0, len(V1) - 1), min_size=1, max_size=9, unique=True))

@@ -9,29 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate, recalibrate_prefixes
+from edgeflownas.evaluate.recalibrate import recalibrate, recalibrate_prefixes
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch, get_space
+from edgeflownas.space import get_space
 
 sys.path.insert(0, str(Path(__file__).parent))
-from flow_batches import Moments, make_batches, plain_moments  # noqa: E402
+from flow_batches import make_batches, moments_of, plain_moments  # noqa: E402
 
 SPACE = get_space("v1")
 CODES = ("000000000", "000021222", "002102010", "210210210", "222222222")
-
-
-def moments_of(net: FlowNet, arch: Arch, nodes: NodeStatistics) -> Moments:
-    """What ``arch`` reads from the tree: a node is (stage, digits of the feature choices before it, own digit)."""
-    found: Moments = {}
-    prefix: tuple[int, ...] = ()
-    for index, stage in enumerate(net.stages):
-        digit = 0 if stage.choice is None else arch[stage.choice]
-        for slot, pair in nodes.get((index, prefix, digit), {}).items():
-            assert net.batchnorms[slot].name not in found, "a batch norm has one place"
-            found[net.batchnorms[slot].name] = pair
-        if stage.choice is not None and stage.output is None:
-            prefix = (*prefix, digit)
-    return found
 
 
 def snapshot(net: FlowNet) -> dict[str, torch.Tensor]:
@@ -79,7 +65,7 @@ def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> N
     net = FlowNet(SPACE, 2)
     calls: list[str] = []
     run_stage = net.run_stage
-    monkeypatch.setattr(net, "run_stage", lambda i, x, o: calls.append(net.stages[i].name) or run_stage(i, x, o))
+    monkeypatch.setattr(net, "run_stage", lambda i, *rest: calls.append(net.stages[i].name) or run_stage(i, *rest))
     archs = [SPACE.parse(code) for code in ("000000000", "000000012", "000100000", "100000000")]
     recalibrate(net, archs, make_batches([2], 32, 32))
     assert [calls.count(name) for name in ("E0", "E1", "EB0", "EB1", "DB0", "DB1", "H2")] == [1, 1, 2, 2, 2, 3, 4]

@@ -11,9 +11,10 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.pool import evaluate_pool
+from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import get_space
+from edgeflownas.space import get_space, list_spaces
 from edgeflownas.train.distributed import World
 from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
 from edgeflownas.train.tasks import StepOutput, SupernetTask
@@ -50,23 +51,25 @@ def run_steps(gpu_device: int, steps: int = 3, **train: Any) -> tuple[list[StepO
     return outputs, {name: tensor.cpu() for name, tensor in task.tensors()["model"].items()}
 
 
-def test_first_step_agrees_with_the_cpu() -> None:
-    gpu, cpu = run_steps(0, 1)[0][0], run_steps(-1, 1)[0][0]
+@pytest.mark.parametrize("space", list_spaces())
+def test_first_step_agrees_with_the_cpu(space: str) -> None:
+    gpu, cpu = run_steps(0, 1, space=space)[0][0], run_steps(-1, 1, space=space)[0][0]
     assert gpu.loss == pytest.approx(cpu.loss, rel=1e-4)
     assert gpu.grad_norms == pytest.approx(cpu.grad_norms, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_same_bits_twice_in_deterministic_mode(precision: str, channels_last: bool) -> None:
-    first = run_steps(0, precision=precision, channels_last=channels_last)
-    second = run_steps(0, precision=precision, channels_last=channels_last)
+@pytest.mark.parametrize("space", list_spaces())
+def test_same_bits_twice_in_deterministic_mode(precision: str, channels_last: bool, space: str) -> None:
+    first, second = (run_steps(0, precision=precision, channels_last=channels_last, space=space) for _ in range(2))
     assert first[0] == second[0]
     assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
 
 
-def test_pool_agrees_with_the_cpu() -> None:
-    space = get_space("v1")
+@pytest.mark.parametrize("name", list_spaces())
+def test_pool_agrees_with_the_cpu(name: str) -> None:
+    space = get_space(name)
     scores = []
     for device in (torch.device("cpu"), torch.device("cuda", 0)):
         batch = make_batch()
@@ -80,3 +83,19 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
     with pytest.raises(ConfigError, match=r"train.gpu_device 99"):
         choose_device(99)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_tree_agrees_with_the_cpu(exact: bool) -> None:
+    """The ranking's fused heads and its exact path on a GPU against the CPU: fp32, TF32 off, 1e-4 px."""
+    space, found = get_space("v1"), []
+    archs = list(space)[:: len(space) // 100]
+    for device in (torch.device("cuda", 0), torch.device("cpu")):
+        data = make_batch()
+        batch = to_flow_batch(data.images, data.flow, data.valid, device)
+        tree = TreeEvaluator(FlowNet(space, 8).to(device), [batch], [[batch]], exact=exact)
+        sums = torch.zeros(len(archs), len(tree.pixels[0]), dtype=torch.float64)
+        for scores in tree.score(archs):
+            sums[list(scores.unit.members)] = scores.sums[0]
+        found.append(sums / tree.pixels[0])
+    assert (found[0] - found[1]).abs().max() < 1e-4

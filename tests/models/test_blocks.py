@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeflownas.models.blocks import Conv, OutputChoice, ResidualBlock, replicate_pad, up2, up2_pooled
+from edgeflownas.models.blocks import (
+    ChainChoice,
+    Conv,
+    OutputChoice,
+    ResidualBlock,
+    conv_chain,
+    replicate_pad,
+    up2,
+    up2_pooled,
+)
 
 
 def upsampled_by_definition(x: Tensor) -> Tensor:
@@ -73,3 +82,37 @@ def test_only_the_chosen_option_gets_a_gradient() -> None:
     torch.autograd.backward(choice(torch.randn(1, 4, 6, 6), 1).sum())
     touched = {name for name, parameter in choice.named_parameters() if parameter.grad is not None}
     assert touched == {"k5.weight"}
+
+
+@pytest.mark.parametrize(
+    ("option", "links"),
+    [
+        ("3x3", [(3, 1)]),
+        ("5x5", [(5, 1)]),
+        ("3x3+dilated3x3", [(3, 1), (3, 2)]),
+        ("11x11+3x3+dilated5x5", [(11, 1), (3, 1), (5, 2)]),
+        *((text, None) for text in ("", "3x5", "4x4", "dilated3x3", "3x3+", "3x3 + 3x3", "3x3+3", "0x0")),
+    ],
+)
+def test_chains_in_words(option: str, links: list[tuple[int, int]] | None) -> None:
+    assert conv_chain(option) == links
+
+
+@pytest.mark.parametrize(("option", "kernels"), [("3x3", (3,)), ("5x5", (5,)), ("3x3+dilated3x3", (3, 3))])
+def test_chain_of_convolutions_by_definition(option: str, kernels: tuple[int, ...]) -> None:
+    """SAME padding of stride 2 puts the larger part after; the dilated link keeps the size."""
+    module = ChainChoice(2, 4, (option, "7x7")).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    convolutions = [link for link in module.get_submodule(module.labels[0]).children() if isinstance(link, Conv)]
+    assert tuple(conv.kernel for conv in convolutions) == kernels
+    x = torch.randn((2, 2, 12, 16), generator=generator, dtype=torch.float64)
+    y, stride, dilation = x, 2, 1
+    for conv in convolutions:
+        torch.nn.init.normal_(conv.weight, generator=generator)
+        reach = (conv.kernel - 1) * dilation
+        before = (reach - 1) // 2 if stride == 2 else reach // 2
+        y = torch.nn.functional.pad(y, (before, (reach - (stride == 2)) - before) * 2)
+        y = torch.nn.functional.conv2d(y, conv.weight, stride=stride, dilation=dilation).relu() / (1 + 1e-5) ** 0.5
+        stride, dilation = 1, 2
+    torch.testing.assert_close(module(x, 0), y, rtol=1e-12, atol=1e-12)
+    assert y.shape == (2, 4, 6, 8)

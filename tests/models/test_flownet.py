@@ -14,7 +14,7 @@ from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, Choice, SearchSpace, get_space
 
-V1 = get_space("v1")
+V1, V3 = get_space("v1"), get_space("v3")
 PARAMETERS = {
     "000000000": 2_671_904,
     "111111111": 4_565_536,
@@ -124,10 +124,11 @@ def test_stages_make_up_the_forward(net: FlowNet) -> None:
     assert all(torch.equal(a, b) for a, b in zip(predictions, net(images(), code), strict=True))
 
 
-@pytest.mark.parametrize("code", ["000000000", "111111111", "222222222", "021102120"])
+@pytest.mark.parametrize("code", ["000000000", "111111111", "222222222", "021102120", "02000000000", "21120110101"])
 def test_faster_forms_are_the_plain_network(code: str) -> None:
     """Phases, channels_last and grouped moments against resize-then-convolve in contiguous memory."""
-    fast, plain = FlowNet(V1, width=8), FlowNet(V1, width=8, channels_last=False, plain=True)
+    space = V1 if len(code) == 9 else V3
+    fast, plain = FlowNet(space, width=8), FlowNet(space, width=8, channels_last=False, plain=True)
     flow = torch.randn((2, 2, 45, 50), generator=torch.Generator().manual_seed(1)) * 5
     float32 = [[p.detach() for p in net(images(45, 50), code)] for net in (fast, plain)]
     gradients, float64 = [], []
@@ -199,6 +200,11 @@ def test_images_of_another_layout(net: FlowNet, shape: tuple[int, ...]) -> None:
         (Choice("H1", "kernel", (3, 4)), "odd kernel sizes"),
         (Choice("EB0", "depth", (1, 1)), "distinct"),
         (Choice("EB0", "depth", ()), "distinct"),
+        (Choice("E1", "conv", ("3x3", "4x4")), "chains such as"),
+        (Choice("E1", "conv", (3,)), "chains such as"),
+        (Choice("E1", "kernel", ("3x3",)), "odd kernel sizes"),
+        (Choice("H1", "conv", ("3x3",)), "no slot H1 of kind conv"),
+        (Choice("ECA", "kernel", (3, 5)), "no slot ECA"),
     ],
 )
 def test_spaces_it_cannot_build(choice: Choice, message: str) -> None:

@@ -98,6 +98,11 @@ def test_the_policies_change_one_thing_of_the_reference() -> None:
     assert steps_and_samples("supernet_fc2_by_samples_half") == (111_200, 3_556_800)
 
 
+def test_space_v3_is_the_reference_on_another_space() -> None:
+    assert different("supernet_fc2_180x240_v3") == {"train.space": "v3"}
+    assert steps_and_samples("supernet_fc2_180x240_v3") == (111_200, 3_558_400)
+
+
 def test_the_clip_sweep_is_the_reference_at_four_thresholds() -> None:
     assert different("supernet_fc2_clip_sweep") == {"train.num_epochs": 20}
     runs = plan_sweep("supernet_fc2_clip_sweep").runs

@@ -87,3 +87,11 @@ def test_on_a_terminal():
     RichConsole(width=table.width, file=file).print(table.rich())
     printed, plain = ([line.rstrip() for line in text.split("\n")] for text in (file.getvalue(), table.plain()))
     assert printed[:13] == [plain[0], *plain[2:14]]  # all but the rule
+
+
+def test_choices_of_convolutions_have_a_column_of_their_own():
+    space = get_space("v3")
+    rows = [(arch, index, 8.0 + index) for index, arch in enumerate(space.pool(7))]
+    lines = PoolTable(rows, space, None).plain(400).split("\n")
+    assert " ".join(lines[0].split()) == "rank index code depths kernels convolutions EPE px"
+    assert "E1 3x3+dilated3x3" in lines[4] and "E0 7 H0Out 5" in lines[4] and "2,1,0,0,0,0,1,1,1,1,1 *" in lines[8]

@@ -103,6 +103,10 @@ def test_changed_data_and_space_are_identity():
     v1 = get_space("v1")
     deeper = replace(v1, choices=(Choice("EB0", "depth", (1, 2, 4)), *v1.choices[1:]))
     assert [(d.kind, d.key) for d in compare(build(), build(space=deeper))] == [("identity", "space declaration")]
+    v3 = get_space("v3")
+    bare = build(space=replace(v3, fixed=()))
+    assert [d.key for d in compare(build(space=v3), bare)] == ["space declaration"] and "fixed" not in bare["space"]
+    assert compare(json.loads(canonical_json(build(space=v3))), build(space=v3)) == []
 
 
 def test_code_and_machine_are_observation(monkeypatch):

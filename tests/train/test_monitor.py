@@ -14,7 +14,7 @@ from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import LAYOUT, FlowNet
+from edgeflownas.models.flownet import FlowNet, layout
 from edgeflownas.space import get_space
 from edgeflownas.train.distributed import World
 from edgeflownas.train.monitor import GradientReading, read_gradients
@@ -77,7 +77,7 @@ def test_norms_and_cosine_by_hand(micro: int | None, sharing: str, position: str
     reading = read(make_task(micro_batch_size=micro, path_batches=sharing, grad_clip_position=position), batch)
     gradients = by_hand(batch, 4, micro, shifted)
     assert reading.paths == fair_cycle(SPACE, 0, 4) and reading.step == 4
-    assert list(reading.norms) == [slot.name for slot in LAYOUT]
+    assert list(reading.norms) == [slot.name for slot in layout(SPACE)]
     for path, gradient in enumerate(gradients):
         for block, norms in reading.norms.items():
             own = [g.flatten() for name, g in gradient.items() if name.split(".")[0] == block]

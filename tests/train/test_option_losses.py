@@ -73,3 +73,10 @@ def test_nothing_for_a_single_model() -> None:
     single = V1.restrict(V1.parse("000021222"))
     assert option_losses(single, 0, [{"step": 1, "accepted": True, "path_losses": [1.0]}]) == {}
     assert list(option_rows(single, 1, {})) == []
+
+
+def test_rows_name_chains_of_convolutions() -> None:
+    space = get_space("v3")
+    found = list(option_rows(space, 1, option_losses(space, 0, steps(space, 2))))
+    assert [row["meaning"] for row in found if row["block"] == "E1"] == ["3x3", "5x5", "3x3 + dilated 3x3"]
+    assert len(found) == 6 * 3 + 5 * 2

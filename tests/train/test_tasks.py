@@ -17,7 +17,7 @@ from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import get_space
+from edgeflownas.space import Choice, SearchSpace, get_space
 from edgeflownas.train.distributed import World
 from edgeflownas.train.moments import MOMENTUM
 from edgeflownas.train.samplers import fair_cycle
@@ -25,6 +25,8 @@ from edgeflownas.train.tasks import StopRequested, SupernetTask, batch_slices
 
 CPU = torch.device("cpu")
 SPACE = get_space("v1")
+LATE = SearchSpace("late", (Choice("DB1", "depth", (1, 2)), Choice("H2", "kernel", (3, 5))), fixed=("ECA", "Gate"))
+SPACES = [SPACE, get_space("v3"), LATE]  # a stem shared, none, one that ends before context is given
 
 
 def make_batch(count: int, seed: int = 0) -> Batch:
@@ -43,9 +45,9 @@ def make_batch(count: int, seed: int = 0) -> Batch:
     )
 
 
-def make_task(**keys: Any) -> SupernetTask:
+def make_task(space: SearchSpace = SPACE, **keys: Any) -> SupernetTask:
     config = TrainConfig(**{"width": 2, "batch_size": 6, "grad_clip_global_norm": None, "weight_decay": 0.0, **keys})
-    net = FlowNet(SPACE, 2).double()
+    net = FlowNet(space, 2).double()
     return SupernetTask(net, config, 0, World(), CPU)
 
 
@@ -76,11 +78,13 @@ def test_gradient_does_not_depend_on_micro_batch_size_with_frozen_batch_norm(mic
     assert torch.linalg.vector_norm(gradients[1] - gradients[0]) <= 1e-10 * torch.linalg.vector_norm(gradients[0])
 
 
-def plain_gradient(batch: Batch, step: int, micro: int | None = None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def plain_gradient(
+    batch: Batch, step: int, micro: int | None = None, space: SearchSpace = SPACE
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Mean over paths and micro-batches with torch alone, and the gradient of every unit's own loss."""
-    net = FlowNet(SPACE, 2).double().train()
+    net = FlowNet(space, 2).double().train()
     data = to_flow_batch(batch.images, batch.flow, batch.valid, CPU, torch.float64)
-    paths = fair_cycle(SPACE, 0, step)
+    paths = fair_cycle(space, 0, step)
     units, total = [], torch.zeros(sum(p.numel() for p in net.parameters()), dtype=torch.float64)
     for path in paths:
         for piece in batch_slices(len(data.images), micro):
@@ -99,25 +103,29 @@ def own_gradient(task: SupernetTask) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("micro", [None, 4])
-def test_shared_stem_gives_the_gradient_of_separate_passes(micro: int | None) -> None:
+@pytest.mark.parametrize("space", SPACES, ids=[space.name for space in SPACES])
+def test_shared_stem_gives_the_gradient_of_separate_passes(space: SearchSpace, micro: int | None) -> None:
     batch = make_batch(6)
-    task = make_task(micro_batch_size=micro)
+    task = make_task(space, micro_batch_size=micro)
     output = task.step(batch, 3, 0.0, lambda: None)
-    expected, _ = plain_gradient(batch, 3, micro)
+    expected, _ = plain_gradient(batch, 3, micro, space)
     assert torch.linalg.vector_norm(own_gradient(task) - expected) <= 1e-10 * torch.linalg.vector_norm(expected)
     assert output.grad_norms == pytest.approx([torch.linalg.vector_norm(expected).item()])
     assert output.loss == pytest.approx(np.mean(output.path_losses))
     assert output.loss == pytest.approx(output.loss_optical + output.loss_uncertainty)
 
 
-def test_step_clip_scales_once_with_decay_inside_the_norm() -> None:
+@pytest.mark.parametrize("space", SPACES[:2], ids=["v1", "v3"])
+def test_step_clip_scales_once_with_decay_inside_the_norm(space: SearchSpace) -> None:
     batch = make_batch(6)
-    expected, _ = plain_gradient(batch, 0)
-    net = FlowNet(SPACE, 2).double()
-    decay = torch.cat([(0.3 * p if p.dim() == 4 else 0.0 * p).contiguous().flatten() for p in net.parameters()])
+    expected, _ = plain_gradient(batch, 0, space=space)
+    net = FlowNet(space, 2).double()
+    kernels = [p.dim() > 1 for p in net.parameters()]  # 1-D and 1x1 ones too
+    pairs = zip(kernels, net.parameters(), strict=True)
+    decay = torch.cat([(0.3 * kernel * p).contiguous().flatten() for kernel, p in pairs])
     expected = expected + decay.detach()
     norm = torch.linalg.vector_norm(expected).item()
-    task = make_task(weight_decay=0.3, grad_clip_global_norm=norm / 2)
+    task = make_task(space, weight_decay=0.3, grad_clip_global_norm=norm / 2)
     output = task.step(batch, 0, 0.0, lambda: None)
     assert output.grad_norms == pytest.approx([norm])
     assert output.clip_count == 1

@@ -14,8 +14,9 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "split_inputs", "split_overrides"]
+__all__ = ["OverrideTokens", "split_inputs", "split_overrides", "whole_numbers"]
 
+LARGEST = 10**12
 OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
 
@@ -60,3 +61,14 @@ def _unknown(option: str, options: list[str]) -> str:
     close = close or [by_name[match] for match in difflib.get_close_matches(name, by_name, n=1, cutoff=0.6)]
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown option {option} (options: {', '.join(options)}; keys: edgeflownas config keys){hint}"
+
+
+def whole_numbers(options: dict[str, str | None]) -> dict[str, int]:
+    """Those that are given, read; here, because cyclopts takes 1.5 for 2.  Raises ConfigError."""
+    found = {}
+    for name, text in options.items():
+        if text is not None:
+            found[name] = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
+            if not 1 <= found[name] <= LARGEST:
+                raise ConfigError(f"--{name} {text} must be a whole number from 1 to {LARGEST}, such as 50")
+    return found

@@ -55,6 +55,51 @@ def eval_pool(
 
 
 @app.command
+def rank(
+    *,
+    gpu_device: int = -1,
+    space: str = "v1",
+    width: int = 32,
+    size: str = "180x240",
+    calibration: int = 8,
+    evaluation: int = 8,
+    codes: int = 20,
+    growth: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Time the ranking of a whole space by its prefix tree against random codes one by one, in turn.
+
+    Args:
+        gpu_device: -1 for the CPU, n for that GPU.
+        space: search space.
+        width: network width.
+        size: images, HEIGHTxWIDTH.
+        calibration: images of the calibration set.
+        evaluation: images of the evaluation set.
+        codes: random codes scored one by one, spread over the run; their mean is scaled to the space.
+        growth: folder for a table and two pictures of the time against samples and against codes (package matplotlib).
+        json: machine-readable result on stdout.
+    """
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.growth_figure import write_growth
+    from edgeflownas.space import get_space
+    from edgeflownas.train.rank_bench import bench_rank, rank_growth
+    from edgeflownas.train.setup import choose_device
+
+    for name, count in (("calibration", calibration), ("evaluation", evaluation), ("codes", codes)):
+        if count < 1:
+            raise ConfigError(f"--{name} {count} must be at least 1")
+    declared, pixels = get_space(space), _size(size)
+    device, _ = choose_device(gpu_device)
+    with Console().task("rank", codes) as meter:
+        result = bench_rank(declared, device, width, pixels, (calibration, evaluation), codes, meter.advance)
+    if growth is not None:
+        rows = rank_growth(declared, device, width, pixels, max(calibration, evaluation))
+        result["growth"] = [str(path) for path in write_growth(rows, growth)]
+    return _show(result, json)
+
+
+@app.command
 def loader(
     data: str,
     *,

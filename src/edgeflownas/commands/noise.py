@@ -97,7 +97,7 @@ def _finite(value: Any) -> float | None:
 def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
     """A row for each arch, by arch_index; parameters and multiply-adds where the space is FlowNet's."""
     from edgeflownas.config.io import load_config
-    from edgeflownas.models.flops import arch_costs
+    from edgeflownas.hardware.costs import space_costs
     from edgeflownas.train.setup import run_space
 
     config = load_config(measured.run.path / "config.yaml")
@@ -105,8 +105,8 @@ def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
     costs: list[tuple[int | None, int | None]] = [(None, None)] * len(codes)
     if config.train.task != "edgeflownet":
         space = run_space(config)
-        named = arch_costs(space, config.train.width, config.data.crop_size, [space.parse(code) for code in codes])
-        costs = [(parameters, macs) for _, parameters, macs in named]
+        table = space_costs(space, config.train.width, config.data.crop_size, [space.parse(code) for code in codes])
+        costs = list(zip(table["parameters"].tolist(), table["macs"].tolist(), strict=True))
     ranks, margins = found.ranks(), found.margins()
     return [
         {

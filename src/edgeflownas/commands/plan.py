@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ OPTIONS = (
     *("--config", "--train-samples", "--val-samples", "--batch-size", "--steps-per-epoch", "--num-epochs"),
     *("--measure", "--json", "--help"),
 )
-LARGEST = 10**12
 
 
 def plan(
@@ -50,8 +49,8 @@ def plan(
     if positional is not None and config is not None:
         raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
     recipe = positional if positional is not None else config
-    counts = _numbers({"train-samples": train_samples, "val-samples": val_samples})
-    short = _numbers({"batch-size": batch_size, "steps-per-epoch": steps_per_epoch, "num-epochs": num_epochs})
+    counts = whole_numbers({"train-samples": train_samples, "val-samples": val_samples})
+    short = whole_numbers({"batch-size": batch_size, "steps-per-epoch": steps_per_epoch, "num-epochs": num_epochs})
 
     from edgeflownas.config.io import load_config
 
@@ -63,17 +62,6 @@ def plan(
     table["notes"] = notes + _sources(recipe, counts, found)
     _show(table, json)
     return 0
-
-
-def _numbers(options: dict[str, str | None]) -> dict[str, int]:
-    """Those that are given, read; here, because cyclopts takes 1.5 for 2.  Raises ConfigError."""
-    found = {}
-    for name, text in options.items():
-        if text is not None:
-            found[name] = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
-            if not 1 <= found[name] <= LARGEST:
-                raise ConfigError(f"--{name} {text} must be a whole number from 1 to {LARGEST}, such as 50")
-    return found
 
 
 def _as_overrides(short: dict[str, int], overrides: list[str]) -> list[str]:

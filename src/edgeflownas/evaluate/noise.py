@@ -30,6 +30,7 @@ __all__ = [
     "paired_change",
     "pool_noise",
     "split_half_tau",
+    "standard_errors",
     "student95",
     "tau_interval",
     "tied_ranks",
@@ -136,15 +137,29 @@ def pool_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> PoolNoise:
             to float32 first, as it is stored, so that a stored evaluation gives the same figures.
         valid_pixels: [N] number of valid pixels; a sample without any counts nowhere.
     """
-    sums, counts = _sums(sample_epe, valid_pixels)
-    samples, pixels = len(counts), counts.sum()
-    with np.errstate(invalid="ignore", divide="ignore"):  # a network that diverged has no noise: nan
-        epes = sums.sum(axis=1) / pixels
-        residuals = sums - epes[:, None] * counts
-        scale = np.sqrt(samples / (samples - 1)) / pixels if samples > 1 else math.nan
+    epes, residuals, scale, samples = _spread(sample_epe, valid_pixels)
+    with np.errstate(invalid="ignore"):  # a network that diverged has no noise: nan
         paired = np.stack([_norm(residuals - row) for row in residuals]) * scale
         errors, mean_error = _norm(residuals) * scale, _norm(residuals.mean(axis=0)) * scale
     return PoolNoise(epes, errors, paired, float(mean_error), samples)
+
+
+def standard_errors(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> Floats:
+    """``PoolNoise.standard_errors`` alone, px [A]: for so many archs that their pairs are too many."""
+    _, residuals, scale, _ = _spread(sample_epe, valid_pixels)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(_norm(residuals) * scale, dtype=np.float64)
+
+
+def _spread(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats, float, int]:
+    """EPEs [A], residuals [A, n], what the norm of residuals is multiplied by, and the samples n that count."""
+    sums, counts = _sums(sample_epe, valid_pixels)
+    samples, pixels = len(counts), counts.sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        epes = sums.sum(axis=1) / pixels
+        residuals = sums - epes[:, None] * counts
+        scale = float(np.sqrt(samples / (samples - 1)) / pixels) if samples > 1 else math.nan
+    return epes, residuals, scale, samples
 
 
 def _sums(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats]:
@@ -239,14 +254,10 @@ def paired_change(before: ArrayLike, after: ArrayLike, valid_pixels: ArrayLike) 
     """Change of every arch's EPE between two evaluations on the same samples, and its paired standard error, px.
 
     Args:
-        before: [A, N] mean error of each sample, px.
+        before: [A, N] mean error of each sample, px; or [1, N], one arch against which all are held.
         after: [A, N], of the same archs and samples.
         valid_pixels: [N].
     """
-    pairs = [
-        pool_noise(np.stack(rows), valid_pixels) for rows in zip(np.asarray(before), np.asarray(after), strict=True)
-    ]
-    return (
-        np.array([pair.epes[1] - pair.epes[0] for pair in pairs]),
-        np.array([pair.paired[0, 1] for pair in pairs]),
-    )
+    (old, ours, scale, _), (new, theirs, _, _) = _spread(before, valid_pixels), _spread(after, valid_pixels)
+    with np.errstate(invalid="ignore"):
+        return new - old, np.asarray(_norm(theirs - ours) * scale, dtype=np.float64)

@@ -64,10 +64,7 @@ class Ranking:
 
 def block_words(space: SearchSpace, archs: Sequence[Arch]) -> dict[str, tuple[str, ...]]:
     """Option of every block in words, without the name of the block: ``{"EB0": ("depth 3", ...)}``."""
-    options = [
-        [choice.words(digit).removeprefix(f"{choice.name} ") for digit in range(len(choice.options))]
-        for choice in space.choices
-    ]
+    options = [[choice.meaning(digit) for digit in range(len(choice.options))] for choice in space.choices]
     return {
         choice.name: tuple(options[place][arch[place]] for arch in archs) for place, choice in enumerate(space.choices)
     }

@@ -18,7 +18,7 @@ from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["NodeStatistics", "recalibrate", "recalibrate_prefixes"]
+__all__ = ["MomentTree", "NodeStatistics", "Statistics", "recalibrate", "recalibrate_prefixes"]
 
 Statistics = dict[int, tuple[torch.Tensor, torch.Tensor]]
 NodeStatistics = dict[Node, Statistics]
@@ -44,8 +44,8 @@ class _Pooled:
         return mean.to(dtype), (self.square / self.count - mean * mean).clamp_min(0.0).to(dtype)
 
 
-class _Recorder:
-    """Files the moments of the node being computed."""
+class MomentTree:
+    """Files the moments of the node being computed: a recorder for models/batchnorm.py (``record_moments``)."""
 
     precise = True
 
@@ -55,13 +55,16 @@ class _Recorder:
 
     @contextmanager
     def at(self, node: Node) -> Iterator[None]:
+        """Moments that come meanwhile belong to ``node``."""
         self.current = self.nodes.setdefault(node, {})
         yield
 
     def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        """Moments [C] of one batch at batch norm ``slot`` of the node."""
         self.current.setdefault(slot, _Pooled()).add(mean, var, count)
 
     def statistics(self, dtype: torch.dtype) -> NodeStatistics:
+        """Pooled (mean, variance) of everything so far."""
         return {
             node: {slot: pooled.statistics(dtype) for slot, pooled in slots.items()}
             for node, slots in self.nodes.items()
@@ -95,7 +98,7 @@ def recalibrate_prefixes(
     """
     if not net.batchnorms:  # frozen ones: they are evaluated as they are
         return [{} for _ in range(len(sizes) + 1)]
-    recorder, found = _Recorder(), []
+    recorder, found = MomentTree(), []
     dtype = next(net.parameters()).dtype
     was_training = net.training
     net.train()

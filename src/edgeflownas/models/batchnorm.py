@@ -18,7 +18,15 @@ from torch.nn import functional as F
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["BatchNorm", "FrozenBatchNorm", "MomentRecorder", "moments", "record_moments", "use_statistics"]
+__all__ = [
+    "BatchNorm",
+    "FrozenBatchNorm",
+    "MomentRecorder",
+    "moments",
+    "precise_moments",
+    "record_moments",
+    "use_statistics",
+]
 
 EPS = 1e-5
 GROUP = 256  # pixels whose float32 sum is formed at once
@@ -139,6 +147,11 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     rounded = mean.to(features.dtype)
     second = (features - rounded[:, None, None]).square_().sum((0, 2, 3), dtype=torch.float64) / count
     return mean, second - (mean - rounded.double()).square()
+
+
+def precise_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`moments`, by :func:`grouped_moments` where that is possible: wrong by about 1e-8 at most."""
+    return grouped_moments(features) if _groupable(features) else moments(features)
 
 
 def _groupable(features: Tensor) -> bool:

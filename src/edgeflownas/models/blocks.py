@@ -7,6 +7,7 @@ the batch norm, which autograd does not need again: one pass over memory less ea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -17,7 +18,18 @@ from torch.nn import functional as F
 from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.phases import as_map, conv_phases, from_map, to_pixels, up2_conv_phases
 
-__all__ = ["BlockChoice", "Conv", "ConvChoice", "OutputChoice", "ResidualBlock", "replicate_pad", "up2", "up2_pooled"]
+__all__ = [
+    "BlockChoice",
+    "ChainChoice",
+    "Conv",
+    "ConvChoice",
+    "OutputChoice",
+    "ResidualBlock",
+    "conv_chain",
+    "replicate_pad",
+    "up2",
+    "up2_pooled",
+]
 
 OUTPUT_CHANNELS = 4  # flow u, v and the uncertainty of each
 
@@ -86,18 +98,24 @@ def _up2_transposed(even: Tensor, odd: Tensor, axis: int) -> Tensor:
 
 
 class Conv(nn.Module):
-    """Convolution with TF SAME padding; the weight is filled by the network that holds it.  FlowNet's has no bias."""
+    """Convolution with TF SAME padding; the weight is filled by the network that holds it.  FlowNet's has no bias.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> None:
+    ``dilation`` is for stride 1.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False, dilation: int = 1
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.kernel, self.stride = kernel, stride
+        self.kernel, self.stride, self.dilation = kernel, stride, dilation
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,in,H,W] -> [B,out,ceil(H/stride),ceil(W/stride)]."""
         if self.stride == 1:
-            return F.conv2d(x, self.weight, self.bias, padding=self.kernel // 2)
+            reach = self.kernel // 2 * self.dilation
+            return F.conv2d(x, self.weight, self.bias, padding=reach, dilation=self.dilation)
         vertical = same_padding(x.shape[-2], self.kernel, self.stride)
         horizontal = same_padding(x.shape[-1], self.kernel, self.stride)
         return F.conv2d(F.pad(x, horizontal + vertical), self.weight, self.bias, stride=self.stride)
@@ -105,7 +123,7 @@ class Conv(nn.Module):
     def extra_repr(self) -> str:
         """Sizes, for printing."""
         outputs, inputs = self.weight.shape[:2]
-        return f"{inputs}, {outputs}, kernel={self.kernel}, stride={self.stride}"
+        return f"{inputs}, {outputs}, kernel={self.kernel}, stride={self.stride}, dilation={self.dilation}"
 
 
 class ResidualBlock(nn.Module):
@@ -194,3 +212,36 @@ class ConvChoice(nn.Module):
             return from_map(y.relu_())
         y = self.bn(conv(self.resize(x) if self.resample == "up" else x))
         return y.relu_()
+
+
+def conv_chain(option: str) -> list[tuple[int, int]] | None:
+    """(kernel, dilation) of each link of ``3x3+dilated3x3``, whose ``dilated`` means 2; None where it reads otherwise.
+
+    The first link changes the size, so it is not dilated; kernels are odd.
+    """
+    links = [re.fullmatch(r"(dilated)?(\d*[13579])x\2", link) for link in option.split("+")]
+    found = [(int(link[2]), 2 if link[1] else 1) for link in links if link]
+    return found if len(found) == len(links) and found[0][1] == 1 else None
+
+
+class ChainChoice(nn.Module):
+    """Choice of a chain of convolutions at half size, each with a batch norm of its own and ReLU.
+
+    Option i is ``conv3x3``, ``conv3x3_dilated3x3``, ...; its first link halves the size and makes the channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, options: Sequence[str]) -> None:
+        super().__init__()
+        self.labels = tuple(f"conv{option.replace('+', '_')}" for option in options)
+        for label, option in zip(self.labels, options, strict=True):
+            links: list[nn.Module] = []
+            for kernel, dilation in conv_chain(option) or ():
+                first = not links
+                conv = Conv(inputs if first else outputs, outputs, kernel, 2 if first else 1, dilation=dilation)
+                links += [conv, BatchNorm(outputs), nn.ReLU(inplace=True)]
+            self.add_module(label, nn.Sequential(*links))
+
+    def forward(self, x: Tensor, option: int) -> Tensor:
+        """Features at half the size."""
+        result: Tensor = self.get_submodule(self.labels[option])(x)
+        return result

@@ -2,19 +2,22 @@
 
 Nominal: every convolution is counted directly at the size of its output, an upsampling stage at the full
 resolution, whatever faster form computes it.  So two implementations of the same network have the same count, and
-"nominal GFLOP per second" compares them.  Batch norm, ReLU, resizing and sums are not counted.
+"nominal GFLOP per second" compares them.  Batch norm, ReLU, resizing and sums are not counted; nor are the means, the
+sigmoid and the scaling of channel attention and gate, of which only the convolutions count: 1-D over the channels, and
+1x1 on one pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from edgeflownas.models.blocks import OUTPUT_CHANNELS
-from edgeflownas.models.flownet import LAYOUT, Slot, slot_options
+from edgeflownas.models.attention import attention_kernel
+from edgeflownas.models.blocks import OUTPUT_CHANNELS, conv_chain
+from edgeflownas.models.flownet import Slot, layout, slot_options
 from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["arch_costs", "macs", "parameters", "stage_macs", "training_flop"]
+__all__ = ["macs", "parameters", "stage_macs", "stage_parameters", "training_flop"]
 
 
 def stage_macs(
@@ -28,45 +31,44 @@ def stage_macs(
             rows, columns = rows // 2, columns // 2
         elif slot.resample == "up":
             rows, columns = rows * 2, columns * 2
-        counts[slot.name] = weights * rows * columns
+        outputs = {"eca": int(width * slot.channels), "gate": 1}.get(slot.kind, rows * columns)
+        counts[slot.name] = weights * outputs
     return counts
 
 
 def _stages(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> Iterator[tuple[Slot, int, int]]:
     """Every slot with the kernel weights and the batch-norm parameters (gamma, beta) of the chosen option."""
     code, options = resolve(space, arch), slot_options(space)
-    inputs = 6
-    for slot in LAYOUT:
+    inputs, context = 6, 0
+    for slot in layout(space):
         position = space.position(slot.name)
         option = options[slot.name][0 if position is None else code[position]]
         channels = int(width * slot.channels)
-        if slot.kind == "depth":
+        if isinstance(option, str):
+            sizes = [kernel for kernel, _ in conv_chain(option) or ()]
+            later = sum(kernel**2 for kernel in sizes[1:]) * channels
+            yield slot, (sizes[0] ** 2 * inputs + later) * channels, 2 * channels * len(sizes)
+        elif slot.kind == "depth":
             yield slot, option * 2 * 9 * channels * channels, option * 2 * 2 * channels
+        elif slot.kind == "eca":
+            yield slot, attention_kernel(channels), 0
+        elif slot.kind == "gate":
+            yield slot, context * channels, 0
         elif slot.output is None:
             yield slot, option * option * inputs * channels, 2 * channels
         else:
             yield slot, option * option * inputs * OUTPUT_CHANNELS, 0
-        inputs = channels
+        inputs, context = channels, channels if slot.context == "gives" else context
 
 
 def parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> int:
     """Trainable parameters of one subnet alone: kernels, gamma and beta.  Raises ConfigError as :func:`macs`."""
-    return sum(weights + norms for _, weights, norms in _stages(space, width, arch))
+    return sum(stage_parameters(space, width, arch).values())
 
 
-def arch_costs(
-    space: SearchSpace, width: int, size: tuple[int, int], archs: Iterable[Arch] | None = None
-) -> list[tuple[str, int, int]]:
-    """Code, parameters and multiply-adds of every arch, by which a pool can be ranked without any training.
-
-    Args:
-        space: search space of the archs.
-        width: channels after E0.
-        size: rows and columns of the images, px.
-        archs: which ones, None for the whole space (in its order).
-    """
-    chosen = space if archs is None else archs
-    return [(str(arch), parameters(space, width, arch), macs(space, width, arch, *size)) for arch in chosen]
+def stage_parameters(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None) -> dict[str, int]:
+    """The same by stage name."""
+    return {slot.name: weights + norms for slot, weights, norms in _stages(space, width, arch)}
 
 
 def macs(space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, height: int, image_width: int) -> int:

@@ -1,6 +1,7 @@
 """FlowNet: supernet and fixed subnet from one definition.
 
-``LAYOUT`` is the network: a chain of slots.  A search space varies some of them; the others keep their default.
+:func:`layout` is the network: a chain of slots, the optional ones where the space names them (``fixed``).  A search
+space varies some of the slots; the others keep their default.
 The architecture is an argument of forward, never hidden state:
 
     net = FlowNet(get_space("v1"), width=32)
@@ -11,7 +12,7 @@ The architecture is an argument of forward, never hidden state:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,14 +21,15 @@ import torch
 from torch import nn
 
 from edgeflownas.errors import ConfigError
+from edgeflownas.models.attention import ContextGate, EfficientChannelAttention
 from edgeflownas.models.batches import InputForm
-from edgeflownas.models.blocks import BlockChoice, ConvChoice, OutputChoice, up2, up2_pooled
+from edgeflownas.models.blocks import BlockChoice, ChainChoice, ConvChoice, OutputChoice, conv_chain, up2, up2_pooled
 from edgeflownas.models.phases import to_pixels
 from edgeflownas.models.stages import Stage, StagedNet, number_batchnorms, resolve
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import Arch, Choice, SearchSpace
 
-__all__ = ["LAYOUT", "FlowNet", "Slot"]
+__all__ = ["FlowNet", "Slot", "layout", "slot_options"]
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,21 @@ class Slot:
     """One link of the chain, with its ``default`` option where no space varies it.
 
     ``channels`` of the features after it are in multiples of the width; a prediction leaves the features alone.
+    Slots of the kinds ``eca`` and ``gate`` are optional and have no options.
     """
 
     name: str
-    kind: Literal["kernel", "depth"]
+    kind: Literal["kernel", "depth", "eca", "gate"]
     default: int
     channels: float
     resample: Literal["down", "up", ""] = ""
     output: int | None = None  # scale of the prediction it makes; None: it makes features
     phases: bool = False  # computed on the grid of half the size (models/phases.py), where that is faster
+    context: Literal["", "gives", "takes"] = ""  # of Stage
+    optional: bool = False
 
 
-LAYOUT = (
+SLOTS = (
     Slot("E0", "kernel", 7, 1, "down"),
     Slot("E1", "kernel", 5, 2, "down"),
     Slot("EB0", "depth", 1, 2),
@@ -54,9 +59,11 @@ LAYOUT = (
     Slot("EB1", "depth", 1, 4),
     Slot("Down2", "kernel", 3, 8, "down"),
     Slot("DB0", "depth", 1, 8),
+    Slot("ECA", "eca", 1, 8, context="gives", optional=True),
     Slot("Up1", "kernel", 3, 4, "up"),
     Slot("DB1", "depth", 1, 4),
     Slot("Up2", "kernel", 3, 2, "up"),
+    Slot("Gate", "gate", 1, 2, context="takes", optional=True),
     Slot("H0Out", "kernel", 3, 2, output=0),
     Slot("H1", "kernel", 3, 1, "up", phases=True),
     Slot("H1Out", "kernel", 3, 1, output=1, phases=True),
@@ -65,25 +72,49 @@ LAYOUT = (
 )
 
 
-def slot_options(space: SearchSpace) -> dict[str, tuple[int, ...]]:
+def layout(space: SearchSpace) -> tuple[Slot, ...]:
+    """The chain under ``space``.  Raises ConfigError for fixed parts the network does not know or cannot connect."""
+    known = [slot.name for slot in SLOTS if slot.optional]
+    if not set(space.fixed) <= set(known):
+        raise ConfigError(
+            f"space {space.name!r}: fixed parts {', '.join(space.fixed)} must be among {', '.join(known)}"
+        )
+    slots = tuple(slot for slot in SLOTS if not slot.optional or slot.name in space.fixed)
+    contexts = [slot.context for slot in slots]
+    if "takes" in contexts and "gives" not in contexts:
+        raise ConfigError(f"space {space.name!r}: the fixed part Gate takes the context of ECA: name both")
+    return slots
+
+
+def slot_options(space: SearchSpace) -> dict[str, tuple[int | str, ...]]:
     """Options of every slot under ``space``.  Raises ConfigError for a choice the network has no slot for."""
-    kinds = {slot.name: slot.kind for slot in LAYOUT}
+    slots = layout(space)
+    kinds: dict[str, list[str]] = {slot.name: [slot.kind] for slot in slots if not slot.optional}
+    for slot in slots:
+        if slot.resample == "down":
+            kinds[slot.name].append("conv")
     for choice in space.choices:
-        if kinds.get(choice.name) != choice.kind:
-            known = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        if choice.kind not in kinds.get(choice.name, ()):
+            known = ", ".join(f"{name} ({' or '.join(kind)})" for name, kind in kinds.items())
             raise ConfigError(
                 f"space {space.name!r}: FlowNet has no slot {choice.name} of kind {choice.kind}; it has {known}"
             )
         _check_options(choice)
     declared = {choice.name: choice.options for choice in space.choices}
-    return {slot.name: declared.get(slot.name, (slot.default,)) for slot in LAYOUT}
+    return {slot.name: declared.get(slot.name, (slot.default,)) for slot in slots}
+
+
+OPTION_RULES: dict[str, tuple[str, Callable[[int | str], bool]]] = {
+    "depth": ("depths of at least 1", lambda option: isinstance(option, int) and option >= 1),
+    "kernel": ("odd kernel sizes", lambda option: isinstance(option, int) and option >= 1 and option % 2 == 1),
+    "conv": ("chains such as 3x3+dilated3x3", lambda option: isinstance(option, str) and bool(conv_chain(option))),
+}
 
 
 def _check_options(choice: Choice) -> None:
     options = choice.options
-    what = "depths of at least 1" if choice.kind == "depth" else "odd kernel sizes"
-    sound = all(option >= 1 and (choice.kind == "depth" or option % 2 == 1) for option in options)
-    if not options or not sound or len(set(options)) < len(options):
+    what, sound = OPTION_RULES[choice.kind]
+    if not options or not all(map(sound, options)) or len(set(options)) < len(options):
         raise ConfigError(f"choice {choice.name}: options {options} must be distinct {what}")
 
 
@@ -113,13 +144,19 @@ class FlowNet(StagedNet):
     ) -> None:
         super().__init__(space, width, channels_last, input_form)
         self.plain = plain
-        options = slot_options(space)
-        inputs, phases = 6, False
-        for slot in LAYOUT:
+        self.slots, options = layout(space), slot_options(space)
+        inputs, context, phases = 6, 0, False
+        for slot in self.slots:
             channels = int(width * slot.channels)
-            self.add_module(slot.name, _stage_module(slot, inputs, channels, options[slot.name], plain, phases))
+            if slot.context == "takes":
+                self.add_module(slot.name, ContextGate(context, channels))
+            else:
+                self.add_module(slot.name, _stage_module(slot, inputs, channels, options[slot.name], plain, phases))
             inputs, phases = channels, slot.phases and not plain
-        self.stages = tuple(Stage(slot.name, space.position(slot.name), slot.output) for slot in LAYOUT)
+            context = channels if slot.context == "gives" else context
+        self.stages = tuple(
+            Stage(slot.name, space.position(slot.name), slot.output, slot.context) for slot in self.slots
+        )
         self.batchnorms = number_batchnorms(self)
         if seed is not None:
             initialise(self, seed)
@@ -127,7 +164,7 @@ class FlowNet(StagedNet):
 
     def as_pixels(self, index: int, features: torch.Tensor) -> torch.Tensor:
         """What output stage ``index`` takes, as a map of the size of its prediction."""
-        before = LAYOUT[index - 1]
+        before = self.slots[index - 1]
         return to_pixels(features) if before.phases and not self.plain else features
 
     def subnet(self, arch: Arch | Sequence[int] | str) -> FlowNet:
@@ -149,16 +186,22 @@ class FlowNet(StagedNet):
 
 
 def _stage_module(
-    slot: Slot, inputs: int, channels: int, options: tuple[int, ...], plain: bool, from_phases: bool
+    slot: Slot, inputs: int, channels: int, options: tuple[int | str, ...], plain: bool, from_phases: bool
 ) -> nn.Module:
+    chains = [option for option in options if isinstance(option, str)]
+    sizes = [option for option in options if isinstance(option, int)]
+    if chains:
+        return ChainChoice(inputs, channels, chains)
+    if slot.kind == "eca":
+        return EfficientChannelAttention(channels)
     if slot.kind == "depth":
-        return BlockChoice(channels, options)
+        return BlockChoice(channels, sizes)
     if slot.output is not None:
-        return OutputChoice(inputs, options, phases=from_phases)
+        return OutputChoice(inputs, sizes, phases=from_phases)
     return ConvChoice(
         inputs,
         channels,
-        options,
+        sizes,
         slot.resample,
         phases=slot.phases and not plain,
         from_phases=from_phases,
@@ -168,13 +211,13 @@ def _stage_module(
 
 @torch.no_grad()
 def initialise(net: nn.Module, seed: int) -> None:
-    """He normal (fan-in) kernels [out,in,k,k], each from its own stream (seed, parameter name); gamma 1, beta 0.
+    """He normal (fan-in) kernels [out,in,k,k] and [1,1,k], each a stream of (seed, parameter name); gamma 1, beta 0.
 
     He et al. 2015, eq. 10: standard deviation sqrt(2 / (in k k)).  Normal numbers by Box and Muller from
     counter-based words, because numpy's own normal distribution may change between versions.
     """
     for name, parameter in net.named_parameters():
-        if parameter.dim() != 4:
+        if parameter.dim() < 3:
             continue
         count = parameter.numel()
         u = uniforms(seed, f"init.{name}", count=count + count % 2).reshape(2, -1)

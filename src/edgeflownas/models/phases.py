@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["as_map", "conv_phases", "from_map", "to_phases", "to_pixels", "up2_conv_phases"]
+__all__ = ["as_map", "conv_phases", "from_map", "phase_kernels", "to_phases", "to_pixels", "up2_conv_phases"]
 
 
 @functools.cache
@@ -81,14 +81,19 @@ def _transform(equation: str, taps: Tensor, weight: Tensor) -> Tensor:
         return torch.einsum(equation, taps, taps, weight)
 
 
-def up2_conv_phases(x: Tensor, weight: Tensor) -> Tensor:
-    """SAME convolution of up2(x) with ``weight`` [O,C,k,k], in phases: [B,C,H,W] -> [B,4 O,H,W]."""
+def phase_kernels(weight: Tensor) -> tuple[Tensor, int]:
+    """The four phase kernels [4 O,C,taps,taps] of ``weight`` [O,C,k,k], and the offset of the first tap."""
     outputs, inputs, kernel, _ = weight.shape
     taps, first = _up_taps(kernel, weight.dtype, weight.device)
     size = taps.shape[1]
-    small = _transform("rta,sub,ocab->rsoctu", taps, weight).reshape(4 * outputs, inputs, size, size)
+    return _transform("rta,sub,ocab->rsoctu", taps, weight).reshape(4 * outputs, inputs, size, size), first
+
+
+def up2_conv_phases(x: Tensor, weight: Tensor) -> Tensor:
+    """SAME convolution of up2(x) with ``weight`` [O,C,k,k], in phases: [B,C,H,W] -> [B,4 O,H,W]."""
+    small, first = phase_kernels(weight)
     small = small.contiguous(memory_format=_format(x))
-    before, after = -first, size - 1 + first
+    before, after = -first, small.shape[2] - 1 + first
     if before == after:
         y = F.conv2d(x, small, padding=before)
     else:

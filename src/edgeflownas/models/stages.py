@@ -9,28 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from edgeflownas.errors import ConfigError
+from edgeflownas.models.attention import global_mean
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import replicate_pad
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["GRID", "Stage", "StagedNet", "number_batchnorms", "resolve"]
+__all__ = ["GRID", "Stage", "StagedNet", "check_width", "number_batchnorms", "resolve"]
 
 GRID = 16  # heights and widths are padded to multiples of it: four halvings
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A link as a space uses it: ``choice`` is its place in the arch code, ``output`` the scale it predicts."""
+    """A link as a space uses it: ``choice`` is its place in the arch code, ``output`` the scale it predicts.
+
+    After a stage that ``gives`` context the caller forms :meth:`StagedNet.context_of` its features and hands that to
+    the later stage that ``takes`` it; all others depend on the features alone.
+    """
 
     name: str
     choice: int | None
     output: int | None
+    context: Literal["", "gives", "takes"] = ""
 
 
 def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch:
@@ -42,6 +49,12 @@ def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch
             )
         return space.arch((0,) * len(space.choices))
     return space.parse(arch) if isinstance(arch, str) else space.arch(arch)
+
+
+def check_width(width: int) -> None:
+    """Raises ConfigError for a width that no network here can have."""
+    if not 2 <= width <= 4096 or width % 2:
+        raise ConfigError(f"width {width} must be an even number from 2 to 4096 (H2 has width / 2 channels)")
 
 
 class StagedNet(nn.Module):
@@ -56,8 +69,7 @@ class StagedNet(nn.Module):
 
     def __init__(self, space: SearchSpace, width: int, channels_last: bool, input_form: InputForm) -> None:
         super().__init__()
-        if width < 2 or width % 2:
-            raise ConfigError(f"width {width} must be an even number of at least 2 (H2 has width / 2 channels)")
+        check_width(width)
         self.space, self.width, self.channels_last, self.input_form = space, width, channels_last, input_form
 
     @property
@@ -67,8 +79,13 @@ class StagedNet(nn.Module):
 
     @property
     def shared_stages(self) -> int:
-        """Number of leading stages that all archs share; 0 where there is no choice, hence nothing to share."""
-        return next((i for i, stage in enumerate(self.stages) if stage.choice is not None), 0)
+        """Number of leading stages that all archs share; 0 where there is no choice, hence nothing to share.
+
+        They end before a stage that gives context, so that what they hand on is their features alone.
+        """
+        if all(stage.choice is None for stage in self.stages):
+            return 0
+        return next(i for i, stage in enumerate(self.stages) if stage.choice is not None or stage.context == "gives")
 
     def prepare(self, images: Tensor) -> Tensor:
         """Images [B,6,H,W] -> input of stage 0: padded right and bottom to multiples of 16 by repeating the edge."""
@@ -81,10 +98,26 @@ class StagedNet(nn.Module):
         padded = replicate_pad(images, -width % GRID, -height % GRID)
         return padded.contiguous(memory_format=self.memory_format)
 
-    def run_stage(self, index: int, features: Tensor, option: int) -> Tensor:
-        """Run stage ``index`` with one option: new features, or the prediction [B,4,h,w] of an output stage."""
-        result: Tensor = self.get_submodule(self.stages[index].name)(features, option)
-        return result
+    def run_stage(self, index: int, features: Tensor, option: int, context: Tensor | None = None) -> Tensor:
+        """Run stage ``index`` with one option: new features, or the prediction [B,4,h,w] of an output stage.
+
+        ``context`` is what the last stage that gives one gave; only a stage that takes it reads it.  Raises ConfigError
+        where it is missing.
+        """
+        stage = self.stages[index]
+        if stage.context != "takes":
+            result: Tensor = self.get_submodule(stage.name)(features, option)
+            return result
+        if context is None:
+            raise ConfigError(
+                f"stage {stage.name} needs the context that an earlier stage gives: net.context_of(features)"
+            )
+        gated: Tensor = self.get_submodule(stage.name)(features, context)
+        return gated
+
+    def context_of(self, features: Tensor) -> Tensor:
+        """Context [B,C,1,1] of the features [B,C,h,w] of a stage that gives it: their mean over the (padded) grid."""
+        return global_mean(features)
 
     def forward(self, images: Tensor, arch: Arch | Sequence[int] | str | None = None) -> list[Tensor]:
         """Predictions p0 [B,4,H/4,W/4], p1 [B,4,H/2,W/2], p2 [B,4,H,W] on the padded grid.
@@ -106,11 +139,14 @@ class StagedNet(nn.Module):
         ``decoder_features`` receives the features [B,C,h,w] from which each prediction is made.
         """
         predictions = []
+        context = None
         for index in range(start, len(self.stages)):
             stage = self.stages[index]
-            result = self.run_stage(index, features, 0 if stage.choice is None else code[stage.choice])
+            result = self.run_stage(index, features, 0 if stage.choice is None else code[stage.choice], context)
             if stage.output is None:
                 features = result
+                if stage.context == "gives":
+                    context = self.context_of(features)
             else:
                 predictions.append(result)
                 if decoder_features is not None:

@@ -16,7 +16,7 @@ __all__ = ["PoolTable"]
 WIDTH = 120  # characters of a plain line
 GAP = "  "
 INDENT = " " * 13  # below the code
-WORDS = ("depths", "kernels")
+WORDS = {"depth": "depths", "kernel": "kernels", "conv": "convolutions"}  # kind of choice -> heading
 
 
 class Column(NamedTuple):
@@ -55,7 +55,7 @@ class PoolTable:
             Column("rank", True, [f"{'=' if places.count(rank) > 1 else ''}{rank}" for rank in places]),
             Column("index", True, [str(index) for _, index, _ in ranked]),
             Column("code", False, [f"{arch}{' *' if arch == baseline else ''}" for arch, _, _ in ranked]),
-            *(_words(space, kind, heading, ranked) for kind, heading in (("depth", "depths"), ("kernel", "kernels"))),
+            *(_words(space, kind, heading, ranked) for kind, heading in WORDS.items()),
             Column("EPE px", True, [f"{epe:.4f}" for _, _, epe in ranked]),
             Column("+-", True, [f"{margins[place]:.4f}" for place in order] if margins else []),
         ]
@@ -90,7 +90,7 @@ class PoolTable:
 
     def plain(self, width: int = WIDTH) -> str:
         """Aligned ASCII; depths and kernels move to lines below their subnet where ``width`` is too small for all."""
-        below = [column for column in self.columns if column.heading in WORDS] if self.width > width else []
+        below = [column for column in self.columns if column.heading in WORDS.values()] if self.width > width else []
         beside = [column for column in self.columns if column not in below]
         lines = [_line(beside, [c.heading for c in beside]), _line(beside, ["-" * _column_width(c) for c in beside])]
         for place in range(len(self.columns[0].cells)):

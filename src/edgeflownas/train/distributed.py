@@ -33,6 +33,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    timeout: int = TIMEOUT_SECONDS
 
     @property
     def is_main(self) -> bool:
@@ -89,7 +90,7 @@ class World:
         except RuntimeError as error:
             text = str(error).strip().splitlines()[0]
             raise StorageError(
-                f"rank {self.rank} of {self.size}: another rank ended, or was silent for {TIMEOUT_SECONDS} s; see its "
+                f"rank {self.rank} of {self.size}: another rank ended, or was silent for {self.timeout} s; see its "
                 f"message, then resume the run ({text})"
             ) from error
 
@@ -99,10 +100,11 @@ class World:
             dist.destroy_process_group()
 
 
-def connect(on_gpu: bool) -> World:
+def connect(on_gpu: bool, timeout: int = TIMEOUT_SECONDS) -> World:
     """The world torchrun described in the environment, or a single process.
 
-    Small host tensors (flags, JSON) always travel by gloo; gradients by NCCL where the devices are GPUs.
+    Small host tensors (flags, JSON) always travel by gloo; gradients by NCCL where the devices are GPUs.  ``timeout``
+    is how long (s) a rank waits for another that is alive.
 
     Raises ConfigError where the ranks cannot find each other.
     """
@@ -110,11 +112,11 @@ def connect(on_gpu: bool) -> World:
         return World()
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS))
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     except (RuntimeError, ValueError) as error:
         given = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
         raise ConfigError(
             f"the ranks cannot find each other ({str(error).strip().splitlines()[0]}): start them with torchrun or "
             f"srun (docs/cluster.md); the environment says {', '.join(f'{k}={v}' for k, v in given.items())}"
         ) from error
-    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")), timeout)

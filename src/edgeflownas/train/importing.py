@@ -25,6 +25,8 @@ from edgeflownas.train.state import TrainState
 __all__ = ["import_weights", "read_npz"]
 
 
+TF1_SPACE = "v1"
+
 # What the published weights were trained with.
 PUBLISHED = {
     "train.batch_norm": "frozen",
@@ -99,6 +101,11 @@ def _load(file: Path, overrides: Sequence[str]) -> tuple[Config, StagedNet]:
             raise ConfigError(f"--train.{key} cannot be set here: {file} holds {what}")
     published = [f"--{key}={value}" for key, value in PUBLISHED.items()] if task == "edgeflownet" else []
     config = load_config(None, [*published, *overrides, f"--train.task={task}", f"--train.width={width}"])
+    if task == "supernet" and config.train.space != TF1_SPACE:
+        raise ConfigError(
+            f"--train.space {config.train.space}: {file} holds the TF1 supernet, whose space is {TF1_SPACE}; weights "
+            "of other spaces cannot be imported: leave --train.space out"
+        )
     net = new_net(config, None)
     load_tf1_weights(net, file)
     return config, net

@@ -105,7 +105,10 @@ def build_manifest(
             for split, f in fingerprints.items()
         },
         "generated_data": any(f.source == "generated" for f in fingerprints.values()),
-        "space": {"name": space.name, "size": len(space), "choices": [_plain(asdict(c)) for c in space.choices]},
+        "space": {
+            **{"name": space.name, "size": len(space), "choices": [_plain(asdict(c)) for c in space.choices]},
+            **({"fixed": list(space.fixed)} if space.fixed else {}),
+        },
         "plan": {
             "num_epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,
@@ -156,7 +159,8 @@ def _entries(manifest: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         entries[f"data.{split} fingerprint"] = ("identity", f"{facts['label']} {facts['fingerprint'][:12]}")
     if "teacher" in manifest:
         entries["teacher"] = ("identity", f"{manifest['teacher']['code']} {manifest['teacher']['hash'][:12]}")
-    entries["space declaration"] = ("identity", manifest["space"]["choices"])
+    space = manifest["space"]
+    entries["space declaration"] = ("identity", [*space["choices"], *space.get("fixed", [])])
     for group in ("code", "environment"):
         for name, value in manifest[group].items():
             entries[f"{group}.{name}"] = ("observation", value)

@@ -51,7 +51,7 @@ class Adam:
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], config: TrainConfig) -> None:
         self.parameters = dict(parameters)
         self.weight_decay = config.weight_decay
-        self.kernels = [p for p in self.parameters.values() if p.dim() == 4]
+        self.kernels = [p for p in self.parameters.values() if p.dim() > 2]  # of 1-D (ECA) and 2-D ones
         self.adam = torch.optim.Adam(
             self.parameters.values(),
             lr=config.lr,

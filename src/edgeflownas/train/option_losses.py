@@ -53,12 +53,12 @@ def option_rows(
     """Rows of per_option.csv."""
     for choice in space.choices if losses else ():
         own = losses[choice.name]
-        for digit, value in enumerate(choice.options):
+        for digit in range(len(choice.options)):
             yield {
                 "epoch": epoch,
                 "block": choice.name,
                 "option": digit,
-                "meaning": f"{choice.kind} {value}",
+                "meaning": choice.meaning(digit),
                 "count": own["count"][digit],
                 "train_loss": own["loss"][digit],
                 "train_loss_relative": own["relative"][digit],

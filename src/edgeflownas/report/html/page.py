@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.resources
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgeflownas.report.html.accuracy import accuracy_charts, subnet_charts
 from edgeflownas.report.html.charts import Chart
+from edgeflownas.report.html.document import whole_page
 from edgeflownas.report.html.findings import Numbered, back_links, marks, numbered, verdict_section
 from edgeflownas.report.html.flows import pictures_section
-from edgeflownas.report.html.markup import Markup, join, script_json, tag
+from edgeflownas.report.html.markup import Markup, join, tag
 from edgeflownas.report.html.pool import pool_section
 from edgeflownas.report.html.readings import readings
 from edgeflownas.report.html.scope import Scope
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
 __all__ = ["all_charts", "render", "waiting_page"]
-
-#: No address is ever loaded, whatever a run's names contain.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def all_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> dict[str, list[Chart]]:
@@ -169,56 +165,18 @@ def _pictures(scope: Scope) -> Markup:
     return tag("section", tag("h2", "Pictures"), join(shown), id="pictures") if shown else Markup("")
 
 
-def _navigation(body: Sequence[Markup]) -> Markup:
-    """Links to the sections that are there."""
-    found = [(name, title) for part in body for name, title in _SECTION.findall(part) if name != "verdict"]
-    links = (tag("a", Markup(title), href=f"#{name}") for name, title in found)
-    return tag("nav", join(links), aria_label="Sections") if found else Markup("")
-
-
-_SECTION = re.compile(r'<section id="([\w-]+)"><h2>([^<]+)</h2>')
-
-
 def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
 def _document(title: str, status: str, body: Sequence[Markup], written: str, data: Mapping[str, object]) -> str:
-    files = importlib.resources.files("edgeflownas.report.html")
-    style = files.joinpath("page.css").read_text(encoding="utf-8")
-    scripts = [files.joinpath(name).read_text(encoding="utf-8") for name in ("draw.js", "page.js")]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} · EdgeFlowNAS report"),
-        Markup(f"<style>{style}</style>"),
+    return whole_page(
+        title,
+        status,
+        body,
+        data,
+        brand="EdgeFlowNAS report",
+        note="Charts need JavaScript; every figure is also in a table below.",
+        foot=f"Written {written} by edgeflownas report. " if written else "",
+        files=["html/page.js"],
     )
-    page = tag(
-        "body",
-        tag("a", "Skip to the verdict", href="#main", class_="skip"),
-        tag(
-            "header",
-            tag(
-                "div",
-                tag("p", "EdgeFlowNAS report", class_="brand"),
-                tag("h1", title),
-                tag("p", status, class_="status"),
-            ),
-            tag("div", id="tools"),
-        ),
-        _navigation(body),
-        tag("noscript", tag("p", "Charts need JavaScript; every figure is also in a table below.", class_="banner")),
-        tag("main", join(body), id="main", tabindex="-1"),
-        tag(
-            "footer",
-            tag("p", f"Written {written} by edgeflownas report. " if written else "", "This file loads nothing."),
-        ),
-        tag("div", id="tip", aria_hidden="true", hidden=True),
-        tag("div", id="say", role="status", aria_live="polite"),
-        script_json("data", data),
-        join(Markup(f"<script>{script}</script>") for script in scripts),
-    )
-    return "<!doctype html>\n" + tag("html", head, page, lang="en") + "\n"

@@ -1,0 +1,212 @@
+"""``edgeflownas profile``: what subnets cost, in weights, operations and memory once deployed, and in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflownas.commands._overrides import whole_numbers
+from edgeflownas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeflownas.report.console import Console
+    from edgeflownas.space import Arch, SearchSpace
+
+__all__ = ["profile"]
+
+Network = tuple["SearchSpace", int, tuple[int, int]]  # space, width, size
+
+
+def profile(
+    run: Path | None = None,
+    *,
+    arch: str | None = None,
+    space: str | None = None,
+    width: str | None = None,
+    size: str | None = None,
+    out: Path | None = None,
+    measure_cpu: bool = False,
+    sample: str | None = None,
+    threads: str | None = None,
+    seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Cost of one subnet or of a whole space: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE].
+
+    Parameters, multiply-adds, int8 weights and the peak of the int8 activations; needs neither data nor weights.
+    docs/cost.md says what is counted.
+
+    Args:
+        run: take space, width and size from this run.
+        arch: one subnet, stage by stage; default: every subnet of the space.
+        space: search space (v1 with --arch).
+        width: channels after E0 (32).
+        size: rows x columns of the images, px (180x240, or the crop of the run).
+        out: write a row for each subnet to this CSV file.
+        measure_cpu: also measure the time of a forward pass on this machine, batch 1.
+        sample: how many subnets of a space to measure (20), drawn uniformly; the others stay nan.
+        threads: of the measurement (1).
+        seed: of the draw.
+        json: machine-readable result on stdout.
+    """
+    if run is None and arch is None and space is None:
+        raise ConfigError("say what to profile: --arch CODE, --space NAME (such as v1), or a run")
+    numbers = whole_numbers({"width": width, "sample": sample, "threads": threads})
+    if not measure_cpu and (sample or threads):
+        raise ConfigError("--sample and --threads belong to a measurement: add --measure-cpu, or leave them out")
+    found, wide, shape = _of_run(run, space, width) if run is not None else _named(space, numbers)
+    network = found, wide, shape if size is None else _size(size)
+
+    from edgeflownas.report.console import Console
+
+    console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
+    columns = _columns(network, archs)
+    if measure_cpu:
+        columns |= _measured(network, archs, numbers.get("sample", 20), seed, numbers.get("threads", 1), console)
+    document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
+    _show(document, json)
+    if out is not None:
+        _write(out, found, archs, columns)
+        console.wrote({"table": out})
+    return 0
+
+
+def _of_run(run: Path, space: str | None, width: str | None) -> Network:
+    """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
+    from edgeflownas.config.io import load_config
+    from edgeflownas.train.rundir import RunDirectory
+    from edgeflownas.train.setup import run_space
+
+    for option, value in (("space", space), ("width", width)):
+        if value is not None:
+            raise ConfigError(f"--{option} {value}: {run} has its own; leave --{option} out, or the run")
+    config = load_config(RunDirectory.open(run).path / "config.yaml")
+    if config.train.task == "edgeflownet":
+        raise ConfigError(f"{run} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
+    return run_space(config), config.train.width, config.data.crop_size
+
+
+def _named(space: str | None, numbers: dict[str, int]) -> Network:
+    from edgeflownas.space import get_space
+
+    return get_space(space or "v1"), numbers.get("width", 32), (180, 240)
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
+        raise ConfigError(f"--size {text!r} must be rows x columns in px, such as 180x240")
+    return int(sides[0]), int(sides[1])
+
+
+def _columns(network: Network, archs: Sequence[Arch]) -> dict[str, Any]:
+    from edgeflownas.hardware.costs import space_costs
+
+    return space_costs(*network, archs)
+
+
+def _measured(
+    network: Network, archs: Sequence[Arch], sample: int, seed: int, threads: int, console: Console
+) -> dict[str, Any]:
+    """Column cpu_ms, nan where nothing was measured; says first how long it takes."""
+    import numpy as np
+
+    from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
+    from edgeflownas.report.words import duration
+
+    chosen = draw_archs(network[0], sample, seed) if len(archs) > 1 else [0]
+    model = CpuLatency(threads)
+    trial = CpuLatency(threads, repeats=1).costs(*network, archs[-1:])["cpu_ms"][0]
+    seconds = trial / 1e3 * (model.repeats + WARM_UP) * len(chosen)
+    console.info(f"measuring {len(chosen)} of {len(archs)} subnets: at most about {duration(seconds)}")
+    with console.task("measure", len(chosen)) as meter:
+        model.advance = meter.advance
+        times = model.costs(*network, [archs[position] for position in chosen])
+    columns = {name: np.full(len(archs), np.nan) for name in times}
+    for name, values in times.items():
+        columns[name][chosen] = values
+    return columns
+
+
+def _head(network: Network) -> dict[str, Any]:
+    space, width, size = network
+    return {"space": space.name, "width": width, "size": list(size)}
+
+
+def _stages(network: Network, arch: Arch, columns: dict[str, Any]) -> dict[str, Any]:
+    """The document of one arch: totals, stages in order, every operator with its memory, and the peak."""
+    from edgeflownas.hardware.costs import stage_costs
+
+    stages = stage_costs(network[0], network[1], arch, network[2])
+    peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
+    return {
+        **_head(network),
+        "arch": str(arch),
+        "words": network[0].describe(arch),
+        **{name: column[0].item() for name, column in columns.items()},
+        "stages": [
+            {
+                "name": stage.name,
+                "output": _shape(stage.output),
+                "parameters": stage.parameters,
+                "macs": stage.macs,
+                "weight_bytes": stage.weight_bytes,
+                "peak_bytes": stage.peak.bytes,
+                "operators": {moment.op.output.name: moment.bytes for moment in stage.moments},
+            }
+            for stage in stages
+        ],
+        "peak": {
+            "stage": peak.op.stage,
+            "operator": peak.op.output.name,
+            "alive": [{"name": b.name, "shape": _shape(b), "bytes": b.bytes} for b in peak.alive],
+        },
+    }
+
+
+def _shape(buffer: Any) -> list[int]:
+    return [buffer.channels, buffer.rows, buffer.columns]
+
+
+def _summary(network: Network, archs: Sequence[Arch], columns: dict[str, Any]) -> dict[str, Any]:
+    """The document of a space: each column's extremes with their archs, and its median."""
+    import numpy as np
+
+    found = {}
+    for name, column in columns.items():
+        low, high = int(np.nanargmin(column)), int(np.nanargmax(column))
+        found[name] = {
+            "min": column[low].item(),
+            "median": float(np.nanmedian(column)),
+            "max": column[high].item(),
+            "min_arch": str(archs[low]),
+            "max_arch": str(archs[high]),
+            "archs": int(np.isfinite(column).sum()),
+        }
+    return {**_head(network), "archs": len(archs), "columns": found}
+
+
+def _show(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(document, indent=2, allow_nan=False))
+        return
+    from edgeflownas.report.profile_text import arch_text, space_text
+
+    print(arch_text(document) if "arch" in document else space_text(document))
+
+
+def _write(path: Path, space: SearchSpace, archs: Sequence[Arch], columns: dict[str, Any]) -> None:
+    """Code, the option of each block in words, and the columns."""
+    from edgeflownas.data.files import replace_file
+    from edgeflownas.evaluate.columns import csv_line
+
+    lines = [["code", *(choice.name for choice in space.choices), *columns]]
+    figures = zip(*(column.tolist() for column in columns.values()), strict=True)
+    for arch, row in zip(archs, figures, strict=True):
+        words = [choice.meaning(digit) for choice, digit in zip(space.choices, arch, strict=True)]
+        lines.append([str(arch), *words, *map(repr, row)])
+    replace_file(path, [("\n".join(map(csv_line, lines)) + "\n").encode()])

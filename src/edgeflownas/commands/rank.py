@@ -1,0 +1,227 @@
+"""``edgeflownas rank``: every subnet of a supernet run evaluated exactly, in one table with its cost."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeflownas.evaluate.ranking import Ranking
+    from edgeflownas.report.console import Console
+    from edgeflownas.space import Arch, SearchSpace
+    from edgeflownas.train.ranking import RankingJob, Workload
+
+__all__ = ["rank"]
+
+OPTIONS = (
+    *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
+    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--yes", "--json", "--help"),
+)
+ASK_SECONDS, REFUSE_SECONDS = 60, 600
+MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
+PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]"
+
+
+def rank(
+    *tokens: OverrideTokens,
+    out: Path | None = None,
+    checkpoint: str = "latest",
+    weights: str = "model",
+    archs: Path | None = None,
+    where: str = "",
+    sample: int | None = None,
+    seed: int = 0,
+    data: tuple[str, ...] = (),
+    protocol: str = "standard",
+    memory: str | None = None,
+    keep_sample_errors: bool = False,
+    exact: bool = False,
+    measure_cpu: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> int:
+    """Evaluate every subnet of a supernet run and write the ranking: edgeflownas rank RUN [--out DIR].
+
+    Batch norm is recalibrated for each subnet on the run's frozen calibration samples; what subnets share is computed
+    once. Writes ranking.csv and ranking.safetensors. Ctrl-C keeps finished parts (exit 75); the same command goes on.
+    Start it with torchrun to share the work between processes, GPUs or machines. docs/ranking.md has the columns.
+
+    Args:
+        *tokens: run directory, and overrides (--group.key value).
+        out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT.
+        checkpoint: latest, best, or a name such as step-00001234.
+        weights: model, or ema for the moving average.
+        archs: file with an arch code a line, or CSV with a column code; default: the whole space.
+        where: conditions on the digits of blocks, such as "EB0=1,H2<=1".
+        sample: draw so many of the subnets instead of taking all.
+        seed: of the draw.
+        data: data set to score as NAME[:VARIANT][@ROOT], several times for several columns; default: the run's own
+            frozen evaluation set.
+        protocol: of --data: standard (whole frames), training (the run's crop and clip) or edgeflownet.
+        memory: most memory for features, such as 8GB; default: as the evaluator finds sensible.
+        keep_sample_errors: keep the error of every subnet on every sample (float16), for paired statistics.
+        exact: bit for bit what each subnet evaluated alone gives, on a CPU; slower.
+        measure_cpu: a column with the measured time of each subnet on this CPU (at most 500 subnets).
+        yes: do not ask before a long computation.
+        json: machine-readable result on stdout.
+    """
+    path, overrides = _run_and_overrides(tokens)
+    budget = _bytes(memory)
+
+    from edgeflownas.train.distributed import connect
+    from edgeflownas.train.ranking import RankingJob
+    from edgeflownas.train.ranking_source import Wanted, open_source
+    from edgeflownas.train.setup import memory_in_words
+
+    world = connect(on_gpu=False, timeout=PATIENCE)
+    try:
+        with memory_in_words("give a smaller --memory, or fewer samples"):
+            console = _console(world.is_main)
+            wanted = Wanted(path, checkpoint, weights, data, protocol, overrides)
+            source = open_source(wanted, world, console.info)
+            chosen = _chosen(source.net.space, archs, where, sample, seed, console)
+            folder = out or wanted.run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
+            columns = _cost_models(measure_cpu, len(chosen))
+            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, columns)
+            return _run(job, world, console, yes, json)
+    finally:
+        world.close()
+
+
+def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    path, overrides = split_overrides(tokens, OPTIONS)
+    if path is None:
+        raise ConfigError(f"give the run directory: {USAGE}")
+    return Path(path), tuple(overrides)
+
+
+def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -> int:
+    from edgeflownas.train.ranking import rank_space
+
+    done = rank_space(job, world, console, lambda work: _agree(work, yes, console))
+    if done is None:
+        return 0
+    ranking, files = done
+    document = _document(ranking, job.source.net.space, job.out)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(document, indent=2))
+    else:
+        from edgeflownas.report.ranking_text import ranking_text
+
+        console.info(ranking_text(document))
+    console.wrote(files)
+    return 0
+
+
+def _console(speaks: bool) -> Console:
+    import io
+
+    from edgeflownas.report.console import Console
+
+    return Console() if speaks else Console(io.StringIO(), plain=True)
+
+
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
+    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
+    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
+        raise ConfigError(f"--memory {text!r} must be a size such as 8GB, 500MB or 4GiB")
+    return int(float(match[1]) * UNITS[unit])
+
+
+def _chosen(
+    space: SearchSpace, archs: Path | None, where: str, sample: int | None, seed: int, console: Console
+) -> list[Arch]:
+    from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+
+    if archs is None:
+        return choose_archs(space, None, where, sample, seed)
+    codes, again = read_codes(archs, space)
+    if again:
+        console.info(f"--archs {archs}: {again} codes are there more than once and count once")
+    return choose_archs(space, codes, where, sample, seed)
+
+
+def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:
+    if not measure_cpu:
+        return []
+    if subnets > MOST_MEASURED:
+        raise ConfigError(
+            f"--measure-cpu runs every subnet by itself, a second or more each; {subnets:,} are too many (limit "
+            f"{MOST_MEASURED}): add --sample or --archs"
+        )
+    from edgeflownas.hardware.latency import CpuLatency
+
+    return [CpuLatency()]
+
+
+def _agree(work: Workload, yes: bool, console: Console) -> bool:
+    """Say what will be done; whether to go on."""
+    from edgeflownas.report.ranking_text import workload_text
+    from edgeflownas.report.words import duration
+
+    console.info(workload_text({**asdict(work.estimate), **asdict(work)}))
+    if yes or work.seconds < ASK_SECONDS:
+        return True
+    if _is_asked(work):
+        print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        if not agreed:
+            console.info("nothing was computed")
+        return agreed
+    if work.seconds > REFUSE_SECONDS:
+        raise ConfigError(
+            f"estimated {duration(work.seconds)}, and nobody is there to ask: add --yes, or rank fewer subnets "
+            "(--where, --sample)"
+        )
+    return True
+
+
+def _is_asked(work: Workload) -> bool:
+    """Whether somebody sits there; the processes of torchrun have no terminal of their own."""
+    return work.processes == 1 and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[str, Any]:
+    """The head of the table as plain data; figures that are not finite are None."""
+    import numpy as np
+
+    from edgeflownas.evaluate.ranking_parts import TIED
+
+    order = np.argsort(ranking.columns["rank"]).tolist()
+    baseline = None if space.baseline is None else str(space.parse(space.baseline))
+    place = ranking.codes.index(baseline) if baseline in ranking.codes else None
+    tied = ranking.facts.get(TIED)
+    return {
+        "ranking": str(out),
+        "facts": ranking.facts,
+        "subnets": len(ranking),
+        "within_noise_of_best": None if tied is None else int(tied),
+        "top": [_row(ranking, position) for position in order[:10]],
+        "worst": _row(ranking, order[-1]),
+        "baseline": None if place is None else _row(ranking, place),
+    }
+
+
+def _row(ranking: Ranking, position: int) -> dict[str, Any]:
+    from math import isfinite
+
+    from edgeflownas.evaluate.noise import student95
+
+    values = {name: column[position].item() for name, column in ranking.columns.items()}
+    margin = student95(values["samples"]) * values["epe_standard_error"]
+    figures = {**values, "epe_margin": margin}
+    finite = {name: value if isfinite(value) else None for name, value in figures.items()}
+    return {"code": ranking.codes[position], **finite, "options": {n: w[position] for n, w in ranking.words.items()}}

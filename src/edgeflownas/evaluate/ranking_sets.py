@@ -1,0 +1,52 @@
+"""Any data set under a protocol as batches for the prefix tree."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.formats import image_size
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.protocols import Deploy, Prepared, Protocol
+from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
+
+__all__ = ["protocol_batches"]
+
+
+def protocol_batches(
+    dataset: FlowDataset,
+    protocol: Protocol,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    form: InputForm,
+) -> tuple[list[FlowBatch], list[tuple[int, int]]]:
+    """Pairs of ``dataset`` as ``protocol`` shows them, in batches of frames of one size; and these sizes, px.
+
+    Samples keep their order among those of their size; sizes follow each other as they first occur.  A sample's error
+    does not depend on which batch it is in, but for the rounding of the arithmetic.
+
+    Raises:
+        ConfigError: a protocol that resizes predictions; DataError: frames that cannot be used.
+    """
+    if isinstance(protocol, Deploy):
+        raise ConfigError("--protocol deploy resizes every prediction and cannot share the tree: use standard")
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, sample in enumerate(dataset.samples):
+        groups.setdefault(image_size(sample.image1), []).append(index)
+
+    def read(index: int) -> Prepared:
+        return protocol.prepare(dataset.read(index))
+
+    batches = []
+    with ThreadPoolExecutor(2) as pool:
+        for group in groups.values():
+            for start in range(0, len(group), batch_size):
+                pairs = pool.map(read, group[start : start + batch_size])
+                arrays = [(pair.images, pair.flow, pair.valid) for pair in pairs]
+                images, flow, valid = (np.stack(values) for values in zip(*arrays, strict=True))
+                batches.append(to_flow_batch(images, flow, valid, device, dtype, form))
+    return batches, list(groups)

@@ -1,0 +1,270 @@
+"""Every arch of a list on fixed sets, by units of the prefix tree.
+
+For each unit (the archs below one trunk prefix) two walks: one over whole calibration batches in training mode with
+moments pooled at every node, one over the evaluation samples with those statistics.  Prefix-sharing is exact: a
+node's features depend on the digits before it alone (docs/concepts.md).
+
+Two paths.  ``exact``: the network's own stages on whole batches, so that moments and predictions are those of
+``net.subnet(code)`` to the bit at equal batch shapes and threads, and the errors those of evaluate/pool.py.  Otherwise
+the trunk is the network's own, one sample at a time, and the heads are fused (evaluate/tree/heads.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.losses import accumulate
+from edgeflownas.evaluate.metrics import sample_errors
+from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.evaluate.recalibrate import MomentTree
+from edgeflownas.evaluate.tree.errors import Pixels
+from edgeflownas.evaluate.tree.heads import Heads, can_fuse
+from edgeflownas.evaluate.tree.pieces import Pieces
+from edgeflownas.evaluate.tree.trunk import Level, Trunk, choose_levels
+from edgeflownas.evaluate.tree.units import Estimate, Unit, node_counts, tree_work, trunk_length, units_of
+from edgeflownas.evaluate.walk import Node, State, advance, walk
+from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.flops import stage_macs
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.space import Arch
+
+__all__ = ["TreeEvaluator", "UnitScores"]
+
+GPU_PIECE = 16  # samples of a piece where one device runs all; a CPU's threads take one sample each
+WORKING_MAPS = 8  # maps of the last features' size that a piece holds at a time, the errors' working set included
+
+
+@dataclass(frozen=True)
+class UnitScores:
+    """What one unit's archs did on every sample."""
+
+    unit: Unit
+    sums: tuple[Tensor, ...]
+    """float64 [A_unit, N_set] on the host, one a set: end-point errors (px) summed over a sample's valid pixels."""
+
+
+class _Unit(NamedTuple):
+    """A unit being worked on: its archs, one option a trunk stage, and where the trunk stands."""
+
+    prefix: tuple[int, ...]
+    archs: list[Arch]
+    path: tuple[int, ...]
+    trunk: Trunk
+    level: Level
+    pieces: Pieces
+
+
+class TreeEvaluator:
+    """Scores of many archs of ``net`` on ``sets``, batch norm recalibrated on ``calibration``.
+
+    The network is only read: between units it is as it was.
+
+    Args:
+        net: the supernet (any chain of stages).
+        calibration: batches whose boundaries matter; images only.
+        sets: evaluation batches of one or several data sets.
+        exact: see the module.
+        memory: bytes for features beside the sets themselves; None keeps all that can be used again.  The result does
+            not depend on it.
+        flow_divisor: what the labels of training were divided by (data.flow_divisor).
+        check_stop: called between pieces of work; may raise to abandon.
+
+    Raises:
+        ConfigError: no batch, or a bound that the smallest piece of work exceeds.
+    """
+
+    def __init__(
+        self,
+        net: StagedNet,
+        calibration: Sequence[FlowBatch],
+        sets: Sequence[Sequence[FlowBatch]],
+        *,
+        exact: bool = False,
+        memory: int | None = None,
+        flow_divisor: float = 1.0,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        if not calibration or not sets or not all(sets):
+            raise ConfigError("ranking needs at least one calibration batch and one evaluation batch a set")
+        self.net, self.memory, self.flow_divisor, self.check_stop = net, memory, flow_divisor, check_stop
+        self.calibration, self.sets = calibration, sets
+        self.length = trunk_length(net)
+        self.exact = exact or not can_fuse(net, self.length)
+        self.device = calibration[0].images.device
+        piece = None if self.exact else GPU_PIECE if self.device.type == "cuda" else 1
+        self.batches = [part for batches in sets for batch in batches for part in _parts(batch, piece)]
+        dtype = next(net.parameters()).dtype
+        self.pixel_lists = [] if self.exact else [Pixels.of(batch, dtype) for batch in self.batches]
+        self.images = Level(
+            (),
+            [(net.prepare(batch.images), None) for batch in calibration],
+            [(net.prepare(batch.images), None) for batch in self.batches],
+        )
+        self.pixels = [torch.cat([batch.valid.sum((1, 2)).cpu() for batch in batches]) for batches in sets]
+
+    # ---- scores ----
+
+    def units(self, archs: Sequence[Arch]) -> list[Unit]:
+        """Units of ``archs`` in tree order, to be dealt and resumed as a whole."""
+        return units_of(self.net, archs)
+
+    def score(self, archs: Sequence[Arch], units: Sequence[Unit] | None = None) -> Iterator[UnitScores]:
+        """Scores of ``units`` (all of ``archs``), as they become known.
+
+        Neighbouring units share what their prefixes share, so ask for them in tree order.
+        """
+        chosen = self.units(archs) if units is None else units
+        if not chosen:
+            return
+        trunk = Trunk(self.net, self.length, self.images, self._levels(archs))
+        heads = None if self.exact else Heads(self.net, self.length, self.flow_divisor)
+        with Pieces(self.device, self.check_stop, parallel=not self.exact) as pieces:
+            for unit in chosen:
+                members = [archs[member] for member in unit.members]
+                with torch.no_grad(), full_precision():
+                    path = trunk.options(unit.prefix)
+                    work = _Unit(unit.prefix, members, path, trunk, trunk.enter(path, pieces), pieces)
+                    found = self._exact(work) if heads is None else self._fused(work, heads)
+                counts = [len(pixels) for pixels in self.pixels]
+                yield UnitScores(unit, torch.cat(found, 1).cpu().split(counts, 1))
+
+    def epes(self, archs: Sequence[Arch]) -> Tensor:
+        """EPE of every arch, px, pooled over the valid pixels of the first set: float64 [A]."""
+        sums = torch.zeros(len(archs), dtype=torch.float64)
+        for scores in self.score(archs):
+            sums[list(scores.unit.members)] = scores.sums[0].sum(1)
+        return sums / self.pixels[0].sum()
+
+    def _fused(self, work: _Unit, heads: Heads) -> list[Tensor]:
+        trunk, tree = work.trunk, MomentTree()
+        for state in trunk.calibrate(work.level, work.path, tree, work.pieces):
+            heads.calibrate(state[0], work.archs, work.prefix, tree, work.pieces)
+        trunk.learn(tree)
+        folded = heads.fold(trunk.statistics)
+
+        def errors(piece: int) -> Tensor:
+            features = trunk.advance(work.level, work.path, work.level.evaluation[piece])[0]
+            return heads.errors(features, self.pixel_lists[piece], work.archs, work.prefix, folded)
+
+        with trunk.evaluating(work.level, work.path):
+            return list(work.pieces.map(errors, range(len(self.batches))))
+
+    def _exact(self, work: _Unit) -> list[Tensor]:
+        net, trunk, tree, found = self.net, work.trunk, MomentTree(), []
+        for state in trunk.calibrate(work.level, work.path, tree, work.pieces):
+            walk(net, work.archs, state[0], tree.at, start=self.length, prefix=work.prefix)
+        trunk.learn(tree)
+
+        def at_node(node: Node) -> AbstractContextManager[object]:
+            return use_statistics(net, trunk.statistics.get(node, {}))
+
+        for state, batch in zip(trunk.evaluate(work.level, work.path, work.pieces), self.batches, strict=True):
+            sums = torch.zeros(len(work.archs), len(batch.images), dtype=torch.float64, device=self.device)
+
+            def at_leaf(member: int, predictions: list[Tensor], batch: FlowBatch = batch, sums: Tensor = sums) -> None:
+                flow = accumulate(predictions)[-1]
+                flow = flow * self.flow_divisor if self.flow_divisor != 1.0 else flow
+                sums[member] = sample_errors(flow, batch.flow, batch.valid)[0]
+
+            walk(net, work.archs, state[0], at_node, at_leaf, start=self.length, prefix=work.prefix)
+            found.append(sums)
+        return found
+
+    # ---- memory and time ----
+
+    def estimate(self, archs: Sequence[Arch]) -> Estimate:
+        """What :meth:`score` will cost.  Times a trial: the first calibration batch and piece of the first unit."""
+        units, (calibrating, evaluating) = self.units(archs), self.samples
+        size = self.calibration[0].images.shape[2], self.calibration[0].images.shape[3]
+        tree, alone = tree_work(self.net, archs, size)
+        work, shapes = (tree.calibration * calibrating, tree.evaluation * evaluating), self._state_bytes(archs[0])
+        kept = sum(shapes[level] for level in self._levels(archs)) * (calibrating + evaluating)
+        return Estimate(
+            units=len(units),
+            nodes=sum(map(len, node_counts(self.net, archs))),
+            calibration_macs=work[0],
+            evaluation_macs=work[1],
+            one_by_one_macs=alone.calibration * calibrating + alone.evaluation * evaluating,
+            memory_bytes=kept + self._working_bytes(shapes),
+            data_bytes=self._data_bytes(),
+            seconds=self._trial([archs[member] for member in units[0].members], size, sum(work)),
+        )
+
+    def _trial(self, unit: Sequence[Arch], size: tuple[int, int], work: int) -> float:
+        """Seconds of ``work`` multiply-adds at the rate of one unit on as many samples as there are threads."""
+        count = min(torch.get_num_threads(), len(self.calibration[0].images), len(self.sets[0][0].images))
+        few = [FlowBatch(*(tensor[:count] for tensor in batch)) for batch in (self.calibration[0], self.sets[0][0])]
+        trial = TreeEvaluator(self.net, few[:1], [few[1:]], exact=self.exact, check_stop=self.check_stop)
+        for _ in range(2):  # the first time warms up
+            started = time.perf_counter()
+            list(trial.score(unit))
+            seconds = time.perf_counter() - started
+        return seconds * work / (count * sum(tree_work(self.net, unit, size)[0]))
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """Calibration and evaluation samples."""
+        return sum(len(batch.images) for batch in self.calibration), sum(len(pixels) for pixels in self.pixels)
+
+    def _levels(self, archs: Sequence[Arch]) -> list[int]:
+        """The trunk levels whose features are kept under the memory bound."""
+        stages, visits = self.net.stages[: self.length], [len(nodes) for nodes in node_counts(self.net, archs)]
+        shapes = self._state_bytes(archs[0])
+        branching = [bool(level) and stage.choice is not None for level, stage in enumerate(stages)]
+        sizes = [sum(self.samples) * shapes[level] * branches for level, branches in enumerate(branching)]
+        if self.memory is None or not any(branching):
+            return [level for level, size in enumerate(sizes) if size]
+        need = self._working_bytes(shapes)
+        if need > self.memory:
+            raise ConfigError(
+                f"memory {self.memory} bytes is less than the smallest piece of work needs: about {need}; raise it, or "
+                "use smaller calibration batches"
+            )
+        costs = stage_macs(self.net.space, self.net.width, archs[0], *self.calibration[0].images.shape[2:])
+        return choose_levels([costs[stage.name] for stage in stages], visits[: self.length], sizes, self.memory - need)
+
+    def _data_bytes(self) -> int:
+        """Bytes of the sets, of the prepared images and of the lists of valid pixels."""
+        batches = [*self.calibration, *self.batches]
+        tensors = [tensor for batch in batches for tensor in batch]
+        tensors += [state[0] for state in (*self.images.calibration, *self.images.evaluation)]
+        tensors += [part for pixels in self.pixel_lists for part in (pixels.label, pixels.places, pixels.blocks)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    @torch.no_grad()
+    def _state_bytes(self, arch: Arch) -> list[int]:
+        """Bytes of one sample's features in front of every stage."""
+        state: State = (self.images.calibration[0][0][:1], None)
+        found = []
+        was_training = self.net.training
+        self.net.eval()
+        try:
+            for index, stage in enumerate(self.net.stages):
+                found.append(sum(part.numel() * part.element_size() for part in state if part is not None))
+                if stage.output is None:
+                    state = advance(self.net, index, state, 0 if stage.choice is None else arch[stage.choice])
+        finally:
+            self.net.train(was_training)
+        return found
+
+    def _working_bytes(self, shapes: Sequence[int]) -> int:
+        """The largest piece of work: a calibration batch through the heads, or the evaluation pieces side by side."""
+        batch = max(len(batch.images) for batch in self.calibration)
+        piece = max(len(batch.images) for batch in self.batches)
+        threads = 1 if self.exact else torch.get_num_threads()
+        evaluation = threads * piece * WORKING_MAPS * max(shapes)
+        return max(batch * (4 * max(shapes[: self.length + 1]) + 3 * max(shapes)), evaluation)
+
+
+def _parts(batch: FlowBatch, size: int | None) -> Iterator[FlowBatch]:
+    for start in range(0, len(batch.images), size or len(batch.images)):
+        yield FlowBatch(*(tensor[start : start + (size or len(batch.images))] for tensor in batch))

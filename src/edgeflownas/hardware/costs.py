@@ -1,0 +1,107 @@
+"""Costs of one subnet by stage, and of a whole space from tables.
+
+A stage costs what its own option makes it cost: the features, the summed flow and all else that passes from one stage
+to the next have shapes that no option changes.  So parameters, multiply-adds and weight bytes of a subnet are sums,
+and its peak of memory is the maximum, of one table entry for each stage; nothing is approximated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.hardware.graph import Buffer, subnet_graph
+from edgeflownas.hardware.liveness import Moment, liveness
+from edgeflownas.models.flops import stage_macs, stage_parameters
+from edgeflownas.space import Arch, SearchSpace
+
+__all__ = ["COLUMNS", "StageCost", "space_costs", "stage_costs"]
+
+COLUMNS = ("parameters", "macs", "int8_weight_kib", "sram_kib")
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage of a subnet: ``parameters`` and ``macs`` of the trained network, bytes of the deployed one.
+
+    ``moments`` are its operators in order; ``peak`` is the one with the most bytes alive, the first of several.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    weight_bytes: int
+    moments: tuple[Moment, ...]
+
+    @property
+    def output(self) -> Buffer:
+        """The features it makes, or the flow summed so far; vectors left aside."""
+        return max((moment.op.output for moment in reversed(self.moments)), key=lambda buffer: buffer.rows)
+
+    @property
+    def peak(self) -> Moment:
+        """The moment of this stage that needs most memory."""
+        return max(self.moments, key=lambda moment: moment.bytes)
+
+
+def stage_costs(
+    space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, size: tuple[int, int]
+) -> list[StageCost]:
+    """Every stage of a subnet, in order; arguments and errors as :func:`graph.subnet_graph`."""
+    moments = liveness(subnet_graph(space, width, arch, size))
+    parameters, macs = stage_parameters(space, width, arch), stage_macs(space, width, arch, *size)
+    found = []
+    for name in macs:
+        own = tuple(moment for moment in moments if moment.op.stage == name)
+        weights = sum(moment.op.weight_bytes for moment in own)
+        found.append(StageCost(name, parameters[name], macs[name], weights, own))
+    return found
+
+
+def space_costs(
+    space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Costs of every arch.
+
+    Args:
+        space: search space of the archs.
+        width: channels after E0.
+        size: rows and columns of the images, px; padded to multiples of 16.
+        archs: which ones, None for the whole space (in its order).
+
+    Returns:
+        ``parameters`` and ``macs`` (multiply-adds of one forward pass; int64 [A]) of the trained network,
+        ``int8_weight_kib`` and ``sram_kib`` (bytes / 1024; float64 [A]) of the deployed one: weights with biases and
+        scales, and the peak of the activations.
+
+    Raises:
+        ConfigError: an arch of another space, an odd width, an impossible size.
+    """
+    digits = _digits(space, archs)
+    probes = [
+        stage_costs(space, width, [min(digit, len(choice.options) - 1) for choice in space.choices], size)
+        for digit in range(space.num_paths)
+    ]
+    sums = {name: np.zeros(len(digits), np.int64) for name in ("parameters", "macs", "weights")}
+    peak = np.zeros(len(digits), np.int64)
+    for stages in zip(*probes, strict=True):  # one stage with each of its options
+        position = space.position(stages[0].name)
+        chosen = digits[:, position] if position is not None else np.zeros(len(digits), np.int64)
+        table = np.array([(s.parameters, s.macs, s.weight_bytes, s.peak.bytes) for s in stages], np.int64)
+        for total, column in zip(sums.values(), table.T[:3], strict=True):
+            total += column[chosen]
+        np.maximum(peak, table[chosen, 3], out=peak)
+    figures = (sums["parameters"], sums["macs"], sums["weights"] / 1024, peak / 1024)
+    return dict(zip(COLUMNS, figures, strict=True))
+
+
+def _digits(space: SearchSpace, archs: Sequence[Arch] | None) -> NDArray[np.int64]:
+    """Option digits [A, choices]."""
+    sizes = [len(choice.options) for choice in space.choices]
+    if archs is None:
+        return np.indices(sizes, dtype=np.int64).reshape(len(sizes), -1).T
+    return np.array([space.arch(arch) for arch in archs], np.int64).reshape(len(archs), len(sizes))

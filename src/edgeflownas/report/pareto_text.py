@@ -1,0 +1,176 @@
+"""What `edgeflownas pareto` says: front, confidence, shortlist, what each choice is worth; a few short tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeflownas.report.text_table import text_table
+
+__all__ = ["pareto_text"]
+
+SCALES = {"MAC": (1e9, "GMAC"), "": (1e6, "M")}
+DECIMALS = {"KiB": 1, "ms": 3}
+MOST_PAIRS = 5
+LEAST_PAIR = 0.001  # share of the variance
+MEANING = {
+    "paired": "paired over the {} samples",
+    "unpaired": "from each one's own standard error over {} samples, unpaired: far too careful; rank with "
+    "--keep-sample-errors to compare them sample by sample",
+}
+
+
+def pareto_text(summary: Mapping[str, Any]) -> str:
+    """The summary of a choice (docs/choosing.md) for people."""
+    units = {column["name"]: column["unit"] for column in summary["columns"]}
+    parts = [
+        "\n".join(_head(summary)),
+        _members(summary, units),
+        "\n".join([*_confidence(summary, units), *_volume(summary, units)]),
+        "\n".join(_shortlist(summary, units)),
+        "\n".join(_choices(summary, units)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _head(summary: Mapping[str, Any]) -> list[str]:
+    counts, where = summary["counts"], summary["where"]
+    kept = f", {counts['allowed']:,} with {where}" if where else ""
+    unknown = counts["allowed"] - counts["feasible"]
+    lost = f", {unknown:,} of them without a figure" if unknown else ""
+    shown = len(summary["shown"])
+    size = len(summary["front"])
+    few = f" ({shown} shown)" if shown < size else ""
+    return [
+        f"{summary['title']}: {counts['table']:,} in the table{kept}{lost}",
+        f"front: {size} {'subnet' if size == 1 else 'subnets'}{few}",
+    ]
+
+
+def _members(summary: Mapping[str, Any], units: Mapping[str, str]) -> str:
+    names = summary["objectives"]
+    known = any(row["sure"] is not None for row in summary["front"])
+    roles = {row["code"]: [row["name"]] for row in summary["shortlist"]}
+    for role in ("knee", "baseline"):
+        if summary[role] is not None and role not in roles.setdefault(summary[role]["code"], []):
+            roles[summary[role]["code"]].append(role)
+    rows = [
+        [
+            row["code"],
+            *(_figure(row[name], units[name]) for name in names),
+            *(["sure" if row["sure"] else "in doubt"] if known else []),
+            ", ".join(roles.get(row["code"], [])),
+        ]
+        for row in summary["front"]
+        if row["code"] in summary["shown"]
+    ]
+    heading = ["code", *(_heading(name, units) for name in names), *(["place"] if known else []), "shortlist"]
+    return text_table(heading, rows, ("code", "place", "shortlist"))
+
+
+def _confidence(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+    found = summary["confidence"]
+    lines = []
+    if found["objective"] is not None:
+        name = found["objective"]
+        meaning = MEANING[found["noisy"][name]].format(found["samples"])
+        known = found["like_best_when_ranked"] if found["noisy"][name] == "unpaired" else None
+        ranked = "" if known is None else f"; paired, when they were ranked: {known:,}"
+        sure = sum(bool(row["sure"]) for row in summary["front"])
+        lines += [
+            f"noise of {name}: 95 %, {meaning}",
+            f"  {found['like_best']:,} of {summary['counts']['feasible']:,} cannot be told from the best (up to "
+            f"{_worded(found['within'], units[name])} behind it){ranked}",
+            f"  {len(summary['ties']):,} ties: off the front, but no subnet as cheap is better by more than noise",
+            f"  {sure} of the front sure: everything as cheap is worse by more than noise; the others are in doubt",
+        ]
+    if found["taken_as_exact"]:
+        lines.append(f"noise of {', '.join(found['taken_as_exact'])}: not known, taken as exact")
+    return lines
+
+
+def _volume(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+    found = summary["hypervolume"]
+    point = ", ".join(f"{name} {_worded(value, units[name])}" for name, value in found["reference"].items())
+    value = found["why"] if found["value"] is None else f"{found['value']:.6g}"
+    if found["share"] is not None:
+        value += f", {found['share']:.4f} of the box from the best values to the reference point"
+    knee = summary["knee"]
+    names = summary["objectives"]
+    told = ", ".join(f"{name} {_worded(knee[name], units[name])}" for name in names) if knee else ""
+    return [
+        f"hypervolume: {value}; reference point {point} ({found['reference_is']})",
+        f"knee: {knee['code']} ({told})" if knee else "knee: none, no member lies below the line between the extremes",
+    ]
+
+
+def _shortlist(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+    names = summary["objectives"]
+    heading = ["shortlist", "code", *(_heading(name, units) for name in names)]
+    rows = [
+        [row["name"], row["code"], *(_figure(row[name], units[name]) for name in names)] for row in summary["shortlist"]
+    ]
+    return [text_table(heading, rows, ("shortlist", "code"))]
+
+
+def _choices(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+    found = summary["marginals"]
+    if found is None:
+        return [f"what each choice is worth: not available: {summary['marginals_missing']}"]
+    steps = [(block, step) for block in found["blocks"] for step in block["steps"]]
+    costs = [name for name in summary["objectives"] if steps and name in steps[0][1]["costs"]]
+    margin = any(step["margin"] is not None for _, step in steps)
+    heading = ["block", "from", "to", f"{found['target']} gained px", *(["+-"] if margin else [])]
+    for name in costs:
+        heading += [f"{name} {_unit(units[name])}".rstrip(), f"px per {_unit(units[name]) or name}"]
+    heading.append("share")
+    rows, seen = [], set()
+    for block, step in steps:
+        share = "" if block["name"] in seen else f"{100 * found['shares'][block['name']]:.1f} %"
+        seen.add(block["name"])
+        rows.append([block["name"], step["from"], step["to"], *_step(step, costs, units, margin), share])
+    return [
+        f"what each choice is worth: means over {found['over']} ({found['subnets']:,}); share of the variance of "
+        f"{found['target']}",
+        text_table(heading, rows, ("block", "from", "to")),
+        *_pairs(found),
+    ]
+
+
+def _step(step: Mapping[str, Any], costs: Sequence[str], units: Mapping[str, str], margin: bool) -> list[str]:
+    cells = [f"{step['gain']:+.4f}"]
+    cells += ["-" if step["margin"] is None else f"{step['margin']:.4f}"] if margin else []
+    for name in costs:
+        rate, scale = step["gain_per_cost"][name], _scale(units[name])
+        cells += [f"{step['costs'][name] / scale:+.4g}", "-" if rate is None else f"{rate * scale:+.4g}"]
+    return cells
+
+
+def _pairs(found: Mapping[str, Any]) -> list[str]:
+    if not found["interactions"]:
+        return []
+    large = [pair for pair in found["interactions"][:MOST_PAIRS] if pair["share"] >= LEAST_PAIR]
+    told = ", ".join(f"{' x '.join(pair['blocks'])} {100 * pair['share']:.2f} %" for pair in large)
+    total = sum(pair["share"] for pair in found["interactions"])
+    rest = f"three and more together {100 * found['rest_share']:.2f} %"
+    return [f"pairs of blocks {100 * total:.2f} %{f' ({told})' if told else ''}, {rest}"]
+
+
+def _scale(unit: str) -> float:
+    return SCALES[unit][0] if unit in SCALES else 1.0
+
+
+def _unit(unit: str) -> str:
+    return SCALES[unit][1] if unit in SCALES else unit
+
+
+def _heading(name: str, units: Mapping[str, str]) -> str:
+    return f"{name} {_unit(units[name])}".rstrip()
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value / _scale(unit):.{DECIMALS.get(unit, 4)}f}"
+
+
+def _worded(value: float | None, unit: str) -> str:
+    return f"{_figure(value, unit)} {_unit(unit)}".rstrip()

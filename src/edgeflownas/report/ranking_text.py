@@ -1,0 +1,53 @@
+"""A ranking in words: what it will cost before it begins, and its head when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeflownas.report.text_table import text_table
+from edgeflownas.report.words import duration
+
+__all__ = ["ranking_text", "workload_text"]
+
+
+def workload_text(work: Mapping[str, Any]) -> str:
+    """What is about to be done, from the plain data of a Workload and its Estimate."""
+    macs = work["calibration_macs"] + work["evaluation_macs"]
+    done = f" ({work['units_done']} of {work['units']} units are done)" if work["units_done"] else ""
+    many = f" by {work['processes']} processes" if work["processes"] > 1 else ""
+    return (
+        f"{work['subnets']:,} subnets in {work['units'] - work['units_done']:,} units{done}, {work['nodes']:,} nodes; "
+        f"{macs / 1e9:,.0f} GMAC, one by one it would be {work['one_by_one_macs'] / max(macs, 1):.0f} times as many\n"
+        f"estimated: {duration(work['seconds'])}{many}, memory {work['memory_bytes'] / 1e9:.2f} GB beside "
+        f"{work['data_bytes'] / 1e9:.2f} GB of data, disk {work['disk_bytes'] / 1e6:.1f} MB"
+    )
+
+
+def ranking_text(document: Mapping[str, Any]) -> str:
+    """The best subnets with their margins, how many are as good as the best, the worst and the baseline."""
+    facts = document["facts"]
+    named = [*document["top"], document["worst"], *filter(None, [document["baseline"]])]
+    marks = [""] * len(document["top"]) + ["worst"] + ["baseline"] * (document["baseline"] is not None)
+    heading = ("rank", "code", "epe", "+- 95 %", "median", "p90", "GMAC", "parameters", "sram_kib", "")
+    rows = [[*_cells(row), mark] for row, mark in zip(named, marks, strict=True)]
+    tied = document["within_noise_of_best"]
+    return "\n".join(
+        [
+            f"{document['subnets']:,} subnets of {facts['space']}, {facts['run']}/{facts['checkpoint']}",
+            f"epe: {facts['epe']}",
+            text_table(heading, rows, left=("code", "")),
+            "with one sample nothing is known of the noise"
+            if tied is None
+            else f"within noise of the best (paired differences, 95 %): {tied:,} subnets, itself included",
+        ]
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """A figure that is not finite (a subnet that diverged) is a dash."""
+    figures = [
+        "-" if row[name] is None else f"{row[name]:.4f}" for name in ("epe", "epe_margin", "epe_median", "epe_p90")
+    ]
+    costs = (f"{row['macs'] / 1e9:.3f}", f"{row['parameters']:,}", f"{row['sram_kib']:.1f}")
+    return [str(row["rank"]), row["code"], *figures, *costs]

@@ -1,0 +1,191 @@
+"""`edgeflownas search` on a ranking and on a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import Place, command, contents
+
+from edgeflownas.evaluate.ranking import Ranking, block_words, ranks, write_ranking
+from edgeflownas.hardware.costs import space_costs
+from edgeflownas.search.problem import Problem
+from edgeflownas.space import Arch, get_space
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def ranking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of v1 with true costs and made-up errors."""
+    folder = tmp_path_factory.mktemp("ranking")
+    space = get_space("v1")
+    archs = list(space)
+    digits = np.array(archs, dtype=np.float64)
+    epe = 9.0 - np.sqrt(digits) @ np.linspace(0.3, 0.9, 9) + 0.2 * np.cos(digits @ np.linspace(0.5, 3.0, 9))
+    columns = {"epe": epe, "rank": ranks(epe), **space_costs(space, 8, (32, 48))}
+    write_ranking(folder, Ranking("v1", tuple(map(str, archs)), columns, block_words(space, archs), {}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("search"))
+
+
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    return place.trained("run")
+
+
+def journal(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+
+
+def test_all_strategies_on_a_ranking(ranking: Path, tmp_path: Path):
+    words = ("search", "--table", ranking, "--strategy", "all", "--seeds", "0,1", "--budget", 160, "--population", 20)
+    ended = command(*words, "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    assert "share of the hypervolume of the exact front" in ended.out and "of 2 seeds" in ended.out
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "search.json",
+        "front.csv",
+        "curve.csv",
+        "curve.png",
+    }
+    document = json.loads((tmp_path / "out/search.json").read_text())
+    curves = document["curve"]["strategies"]
+    assert set(curves) == {"nsga2", "random", "evolution"}
+    assert curves["random"]["mean"][0] == curves["nsga2"]["mean"][0]  # one beginning
+    assert min(curves["nsga2"]["mean"][-1], curves["evolution"]["mean"][-1]) > curves["random"]["mean"][-1]
+    before = contents(tmp_path / "out")
+    again = command(*words, "--out", tmp_path / "out", "--json")
+    assert json.loads(again.out) == document
+    assert contents(tmp_path / "out") == before
+
+
+def test_conditions_hold_for_everything_evaluated(ranking: Path, tmp_path: Path):
+    where = "macs<30e6,EB0=1,H2!=0"
+    words = ("search", "--table", ranking, "--budget", 60, "--population", 10, "--where", where)
+    ended = command(*words, "--out", tmp_path)
+    assert ended.code == 0, ended.err
+    rows = journal(tmp_path)
+    assert rows[0]["signature"]["where"] == "macs<30000000,EB0=1,H2!=0" and len(rows) == 61
+    assert all(row["code"][0] == "1" and row["code"][14] != "0" and row["values"]["macs"] < 30e6 for row in rows[1:])
+    with (tmp_path / "front.csv").open() as file:
+        front = list(csv.DictReader(file))
+    assert {row["EB0"] for row in front} == {"depth 2"}
+
+
+def test_a_run_is_searched_and_gone_on_with(run: Path, place: Place, tmp_path: Path):
+    before = contents(run)
+    words = ("search", run, "--population", 4, "--yes")
+    ended = command(*words, "--budget", 12, "--out", tmp_path / "whole")
+    assert ended.code == 0, ended.err
+    assert "s a subnet, 4 at a time" in ended.err
+    rows = journal(tmp_path / "whole")[1:]
+    assert [row["generation"] for row in rows] == [0] * 4 + [1] * 4 + [2] * 4
+    assert len({row["code"] for row in rows}) == 12
+    codes = [word for row in rows for word in ("--arch", row["code"])]
+    alone = json.loads(command("evaluate", run, *codes, "--json").out)["results"]
+    assert [row["values"]["epe"] for row in rows] == pytest.approx([one["epe"] for one in alone], abs=1e-5)
+
+    assert command(*words, "--budget", 6, "--out", tmp_path / "parts").code == 0
+    path = tmp_path / "parts/journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    resumed = command(*words, "--budget", 12, "--out", tmp_path / "parts")
+    assert resumed.code == 0 and "cut off by a kill" in resumed.err
+    assert path.read_bytes() == (tmp_path / "whole/journal.jsonl").read_bytes()
+    assert contents(run) == before
+
+
+def test_the_default_folder_is_in_the_run(place: Place, run: Path):
+    copy = place.copy("run", "copy")
+    ended = command("search", copy, "--population", 4, "--budget", 4, "--strategy", "random", "--seed", 3)
+    assert ended.code == 0, ended.err
+    assert (copy / "search/random-seed3/journal.jsonl").exists()
+
+
+def test_without_pymoo_the_extra_is_named(ranking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)
+    monkeypatch.delitem(sys.modules, "edgeflownas.search.nsga2", raising=False)
+    ended = command("search", "--table", ranking, "--out", tmp_path / "out")
+    assert ended.code == 64 and 'pip install "edgeflownas[search]"' in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_ends_it_with_75_and_it_goes_on(ranking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = ("search", "--table", ranking, "--budget", 40, "--population", 10)
+    assert command(*words, "--out", tmp_path / "whole").code == 0
+    values, calls = Problem.values, []
+
+    def stopped(self: Problem, archs: Sequence[Arch]) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return values(self, archs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Problem, "values", stopped)
+        ended = command(*words, "--out", tmp_path / "parts")
+    assert ended.code == 75 and "the same command goes on" in ended.err
+    assert len(journal(tmp_path / "parts")) == 21
+    assert command(*words, "--out", tmp_path / "parts").code == 0
+    assert (tmp_path / "parts/journal.jsonl").read_bytes() == (tmp_path / "whole/journal.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--budget", "20000"], "has 19683 subnets; lower it"),
+        (["--budget", "100", "--where", "EB0=1,EB1=1,DB0=1,DB1=1,H2=0"], "has 81 subnets that fit --where"),
+        (["--where", "macs<0"], "has 0 subnets that fit"),
+        (["--strategy", "nsga3"], "'nsga3' is unknown"),
+        (["--minimise", "epe,mac"], "did you mean 'macs'?"),
+        (["--minimise", "macs,parameters"], "costs alone need no search"),
+        (["--minimise", "epe,epe"], "each column once"),
+        (["--minimise", "epe,macs,parameters,int8_weight_kib"], "at most 3 columns"),
+        (["--where", "epe<3"], "only after the evaluation"),
+        (["--where", "EB9=1"], "there is no 'EB9'"),
+        (["--population", "3"], "at least 4"),
+        (["--population", "900"], "not above --budget 800"),
+        (["--seeds", "1,x"], "whole numbers"),
+        (["--seed", "-1"], "whole numbers"),
+        (["--seed", "1", "--seeds", "2"], "not both"),
+        (["--compare", "somewhere"], "takes no --compare"),
+        (["some_run"], "a run directory or --table"),
+        (["--train.width", "3"], "no keys"),
+    ],
+)
+def test_bad_input_is_one_line(ranking: Path, tmp_path: Path, words: list[str], told: str):
+    ended = command("search", "--table", ranking, "--out", tmp_path / "out", *words)
+    assert ended.code == 64 and told in ended.err, ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_searches_and_other_rankings_are_refused(ranking: Path, run: Path, tmp_path: Path):
+    words = ("search", "--table", ranking, "--population", 10, "--budget", 20, "--out", tmp_path / "out")
+    assert command(*words).code == 0
+    other = command(*words, "--seed", 1)
+    assert other.code == 64 and "seed 0 then, 1 now" in other.err
+    assert command("search", "--table", tmp_path).code == 65
+    assert command("search", tmp_path / "none").code == 74
+    compared = command(
+        *("search", run, "--population", 4, "--budget", 4, "--compare", ranking, "--out", tmp_path / "compared")
+    )
+    assert compared.code == 65 and "another checkpoint" in compared.err
+
+
+def test_part_of_a_ranking_is_no_space(ranking: Path, tmp_path: Path):
+    lines = (ranking / "ranking.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "ranking.csv").write_text("".join(lines[:500]))
+    ended = command("search", "--table", tmp_path / "ranking.csv")
+    assert ended.code == 65 and "499 of the 19683" in ended.err

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+from edgeflownas.space import Choice, SearchSpace, get_space
+
+V1 = get_space("v1")
+SMALL = SearchSpace(
+    "small", (Choice("A", "depth", (1, 2, 3)), Choice("B", "kernel", (3, 5)), Choice("C", "depth", (1, 2)))
+)
+HUGE = SearchSpace("huge", tuple(Choice(f"A{place}", "depth", (1, 2, 3)) for place in range(30)))
+
+
+def test_the_whole_space_in_its_order():
+    assert choose_archs(SMALL) == list(SMALL)
+    assert choose_archs(V1) == list(V1)
+
+
+def test_where():
+    expected = [arch for arch in SMALL if arch[0] >= 1 and arch[2] == 0]
+    assert choose_archs(SMALL, where="A>=1,C=0") == expected
+    assert choose_archs(SMALL, list(SMALL)[::-1], where="A>=1,C=0") == expected
+    with pytest.raises(ConfigError, match="leaves no subnet of space 'small'"):
+        choose_archs(SMALL, where="A=7")
+    with pytest.raises(ConfigError, match="did you mean 'A'"):
+        choose_archs(SMALL, where="a=1")
+
+
+def test_sample():
+    first = choose_archs(V1, sample=500, seed=1)
+    assert first == choose_archs(V1, sample=500, seed=1) == sorted(set(first)) and len(first) == 500
+    assert first != choose_archs(V1, sample=500, seed=2)
+    assert choose_archs(SMALL, sample=12) == list(SMALL)
+    assert {arch[0] for arch in choose_archs(V1, where="EB0=1", sample=20)} == {1}
+    counts = [sum(arch[8] == digit for arch in first) for digit in range(3)]
+    assert all(120 < count < 215 for count in counts)  # uniform: 167 +- 11 each
+    for sample in (0, 13, -1):
+        with pytest.raises(ConfigError, match=r"--sample .* must be 1 to 12"):
+            choose_archs(SMALL, sample=sample)
+
+
+def test_a_space_too_large_to_enumerate():
+    with pytest.raises(ConfigError, match=r"205,891,132,094,649 subnets .*`edgeflownas search`"):
+        choose_archs(HUGE)
+    assert len(set(choose_archs(HUGE, sample=50, seed=3))) == 50
+    assert len(choose_archs(HUGE, where=",".join(f"A{place}=1" for place in range(27)))) == 27
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "000021222\n\n0,1,2,0,1,2,0,1,2  # mine\n000021222\n",
+        'rank,code,epe\n1,"0,0,0,0,2,1,2,2,2",3\n2,012012012,4\n3,000021222,5\n',
+        '\ufeff"0,0,0,0,2,1,2,2,2"\n012012012\n000021222',
+    ],
+)
+def test_codes_of_a_file(tmp_path: Path, text: str):
+    (tmp_path / "codes").write_text(text)
+    archs, again = read_codes(tmp_path / "codes", V1)
+    assert ([str(arch).replace(",", "") for arch in archs], again) == (["000021222", "012012012"], 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (b"000021222\n00021222\n", ConfigError, "line 2: arch code '0,0,0,2,1,2,2,2' has 8 digits"),
+        (b"code\nabc\n", ConfigError, "line 2: arch code 'abc'"),
+        (b"# nothing\n", DataError, "no arch code in it"),
+        (b"", DataError, "no arch code in it"),
+        (b"\xff\xfe", DataError, "cannot be read"),
+        (None, DataError, "cannot be read"),
+    ],
+)
+def test_a_bad_file(tmp_path: Path, content: bytes | None, error: type[Exception], words: str):
+    if content is not None:
+        (tmp_path / "codes").write_bytes(content)
+    with pytest.raises(error, match=words):
+        read_codes(tmp_path / "codes", V1)

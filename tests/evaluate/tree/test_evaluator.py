@@ -1,0 +1,247 @@
+"""The tree against every subnet alone: exact to the bit, fused to 1e-5 px, whatever memory, threads and units."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.pool import full_precision, score_pool
+from edgeflownas.evaluate.recalibrate import MomentTree, NodeStatistics, recalibrate
+from edgeflownas.evaluate.tree import TreeEvaluator, evaluator
+from edgeflownas.evaluate.tree.trunk import Trunk, choose_levels
+from edgeflownas.evaluate.walk import walk
+from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.edgeflownet import EdgeFlowNet
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.randomness import permutation
+from edgeflownas.space import Arch, get_space
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from flow_batches import make_batches, moments_of  # noqa: E402
+
+SPACE = get_space("v1")
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def some(count: int, space: str = "v1") -> list[Arch]:
+    archs = list(get_space(space))
+    return [archs[position] for position in permutation(len(archs), 0, "tests.tree")[:count]]
+
+
+def sample_sums(tree: TreeEvaluator, archs: Sequence[Arch], number: int = 0) -> torch.Tensor:
+    """Summed errors [A,N] on one of the sets."""
+    sums = torch.full((len(archs), len(tree.pixels[number])), torch.nan, dtype=torch.float64)
+    for scores in tree.score(archs):
+        sums[list(scores.unit.members)] = scores.sums[number]
+    return sums
+
+
+def small() -> tuple[list[FlowBatch], list[FlowBatch]]:
+    return make_batches([2, 1], 32, 32), make_batches([2, 1], 28, 32, seed=1)
+
+
+@torch.no_grad()
+@full_precision()
+def alone(
+    net: FlowNet, arch: Arch, calibration: list[FlowBatch], batch: FlowBatch
+) -> tuple[FlowNet, NodeStatistics, list[torch.Tensor]]:
+    """The subnet, its moments and its three predictions."""
+    subnet = net.subnet(arch).eval()
+    code, found = subnet.space.arch([0] * len(arch)), []
+    nodes = recalibrate(subnet, [code], calibration)
+    lend = lambda node: use_statistics(subnet, nodes.get(node, {}))  # noqa: E731
+    walk(subnet, [code], subnet.prepare(batch.images), lend, lambda _, predictions: found.extend(predictions))
+    return subnet, nodes, found
+
+
+@pytest.mark.parametrize(("space", "count"), [("v1", 200), ("v3", 12)])
+def test_exact_path_is_every_subnet_alone_to_the_bit(space: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, archs = FlowNet(get_space(space), 2), some(count, space)
+    calibration, evaluation = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
+    nodes: NodeStatistics = {}
+    predictions: dict[Arch, list[torch.Tensor]] = {}
+    learn = Trunk.learn
+
+    def learned(self: Trunk, tree: MomentTree) -> None:
+        learn(self, tree)
+        nodes.update(self.statistics)
+
+    def watched(net, archs, features, at_node, at_leaf=None, **where):
+        def leaf(member: int, found: list[torch.Tensor]) -> None:
+            predictions[archs[member]] = [prediction.clone() for prediction in found]
+            at_leaf(member, found)
+
+        walk(net, archs, features, at_node, at_leaf and leaf, **where)
+
+    monkeypatch.setattr(Trunk, "learn", learned)
+    monkeypatch.setattr(evaluator, "walk", watched)
+    tree = TreeEvaluator(net, calibration, [evaluation], exact=True)
+    sums = sample_sums(tree, archs)
+    assert len(predictions) == count
+    for arch in archs:
+        subnet, single, own = alone(net, arch, calibration, evaluation[0])
+        ours = moments_of(net, arch, nodes)
+        theirs = moments_of(subnet, subnet.space.arch([0] * len(arch)), single)
+        assert ours.keys() == theirs.keys() == {bn.name for bn in subnet.batchnorms}
+        assert all(torch.equal(a, b) for name in ours for a, b in zip(ours[name], theirs[name], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(predictions[arch], own, strict=True))
+    pool = score_pool(net, archs[:10], calibration, evaluation)
+    assert torch.equal(sums[:10] / tree.pixels[0], pool.sample_epe)
+
+
+@pytest.mark.parametrize(("space", "count"), [("v1", 50), ("v3", 16)])
+def test_fused_path_agrees(space: str, count: int) -> None:
+    net, archs = FlowNet(get_space(space), 4), some(count, space)
+    calibration, evaluation = make_batches([3], 96, 128), make_batches([1], 90, 120, seed=1)
+    exact = TreeEvaluator(net, calibration, [evaluation], exact=True)
+    fused = TreeEvaluator(net, calibration, [evaluation])
+    assert exact.exact and not fused.exact
+    errors = [sample_sums(tree, archs) / tree.pixels[0] for tree in (exact, fused)]
+    assert (errors[0] - errors[1]).abs().max() < 1e-5
+    assert (exact.epes(archs) - fused.epes(archs)).abs().max() < 1e-5
+    assert len(set(fused.epes(archs).tolist())) == count  # a mix-up would show
+
+
+def test_fused_path_in_float64_is_the_exact_one() -> None:
+    """Rounding apart nothing differs: with float64 networks the two agree as well as the float32 errors allow."""
+    net, archs = FlowNet(SPACE, 2).double(), some(40)
+    sets = [[b._replace(images=b.images.double(), flow=b.flow.double()) for b in batches] for batches in small()]
+    exact, fused = (sample_sums(TreeEvaluator(net, sets[0], sets[1:], exact=e), archs) for e in (True, False))
+    assert ((exact - fused) / exact).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_memory_threads_and_units_do_not_change_a_bit(exact: bool) -> None:
+    net, archs = FlowNet(SPACE, 2), some(60)
+    calibration, evaluation = small()
+    free = TreeEvaluator(net, calibration, [evaluation], exact=exact)
+    expected = sample_sums(free, archs)
+    levels = set()
+    for memory in (free.estimate(archs).memory_bytes - 1, free._working_bytes(free._state_bytes(archs[0]))):
+        tight = TreeEvaluator(net, calibration, [evaluation], exact=exact, memory=memory)
+        assert tight.estimate(archs).memory_bytes <= memory
+        levels.add(tuple(tight._levels(archs)))
+        assert torch.equal(sample_sums(tight, archs), expected)
+    assert len(levels) == 2 and () in levels  # something was given up, then everything
+    units = free.units(archs)
+    for scores in free.score(archs, units[7:9]):
+        assert torch.equal(scores.sums[0], expected[list(scores.unit.members)])
+    assert torch.equal(sample_sums(free, archs[::-1]), expected.flip(0))
+
+
+def test_too_little_memory_is_refused() -> None:
+    net, (calibration, evaluation) = FlowNet(SPACE, 2), small()
+    with pytest.raises(ConfigError, match=r"memory 1000 bytes .* needs: about \d+; raise it"):
+        next(TreeEvaluator(net, calibration, [evaluation], memory=1000).score(some(2)))
+    for sets in ([], [[]]):
+        with pytest.raises(ConfigError, match="at least one"):
+            TreeEvaluator(net, calibration, sets)
+
+
+def test_several_sets_share_one_recalibration() -> None:
+    net, archs, (calibration, evaluation) = FlowNet(SPACE, 2), some(5), small()
+    both = TreeEvaluator(net, calibration, [evaluation, evaluation[1:]])
+    assert [len(pixels) for pixels in both.pixels] == [3, 1]
+    assert torch.equal(sample_sums(both, archs, 1), sample_sums(both, archs)[:, 2:])
+    assert torch.equal(both.pixels[1], evaluation[1].valid.sum((1, 2)))
+
+
+def test_unknown_truth_counts_nowhere() -> None:
+    net, archs, (calibration, evaluation) = FlowNet(SPACE, 2), [*some(3), some(1)[0]], small()
+    evaluation[0].valid[1] = False
+    spoilt = [b._replace(flow=b.flow.masked_fill(~b.valid[:, None], torch.nan)) for b in evaluation]
+    sums = sample_sums(TreeEvaluator(net, calibration, [spoilt]), archs)
+    assert torch.equal(sums, sample_sums(TreeEvaluator(net, calibration, [evaluation]), archs))
+    assert (sums[:, 1] == 0).all() and (sums[:, [0, 2]] > 0).all() and torch.equal(sums[0], sums[3])
+
+
+def test_a_divisor_of_the_labels_is_undone() -> None:
+    net, archs, (calibration, evaluation) = FlowNet(SPACE, 2), some(3), small()
+    own_units = [batch._replace(flow=batch.flow / 8) for batch in evaluation]
+    learned = sample_sums(TreeEvaluator(net, calibration, [own_units]), archs)
+    for exact in (True, False):
+        pixels = sample_sums(TreeEvaluator(net, calibration, [evaluation], exact=exact, flow_divisor=8.0), archs)
+        torch.testing.assert_close(pixels, 8 * learned, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("moment", [1, 2, 5, None])
+def test_leaves_no_trace(exact: bool, moment: int | None, threads: int) -> None:
+    class Stop(Exception):
+        pass
+
+    net, (calibration, evaluation) = FlowNet(SPACE, 2).train(), small()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    asked: list[int] = []
+
+    def check_stop() -> None:
+        asked.append(1)
+        if len(asked) == moment:
+            raise Stop
+
+    tree = TreeEvaluator(net, calibration, [evaluation], exact=exact, check_stop=check_stop)
+    if moment is None:
+        sample_sums(tree, some(3))
+    else:
+        with pytest.raises(Stop):
+            sample_sums(tree, some(3))
+    assert net.training and torch.is_grad_enabled() and torch.get_num_threads() == threads
+    assert all(bn.recorder is None and bn.lent is None and not bn.lending for bn in net.batchnorms)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, archs = FlowNet(SPACE, 2), list(SPACE)[::50]
+    batch = make_batches([1], 32, 32)
+    calls: list[str] = []
+    run_stage = net.run_stage
+    monkeypatch.setattr(net, "run_stage", lambda i, *a: calls.append(net.stages[i].name) or run_stage(i, *a))
+    tree = TreeEvaluator(net, batch, [batch])
+    sample_sums(tree, archs)
+    counts = {name: calls.count(name) for name in ("E0", "EB0", "EB1", "DB0", "DB1", "Up2")}
+    probes = counts.pop("E0") - 2  # the sizes of features are measured first
+    assert {name: count - probes for name, count in counts.items()} == {
+        "EB0": 2 * 3, "EB1": 2 * 9, "DB0": 2 * 27, "DB1": 2 * 81, "Up2": 2 * 81
+    }  # fmt: skip
+
+
+def test_estimate_counts_the_tree() -> None:
+    net, (calibration, evaluation) = FlowNet(SPACE, 2), small()
+    estimate = TreeEvaluator(net, calibration, [evaluation]).estimate(list(SPACE))
+    trunk = 2 + 3 + 1 * 3 + 9 + 9 + 27 + 27 + 81 + 81
+    assert (estimate.units, estimate.nodes) == (81, trunk + 81 * (3 + 3 + 9 + 9 + 27))
+    assert estimate.seconds > 0 and estimate.memory_bytes > 0 and estimate.data_bytes > 0
+    one = TreeEvaluator(net, calibration, [evaluation]).estimate(some(1))
+    assert one.calibration_macs + one.evaluation_macs == one.one_by_one_macs
+    assert estimate.evaluation_macs < estimate.one_by_one_macs / 50
+
+
+def test_networks_without_these_heads_take_the_exact_path() -> None:
+    calibration, evaluation = small()
+    plain = FlowNet(SPACE, 2, plain=True)
+    single = EdgeFlowNet(width=2)
+    for net, archs in ((plain, some(3)), (single, list(single.space))):
+        tree = TreeEvaluator(net, calibration, [evaluation])
+        pool = score_pool(net, archs, calibration, evaluation)
+        assert tree.exact and torch.equal(sample_sums(tree, archs) / tree.pixels[0], pool.sample_epe)
+
+
+@pytest.mark.parametrize(
+    ("memory", "kept"), [(None, [1, 2, 3]), (70, [1, 2, 3]), (59, [2, 3]), (35, [1, 3]), (29, [3]), (10, [1]), (0, [])]
+)
+def test_levels_that_leave_least_to_compute_again(memory: int | None, kept: list[int]) -> None:
+    costs, visits, sizes = [1, 5, 5, 1], [1, 3, 9, 27], [0, 10, 30, 20]
+    assert choose_levels(costs, visits, sizes, memory) == kept

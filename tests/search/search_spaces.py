@@ -1,0 +1,54 @@
+"""Small spaces with values that are cheap to compute, and a ranking made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgeflownas.evaluate.ranking import Ranking, block_words, ranks, write_ranking
+from edgeflownas.evaluate.where import parse_where
+from edgeflownas.search.problem import Columns, Problem
+from edgeflownas.space import Arch, Choice, SearchSpace, get_space
+
+UNEVEN = SearchSpace(
+    "uneven",
+    (
+        Choice("A", "depth", (1, 2, 3)),
+        Choice("B", "kernel", (3, 5)),
+        Choice("C", "kernel", (3,)),
+        Choice("D", "depth", (1, 2, 3, 4)),
+        Choice("E", "kernel", (3, 5)),
+    ),
+)  # 48 codes, one block without a choice
+
+
+def costs(archs: Sequence[Arch]) -> Columns:
+    """Heavier options cost more, each block by its own weight."""
+    digits = np.array(archs, dtype=np.float64)
+    weight = 1.0 + 0.37 * np.arange(digits.shape[1]) ** 1.3
+    return {"macs": digits @ weight + 0.3 * digits[:, 0] * digits[:, -1], "sram_kib": digits.max(axis=1)}
+
+
+def measured(archs: Sequence[Arch]) -> Columns:
+    """Heavier options help, each block less and less, with some interaction."""
+    digits = np.array(archs, dtype=np.float64)
+    gain = 1.0 / (1.0 + 0.5 * np.arange(digits.shape[1])[::-1])
+    return {"epe": 8.0 - np.sqrt(digits) @ gain + 0.25 * np.cos(digits @ np.linspace(0.5, 3.0, digits.shape[1]))}
+
+
+def problem(space: SearchSpace, where: str = "") -> Problem:
+    names = ["macs", "sram_kib", *(choice.name for choice in space.choices)]
+    return Problem(space, ("epe", "macs"), tuple(parse_where(where, names)), costs, measured)
+
+
+def written_ranking(folder: Path) -> Path:
+    """A ranking of all of v1."""
+    space = get_space("v1")
+    archs = list(space)
+    found = measured(archs) | costs(archs)
+    found = {"rank": ranks(found["epe"]), **found}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_ranking(folder, Ranking("v1", tuple(map(str, archs)), found, block_words(space, archs), {}))
+    return folder

@@ -1,0 +1,43 @@
+"""The bench of the ranking on a space of eight: both sides agree, times are scaled, the growth is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeflownas.cli import run
+from edgeflownas.report.growth_figure import write_growth
+from edgeflownas.space import Choice, SearchSpace
+from edgeflownas.train.rank_bench import bench_rank, rank_growth
+
+CPU = torch.device("cpu")
+SPACE = SearchSpace(
+    "tiny",
+    (Choice("EB0", "depth", (1, 2)), Choice("H1", "kernel", (3, 5)), Choice("H2Out", "kernel", (3, 7))),
+)
+
+
+def test_bench_and_growth(tmp_path: Path) -> None:
+    done: list[None] = []
+    result = bench_rank(SPACE, CPU, 2, (28, 32), (2, 1), 3, lambda: done.append(None))
+    assert len(done) == 3 and (result["archs"], result["units"]) == (8, 2)
+    assert 0 <= result["largest_epe_difference_px"] < 1e-4
+    assert result["one_by_one_seconds"] == pytest.approx(8 * result["one_by_one_seconds_each"])
+    assert result["speedup"] == pytest.approx(result["one_by_one_seconds"] / result["tree_seconds"])
+    assert 0 < result["share_of_peak"] < 2 and result["arithmetic_speedup"] > 1 and result["peak_memory_mib"] > 0
+    rows = rank_growth(SPACE, CPU, 2, (28, 32), 2)
+    assert [(row.kind, row.samples, row.codes) for row in rows] == [
+        *(("samples", 1, 4), ("samples", 2, 4)),
+        *(("codes", 1, 1), ("codes", 1, 3), ("codes", 1, 8)),
+    ]
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra figures)")
+    paths = write_growth(rows, tmp_path / "growth")
+    assert [path.name for path in paths] == ["growth.csv", "growth_samples.png", "growth_codes.png"]
+    assert len(paths[0].read_text().splitlines()) == 6 and all(path.stat().st_size > 5000 for path in paths[1:])
+
+
+def test_impossible_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "rank", "--codes", "0"]) == 64
+    assert "--codes 0 must be at least 1" in capsys.readouterr().err
