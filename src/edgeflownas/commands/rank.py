@@ -104,6 +104,7 @@ def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
 
 
 def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -> int:
+    from edgeflownas.evaluate.ranking import TENSORS
     from edgeflownas.train.ranking import rank_space
 
     done = rank_space(job, world, console, lambda work: _agree(work, yes, console))
@@ -119,6 +120,8 @@ def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -
         from edgeflownas.report.ranking_text import ranking_text
 
         console.info(ranking_text(document))
+    if TENSORS not in files:
+        console.info(f"{job.out}: finished before, nothing was computed")
     console.wrote(files)
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeflownas.errors import DataError, Interrupted
-from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, write_ranking
+from edgeflownas.evaluate.ranking import Ranking, write_ranking
 from edgeflownas.evaluate.ranking_parts import assemble, part_of
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.evaluate.tree.units import Estimate, Unit
@@ -71,7 +71,7 @@ class RankingJob:
 def rank_space(
     job: RankingJob, world: World, console: Console, agree: Callable[[Workload], bool]
 ) -> tuple[Ranking, dict[str, Path]] | None:
-    """Evaluate what has no figures yet and write the table; the table and its files on rank 0, None elsewhere.
+    """Evaluate what has no figures yet and write the table; the table and the files written on rank 0, None elsewhere.
 
     Args:
         job: what to rank.
@@ -97,7 +97,7 @@ def rank_space(
     try:
         finished = folder.open() if world.is_main else None
         if world.share_json(finished is not None):
-            return None if finished is None else (finished, {name: job.out / name for name in (CSV, TENSORS)})
+            return finished
         todo = world.share_json(folder.missing(codes, console.warn) if world.is_main else None)
         folder.require_shared()
         if todo and not world.share_json(_agreed(job, evaluator, units, todo, world, stop, agree)):
