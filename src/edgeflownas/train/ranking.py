@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from edgeflownas.errors import DataError, Interrupted
 from edgeflownas.evaluate.ranking import Ranking, write_ranking
 from edgeflownas.evaluate.ranking_parts import assemble, part_of
@@ -65,6 +68,8 @@ class RankingJob:
         kept = "kept as float16" if self.keep_sample_errors else "not kept"
         columns = " ".join(model.name for model in self.models) or "none"
         own = {"arithmetic": path, "sample_errors": kept, "cost_models": columns}
+        if self.exact and self.source.facts["device"] == "cpu":  # the fast path gives each piece one thread
+            own["threads"] = str(torch.get_num_threads())
         return {**self.source.facts, **own}
 
 
@@ -185,6 +190,9 @@ def _finish(
         job.facts,
         job.keep_sample_errors,
     )
+    if source.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
+        back = np.argsort(source.order)
+        ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
     place = (source.net.space, source.net.width, source.size, job.archs)
     columns = {**ranking.columns, **space_costs(*place)}
     for model in job.models:
