@@ -13,8 +13,11 @@ from edgeflownas import cli
     ("words", "said"),
     [
         (["--protocol", "nonsense"], "--protocol nonsense belongs to --data"),
-        (["--data", "x", "--protocol", "nonsense"], "--protocol nonsense cannot share"),
-        (["--data", "x", "--protocol", "deploy"], "deploy cannot share what subnets have in common: give standard"),
+        (["--data", "x", "--protocol", "nonsense"], "--protocol nonsense is none under which"),
+        (
+            ["--data", "x", "--protocol", "deploy"],
+            "deploy is none under which subnets can be ranked together: standard",
+        ),
         (["--sample", "1.5"], "--sample 1.5 must be a whole number from 1"),
         (["--sample", "2", "--seed", "1.7"], "--seed 1.7 must be a whole number from 0"),
         (["--seed", "7"], "--seed 7 belongs to a draw"),

@@ -60,6 +60,18 @@ def test_several_sets(place: Place, run: Path, tmp_path: Path) -> None:
     assert deploy.code == 64 and "deploy" in deploy.err and not (tmp_path / "deploy").exists()
 
 
+def test_facts_follow_the_options(place: Place, run: Path, tmp_path: Path) -> None:
+    """What decides the bits beside the run: with other ones an interrupted ranking is not gone on with."""
+    words = ("--sample", "1", "--exact", "--data", place.data / "val", "--out", tmp_path / "out")
+    options = ("--train.channels_last=false", "--eval.batch_size=3")
+    ended = command("rank", run, *words, *options)
+    assert ended.code == 0, ended.err
+    facts = read_ranking(tmp_path / "out").facts
+    assert (facts["channels_last"], facts["batch_size"]) == ("false", "3") and facts["threads"].isdecimal()
+    refused = command("rank", run, *words, options[1])
+    assert refused.code == 64 and "channels_last is 'false' there, 'true' here" in refused.err
+
+
 def test_samples_in_the_order_of_their_set(run: Path, tmp_path: Path) -> None:
     """Frames of two sizes, small, large and small again, which are evaluated size by size."""
     mixed = make_tiny(tmp_path / "mixed") / "val"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,8 @@ def profile(
     numbers = whole_numbers({"width": width, "sample": sample, "threads": threads})
     _require_use({"sample": sample, "threads": threads, "seed": seed}, measure_cpu, arch)
     start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
-    if out is not None and not out.parent.is_dir():
-        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
+    if out is not None:
+        _require_writable(out)
     found, wide, shape = _of_run(run, space, width) if run is not None else _named(space, numbers)
     network = found, wide, shape if size is None else _size(size)
 
@@ -73,6 +74,14 @@ def profile(
         _write(out, found, archs, columns)
         console.wrote({"table": out})
     return 0
+
+
+def _require_writable(out: Path) -> None:
+    """Raises StorageError; here, because a measurement before it may take long."""
+    if not out.parent.is_dir():
+        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
 
 
 def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | None) -> None:

@@ -96,7 +96,7 @@ def read_ranking(path: Path) -> Ranking:
         DataError: a path that is none of these, or a file that is damaged or is no ranking.
     """
     file = path / TENSORS if path.is_dir() else path
-    if path.is_dir() and (path / "parts").is_dir() and not file.exists():
+    if path.is_dir() and (path / "parts" / "plan.json").exists() and not file.exists():
         raise DataError(f"{path}: this ranking is not finished; give the command that began it again")
     if not file.is_file():
         raise DataError(f"{file}: no ranking is here; {REMEDY}")

@@ -69,7 +69,7 @@ def open_source(wanted: Wanted, world: World, note: Note) -> Source:
     """
     if wanted.data and wanted.protocol not in SHARED:
         raise ConfigError(
-            f"--protocol {wanted.protocol} cannot share what subnets have in common: give {', '.join(SHARED)}"
+            f"--protocol {wanted.protocol} is none under which subnets can be ranked together: {', '.join(SHARED)}"
         )
     run = RunDirectory.open(wanted.run)
     task = read_configs(run, wanted.overrides, lambda text: None)[1].train.task
