@@ -140,6 +140,12 @@ def test_a_long_ranking_is_not_begun_unasked(run: Path, tmp_path: Path, monkeypa
     assert rank(run, tmp_path / "out", "--yes").code == 0
 
 
+def test_too_little_memory(run: Path, tmp_path: Path) -> None:
+    ended = command("rank", run, "--sample", "2", "--memory", "1", "--out", tmp_path / "out")
+    assert ended.code == 64 and "memory of 1 bytes is less than the " in ended.err
+    assert not (tmp_path / "out" / "parts").exists()
+
+
 def test_the_time_on_this_cpu(run: Path, tmp_path: Path) -> None:
     ended = command("rank", run, "--sample", "2", "--measure-cpu", "--out", tmp_path / "out")
     assert ended.code == 0, ended.err
