@@ -108,6 +108,10 @@ def test_one_measured_arch(capsys: pytest.CaptureFixture[str]) -> None:
         (["--space", "v1", "--sample", "3"], 64, "add --measure-cpu"),
         (["--space", "v1", "--measure-cpu", "--sample", "0"], 64, "--sample 0 must be a whole number"),
         (["--space", "v1", "--out", "{folder}/missing/x.csv"], 74, "x.csv: cannot be written"),
+        (["--space", "v1", "--seed", "7"], 64, "--seed belongs to a measurement"),
+        (["--arch", "000000000", "--measure-cpu", "--seed", "7"], 64, "--seed draws subnets, and --arch is one"),
+        (["--arch", "000000000", "--measure-cpu", "--sample", "5"], 64, "--sample draws subnets"),
+        (["--space", "v1", "--measure-cpu", "--sample", "2", "--seed", "1.7"], 64, "--seed 1.7 must be a whole number"),
         (["{folder}/run"], 74, "run"),
         (["{folder}/run", "--space", "v1"], 64, "has its own; leave --space out"),
     ],
@@ -117,3 +121,12 @@ def test_bad_input(words: list[str], code: int, said: str, tmp_path: Path, capsy
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+
+
+def test_where_to_write_is_looked_at_before_the_measurement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeflownas.commands.profile._measured", lambda *words: pytest.fail("measured"))
+    for path, said in ((tmp_path / "missing" / "x.csv", "there is no folder"), (tmp_path, "a folder, or in one that")):
+        assert cli.run(["profile", "--space", "v1", "--measure-cpu", "--out", str(path)]) == 74
+        assert said in capsys.readouterr().err

@@ -102,6 +102,7 @@ def test_a_finished_ranking_is_shown_again(run: Path, ranked: tuple[Path, Ended]
     again = rank(run, out, "--json")
     document = json.loads(again.out)
     assert again.code == 0 and contents(out) == before and "estimated" not in again.err
+    assert f"{out}: finished before, nothing was computed" in again.err and "wrote" not in again.err
     assert [row["rank"] for row in document["top"]] == list(range(1, 11))
     assert document["top"][0]["options"]["EB0"].startswith("depth ")
     assert document["worst"]["rank"] == 12 and document["facts"]["run"] == "supernet"

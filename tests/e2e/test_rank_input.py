@@ -11,6 +11,7 @@ from runs import Place, command, contents, table
 from test_rank import SAMPLE, evaluated, rank
 from tiny import make_tiny
 
+from edgeflownas.data.registry import open_dataset
 from edgeflownas.evaluate.ranking import CSV, read_ranking
 
 pytestmark = pytest.mark.e2e
@@ -43,7 +44,8 @@ def test_several_sets(place: Place, run: Path, tmp_path: Path) -> None:
         shutil.copy(path, mixed / "val" / f"1{path.name[1:]}")
     sets = ("--data", place.data / "val", "--data", mixed / "val")
     # the folders have the same name: as columns they must differ
-    twice = command("rank", run, "--sample", "3", *sets, "--data", mixed / "val", "--out", tmp_path / "out")
+    again = ("--data", mixed / "val")
+    twice = command("rank", run, "--sample", "3", *sets, *again, "--out", tmp_path / "out")
     assert twice.code == 64 and "would share the column epe_val" in twice.err
     ended = command("rank", run, "--sample", "3", *sets, "--out", tmp_path / "out")
     assert ended.code == 0, ended.err
@@ -53,8 +55,38 @@ def test_several_sets(place: Place, run: Path, tmp_path: Path) -> None:
         rows = evaluated(run, ranking.codes, "--data", folder, "--references", "none")
         assert ranking.columns[name] == pytest.approx([row["epe"] for row in rows], rel=1e-5)
         assert (ranking.columns[f"{name}_standard_error"] > 0).all()
+    assert ranking.facts["batch_size"].isdecimal() and "threads" not in ranking.facts
     deploy = command("rank", run, *sets, "--protocol", "deploy", "--out", tmp_path / "deploy")
     assert deploy.code == 64 and "deploy" in deploy.err and not (tmp_path / "deploy").exists()
+
+
+def test_facts_follow_the_options(place: Place, run: Path, tmp_path: Path) -> None:
+    """What decides the bits beside the run: with other ones an interrupted ranking is not gone on with."""
+    words = ("--sample", "1", "--exact", "--data", place.data / "val", "--out", tmp_path / "out")
+    options = ("--train.channels_last=false", "--eval.batch_size=3")
+    ended = command("rank", run, *words, *options)
+    assert ended.code == 0, ended.err
+    facts = read_ranking(tmp_path / "out").facts
+    assert (facts["channels_last"], facts["batch_size"]) == ("false", "3") and facts["threads"].isdecimal()
+    refused = command("rank", run, *words, options[1])
+    assert refused.code == 64 and "channels_last is 'false' there, 'true' here" in refused.err
+
+
+def test_samples_in_the_order_of_their_set(run: Path, tmp_path: Path) -> None:
+    """Frames of two sizes, small, large and small again, which are evaluated size by size."""
+    mixed = make_tiny(tmp_path / "mixed") / "val"
+    large = make_tiny(tmp_path / "large", height=48, width=72, seed=1) / "val"
+    for path in sorted(mixed.iterdir()):
+        shutil.copy(path, mixed / f"2{path.name[1:]}")
+        shutil.copy(large / path.name, mixed / f"1{path.name[1:]}")
+    ended = command("rank", run, "--sample", "2", "--data", mixed, "--keep-sample-errors", "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    dataset = open_dataset(str(mixed), "val", "--data", {})
+    ranking = read_ranking(tmp_path / "out")
+    assert ranking.valid_pixels is not None and ranking.sample_epe is not None
+    assert ranking.valid_pixels.tolist() == [int(dataset.read(index).valid.sum()) for index in range(len(dataset))]
+    third = len(dataset) // 3
+    assert (ranking.sample_epe[:, :third] == ranking.sample_epe[:, -third:]).all()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +95,8 @@ def test_several_sets(place: Place, run: Path, tmp_path: Path) -> None:
         ((), 64, "give the run directory: edgeflownas rank RUN"),
         (("RUN", "--where", "EB11=1"), 64, "there is no 'EB11'; did you mean 'EB1'?"),
         (("RUN", "--where", "EB0"), 64, "is no condition"),
-        (("RUN", "--sample", "0"), 64, "--sample 0 must be 1 to 19683"),
+        (("RUN", "--sample", "0"), 64, "--sample 0 must be a whole number from 1"),
+        (("RUN", "--sample", "19684"), 64, "--sample 19684 must be 1 to 19683"),
         (("RUN", "--archs", "missing.txt"), 65, "--archs missing.txt: cannot be read"),
         (("RUN", "--memory", "many"), 64, "--memory 'many' must be a size such as 8GB"),
         (("RUN", "--data", "sintel:claen"), 64, "did you mean sintel:clean?"),
@@ -105,6 +138,12 @@ def test_a_long_ranking_is_not_begun_unasked(run: Path, tmp_path: Path, monkeypa
     assert declined.code == 0 and "go on? [y/N]" in declined.err and "nothing was computed" in declined.err
     assert not (tmp_path / "out" / "parts").exists()  # the folder is free for any other ranking
     assert rank(run, tmp_path / "out", "--yes").code == 0
+
+
+def test_too_little_memory(run: Path, tmp_path: Path) -> None:
+    ended = command("rank", run, "--sample", "2", "--memory", "1", "--out", tmp_path / "out")
+    assert ended.code == 64 and "memory of 1 bytes is less than the " in ended.err
+    assert not (tmp_path / "out" / "parts").exists()
 
 
 def test_the_time_on_this_cpu(run: Path, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_folders_without_a_finished_ranking(tmp_path: Path):
     with pytest.raises(DataError, match="no ranking is here"):
         read_ranking(tmp_path)
     (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "plan.json").touch()
     with pytest.raises(DataError, match="not finished"):
         read_ranking(tmp_path)
 

@@ -26,6 +26,8 @@ def test_where():
     assert choose_archs(SMALL, list(SMALL)[::-1], where="A>=1,C=0") == expected
     with pytest.raises(ConfigError, match="leaves no subnet of space 'small'"):
         choose_archs(SMALL, where="A=7")
+    with pytest.raises(ConfigError, match="leaves no subnet of the 2 given"):
+        choose_archs(SMALL, list(SMALL)[:2], where="A=2")
     with pytest.raises(ConfigError, match="did you mean 'A'"):
         choose_archs(SMALL, where="a=1")
 
@@ -55,6 +57,7 @@ def test_a_space_too_large_to_enumerate():
     [
         "000021222\n\n0,1,2,0,1,2,0,1,2  # mine\n000021222\n",
         'rank,code,epe\n1,"0,0,0,0,2,1,2,2,2",3\n2,012012012,4\n3,000021222,5\n',
+        '"000021222\n012012012\n000021222\n#' + "x" * 200_000,  # a quote too many, and no CSV
         '\ufeff"0,0,0,0,2,1,2,2,2"\n012012012\n000021222',
     ],
 )
@@ -69,6 +72,9 @@ def test_codes_of_a_file(tmp_path: Path, text: str):
     [
         (b"000021222\n00021222\n", ConfigError, "line 2: arch code '0,0,0,2,1,2,2,2' has 8 digits"),
         (b"code\nabc\n", ConfigError, "line 2: arch code 'abc'"),
+        (b"rank,epe,code\n1,2,000021222\n2,3\n", DataError, "line 3 has 2 cells of 3; is the file cut off"),
+        (b"code,epe\n000021222,1\n\n,2\n", DataError, "line 4 has no code"),
+        (b'code\n"' + b"000021222\n" * 20000, DataError, "no sound CSV: field larger than field limit"),
         (b"# nothing\n", DataError, "no arch code in it"),
         (b"", DataError, "no arch code in it"),
         (b"\xff\xfe", DataError, "cannot be read"),

@@ -244,7 +244,7 @@ def test_read_only_at_the_start(tmp_path, monkeypatch, call):
 def test_read_only_at_resume(run_copy, monkeypatch):
     monkeypatch.setattr(os, "open", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.EACCES, "Permission denied")))
     with (
-        pytest.raises(StorageError, match="cannot lock the run: Permission denied"),
+        pytest.raises(StorageError, match="cannot lock the folder: Permission denied"),
         RunDirectory.open(run_copy).locked(),
     ):
         pass

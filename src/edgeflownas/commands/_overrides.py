@@ -21,19 +21,22 @@ OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)
 """Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
 
 
-def split_overrides(tokens: Iterable[str], options: Iterable[str]) -> tuple[str | None, list[str]]:
-    """The recipe among ``tokens`` (None: not given) and the overrides as ``--group.key=value``.
+def split_overrides(
+    tokens: Iterable[str], options: Iterable[str], what: str = "recipe"
+) -> tuple[str | None, list[str]]:
+    """The recipe (``what``) among ``tokens`` (None: not given) and the overrides as ``--group.key=value``.
 
     Args:
         tokens: what cyclopts left over.
         options: names of the command's own options, for the hint when one is misspelt.
+        what: the one thing expected, for the message.
 
     Raises:
         ConfigError: an override without value, two recipes, or an unknown option (with the nearest name).
     """
     rest, overrides = split_inputs(tokens, options)
     if len(rest) > 1:
-        raise ConfigError(f"one recipe expected, got {' and '.join(rest)}: overrides look like --train.lr 5e-5")
+        raise ConfigError(f"one {what} expected, got {' and '.join(rest)}: overrides look like --train.lr 5e-5")
     return (rest[0] if rest else None), overrides
 
 
@@ -63,12 +66,12 @@ def _unknown(option: str, options: list[str]) -> str:
     return f"unknown option {option} (options: {', '.join(options)}; keys: edgeflownas config keys){hint}"
 
 
-def whole_numbers(options: dict[str, str | None]) -> dict[str, int]:
+def whole_numbers(options: dict[str, str | None], least: int = 1) -> dict[str, int]:
     """Those that are given, read; here, because cyclopts takes 1.5 for 2.  Raises ConfigError."""
     found = {}
     for name, text in options.items():
         if text is not None:
-            found[name] = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
-            if not 1 <= found[name] <= LARGEST:
-                raise ConfigError(f"--{name} {text} must be a whole number from 1 to {LARGEST}, such as 50")
+            found[name] = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+            if not least <= found[name] <= LARGEST:
+                raise ConfigError(f"--{name} {text} must be a whole number from {least} to {LARGEST}, such as 50")
     return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.commands._overrides import whole_numbers
-from edgeflownas.errors import ConfigError
+from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ def profile(
     measure_cpu: bool = False,
     sample: str | None = None,
     threads: str | None = None,
-    seed: int = 0,
+    seed: str | None = None,
     json: bool = False,
 ) -> int:
     """Cost of one subnet or of a whole space: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE].
@@ -48,14 +49,16 @@ def profile(
         measure_cpu: also measure the time of a forward pass on this machine, batch 1.
         sample: how many subnets of a space to measure (20), drawn uniformly; the others stay nan.
         threads: of the measurement (1).
-        seed: of the draw.
+        seed: of the draw (0).
         json: machine-readable result on stdout.
     """
     if run is None and arch is None and space is None:
         raise ConfigError("say what to profile: --arch CODE, --space NAME (such as v1), or a run")
     numbers = whole_numbers({"width": width, "sample": sample, "threads": threads})
-    if not measure_cpu and (sample or threads):
-        raise ConfigError("--sample and --threads belong to a measurement: add --measure-cpu, or leave them out")
+    _require_use({"sample": sample, "threads": threads, "seed": seed}, measure_cpu, arch)
+    start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
+    if out is not None:
+        _require_writable(out)
     found, wide, shape = _of_run(run, space, width) if run is not None else _named(space, numbers)
     network = found, wide, shape if size is None else _size(size)
 
@@ -64,13 +67,30 @@ def profile(
     console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
     columns = _columns(network, archs)
     if measure_cpu:
-        columns |= _measured(network, archs, numbers.get("sample", 20), seed, numbers.get("threads", 1), console)
+        columns |= _measured(network, archs, numbers.get("sample", 20), start, numbers.get("threads", 1), console)
     document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
     _show(document, json)
     if out is not None:
         _write(out, found, archs, columns)
         console.wrote({"table": out})
     return 0
+
+
+def _require_writable(out: Path) -> None:
+    """Raises StorageError; here, because a measurement before it may take long."""
+    if not out.parent.is_dir():
+        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
+
+
+def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | None) -> None:
+    """Raises ConfigError for an option that would do nothing."""
+    for name, value in options.items():
+        if value is not None and not measure_cpu:
+            raise ConfigError(f"--{name} belongs to a measurement: add --measure-cpu, or leave it out")
+        if value is not None and arch is not None and name != "threads":
+            raise ConfigError(f"--{name} draws subnets, and --arch is one: leave one of them out")
 
 
 def _of_run(run: Path, space: str | None, width: str | None) -> Network:

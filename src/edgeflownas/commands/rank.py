@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--d
 
 def rank(
     *tokens: OverrideTokens,
-    out: Path | None = None,
+    out: str | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
     archs: Path | None = None,
     where: str = "",
-    sample: int | None = None,
-    seed: int = 0,
+    sample: str | None = None,
+    seed: str | None = None,
     data: tuple[str, ...] = (),
-    protocol: str = "standard",
+    protocol: str | None = None,
     memory: str | None = None,
     keep_sample_errors: bool = False,
     exact: bool = False,
@@ -62,10 +62,10 @@ def rank(
         archs: file with an arch code a line, or CSV with a column code; default: the whole space.
         where: conditions on the digits of blocks, such as "EB0=1,H2<=1".
         sample: draw so many of the subnets instead of taking all.
-        seed: of the draw.
+        seed: of the draw (0).
         data: data set to score as NAME[:VARIANT][@ROOT], several times for several columns; default: the run's own
             frozen evaluation set.
-        protocol: of --data: standard (whole frames), training (the run's crop and clip) or edgeflownet.
+        protocol: of --data: standard (the default: whole frames), training (the run's crop and clip) or edgeflownet.
         memory: most memory for features, such as 8GB; default: as the evaluator finds sensible.
         keep_sample_errors: keep the error of every subnet on every sample (float16), for paired statistics.
         exact: bit for bit what each subnet evaluated alone gives, on a CPU; slower.
@@ -74,7 +74,9 @@ def rank(
         json: machine-readable result on stdout.
     """
     path, overrides = _run_and_overrides(tokens)
-    budget = _bytes(memory)
+    budget, draw = _bytes(memory), _draw(sample, seed)
+    _require_data(protocol, data)
+    folder = _folder(path, out, checkpoint)
 
     from edgeflownas.train.distributed import connect
     from edgeflownas.train.ranking import RankingJob
@@ -85,10 +87,9 @@ def rank(
     try:
         with memory_in_words("give a smaller --memory, or fewer samples"):
             console = _console(world.is_main)
-            wanted = Wanted(path, checkpoint, weights, data, protocol, overrides)
+            wanted = Wanted(path, checkpoint, weights, data, protocol or "standard", overrides)
             source = open_source(wanted, world, console.info)
-            chosen = _chosen(source.net.space, archs, where, sample, seed, console)
-            folder = out or wanted.run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
+            chosen = _chosen(source.net.space, archs, where, draw, console)
             columns = _cost_models(measure_cpu, len(chosen))
             job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, columns)
             return _run(job, world, console, yes, json)
@@ -97,13 +98,36 @@ def rank(
 
 
 def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    path, overrides = split_overrides(tokens, OPTIONS)
+    path, overrides = split_overrides(tokens, OPTIONS, "run directory")
     if path is None:
         raise ConfigError(f"give the run directory: {USAGE}")
     return Path(path), tuple(overrides)
 
 
+def _require_data(protocol: str | None, data: tuple[str, ...]) -> None:
+    if protocol is not None and not data:
+        raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
+
+
+def _draw(sample: str | None, seed: str | None) -> tuple[int | None, int]:
+    """Number and seed of a draw."""
+    if seed is not None and sample is None:
+        raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
+    count = whole_numbers({"sample": sample}).get("sample")
+    return count, whole_numbers({"seed": seed}, least=0).get("seed", 0)
+
+
+def _folder(run: Path, out: str | None, checkpoint: str) -> Path:
+    """The folder of the ranking."""
+    if out is None:
+        return run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
+    if not out or (Path(out) / "run_manifest.json").exists():
+        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
+    return Path(out)
+
+
 def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -> int:
+    from edgeflownas.evaluate.ranking import TENSORS
     from edgeflownas.train.ranking import rank_space
 
     done = rank_space(job, world, console, lambda work: _agree(work, yes, console))
@@ -119,6 +143,8 @@ def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -
         from edgeflownas.report.ranking_text import ranking_text
 
         console.info(ranking_text(document))
+    if TENSORS not in files:
+        console.info(f"{job.out}: finished before, nothing was computed")
     console.wrote(files)
     return 0
 
@@ -142,16 +168,18 @@ def _bytes(text: str | None) -> int | None:
 
 
 def _chosen(
-    space: SearchSpace, archs: Path | None, where: str, sample: int | None, seed: int, console: Console
+    space: SearchSpace, archs: Path | None, where: str, draw: tuple[int | None, int], console: Console
 ) -> list[Arch]:
     from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
 
     if archs is None:
-        return choose_archs(space, None, where, sample, seed)
+        return choose_archs(space, None, where, *draw)
     codes, again = read_codes(archs, space)
     if again:
-        console.info(f"--archs {archs}: {again} codes are there more than once and count once")
-    return choose_archs(space, codes, where, sample, seed)
+        from edgeflownas.report.words import counted
+
+        console.info(f"--archs {archs}: a code counts once; {counted(again, 'line')} left out")
+    return choose_archs(space, codes, where, *draw)
 
 
 def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:

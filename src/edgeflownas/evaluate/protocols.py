@@ -167,7 +167,7 @@ def make_protocol(
             known = " and ".join(f"{_text(full)} (crop {_text(part)})" for full, part in _PUBLISHED_CROPS.items())
             raise ConfigError(
                 f"--protocol edgeflownet is published for frames of {known}; these are {_text(frame)}: "
-                "give the crop as --size HxW, or use --protocol standard"
+                "give `edgeflownas evaluate` the crop as --size HxW, or use --protocol standard"
             )
         return Crop(name, crop, _PUBLISHED_CLIP)
     if training is None:

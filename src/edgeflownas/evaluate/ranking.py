@@ -23,7 +23,9 @@ from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 from edgeflownas.space import SPACES, Arch, SearchSpace
 
-__all__ = ["CSV", "TENSORS", "Ranking", "block_words", "is_figure", "ranks", "read_ranking", "write_ranking"]
+__all__ = [
+    *("CSV", "TENSORS", "Ranking", "block_words", "csv_bytes", "is_figure", "ranks", "read_ranking", "write_ranking"),
+]
 
 CSV, TENSORS = "ranking.csv", "ranking.safetensors"
 REMEDY = "give the folder that `edgeflownas rank` wrote, its ranking.csv or its ranking.safetensors"
@@ -82,7 +84,7 @@ def write_ranking(directory: Path, ranking: Ranking) -> dict[str, Path]:
 
     The safetensors file is the last: where it lies, the ranking is complete.
     """
-    replace_file(directory / CSV, [_csv(ranking).encode()], durable=True)
+    replace_file(directory / CSV, [csv_bytes(ranking)], durable=True)
     replace_file(directory / TENSORS, [_tensors(ranking)], durable=True)
     return {name: directory / name for name in (CSV, TENSORS)}
 
@@ -94,7 +96,7 @@ def read_ranking(path: Path) -> Ranking:
         DataError: a path that is none of these, or a file that is damaged or is no ranking.
     """
     file = path / TENSORS if path.is_dir() else path
-    if path.is_dir() and (path / "parts").is_dir() and not file.exists():
+    if path.is_dir() and (path / "parts" / "plan.json").exists() and not file.exists():
         raise DataError(f"{path}: this ranking is not finished; give the command that began it again")
     if not file.is_file():
         raise DataError(f"{file}: no ranking is here; {REMEDY}")
@@ -111,7 +113,8 @@ def is_figure(name: str) -> bool:
     return name in ("rank", "samples") or name.startswith("epe")
 
 
-def _csv(ranking: Ranking) -> str:
+def csv_bytes(ranking: Ranking) -> bytes:
+    """Content of ``ranking.csv``."""
     first = [name for name in ranking.columns if is_figure(name)]
     last = [name for name in ranking.columns if not is_figure(name)]
     numbers = {name: map(repr, column.tolist()) for name, column in ranking.columns.items()}
@@ -120,7 +123,7 @@ def _csv(ranking: Ranking) -> str:
     writer.writerow(["code", *first, *ranking.words, *last])
     columns = [*(numbers[name] for name in first), *ranking.words.values(), *(numbers[name] for name in last)]
     writer.writerows(zip(ranking.codes, *columns, strict=True))
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def _from_csv(path: Path) -> Ranking:

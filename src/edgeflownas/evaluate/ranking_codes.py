@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,8 @@ def choose_archs(
     """
     count, at = _listed(space, codes, where) if codes is not None else _allowed(space, where)
     if count == 0:
-        raise ConfigError(f"--where {where!r} leaves no subnet of space {space.name!r}")
+        among = f"space {space.name!r}" if codes is None else f"the {len(codes):,} given"
+        raise ConfigError(f"--where {where!r} leaves no subnet of {among}")
     if sample is None and count > MOST_SUBNETS:
         raise ConfigError(
             f"{count:,} subnets are too many to evaluate one and all (limit {MOST_SUBNETS:,}): let `edgeflownas "
@@ -62,25 +63,39 @@ def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--archs {path}: cannot be read ({error}); give a text file with a code a line") from error
-    rows = list(csv.reader(lines)) if lines else []
-    if rows and "code" in rows[0]:
-        place = rows[0].index("code")
-        cells = [(number, row[place] if place < len(row) else "") for number, row in enumerate(rows[1:], start=2)]
-    else:
-        cells = [(number, line.partition("#")[0].strip().strip('"')) for number, line in enumerate(lines, start=1)]
     found: list[Arch] = []
-    for number, cell in cells:
-        if cell:
+    try:
+        for number, cell in _cells(lines):
             try:
                 found.append(space.parse(cell))
             except ConfigError as error:
                 raise ConfigError(f"--archs {path}, line {number}: {error}") from None
+    except (csv.Error, ValueError) as error:
+        raise DataError(f"--archs {path}: no sound CSV: {error}") from error
     if not found:
         raise DataError(
             f"--archs {path}: no arch code in it; give a text file with a code a line, or a CSV with `code`"
         )
     unique = list(dict.fromkeys(found))
     return unique, len(found) - len(unique)
+
+
+def _cells(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Codes of a file with the numbers of their lines.  Raises csv.Error, and ValueError for a row without a code."""
+    header = next(csv.reader(lines[:1]), [])
+    if "code" not in header:
+        for number, line in enumerate(lines, start=1):
+            if code := line.partition("#")[0].strip().strip('"'):
+                yield number, code
+        return
+    rows = csv.reader(lines[1:])
+    for row in rows:
+        if row and len(row) != len(header):
+            raise ValueError(f"line {rows.line_num + 1} has {len(row)} cells of {len(header)}; is the file cut off?")
+        if row and not row[header.index("code")]:
+            raise ValueError(f"line {rows.line_num + 1} has no code")
+        if row:
+            yield rows.line_num + 1, row[header.index("code")]
 
 
 def _listed(space: SearchSpace, codes: Sequence[Arch], where: str) -> tuple[int, Callable[[int], Arch]]:

@@ -22,7 +22,7 @@ from edgeflownas.evaluate.ranking import Ranking, block_words, ranks
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["TIED", "Part", "assemble", "part_of", "read_part"]
+__all__ = ["TIED", "Part", "assemble", "part_of", "read_part", "set_columns"]
 
 TIED = "within_noise_of_best"
 """Fact of a table: how many of its subnets are not worse than the best beyond noise (95 %), the best included."""
@@ -63,6 +63,11 @@ def _sum(arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
+def set_columns(name: str, first: bool) -> list[str]:
+    """Columns of a set whose EPE is column ``name``, in their order; only the first set has them all."""
+    return [name, f"{name}_standard_error", *((f"{name}_median", f"{name}_p90") if first else ())]
+
+
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")  # a subnet that diverged, a sample without pixels
 def part_of(names: Sequence[str], sums: Sequence[torch.Tensor], pixels: Sequence[torch.Tensor]) -> Part:
     """Figures of one unit.
@@ -80,12 +85,13 @@ def part_of(names: Sequence[str], sums: Sequence[torch.Tensor], pixels: Sequence
     for name, total, counts in zip(names, sums, pixels, strict=True):
         total, counts = total.cpu(), counts.cpu()
         means = (total / counts).numpy()
-        columns[name] = np.array([epe(row, counts) for row in total])
-        columns[f"{name}_standard_error"] = standard_errors(means, counts.numpy())
-        if name == names[0]:
+        own = [np.array([epe(row, counts) for row in total]), standard_errors(means, counts.numpy())]
+        first = name == names[0]
+        if first:
             seen = means[:, counts.numpy() > 0]
-            columns[f"{name}_median"] = np.median(seen, axis=1)
-            columns[f"{name}_p90"] = np.percentile(seen, 90, axis=1)
+            own += [np.median(seen, axis=1), np.percentile(seen, 90, axis=1)]
+        columns |= dict(zip(set_columns(name, first), own, strict=True))
+        if first:
             columns["samples"] = np.full(len(seen), seen.shape[1], dtype=np.int64)
         errors.append(means.astype(np.float32))
     return Part(columns, errors[0])

@@ -9,8 +9,7 @@ import torch
 
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.formats import image_size
-from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.protocols import Deploy, Prepared, Protocol
+from edgeflownas.evaluate.protocols import Prepared, Protocol
 from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
 
 __all__ = ["protocol_batches"]
@@ -23,17 +22,18 @@ def protocol_batches(
     device: torch.device,
     dtype: torch.dtype,
     form: InputForm,
-) -> tuple[list[FlowBatch], list[tuple[int, int]]]:
-    """Pairs of ``dataset`` as ``protocol`` shows them, in batches of frames of one size; and these sizes, px.
+) -> tuple[list[FlowBatch], list[tuple[int, int]], list[int]]:
+    """Pairs of ``dataset`` as ``protocol`` shows them, in batches of frames of one size; these sizes, px; the samples.
 
+    The last is the place in the data set of each sample of the batches, in their order.
     Samples keep their order among those of their size; sizes follow each other as they first occur.  A sample's error
     does not depend on which batch it is in, but for the rounding of the arithmetic.
 
+    ``protocol`` must be one that does not resize predictions.
+
     Raises:
-        ConfigError: a protocol that resizes predictions; DataError: frames that cannot be used.
+        DataError: frames that cannot be used.
     """
-    if isinstance(protocol, Deploy):
-        raise ConfigError("--protocol deploy resizes every prediction and cannot share the tree: use standard")
     groups: dict[tuple[int, int], list[int]] = {}
     for index, sample in enumerate(dataset.samples):
         groups.setdefault(image_size(sample.image1), []).append(index)
@@ -49,4 +49,4 @@ def protocol_batches(
                 arrays = [(pair.images, pair.flow, pair.valid) for pair in pairs]
                 images, flow, valid = (np.stack(values) for values in zip(*arrays, strict=True))
                 batches.append(to_flow_batch(images, flow, valid, device, dtype, form))
-    return batches, list(groups)
+    return batches, list(groups), [index for group in groups.values() for index in group]

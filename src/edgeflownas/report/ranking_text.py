@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.words import duration
+from edgeflownas.report.words import counted, duration, scaled
 
 __all__ = ["ranking_text", "workload_text"]
 
@@ -14,13 +14,14 @@ __all__ = ["ranking_text", "workload_text"]
 def workload_text(work: Mapping[str, Any]) -> str:
     """What is about to be done, from the plain data of a Workload and its Estimate."""
     macs = work["calibration_macs"] + work["evaluation_macs"]
+    units = counted(work["units"] - work["units_done"], "unit")
+    data, memory, disk = (scaled(work[f"{name}_bytes"], "B") for name in ("data", "memory", "disk"))
     done = f" ({work['units_done']} of {work['units']} units are done)" if work["units_done"] else ""
     many = f" by {work['processes']} processes" if work["processes"] > 1 else ""
     return (
-        f"{work['subnets']:,} subnets in {work['units'] - work['units_done']:,} units{done}, {work['nodes']:,} nodes; "
-        f"{macs / 1e9:,.0f} GMAC, one by one it would be {work['one_by_one_macs'] / max(macs, 1):.0f} times as many\n"
-        f"estimated: {duration(work['seconds'])}{many}, memory {work['memory_bytes'] / 1e9:.2f} GB beside "
-        f"{work['data_bytes'] / 1e9:.2f} GB of data, disk {work['disk_bytes'] / 1e6:.1f} MB"
+        f"{counted(work['subnets'], 'subnet')} in {units}{done}, {counted(work['nodes'], 'node')}; "
+        f"{scaled(macs, 'MAC')}, one by one it would be {work['one_by_one_macs'] / max(macs, 1):.0f} times as many\n"
+        f"estimated: {duration(work['seconds'])}{many}, memory {memory} beside {data} of data, disk {disk}"
     )
 
 
@@ -31,17 +32,22 @@ def ranking_text(document: Mapping[str, Any]) -> str:
     marks = [""] * len(document["top"]) + ["worst"] + ["baseline"] * (document["baseline"] is not None)
     heading = ("rank", "code", "epe", "+- 95 %", "median", "p90", "GMAC", "parameters", "sram_kib", "")
     rows = [[*_cells(row), mark] for row, mark in zip(named, marks, strict=True)]
-    tied = document["within_noise_of_best"]
     return "\n".join(
         [
-            f"{document['subnets']:,} subnets of {facts['space']}, {facts['run']}/{facts['checkpoint']}",
+            f"{counted(document['subnets'], 'subnet')} of {facts['space']}, {facts['run']}/{facts['checkpoint']}",
             f"epe: {facts['epe']}",
             text_table(heading, rows, left=("code", "")),
-            "with one sample nothing is known of the noise"
-            if tied is None
-            else f"within noise of the best (paired differences, 95 %): {tied:,} subnets, itself included",
+            _noise(document["within_noise_of_best"], document["top"][0]["epe"]),
         ]
     )
+
+
+def _noise(tied: int | None, best: float | None) -> str:
+    if best is None:
+        return "no subnet has a finite EPE: all of them diverged"
+    if tied is None:
+        return "with one sample nothing is known of the noise"
+    return f"within noise of the best (paired differences, 95 %): {counted(tied, 'subnet')}, itself included"
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-__all__ = ["clean", "duration", "epoch_line", "step_facts"]
+__all__ = ["clean", "counted", "duration", "epoch_line", "scaled", "step_facts"]
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -20,6 +20,17 @@ def duration(seconds: float | None) -> str:
             rest = left % size // next_size
             return f"{left // size} {name}" + (f" {rest} {next_name}" if rest else "")
     return f"{left} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 subnet``, ``1,200 subnets``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def scaled(value: float, unit: str) -> str:
+    """Three digits with the prefix that fits: ``774 kB``, ``1.65 GMAC``."""
+    power = max((power for power in range(5) if round(value / 1000**power, 9) >= 1), default=0)
+    return f"{float(f'{value / 1000**power:.3g}'):g} {' kMGT'[power].strip()}{unit}"
 
 
 def clean(text: str) -> str:

@@ -38,7 +38,7 @@ class RunLock:
 
     def acquire(self) -> None:
         """Take the lock or raise StorageError naming the holder; a refused attempt changes nothing."""
-        with storing(self.folder / "LOCK", "lock the run"):
+        with storing(self.folder / "LOCK", "lock the folder"):
             try:
                 self._lock.acquire()
             except Timeout:

@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from edgeflownas.errors import DataError, Interrupted
-from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, write_ranking
+from edgeflownas.evaluate.ranking import Ranking, write_ranking
 from edgeflownas.evaluate.ranking_parts import assemble, part_of
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.evaluate.tree.units import Estimate, Unit
@@ -65,13 +68,15 @@ class RankingJob:
         kept = "kept as float16" if self.keep_sample_errors else "not kept"
         columns = " ".join(model.name for model in self.models) or "none"
         own = {"arithmetic": path, "sample_errors": kept, "cost_models": columns}
+        if self.exact and self.source.facts["device"] == "cpu":  # the fast path gives each piece one thread
+            own["threads"] = str(torch.get_num_threads())
         return {**self.source.facts, **own}
 
 
 def rank_space(
     job: RankingJob, world: World, console: Console, agree: Callable[[Workload], bool]
 ) -> tuple[Ranking, dict[str, Path]] | None:
-    """Evaluate what has no figures yet and write the table; the table and its files on rank 0, None elsewhere.
+    """Evaluate what has no figures yet and write the table; the table and the files written on rank 0, None elsewhere.
 
     Args:
         job: what to rank.
@@ -97,7 +102,7 @@ def rank_space(
     try:
         finished = folder.open() if world.is_main else None
         if world.share_json(finished is not None):
-            return None if finished is None else (finished, {name: job.out / name for name in (CSV, TENSORS)})
+            return finished
         todo = world.share_json(folder.missing(codes, console.warn) if world.is_main else None)
         folder.require_shared()
         if todo and not world.share_json(_agreed(job, evaluator, units, todo, world, stop, agree)):
@@ -185,6 +190,9 @@ def _finish(
         job.facts,
         job.keep_sample_errors,
     )
+    if source.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
+        back = np.argsort(source.order)
+        ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
     place = (source.net.space, source.net.width, source.size, job.archs)
     columns = {**ranking.columns, **space_costs(*place)}
     for model in job.models:

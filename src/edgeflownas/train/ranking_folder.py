@@ -2,27 +2,29 @@
 
 ``parts/plan.json`` says what is ranked; each part carries a signature of it and of its own codes.  The folder is
 locked by rank 0 alone.  Other ranks, on this machine or others, only add parts of units that nobody else has, each
-under its own name and by rename; all of them must see the same folder.
+under its own name and by rename; all of them must see the same folder.  Nothing is removed but what a ranking writes
+there, by its names: the folder may hold other files of its owner.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, read_ranking
+from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, csv_bytes, read_ranking
 from edgeflownas.evaluate.ranking_parts import TIED, Part, read_part
 from edgeflownas.space import Arch
 from edgeflownas.train.lock import RunLock
-from edgeflownas.train.storage import canonical_json, read_json, remove_temporaries, replace_file, storing
+from edgeflownas.train.storage import canonical_json, read_json, replace_file, storing
 
 __all__ = ["RankingFolder"]
 
-PLAN = "plan.json"
+PLAN, UNITS = "plan.json", "unit-[0-9]*.safetensors"
+TEMPORARIES = (f".tmp-{PLAN}-*", f".tmp-{UNITS}-*")
 
 
 class RankingFolder:
@@ -33,37 +35,60 @@ class RankingFolder:
         self.path, self.parts = path, path / "parts"
         self.plan: dict[str, Any] = {"format": 1, "facts": {**facts}, "subnets": len(archs), "codes": codes}
         self.lock = RunLock(path)
+        self.opened = False
 
-    def open(self) -> Ranking | None:
-        """Lock the folder for this ranking; the finished table where it lies here already.
+    def open(self) -> tuple[Ranking, dict[str, Path]] | None:
+        """Lock the folder for this ranking; the finished table where it lies here already, and what it was given anew.
+
+        A finished table that lacks nothing is read without a lock, so that read-only storage serves as well.
 
         Raises:
             ConfigError: the folder holds another ranking; StorageError: it cannot be made, or is in use.
         """
+        if (finished := self._finished()) is not None:
+            return finished
         with storing(self.path, "make the folder of the ranking"):
             self.path.mkdir(parents=True, exist_ok=True)
         self.lock.acquire()
-        finished = (self.path / TENSORS).exists()
-        if finished:
-            self._require_ours(_facts_of(read_ranking(self.path)))
-        elif (self.parts / PLAN).exists():
+        if (finished := self._finished()) is not None:  # by a process that had the lock until now
+            return finished
+        if (self.parts / PLAN).exists():
             self._require_ours(read_json(self.parts / PLAN))
         elif (self.path / CSV).exists() or (self.parts.exists() and any(self.parts.glob("unit-*"))):
             raise self._refusal("files of which ranking is not known")
-        if finished:
-            self.clear()
-            return read_ranking(self.path)
+        self.opened = True
         with storing(self.parts, "make the folder of the parts"):
             self.parts.mkdir(exist_ok=True)
-            remove_temporaries(self.parts)
+            self._remove(TEMPORARIES)
         if not (self.parts / PLAN).exists():
             replace_file(self.parts / PLAN, canonical_json(self.plan))
         return None
 
+    def _finished(self) -> tuple[Ranking, dict[str, Path]] | None:
+        """The table that lies here; its CSV is written again where it says anything else, left parts are removed."""
+        if not (self.path / TENSORS).exists():
+            return None
+        ranking = read_ranking(self.path)
+        self._require_ours(_plan_of(ranking))
+        path, rows = self.path / CSV, csv_bytes(ranking)
+        with storing(path, "read"):
+            stale = not path.exists() or path.read_bytes() != rows
+        left = False
+        with suppress(StorageError):  # a plan that cannot be read is nobody's
+            left = (self.parts / PLAN).exists() and read_json(self.parts / PLAN) == self.plan
+        if (stale or left) and not self.lock.held:
+            self.lock.acquire()
+        if left:
+            self.clear()
+        if stale:
+            replace_file(path, rows)
+        return ranking, {CSV: path} if stale else {}
+
     def close(self) -> None:
         """Give the lock, and a folder without any finished unit, back."""
-        if self.lock.held and not any(self.parts.glob("unit-*")):
-            shutil.rmtree(self.parts, ignore_errors=True)
+        if self.opened and not any(self.parts.glob(UNITS)):
+            with suppress(StorageError):
+                self.clear()
         self.lock.release()
 
     def require_shared(self) -> None:
@@ -113,17 +138,25 @@ class RankingFolder:
         replace_file(self.part(place), part.to_bytes(self._signature(unit)))
 
     def clear(self) -> None:
-        """Remove the parts of a table that is written."""
+        """Remove the parts of a table that is written, the plan last, and their folder where nothing else is in it."""
         with storing(self.parts, "remove the parts"):
-            if self.parts.exists():
-                shutil.rmtree(self.parts)
+            self._remove((UNITS, *TEMPORARIES, PLAN))
+        with suppress(OSError):  # not empty, or not there
+            self.parts.rmdir()
+
+    def _remove(self, patterns: Sequence[str]) -> None:
+        for pattern in patterns:
+            for path in self.parts.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _signature(self, unit: Sequence[Arch]) -> str:
         text = canonical_json(self.plan).decode() + "|".join(map(str, unit))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _require_ours(self, plan: Mapping[str, Any]) -> None:
-        theirs, ours = plan.get("facts", {}), self.plan["facts"]
+    def _require_ours(self, plan: Any) -> None:
+        if not isinstance(plan, dict) or not isinstance(plan.get("facts"), dict) or not {"codes", "subnets"} <= {*plan}:
+            raise self._refusal("files of which ranking is not known")
+        theirs, ours = plan["facts"], self.plan["facts"]
         differing = [name for name in {**ours, **theirs} if name != TIED and theirs.get(name) != ours.get(name)]
         if differing:
             name = differing[0]
@@ -140,7 +173,7 @@ class RankingFolder:
         )
 
 
-def _facts_of(ranking: Ranking) -> dict[str, Any]:
+def _plan_of(ranking: Ranking) -> dict[str, Any]:
     """The plan of a finished table."""
     codes = hashlib.sha256("|".join(ranking.codes).encode()).hexdigest()
     return {"facts": ranking.facts, "subnets": len(ranking), "codes": codes}

@@ -15,7 +15,8 @@ from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.registry import is_named, open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
-from edgeflownas.evaluate.protocols import make_protocol
+from edgeflownas.evaluate.protocols import PROTOCOLS, make_protocol
+from edgeflownas.evaluate.ranking_parts import set_columns
 from edgeflownas.evaluate.ranking_sets import protocol_batches
 from edgeflownas.models.batches import FlowBatch, InputForm
 from edgeflownas.models.stages import StagedNet
@@ -24,9 +25,11 @@ from edgeflownas.train.reading import read_configs, read_run, read_weights
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import choose_device
 
-__all__ = ["Source", "Wanted", "open_source"]
+__all__ = ["Source", "Wanted", "column_names", "open_source"]
 
 Note = Callable[[str], None]
+RENAME = "give a folder of another name (a link to it will do), or rank the sets one at a time"
+SHARED = [name for name in PROTOCOLS if name != "deploy"]  # deploy resizes every prediction by itself
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Source:
     flow_divisor: float
     facts: dict[str, str]
     """What decides every figure, in words; equal facts, equal figures."""
+    order: Sequence[int] | None = None
+    """Place in its data set of each sample of the first set, where frames of several sizes changed the order."""
 
 
 def open_source(wanted: Wanted, world: World, note: Note) -> Source:
@@ -62,6 +67,10 @@ def open_source(wanted: Wanted, world: World, note: Note) -> Source:
     Raises:
         ConfigError: a run of a single model, a set that does not fit; DataError, StorageError: what cannot be read.
     """
+    if wanted.data and wanted.protocol not in SHARED:
+        raise ConfigError(
+            f"--protocol {wanted.protocol} is none under which subnets can be ranked together: {', '.join(SHARED)}"
+        )
     run = RunDirectory.open(wanted.run)
     task = read_configs(run, wanted.overrides, lambda text: None)[1].train.task
     if task != "supernet":
@@ -102,38 +111,48 @@ def _on_data(wanted: Wanted, world: World, note: Note) -> Source:
         **_facts(wanted, checkpoint, weights.source, config, net),
         "calibration": f"{split.label}, {len(split.names)} samples",
         "calibration_set": EvalSet(split, split, None).calibration_hash,
+        "batch_size": str(config.eval.batch_size),
     }
     sets: dict[str, Sequence[FlowBatch]] = {}
-    for spec, name in zip(wanted.data, _column_names(wanted.data), strict=True):
-        sets[name], facts[name] = _open_set(spec, wanted.protocol, config, place)
-    return _source(net, config, FrozenBatches(split, train, None, *place), sets, facts)
+    orders = []
+    for spec, name in zip(wanted.data, column_names(wanted.data), strict=True):
+        sets[name], facts[name], order = _open_set(spec, wanted.protocol, config, place)
+        orders.append(order)
+    return _source(net, config, FrozenBatches(split, train, None, *place), sets, facts, orders[0])
 
 
 def _open_set(
     spec: str, protocol: str, config: Config, place: tuple[torch.device, torch.dtype, InputForm]
-) -> tuple[list[FlowBatch], str]:
-    """Batches of a data set and what its figures are called."""
+) -> tuple[list[FlowBatch], str, list[int]]:
+    """Batches of a data set, what its figures are called, and the places of the samples."""
     dataset = open_dataset(spec, "val", "--data", config.data.roots)
     height, width = dataset.read(0).flow.shape[:2]
     made = make_protocol(protocol, (height, width), None, (config.data.crop_size, config.data.flow_clip))
-    batches, frames = protocol_batches(dataset, made, config.eval.batch_size, *place)
+    batches, frames, order = protocol_batches(dataset, made, config.eval.batch_size, *place)
     mark = fingerprint(dataset)
     sizes = " ".join(f"{rows}x{columns}" for rows, columns in frames)
-    return batches, f"{made.label} on {mark.label}, {len(dataset)} samples of {sizes}, content {mark.hash[:16]}"
+    label = f"{made.label} on {mark.label}, {len(dataset)} samples of {sizes}, content {mark.hash[:16]}"
+    return batches, label, order
 
 
-def _column_names(specs: Sequence[str]) -> list[str]:
+def column_names(specs: Sequence[str]) -> list[str]:
     """``epe`` for the first set, ``epe_sintel_clean`` for ``sintel:clean@/data`` behind it.
 
-    Raises ConfigError for two sets that would share a column.
+    Raises ConfigError for sets that would share a column, also one that is made of a set's (``epe_median``), and for
+    a folder without an ASCII letter or digit in its name.
     """
     names = ["epe"]
     for spec in specs[1:]:
         plain = spec.partition("@")[0] if is_named(spec) else Path(spec).name
         names.append("epe_" + "_".join(re.findall(r"[a-z0-9]+", plain.lower())))
-    twice = [spec for spec, name in zip(specs, names, strict=True) if names.count(name) > 1]
-    if twice:
-        raise ConfigError(f"--data {' and '.join(twice)} would share the column {names[specs.index(twice[0])]}")
+    owner: dict[str, str] = {}
+    for spec, name in zip(specs, names, strict=True):
+        if name == "epe_":
+            raise ConfigError(f"--data {spec}: no ASCII letter or digit to name its column by; {RENAME}")
+        for column in set_columns(name, first=name == "epe"):
+            if column in owner:
+                raise ConfigError(f"--data {owner[column]} and {spec} would share the column {column}; {RENAME}")
+            owner[column] = spec
     return names
 
 
@@ -157,6 +176,7 @@ def _facts(wanted: Wanted, checkpoint: str, checkpoint_hash: str, config: Config
         "size": f"{height}x{width}",
         "flow_divisor": f"{config.data.flow_divisor:g}",
         "device": next(net.parameters()).device.type,
+        "channels_last": str(config.train.channels_last).lower(),
         "precision": config.train.precision if config.train.precision == "fp64" else "fp32",
         "version": version("edgeflownas"),
         "torch": torch.__version__,
@@ -169,7 +189,8 @@ def _source(
     calibration: Sequence[FlowBatch],
     sets: dict[str, Sequence[FlowBatch]],
     facts: dict[str, str],
+    order: Sequence[int] | None = None,
 ) -> Source:
     # Lists: the evaluator keeps all tensors, and whatever else holds the decoded samples may go.
     held: dict[str, Sequence[FlowBatch]] = {name: list(batches) for name, batches in sets.items()}
-    return Source(net, list(calibration), held, config.data.crop_size, config.data.flow_divisor, facts)
+    return Source(net, list(calibration), held, config.data.crop_size, config.data.flow_divisor, facts, order)

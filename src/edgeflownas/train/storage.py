@@ -34,7 +34,7 @@ def storing(path: Path, doing: str) -> Iterator[None]:
         place = error.filename or path
         raise StorageError(
             f"{place}: cannot {doing}: {error.strerror or error}. What was committed before is intact; make room "
-            "or give write access, then resume the run"
+            "or give write access, then go on"
         ) from error
 
 

@@ -144,7 +144,7 @@ def test_memory_threads_and_units_do_not_change_a_bit(exact: bool) -> None:
 
 def test_too_little_memory_is_refused() -> None:
     net, (calibration, evaluation) = FlowNet(SPACE, 2), small()
-    with pytest.raises(ConfigError, match=r"memory 1000 bytes .* needs: about \d+; raise it"):
+    with pytest.raises(ConfigError, match=r"memory of 1,000 bytes is less than the [0-9,]+ bytes .* raise it"):
         next(TreeEvaluator(net, calibration, [evaluation], memory=1000).score(some(2)))
     for sets in ([], [[]]):
         with pytest.raises(ConfigError, match="at least one"):

@@ -226,8 +226,8 @@ class TreeEvaluator:
         need = self._working_bytes(shapes)
         if need > self.memory:
             raise ConfigError(
-                f"memory {self.memory} bytes is less than the smallest piece of work needs: about {need}; raise it, or "
-                "use smaller calibration batches"
+                f"memory of {self.memory:,} bytes is less than the {need:,} bytes that the smallest piece of work "
+                "needs; raise it, or use smaller calibration batches"
             )
         costs = stage_macs(self.net.space, self.net.width, archs[0], *self.calibration[0].images.shape[2:])
         return choose_levels([costs[stage.name] for stage in stages], visits[: self.length], sizes, self.memory - need)
