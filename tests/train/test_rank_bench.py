@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ SPACE = SearchSpace(
     "tiny",
     (Choice("EB0", "depth", (1, 2)), Choice("H1", "kernel", (3, 5)), Choice("H2Out", "kernel", (3, 7))),
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Torch's threads wait for each other actively, which on a busy machine takes a hundred times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_bench_and_growth(tmp_path: Path) -> None:
