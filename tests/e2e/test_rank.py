@@ -110,7 +110,7 @@ def test_a_finished_ranking_is_shown_again(run: Path, ranked: tuple[Path, Ended]
 
 @pytest.mark.parametrize(
     "count", [61, 83]
-)  # of 126 times: a trial, which every session repeats, asks some 36 times, a unit 8
+)  # of some 94 times: a trial, which every session repeats, asks 4 times, a unit 8
 def test_interrupted_and_resumed(
     run: Path, ranked: tuple[Path, Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -126,7 +126,7 @@ def test_interrupted_and_resumed(
 
 
 def test_interrupted_before_it_began(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_at(monkeypatch, 5)
+    stop_at(monkeypatch, 3)
     ended = rank(run, tmp_path / "out")
     assert ended.code == 75 and "SIGTERM: nothing was begun" in ended.err
     assert not (tmp_path / "out" / "parts").exists()

@@ -6,11 +6,13 @@ import io
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import Place, command, contents, table
 from test_rank import SAMPLE, evaluated, rank
 from tiny import make_tiny
 
+from edgeflownas.data.formats import write_flo
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.evaluate.ranking import CSV, read_ranking
 
@@ -87,6 +89,21 @@ def test_samples_in_the_order_of_their_set(run: Path, tmp_path: Path) -> None:
     assert ranking.valid_pixels.tolist() == [int(dataset.read(index).valid.sum()) for index in range(len(dataset))]
     third = len(dataset) // 3
     assert (ranking.sample_epe[:, :third] == ranking.sample_epe[:, -third:]).all()
+
+
+@pytest.mark.parametrize("arithmetic", [(), ("--exact",)])
+def test_a_sample_without_a_valid_pixel(run: Path, tmp_path: Path, arithmetic: tuple[str, ...]) -> None:
+    """It counts nowhere: the pooled figures are those of the other samples."""
+    folder = make_tiny(tmp_path / "data", train=0) / "val"
+    write_flo(folder / "0000001-flow_01.flo", np.zeros((40, 56, 2), np.float32), np.zeros((40, 56), np.bool_))
+    ended = command("rank", run, "--sample", "3", "--data", folder, *arithmetic, "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    for path in folder.glob("0000001-*"):
+        path.unlink()
+    without = command("rank", run, "--sample", "3", "--data", folder, *arithmetic, "--out", tmp_path / "without")
+    assert without.code == 0, without.err
+    found, expected = (read_ranking(tmp_path / name).columns["epe"] for name in ("out", "without"))
+    assert np.isfinite(found).all() and found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(

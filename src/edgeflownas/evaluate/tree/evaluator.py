@@ -11,10 +11,11 @@ the trunk is the network's own, one sample at a time, and the heads are fused (e
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -28,8 +29,9 @@ from edgeflownas.evaluate.recalibrate import MomentTree
 from edgeflownas.evaluate.tree.errors import Pixels
 from edgeflownas.evaluate.tree.heads import Heads, can_fuse
 from edgeflownas.evaluate.tree.pieces import Pieces
+from edgeflownas.evaluate.tree.trial import Trial, quickest
 from edgeflownas.evaluate.tree.trunk import Level, Trunk, choose_levels
-from edgeflownas.evaluate.tree.units import Estimate, Unit, node_counts, tree_work, trunk_length, units_of
+from edgeflownas.evaluate.tree.units import Estimate, Size, Unit, node_counts, tree_work, trunk_length, units_of
 from edgeflownas.evaluate.walk import Node, State, advance, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
@@ -39,6 +41,7 @@ from edgeflownas.space import Arch
 
 __all__ = ["TreeEvaluator", "UnitScores"]
 
+PROBE = 32  # rows and columns of the image by which features are measured
 GPU_PIECE = 16  # samples of a piece where one device runs all; a CPU's threads take one sample each
 WORKING_MAPS = 8  # maps of the last features' size that a piece holds at a time, the errors' working set included
 
@@ -109,6 +112,7 @@ class TreeEvaluator:
             [(net.prepare(batch.images), None) for batch in calibration],
             [(net.prepare(batch.images), None) for batch in self.batches],
         )
+        self.sizes = _sizes(self.images.calibration), _sizes(self.images.evaluation)
         self.pixels = [torch.cat([batch.valid.sum((1, 2)).cpu() for batch in batches]) for batches in sets]
 
     # ---- scores ----
@@ -182,54 +186,48 @@ class TreeEvaluator:
     # ---- memory and time ----
 
     def estimate(self, archs: Sequence[Arch]) -> Estimate:
-        """What :meth:`score` will cost.  Times a trial: the first calibration batch and piece of the first unit."""
-        units, (calibrating, evaluating) = self.units(archs), self.samples
-        size = self.calibration[0].images.shape[2], self.calibration[0].images.shape[3]
-        tree, alone = tree_work(self.net, archs, size)
-        work, shapes = (tree.calibration * calibrating, tree.evaluation * evaluating), self._state_bytes(archs[0])
-        kept = sum(shapes[level] for level in self._levels(archs)) * (calibrating + evaluating)
+        """What :meth:`score` will cost.  Times a trial, which takes a few seconds (evaluate/tree/trial.py)."""
+        units = self.units(archs)
+        work = {size: tree_work(self.net, archs, size) for size in self.sizes[0] | self.sizes[1]}
+        calibrating, evaluating = ([(work[size], n) for size, n in sizes.items()] for sizes in self.sizes)
+        pieces = {_size(state): batch for state, batch in zip(self.images.evaluation, self.batches, strict=True)}
+
+        def seconds(few: Sequence[Unit], calibration: Sequence[FlowBatch], evaluation: Sequence[FlowBatch]) -> float:
+            self.check_stop()
+            tree = TreeEvaluator(self.net, calibration, [evaluation], exact=self.exact)
+            return quickest(lambda: tree.score(archs, few), skip=len(few) > 1)
+
+        trial = Trial(self.net, archs, units, {size: tree for size, (tree, _) in work.items()}, seconds)
         return Estimate(
             units=len(units),
             nodes=sum(map(len, node_counts(self.net, archs))),
-            calibration_macs=work[0],
-            evaluation_macs=work[1],
-            one_by_one_macs=alone.calibration * calibrating + alone.evaluation * evaluating,
-            memory_bytes=kept + self._working_bytes(shapes),
+            calibration_macs=sum(tree.calibration * n for (tree, _), n in calibrating),
+            evaluation_macs=sum(tree.evaluation * n for (tree, _), n in evaluating),
+            one_by_one_macs=sum(alone.calibration * n for (_, alone), n in calibrating)
+            + sum(alone.evaluation * n for (_, alone), n in evaluating),
+            memory_bytes=sum(map(self._kept_bytes, self._levels(archs))) + self._working_bytes(),
             data_bytes=self._data_bytes(),
-            seconds=self._trial([archs[member] for member in units[0].members], size, sum(work)),
+            seconds=trial.seconds(*self.sizes, self.calibration[0], pieces),
         )
 
-    def _trial(self, unit: Sequence[Arch], size: tuple[int, int], work: int) -> float:
-        """Seconds of ``work`` multiply-adds at the rate of one unit on as many samples as there are threads."""
-        count = min(torch.get_num_threads(), len(self.calibration[0].images), len(self.sets[0][0].images))
-        few = [FlowBatch(*(tensor[:count] for tensor in batch)) for batch in (self.calibration[0], self.sets[0][0])]
-        trial = TreeEvaluator(self.net, few[:1], [few[1:]], exact=self.exact, check_stop=self.check_stop)
-        for _ in range(2):  # the first time warms up
-            started = time.perf_counter()
-            list(trial.score(unit))
-            seconds = time.perf_counter() - started
-        return seconds * work / (count * sum(tree_work(self.net, unit, size)[0]))
-
-    @property
-    def samples(self) -> tuple[int, int]:
-        """Calibration and evaluation samples."""
-        return sum(len(batch.images) for batch in self.calibration), sum(len(pixels) for pixels in self.pixels)
+    def _kept_bytes(self, level: int) -> int:
+        """Bytes of all samples' features in front of stage ``level``."""
+        return sum(self._state_bytes(size)[level] * n for sizes in self.sizes for size, n in sizes.items())
 
     def _levels(self, archs: Sequence[Arch]) -> list[int]:
         """The trunk levels whose features are kept under the memory bound."""
         stages, visits = self.net.stages[: self.length], [len(nodes) for nodes in node_counts(self.net, archs)]
-        shapes = self._state_bytes(archs[0])
         branching = [bool(level) and stage.choice is not None for level, stage in enumerate(stages)]
-        sizes = [sum(self.samples) * shapes[level] * branches for level, branches in enumerate(branching)]
+        sizes = [self._kept_bytes(level) if branches else 0 for level, branches in enumerate(branching)]
         if self.memory is None or not any(branching):
             return [level for level, size in enumerate(sizes) if size]
-        need = self._working_bytes(shapes)
+        need = self._working_bytes()
         if need > self.memory:
             raise ConfigError(
                 f"memory of {self.memory:,} bytes is less than the {need:,} bytes that the smallest piece of work "
                 "needs; raise it, or use smaller calibration batches"
             )
-        costs = stage_macs(self.net.space, self.net.width, archs[0], *self.calibration[0].images.shape[2:])
+        costs = stage_macs(self.net.space, self.net.width, archs[0], *_size(self.images.calibration[0]))
         return choose_levels([costs[stage.name] for stage in stages], visits[: self.length], sizes, self.memory - need)
 
     def _data_bytes(self) -> int:
@@ -240,29 +238,46 @@ class TreeEvaluator:
         tensors += [part for pixels in self.pixel_lists for part in (pixels.label, pixels.places, pixels.blocks)]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
-    @torch.no_grad()
-    def _state_bytes(self, arch: Arch) -> list[int]:
+    def _state_bytes(self, size: Size) -> list[int]:
         """Bytes of one sample's features in front of every stage."""
-        state: State = (self.images.calibration[0][0][:1], None)
-        found = []
-        was_training = self.net.training
+        return [size[0] * size[1] * pixel // PROBE**2 + context for pixel, context in self.probe]
+
+    @cached_property
+    def probe(self) -> list[tuple[int, int]]:
+        """Bytes in front of every stage where the image is PROBE x PROBE: features, which grow with it, and context."""
+        state: State = (self.images.calibration[0][0].new_zeros(1, 6, PROBE, PROBE), None)
+        found, was_training = [], self.net.training
         self.net.eval()
         try:
-            for index, stage in enumerate(self.net.stages):
-                found.append(sum(part.numel() * part.element_size() for part in state if part is not None))
-                if stage.output is None:
-                    state = advance(self.net, index, state, 0 if stage.choice is None else arch[stage.choice])
+            for index in range(len(self.net.stages)):
+                found.append(tuple(0 if part is None else part.numel() * part.element_size() for part in state))
+                if self.net.stages[index].output is None:
+                    with torch.no_grad():
+                        state = advance(self.net, index, state, 0)
         finally:
             self.net.train(was_training)
-        return found
+        return [(features, context) for features, context in found]
 
-    def _working_bytes(self, shapes: Sequence[int]) -> int:
+    def _working_bytes(self) -> int:
         """The largest piece of work: a calibration batch through the heads, or the evaluation pieces side by side."""
-        batch = max(len(batch.images) for batch in self.calibration)
-        piece = max(len(batch.images) for batch in self.batches)
         threads = 1 if self.exact else torch.get_num_threads()
-        evaluation = threads * piece * WORKING_MAPS * max(shapes)
-        return max(batch * (4 * max(shapes[: self.length + 1]) + 3 * max(shapes)), evaluation)
+        found = []
+        for state in self.images.calibration:
+            shapes = self._state_bytes(_size(state))
+            found.append(len(state[0]) * (4 * max(shapes[: self.length + 1]) + 3 * max(shapes)))
+        for state in self.images.evaluation:
+            found.append(threads * len(state[0]) * WORKING_MAPS * max(self._state_bytes(_size(state))))
+        return max(found)
+
+
+def _size(state: State) -> Size:
+    """Of prepared images."""
+    return state[0].shape[2], state[0].shape[3]
+
+
+def _sizes(states: Sequence[State]) -> Counter[Size]:
+    """Samples by size."""
+    return Counter(_size(state) for state in states for _ in state[0])
 
 
 def _parts(batch: FlowBatch, size: int | None) -> Iterator[FlowBatch]:

@@ -14,7 +14,10 @@ from edgeflownas.models.flops import stage_macs
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["Estimate", "Unit", "Work", "node_counts", "tree_work", "trunk_length", "units_of"]
+__all__ = ["Estimate", "Size", "Unit", "Work", "node_counts", "tree_work", "trunk_length", "units_of"]
+
+
+Size = tuple[int, int]  # rows and columns of a frame, padded as the network pads them
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Estimate:
     """Largest memory for features at a time, beside the data sets themselves (``data_bytes``)."""
     data_bytes: int
     seconds: float
-    """Scaled from a timed trial of a few samples of the first unit."""
+    """Scaled from a timed trial (evaluate/tree/trial.py)."""
 
 
 def trunk_length(net: StagedNet) -> int:
@@ -79,14 +82,15 @@ class Work(NamedTuple):
     evaluation: int
 
 
-def tree_work(net: StagedNet, archs: Sequence[Arch], size: tuple[int, int]) -> tuple[Work, Work]:
+def tree_work(net: StagedNet, archs: Sequence[Arch], size: Size) -> tuple[Work, Work]:
     """Work of the archs' tree on one sample of ``size``, and of the archs one after the other."""
-    costs = [stage_macs(net.space, net.width, arch, *size) for arch in archs]
-    tree = [0, 0]
-    alone = [0, 0]
+    tree, alone = [0, 0], [0, 0]
     for stage, nodes in zip(net.stages, node_counts(net, archs), strict=True):
-        for total, positions in ((tree, nodes.values()), (alone, range(len(archs)))):
-            macs = sum(costs[position][stage.name] for position in positions)
+        own = [0 if stage.choice is None else arch[stage.choice] for arch in archs]
+        examples = dict(zip(own, archs, strict=True))  # a stage costs what its own option does
+        costs = {d: stage_macs(net.space, net.width, arch, *size)[stage.name] for d, arch in examples.items()}
+        for total, digits in ((tree, [own[position] for position in nodes.values()]), (alone, own)):
+            macs = sum(costs[digit] for digit in digits)
             total[0] += macs if stage.output is None else 0
             total[1] += macs
     return Work(*tree), Work(*alone)
