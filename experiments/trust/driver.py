@@ -19,10 +19,12 @@ from pairs import write_pairs
 
 HERE = Path(__file__).resolve().parent
 ARCHS, TWICE, GROUP = 32, 8, 8  # subnets, those of them with a second seed, subnets that share their batches
-SUPERNET_SEED, SEEDS = 100, (1, 2)  # first weights and order are functions of the seed: no truth shares the supernet's
+SEEDS = (1, 2)  # first weights and order are functions of the seed: no truth shares a supernet's
 SUPERNETS = {
-    "base": [],
-    "long": ["--train.steps_per_epoch", "1200"],
+    "base": ["--runtime.seed", "100"],
+    "long": ["--runtime.seed", "100", "--train.steps_per_epoch", "1200"],
+    "shifted": ["--runtime.seed", "100", "--train.path_batches", "shifted"],
+    "again": ["--runtime.seed", "101"],
 }
 # Calibration batches of 8 for truth and supernets alike (the runs' own sets have 32), and others for `base` alone.
 CALIBRATIONS = {"32": ("4", "16", "64"), "64": ("16", "32")}
@@ -53,10 +55,7 @@ def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
     data, runs = results / "data", results / "runs"
     common = ["train", str(HERE / "trust.yaml"), "--runtime.output_root", str(runs)]
     common += ["--data.train_dir", str(data / "train"), "--data.val_dir", str(data / "val"), *keys]
-    supernets = {
-        name: [*common, "--runtime.seed", str(SUPERNET_SEED), *own, "--runtime.experiment_name", name]
-        for name, own in SUPERNETS.items()
-    }
+    supernets = {name: [*common, *own, "--runtime.experiment_name", name] for name, own in SUPERNETS.items()}
     codes, truth = drawn(ARCHS), {}
     for seed, count in zip(SEEDS, (ARCHS, TWICE), strict=True):
         for first in range(0, count, GROUP):
@@ -66,7 +65,7 @@ def commands(results: Path, keys: list[str]) -> dict[str, list[str]]:
             truth[name] = [*common, *own, "--runtime.experiment_name", name, "--runtime.seed", str(seed)]
     first = [name for name in truth if name.startswith(f"truth_s{SEEDS[0]}")]
     trained = supernets | truth
-    return {name: trained[name] for name in [*first, "base", *truth, "long"]}
+    return {name: trained[name] for name in [*first, "base", *truth, *SUPERNETS]}
 
 
 def drawn(count: int) -> list[str]:

@@ -158,12 +158,12 @@ def _from_table(base: ReadRun, archs: list[Arch], path: Path) -> list[float]:
 def _document(found: _Found, seed: int) -> dict[str, Any]:
     from edgeflownas.commands._trust_document import pairs, rankings, seeds, worst_last
     from edgeflownas.evaluate.trust import agreement, bootstrap_weights
-    from edgeflownas.models.flops import arch_costs
+    from edgeflownas.hardware.costs import space_costs
 
     base, table = found.base, found.table
     config = base.config
-    costs = arch_costs(base.net.space, config.train.width, config.data.crop_size, table.archs)
-    sizes = {"multiply-adds": [-macs for _, _, macs in costs], "parameters": [-count for _, count, _ in costs]}
+    costs = space_costs(base.net.space, config.train.width, config.data.crop_size, table.archs)
+    sizes = {"multiply-adds": (-costs["macs"]).tolist(), "parameters": (-costs["parameters"]).tolist()}
     scores = {name: worst_last(epes) for name, epes in found.rankings.items()} | sizes
     weights = bootstrap_weights(len(table.archs), seed)
     return {
