@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,8 @@ from edgeflownas.commands._overrides import OverrideTokens, split_overrides
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgeflownas.evaluate.pool import PoolEvaluation
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch
@@ -183,8 +185,8 @@ def _document(found: _Found, seed: int) -> dict[str, Any]:
     }
 
 
-def _subnets(found: _Found, costs: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
-    """A row for each subnet; ``costs`` are code, parameters and multiply-adds."""
+def _subnets(found: _Found, costs: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """A row for each subnet; ``costs`` are columns of hardware/costs.py."""
     from edgeflownas.commands._trust_document import number
 
     table = found.table
@@ -198,8 +200,8 @@ def _subnets(found: _Found, costs: Sequence[tuple[str, int, int]]) -> list[dict[
             "by_seed": {str(s): number(row[i]) for s, row in zip(table.seeds, table.errors, strict=True)},
             "epe_margin": number(own_margins.get(i, math.inf)),
             "epe": {name: number(epes[i]) for name, epes in found.rankings.items()},
-            "parameters": costs[i][1],
-            "macs": costs[i][2],
+            "parameters": int(costs["parameters"][i]),
+            "macs": int(costs["macs"][i]),
         }
         for i, arch in enumerate(table.archs)
     ]
