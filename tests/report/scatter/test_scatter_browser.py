@@ -66,6 +66,7 @@ def test_a_point_says_what_it_is(browser: Browser, tmp_path: Path):
         assert now(browser)["near"] == row
         text = browser.value("document.getElementById('tip').innerText")
         assert ",".join(document["codes"][row]) in text and f"{document['values']['epe'][row]:.4f} ± 0.0210" in text
+        assert "standard error, unpaired" in text
         assert "EB0\u00a0depth\u00a0" in text and "front" in text or row not in document["front"]
     browser.move(5, 5)
     assert browser.value("document.getElementById('tip').hidden")

@@ -116,7 +116,8 @@ def test_standard_errors_stand_with_their_column_and_constants_with_the_facts():
     columns = {column["name"]: column for column in data_of(page)["columns"]}
     assert "epe_standard_error" not in columns and set(unpacked(columns["epe"]["errors"])) == {0.5}
     assert "samples" not in columns and "samples of every subnet</th><td>640" in page
-    assert "1 of them beyond the noise" in page and "<td>front, not surely, shortlist: front01</td>" in page
+    assert "1 of them sure and the others in doubt" in page
+    assert "<td>front, in doubt, shortlist: front01</td>" in page and "<td>front, sure" in page
 
 
 def test_pairs_that_explain_nothing_are_not_listed():
@@ -146,3 +147,15 @@ def test_why_there_are_no_marginals_is_said():
 def test_numbers_have_useful_digits(values: list[float], digits: int, scale: float, words: str):
     column = Column("x", "", True, np.array(values))
     assert (column.digits, column.scale, column.words(values[0])) == (digits, scale, words)
+
+
+def test_errors_of_paired_noise_are_not_shown_and_an_error_may_be_an_objective():
+    document = made_document(3)
+    document["columns"].append({"name": "epe_standard_error", "unit": "px", "minimise": True})
+    document["values"]["epe_standard_error"] = [0.5] * 26 + [0.6]
+    document["confidence"] = {"noisy": {"epe": "paired"}}
+    columns = {column["name"]: column for column in data_of(render(document))["columns"]}
+    assert columns["epe"]["errors"] is None and "epe_standard_error" not in columns
+    document["objectives"] = ["epe_standard_error", "macs"]
+    page = data_of(render(document))
+    assert page["columns"][page["objectives"][0]]["name"] == "epe_standard_error"

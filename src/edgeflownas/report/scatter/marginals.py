@@ -124,7 +124,8 @@ def _numbers(marginals: Mapping[str, Any], target: str, costs: Sequence[Column])
                 )
 
     names = (f"mean {column.label()}" for column in costs)
-    header = ("option", f"mean {target} (px)", "gain on the option above (px)", *names, "subnets", "share of variance")
+    gain = "gain on the option above (px)" + (", ± 95\u00a0%" if any("±" in row[2] for row in rows()) else "")
+    header = ("option", f"mean {target} (px)", gain, *names, "subnets", "share of variance")
     rest = marginals.get("rest_share")
     note = (
         f"Exact means over {marginals.get('over', 'all subnets')}, those with the option. The share of the variance of "
