@@ -29,7 +29,7 @@ def pareto(
     run: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "sram_kib<900"] [--out DIR].
+    """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "macs<2e9"] [--out DIR].
 
     The exact Pareto front over the whole table, which of its members the noise leaves in doubt and which subnets are
     tied with it, hypervolume, knee, a shortlist for training alone, and what each choice of the space is worth.
@@ -39,12 +39,12 @@ def pareto(
         ranking: folder that `edgeflownas rank` wrote, its ranking.safetensors or ranking.csv.
         minimise: columns, separated by commas; the first is what the others are the cost of.
         maximise: columns that should be large.
-        where: conditions on columns and on digits of blocks, such as "sram_kib<900,EB0=1".
+        where: conditions on columns and on digits of blocks, such as "macs<2e9,EB0=1".
         reference: reference point of the hypervolume, a number for each objective; default: the worst feasible values.
         top: subnets on the shortlist; default: 15, or the whole table where it is smaller.
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.
         recipe: write the shortlist's recipe to this file.
-        run: run whose width and data the recipe takes; default: the run that the ranking lies in, where it does.
+        run: run whose width and data the recipe takes (with --out or --recipe); default: the one around the ranking.
         json: machine-readable result on stdout.
     """
     from edgeflownas.evaluate.ranking import read_ranking
