@@ -128,7 +128,9 @@ def test_ties_on_the_shortlist_lie_near_the_front(small: Ranking) -> None:
 
 
 def test_ties_fill_the_widest_gap_of_the_front_first() -> None:
-    values = np.array([[9.0, 0.0], [8.0, 1.0], [3.0, 10.0], [9.5, 0.1], [8.1, 5.0], [8.6, 5.1], [40.0, 6.0], [3.1, 30.0]])
+    values = np.array(
+        [[9.0, 0.0], [8.0, 1.0], [3.0, 10.0], [9.5, 0.1], [8.1, 5.0], [8.6, 5.1], [40.0, 6.0], [3.1, 30.0]]
+    )
     assert fill(values, [0, 1, 2], [3, 4, 5, 6, 7], [True, False], 9) == [4, 7, 3, 5, 6]
     assert fill(values, [0, 1, 2], [3, 4], [True, False], 1) == [4]
 

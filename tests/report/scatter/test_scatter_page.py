@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import re
 from typing import Any
@@ -14,6 +15,7 @@ from documents import made_document
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.report.scatter import render
+from edgeflownas.report.scatter.marginals import CHARACTER, HIGH, _name_places
 from edgeflownas.report.scatter.packed import Column, inside
 
 NASTY = "<script>alert('x')</script><!-- \"quotes\" & 'more' </script>"
@@ -159,3 +161,13 @@ def test_errors_of_paired_noise_are_not_shown_and_an_error_may_be_an_objective()
     document["objectives"] = ["epe_standard_error", "macs"]
     page = data_of(render(document))
     assert page["columns"][page["objectives"][0]]["name"] == "epe_standard_error"
+
+
+@pytest.mark.parametrize("shape", ["falling", "rising", "steep", "one place"])
+def test_names_of_a_small_picture_do_not_lie_on_each_other(shape: str):
+    slopes = {"falling": (60, 30), "rising": (60, -30), "steep": (3, 20), "one place": (0, 1)}
+    across, down = slopes[shape]
+    dots = [(80.0 + k * across, 70.0 + k * down) for k in range(3)]
+    found = _name_places(dots, ["kernel 3", "kernel 5", "kernel 7"])
+    for one, other in itertools.combinations(found, 2):
+        assert abs(one[0] - other[0]) >= 8 * CHARACTER or abs(one[1] - other[1]) >= HIGH
