@@ -210,7 +210,7 @@ def _volume(members: Floats, feasible: Floats, question: Question) -> dict[str, 
     signs, names = question.signs, question.objectives
     given = np.array(question.reference) * signs if question.reference else None
     reference, ideal = feasible.max(axis=0) if given is None else given, feasible.min(axis=0)
-    found = {
+    found: dict[str, Any] = {
         "reference": dict(zip(names, (reference * signs).tolist(), strict=True)),
         "ideal": dict(zip(names, (ideal * signs).tolist(), strict=True)),
         "reference_is": "worst feasible value of each objective" if given is None else "given",

@@ -110,7 +110,7 @@ def _name_places(places: Sequence[tuple[float, float]], names: Sequence[str]) ->
                 for (other, at), text in zip(found, names, strict=False)
             )
             outside = left < LEFT or right > WIDE or top < 0 or base > BOTTOM - 2
-            return crossed + 100 * over + 200 * outside
+            return float(crossed + 100 * over + 200 * outside)
 
         across = (x + 5, x - 5 - wide, x - wide / 2)
         spots = [(left, y + down) for down in (-6, 14, 4, -18, 26) for left in across if down != 4 or left != across[2]]
