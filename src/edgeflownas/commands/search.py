@@ -76,11 +76,7 @@ def search(
     """
     run, overrides = split_overrides(tokens, OPTIONS)
     _require_one(run, table, bool(overrides) or compare is not None or checkpoint is not None)
-    if budget < 4:
-        raise ConfigError(f"--budget {budget}: must be at least 4")
-    population = min(POPULATION, budget) if population is None else population
-    if not 4 <= population <= budget:
-        raise ConfigError(f"--population {population}: must be at least 4, and not above --budget {budget}")
+    population = _population(population, budget)
     jobs = _jobs(strategy, seed, seeds)
 
     from edgeflownas.commands._search import Wishes, exact_values, run_source, table_source
@@ -109,6 +105,15 @@ def _require_one(run: str | None, table: Path | None, options_of_runs: bool) -> 
         raise ConfigError(f"give a run directory or --table: {USAGE}")
     if table is not None and options_of_runs:
         raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
+
+
+def _population(given: int | None, budget: int) -> int:
+    if budget < 4:
+        raise ConfigError(f"--budget {budget}: must be at least 4")
+    population = min(POPULATION, budget) if given is None else given
+    if not 4 <= population <= budget:
+        raise ConfigError(f"--population {population}: must be at least 4, and not above --budget {budget}")
+    return population
 
 
 def _require_varied(source: Source) -> None:
