@@ -56,7 +56,11 @@ Usage: edgeflownas plan RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
 RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file; without
 one every key that is not given has its default. docs/plan.md explains each row.
 """
-USAGES = {"train": TRAIN_USAGE, "plan": PLAN_USAGE}
+SEARCH_USAGE = """\
+Usage: edgeflownas search RUN [--GROUP.KEY VALUE ...] [OPTIONS]
+       edgeflownas search --table RANKING [OPTIONS]
+"""
+USAGES = {"train": TRAIN_USAGE, "plan": PLAN_USAGE, "search": SEARCH_USAGE}
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 
 

@@ -132,6 +132,8 @@ def test_without_matplotlib_all_but_the_picture_is_written(
         (["--where=macs~1"], 64, "is no condition"),
         (["--top=99"], 64, "the ranking holds 28 subnets"),
         (["--reference=1,x"], 64, "--reference 1,x: must be numbers"),
+        (["--run=/"], 64, "add --out or --recipe"),
+        (["--run=missing", "--recipe=r.yaml"], 64, "missing: no run is here"),
         (["--recipe=missing/folder/r.yaml"], 74, "missing/folder/r.yaml"),
     ],
 )
@@ -148,6 +150,17 @@ def test_damaged_rankings_are_refused(ranking: Path, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "cut.csv", tmp_path / "nothing"):
         ended = command("pareto", path)
         assert ended.code == 65 and str(path) in ended.err and not ended.out, ended.err
+
+
+def test_a_table_of_unknown_width_has_no_recipe(ranking: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes((ranking / "ranking.csv").read_bytes())
+    ended = command("pareto", mine, "--out", tmp_path / "o", "--top=2")
+    assert ended.code == 0 and "of which width and image size" in ended.err, ended.err
+    assert (tmp_path / "o" / "pareto.html").is_file() and not (tmp_path / "o" / "shortlist.yaml").exists()
+    assert command("pareto", mine, "--recipe", tmp_path / "r.yaml").code == 64
+    ended = command("pareto", tmp_path / "o" / "pareto.csv")
+    assert ended.code == 65 and "no ranking" in ended.err
 
 
 def test_a_column_without_figures_is_refused(ranking: Path, tmp_path: Path) -> None:

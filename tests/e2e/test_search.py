@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from runs import Place, command, contents
 
-from edgeflownas.evaluate.ranking import Ranking, block_words, ranks, write_ranking
+from edgeflownas.evaluate.ranking import Ranking, block_words, ranks, read_ranking, write_ranking
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.search.problem import Problem
 from edgeflownas.space import Arch, get_space
@@ -155,6 +155,8 @@ def test_a_signal_ends_it_with_75_and_it_goes_on(ranking: Path, tmp_path: Path, 
         (["--where", "epe<3"], "only after the evaluation"),
         (["--where", "EB9=1"], "there is no 'EB9'"),
         (["--population", "3"], "at least 4"),
+        (["--checkpoint", "latest"], "--table takes no --compare"),
+        (["--budget", "3"], "--budget 3: must be at least 4"),
         (["--population", "900"], "not above --budget 800"),
         (["--seeds", "1,x"], "whole numbers"),
         (["--seed", "-1"], "whole numbers"),
@@ -189,3 +191,12 @@ def test_part_of_a_ranking_is_no_space(ranking: Path, tmp_path: Path):
     (tmp_path / "ranking.csv").write_text("".join(lines[:500]))
     ended = command("search", "--table", tmp_path / "ranking.csv")
     assert ended.code == 65 and "499 of the 19683" in ended.err
+
+
+def test_a_cost_that_never_differs_is_refused(ranking: Path, tmp_path: Path):
+    found = read_ranking(ranking)
+    found.columns["sram_kib"] = np.full(len(found), 108.0)
+    write_ranking(tmp_path, found)
+    ended = command("search", "--table", tmp_path, "--minimise", "epe,sram_kib", "--budget", 10)
+    assert ended.code == 64 and "--minimise sram_kib: it is 108 for every subnet" in ended.err
+    assert command("search", "--table", tmp_path, "--budget", 10, "--strategy", "random").code == 0

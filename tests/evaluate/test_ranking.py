@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgeflownas.errors import DataError, StorageError
 from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, block_words, ranks, read_ranking, write_ranking
+from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 from edgeflownas.space import get_space
 
 V1 = get_space("v1")
@@ -53,8 +54,8 @@ def test_written_and_read(tmp_path: Path, samples: bool):
     assert write_ranking(tmp_path, ranking) == {CSV: tmp_path / CSV, TENSORS: tmp_path / TENSORS}
     assert_same(ranking, read_ranking(tmp_path))
     assert_same(ranking, read_ranking(tmp_path / TENSORS))
-    rows = dataclasses.replace(ranking, facts={}, sample_epe=None, valid_pixels=None)
-    assert_same(rows, read_ranking(tmp_path / CSV))
+    rows = dataclasses.replace(ranking, sample_epe=None, valid_pixels=None)
+    assert_same(rows, read_ranking(tmp_path / CSV))  # facts are those of the file beside it
     assert sorted(path.name for path in tmp_path.iterdir()) == [CSV, TENSORS]
 
 
@@ -73,7 +74,7 @@ def test_the_csv_is_for_people(tmp_path: Path):
 def test_any_table_comes_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     positions = data.draw(st.lists(st.integers(0, len(V1) - 1), min_size=1, max_size=9, unique=True))
     codes = tuple(np.base_repr(position, 3).zfill(9) for position in sorted(positions))
-    number = st.floats(allow_nan=True, allow_infinity=True)
+    number = st.floats(0.0, 1e99) | st.sampled_from([math.nan, math.inf])
     epes = tuple(data.draw(st.lists(number, min_size=len(codes), max_size=len(codes))))
     with np.errstate(over="ignore"):
         ranking = table(epes, data.draw(st.booleans()), codes)
@@ -120,6 +121,15 @@ def test_a_csv_that_a_user_changed(tmp_path: Path):
         ("twice.csv", "code,epe,A\n0,1,x\n0,2,x\n", "a code twice"),
         ("uneven.csv", "code,epe,A\n0,1,x\n1,2\n", "line 3 has not 3 cells"),
         ("letters.csv", "code,epe,A\nx,1,x\n", "not readable as a ranking"),
+        ("rows.csv", "code,epe,A\n", "it has no row"),
+        ("chosen.csv", "code,kind,shortlist,epe\n0,front,best,1\n", "`edgeflownas pareto` chose"),
+        ("cell.csv", 'code,epe,A\n0,1,x\n1,"1,05",y\n', r"line 3: epe '1,05' is not a number"),
+        ("unit.csv", "code,epe,A,macs\n0,1,x,abc\n", r"line 2: macs 'abc' is not a number"),
+        ("huge.csv", "code,epe,A\n0,1e308,x\n", r"subnet 0: epe 1e\+308 cannot be"),
+        ("below.csv", "code,epe,A\n0,-1,x\n", "subnet 0: epe -1 cannot be"),
+        ("error.csv", "code,epe,epe_standard_error,A\n0,1,-0.5,x\n", "epe_standard_error -0.5 cannot be"),
+        ("long.csv", "code,epe,A,B\n00,1,x,x\n1,1,x,x\n", "code 1 is not as long as 0,0"),
+        ("mixed.csv", "code,epe,A,B\n00,1,x,x\n01,1,y,z\n", "A is 'x' by its digit and 'y' in its column"),
         ("no_epe.csv", "code,error,A\n0,1,x\n", "no column `epe`"),
         ("no.safetensors", "nothing", "not readable as a ranking"),
         ("binary.csv", "\x00\x01\udcff", "not readable as a ranking"),
@@ -149,6 +159,45 @@ def test_a_damaged_file_is_refused(tmp_path: Path):
         (tmp_path / TENSORS).write_bytes(whole[:cut])
         with pytest.raises(DataError, match="ranking"):
             read_ranking(tmp_path)
+
+
+def test_every_bit_of_the_figures_counts(tmp_path: Path):
+    """A changed figure, name or word is damage; a table from before there was a checksum is read."""
+    file = tmp_path / TENSORS
+    write_ranking(tmp_path, table())
+    whole = file.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")  # of the data
+    for place in range(start, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DataError, match="ranking"):
+            read_ranking(file)
+    file.write_bytes(whole.replace(b"180x240", b"180x241"))
+    with pytest.raises(DataError, match="checksum"):
+        read_ranking(file)
+    file.write_bytes(whole)
+    arrays, words = read_tensors(file)
+    file.write_bytes(tensor_bytes(arrays, {name: word for name, word in words.items() if name != "checksum"}))
+    assert_same(table(), read_ranking(file))
+
+
+def test_words_are_those_of_the_digits(tmp_path: Path):
+    write_ranking(tmp_path, table())
+    text = (tmp_path / CSV).read_text()
+    mine = tmp_path / "mine.csv"
+    mine.write_text(text.replace("depth 1", "depth 2", 1))
+    with pytest.raises(DataError, match="code 0,0,0,0,0,0,0,0,0: EB0 is 'depth 1' by its digit and 'depth 2' in its"):
+        read_ranking(mine)
+    mine.write_text(text.replace('"0,0,', '"9,0,', 1))
+    with pytest.raises(DataError, match="code 9,0,0,0,0,0,0,0,0: EB0 has no option 9"):
+        read_ranking(mine)
+
+
+def test_a_csv_has_the_facts_of_the_same_table_beside_it(tmp_path: Path):
+    write_ranking(tmp_path, table())
+    text = (tmp_path / CSV).read_text()
+    for changed, facts in ((text, table().facts), (text.replace("3.0", "3.1", 1), {})):
+        (tmp_path / CSV).write_text(changed)
+        assert read_ranking(tmp_path / CSV).facts == facts
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path):

@@ -59,6 +59,18 @@ def test_what_each_choice_is_worth() -> None:
     assert "three and more together" in text
 
 
+def test_units_follow_the_size_of_the_figures() -> None:
+    ranking = made_ranking(CODES)
+    ranking.columns["macs"] //= 1000  # a tiny network: millions
+    text = pareto_text(summary(choose(ranking, Question(("epe", "macs", "samples", "rank"), top=3))))
+    assert "macs MMAC" in text and "samples is 16 in all of them: left out" in text
+    least = next(line for line in text.splitlines() if line.startswith("0,0,0,0,0,0,0,0,0"))
+    assert "  1.6500  " in least and least.split()[3].isdigit()
+    ranking.columns["macs"] //= 1000
+    text = pareto_text(summary(choose(ranking, Question(top=3, reference=(1.0, 1.0)))))
+    assert "macs MAC " in text and " 1650 " in text and "members of the front lie at or beyond it" in text
+
+
 def test_without_noise_nothing_is_said_of_ties() -> None:
     text, _ = told(Question(("epe_median", "macs")))
     assert "in doubt" not in text and "ties" not in text and "noise of epe_median: not known" in text

@@ -14,6 +14,7 @@ from edgeflownas.errors import ConfigError, DataError, UserError
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.ranking import Ranking
 from edgeflownas.search.choosing import choose, summary
+from edgeflownas.search.pareto import fill
 from edgeflownas.search.question import Question
 from edgeflownas.space import get_space
 
@@ -111,6 +112,48 @@ def test_shortlist_covers_the_front(small: Ranking, top: int) -> None:
         costs = ranking.columns["macs"][document["shortlist"]] / 1e9
         front = ranking.columns["macs"][document["front"]] / 1e9
         assert np.diff(costs).max() <= max(2 * np.ptp(front) / 14, np.diff(np.sort(front)).max())
+
+
+def test_ties_on_the_shortlist_lie_near_the_front(small: Ranking) -> None:
+    """A few subnets far above the front are tied only because they are very noisy: they come last."""
+    rng, columns = np.random.default_rng(0), made_ranking(SMALL, keep=False).columns
+    epe, errors = columns["epe"].copy(), np.full(81, 0.05)
+    bad = rng.choice(np.arange(1, 80), 12, replace=False)
+    epe[bad] += 30.0
+    errors[bad] = 20.0
+    noisy = dataclasses.replace(small, columns=columns | {"epe": epe, "epe_standard_error": errors}, sample_epe=None)
+    document = choose(dataclasses.replace(noisy, valid_pixels=None), Question(top=35))
+    assert set(bad.tolist()) <= set(document["ties"]) and len(document["front"]) < 30
+    assert not set(bad.tolist()) & set(document["shortlist"])
+
+
+def test_ties_fill_the_widest_gap_of_the_front_first() -> None:
+    values = np.array(
+        [[9.0, 0.0], [8.0, 1.0], [3.0, 10.0], [9.5, 0.1], [8.1, 5.0], [8.6, 5.1], [40.0, 6.0], [3.1, 30.0]]
+    )
+    assert fill(values, [0, 1, 2], [3, 4, 5, 6, 7], [True, False], 9) == [4, 7, 3, 5, 6]
+    assert fill(values, [0, 1, 2], [3, 4], [True, False], 1) == [4]
+
+
+def test_an_objective_that_never_varies_is_left_out_or_refused(small: Ranking) -> None:
+    flat = without(small, sram_kib=np.full(81, 108.0))
+    found = choose(flat, Question(("epe", "macs", "sram_kib"), reference=(9.0, 9e9, 200.0)))
+    two = choose(flat, Question(reference=(9.0, 9e9)))
+    assert found == two | {"constant": {"sram_kib": 108.0}} and two["constant"] == {}
+    with pytest.raises(ConfigError, match="sram_kib is 108 in all 81 subnets"):
+        choose(flat, Question(("epe", "sram_kib")))
+
+
+def test_members_beyond_a_given_reference_are_counted(small: Ranking) -> None:
+    inside = choose(small, Question(reference=(9.0, 9e9)))["hypervolume"]
+    none = choose(small, Question(reference=(1.0, 1.0)))
+    assert inside["outside"] == 0 and none["hypervolume"]["outside"] == len(none["front"])
+
+
+def test_one_subnet_has_nothing_to_compare(small: Ranking) -> None:
+    found = choose(small, Question(where="EB0=1,H0Out=1,H1=1,H2=1", top=1))
+    assert found["hypervolume"]["value"] is None and "one subnet" in found["hypervolume"]["why"]
+    assert found["marginals"] is None and "nothing to compare" in found["marginals_missing"]
 
 
 def test_a_baseline_outside_the_conditions_is_kept_for_comparison() -> None:

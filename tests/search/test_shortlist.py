@@ -54,6 +54,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         recipe(tmp_path, 2, run=tmp_path)
 
 
-def test_a_table_without_facts_gives_the_packaged_keys(tmp_path: Path) -> None:
-    config, packaged = recipe(tmp_path, 2, {}), load_config("retrain_fc2_180x240")
-    assert config.data == packaged.data and config.train.width == packaged.train.width
+@pytest.mark.parametrize("facts", [{}, {"width": "8"}, {"size": "96x128"}])
+def test_a_table_that_does_not_say_width_and_size_gives_no_recipe(tmp_path: Path, facts: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"of which width and image size.*--run"):
+        recipe(tmp_path, 2, facts)

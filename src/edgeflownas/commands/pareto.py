@@ -29,7 +29,7 @@ def pareto(
     run: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "sram_kib<900"] [--out DIR].
+    """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "macs<2e9"] [--out DIR].
 
     The exact Pareto front over the whole table, which of its members the noise leaves in doubt and which subnets are
     tied with it, hypervolume, knee, a shortlist for training alone, and what each choice of the space is worth.
@@ -39,12 +39,12 @@ def pareto(
         ranking: folder that `edgeflownas rank` wrote, its ranking.safetensors or ranking.csv.
         minimise: columns, separated by commas; the first is what the others are the cost of.
         maximise: columns that should be large.
-        where: conditions on columns and on digits of blocks, such as "sram_kib<900,EB0=1".
+        where: conditions on columns and on digits of blocks, such as "macs<2e9,EB0=1".
         reference: reference point of the hypervolume, a number for each objective; default: the worst feasible values.
         top: subnets on the shortlist; default: 15, or the whole table where it is smaller.
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.
         recipe: write the shortlist's recipe to this file.
-        run: run whose width and data the recipe takes; default: the run that the ranking lies in, where it does.
+        run: run whose width and data the recipe takes (with --out or --recipe); default: the one around the ranking.
         json: machine-readable result on stdout.
     """
     from edgeflownas.evaluate.ranking import read_ranking
@@ -52,20 +52,41 @@ def pareto(
     from edgeflownas.report.pareto_text import pareto_text
     from edgeflownas.search.choosing import choose, summary
     from edgeflownas.search.question import Question
-    from edgeflownas.search.shortlist import shortlist_recipe
 
+    if run is not None and out is None and recipe is None:
+        raise ConfigError("--run: only the recipe takes keys of a run; add --out or --recipe")
     table = read_ranking(ranking)
     wished = min(MOST_CHOSEN, len(table)) if top is None else top
     document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), wished))
     short = summary(document)
     console = Console()
-    recipe = recipe or (out / "shortlist.yaml" if out is not None else None)
-    text, origin = shortlist_recipe(document, run or _run_around(ranking)) if recipe is not None else ("", "")
-    _write(out, recipe, text, document, short, console)  # first: a closed pipe must not cost the files
+    path, text, origin = _recipe(document, out, recipe, run, _run_around(ranking), console)
+    _write(out, path, text, document, short, console)  # first: a closed pipe must not cost the files
     print(_json(short) if json else pareto_text(short))
-    if recipe is not None:
-        console.info(f"train the shortlist: edgeflownas train {recipe} ({origin})")
+    if path is not None:
+        console.info(f"train the shortlist: edgeflownas train {path} ({origin})")
     return 0
+
+
+def _recipe(
+    document: Mapping[str, Any],
+    out: Path | None,
+    recipe: Path | None,
+    run: Path | None,
+    around: Path | None,
+    console: Console,
+) -> tuple[Path | None, str, str]:
+    """Where the recipe goes, its text and where its keys are from; one that nobody named may be missing."""
+    from edgeflownas.search.shortlist import shortlist_recipe
+
+    path = recipe or (out / "shortlist.yaml" if out is not None else None)
+    try:
+        return (None, "", "") if path is None else (path, *shortlist_recipe(document, run or around))
+    except ConfigError as error:
+        if recipe is not None or run is not None:
+            raise
+        console.warn(f"{path} is not written: {error}")
+        return None, "", ""
 
 
 def _names(text: str) -> tuple[str, ...]:

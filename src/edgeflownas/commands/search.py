@@ -24,6 +24,7 @@ OPTIONS = (
 )
 ASK_SECONDS, REFUSE_SECONDS = 60, 600  # as `edgeflownas rank`
 ENUMERABLE = 2**17  # subnets whose conditions are checked one by one before a search, to see whether the budget fits
+POPULATION = 50  # where none is given
 USAGE = "edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING"
 
 
@@ -42,11 +43,11 @@ def search(
     budget: int = 800,
     minimise: str = "epe,macs",
     where: str = "",
-    population: int = 50,
+    population: int | None = None,
     seed: int = 0,
     seeds: str | None = None,
     compare: Path | None = None,
-    checkpoint: str = "latest",
+    checkpoint: str | None = None,
     out: Path | None = None,
     yes: bool = False,
     json: bool = False,
@@ -63,28 +64,28 @@ def search(
         strategy: nsga2, evolution, random, or all.
         budget: evaluated subnets, those of an earlier start included.
         minimise: columns, smaller is better: epe, macs, parameters, int8_weight_kib, sram_kib.
-        where: conditions on costs and digits of blocks, such as "sram_kib<900,EB0<=1": other subnets are not proposed.
-        population: subnets of a generation, and those that survive it.
+        where: conditions on costs and digits of blocks, such as "macs<2e9,EB0<=1": other subnets are not proposed.
+        population: subnets of a generation, and those that survive it; default: 50, or the budget where it is smaller.
         seed: of the proposals.
         seeds: several searches, such as 0,1,2.
         compare: a ranking of the whole space (--table: that one): share of its hypervolume against evaluations.
-        checkpoint: of the run: latest, best, or a name such as step-00001234.
+        checkpoint: of the run: latest (the default), best, or a name such as step-00001234.
         out: folder for journals and results; default: search/ in the run's or the ranking's folder.
         yes: do not ask before a long search.
         json: machine-readable result on stdout.
     """
     run, overrides = split_overrides(tokens, OPTIONS)
-    _require_one(run, table, bool(overrides) or compare is not None or checkpoint != "latest")
-    if not 4 <= population <= budget:
-        raise ConfigError(f"--population {population}: must be at least 4, and not above --budget {budget}")
+    _require_one(run, table, bool(overrides) or compare is not None or checkpoint is not None)
+    population = _population(population, budget)
     jobs = _jobs(strategy, seed, seeds)
 
     from edgeflownas.commands._search import Wishes, exact_values, run_source, table_source
     from edgeflownas.report.console import Console
 
     console, wishes = Console(), Wishes(minimise, where)
-    place_of_run = (Path(str(run)), overrides, checkpoint)
+    place_of_run = (Path(str(run)), overrides, checkpoint or "latest")
     source = table_source(table, wishes) if table else run_source(*place_of_run, wishes, console.info)
+    _require_varied(source)
     place = out or source.folder / "search" / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
     exact = exact_values(ranking, source.problem) if (ranking := table or compare) else None
     ended = _search_all(source, jobs, place, Settings(budget, population, not yes), console)
@@ -104,6 +105,29 @@ def _require_one(run: str | None, table: Path | None, options_of_runs: bool) -> 
         raise ConfigError(f"give a run directory or --table: {USAGE}")
     if table is not None and options_of_runs:
         raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
+
+
+def _population(given: int | None, budget: int) -> int:
+    if budget < 4:
+        raise ConfigError(f"--budget {budget}: must be at least 4")
+    population = min(POPULATION, budget) if given is None else given
+    if not 4 <= population <= budget:
+        raise ConfigError(f"--population {population}: must be at least 4, and not above --budget {budget}")
+    return population
+
+
+def _require_varied(source: Source) -> None:
+    """Refuse a cost that is the same for all of many subnets: it would decide nothing."""
+    from edgeflownas.search.candidates import Candidates
+
+    problem, space = source.problem, source.problem.space
+    archs = list(space) if len(space) <= ENUMERABLE else Candidates(space).random(1000)
+    for name, column in problem.costs(archs).items():
+        if name in problem.objectives and len(archs) > 1 and column.min() == column.max():
+            raise ConfigError(
+                f"--minimise {name}: it is {column[0]:g} for every subnet and decides nothing here (docs/cost.md); "
+                "leave it out, or take macs or int8_weight_kib"
+            )
 
 
 def _jobs(strategy: str, seed: int, seeds: str | None) -> list[tuple[str, int]]:

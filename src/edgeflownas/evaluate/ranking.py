@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 CSV, TENSORS = "ranking.csv", "ranking.safetensors"
+NUMBERS = ("parameters", "macs", "_kib", "_ms")  # ends of columns that are numbers, beside those of the error
+LARGEST = 1e100  # no figure is larger, not even of a network that diverged; squares of it are still numbers
 REMEDY = "give the folder that `edgeflownas rank` wrote, its ranking.csv or its ranking.safetensors"
 
 
@@ -44,7 +47,7 @@ class Ranking:
     words: dict[str, tuple[str, ...]]
     """Option of every block in words [A]: ``words["EB0"][i] == "depth 3"``."""
     facts: dict[str, str]
-    """What was measured and how; empty where the table was read from a CSV."""
+    """What was measured and how; empty where a CSV was read that has not its safetensors file beside it."""
     sample_epe: NDArray[np.float16] | None = None
     """[A, N] mean error of each sample of the first set, px; nan where a sample has no valid pixel."""
     valid_pixels: NDArray[np.int64] | None = None
@@ -131,31 +134,65 @@ def _from_csv(path: Path) -> Ranking:
         header, *rows = csv.reader(file)
     if len(set(header)) != len(header) or "code" not in header:
         raise ValueError("its first line must name every column once, and one of them `code`")
+    if {"kind", "shortlist"} <= set(header):
+        raise ValueError("it is what `edgeflownas pareto` chose from a ranking, and no ranking")
+    if not rows:
+        raise ValueError("it has no row")
     uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
     if uneven is not None:
         raise ValueError(f"line {uneven} has not {len(header)} cells")
     cells = {name: tuple(row[place] for row in rows) for place, name in enumerate(header)}
     codes = tuple(code if "," in code else ",".join(code) for code in cells.pop("code"))
-    columns = {name: _numbers(values) for name, values in cells.items()}
+    odd = next((code for code in codes if len(code) != len(codes[0])), None)
+    if odd is not None:
+        raise ValueError(f"code {odd} is not as long as {codes[0]}")
+    columns = {name: _numbers(name, values) for name, values in cells.items()}
     spaces = {name: [choice.name for choice in known.choices] for name, known in SPACES.items()}
     space = next((name for name, blocks in spaces.items() if set(blocks) <= set(cells) and _digits(codes, blocks)), "")
     blocks = spaces.get(space) or [name for name, column in columns.items() if column is None]
     words = {name: cells[name] for name in blocks}
-    return Ranking(space, codes, {name: col for name, col in columns.items() if col is not None}, words, {})
+    ranking = Ranking(space, codes, {name: col for name, col in columns.items() if col is not None}, words, {})
+    return replace(ranking, facts=_facts_beside(path, ranking))
+
+
+def _facts_beside(path: Path, ranking: Ranking) -> dict[str, str]:
+    """Facts of the safetensors file in the CSV's folder where it holds the same rows and figures."""
+    if not (path.parent / TENSORS).is_file():
+        return {}
+    try:
+        whole = read_ranking(path.parent / TENSORS)
+    except DataError:
+        return {}
+    same = whole.codes == ranking.codes and all(
+        name in ranking.columns and np.array_equal(column, ranking.columns[name], equal_nan=True)
+        for name, column in whole.columns.items()
+    )
+    return whole.facts if same else {}
 
 
 def _digits(codes: Sequence[str], blocks: Sequence[str]) -> bool:
     return len(codes[0].split(",")) == len(blocks)
 
 
-def _numbers(cells: Sequence[str]) -> NDArray[Any] | None:
-    """Int64 or float64 (an empty cell is nan); None where the cells are words."""
+def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:
+    """Int64 or float64 (an empty cell is nan); None where the cells are words.  ValueError: a figure that is a word."""
     for kind in (int, float):
         try:
             return np.array([kind(cell or "nan") for cell in cells], dtype=np.int64 if kind is int else np.float64)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
+    if is_figure(name) or name.endswith(NUMBERS):
+        line, cell = next((line, cell) for line, cell in enumerate(cells, start=2) if not _is_number(cell))
+        raise ValueError(f"line {line}: {name} {cell!r} is not a number (such as 1.05 or 2e9)")
     return None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _tensors(ranking: Ranking) -> bytes:
@@ -170,11 +207,23 @@ def _tensors(ranking: Ranking) -> bytes:
     arrays["digits"] = digits.astype(np.uint8)
     if ranking.sample_epe is not None and ranking.valid_pixels is not None:
         arrays |= {"sample_epe": ranking.sample_epe, "valid_pixels": ranking.valid_pixels}
-    return tensor_bytes(arrays, texts)
+    return tensor_bytes(arrays, texts | {"checksum": _checksum(arrays, texts)})
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> str:
+    """SHA-256 of everything in the file, whatever the order."""
+    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _from_tensors(path: Path) -> Ranking:
     arrays, texts = read_tensors(path)
+    found = texts.pop("checksum", None)  # tables from before there was one are read as well
+    if found is not None and found != _checksum(arrays, texts):
+        raise ValueError("it is damaged: its content is not that of its checksum")
     digits = arrays["digits"].tolist()
     names = json.loads(texts["words"])
     words = {
@@ -191,13 +240,34 @@ def _require_sound(ranking: Ranking) -> None:
     count = len(ranking)
     if count == 0 or len(set(ranking.codes)) != count:
         raise ValueError("it has no row, or a code twice")
-    digits = ranking.digits
-    if digits.shape != (count, len(ranking.words)):
-        raise ValueError(f"codes of {digits.shape[1]} digits beside {len(ranking.words)} blocks")
-    if any(column.shape != (count,) for column in ranking.columns.values()) or "epe" not in ranking.columns:
-        raise ValueError("a column of another length, or no column `epe`")
+    if "epe" not in ranking.columns:
+        raise ValueError("it has no column `epe`")
+    for name, column in ranking.columns.items():
+        if column.shape != (count,):
+            raise ValueError(f"column {name} has not one figure a row")
+        wrong = np.isfinite(column) & (np.abs(column) > LARGEST)
+        if name.startswith("epe"):
+            wrong |= column < 0
+        if wrong.any():
+            raise ValueError(f"subnet {ranking.codes[wrong.argmax()]}: {name} {column[wrong.argmax()]} cannot be")
+    _require_words(ranking)
     errors, pixels = ranking.sample_epe, ranking.valid_pixels
     if (errors is None) != (pixels is None) or (
         errors is not None and pixels is not None and errors.shape != (count, *pixels.shape)
     ):
         raise ValueError("sample errors that do not fit the rows")
+
+
+def _require_words(ranking: Ranking) -> None:
+    """Raises ValueError for codes that are none of the space, or whose options in words are others."""
+    digits, space = ranking.digits, SPACES.get(ranking.space)
+    if digits.shape[1] != len(ranking.words):
+        raise ValueError(f"codes of {digits.shape[1]} digits beside {len(ranking.words)} blocks")
+    for place, (name, words) in enumerate(ranking.words.items()):
+        choice = space.choices[place] if space is not None else None
+        options = dict(enumerate(map(choice.meaning, range(len(choice.options))))) if choice else {}
+        for code, digit, word in zip(ranking.codes, digits[:, place].tolist(), words, strict=True):
+            if not (digit in options if choice else 0 <= digit <= 9):
+                raise ValueError(f"code {code}: {name} has no option {digit}")
+            if options.setdefault(digit, word) != word:
+                raise ValueError(f"code {code}: {name} is {options[digit]!r} by its digit and {word!r} in its column")

@@ -75,7 +75,7 @@ def _condition(part: str, names: Collection[str]) -> Condition:
     if match is None or op not in OPERATORS:
         raise ConfigError(
             f"--where {part.strip()!r} is no condition: NAME, one of {' '.join(OPERATORS)}, and a number, joined by "
-            'commas, e.g. --where "sram_kib<900,EB0=1"'
+            'commas, e.g. --where "macs<2e9,EB0=1"'
         )
     name = match[1]
     if name not in names:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeflownas.report.text_table import text_table
 
 __all__ = ["pareto_text"]
 
-SCALES = {"MAC": (1e9, "GMAC"), "": (1e6, "M")}
-DECIMALS = {"KiB": 1, "ms": 3}
+SCALES = ((1e9, "G"), (1e6, "M"))
 MOST_PAIRS = 5
 LEAST_PAIR = 0.001  # share of the variance
+
+
+class Unit(NamedTuple):
+    """How the figures of a column are written."""
+
+    scale: float
+    word: str
+    decimals: int
+
+
+Units = Mapping[str, Unit]
 MEANING = {
     "paired": "paired over the {} samples",
     "unpaired": "from each one's own standard error over {} samples, unpaired: far too careful; rank with "
@@ -22,7 +33,7 @@ MEANING = {
 
 def pareto_text(summary: Mapping[str, Any]) -> str:
     """The summary of a choice (docs/choosing.md) for people."""
-    units = {column["name"]: column["unit"] for column in summary["columns"]}
+    units = {column["name"]: _unit_of(column) for column in summary["columns"]}
     parts = [
         "\n".join(_head(summary)),
         _members(summary, units),
@@ -43,11 +54,12 @@ def _head(summary: Mapping[str, Any]) -> list[str]:
     few = f" ({shown} shown)" if shown < size else ""
     return [
         f"{summary['title']}: {counts['table']:,} in the table{kept}{lost}",
+        *(f"{name} is {value:g} in all of them: left out" for name, value in summary["constant"].items()),
         f"front: {size} {'subnet' if size == 1 else 'subnets'}{few}",
     ]
 
 
-def _members(summary: Mapping[str, Any], units: Mapping[str, str]) -> str:
+def _members(summary: Mapping[str, Any], units: Units) -> str:
     names = summary["objectives"]
     known = any(row["sure"] is not None for row in summary["front"])
     roles = {row["code"]: [row["name"]] for row in summary["shortlist"]}
@@ -68,7 +80,7 @@ def _members(summary: Mapping[str, Any], units: Mapping[str, str]) -> str:
     return text_table(heading, rows, ("code", "place", "shortlist"))
 
 
-def _confidence(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+def _confidence(summary: Mapping[str, Any], units: Units) -> list[str]:
     found = summary["confidence"]
     lines = []
     if found["objective"] is not None:
@@ -89,12 +101,15 @@ def _confidence(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[st
     return lines
 
 
-def _volume(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+def _volume(summary: Mapping[str, Any], units: Units) -> list[str]:
     found = summary["hypervolume"]
     point = ", ".join(f"{name} {_worded(value, units[name])}" for name, value in found["reference"].items())
     value = found["why"] if found["value"] is None else f"{found['value']:.6g}"
     if found["share"] is not None:
         value += f", {found['share']:.4f} of the box from the best values to the reference point"
+    outside = found["outside"]
+    if outside:
+        point += f", {outside} of {len(summary['front'])} members of the front lie at or beyond it and do not count"
     knee = summary["knee"]
     names = summary["objectives"]
     told = ", ".join(f"{name} {_worded(knee[name], units[name])}" for name in names) if knee else ""
@@ -104,7 +119,7 @@ def _volume(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _shortlist(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+def _shortlist(summary: Mapping[str, Any], units: Units) -> list[str]:
     names = summary["objectives"]
     heading = ["shortlist", "code", *(_heading(name, units) for name in names)]
     rows = [
@@ -113,7 +128,7 @@ def _shortlist(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str
     return [text_table(heading, rows, ("shortlist", "code"))]
 
 
-def _choices(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+def _choices(summary: Mapping[str, Any], units: Units) -> list[str]:
     found = summary["marginals"]
     if found is None:
         return [f"what each choice is worth: not available: {summary['marginals_missing']}"]
@@ -122,7 +137,7 @@ def _choices(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
     margin = any(step["margin"] is not None for _, step in steps)
     heading = ["block", "from", "to", f"{found['target']} gained px", *(["+-"] if margin else [])]
     for name in costs:
-        heading += [f"{name} {_unit(units[name])}".rstrip(), f"px per {_unit(units[name]) or name}"]
+        heading += [_heading(name, units), f"px per {units[name].word or name}"]
     heading.append("share")
     rows, seen = [], set()
     for block, step in steps:
@@ -137,11 +152,11 @@ def _choices(summary: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _step(step: Mapping[str, Any], costs: Sequence[str], units: Mapping[str, str], margin: bool) -> list[str]:
+def _step(step: Mapping[str, Any], costs: Sequence[str], units: Units, margin: bool) -> list[str]:
     cells = [f"{step['gain']:+.4f}"]
     cells += ["-" if step["margin"] is None else f"{step['margin']:.4f}"] if margin else []
     for name in costs:
-        rate, scale = step["gain_per_cost"][name], _scale(units[name])
+        rate, scale = step["gain_per_cost"][name], units[name].scale
         cells += [f"{step['costs'][name] / scale:+.4g}", "-" if rate is None else f"{rate * scale:+.4g}"]
     return cells
 
@@ -156,21 +171,23 @@ def _pairs(found: Mapping[str, Any]) -> list[str]:
     return [f"pairs of blocks {100 * total:.2f} %{f' ({told})' if told else ''}, {rest}"]
 
 
-def _scale(unit: str) -> float:
-    return SCALES[unit][0] if unit in SCALES else 1.0
+def _unit_of(column: Mapping[str, Any]) -> Unit:
+    """Thousands, millions or billions of what is counted, with decimals for the largest five digits of a column."""
+    name, word, largest = column["name"], column["unit"], column["largest"]
+    counted = word == "MAC" or (not word and name not in ("rank", "samples"))
+    scale, prefix = next((found for found in SCALES if largest >= found[0]), (1.0, "")) if counted else (1.0, "")
+    whole = scale == 1.0 and (counted or name in ("rank", "samples")) and largest == int(largest) and largest >= 1
+    decimals = 0 if whole or not largest else min(max(4 - math.floor(math.log10(largest / scale)), 0), 6)
+    return Unit(scale, f"{prefix}{word}", decimals)
 
 
-def _unit(unit: str) -> str:
-    return SCALES[unit][1] if unit in SCALES else unit
+def _heading(name: str, units: Units) -> str:
+    return f"{name} {units[name].word}".rstrip()
 
 
-def _heading(name: str, units: Mapping[str, str]) -> str:
-    return f"{name} {_unit(units[name])}".rstrip()
+def _figure(value: float | None, unit: Unit) -> str:
+    return "-" if value is None else f"{value / unit.scale:.{unit.decimals}f}"
 
 
-def _figure(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value / _scale(unit):.{DECIMALS.get(unit, 4)}f}"
-
-
-def _worded(value: float | None, unit: str) -> str:
-    return f"{_figure(value, unit)} {_unit(unit)}".rstrip()
+def _worded(value: float | None, unit: Unit) -> str:
+    return f"{_figure(value, unit)} {unit.word}".rstrip()

@@ -20,7 +20,7 @@ from edgeflownas.evaluate.where import parse_where
 from edgeflownas.search.confidence import Noise, like_best, paired_noise, sure, ties, unpaired_noise
 from edgeflownas.search.hypervolume import MOST_OBJECTIVES, hypervolume
 from edgeflownas.search.marginals import marginals
-from edgeflownas.search.pareto import front, knee, spread
+from edgeflownas.search.pareto import fill, front, knee, spread
 from edgeflownas.search.question import Question, allowed, require_question
 from edgeflownas.space import SPACES
 
@@ -40,7 +40,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
         ConfigError: an unknown column, conditions that no subnet fulfils, a shortlist longer than the table.
         DataError: an objective without any figure.
     """
-    names = question.objectives
+    names = asked = question.objectives
     require_question(ranking, question)
     kept = allowed(ranking, parse_where(question.where, [*ranking.columns, *ranking.words]))
     values = np.stack([np.asarray(ranking.columns[name], dtype=np.float64) for name in names], axis=1) * question.signs
@@ -48,16 +48,21 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
     feasible = np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)
     if not feasible.any():
         raise DataError(f"none of the {int(kept.sum())} subnets has a figure for all of {', '.join(names)}")
+    question = question.varied(values[feasible])
+    names = question.objectives
+    values = values[:, [asked.index(name) for name in names]]
     member = front(values)
     noise = [_noise(ranking, name) for name in names]
     tied, certain = ties(values, member, noise), sure(values, member, noise)
     positions = np.flatnonzero(member)
     positions = positions[np.lexsort((positions, values[positions, 0], values[positions, -1]))]  # along the cost
     bend = knee(values[positions])
-    roles = _shortlist(values, positions, tied, _baseline(ranking), bend, question)
+    noisy = [own is not None for own in noise]
+    roles = _shortlist(values, positions, tied, _baseline(ranking), bend, question, noisy)
     options = _options(ranking)
     return {
         **_table(ranking, question, options),
+        "constant": {name: float(ranking.columns[name][feasible][0]) for name in asked if name not in names},
         "counts": {"table": len(ranking), "allowed": int(kept.sum()), "feasible": int(feasible.sum())},
         "front": positions.tolist(),
         "shown": _shown(values, positions, bend),
@@ -139,7 +144,8 @@ def _table(ranking: Ranking, question: Question, options: Sequence[Sequence[str]
         "facts": dict(ranking.facts),
         "blocks": [{"name": name, "options": list(words)} for name, words in zip(ranking.words, options, strict=True)],
         "columns": [
-            {"name": name, "unit": _unit(name), "minimise": name not in question.maximise} for name in ranking.columns
+            {"name": name, "unit": _unit(name), "minimise": name not in question.maximise, "largest": _largest(column)}
+            for name, column in ranking.columns.items()
         ],
         "codes": ["".join(code.split(",")) for code in ranking.codes],
         "values": {name: _plain(column) for name, column in ranking.columns.items()},
@@ -155,12 +161,17 @@ def _marginals(ranking: Ranking, kept: Mask, options: Sequence[Sequence[str]], n
     costs = [name for name in names if not name.startswith("epe")]
     costs += [name for name in EXACT if name in ranking.columns and name not in costs]
     found = marginals(ranking, kept, options, target, costs)
-    missing = found if isinstance(found, str) else None
+    missing = found if isinstance(found, str) else None if found["blocks"] else "no block varies: nothing to compare"
     return {"marginals": None if missing else found, "marginals_missing": missing}
 
 
 def _unit(name: str) -> str:
     return next((unit for part, unit in UNITS.items() if name.startswith(part) or name.endswith(part)), "")
+
+
+def _largest(column: NDArray[Any]) -> float:
+    """Largest magnitude, for the unit in which the column is written; 0 where nothing is known."""
+    return float(np.abs(column[np.isfinite(column)]).max(initial=0.0))
 
 
 def _plain(column: NDArray[Any]) -> list[float | int | None]:
@@ -199,24 +210,34 @@ def _volume(members: Floats, feasible: Floats, question: Question) -> dict[str, 
     signs, names = question.signs, question.objectives
     given = np.array(question.reference) * signs if question.reference else None
     reference, ideal = feasible.max(axis=0) if given is None else given, feasible.min(axis=0)
-    found = {
+    found: dict[str, Any] = {
         "reference": dict(zip(names, (reference * signs).tolist(), strict=True)),
         "ideal": dict(zip(names, (ideal * signs).tolist(), strict=True)),
         "reference_is": "worst feasible value of each objective" if given is None else "given",
     }
-    if len(names) > MOST_OBJECTIVES:
-        return found | {"value": None, "share": None, "why": f"computed for at most {MOST_OBJECTIVES} objectives"}
+    found["outside"] = int((members >= reference).any(axis=1).sum()) if question.reference else 0
+    why = f"computed for at most {MOST_OBJECTIVES} objectives" if len(names) > MOST_OBJECTIVES else ""
+    if given is None and len(feasible) == 1:
+        why = "one subnet: nothing to compare"
+    if why:
+        return found | {"value": None, "share": None, "why": why}
     value, box = hypervolume(members, reference), float(np.prod(np.maximum(reference - ideal, 0.0)))
     return found | {"value": value, "share": value / box if box else None}
 
 
 def _shortlist(
-    values: Floats, positions: NDArray[np.intp], tied: Mask, baseline: int | None, bend: int | None, question: Question
+    values: Floats,
+    positions: NDArray[np.intp],
+    tied: Mask,
+    baseline: int | None,
+    bend: int | None,
+    question: Question,
+    noisy: Sequence[bool],
 ) -> dict[int, str]:
     """Position and name of ``question.top`` subnets, in the order of the last objective.
 
     The best in the first objective, the baseline, the knee, the best in every other objective; then always the member
-    of the front farthest from those chosen; where the front does not suffice, ties by the same rule.
+    of the front farthest from those chosen; where the front does not suffice, ties near it that fill its gaps.
     """
     roles: dict[int, str] = {}
     rows = values[positions]
@@ -229,12 +250,16 @@ def _shortlist(
         word = "least" if question.signs[place] > 0 else "most"
         roles.setdefault(int(positions[rows[:, place].argmin()]), f"{word}_{name}")
     chosen = list(roles)[: question.top]
-    for name, more in (("front", positions), ("tie", np.flatnonzero(tied))):
-        fixed = [place for place in chosen if not np.isnan(values[place]).any()]  # the baseline may be outside
-        pool = fixed + [place for place in more.tolist() if place not in chosen]
-        for place in spread(values[pool], range(len(fixed)), len(fixed) + question.top - len(chosen))[len(fixed) :]:
-            chosen.append(pool[place])
-            roles[pool[place]] = name
+    fixed = [place for place in chosen if not np.isnan(values[place]).any()]  # the baseline may be outside
+    pool = fixed + [place for place in positions.tolist() if place not in chosen]
+    found = spread(values[pool], range(len(fixed)), len(fixed) + question.top - len(chosen))[len(fixed) :]
+    roles |= {pool[place]: "front" for place in found}
+    chosen += [pool[place] for place in found]
+    others = [place for place in np.flatnonzero(tied).tolist() if place not in chosen]
+    if others and len(chosen) < question.top:
+        ties_taken = fill(values, positions.tolist(), others, noisy, question.top - len(chosen))
+        roles |= dict.fromkeys(ties_taken, "tie")
+        chosen += ties_taken
     chosen.sort(key=lambda place: (*np.nan_to_num(values[place, ::-1], nan=np.inf), place))
     numbers = {place: f"{number:02d}" for number, place in enumerate(chosen, start=1)}
     return {place: roles[place] + (numbers[place] if roles[place] in ("front", "tie") else "") for place in chosen}

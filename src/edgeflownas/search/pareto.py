@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["front", "knee", "normalised", "spread"]
+__all__ = ["fill", "front", "knee", "normalised", "spread"]
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +76,33 @@ def spread(values: ArrayLike, chosen: Sequence[int], count: int) -> list[int]:
         picked.append(int(gap.argmax()))
         gap = np.minimum(gap, _distance(scaled, picked[-1]))
         gap[picked] = -1.0
+    return picked
+
+
+def fill(values: Floats, members: Sequence[int], others: Sequence[int], noisy: Sequence[bool], count: int) -> list[int]:
+    """``count`` of the dominated rows ``others`` of ``values`` [A, K] that lie in the gaps of a front, and near it.
+
+    Objectives are scaled to 0..1 over the ``members`` of the front.  A row's shortfall is how much better it would have
+    to be in the ``noisy`` objectives [K] to leave the front's shadow; its gap is how far it lies from all members and
+    rows taken so far in the exact ones (within the front's range).  Always the row with the largest gap less shortfall
+    is next, the first of equal ones.
+    """
+    low, high = values[members].min(axis=0), values[members].max(axis=0)
+    scaled = (values - low) / np.where(high > low, high - low, 1.0)
+    rows, by_noise = scaled[others], np.array(noisy, dtype=np.bool_)
+    shortfall, gap = np.zeros(len(rows)), np.full(len(rows), np.inf)
+    places = np.clip(scaled[:, ~by_noise], 0.0, 1.0)
+    for member in members:
+        behind = rows - scaled[member]
+        needed = np.where((behind >= 0).all(axis=1), behind[:, by_noise].min(axis=1, initial=np.inf), 0.0)
+        shortfall = np.maximum(shortfall, needed)
+        gap = np.minimum(gap, np.sqrt(np.square(places[others] - places[member]).sum(axis=1)))
+    picked: list[int] = []
+    while len(picked) < min(count, len(rows)):
+        best = int((gap - shortfall).argmax())
+        picked.append(others[best])
+        gap = np.minimum(gap, np.sqrt(np.square(places[others] - places[others[best]]).sum(axis=1)))
+        gap[best] = -np.inf
     return picked
 
 

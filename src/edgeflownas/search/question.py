@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,26 @@ class Question:
     def objectives(self) -> tuple[str, ...]:
         """Columns that are minimised, then those that are maximised."""
         return (*self.minimise, *self.maximise)
+
+    def varied(self, values: NDArray[np.float64]) -> Question:
+        """The question without objectives that are one number in all rows of ``values`` [A, K]: they decide nothing.
+
+        Raises:
+            ConfigError: fewer than two objectives of several are left.
+        """
+        moves = dict(zip(self.objectives, (np.ptp(values, axis=0) > 0).tolist(), strict=True))
+        if all(moves.values()) or len(values) < 2 or len(moves) < 2:
+            return self
+        if sum(moves.values()) < 2:
+            first = zip(moves.items(), values[0] * self.signs, strict=True)
+            same = ", ".join(f"{name} is {value:g}" for (name, moved), value in first if not moved)
+            raise ConfigError(f"{same} in all {len(values)} subnets: choose by columns that differ, or by one alone")
+        return replace(
+            self,
+            minimise=tuple(name for name in self.minimise if moves[name]),
+            maximise=tuple(name for name in self.maximise if moves[name]),
+            reference=tuple(x for x, moved in zip(self.reference, moves.values(), strict=False) if moved),
+        )
 
     @property
     def signs(self) -> NDArray[np.float64]:

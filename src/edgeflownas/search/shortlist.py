@@ -28,11 +28,20 @@ def shortlist_recipe(document: Mapping[str, Any], run: Path | None = None) -> tu
     those of the ranked ``run`` where it is given, so that the EPEs compare; else width and size as the ranking says.
 
     Raises:
-        ConfigError: ``run`` is no run or its keys do not fit a standalone run, or the space is not a declared one.
+        ConfigError: ``run`` is no run or its keys do not fit a standalone run, the ranking does not say its width and
+            size and there is no run, or the space is not a declared one.
     """
+    facts = document["facts"]
+    if run is not None and not (run / "config.yaml").is_file():
+        raise ConfigError(f"{run}: no run is here (config.yaml not found); give the run that was ranked with --run")
+    if run is None and not {"width", "size"} <= facts.keys():
+        raise ConfigError(
+            "no recipe: a table alone does not say of which width and image size its subnets are; give the run that "
+            "was ranked with --run, or the folder that `edgeflownas rank` wrote"
+        )
     groups, _, _ = read_recipe(PLAN)
     codes = [",".join(document["codes"][position]) for position in document["shortlist"]]
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in document["facts"].get("run", document["space"]))
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in facts.get("run", document["space"]))
     groups["runtime"] = {"experiment_name": f"shortlist_{name}"}
     groups["train"] |= {"space": document["space"], "arch": codes, "arch_name": document["shortlist_names"]}
     if run is not None:
@@ -42,9 +51,8 @@ def shortlist_recipe(document: Mapping[str, Any], run: Path | None = None) -> tu
         groups["eval"] |= {key: getattr(found.eval, key) for key in EVAL_OF_RUN}
         origin = f"width, batch, data and evaluation of {run}, plan of recipe {PLAN}"
     else:
-        facts = document["facts"]
-        groups["train"] |= {"width": int(facts["width"])} if "width" in facts else {}
-        groups["data"] |= {"crop_size": [int(part) for part in facts["size"].split("x")]} if "size" in facts else {}
+        groups["train"] |= {"width": int(facts["width"])}
+        groups["data"] |= {"crop_size": [int(part) for part in facts["size"].split("x")]}
         origin = f"recipe {PLAN} with the ranking's width and size: check data.train_dir and data.val_dir"
     try:
         Config.model_validate(groups)

@@ -66,6 +66,7 @@ def test_a_point_says_what_it_is(browser: Browser, tmp_path: Path):
         assert now(browser)["near"] == row
         text = browser.value("document.getElementById('tip').innerText")
         assert ",".join(document["codes"][row]) in text and f"{document['values']['epe'][row]:.4f} ± 0.0210" in text
+        assert "standard error, unpaired" in text
         assert "EB0\u00a0depth\u00a0" in text and "front" in text or row not in document["front"]
     browser.move(5, 5)
     assert browser.value("document.getElementById('tip').hidden")
@@ -227,3 +228,24 @@ def test_without_javascript_the_table_remains(browser: Browser, tmp_path: Path):
     assert "needs JavaScript" in browser.value("document.body.innerText")
     assert not browser.value("document.getElementById('explore').offsetParent")
     assert browser.value("document.querySelectorAll('#members tbody tr').length") > 3
+
+
+def test_nothing_wraps_that_should_not(browser: Browser, tmp_path: Path):
+    """The bar of the picture on a screen, the rows of the numbers on a phone; no name of a small picture on another."""
+    document = made_document(6)
+    opened(browser, tmp_path, document, 1280)
+    boxes = "[...document.querySelectorAll('#bar > *')].map((e) => e.getBoundingClientRect())"
+    middles = f"{boxes}.map((r) => r.top + r.height / 2)"
+    assert np.ptp(browser.value(middles)) < 4
+    overlap = """(() => {
+      const boxes = (svg) => [...svg.querySelectorAll('.name')].map((t) => t.getBoundingClientRect());
+      const meet = (a, b) =>
+        a.left < b.right - 2 && b.left < a.right - 2 && a.top < b.bottom - 5 && b.top < a.bottom - 5;
+      return [...document.querySelectorAll('.mini svg')].map(boxes)
+        .filter((found) => found.some((a, i) => found.some((b, j) => i < j && meet(a, b)))).length; })()"""
+    assert browser.value(overlap) == 0
+    opened(browser, tmp_path, document, 390)
+    assert (
+        browser.value("Math.max(...[...document.querySelectorAll('#choices tbody tr')].map((r) => r.offsetHeight))")
+        < 36
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import re
 from typing import Any
@@ -14,6 +15,7 @@ from documents import made_document
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.report.scatter import render
+from edgeflownas.report.scatter.marginals import CHARACTER, HIGH, _name_places
 from edgeflownas.report.scatter.packed import Column, inside
 
 NASTY = "<script>alert('x')</script><!-- \"quotes\" & 'more' </script>"
@@ -116,7 +118,8 @@ def test_standard_errors_stand_with_their_column_and_constants_with_the_facts():
     columns = {column["name"]: column for column in data_of(page)["columns"]}
     assert "epe_standard_error" not in columns and set(unpacked(columns["epe"]["errors"])) == {0.5}
     assert "samples" not in columns and "samples of every subnet</th><td>640" in page
-    assert "1 of them beyond the noise" in page and "<td>front, not surely, shortlist: front01</td>" in page
+    assert "1 of them sure and the others in doubt" in page
+    assert "<td>front, in doubt, shortlist: front01</td>" in page and "<td>front, sure" in page
 
 
 def test_pairs_that_explain_nothing_are_not_listed():
@@ -146,3 +149,25 @@ def test_why_there_are_no_marginals_is_said():
 def test_numbers_have_useful_digits(values: list[float], digits: int, scale: float, words: str):
     column = Column("x", "", True, np.array(values))
     assert (column.digits, column.scale, column.words(values[0])) == (digits, scale, words)
+
+
+def test_errors_of_paired_noise_are_not_shown_and_an_error_may_be_an_objective():
+    document = made_document(3)
+    document["columns"].append({"name": "epe_standard_error", "unit": "px", "minimise": True})
+    document["values"]["epe_standard_error"] = [0.5] * 26 + [0.6]
+    document["confidence"] = {"noisy": {"epe": "paired"}}
+    columns = {column["name"]: column for column in data_of(render(document))["columns"]}
+    assert columns["epe"]["errors"] is None and "epe_standard_error" not in columns
+    document["objectives"] = ["epe_standard_error", "macs"]
+    page = data_of(render(document))
+    assert page["columns"][page["objectives"][0]]["name"] == "epe_standard_error"
+
+
+@pytest.mark.parametrize("shape", ["falling", "rising", "steep", "one place"])
+def test_names_of_a_small_picture_do_not_lie_on_each_other(shape: str):
+    slopes = {"falling": (60, 30), "rising": (60, -30), "steep": (3, 20), "one place": (0, 1)}
+    across, down = slopes[shape]
+    dots = [(80.0 + k * across, 70.0 + k * down) for k in range(3)]
+    found = _name_places(dots, ["kernel 3", "kernel 5", "kernel 7"])
+    for one, other in itertools.combinations(found, 2):
+        assert abs(one[0] - other[0]) >= 8 * CHARACTER or abs(one[1] - other[1]) >= HIGH

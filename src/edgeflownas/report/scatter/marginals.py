@@ -14,7 +14,7 @@ __all__ = ["marginals_section"]
 
 WIDE, TALL = 230, 150
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 218.0, 10.0, 122.0
-CHARACTER = 7.0  # width of one at the size of the names
+CHARACTER, HIGH = 6.6, 11.0  # width of one and height at the size of the names
 MOST_PAIRS = 12
 LEAST_SHARE = 1e-4  # of the variance; what a pair explains below that is written as nothing
 
@@ -80,16 +80,42 @@ def _picture(
     ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts.append(tag("polyline", points=path, fill="none", stroke="var(--c0)", stroke_width=1.8))
-    end, before = -1.0, 0.0  # of the last name above the line
-    for (x, y), option in zip(places, block["options"], strict=True):
+    for x, y in places:
         parts.append(tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill="var(--c0)", stroke="var(--paper)"))
-        # lines mostly fall to the right: there is room above to the right of a dot, else below to the left of it
-        right = x + CHARACTER * len(option["option"]) < WIDE and not (x < end and abs(y - before) < 16.0)
-        at = (x + 4, max(y - 5, 9.0), "start") if right else (x - 4, y + 14, "end")
-        parts.append(_text(*at[:2], option["option"], at[2], "name"))
-        end, before = (x + CHARACTER * len(option["option"]), y) if right else (end, before)
+    names = [option["option"] for option in block["options"]]
+    parts += [
+        _text(x, y, name, "start", "name") for (x, y), name in zip(_name_places(places, names), names, strict=True)
+    ]
     words = "; ".join(f"{o['option']}: {o['mean_epe']:.4f} px" for o in block["options"])
     return tag("svg", join(parts), viewBox=f"0 0 {WIDE} {TALL}", role="img", aria_label=f"{block['name']}. {words}")
+
+
+def _name_places(places: Sequence[tuple[float, float]], names: Sequence[str]) -> list[tuple[float, float]]:
+    """Left end and base of each name: of the spots around its dot the one that covers least of line, dots and names."""
+    ink = [
+        (x + part * (x2 - x), y + part * (y2 - y))
+        for (x, y), (x2, y2) in zip(places, [*places[1:], places[-1]], strict=True)
+        for part in np.linspace(0.0, 1.0, 24).tolist()
+    ]
+    found: list[tuple[float, float]] = []
+    for (x, y), name in zip(places, names, strict=True):
+        wide = CHARACTER * len(name)
+
+        def covered(spot: tuple[float, float], wide: float = wide) -> float:
+            left, base = spot
+            right, top = left + wide, base - HIGH
+            crossed = sum(left - 2 < px < right + 2 and top - 1 < py < base + 3 for px, py in ink)
+            over = sum(
+                left < other + CHARACTER * len(text) and other < right and abs(base - at) < HIGH
+                for (other, at), text in zip(found, names, strict=False)
+            )
+            outside = left < LEFT or right > WIDE or top < 0 or base > BOTTOM - 2
+            return float(crossed + 100 * over + 200 * outside)
+
+        across = (x + 5, x - 5 - wide, x - wide / 2)
+        spots = [(left, y + down) for down in (-6, 14, 4, -18, 26) for left in across if down != 4 or left != across[2]]
+        found.append(min(spots, key=covered))
+    return found
 
 
 def _line(x: float, y: float, x2: float, y2: float) -> Markup:
@@ -124,7 +150,8 @@ def _numbers(marginals: Mapping[str, Any], target: str, costs: Sequence[Column])
                 )
 
     names = (f"mean {column.label()}" for column in costs)
-    header = ("option", f"mean {target} (px)", "gain on the option above (px)", *names, "subnets", "share of variance")
+    gain = "gain on the option above (px)" + (", ± 95\u00a0%" if any("±" in row[2] for row in rows()) else "")
+    header = ("option", f"mean {target} (px)", gain, *names, "subnets", "share of variance")
     rest = marginals.get("rest_share")
     note = (
         f"Exact means over {marginals.get('over', 'all subnets')}, those with the option. The share of the variance of "

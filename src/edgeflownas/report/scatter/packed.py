@@ -67,15 +67,22 @@ def grouped(text: str) -> str:
 
 
 def columns_of(document: Mapping[str, Any]) -> list[Column]:
-    """Columns of the document, in its order; null is nan.  Standard errors stand with the column they are of."""
+    """Columns of the document, in its order; null is nan.
+
+    Standard errors stand with the column they are of, unless they are an objective themselves.  Where the noise is
+    paired, the error of a subnet alone would mislead: there are none.
+    """
     values = {name: _numbers(column) for name, column in document["values"].items()}
     errors = {name: values[f"{name}{ERROR}"] for name in values if f"{name}{ERROR}" in values}
     if document.get("standard_error"):
         errors.setdefault(document["objectives"][0], _numbers(document["standard_error"]))
+    shown, noisy = set(errors), document.get("confidence", {}).get("noisy", {})
+    errors = {name: column for name, column in errors.items() if noisy.get(name) != "paired"}
     return [
         Column(c["name"], c.get("unit") or "", c.get("minimise") is not False, values[c["name"]], errors.get(c["name"]))
         for c in document["columns"]
-        if c["name"].removesuffix(ERROR) not in errors or not c["name"].endswith(ERROR)
+        if not (c["name"].endswith(ERROR) and c["name"].removesuffix(ERROR) in shown)
+        or c["name"] in document["objectives"]
     ]
 
 

@@ -72,7 +72,7 @@ def _lead(document: Mapping[str, Any], columns: Sequence[Column]) -> str:
     text = [
         f"Each point is one of {grouped(str(len(document['codes'])))} subnets with its own cost and accuracy; "
         f"{grouped(str(front))} {'is' if front == 1 else 'are'} on the exact front of {' and '.join(objectives)}{where}"
-        + (f", {len(sure)} of them beyond the noise" if sure is not None else "")
+        + (f", {grouped(str(len(sure)))} of them sure and the others in doubt" if sure is not None else "")
         + (f", and {grouped(str(ties))} more cannot be told from it within the noise" if ties else "")
         + "."
     ]
@@ -131,7 +131,7 @@ def _roles(document: Mapping[str, Any], row: int) -> Iterator[str]:
     yield from (role for role in ("knee", "baseline") if document.get(role) == row)
     sure = document.get("sure")
     if row in document["front"]:
-        yield "front" if sure is None or row in sure else "front, not surely"
+        yield "front" if sure is None else "front, sure" if row in sure else "front, in doubt"
     if row in (document.get("shortlist") or ()):
         names = document.get("shortlist_names")
         yield f"shortlist: {names[document['shortlist'].index(row)]}" if names else "shortlist"

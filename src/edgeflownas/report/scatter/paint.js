@@ -163,7 +163,10 @@ function painter(table, state, base, over) {
     const { kept, given, line } = state, on = new Set(line);
     pen.strokeStyle = colours.ink;
     pen.lineWidth = 1;
-    for (const i of given.ties) if (kept[i]) { shape(i, "circle", 2.8); pen.stroke(); }
+    const many = given.ties.length > 300;  // faint, so that they do not bury the cloud
+    pen.globalAlpha = many ? 0.3 : 1;
+    for (const i of given.ties) if (kept[i]) { shape(i, "circle", many ? 1.6 : 2.8); pen.stroke(); }
+    pen.globalAlpha = 1;
     staircase();
     pen.fillStyle = colours.ink;
     for (const i of given.front) if (kept[i] && !on.has(i)) { shape(i, "square", 2); pen.fill(); }

@@ -31,7 +31,7 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
   const sure = new Set(data.given.sure);
   const rolesOf = (i) => roles.filter(([, members]) => members.has(i)).map(([name]) => {
     if (name === "shortlist") return ["shortlist", data.given.shortlist_names[data.given.shortlist.indexOf(i)]].filter(Boolean).join(": ");
-    return name === "front" && data.given.judged && !sure.has(i) ? "front, not surely" : name;
+    return name === "front" && data.given.judged ? `front, ${sure.has(i) ? "sure" : "in doubt"}` : name;
   });
   const painted = painter(table, state, base, over);
   let width = 0, height = 0, ratio = 1, drawn = 0, waiting = 0, listing = 0, room = 0, sorted = { place: objectives[0], down: false };
@@ -120,9 +120,9 @@ const axisLabel = (column) => `${column.name}${unitOf(column) ? ` (${unitOf(colu
     node("p", { class: "options" }, parent, blocks.map((block, b) => `${block.name}\u00a0${table.option(i, b).replaceAll(" ", "\u00a0")}`).join(" · "));
     for (const column of columns) {
       const line = node("div", {}, parent), error = column.errors ? column.errors[i] : NaN;
-      node("span", {}, line, column.name);
-      const value = worded(column, column.values[i], true);
-      node("span", {}, line, error > 0 && known(column.values[i]) ? value.replace(/^\S+?(?=\u00a0|$)/, (number) => `${number} \u00b1 ${error.toFixed(column.digits)}`) : value);
+      const barred = error > 0 && known(column.values[i]), value = worded(column, column.values[i], true);
+      node("span", {}, line, column.name + (barred ? " \u00b1 standard error, unpaired" : ""));
+      node("span", {}, line, barred ? value.replace(/^\S+?(?=\u00a0|$)/, (number) => `${number} \u00b1 ${error.toFixed(column.digits)}`) : value);
     }
   }
 
