@@ -34,12 +34,12 @@ def test_every_training_is_a_valid_run_of_its_own(load, tmp_path: Path) -> None:
     planned = load("driver").commands(tmp_path, ["--train.width", "2"])
     configs = {name: load_config(tokens[1], tokens[2:]) for name, tokens in planned.items()}
     alone = {name: config for name, config in configs.items() if name.startswith("truth")}
-    assert [config.train.task for name, config in configs.items() if name not in alone] == ["supernet", "supernet"]
+    assert [config.train.task for name, config in configs.items() if name not in alone] == ["supernet"] * 4
     codes = [code for config in alone.values() if config.runtime.seed == 1 for code in config.train.arch]
     assert len(codes) == len(set(codes)) == 32
     again = [code for config in alone.values() if config.runtime.seed == 2 for code in config.train.arch]
     assert set(again) < set(codes) and len(again) >= 8
-    assert {config.runtime.seed for config in configs.values()} == {1, 2, 100} and {
+    assert {config.runtime.seed for config in configs.values()} == {1, 2, 100, 101} and {
         config.train.width for config in configs.values()
     } == {2}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeflownas.data.files import replace_file
-from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, SETTINGS, WIDTH
+from edgeflownas.errors import StorageError
+from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,20 +29,13 @@ def write_growth(rows: Sequence[tuple[str, int, int, float]], folder: Path) -> l
         ConfigError: matplotlib is not installed.
         StorageError: the folder cannot be written.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f'--growth {folder}: needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
-        ) from error
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("kind", "samples", "codes", "seconds"), *rows])
     paths = [folder / "growth.csv"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(paths[0], [text.getvalue().encode()])
-        with matplotlib.rc_context(SETTINGS):
+        with drawing(f"--growth {folder}:") as Figure:
             for kind, words in (("samples", "images of each set"), ("codes", "random codes")):
                 points = [(row[1] if kind == "samples" else row[2], row[3]) for row in rows if row[0] == kind]
                 paths.append(folder / f"growth_{kind}.png")

@@ -6,6 +6,7 @@ Text stays text in the SVG (it can be searched, and set in the paper's font), an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Diagnosis
     from edgeflownas.report.histories import History
 
-__all__ = ["write_figures"]
+__all__ = ["drawing", "write_figures"]
 
 WIDTH, HEIGHT = 6.3, 3.1  # inches: the text width of an A4 page
 DPI = 200
@@ -48,6 +49,20 @@ SETTINGS: Any = {
 }
 
 
+@contextmanager
+def drawing(what: str) -> Iterator[type[Figure]]:
+    """The class of figures, under the style of all of them.  Raises ConfigError: ``what`` needs matplotlib."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f'{what} needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
+        ) from error
+    with matplotlib.rc_context(SETTINGS):
+        yield Figure
+
+
 def write_figures(histories: Sequence[History], diagnoses: Sequence[Diagnosis], folder: Path) -> list[Path]:
     """Write every figure of the report as ID.png and ID.svg into ``folder`` (made if missing); returns the files.
 
@@ -55,17 +70,10 @@ def write_figures(histories: Sequence[History], diagnoses: Sequence[Diagnosis], 
         ConfigError: matplotlib is not installed.
         StorageError: the folder cannot be written.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f'--figures {folder}: needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
-        ) from error
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(SETTINGS):
+        with drawing(f"--figures {folder}:") as Figure:
             for name, figure in _figures(Scope(histories), diagnoses, Figure):
                 for form in ("png", "svg"):
                     path = folder / f"{name}.{form}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.report.paper_figures import COLOURS, DPI, SETTINGS, WIDTH
+from edgeflownas.report.paper_figures import COLOURS, DPI, WIDTH, drawing
 
 __all__ = ["pareto_figure"]
 
@@ -24,19 +24,12 @@ def pareto_figure(document: Mapping[str, Any]) -> bytes:
     """
     if len(document["objectives"]) < 2:
         raise ConfigError("a picture needs two objectives, e.g. --minimise epe,macs")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f'the picture needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
-        ) from error
     above, across = document["objectives"][:2]
     x, y = _numbers(document["values"][across]), _numbers(document["values"][above])
     scale = LARGE if np.nanmax(np.abs(x)) >= LARGE else 1.0
     x = x / scale
     units = {column["name"]: column["unit"] for column in document["columns"]}
-    with matplotlib.rc_context(SETTINGS):
+    with drawing("the picture") as Figure:
         figure = Figure(figsize=(WIDTH, WIDTH * 0.66), layout="constrained")
         axes = figure.add_subplot()
         axes.scatter(x, y, s=2, color=COLOURS["muted"], alpha=0.35, linewidths=0, label="subnet", rasterized=True)

@@ -129,17 +129,10 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def search_figure(document: Mapping[str, Any]) -> bytes:
     """The curve as PNG; the same document gives the same bytes.  Raises ConfigError without matplotlib."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            f'the picture needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
-        ) from error
-    from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, SETTINGS, WIDTH
+    from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
 
     curve = document["curve"]
-    with matplotlib.rc_context(SETTINGS):
+    with drawing("the picture") as Figure:
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
         for place, (name, own) in enumerate(curve["strategies"].items()):
