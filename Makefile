@@ -35,9 +35,10 @@ quickstart: install
 	$(BIN)/edgeflownas evaluate runs/$(RUN)
 	@echo "The run is runs/$(RUN): docs/quickstart.md explains every file in it. Next: make test"
 
-# pytest -n 2 starts two processes; one thread each keeps them from fighting over two cores.
+# pytest -n 2 starts two processes; one thread each keeps them from fighting over two cores.  Files in their own order:
+# otherwise those with few tests, the longest ones among them, would all come last and leave one process idle.
 test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 # Unit tests alone: no kills, no whole commands, no reference outputs.
 test-unit: dev

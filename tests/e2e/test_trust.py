@@ -12,7 +12,8 @@ from runs import Ended, Place, command, contents, newest
 from tiny import make_tiny
 
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
-from edgeflownas.evaluate.ranking import Ranking, write_ranking
+from edgeflownas.evaluate.ranking import Ranking, block_words, write_ranking
+from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e
 CODES = ("0,0,0,0,0,0,0,0,0", "0,1,2,0,1,2,0,1,2", "2,2,2,2,2,2,2,2,2", "0,0,0,0,2,1,2,2,2")
@@ -80,7 +81,8 @@ def test_a_supernet_of_its_own_and_other_readings_are_compared(supernet: Path, t
 
 def ranking(folder: Path, facts: dict[str, str], epes: list[float], **columns: list[float]) -> Path:
     numbers = {"epe": np.array(epes), **{name: np.array(column) for name, column in columns.items()}}
-    words = {f"b{place}": ("x",) * len(epes) for place in range(9)}
+    space = get_space("v1")
+    words = block_words(space, [space.parse(code) for code in CODES[: len(epes)]])
     folder.mkdir()
     write_ranking(folder, Ranking("v1", CODES[: len(epes)], numbers, words, facts))
     return folder
