@@ -103,11 +103,11 @@ def rank_space(
         finished = folder.open() if world.is_main else None
         if world.share_json(finished is not None):
             return finished
-        todo = world.share_json(folder.missing(codes, console.warn) if world.is_main else None)
+        missing = world.share_json(folder.missing(codes, console.warn) if world.is_main else None)
         folder.require_shared()
-        if todo and not world.share_json(_agreed(job, evaluator, units, todo, world, stop, agree)):
+        if missing and not world.share_json(_agreed(job, evaluator, units, missing, world, stop, agree)):
             return None
-        own = todo[world.rank * len(todo) // world.size : (world.rank + 1) * len(todo) // world.size]
+        own = missing[world.rank * len(missing) // world.size : (world.rank + 1) * len(missing) // world.size]
         _score(job, evaluator, folder, [(place, units[place], codes[place]) for place in own], console, stop)
         world.barrier()
         return _finish(job, evaluator, folder, units, codes) if world.is_main else None
@@ -126,7 +126,7 @@ def _agreed(
     job: RankingJob,
     evaluator: TreeEvaluator,
     units: Sequence[Unit],
-    todo: Sequence[int],
+    missing: Sequence[int],
     world: World,
     stop: StopFlag,
     agree: Callable[[Workload], bool],
@@ -134,13 +134,13 @@ def _agreed(
     """Rank 0's answer, from a timed trial of what is left; every process is taken to be as fast as this one."""
     if not world.is_main:
         return False
-    left = [job.archs[member] for place in todo for member in units[place].members]
+    left = [job.archs[member] for place in missing for member in units[place].members]
     with _interruptible(stop, "nothing was begun"):
         estimate = evaluator.estimate(left)
     numbers = 2 * len(job.source.sets) + 4 + 10  # columns of a part and of the table
     errors = 4 + 2 * job.keep_sample_errors
     disk = len(job.archs) * (8 * numbers + 400 + errors * len(evaluator.pixels[0]))  # 400: a row of the CSV
-    done = len(units) - len(todo)
+    done = len(units) - len(missing)
     return agree(Workload(estimate, len(left), len(units), done, world.size, estimate.seconds / world.size, disk))
 
 

@@ -1,22 +1,6 @@
-"""The browser, and what tests of the page share."""
-
-from __future__ import annotations
+"""Tests here import their neighbours."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]  # chromium.py, documents.py
-import chromium  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[chromium.Browser]:
-    """Headless Chromium; tests that need it are skipped where there is none."""
-    program = chromium.find()
-    if program is None:
-        pytest.skip("no Chromium on the path (apt-get install chromium, or set EDGEFLOWNAS_CHROMIUM)")
-    with chromium.Browser(program) as found:
-        yield found
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]  # documents.py
