@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeflownas.commands._asking import may_begin
 from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
 from edgeflownas.errors import ConfigError
 
@@ -23,7 +23,6 @@ OPTIONS = (
     *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
     *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--yes", "--json", "--help"),
 )
-ASK_SECONDS, REFUSE_SECONDS = 60, 600
 MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -198,28 +197,12 @@ def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:
 def _agree(work: Workload, yes: bool, console: Console) -> bool:
     """Say what will be done; whether to go on."""
     from edgeflownas.report.ranking_text import workload_text
-    from edgeflownas.report.words import duration
 
     console.info(workload_text({**asdict(work.estimate), **asdict(work)}))
-    if yes or work.seconds < ASK_SECONDS:
+    if yes or may_begin(work.seconds, "rank fewer subnets (--where, --sample)", work.processes):
         return True
-    if _is_asked(work):
-        print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
-        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
-        if not agreed:
-            console.info("nothing was computed")
-        return agreed
-    if work.seconds > REFUSE_SECONDS:
-        raise ConfigError(
-            f"estimated {duration(work.seconds)}, and nobody is there to ask: add --yes, or rank fewer subnets "
-            "(--where, --sample)"
-        )
-    return True
-
-
-def _is_asked(work: Workload) -> bool:
-    """Whether somebody sits there; the processes of torchrun have no terminal of their own."""
-    return work.processes == 1 and sys.stdin.isatty() and sys.stderr.isatty()
+    console.info("nothing was computed")
+    return False
 
 
 def _document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from edgeflownas.commands._asking import may_begin
 from edgeflownas.commands._overrides import OverrideTokens, split_overrides
 from edgeflownas.errors import ConfigError, Interrupted
 
@@ -22,7 +22,6 @@ OPTIONS = (
     *("--table", "--strategy", "--budget", "--minimise", "--where", "--population", "--seed", "--seeds", "--compare"),
     *("--checkpoint", "--out", "--yes", "--json", "--help"),
 )
-ASK_SECONDS, REFUSE_SECONDS = 60, 600  # as `edgeflownas rank`
 ENUMERABLE = 2**17  # subnets whose conditions are checked one by one before a search, to see whether the budget fits
 POPULATION = 50  # where none is given
 USAGE = "edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING"
@@ -208,14 +207,7 @@ def _tell_cost(source: Source, left: int, settings: Settings, console: Console) 
     each = source.seconds(archs) / len(archs)
     whole = duration(each * left)
     console.info(f"about {each:.2g} s a subnet, {len(archs)} at a time with shared prefixes: {left} take about {whole}")
-    if not settings.ask or each * left < ASK_SECONDS:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        if each * left > REFUSE_SECONDS:
-            raise ConfigError(f"estimated {whole}, and nobody is there to ask: add --yes, or lower --budget {left}")
-        return
-    print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if settings.ask and not may_begin(each * left, f"lower --budget {left}"):
         raise ConfigError("nothing was evaluated")
 
 
