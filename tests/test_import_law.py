@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "hardware": BASE | {"models", "data"},
     "train": BASE | {"models", "data", "evaluate", "hardware"},
     "search": BASE | {"models", "data", "evaluate", "hardware", "train"},
+    "export": BASE | {"models", "data", "evaluate", "hardware", "train", "search"},
     "report": BASE | {"models", "data", "evaluate"},
     "tracking": BASE | {"models", "data", "evaluate", "report"},
 }

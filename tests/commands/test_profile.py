@@ -48,7 +48,7 @@ def test_the_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == "space v1, width 32, 180x240, arch 0,0,0,0,2,1,2,2,2"
     assert lines[-2].split() == ["total", "2,743,072", "3,634.8", "2,682.7", "2,340.0"]
     assert [line.split()[0] for line in lines if line.endswith("<")] == ["H2"]
-    assert lines[-1].startswith("peak at H2 (H2), alive: flow at 1/2 2x96x120 180.0, H1 x2 32x192x240 1,440.0")
+    assert lines[-1].startswith("peak at H2 (H2), alive: flow_half 2x96x120 180.0, H1_x2 32x192x240 1,440.0")
 
 
 def test_a_space_and_its_extremes(capsys: pytest.CaptureFixture[str]) -> None:

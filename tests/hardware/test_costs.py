@@ -8,9 +8,9 @@ from module_count import traced
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.costs import COLUMNS, space_costs, stage_costs
-from edgeflownas.hardware.graph import subnet_graph
 from edgeflownas.hardware.latency import draw_archs
 from edgeflownas.hardware.liveness import liveness
+from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.models.flops import macs, parameters
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, Choice, SearchSpace, get_space
@@ -33,7 +33,7 @@ def compare(space: SearchSpace, width: int, size: tuple[int, int], archs: list[A
         assert table["macs"][row] == own_macs
         assert table["int8_weight_kib"][row] == weight_bytes / 1024
         assert table["sram_kib"][row] == max(timeline) / 1024
-        assert [moment.bytes for moment in liveness(subnet_graph(space, width, arch, size))] == timeline
+        assert [moment.bytes for moment in liveness(subnet_graph(space, width, arch, size).ops)] == timeline
 
 
 @pytest.mark.parametrize("name", ["v1", "v3"])

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.hardware.graph import Buffer, subnet_graph
 from edgeflownas.hardware.liveness import Moment, liveness
+from edgeflownas.models.deployed.graph import Buffer
+from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.models.flops import stage_macs, stage_parameters
 from edgeflownas.space import Arch, SearchSpace
 
@@ -51,8 +52,9 @@ class StageCost:
 def stage_costs(
     space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, size: tuple[int, int]
 ) -> list[StageCost]:
-    """Every stage of a subnet, in order; arguments and errors as :func:`graph.subnet_graph`."""
-    moments = liveness(subnet_graph(space, width, arch, size))
+    """Every stage of a subnet, in order; arguments and errors as :func:`subnet_graph`."""
+    graph = subnet_graph(space, width, arch, size)
+    moments = liveness(graph.ops, graph.outputs)
     parameters, macs = stage_parameters(space, width, arch), stage_macs(space, width, arch, *size)
     found = []
     for name in macs:

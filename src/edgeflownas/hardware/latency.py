@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.hardware.graph import check_size
+from edgeflownas.models.deployed.graph import check_size
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, SearchSpace

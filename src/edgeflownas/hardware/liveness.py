@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeflownas.hardware.graph import Buffer, Op
+from edgeflownas.models.deployed.graph import Buffer, Op
 
 __all__ = ["Moment", "liveness"]
 
@@ -23,14 +23,16 @@ class Moment:
         return sum(buffer.bytes for buffer in self.alive)
 
 
-def liveness(ops: Sequence[Op]) -> list[Moment]:
+def liveness(ops: Sequence[Op], outputs: Sequence[Buffer] = ()) -> list[Moment]:
     """One moment for each operator, in order.
 
     A buffer lives from the operator that writes it (the input of the graph: from the start) to the last that reads it
-    (the output: to the end).  The output of an elementwise operator takes the place of an input of the same size that
-    dies there, as Vela has it (live_range.py, ``merge_elementwise_op_ranges``): that input is not counted beside it.
+    (``outputs``, those of the graph: to the end).  The output of an elementwise operator takes the place of an input of
+    the same size that dies there, as Vela has it (live_range.py, ``merge_elementwise_op_ranges``): that input is not
+    counted beside it.
     """
     last_read = {buffer: index for index, op in enumerate(ops) for buffer in op.inputs}
+    last_read |= dict.fromkeys(outputs, len(ops))
     carried: list[Buffer] = list(dict.fromkeys(ops[0].inputs))
     moments = []
     for index, op in enumerate(ops):

@@ -27,6 +27,7 @@ __all__ = [
     "ResidualBlock",
     "conv_chain",
     "replicate_pad",
+    "same_padding",
     "up2",
     "up2_pooled",
 ]

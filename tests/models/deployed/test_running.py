@@ -1,0 +1,109 @@
+"""The folded graph computes what the network computes, under the running statistics of its batch norms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.losses import accumulate
+from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.deployed.folding import fold
+from edgeflownas.models.deployed.graph import Outputs
+from edgeflownas.models.deployed.networks import graph_of
+from edgeflownas.models.deployed.running import FoldedNet, run_graph
+from edgeflownas.models.edgeflownet import EdgeFlowNet
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.space import get_space
+
+WIDTH, SIZE = 8, (32, 48)
+CODES = [("v1", "000000000"), ("v1", "021100101"), ("v1", "222222222"), ("v3", None)]
+
+
+def settled(net: StagedNet) -> StagedNet:
+    """``net`` with statistics and affines that change something."""
+    generator = torch.Generator().manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, BatchNorm | FrozenBatchNorm):
+            for tensor, low in ((module.weight, 0.5), (module.running_var, 0.5)):
+                tensor.data.uniform_(low, 1.5, generator=generator)
+            for tensor in (module.bias, module.running_mean):
+                tensor.data.normal_(0, 0.2, generator=generator)
+    return net.eval()
+
+
+def networks() -> list[StagedNet]:
+    found: list[StagedNet] = [EdgeFlowNet(WIDTH)]
+    for name, code in CODES:
+        space = get_space(name)
+        found += [FlowNet(space, WIDTH).subnet(arch) for arch in ([code] if code else map(space.sample, range(8)))]
+    return [settled(net).double() for net in found]
+
+
+@pytest.mark.parametrize("net", networks(), ids=str)
+def test_the_outputs_are_the_networks(net: StagedNet) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(2, 6, *SIZE, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        raw = net(images)
+    sums = accumulate(raw)
+    expected = {"flow": sums[2:], "half": sums[1:2], "quarter": sums[:1], "scales": sums, "raw": raw}
+    for outputs, tensors in expected.items():
+        graph = graph_of(net, SIZE, outputs, uncertainty=True)
+        with torch.no_grad():
+            found = run_graph(graph, fold(net, graph), images)
+        assert list(found) == [buffer.name for buffer in graph.outputs]
+        pairs = list(found.values())
+        for index, tensor in enumerate(tensors):
+            for part, value in enumerate(pairs[2 * index : 2 * index + 2]):
+                torch.testing.assert_close(value, tensor[:, 2 * part : 2 * part + 2], rtol=1e-6, atol=1e-6)
+        without = graph_of(net, SIZE, outputs)
+        module = FoldedNet(without, fold(net, without))
+        assert [b.name for b in without.outputs] == [b.name for b in graph.outputs if b.name.startswith("flow")]
+        with torch.no_grad():
+            for one, other in zip(module(images), pairs[::2], strict=True):
+                torch.testing.assert_close(one, other)
+
+
+def test_every_tensor_is_seen_once_and_may_be_replaced() -> None:
+    net = settled(FlowNet(get_space("v1"), WIDTH).subnet("021100101"))
+    graph, images, seen = graph_of(net, SIZE), torch.rand(1, 6, *SIZE), []
+
+    def at(buffer, tensor):
+        seen.append(buffer)
+        assert tuple(tensor.shape) == (1, buffer.channels, buffer.rows, buffer.columns)
+        return torch.zeros_like(tensor) if buffer.name == "H2Out" else tensor
+
+    with torch.no_grad():
+        found = run_graph(graph, fold(net, graph), images, at)
+        half = run_graph(graph_of(net, SIZE, "half"), fold(net, graph), images)
+    assert tuple(seen) == graph.buffers
+    assert torch.equal(found["flow"][..., ::2, ::2], half["flow_half"])
+
+
+def test_an_odd_size_of_the_published_network() -> None:
+    graph = graph_of(EdgeFlowNet(WIDTH), (172, 224))
+    assert graph.outputs[0].shape_1HWC == (1, 176, 224, 2)
+    net = settled(EdgeFlowNet(WIDTH))
+    with torch.no_grad():
+        assert run_graph(graph, fold(net, graph), torch.rand(1, 6, 172, 224))["flow"].shape == (1, 2, 176, 224)
+
+
+def test_refusals() -> None:
+    supernet = FlowNet(get_space("v1"), WIDTH)
+    with pytest.raises(ConfigError, match="say which one"):
+        graph_of(supernet, SIZE)
+    graph = graph_of(supernet.subnet("000000000"), SIZE)
+    with pytest.raises(ConfigError, match="extract the subnet first"):
+        fold(supernet.subnet("222222222"), graph)
+    wrong: Outputs = "sum"  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match="flow, half, quarter, scales, raw"):
+        graph_of(supernet.subnet("000000000"), SIZE, wrong)
+
+
+def test_folding_is_differentiable() -> None:
+    net = settled(FlowNet(get_space("v1"), WIDTH).subnet("000000000"))
+    graph = graph_of(net, SIZE)
+    run_graph(graph, fold(net, graph), torch.rand(1, 6, *SIZE))["flow"].sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in net.parameters())
