@@ -93,7 +93,7 @@ class Compiled:
 def compile_tflite(model: bytes, target: Target, mode: Mode = "performance", arena_kib: int | None = None) -> Compiled:
     """Compile an int8 TFLite model for ``target``.
 
-    The content must be sound: a damaged file can end the process.  ``apart.compile_file`` is for files of unknown origin.
+    The content must be sound: a damaged file ends the process.  :func:`apart.compile_file` takes any file.
 
     Args:
         model: the file.
@@ -149,7 +149,8 @@ def _regor() -> Any:
 
     if __version__ != VERSION:
         raise ConfigError(
-            f'ethos-u-vela {__version__} is installed, and this program knows {VERSION}: pip install "edgeflownas[export]"'
+            f"ethos-u-vela {__version__} is installed, and this program is made for {VERSION}, "
+            f'whose interface is not documented: pip install "edgeflownas[export]"'
         )
     return regor
 
