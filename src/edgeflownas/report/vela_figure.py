@@ -21,7 +21,8 @@ USES = {
     "stripes": ("c2", "stripes of a tensor (cascade)"),
     "weights": ("c1", "weights fetched ahead"),
 }
-LABELLED = 0.05  # a range is named if it takes this share of the peak
+LETTER = 0.045  # inches a letter of a name takes
+ROOM = 1.12  # height of the picture, of the peak: the legend is above
 
 
 def write_vela_figures(document: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -68,17 +69,15 @@ def _sram(document: Mapping[str, Any], new: type[Figure]) -> Figure:
 
     figure = new(figsize=(WIDTH, 1.5 * HEIGHT), layout="constrained")
     axes = figure.add_subplot()
-    top = document["sram_kib"]
+    top, last = document["sram_kib"], _last(document)
     for one in document["placed"]:
         corner, height = (one["start"], one["address"] / 1024), one["bytes"] / 1024
         wide = one["end"] + 1 - one["start"]
         colour, word = USES[one["use"]]
         axes.add_patch(Rectangle(corner, wide, height, color=COLOURS[colour], alpha=0.35, lw=0, label=word))
         axes.add_patch(Rectangle(corner, wide, height, fill=False, ec=COLOURS[colour], lw=0.5))
-        if height > LABELLED * top:
-            middle = corner[0] + wide / 2, corner[1] + height / 2
-            turn = 90 if wide < len(_words(one)) else 0
-            axes.text(*middle, _words(one), ha="center", va="center", fontsize=5, color=COLOURS["ink"], rotation=turn)
+        across, upwards = wide / last * 0.9 * WIDTH, height / (ROOM * top) * HEIGHT  # inches, a little less
+        _label(axes, one["names"][-1], (corner[0] + wide / 2, corner[1] + height / 2), across, upwards)
     peak = document["peak"]
     axes.axvspan(peak["time"], peak["time"] + 1, color=COLOURS["muted"], alpha=0.25, lw=0)
     axes.set_title(f"{_title(document)}: SRAM {top:,.1f} KiB, most in use at {', '.join(peak['operators'])}")
@@ -92,14 +91,23 @@ def _axes(axes: Axes, document: Mapping[str, Any]) -> None:
     for layer in document["layers"]:
         names[layer["time"]] = f"{names[layer['time']]}, …" if layer["time"] in names else layer["name"]
     axes.set_xticks([time + 0.5 for time in names], list(names.values()), rotation=90, fontsize=5)
-    last = max((one["end"] + 1 for one in document["placed"]), default=1)
-    axes.set(xlim=(0, last), ylim=(0, 1.12 * max(document["sram_kib"], 1)), ylabel="KiB of the arena")
+    axes.set(xlim=(0, _last(document)), ylim=(0, ROOM * document["sram_kib"]), ylabel="KiB of the arena")
     entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(list(entries.values()), list(entries), loc="upper left", ncols=3)
 
 
-def _words(one: Mapping[str, Any]) -> str:
-    return str(one["names"][-1])
+def _label(axes: Axes, name: str, middle: tuple[float, float], across: float, upwards: float) -> None:
+    """The name inside a rectangle of that size (inches), upright where it fits only so; nothing where it does not."""
+    length = len(name) * LETTER
+    if max(across, upwards) < length or min(across, upwards) < LETTER:
+        return
+    turn = 0 if across >= length and upwards >= LETTER else 90
+    axes.text(*middle, name, ha="center", va="center", fontsize=5, color=COLOURS["ink"], rotation=turn)
+
+
+def _last(document: Mapping[str, Any]) -> int:
+    """The time after the last range."""
+    return max(int(one["end"]) + 1 for one in document["placed"])
 
 
 def _title(document: Mapping[str, Any]) -> str:

@@ -78,7 +78,10 @@ def _range(one: Mapping[str, Any]) -> str:
 
 def _memories(document: Mapping[str, Any]) -> str:
     used = ", ".join(f"{name} {kib:,.1f} KiB" for name, kib in document["memories"].items())
-    return f"memory: {used} (weights compressed); operators on the accelerator: {document['npu_ops']}, on the CPU: {document['cpu_ops']}"
+    return (
+        f"memory: {used} (weights compressed); "
+        f"operators: {document['npu_ops']} on the accelerator, {document['cpu_ops']} on the CPU"
+    )
 
 
 def _facts(facts: Mapping[str, str]) -> str:
