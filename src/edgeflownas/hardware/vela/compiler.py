@@ -27,7 +27,8 @@ class LayerCost:
     """One operator on the chip, in the order it runs; ``name`` is that of the tensor it writes.
 
     Attributes:
-        kind: the operator of the file, e.g. Conv2D, Add, ResizeBilinear.
+        kind: the operator of the file, e.g. Conv2D, Add, ResizeBilinear; where it becomes several, the others have
+            Vela's name, e.g. Relu after a convolution of few channels.
         cycles: of the accelerator; ``macs``: multiply-adds.
         utilisation: macs of the most it could do in these cycles, 0 to 1.
         sram_bytes: what it needs of the arena while it runs.
@@ -231,7 +232,8 @@ def _layers(tables: Mapping[str, Table], chip: Architecture) -> tuple[LayerCost,
     layers = []
     for key, (cycles, macs) in sums.items():
         row, detail = rows[key], details[key]
-        kind, share = sources.get(row["source_id"], row["operator"]), _utilisation(macs, cycles, chip)
+        kind = sources.pop(row["source_id"], row["operator"])  # what else becomes of an operator keeps its own name
+        share = _utilisation(macs, cycles, chip)
         when, cascade = int(detail["time_index"]), int(detail["cascade"])
         layers.append(LayerCost(row["name"], kind, cycles, macs, share, int(row["staging_usage"]), when, cascade))
     return tuple(layers)
