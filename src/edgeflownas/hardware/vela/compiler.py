@@ -198,9 +198,12 @@ def _refuse_cpu(count: int, tables: Mapping[str, Table]) -> None:
         for row in tables.get("perf", ())
         if row["optimised_id"] not in ours and row["id"] not in fused
     ]
+    remedy = "the model must be int8, and of operators that the accelerator has"
+    if any(name.startswith("Custom ") for name in found):
+        remedy = "a model that Vela has compiled already cannot be compiled again"
     raise ConfigError(
-        f"{count} operators would run on the CPU, and Vela leaves their time out: {', '.join(found) or '(not named)'}; "
-        "the model must be int8, and of operators that the accelerator has"
+        f"operators that would run on the CPU, whose time Vela leaves out ({count}): "
+        f"{', '.join(found) or 'not named'}; {remedy}"
     )
 
 
