@@ -92,7 +92,9 @@ def write_case(folder: Path, code: str, width: int, size: tuple[int, int], pairs
     settle(net, batches)
     graph = graph_of(net, size, "scales")
     layers = fold(net, graph)
-    tensors = {f"{name}.{part}": t.contiguous() for name, layer in layers.items() for part, t in layer._asdict().items()}
+    tensors = {
+        f"{name}.{part}": t.contiguous() for name, layer in layers.items() for part, t in layer._asdict().items()
+    }
     save_file(tensors, folder / "layers.safetensors")
     case = {"space": "v1", "code": code, "width": width, "size": size, "outputs": "scales"}
     (folder / "case.json").write_text(json.dumps(case))
@@ -159,7 +161,9 @@ def apart_in_snr(snr: dict[str, dict[str, float]]) -> list[str]:
         if row["float"] < FLOAT_LIMIT:
             faults.append(f"{name}: their float file has {row['float']:.1f} dB, at least {FLOAT_LIMIT:g} expected")
         if abs(row["ours"] - row["minmax"]) > SNR_LIMIT:
-            faults.append(f"{name}: {row['ours']:.2f} dB against {row['minmax']:.2f}, at most {SNR_LIMIT} apart expected")
+            faults.append(
+                f"{name}: {row['ours']:.2f} dB against {row['minmax']:.2f}, at most {SNR_LIMIT} apart expected"
+            )
     return faults
 
 
