@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -27,10 +27,12 @@ from edgeflownas.data.synthetic.render import generate_pair
 from edgeflownas.data.synthetic.write import FIRST_VAL
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.recalibrate import MomentTree
-from edgeflownas.hardware.tflite import TfliteModel, write_int8
+from edgeflownas.hardware.tflite import write_int8
+from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.hardware.vela import compile_tflite, get_target
 from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.deployed.folding import fold
+from edgeflownas.models.deployed.graph import Outputs
 from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import integer_layers, tensor_scales
 from edgeflownas.models.deployed.ranges import collect_ranges
@@ -54,12 +56,12 @@ def main() -> int:
     parser.add_argument("--codes", nargs="+", default=codes(), help="subnets of space v1")
     parser.add_argument("--size", type=int, nargs=2, default=[192, 256])
     parser.add_argument("--pairs", type=int, nargs=2, default=[32, 8], help="for calibration, to compare")
+    parser.add_argument("--outputs", default="scales", choices=get_args(Outputs))
     options = parser.parse_args()
-    folders = []
-    for width in options.widths:
-        for code in options.codes:
-            folders.append(options.results / f"{width}_{code}")
-            write_case(folders[-1], code, width, tuple(options.size), tuple(options.pairs))
+    cases = {options.results / f"{width}_{code}": (code, width) for width in options.widths for code in options.codes}
+    for folder, subnet in cases.items():
+        write_case(folder, *subnet, tuple(options.size), tuple(options.pairs), options.outputs)
+    folders = list(cases)
     convert(folders, options.python)
     found = {folder.name: compare(folder) for folder in folders}
     (options.results / "crosscheck.json").write_text(json.dumps(found, indent=1))
@@ -83,31 +85,34 @@ def images(count: int, size: tuple[int, int], first: int) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def write_case(folder: Path, code: str, width: int, size: tuple[int, int], pairs: tuple[int, int]) -> None:
+def write_case(
+    folder: Path, code: str, width: int, size: tuple[int, int], pairs: tuple[int, int], outputs: Outputs = "scales"
+) -> None:
     """Weights, pairs, the float outputs of the network as it is trained, our int8 file and its outputs."""
     folder.mkdir(parents=True, exist_ok=True)
     calibration, test = images(pairs[0], size, 0), images(pairs[1], size, FIRST_VAL)
     net = FlowNet(get_space("v1"), width, seed=0).subnet(code)
     batches = [net.input_form.encode(part, torch.float32) for part in torch.from_numpy(calibration).split(BATCH)]
     settle(net, batches)
-    graph = graph_of(net, size, "scales")
+    graph = graph_of(net, size, outputs)
     layers = fold(net, graph)
     tensors = {
         f"{name}.{part}": t.contiguous() for name, layer in layers.items() for part, t in layer._asdict().items()
     }
     save_file(tensors, folder / "layers.safetensors")
-    case = {"space": "v1", "code": code, "width": width, "size": size, "outputs": "scales"}
+    case = {"space": "v1", "code": code, "width": width, "size": size, "outputs": outputs}
     (folder / "case.json").write_text(json.dumps(case))
     np.savez(folder / "pairs.npz", calibration=calibration, test=test)
-    sums = accumulate(net(net.input_form.encode(torch.from_numpy(test), torch.float32)))
-    flows = [flow[:, :2].permute(0, 2, 3, 1).numpy() for flow in sums]
-    np.savez(folder / "float.npz", **{b.name: flow for b, flow in zip(graph.outputs, flows, strict=True)})
+    raw = net(net.input_form.encode(torch.from_numpy(test), torch.float32))
+    flows = [flow[:, :2].permute(0, 2, 3, 1).numpy() for flow in (raw if outputs == "raw" else accumulate(raw))]
+    of_rows = {flow.shape[1]: flow for flow in flows}  # the outputs differ in size
+    np.savez(folder / "float.npz", **{buffer.name: of_rows[buffer.rows] for buffer in graph.outputs})
 
     scales = tensor_scales(graph, collect_ranges(graph, layers, batches, "minmax"), net.input_form)
     file = write_int8(graph, integer_layers(graph, layers, scales), scales)
     (folder / "ours.tflite").write_bytes(file)
     model = TfliteModel(file)
-    rows = [model.run(pair[None].astype(np.int16) - 128) for pair in test]
+    rows = [model.run((pair.astype(np.int16) - 128).astype(np.int8)) for pair in test]
     found = {b.name: np.concatenate([model.real(b.name, row[b.name]) for row in rows]) for b in graph.outputs}
     np.savez(folder / "ours.npz", **found)
 

@@ -1,4 +1,4 @@
-"""The other way to an int8 file: litert-torch converts, ai-edge-quantizer quantises.  Runs in an environment of its own.
+"""The other way to an int8 file: litert-torch and ai-edge-quantizer, in an environment of their own.
 
     PYTHONPATH=src OTHER/bin/python experiments/crosscheck/other.py FOLDER ...
 
