@@ -2,9 +2,10 @@
 
     python experiments/qat/compare.py RESULTS [--seed 1] [--qat_calibrate minmax]
 
-Makes the data, trains one subnet, fine-tunes it in floating point and by task ``qat`` for as many steps at the same
-rate, and prints the EPE of each in floating point and as int8 (simulated), with paired 95 % intervals.  Everything lies
-below RESULTS; what is there already is not made again.
+Makes the data, trains one subnet, and fine-tunes it for as many steps at the same rate in three ways: in floating point,
+in floating point with the batch-norm statistics of task ``qat`` (which never move), and by task ``qat``.  Prints the EPE
+of each in floating point and as int8 (simulated), with paired 95 % intervals.  Everything lies below RESULTS; what is
+there already is not made again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "trust"))
@@ -24,7 +26,9 @@ from edgeflownas import cli  # noqa: E402
 from edgeflownas.evaluate.evalset import FrozenBatches  # noqa: E402
 from edgeflownas.evaluate.noise import paired_change, student95  # noqa: E402
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool  # noqa: E402
-from edgeflownas.models.deployed.rounded import RoundedNet  # noqa: E402
+from edgeflownas.models.deployed.folding import fold  # noqa: E402
+from edgeflownas.models.deployed.ranges import collect_ranges  # noqa: E402
+from edgeflownas.models.deployed.rounded import RoundedNet, loss_graph  # noqa: E402
 from edgeflownas.train.qat import calibrate_rounded  # noqa: E402
 from edgeflownas.train.reading import ReadRun, read_run  # noqa: E402
 
@@ -46,13 +50,20 @@ def main() -> None:
     train(given.results, source, seed)
     begin = f"--train.init_from={given.results / 'runs' / source}"
     train(given.results, tuned, seed, begin, *TUNING)
-    train(given.results, qat, seed, begin, *TUNING, "--train.task=qat", f"--train.qat_calibrate={method}")
-    runs = {name: read_run(given.results / "runs" / name) for name in (source, tuned, qat)}
+    through_int8 = (*TUNING, "--train.task=qat", f"--train.qat_calibrate={method}")
+    train(given.results, qat, seed, begin, *through_int8)
+    frozen = qat.replace("qat", "frozen")
+    RoundedNet.rounded = False
+    train(given.results, frozen, seed, begin, *through_int8)
+    RoundedNet.rounded = True
+    runs = {name: read_run(given.results / "runs" / name) for name in (source, tuned, frozen, qat)}
     rows = {
         "trained, floating point": score(runs[source], runs[source].net),
         "trained, int8 by calibration alone": score(runs[source], by_calibration(runs[source], method)),
         "fine-tuned, floating point": score(runs[tuned], runs[tuned].net),
         "fine-tuned, int8 by calibration alone": score(runs[tuned], by_calibration(runs[tuned], method)),
+        "frozen statistics, floating point": score(runs[frozen], unrounded(runs[frozen].net)),
+        "frozen statistics, int8 by calibration": score(runs[frozen], with_ranges(runs[frozen], method)),
         "qat, floating point": score(runs[qat], unrounded(runs[qat].net)),
         "qat, int8": score(runs[qat], rounded(runs[qat].net)),
     }
@@ -75,6 +86,16 @@ def by_calibration(run: ReadRun, method: str) -> RoundedNet:
     net = RoundedNet(run.net.space, run.net.width, None, input_form=run.net.input_form)
     net.load_state_dict(run.net.state_dict(), strict=False)
     calibrate_rounded(net, batches(run)[0], method)
+    return net
+
+
+def with_ranges(run: ReadRun, method: str) -> RoundedNet:
+    """The network of a run with frozen statistics as int8, ranges measured on its final weights."""
+    net = rounded(run.net)
+    graph = loss_graph(net, run.config.data.crop_size)
+    images = (net.prepare(batch.images) for batch in batches(run)[0])
+    with torch.no_grad():
+        net.set_ranges(collect_ranges(graph, fold(net, graph), images, method))
     return net
 
 
@@ -106,13 +127,16 @@ def score(run: ReadRun, net: object) -> PoolEvaluation:
 
 
 def show(rows: dict[str, PoolEvaluation]) -> None:
-    """EPE of each, and its difference from the int8 model by calibration alone."""
-    reference = rows["trained, int8 by calibration alone"]
-    print(f"zero flow {reference.zero_flow_epe:.4f} px, {reference.samples} pairs")
+    """EPE of each int8 model beside its own in floating point, and beside the int8 model of every other."""
+    names = list(rows)
+    first = rows[names[0]]
+    print(f"zero flow {first.zero_flow_epe:.4f} px, {first.samples} pairs")
     for name, row in rows.items():
-        change, error = paired_change(reference.sample_epe, row.sample_epe, reference.valid_pixels)
-        margin = float(error[0]) * student95(reference.samples)
-        print(f"{name:40} {row.epes[0]:.4f}  {float(change[0]):+.4f} [{change[0] - margin:+.4f}, {change[0] + margin:+.4f}]")
+        print(f"{name:40} {row.epes[0]:.4f}")
+    for before, after in [*zip(names[::2], names[1::2], strict=True), *((name, names[-1]) for name in names[1:-1:2])]:
+        change, error = paired_change(rows[before].sample_epe, rows[after].sample_epe, first.valid_pixels)
+        middle, margin = float(change[0]), float(error[0]) * student95(first.samples)
+        print(f"{after} - {before}: {middle:+.4f} [{middle - margin:+.4f}, {middle + margin:+.4f}]")
     assert np.isfinite([row.epes[0] for row in rows.values()]).all()
 
 

@@ -43,21 +43,21 @@ def loss_graph(net: FlowNet, size: tuple[int, int]) -> Graph:
 class RoundedNet(FlowNet):
     """A FlowNet of one arch with the parameters and buffers of the plain one, and a range for each tensor.
 
-    Images of every size run: ranges belong to tensors, not to sizes.  ``rounded`` off: the same folded network in
-    floating point.
+    Images of every size run: ranges belong to tensors, not to sizes.
 
     Attributes:
+        rounded: off, the same folded network runs in floating point.
         ranges: [T,2] low and high of every tensor that has a scale of its own, in the order of the graph; zeros (under
             which nothing but zero exists) until :meth:`set_ranges`.
     """
 
     ranges: Tensor
+    rounded = True
     whole = True
 
     def __init__(self, space: SearchSpace, width: int = 32, seed: int | None = 0, **more: Any) -> None:
         super().__init__(space, width, seed, **more)
         self.batchnorms = ()  # none that may be recalibrated or moved: their statistics belong to the weights
-        self.rounded = True
         graph = loss_graph(self, (GRID, GRID))
         ops = [op for op in graph.ops if op.kind != "up2" and op.activation != "sigmoid"]
         self._names = tuple(op.output.name for op in ops)
