@@ -2,10 +2,10 @@
 
     python experiments/qat/compare.py RESULTS [--seed 1] [--qat_calibrate minmax]
 
-Makes the data, trains one subnet, and fine-tunes it for as many steps at the same rate in three ways: in floating point,
-in floating point with the batch-norm statistics of task ``qat`` (which never move), and by task ``qat``.  Prints the EPE
-of each in floating point and as int8 (simulated), with paired 95 % intervals.  Everything lies below RESULTS; what is
-there already is not made again.
+Makes the data, trains one subnet, and fine-tunes it for as many steps at the same rate in three ways: in floating
+point, in floating point with the batch-norm statistics of task ``qat`` (which never move), and by task ``qat``.  Prints
+the EPE of each in floating point and as int8 (simulated), with paired 95 % intervals.  Everything lies below RESULTS;
+what is there already is not made again.
 """
 
 from __future__ import annotations

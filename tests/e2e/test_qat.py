@@ -55,9 +55,7 @@ def test_statistics_and_ranges_are_set_once(tuned: Path, source: Path) -> None:
     assert facts["ranges"].startswith("minmax, calibration ids ")
 
 
-def test_interrupted_and_resumed(
-    tuned: Path, source: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_and_resumed(tuned: Path, source: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [0]
 
     def check(self: StopFlag) -> None:
@@ -100,7 +98,10 @@ def test_infer_uses_the_rounded_network_without_the_training_data(tuned: Path, p
     net = read_run(tuned, json.loads((tuned / "best.json").read_text())["checkpoint"]).net
     assert isinstance(net, RoundedNet)
     low, high = net.tensor_ranges()["flow"]
-    assert len(np.unique(flow)) <= 256 and low - (high - low) / 200 <= flow.min() <= flow.max() <= high + (high - low) / 200
+    assert (
+        len(np.unique(flow)) <= 256
+        and low - (high - low) / 200 <= flow.min() <= flow.max() <= high + (high - low) / 200
+    )
 
 
 def test_from_a_supernet_and_back_to_floating_point(tuned: Path, place: Place) -> None:
@@ -114,7 +115,9 @@ def test_from_a_supernet_and_back_to_floating_point(tuned: Path, place: Place) -
     assert np.array_equal(ours["model/E0.k7.weight"], tensors(tuned)["model/E0.k7.weight"])
 
 
-@pytest.mark.parametrize("words", [("--train.grad_clip_position=micro_step", "--train.micro_batch_size=3"), ("--train.precision=fp64",)])
+@pytest.mark.parametrize(
+    "words", [("--train.grad_clip_position=micro_step", "--train.micro_batch_size=3"), ("--train.precision=fp64",)]
+)
 def test_other_ways_to_step(source: Path, place: Place, words: tuple[str, ...]) -> None:
     name = words[0].rpartition("=")[2]
     run = place.trained(name, *QAT, f"--train.init_from={source}", *words)

@@ -59,10 +59,10 @@ class RoundedNet(FlowNet):
         super().__init__(space, width, seed, **more)
         self.batchnorms = ()  # none that may be recalibrated or moved: their statistics belong to the weights
         graph = loss_graph(self, (GRID, GRID))
-        ops = [op for op in graph.ops if op.kind != "up2" and op.activation != "sigmoid"]
-        self._names = tuple(op.output.name for op in ops)
+        scaled = [op for op in graph.ops if op.kind != "up2"]
+        self._names = tuple((op.logits if op.activation == "sigmoid" else op.output).name for op in scaled)
         self._graphs: dict[tuple[int, int], Graph] = {}
-        self.register_buffer("ranges", torch.zeros(len(ops), 2))
+        self.register_buffer("ranges", torch.zeros(len(self._names), 2))
 
     def tensor_ranges(self) -> dict[str, Range]:
         """Lowest and highest value of every tensor by name, for ``tensor_scales`` of any graph of this network."""
