@@ -2,7 +2,7 @@
 
 Opset 18.  Input ``images`` [1,6,H,W] float32, encoded as the network takes them (InputForm.encode); outputs and all
 tensors between have the names of the graph's buffers, float32 [1,C,h,w].  The x2 upsampling is one Resize (linear,
-asymmetric).  Same graph, weights and calibration: same bytes.
+asymmetric); torch's symbolic operators make it so.  Same graph, weights and scales: same bytes.
 """
 
 from __future__ import annotations
@@ -64,20 +64,21 @@ def write_onnx(graph: Graph, layers: Mapping[str, Layer], metadata: Mapping[str,
     model = program.model_proto
     names = {f"{kind}{index}": f"{name}.{kind}" for index, name in enumerate(layers) for kind in Layer._fields}
     _rename(model.graph, names)
+    _crop(model.graph)
     return _clean(model, metadata)
 
 
 def _resize(x: Tensor) -> Tensor:
     """The x2 upsampling as the one operator it is (torch's own translations know no asymmetric one)."""
     scales = torch.tensor([1.0, 1.0, 2.0, 2.0])
-    attributes = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
+    attributes: Any = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
     shape = (*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
     return torch.onnx.ops.symbolic("Resize", (x, None, scales), attributes, dtype=x.dtype, shape=shape, version=OPSET)
 
 
 def _marked(buffer: Buffer, values: Tensor) -> Tensor:
     """``values`` through a marker that carries their name."""
-    name = {"name": buffer.name}
+    name: Any = {"name": buffer.name}
     return torch.onnx.ops.symbolic(MARKER, (values,), name, dtype=values.dtype, shape=values.shape, version=1)
 
 
@@ -95,6 +96,27 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
     del graph.value_info[:]
+
+
+def _crop(graph: Any) -> None:
+    """Let transposed convolutions crop by their own padding, as SAME does, where torch has slices after them."""
+    from onnx import helper
+
+    readers = {name: node for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if node.op_type == "ConvTranspose"]:
+        while (slice_ := readers[node.output[0]]).op_type == "Slice":
+            node.output[0] = slice_.output[0]
+            graph.node.remove(slice_)
+        given = {attribute.name: attribute for attribute in node.attribute}
+        total = [k - s for k, s in zip(given["kernel_shape"].ints, given["strides"].ints, strict=True)]
+        before = [side // 2 for side in total]
+        node.attribute.remove(given["pads"])
+        node.attribute.append(
+            helper.make_attribute("pads", before + [t - b for t, b in zip(total, before, strict=True)])
+        )
+    used = {name for node in graph.node for name in node.input}
+    for constant in [constant for constant in graph.initializer if constant.name not in used]:
+        graph.initializer.remove(constant)
 
 
 def _clean(model: Any, metadata: Mapping[str, str]) -> bytes:
@@ -115,9 +137,7 @@ def _clean(model: Any, metadata: Mapping[str, str]) -> bytes:
     return result
 
 
-def write_onnx_int8(
-    model: bytes, graph: Graph, scales: Mapping[str, Scale], metadata: Mapping[str, str] = {}
-) -> bytes:
+def write_onnx_int8(model: bytes, graph: Graph, scales: Mapping[str, Scale], metadata: Mapping[str, str] = {}) -> bytes:
     """Bytes of the eight-bit model: QDQ, QUInt8 activations, QInt8 kernels with a scale for each output channel.
 
     Input and outputs stay float32.  ONNX Runtime's static quantisation, told the scale of every tensor.
@@ -164,7 +184,7 @@ def _overrides(model: Any, graph: Graph, scales: Mapping[str, Scale]) -> dict[st
                 found.setdefault(ends[new], found[ends[known]])
     enlarged = {op.output.name for op in graph.ops if op.kind == "up2"}
     return {
-        name: [{"scale": np.float32(scale.scale), "zero_point": np.uint8(scale.zero_point - LOW)}]
+        name: [{"scale": np.array(scale.scale, np.float32), "zero_point": np.array(scale.zero_point - LOW, np.uint8)}]
         for name, scale in found.items()
         if name not in enlarged
     }
