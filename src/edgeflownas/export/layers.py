@@ -67,7 +67,8 @@ def layer_rows(
     """A row for each operator of ``graph``, in order, over all of ``images`` [h,w,6].
 
     Args:
-        graph: what ``model`` holds; ``layers``: its folded weights.
+        graph: what ``model`` holds.
+        layers: its folded weights.
         model: bytes of a TensorFlow Lite file.
         form: how the float network takes images.
         images: pairs of bytes; a float forward pass an operator and pair.

@@ -49,20 +49,23 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class OutputRow:
-    """One output of one path against the trained network, over all pairs; differences in px (uncertainty: as it is)."""
+    """One output of one path against the trained network, over all pairs; differences in px (uncertainty: as it is).
+
+    Differences are None where they are not finite.
+    """
 
     path: str
     output: str
     snr_db: float
-    max_difference: float
-    rms_difference: float
+    max_difference: float | None
+    rms_difference: float | None
     epe_against_float: float | None
     """Mean length of the difference of two flows at the output's own size, px; None for uncertainty."""
 
 
 @dataclass(frozen=True)
 class PathRow:
-    """EPE of one path's flow on the pairs with truth, px, and what it lost; losses in % of the trained network's EPE."""
+    """EPE of one path's flow on the pairs with truth, px; losses in % of the trained network's EPE."""
 
     path: str
     epe: float
@@ -73,7 +76,9 @@ class PathRow:
     @property
     def within_noise(self) -> bool:
         """Whether these pairs cannot tell the loss from none."""
-        return None not in (self.loss_percent, self.margin_percent) and abs(self.loss_percent) <= self.margin_percent  # type: ignore[arg-type, operator]
+        if self.loss_percent is None or self.margin_percent is None:
+            return False
+        return abs(self.loss_percent) <= self.margin_percent
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ def verify(
 
     Args:
         net: fixed network in evaluation mode, float32, on the CPU.
-        graph: what is deployed of it; ``layers``: its folded weights.
+        graph: what is deployed of it.
+        layers: its folded weights.
         models: bytes of files by format: tflite-float, tflite-int8, onnx, onnx-int8.
         samples: pairs of the graph's size.
         divisor: the network's flow times this is in px (data.flow_divisor).
@@ -155,8 +161,8 @@ def compare(
         advance()
     outputs = tuple(row for name in paths if name != TRAINING for row in tallies[name].outputs())
     rows = _losses(tallies)
-    truths = int(np.count_nonzero(tallies[TRAINING].valid)) if tallies[TRAINING].valid else 0
-    notes = () if rows else ("no pair has truth: the loss of EPE was not checked",)
+    truths = sum(count > 0 for count in tallies[TRAINING].valid)
+    notes = () if truths else ("no pair has truth: the loss of EPE was not checked",)
     return Verification(len(samples), truths, outputs, rows, _reasons(outputs, rows), notes)
 
 
@@ -196,9 +202,10 @@ class _Tally:
         """A row for each output."""
         rows = []
         for name, ((signal, error, lengths, values, pixels), largest) in self.sums.items():
+            found = [largest, math.sqrt(error / values), float(lengths / pixels)]
+            most, rms, length = [value if math.isfinite(error) else None for value in found]
             flow = name.startswith("flow")
-            rms, length = math.sqrt(error / values), float(lengths / pixels) if flow else None
-            rows.append(OutputRow(self.path, name, decibels(signal, error), largest, rms, length))
+            rows.append(OutputRow(self.path, name, decibels(signal, error), most, rms, length if flow else None))
         return rows
 
 
@@ -206,25 +213,17 @@ def _losses(tallies: Mapping[str, _Tally]) -> tuple[PathRow, ...]:
     """EPE of every path where there is truth, and the loss of all but the trained network."""
     before = tallies[TRAINING]
     pixels = sum(before.valid)
-    if not pixels:
+    if not pixels or not np.isfinite(before.errors).all():
         return ()
     spread = student95(sum(count > 0 for count in before.valid))
     epe = float(np.dot(before.errors, before.valid)) / pixels
     rows = [PathRow(TRAINING, epe)]
     for name, tally in tallies.items():
-        if name == TRAINING:
-            continue
-        own = float(np.dot(tally.errors, tally.valid)) / pixels
-        margin = spread * float(paired_change([before.errors], [tally.errors], before.valid)[1][0])
-        known = epe > 0
-        rows.append(
-            PathRow(
-                name,
-                own,
-                100 * (own - epe) / epe if known else None,
-                100 * margin / epe if known and math.isfinite(margin) else None,
-            )
-        )
+        if name != TRAINING and np.isfinite(tally.errors).all():
+            own = float(np.dot(tally.errors, tally.valid)) / pixels
+            margin = spread * float(paired_change([before.errors], [tally.errors], before.valid)[1][0])
+            loss, interval = (100 * value / epe if epe > 0 else math.nan for value in (own - epe, margin))
+            rows.append(PathRow(name, own, *(value if math.isfinite(value) else None for value in (loss, interval))))
     return tuple(rows)
 
 
@@ -232,7 +231,9 @@ def _reasons(outputs: Sequence[OutputRow], rows: Sequence[PathRow]) -> tuple[str
     """A sentence for each threshold that is not kept."""
     found = []
     for row in outputs:
-        if not row.path.endswith("int8") and row.snr_db <= LEAST_SNR and row.rms_difference >= NO_SIGNAL:
+        if row.rms_difference is None:
+            found.append(f"{row.path}: {row.output} is not finite")
+        elif not row.path.endswith("int8") and row.snr_db <= LEAST_SNR and row.rms_difference >= NO_SIGNAL:
             found.append(f"{row.path}: {row.output} agrees to {row.snr_db:.1f} dB, more than {LEAST_SNR:g} expected")
     for path in rows:
         if path.path.endswith("int8") and path.loss_percent is not None and path.loss_percent > LARGEST_LOSS:
