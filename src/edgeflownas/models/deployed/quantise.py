@@ -42,6 +42,7 @@ LOW, HIGH = -128, 127
 KERNEL_HIGH = 127
 LARGEST_BIAS = 2**30
 SMALLEST_SCALE = 1e-12
+LARGEST_LOGIT = 6.25  # beyond it the sigmoid in steps of 1/256 is 0 or 255/256
 Range = tuple[float, float]
 
 
@@ -95,7 +96,8 @@ def tensor_scales(graph: Graph, ranges: Mapping[str, Range], form: InputForm) ->
     """Scale of every tensor of ``graph`` by name.
 
     The images have the scale of their bytes, sigmoids that of the specification, an enlarged tensor that of the tensor
-    it was made from (the operator takes none of its own); all others cover their range.
+    it was made from (the operator takes none of its own); all others cover their range, logits no more of it than
+    moves the sigmoid.
 
     Raises:
         ConfigError: a tensor without a range.
@@ -103,15 +105,21 @@ def tensor_scales(graph: Graph, ranges: Mapping[str, Range], form: InputForm) ->
     scales: dict[str, Scale] = {graph.images.name: pixel_scale(form)}
     for op in graph.ops:
         name = op.output.name
-        if op.activation == "sigmoid":
-            scales[name] = SIGMOID
-        elif op.kind == "up2":
+        if op.kind == "up2":
             scales[name] = scales[op.inputs[0].name]
-        elif name not in ranges:
-            raise ConfigError(f"no range for tensor {name!r}: calibrate the same graph that is quantised")
+        elif op.activation == "sigmoid":
+            low, high = _range(ranges, op.logits.name)
+            scales[op.logits.name] = scale_of((max(low, -LARGEST_LOGIT), min(high, LARGEST_LOGIT)))
+            scales[name] = SIGMOID
         else:
-            scales[name] = scale_of(ranges[name])
+            scales[name] = scale_of(_range(ranges, name))
     return scales
+
+
+def _range(ranges: Mapping[str, Range], name: str) -> Range:
+    if name not in ranges:
+        raise ConfigError(f"no range for tensor {name!r}: calibrate the same graph that is quantised")
+    return ranges[name]
 
 
 def fake_quantise(values: Tensor, scale: Scale) -> Tensor:

@@ -35,13 +35,16 @@ def run_graph(
         graph: what to run.
         layers: kernels and biases by the name of the operator's output (folding.py).
         images: [B,6,H,W] of the graph's size, as the network takes them.
-        at: called with every tensor once it is there, the images included; what it returns takes its place.
+        at: called with every tensor once it is there, the images and the logits of sigmoids included; what it returns
+            takes its place.
         resize: the x2 upsampling.
     """
     uses = _uses(graph)
     values = {graph.images.name: at(graph.images, images) if at else images}
     for op in graph.ops:
         result = _run(op, layers.get(op.output.name), [values[buffer.name] for buffer in op.inputs], resize)
+        if op.activation == "sigmoid":
+            result = torch.sigmoid(at(op.logits, result) if at else result)
         values[op.output.name] = at(op.output, result) if at else result
         for buffer in op.inputs:
             uses[buffer.name] -= 1
@@ -61,9 +64,7 @@ def _uses(graph: Graph) -> dict[str, int]:
 
 def _run(op: Op, layer: Layer | None, inputs: list[Tensor], resize: Callable[[Tensor], Tensor]) -> Tensor:
     y = _linear(op, layer, inputs[0]) if layer else _plain(op, inputs, resize)
-    if op.activation == "relu":
-        return torch.relu(y)
-    return torch.sigmoid(y) if op.activation == "sigmoid" else y
+    return torch.relu(y) if op.activation == "relu" else y
 
 
 def _plain(op: Op, inputs: list[Tensor], resize: Callable[[Tensor], Tensor]) -> Tensor:
