@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
+from edgeflownas.commands._overrides import OverrideTokens, read_size, split_overrides, whole_numbers
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -92,15 +92,15 @@ def export(
         checking = None if no_verify else _pairs("--data", data, "val", source, counts["pairs"], request.size)
     files, report = build(request, source, calibration, checking, seconds)
     write_folder(out, files)
-    _show(report, out, console, json)
-    return 0 if report["verified"] is not False else FAILED
+    _show(report, json)
+    console.wrote({"export": out})
+    return 0 if report["verified"] is not False else _failed(out, console)
 
 
 def _request(
     format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str
 ) -> Request:
     """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
-    from edgeflownas.commands.profile import read_size
     from edgeflownas.export.artefacts import formats_of, need_packages
     from edgeflownas.export.build import Request
     from edgeflownas.export.source import check_export_size
@@ -140,3 +140,18 @@ def _pairs(option: str, spec: str | None, split: str, source: Source, count: int
     except DataError as error:
         raise DataError(f"{error}\nsay where pairs are with {option} DIR, or take generated ones: {option} synth") from None
     return read_pairs(dataset, count, size, option, settings.on_bad_sample == "quarantine")
+
+
+def _show(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(report, indent=2, allow_nan=False))
+        return
+    from edgeflownas.report.export_text import export_text
+
+    print(export_text(report))
+
+
+def _failed(out: Path, console: Console) -> int:
+    raise NotImplementedError

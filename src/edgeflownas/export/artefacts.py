@@ -104,7 +104,7 @@ def _write(deployed: Deployed, name: Format, notes: dict[str, str]) -> bytes:
 
         if name == "onnx":
             return write_onnx(graph, layers, notes)
-        return write_onnx_int8(graph, layers, deployed.ranges, notes)
+        return write_onnx_int8(write_onnx(graph, layers), graph, deployed.scales, notes)
     from edgeflownas.hardware.tflite import write_float, write_int8
 
     if name == "tflite-float":

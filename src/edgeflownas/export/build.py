@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgeflownas.export.artefacts import FILES, Deployed, Format, deploy, describe_output, input_text, write_models
 from edgeflownas.export.header import header_text
-from edgeflownas.export.pairs import Pairs, example_pairs
+from edgeflownas.export.pairs import Pairs, as_integers, example_pairs
 from edgeflownas.export.readme import readme_text
 from edgeflownas.export.source import Source
 from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
@@ -24,6 +26,7 @@ from edgeflownas.models.deployed.graph import Outputs
 __all__ = ["Request", "build"]
 
 INT8 = FILES["tflite-int8"]
+WARM_UP, REPEATS = 2, 7
 COMPILED = "model_int8_vela.tflite"
 WHAT = {
     INT8: "int8, TensorFlow Lite: what LiteRT and TensorFlow Lite Micro run, and Vela compiles",
@@ -167,13 +170,45 @@ def _with_positions(outputs: list[dict[str, Any]], model: bytes) -> list[dict[st
 
 def _vectors(model: bytes, deployed: Deployed) -> dict[str, bytes]:
     """Two inputs and what LiteRT makes of them, raw int8."""
-    from edgeflownas.hardware.tflite import TfliteModel
+    from edgeflownas.hardware.tflite.model import TfliteModel
 
     runner, files = TfliteModel(model), {}
     images = deployed.graph.images
     for number, pair in enumerate(example_pairs((images.rows, images.columns)).images):
-        shown = pair if deployed.source.net.input_form.channel_order == "rgb" else pair[..., [2, 1, 0, 5, 4, 3]]
-        files[f"test_vectors/{number}_images.bin"] = (shown.astype(np.int16) - 128).astype(np.int8).tobytes()
-        for name, values in runner.run(pair).items():
+        integers = as_integers(pair, deployed.source.net.input_form)
+        files[f"test_vectors/{number}_images.bin"] = integers.tobytes()
+        for name, values in runner.run(integers).items():
             files[f"test_vectors/{number}_{name}.bin"] = np.ascontiguousarray(values).tobytes()
     return files
+
+
+def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
+    """Median ms of one pair on this CPU with one thread: the network in torch, and the int8 file in LiteRT."""
+    from edgeflownas.hardware.tflite.model import TfliteModel
+
+    (pair, *_), net = example_pairs((deployed.graph.images.rows, deployed.graph.images.columns)).images, deployed.source.net
+    images = net.input_form.encode(torch.from_numpy(pair[None]), torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            found = {"PyTorch float32": _median_ms(lambda: net(images))}
+    finally:
+        torch.set_num_threads(before)
+    if INT8 in files:
+        runner, integers = TfliteModel(files[INT8]), as_integers(pair, net.input_form)
+        found["LiteRT int8"] = _median_ms(lambda: runner.run(integers))
+    return found
+
+
+def _median_ms(run: Callable[[], object]) -> float:
+    times = []
+    for _ in range(WARM_UP + REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return round(1e3 * statistics.median(times[WARM_UP:]), 3)
+
+
+def _verify(report: dict[str, Any], deployed: Deployed, files: Mapping[str, bytes], checking: Pairs | None) -> None:
+    report["verification"], report["verified"] = None, None

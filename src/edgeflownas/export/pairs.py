@@ -20,7 +20,7 @@ from edgeflownas.errors import DataError
 from edgeflownas.evaluate.evalset import freeze_split
 from edgeflownas.models.batches import InputForm
 
-__all__ = ["Pairs", "example_pairs", "generated_pairs", "read_pairs"]
+__all__ = ["Pairs", "as_integers", "example_pairs", "generated_pairs", "read_pairs"]
 
 Size = tuple[int, int]
 
@@ -117,3 +117,9 @@ def generated_pairs(count: int, size: Size, first: int = 0) -> Pairs:
 def example_pairs(size: Size) -> Pairs:
     """The two generated pairs that lie beside every int8 model: no pixel of a data set is shipped."""
     return generated_pairs(2, size, FIRST_VAL)
+
+
+def as_integers(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.int8]:
+    """A pair [h,w,6] RGB as it enters an int8 model of ``form``: its channel order, pixel - 128."""
+    ordered = images if form.channel_order == "rgb" else images[..., [2, 1, 0, 5, 4, 3]]
+    return (ordered.astype(np.int16) - 128).astype(np.int8)
