@@ -88,8 +88,10 @@ def export(
         source = open_source(Path(path), arch, checkpoint, overrides, console.info)
     console.info(f"{source.name}, arch {source.code} ({source.reason})")
     with seconds.of("read pairs"):
-        calibration = _calibration(request, source, calibration_data, counts["calibration-pairs"])
-        checking = None if no_verify else _pairs("--data", data, "val", source, counts["pairs"], request.size)
+        calibration = _calibration(request, source, calibration_data, counts["calibration-pairs"], console)
+        checking = None
+        if not no_verify:
+            checking = _pairs("--data", data, "val", source, counts["pairs"], request.size, console)
     files, report = build(request, source, calibration, checking, seconds)
     write_folder(out, files)
     _show(report, json)
@@ -114,17 +116,21 @@ def _request(
     return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode)  # type: ignore[arg-type]
 
 
-def _calibration(request: Request, source: Source, data: str | None, count: int) -> Pairs | None:
+def _calibration(
+    request: Request, source: Source, data: str | None, count: int, console: Console
+) -> Pairs | None:
     """Pairs that give the ranges; None where nothing is in integers, or the run has learned its ranges."""
     if not any(name.endswith("int8") for name in request.formats) or source.ranges is not None:
         if data is not None:
             why = "its ranges were learned in training" if source.ranges is not None else "no format is in integers"
             raise ConfigError(f"--calibration-data {data} would do nothing: {why}")
         return None
-    return _pairs("--calibration-data", data, "train", source, count, request.size)
+    return _pairs("--calibration-data", data, "train", source, count, request.size, console)
 
 
-def _pairs(option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int]) -> Pairs:
+def _pairs(
+    option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
+) -> Pairs:
     """Pairs of the named data, or of the run's own."""
     from edgeflownas.data.registry import open_dataset
     from edgeflownas.export.pairs import generated_pairs, read_pairs
@@ -139,7 +145,7 @@ def _pairs(option: str, spec: str | None, split: str, source: Source, count: int
         dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
     except DataError as error:
         raise DataError(f"{error}\nsay where pairs are with {option} DIR, or take generated ones: {option} synth") from None
-    return read_pairs(dataset, count, size, option, settings.on_bad_sample == "quarantine")
+    return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
 
 
 def _show(report: dict[str, Any], as_json: bool) -> None:

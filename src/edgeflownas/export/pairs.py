@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,18 +60,20 @@ class Pairs:
         ]
 
 
-def read_pairs(dataset: FlowDataset, count: int, size: Size, option: str, skip_bad: bool = False) -> Pairs:
+def read_pairs(
+    dataset: FlowDataset, count: int, size: Size, option: str, note: Callable[[str], None], skip_bad: bool = False
+) -> Pairs:
     """The middle (rows, columns of ``size``) of up to ``count`` pairs spread over a data set.
 
-    ``option`` is what named the data, for messages; ``skip_bad`` takes the next pair for one that cannot be read.
+    ``option`` is what named the data, for messages; ``skip_bad`` takes the next pair for one that cannot be read;
+    ``note`` is told where there are fewer pairs.
 
     Raises:
         DataError: frames smaller than ``size``, or a pair that cannot be read.
     """
     _check_frames(dataset, size, option)
-    split = freeze_split(
-        dataset, _label(dataset), size, 1, count, "spread", option, lambda text: None, skip_bad=skip_bad
-    )
+    label = f"{dataset.name}:{dataset.split}/{len(dataset)}"
+    split = freeze_split(dataset, label, size, 1, count, "spread", option, note, skip_bad=skip_bad)
     position = {name: index for index, name in enumerate(dataset.names)}
     loaded = [
         load_eval_sample(dataset, position[name], window, None)
@@ -92,10 +95,6 @@ def _check_frames(dataset: FlowDataset, size: Size, option: str) -> None:
             f"{option}: the frames of {dataset.directory} are {found[0]}x{found[1]}, smaller than --size "
             f"{size[0]}x{size[1]}: give a smaller --size, other data, or generated pairs with {option} synth"
         )
-
-
-def _label(dataset: FlowDataset) -> str:
-    return f"{dataset.name}:{dataset.split}/{len(dataset)}"
 
 
 def generated_pairs(count: int, size: Size, first: int = 0) -> Pairs:

@@ -100,7 +100,7 @@ def readme_text(report: Report) -> str:
     if integer:
         values = {"rows": rows, "columns": columns, "order": _order(report), "divisor": repr(facts["flow_divisor"])}
         parts += ["## Python", f"Checks itself against the test vectors.\n\n```python\n{PYTHON.format(**values)}```"]
-        parts += ["## C++", f"TensorFlow Lite Micro with the Ethos-U operator.\n\n```cpp\n{_cpp(report)}```"]
+        parts += ["## C++", f"TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before.\n\n```cpp\n{_cpp(report)}```"]
         parts += ["## Test vectors", _vectors(report), "## Figures", _figures(report)]
     return "\n\n".join(parts) + "\n"
 
@@ -179,7 +179,7 @@ def _vectors(report: Report) -> str:
     return (
         "`test_vectors/N_images.bin` is an input (N = 0, 1), "
         f"{names} what LiteRT makes of it: raw int8, row by row, channels last. The images are generated "
-        "(`edgeflownas data synth`, seed 0), of no data set. A device may round some operators otherwise, by a step."
+        "(`edgeflownas data synth`, seed 0), of no data set. No board has been tried: one may round some operators otherwise."
     )
 
 
