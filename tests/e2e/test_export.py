@@ -17,7 +17,7 @@ import pytest
 from runs import Ended, Place, command, contents
 
 from edgeflownas.data.formats import read_flo, read_image
-from edgeflownas.export.pairs import as_integers
+from edgeflownas.export.paths import as_integers
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.models.batches import InputForm
 
@@ -95,7 +95,7 @@ def pair(place: Place) -> tuple[list[Path], np.ndarray]:
     """Two frames of 32x48 on disk, and as the network gets them, uint8 [32,48,6]."""
     found, halves = [], []
     for k in (0, 1):
-        image = read_image(place.data / "val" / f"0000000-img_{k}.png")[4:36, 4:52]
+        image = read_image(place.data / "train" / f"0000003-img_{k}.png")[4:36, 4:52]
         found.append(place.folder / f"frame_{k}.png")
         halves.append(image)
         cv2.imwrite(str(found[-1]), image[..., ::-1])
@@ -117,7 +117,7 @@ def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> 
     integers = TfliteModel((place.folder / "both" / "model_int8.tflite").read_bytes())
     ((name, values),) = integers.run(as_integers(images, InputForm())).items()
     noise = integers.real(name, values)[0] - flow
-    print(10*np.log10(flow.var()/noise.var()), 10*np.log10((flow**2).mean()/(noise**2).mean()), flow.std(), flow.mean()); assert 0
+    assert 10 * np.log10(np.square(flow).mean() / np.square(noise).mean()) > 12  # of two channels, hardly trained
 
 
 def test_the_python_of_the_readme_finds_the_test_vectors(deployed: Path) -> None:

@@ -14,7 +14,8 @@ from tiny import make_tiny
 
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.export.pairs import as_integers, example_pairs, generated_pairs, read_pairs
+from edgeflownas.export.pairs import example_pairs, generated_pairs, read_pairs
+from edgeflownas.export.paths import as_integers
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.quantise import pixel_scale
 
@@ -49,7 +50,7 @@ def test_generated_pairs_are_those_of_the_seed() -> None:
 @pytest.mark.parametrize("form", [InputForm(), InputForm("raw_0_255", "bgr")])
 def test_integers_stand_for_what_the_network_takes(form: InputForm) -> None:
     pairs, scale = generated_pairs(3, (32, 48)), pixel_scale(form)
-    real = scale.scale * (as_integers(pairs.images[0], form).astype(float) - scale.zero_point) + scale.offset
+    real = scale.scale * (as_integers(pairs.images[0], form)[0].astype(float) - scale.zero_point) + scale.offset
     (batch, last) = pairs.batches(form, 2)
     assert len(last) == 1
     torch.testing.assert_close(torch.from_numpy(real).permute(2, 0, 1).float(), batch[0], rtol=0, atol=1e-5)

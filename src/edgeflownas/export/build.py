@@ -17,9 +17,11 @@ import torch
 
 from edgeflownas.export.artefacts import FILES, Deployed, Format, deploy, describe_output, input_text, write_models
 from edgeflownas.export.header import header_text
-from edgeflownas.export.pairs import Pairs, as_integers, example_pairs
+from edgeflownas.export.paths import as_integers
+from edgeflownas.export.pairs import Pairs, example_pairs
 from edgeflownas.export.readme import readme_text
 from edgeflownas.export.source import Source
+from edgeflownas.export.verify import verify
 from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
 from edgeflownas.models.deployed.graph import Outputs
 
@@ -71,6 +73,7 @@ def build(
     calibration: Pairs | None,
     checking: Pairs | None,
     seconds: Seconds,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files by path, and the facts in report.json.
 
@@ -80,6 +83,7 @@ def build(
         calibration: pairs that give the ranges; None without int8 or where the run has its own.
         checking: pairs to verify on; None: not verified.
         seconds: told what each step took.
+        advance: called after each pair of the verification.
     """
     with seconds.of("ranges"):
         deployed = deploy(source, request.size, request.outputs, request.uncertainty, request.method, calibration)
@@ -96,7 +100,8 @@ def build(
         files |= _vectors(files[INT8], deployed)
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
     with seconds.of("verify"):
-        _verify(report, deployed, files, checking)
+        models = {name: files[FILES[name]] for name in request.formats}
+        report |= _verify(deployed, models, checking, advance)
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
     files["README.md"] = readme_text(report).encode()
@@ -210,5 +215,14 @@ def _median_ms(run: Callable[[], object]) -> float:
     return round(1e3 * statistics.median(times[WARM_UP:]), 3)
 
 
-def _verify(report: dict[str, Any], deployed: Deployed, files: Mapping[str, bytes], checking: Pairs | None) -> None:
-    report["verification"], report["verified"] = None, None
+def _verify(
+    deployed: Deployed, models: Mapping[str, bytes], checking: Pairs | None, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Entries of the report: whether the files keep the thresholds (None: not asked), and all that was compared."""
+    if checking is None:
+        return {"verified": None, "verification": None}
+    source = deployed.source
+    found = verify(
+        source.net, deployed.graph, deployed.layers, models, checking.samples(), source.flow_divisor, advance
+    )
+    return {"verified": found.passed, "verification": {**checking.facts(), **found.document()}}

@@ -19,9 +19,10 @@ from edgeflownas.data.synthetic.write import FIRST_VAL
 from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.evalset import freeze_split
+from edgeflownas.export.verify import Sample
 from edgeflownas.models.batches import InputForm
 
-__all__ = ["Pairs", "as_integers", "example_pairs", "generated_pairs", "read_pairs"]
+__all__ = ["Pairs", "example_pairs", "generated_pairs", "read_pairs"]
 
 Size = tuple[int, int]
 
@@ -51,6 +52,10 @@ class Pairs:
     def facts(self) -> dict[str, Any]:
         """Where they come from, plain data."""
         return {"from": self.label, "pairs": len(self), "names": list(self.names), "hash": self.hash}
+
+    def samples(self) -> list[Sample]:
+        """The pairs as a verification takes them."""
+        return [Sample(*parts) for parts in zip(self.images, self.flows, self.valids, strict=True)]
 
     def batches(self, form: InputForm, size: int = 4) -> list[Tensor]:
         """Images [B,6,h,w] as a network of ``form`` takes them."""
@@ -116,9 +121,3 @@ def generated_pairs(count: int, size: Size, first: int = 0) -> Pairs:
 def example_pairs(size: Size) -> Pairs:
     """The two generated pairs that lie beside every int8 model: no pixel of a data set is shipped."""
     return generated_pairs(2, size, FIRST_VAL)
-
-
-def as_integers(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.int8]:
-    """A pair [h,w,6] RGB as it enters an int8 model of ``form``: its channel order, pixel - 128."""
-    ordered = images if form.channel_order == "rgb" else images[..., [2, 1, 0, 5, 4, 3]]
-    return (ordered.astype(np.int16) - 128).astype(np.int8)

@@ -49,7 +49,7 @@ class Source:
     @property
     def code(self) -> str:
         """Arch code without commas, or the network's name where there is no choice."""
-        return "".join(map(str, self.arch)) or self.space
+        return str(self.arch).replace(",", "")
 
     @property
     def flow_divisor(self) -> float:
