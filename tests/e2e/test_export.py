@@ -87,7 +87,12 @@ def test_the_report_says_where_everything_is_from(run: Path, deployed: Path) -> 
 def test_the_model_says_what_it_is(deployed: Path) -> None:
     data = (deployed / "model_int8.tflite").read_bytes()
     report = report_of(deployed)
-    for text in (report["model"]["weights_hash"], report["calibration"]["hash"], report["model"]["code"], "pixel - 128"):
+    for text in (
+        report["model"]["weights_hash"],
+        report["calibration"]["hash"],
+        report["model"]["code"],
+        "pixel - 128",
+    ):
         assert text.encode() in data
 
 
@@ -160,7 +165,10 @@ def test_the_cpp_of_the_readme_compiles(deployed: Path, tmp_path: Path) -> None:
     if compiler is None:
         pytest.skip("no g++ on this machine")
     guards = {name: f"#pragma once\n{text}" for name, text in STUBS.items()}
-    for folder, names in (("micro", ("micro_mutable_op_resolver.h", "micro_interpreter.h")), ("schema", ("schema_generated.h",))):
+    for folder, names in (
+        ("micro", ("micro_mutable_op_resolver.h", "micro_interpreter.h")),
+        ("schema", ("schema_generated.h",)),
+    ):
         below = tmp_path / "tensorflow" / "lite" / folder
         below.mkdir(parents=True)
         for name in names:
@@ -239,7 +247,9 @@ def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> N
     ended = export(run, place.folder / "synth", *words, "--uncertainty", "--calibrate=percentile:99.99")
     assert ended.code == 0, ended.err
     report = report_of(place.folder / "synth")
-    assert report["calibration"]["from"].startswith("generated:") and report["calibration"]["method"] == "percentile:99.99"
+    assert (
+        report["calibration"]["from"].startswith("generated:") and report["calibration"]["method"] == "percentile:99.99"
+    )
     outputs = {entry["name"]: entry["shape"][1] for entry in report["outputs"]}
     assert outputs == {
         "flow_quarter": 12, "uncertainty_quarter": 12, "flow_half": 24, "uncertainty_half": 24,
@@ -259,4 +269,7 @@ def test_other_networks(place: Place, tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     report = report_of(tmp_path / "published")
     assert report["model"]["code"] == "edgeflownet" and report["batch_norm"]["recalibrated_on"] is None
-    assert report["input"]["channel_order"] == "bgr" and "blue, green, red" in (tmp_path / "published" / "README.md").read_text()
+    assert (
+        report["input"]["channel_order"] == "bgr"
+        and "blue, green, red" in (tmp_path / "published" / "README.md").read_text()
+    )

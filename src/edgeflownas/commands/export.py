@@ -104,9 +104,7 @@ def export(
     return 0
 
 
-def _request(
-    format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str
-) -> Request:
+def _request(format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str) -> Request:
     """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
     from edgeflownas.export.artefacts import formats_of, need_packages
     from edgeflownas.export.build import Request
@@ -121,9 +119,7 @@ def _request(
     return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode)  # type: ignore[arg-type]
 
 
-def _calibration(
-    request: Request, source: Source, data: str | None, count: int, console: Console
-) -> Pairs | None:
+def _calibration(request: Request, source: Source, data: str | None, count: int, console: Console) -> Pairs | None:
     """Pairs that give the ranges; None where nothing is in integers, or the run has learned its ranges."""
     if not any(name.endswith("int8") for name in request.formats) or source.ranges is not None:
         if data is not None:
@@ -149,7 +145,9 @@ def _pairs(
     try:
         dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
     except DataError as error:
-        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or take generated ones: {option} synth") from None
+        raise DataError(
+            f"{error}\nsay where pairs are with {option} DIR, or take generated ones: {option} synth"
+        ) from None
     return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
 
 

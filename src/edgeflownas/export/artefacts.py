@@ -1,9 +1,9 @@
 """The network in the form a device runs, and its files.
 
-    model_int8.tflite   int8, for TensorFlow Lite Micro, LiteRT and Vela
-    model_float.tflite  float32, LiteRT
-    model.onnx          float32, ONNX Runtime
-    model_int8.onnx     the same with QDQ operators
+model_int8.tflite   int8, for TensorFlow Lite Micro, LiteRT and Vela
+model_float.tflite  float32, LiteRT
+model.onnx          float32, ONNX Runtime
+model_int8.onnx     the same with QDQ operators
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import Range, Scale, integer_layers, tensor_scales
 from edgeflownas.models.deployed.ranges import collect_ranges
 
-__all__ = ["FILES", "Deployed", "Format", "deploy", "describe_output", "formats_of", "input_text", "metadata", "need_packages", "write_models"]
+__all__ = [
+    "FILES",
+    "Deployed",
+    "Format",
+    "deploy",
+    "describe_output",
+    "formats_of",
+    "input_text",
+    "metadata",
+    "need_packages",
+    "write_models",
+]
 
 Format = Literal["tflite-int8", "tflite-float", "onnx", "onnx-int8"]
 FILES: dict[str, str] = {

@@ -100,7 +100,7 @@ def build(
         files |= _vectors(files[INT8], deployed)
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
     with seconds.of("verify"):
-        models = {name: files[FILES[name]] for name in request.formats}
+        models = {str(name): files[FILES[name]] for name in request.formats}
         report |= _verify(deployed, models, checking, advance)
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
@@ -191,7 +191,10 @@ def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, floa
     """Median ms of one pair on this CPU with one thread: the network in torch, and the int8 file in LiteRT."""
     from edgeflownas.hardware.tflite.model import TfliteModel
 
-    (pair, *_), net = example_pairs((deployed.graph.images.rows, deployed.graph.images.columns)).images, deployed.source.net
+    (pair, *_), net = (
+        example_pairs((deployed.graph.images.rows, deployed.graph.images.columns)).images,
+        deployed.source.net,
+    )
     images = net.input_form.encode(torch.from_numpy(pair[None]), torch.float32)
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -100,7 +100,10 @@ def readme_text(report: Report) -> str:
     if integer:
         values = {"rows": rows, "columns": columns, "order": _order(report), "divisor": repr(facts["flow_divisor"])}
         parts += ["## Python", f"Checks itself against the test vectors.\n\n```python\n{PYTHON.format(**values)}```"]
-        parts += ["## C++", f"TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before.\n\n```cpp\n{_cpp(report)}```"]
+        parts += [
+            "## C++",
+            f"TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before.\n\n```cpp\n{_cpp(report)}```",
+        ]
         parts += ["## Test vectors", _vectors(report), "## Figures", _figures(report)]
     return "\n\n".join(parts) + "\n"
 

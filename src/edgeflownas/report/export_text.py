@@ -48,7 +48,11 @@ def _verification(report: Mapping[str, Any]) -> str:
     rows = []
     for path in dict.fromkeys([*scores, *snr]):
         row = scores.get(path, {})
-        figures = (row.get("epe"), "{:.4f}"), (row.get("loss_percent"), "{:+.2f}"), (row.get("margin_percent"), "{:.2f}")
+        figures = (
+            (row.get("epe"), "{:.4f}"),
+            (row.get("loss_percent"), "{:+.2f}"),
+            (row.get("margin_percent"), "{:.2f}"),
+        )
         cells = ["-" if value is None else form.format(value) for value, form in figures]
         rows.append([path, *cells, f"{snr[path]:.1f}" if path in snr else "-"])
     verdict = "passed" if report["verified"] else "FAILED"
