@@ -1,0 +1,17 @@
+"""What a model costs on an Arm Ethos-U: Vela in this process, and the chips it compiles for."""
+
+from edgeflownas.hardware.vela.compiler import VERSION, Compiled, LayerCost, Mode, Placed, compile_tflite
+from edgeflownas.hardware.vela.targets import TARGETS, Target, get_target, own_target
+
+__all__ = [
+    "TARGETS",
+    "VERSION",
+    "Compiled",
+    "LayerCost",
+    "Mode",
+    "Placed",
+    "Target",
+    "compile_tflite",
+    "get_target",
+    "own_target",
+]
