@@ -9,8 +9,6 @@ from edgeflownas.commands._overrides import OverrideTokens, read_size, split_ove
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgeflownas.export.build import Request
     from edgeflownas.export.pairs import Pairs
     from edgeflownas.export.source import Source
@@ -25,7 +23,7 @@ OPTIONS = (
 )
 USAGE = "edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR"
 GENERATED = "synth"
-FAILED = 1  # exit code
+FAILED = 65  # exit code
 
 
 def export(
@@ -99,7 +97,7 @@ def export(
     _show(report, json)
     console.wrote({"export": out})
     if report["verified"] is False:
-        console.warn("the verification failed; the files are there, marked as failed in report.json")
+        console.warn("; ".join(["the verification failed", *report["verification"]["reasons"]]))
         return FAILED
     return 0
 

@@ -89,7 +89,8 @@ def deploy(
     Args:
         source: the network.
         size: rows and columns of the images, px, multiples of 16.
-        outputs: what leaves the graph (models/deployed/graph.py); ``uncertainty`` beside it.
+        outputs: what leaves the graph (models/deployed/graph.py).
+        uncertainty: whether each output has its uncertainty beside it.
         method: how ranges follow from values (models/deployed/ranges.py).
         pairs: what the values are of; None where nothing will be in integers.
     """

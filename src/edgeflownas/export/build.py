@@ -17,8 +17,8 @@ import torch
 
 from edgeflownas.export.artefacts import FILES, Deployed, Format, deploy, describe_output, input_text, write_models
 from edgeflownas.export.header import header_text
-from edgeflownas.export.paths import as_integers
 from edgeflownas.export.pairs import Pairs, example_pairs
+from edgeflownas.export.paths import as_integers
 from edgeflownas.export.readme import readme_text
 from edgeflownas.export.source import Source
 from edgeflownas.export.verify import verify

@@ -58,4 +58,4 @@ def _verification(report: Mapping[str, Any]) -> str:
     verdict = "passed" if report["verified"] else "FAILED"
     title = f"verification on {found['pairs']} pairs of {found['from']}: {verdict}"
     table = text_table(["path", "EPE px", "loss %", "+-", "least SNR dB"], rows, ("path",))
-    return "\n".join([title, table, *found["reasons"], *found["notes"]])
+    return "\n".join([title, table, *found["notes"]])
