@@ -12,16 +12,15 @@ COLUMNS = 24  # bytes of the model on a line
 
 def header_text(model: bytes, report: Mapping[str, Any]) -> str:
     """C++17 header of ``model``; scales, sizes and facts are those of ``report`` (report.json)."""
-    facts, image = report["model"], report["input"]
+    facts, image, vela = report["model"], report["input"], report["vela"]
     rows, columns = facts["size"]
     values = list(map(str, model))
     lines = [",".join(values[start : start + COLUMNS]) for start in range(0, len(values), COLUMNS)]
     body = ",\n".join(lines)
-    arena = [f"inline constexpr int kArenaBytes = {int(report['vela']['sram_bytes'])};  // Vela's peak of activations"]
     return "\n".join(
         [
             f"// Subnet {facts['code']} of space {facts['space']}, width {facts['width']}: optical flow, int8.",
-            f"// Weights {facts['weights_hash'][:16]}, {facts['tool']}. Compiled by Vela for {report['vela']['target']}.",
+            f"// Weights {facts['weights_hash'][:16]}, {facts['tool']}. Compiled by Vela for {vela['target']}.",
             "#ifndef EDGEFLOWNAS_MODEL_H_",
             "#define EDGEFLOWNAS_MODEL_H_",
             "",
@@ -31,7 +30,7 @@ def header_text(model: bytes, report: Mapping[str, Any]) -> str:
             *_constants({"InputScale": image["scale"], "InputZeroPoint": image["zero_point"]}),
             *(line for output in report["outputs"] for line in _output(output)),
             *_constants({"FlowDivisor": float(facts["flow_divisor"])}),
-            *arena,
+            f"inline constexpr int kArenaBytes = {vela['sram_bytes']};  // peak of the activations, by Vela",
             f"inline constexpr unsigned int kModelBytes = {len(model)};",
             f"alignas(16) inline constexpr unsigned char kModel[kModelBytes] = {{\n{body}}};",
             "",

