@@ -183,6 +183,7 @@ def test_a_loss_within_noise_says_so() -> None:
     result = compare({TRAINING: run, "tflite-int8": run}, [sample(0.0), sample(0.0)])
     row = result.paths[1]
     assert row.loss_percent == pytest.approx(5.0) and row.margin_percent > 100 and row.within_noise and result.passed
+    assert "may exceed 15 %" in result.notes[0] and "verify on more" in result.notes[0]
 
 
 def test_no_signal_and_no_truth() -> None:

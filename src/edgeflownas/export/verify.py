@@ -187,8 +187,21 @@ def compare(
     outputs = tuple(row for name in paths if name != TRAINING for row in tallies[name].outputs())
     rows = _losses(tallies)
     truths = sum(count > 0 for count in tallies[TRAINING].valid)
-    notes = () if truths else ("no pair has truth: the loss of EPE was not checked",)
+    notes = _doubts(rows) if truths else ("no pair has truth: the loss of EPE was not checked",)
     return Verification(len(samples), truths, outputs, rows, _reasons(outputs, rows), notes)
+
+
+def _doubts(rows: Sequence[PathRow]) -> tuple[str, ...]:
+    """A sentence for each loss that is small enough on these pairs, and on others need not be."""
+    return tuple(
+        f"{row.path}: a loss of {row.loss_percent:.1f} +- {row.margin_percent:.1f} % may exceed {LARGEST_LOSS:g} %: "
+        "these pairs do not decide it, verify on more"
+        for row in rows
+        if row.path.endswith("int8")
+        and row.loss_percent is not None
+        and row.margin_percent is not None
+        and row.loss_percent <= LARGEST_LOSS < row.loss_percent + row.margin_percent
+    )
 
 
 class _Tally:
