@@ -81,8 +81,6 @@ bool Estimate(const uint8_t* first, const uint8_t* second, float* {variable}) {{
 """
 TFLM = "TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before."
 TAKE = "Take outputs by their name; in the compiled file, where the firmware sees none, by the index in model.h."
-    "Take outputs by their name; in the compiled file, where TensorFlow Lite Micro gives none, by the index in model.h."
-)
 SUMMING = """\
 These are predictions to be summed on the device: A0 = quarter, A1 = up2(A0) + half, A2 = up2(A1) + full, and A2 is the
 result. up2 doubles rows and columns: repeat every pixel twice each way, then take the mean of each 2x2 window that
