@@ -106,7 +106,8 @@ def _request(format: str, size: str, outputs: str, uncertainty: bool, method: st
     from edgeflownas.export.artefacts import formats_of, need_packages
     from edgeflownas.export.build import Request
     from edgeflownas.export.source import check_export_size
-    from edgeflownas.hardware.vela import Mode, get_target
+    from edgeflownas.hardware.vela import get_target
+    from edgeflownas.hardware.vela.compiler import Mode
     from edgeflownas.models.deployed.graph import Outputs
     from edgeflownas.models.deployed.ranges import parse_method
 

@@ -97,8 +97,9 @@ def build(
         files[COMPILED] = compiled.model
         report["vela"] = _vela(compiled)
         report["outputs"] = _with_positions(report["outputs"], compiled.model)
-        files["model.h"] = header_text(compiled.model, report).encode()
-        files |= _vectors(files[INT8], deployed)
+        with seconds.of("header and vectors"):
+            files["model.h"] = header_text(compiled.model, report).encode()
+            files |= _vectors(files[INT8], deployed)
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
     with seconds.of("verify"):
         models = {str(name): files[FILES[name]] for name in request.formats}
