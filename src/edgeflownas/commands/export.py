@@ -87,12 +87,7 @@ def export(
     wanted = _Wanted((calibration_data, counts["calibration-pairs"]), None if no_verify else (data, counts["pairs"]))
     files, report = _build(Path(path), arch, checkpoint, overrides, request, wanted, console)
     write_folder(out, files)
-    _show(report, json)
-    console.wrote({"export": out})
-    if report["verified"] is not False:
-        return 0
-    console.warn(f"the verification failed, {out} is marked so: {'; '.join(report['verification']['reasons'])}")
-    return FAILED
+    return _show(report, out, console, json)
 
 
 class _Wanted(NamedTuple):
@@ -187,12 +182,18 @@ def named_pairs(
     return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
 
 
-def _show(report: dict[str, Any], as_json: bool) -> None:
+def _show(report: dict[str, Any], out: Path, console: Console, as_json: bool) -> int:
+    """Print what was made; the exit code."""
     if as_json:
         import json as encoder
 
         print(encoder.dumps(report, indent=2, allow_nan=False))
-        return
-    from edgeflownas.report.export_text import export_text
+    else:
+        from edgeflownas.report.export_text import export_text
 
-    print(export_text(report))
+        print(export_text(report))
+    console.wrote({"export": out})
+    if report["verified"] is not False:
+        return 0
+    console.warn(f"the verification failed, {out} is marked so: {'; '.join(report['verification']['reasons'])}")
+    return FAILED
