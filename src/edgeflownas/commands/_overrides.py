@@ -7,6 +7,7 @@ cannot do it alone: the keys live in the configuration models, which are importe
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -14,9 +15,10 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "split_inputs", "split_overrides", "whole_numbers"]
+__all__ = ["OverrideTokens", "split_inputs", "split_overrides", "whole_bytes", "whole_numbers"]
 
 LARGEST = 10**12
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
 
@@ -75,3 +77,14 @@ def whole_numbers(options: dict[str, str | None], least: int = 1) -> dict[str, i
             if not least <= found[name] <= LARGEST:
                 raise ConfigError(f"--{name} {text} must be a whole number from {least} to {LARGEST}, such as 50")
     return found
+
+
+def whole_bytes(name: str, text: str | None) -> int | None:
+    """Bytes of a size such as 900KiB, 8GB or 1.5 MiB.  Raises ConfigError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
+    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
+    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
+        raise ConfigError(f"--{name} {text!r} must be a size such as 8GB, 500MB or 900KiB")
+    return int(float(match[1]) * UNITS[unit])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from edgeflownas.hardware.vela import Mode, Target
+    from edgeflownas.hardware.vela import Target
     from edgeflownas.hardware.vela.figures import Vela
     from edgeflownas.hardware.vela.latency import VelaLatency
     from edgeflownas.report.console import Console
@@ -36,13 +36,24 @@ def named_target(text: str) -> Target:
     return own_target(Path(name), *sections)
 
 
-def vela_of(target: str, console: Console | None, mode: Mode = "performance") -> Vela:
-    """Vela for it, with the user's cache.  Raises as :func:`named_target`, also for a missing package."""
+def vela_of(target: str, console: Console | None, mode: str = "performance", arena: str | None = None) -> Vela:
+    """Vela for it, with the user's cache.
+
+    Raises:
+        ConfigError: an unknown target or mode, an arena of no use, a missing package; DataError as
+            :func:`named_target`.
+    """
+    from edgeflownas.commands._overrides import whole_numbers
     from edgeflownas.hardware.extras import need
     from edgeflownas.hardware.vela.figures import Vela
 
     need("litert")
-    vela = Vela(named_target(target), mode)
+    if mode not in ("performance", "size"):
+        raise ConfigError(f"--mode {mode}: performance or size")
+    limit = whole_numbers({"arena": arena}).get("arena")
+    if limit is not None and mode == "size":
+        raise ConfigError(f"--arena {arena} belongs to mode performance: mode size ignores it")
+    vela = Vela(named_target(target), "size" if mode == "size" else "performance", limit)
     if console is not None:
         vela.note = console.warn
     return vela

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["profile"]
+__all__ = ["of_run", "profile", "size_of"]
 
 Network = tuple["SearchSpace", int, tuple[int, int]]  # space, width, size
 
@@ -61,8 +61,8 @@ def profile(
     start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
     if out is not None:
         _require_writable(out)
-    found, wide, shape = _of_run(run, space, width) if run is not None else _named(space, numbers)
-    network = found, wide, shape if size is None else _size(size)
+    found, wide, shape = of_run(run, space, width) if run is not None else _named(space, numbers)
+    network = found, wide, shape if size is None else size_of(size)
 
     from edgeflownas.report.console import Console
 
@@ -95,7 +95,7 @@ def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | 
             raise ConfigError(f"--{name} draws subnets, and --arch is one: leave one of them out")
 
 
-def _of_run(run: Path, space: str | None, width: str | None) -> Network:
+def of_run(run: Path, space: str | None, width: str | None) -> Network:
     """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
     from edgeflownas.config.io import load_config
     from edgeflownas.train.rundir import RunDirectory
@@ -116,10 +116,11 @@ def _named(space: str | None, numbers: dict[str, int]) -> Network:
     return get_space(space or "v1"), numbers.get("width", 32), (180, 240)
 
 
-def _size(text: str) -> tuple[int, int]:
+def size_of(text: str, option: str = "size") -> tuple[int, int]:
+    """Rows and columns.  Raises ConfigError."""
     sides = text.split("x")
     if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
-        raise ConfigError(f"--size {text!r} must be rows x columns in px, such as 180x240")
+        raise ConfigError(f"--{option} {text!r} must be rows x columns in px, such as 180x240")
     return int(sides[0]), int(sides[1])
 
 

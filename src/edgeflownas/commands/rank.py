@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_bytes, whole_numbers
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ OPTIONS = (
 )
 MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]"
 
 
@@ -77,7 +75,7 @@ def rank(
         json: machine-readable result on stdout.
     """
     path, overrides = _run_and_overrides(tokens)
-    budget, draw, folder = _bytes(memory), _draw(sample, seed), _folder(path, out, checkpoint)
+    budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
     _require_data(protocol, data)
 
     from edgeflownas.train.distributed import connect
@@ -157,16 +155,6 @@ def _console(speaks: bool) -> Console:
     from edgeflownas.report.console import Console
 
     return Console() if speaks else Console(io.StringIO(), plain=True)
-
-
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
-    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
-    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
-        raise ConfigError(f"--memory {text!r} must be a size such as 8GB, 500MB or 4GiB")
-    return int(float(match[1]) * UNITS[unit])
 
 
 def _chosen(
