@@ -148,7 +148,7 @@ def _subnets(space: SearchSpace, width: int, size: tuple[int, int], archs: Any, 
 
     costs = space_costs(space, width, size, archs)
     scores = -costs["macs"].astype(float) if epe is None else epe
-    return Subnets(space, width, archs, scores, costs["int8_weight_kib"], costs["macs"])
+    return Subnets(space, width, archs, scores, costs["int8_weight_kib"], costs["macs"], epe is not None)
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:

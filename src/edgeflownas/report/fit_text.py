@@ -59,10 +59,7 @@ def _fits(document: Mapping[str, Any]) -> str:
 
 def _order(document: Mapping[str, Any]) -> list[str]:
     if document["ranked_at"] is None:
-        return [
-            "order: most multiply-adds first, then finer outputs, then larger images; no accuracy is known without a "
-            "ranking"
-        ]
+        return ["order: most multiply-adds of the graph first; no accuracy is known without a ranking"]
     rows, columns = document["ranked_at"]
     return [
         "order: smallest EPE first, then finer outputs, then larger images",
@@ -88,9 +85,15 @@ def _failed(document: Mapping[str, Any]) -> str:
             )
     if document["too_slow"]:
         lines.append(
-            f"time: of the other cases, {document['too_slow']:,} subnets are too slow by the table (an estimate)"
+            f"time: in the other cases {document['too_slow']:,} of {_pairs(document):,} subnets x cases are too slow "
+            "by the table (an estimate)"
         )
     return "\n".join(["what does not fit:", *lines]) if lines else ""
+
+
+def _pairs(document: Mapping[str, Any]) -> int:
+    """Subnets x cases, of the cases where something fits."""
+    return int(document["subnets"] * (document["cases"] - len(document["failed"])))
 
 
 def _size(row: Mapping[str, Any]) -> str:

@@ -55,7 +55,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Subnets:
-    """What is chosen from: archs, and a score of each, the smallest the best."""
+    """What is chosen from: archs, and a score of each, the smallest the best.
+
+    ``ranked``: scores are measured errors; else they order the subnets of one case, and the multiply-adds of the whole
+    graph order the cases.
+    """
 
     space: SearchSpace
     width: int
@@ -65,6 +69,7 @@ class Subnets:
     """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
     macs: NDArray[np.int64]
     """Of every arch [A], at any size."""
+    ranked: bool
 
 
 @dataclass
@@ -224,7 +229,7 @@ class _Search:
 
         def push(number: int) -> None:
             place = next(cases[number].queue)  # the last is the smallest, which fits
-            heapq.heappush(heap, (float(self.subnets.scores[place]), cases[number].order, number, place))
+            heapq.heappush(heap, (self._key(cases[number], place), cases[number].order, number, place))
 
         for number in range(len(cases)):
             push(number)
@@ -239,6 +244,12 @@ class _Search:
                     else:
                         push(number)
         return rows
+
+    def _key(self, case: _Case, place: int) -> float:
+        """The smallest first."""
+        if self.subnets.ranked:
+            return float(self.subnets.scores[place])
+        return -float(sum(op.macs for op in self._graph(case, place).ops))
 
     def _compiled(self, wanted: Sequence[tuple[_Case, int]], label: str = "") -> list[Figures]:
         """Vela of the subnet at each place, as its case asks."""

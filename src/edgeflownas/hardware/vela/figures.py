@@ -139,13 +139,15 @@ class Vela:
         """An entry of the cache; None where there is none that is sound."""
         path = self.folder / f"{key}.json"
         try:
-            entry = json.loads(path.read_bytes())
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            entry = json.loads(content)
             figures = Figures(**entry["figures"])
             if entry["sha256"] != _digest(entry["figures"]):
                 raise ValueError("its content is not that of its checksum")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             self.note(f"{path}: damaged ({error}); compiled again")
             return None
         return replace(figures, layers=tuple((str(name), int(cycles)) for name, cycles in figures.layers))

@@ -8,7 +8,7 @@ stand for the rest of the network.  docs/cost.md has the error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,14 +21,14 @@ from edgeflownas.models.deployed.graph import Graph, Op, Outputs
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["VelaLatency", "in_context", "table_error"]
+__all__ = ["VelaLatency", "in_context"]
 
 OWN, AROUND = "own", "around"  # names in the little graphs: the operator, and what it is compiled with
 
 
 @dataclass
 class VelaLatency:
-    """Column ``<target>_ms``: milliseconds of a subnet by the table; its error is measured, see :func:`table_error`.
+    """Column ``<target>_ms``: milliseconds of a subnet by the table; `edgeflownas bench latency-table` gives its error.
 
     Attributes:
         vela: target, in mode ``performance``.
@@ -156,17 +156,3 @@ def in_context(op: Op, maker: Op | None) -> Graph:
 def _own_cycles(figures: Figures) -> int:
     """Cycles of the operator, and of what Vela makes it of (names with another ending)."""
     return sum(cycles for name, cycles in figures.layers if name.startswith(OWN))
-
-
-def table_error(
-    model: VelaLatency,
-    space: SearchSpace,
-    width: int,
-    size: tuple[int, int],
-    archs: Sequence[Arch],
-    advance: Callable[[], object] = lambda: None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Milliseconds of every arch [A] by the table, and by Vela of the whole graph."""
-    table = model.costs(space, width, size, archs)[model.column]
-    graphs = [subnet_graph(space, width, arch, size, model.outputs) for arch in archs]
-    return table, np.array([figures.milliseconds for figures in model.vela.figures(graphs, advance)])
