@@ -11,8 +11,11 @@ from edgeflownas.commands._overrides import OverrideTokens, split_overrides, who
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeflownas.evaluate.ranking import Ranking
     from edgeflownas.hardware.latency import CostModel
+    from edgeflownas.hardware.vela.latency import VelaLatency
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
     from edgeflownas.train.ranking import RankingJob, Workload
@@ -60,7 +63,7 @@ def rank(
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
         archs: file with an arch code a line, or CSV with a column code; default: the whole space.
-        where: conditions on the digits of blocks, such as "EB0=1,H2<=1".
+        where: conditions on digits of blocks and on costs, such as "EB0=1,macs<2e9".
         sample: draw so many of the subnets instead of taking all.
         seed: of the draw (0).
         data: data set to score as NAME[:VARIANT][@ROOT], several times for several columns; default: the run's own
@@ -89,8 +92,9 @@ def rank(
             console = _console(world.is_main)
             wanted = Wanted(path, checkpoint, weights, data, protocol or "standard", overrides)
             source = open_source(wanted, world, console.info)
-            chosen = _chosen(source.net.space, archs, where, draw, console)
-            models = _cost_models(measure_cpu, len(chosen)) + _on_chip(target, source, world.is_main, console)
+            chips = _on_chip(target, source, world.is_main, console)
+            chosen = _chosen(source, archs, where, draw, chips, console)
+            models = [*_cost_models(measure_cpu, len(chosen)), *chips]
             job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, models)
             return _run(job, world, console, yes, json)
     finally:
@@ -158,18 +162,29 @@ def _console(speaks: bool) -> Console:
 
 
 def _chosen(
-    space: SearchSpace, archs: Path | None, where: str, draw: tuple[int | None, int], console: Console
+    source: Source,
+    archs: Path | None,
+    where: str,
+    draw: tuple[int | None, int],
+    models: Sequence[VelaLatency],
+    console: Console,
 ) -> list[Arch]:
-    from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+    from functools import partial
 
+    from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+    from edgeflownas.hardware.costs import COLUMNS, space_costs
+
+    space, network = source.net.space, (source.net.space, source.net.width, source.size)
+    costs: dict[str, Any] = dict.fromkeys(COLUMNS, partial(space_costs, *network))
+    costs |= {model.column: partial(model.costs, *network) for model in models}
     if archs is None:
-        return choose_archs(space, None, where, *draw)
+        return choose_archs(space, None, where, *draw, costs)
     codes, again = read_codes(archs, space)
     if again:
         from edgeflownas.report.words import counted
 
         console.info(f"--archs {archs}: a code counts once; {counted(again, 'line')} left out")
-    return choose_archs(space, codes, where, *draw)
+    return choose_archs(space, codes, where, *draw, costs)
 
 
 def _cost_models(measure_cpu: bool, subnets: int) -> list[CostModel]:
@@ -185,7 +200,7 @@ def _cost_models(measure_cpu: bool, subnets: int) -> list[CostModel]:
     return [CpuLatency()]
 
 
-def _on_chip(target: str | None, source: Source, is_main: bool, console: Console) -> list[CostModel]:
+def _on_chip(target: str | None, source: Source, is_main: bool, console: Console) -> list[VelaLatency]:
     """The chip's cost model, its table compiled: here, because a ranking before it may take hours."""
     from edgeflownas.commands._target import chip_latency
 
