@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.hardware.costs import arch_digits
 from edgeflownas.hardware.liveness import liveness
 from edgeflownas.hardware.vela.figures import Figures, Vela
 from edgeflownas.hardware.vela.latency import VelaLatency
@@ -166,8 +167,9 @@ class _Search:
         graphs = dict.fromkeys(g for case, model in models for g in model.entries(*network, case.size))
         with self.progress("table", len(graphs)) as meter:
             vela.figures(list(graphs), meter.advance)
+        digits = arch_digits(self.subnets.space, self.subnets.archs)
         for case, model in models:
-            case.table = model.costs(*network, case.size, self.subnets.archs)[model.column]
+            case.table = model.milliseconds(*network, case.size, digits)
             least, limit = float(case.table.min()), self.budget.milliseconds
             if limit is not None and least > limit * (1 + SLACK["performance"]):
                 case.failed = self._failure(case, ("milliseconds", least, limit), by="table")

@@ -21,7 +21,7 @@ from edgeflownas.models.deployed.graph import Graph
 
 __all__ = ["Figures", "Vela", "cache_folder"]
 
-LEAST_SHARE = 150  # operators that are worth a process of its own: it takes about two seconds to start
+LEAST_SHARE = 300  # operators that are worth a process of its own: it takes about two seconds to start
 
 
 @dataclass(frozen=True)

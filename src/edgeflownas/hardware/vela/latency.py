@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,13 @@ class VelaLatency:
         Raises:
             ConfigError: a bad arch, width or size; no Vela; an operator that would run on the CPU.
         """
-        digits = np.pad(arch_digits(space, archs), ((0, 0), (0, 1)))  # position -1: a stage without choice
+        return {self.column: self.milliseconds(space, width, size, arch_digits(space, archs))}
+
+    def milliseconds(
+        self, space: SearchSpace, width: int, size: tuple[int, int], digits: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """As :meth:`costs` [A], of codes given by their digits [A, choices]."""
+        digits = np.pad(digits, ((0, 0), (0, 1)))  # position -1: a stage without choice
         terms = _terms(space, width, size, self.outputs)
         entries = _distinct(terms)
         figures = self.vela.figures(entries)
@@ -84,33 +91,36 @@ class VelaLatency:
             for place, needed in graphs.items():
                 table[place] = sum(cycles[graph] for graph in needed)
             total += table[digits[:, before], digits[:, own]]
-        return {self.column: (total * (figures[0].milliseconds / figures[0].cycles)).astype(np.float64)}
+        return (total * (figures[0].milliseconds / figures[0].cycles)).astype(np.float64)
 
 
 Terms = dict[tuple[int, int], dict[tuple[int, int], list[Graph]]]
 
 
+@lru_cache(64)
 def _terms(space: SearchSpace, width: int, size: tuple[int, int], outputs: Outputs) -> Terms:
     """Positions (of the block that makes an operator's input, of its own) -> their two digits -> the little graphs."""
 
-    def little(code: list[int]) -> dict[tuple[int, int], list[Graph]]:
+    def operators(code: list[int]) -> dict[tuple[int, int], list[tuple[Op, Op | None]]]:
         ops = subnet_graph(space, width, code, size, outputs).ops
-        makers, found = {op.output: op for op in ops}, dict[tuple[int, int], list[Graph]]()
+        makers, found = {op.output: op for op in ops}, dict[tuple[int, int], list[tuple[Op, Op | None]]]()
         for op in ops:
             maker = makers.get(op.inputs[0])
             pair = -1 if maker is None else _position(space, maker), _position(space, op)
-            found.setdefault(pair, []).append(in_context(op, maker))
+            found.setdefault(pair, []).append((op, maker))
         return found
 
     options = [len(choice.options) for choice in space.choices] + [1]
     terms: Terms = {}
-    for pair in dict.fromkeys(p for d in range(space.num_paths) for p in little([min(d, n - 1) for n in options[:-1]])):
+    uniform = [[min(digit, count - 1) for count in options[:-1]] for digit in range(space.num_paths)]
+    for pair in dict.fromkeys(pair for code in uniform for pair in operators(code)):
         for digits in np.ndindex(*(options[position] for position in pair)):
             if pair[0] != pair[1] or digits[0] == digits[1]:
                 code = [0] * len(options)
                 for position, digit in zip(pair, digits, strict=True):
                     code[position] = digit
-                terms.setdefault(pair, {})[digits[0], digits[1]] = little(code[:-1]).get(pair, [])
+                own = operators(code[:-1]).get(pair, [])
+                terms.setdefault(pair, {})[digits[0], digits[1]] = [in_context(*op) for op in own]
     return terms
 
 
