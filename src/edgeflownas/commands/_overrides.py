@@ -7,6 +7,7 @@ cannot do it alone: the keys live in the configuration models, which are importe
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -14,9 +15,10 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "read_size", "split_inputs", "split_overrides", "whole_numbers"]
+__all__ = ["OverrideTokens", "read_size", "split_inputs", "split_overrides", "whole_bytes", "whole_numbers"]
 
 LARGEST = 10**12
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
 
@@ -77,9 +79,20 @@ def whole_numbers(options: dict[str, str | None], least: int = 1) -> dict[str, i
     return found
 
 
-def read_size(text: str) -> tuple[int, int]:
-    """Rows and columns of ``--size``, px.  Raises ConfigError."""
+def read_size(text: str, option: str = "size") -> tuple[int, int]:
+    """Rows and columns of ``--size`` (or ``option``), px.  Raises ConfigError."""
     sides = text.split("x")
     if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
-        raise ConfigError(f"--size {text!r} must be rows x columns in px, such as 180x240")
+        raise ConfigError(f"--{option} {text!r} must be rows x columns in px, such as 180x240")
     return int(sides[0]), int(sides[1])
+
+
+def whole_bytes(name: str, text: str | None) -> int | None:
+    """Bytes of a size such as 900KiB, 8GB or 1.5 MiB.  Raises ConfigError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
+    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
+    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
+        raise ConfigError(f"--{name} {text!r} must be a size such as 8GB, 500MB or 900KiB")
+    return int(float(match[1]) * UNITS[unit])

@@ -99,6 +99,41 @@ def rank(
     return _show(result, json)
 
 
+@app.command(name="latency-table")
+def latency_table(
+    *,
+    target: str = "grove-vision-ai-v2",
+    space: str = "v1",
+    width: int = 32,
+    size: str = "192x256",
+    subnets: int = 60,
+    seed: int = 0,
+    json: bool = False,
+) -> int:
+    """Compare a chip's latency by the table of operators with Vela of the whole graph, on random subnets.
+
+    Args:
+        target: chip, as in `edgeflownas rank --target`.
+        space: search space.
+        width: network width.
+        size: images, HEIGHTxWIDTH.
+        subnets: how many are drawn and compiled.
+        seed: of the draw.
+        json: machine-readable result on stdout.
+    """
+    from edgeflownas.commands._target import chip_latency
+    from edgeflownas.report.console import Console
+    from edgeflownas.search.table_check import check_table
+    from edgeflownas.space import get_space
+
+    if subnets < 3:
+        raise ConfigError(f"--subnets {subnets} must be at least 3")
+    network, console = (get_space(space), width, _size(size)), Console()
+    model = chip_latency(target, *network, console)
+    with console.task("Vela", min(subnets, len(network[0]))) as meter:
+        return _show(check_table(model, *network, subnets, seed, meter.advance), json)
+
+
 @app.command
 def loader(
     data: str,

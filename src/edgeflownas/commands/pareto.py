@@ -27,6 +27,9 @@ def pareto(
     out: Path | None = None,
     recipe: Path | None = None,
     run: Path | None = None,
+    target: str | None = None,
+    mode: str = "performance",
+    arena: str | None = None,
     json: bool = False,
 ) -> int:
     """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "macs<2e9"] [--out DIR].
@@ -45,6 +48,9 @@ def pareto(
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.
         recipe: write the shortlist's recipe to this file.
         run: run whose width and data the recipe takes (with --out or --recipe); default: the one around the ranking.
+        target: compile the front and the shortlist for this chip, such as grove-vision-ai-v2: its time, SRAM and flash.
+        mode: of --target: performance or size, as in `edgeflownas vela`.
+        arena: of --target: SRAM that mode performance may use, KiB.
         json: machine-readable result on stdout.
     """
     from edgeflownas.evaluate.ranking import read_ranking
@@ -58,14 +64,28 @@ def pareto(
     table = read_ranking(ranking)
     wished = min(MOST_CHOSEN, len(table)) if top is None else top
     document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), wished))
-    short = summary(document)
     console = Console()
+    document = _on_chip(document, target, mode, arena, console)
+    short = summary(document)
     path, text, origin = _recipe(document, out, recipe, run, _run_around(ranking), console)
     _write(out, path, text, document, short, console)  # first: a closed pipe must not cost the files
     print(_json(short) if json else pareto_text(short))
     if path is not None:
         console.info(f"train the shortlist: edgeflownas train {path} ({origin})")
     return 0
+
+
+def _on_chip(
+    document: dict[str, Any], target: str | None, mode: str, arena: str | None, console: Console
+) -> dict[str, Any]:
+    if target is None:
+        if mode != "performance" or arena is not None:
+            raise ConfigError("--mode and --arena say how --target is compiled for: add it, or leave them out")
+        return document
+    from edgeflownas.commands._target import vela_of
+    from edgeflownas.search.on_chip import with_chip
+
+    return with_chip(document, vela_of(target, console, mode, arena), console.task)
 
 
 def _recipe(

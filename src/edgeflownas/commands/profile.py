@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["profile"]
+__all__ = ["of_run", "profile"]
 
 Network = tuple["SearchSpace", int, tuple[int, int]]  # space, width, size
 
@@ -32,6 +32,7 @@ def profile(
     sample: str | None = None,
     threads: str | None = None,
     seed: str | None = None,
+    target: str | None = None,
     json: bool = False,
 ) -> int:
     """Cost of one subnet or of a whole space: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE].
@@ -50,6 +51,7 @@ def profile(
         sample: how many subnets of a space to measure (20), drawn uniformly; the others stay nan.
         threads: of the measurement (1).
         seed: of the draw (0).
+        target: also the time on this chip by a table of operators, such as grove-vision-ai-v2.
         json: machine-readable result on stdout.
     """
     if run is None and arch is None and space is None:
@@ -59,13 +61,13 @@ def profile(
     start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
     if out is not None:
         _require_writable(out)
-    found, wide, shape = _of_run(run, space, width) if run is not None else _named(space, numbers)
+    found, wide, shape = of_run(run, space, width) if run is not None else _named(space, numbers)
     network = found, wide, shape if size is None else read_size(size)
 
     from edgeflownas.report.console import Console
 
     console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
-    columns = _columns(network, archs)
+    columns = _columns(network, archs) | _on_chip(target, network, archs, console)
     if measure_cpu:
         columns |= _measured(network, archs, numbers.get("sample", 20), start, numbers.get("threads", 1), console)
     document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
@@ -93,7 +95,7 @@ def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | 
             raise ConfigError(f"--{name} draws subnets, and --arch is one: leave one of them out")
 
 
-def _of_run(run: Path, space: str | None, width: str | None) -> Network:
+def of_run(run: Path, space: str | None, width: str | None) -> Network:
     """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
     from edgeflownas.config.io import load_config
     from edgeflownas.train.rundir import RunDirectory
@@ -141,6 +143,16 @@ def _measured(
     for name, values in times.items():
         columns[name][chosen] = values
     return columns
+
+
+def _on_chip(target: str | None, network: Network, archs: Sequence[Arch], console: Console) -> dict[str, Any]:
+    if target is None:
+        return {}
+    from edgeflownas.commands._target import chip_latency
+
+    model = chip_latency(target, *network, console)
+    console.info(f"{model.column}: {model.facts[model.column]}")
+    return model.costs(*network, archs)
 
 
 def _head(network: Network) -> dict[str, Any]:

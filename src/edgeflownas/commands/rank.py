@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
+from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_bytes, whole_numbers
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeflownas.evaluate.ranking import Ranking
+    from edgeflownas.hardware.latency import CostModel
+    from edgeflownas.hardware.vela.latency import VelaLatency
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
     from edgeflownas.train.ranking import RankingJob, Workload
+    from edgeflownas.train.ranking_source import Source
 
 __all__ = ["rank"]
 
 OPTIONS = (
     *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
-    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--yes", "--json", "--help"),
+    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--target", "--yes", "--json", "--help"),
 )
 MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]"
 
 
@@ -44,6 +47,7 @@ def rank(
     keep_sample_errors: bool = False,
     exact: bool = False,
     measure_cpu: bool = False,
+    target: str | None = None,
     yes: bool = False,
     json: bool = False,
 ) -> int:
@@ -59,7 +63,7 @@ def rank(
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
         archs: file with an arch code a line, or CSV with a column code; default: the whole space.
-        where: conditions on the digits of blocks, such as "EB0=1,H2<=1".
+        where: conditions on digits of blocks and on costs, such as "EB0=1,macs<2e9".
         sample: draw so many of the subnets instead of taking all.
         seed: of the draw (0).
         data: data set to score as NAME[:VARIANT][@ROOT], several times for several columns; default: the run's own
@@ -69,13 +73,13 @@ def rank(
         keep_sample_errors: keep the error of every subnet on every sample (float16), for paired statistics.
         exact: bit for bit what each subnet evaluated alone gives, on a CPU; slower.
         measure_cpu: a column with the measured time of each subnet on this CPU (at most 500 subnets).
+        target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
         yes: do not ask before a long computation.
         json: machine-readable result on stdout.
     """
     path, overrides = _run_and_overrides(tokens)
-    budget, draw = _bytes(memory), _draw(sample, seed)
+    budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
     _require_data(protocol, data)
-    folder = _folder(path, out, checkpoint)
 
     from edgeflownas.train.distributed import connect
     from edgeflownas.train.ranking import RankingJob
@@ -88,9 +92,10 @@ def rank(
             console = _console(world.is_main)
             wanted = Wanted(path, checkpoint, weights, data, protocol or "standard", overrides)
             source = open_source(wanted, world, console.info)
-            chosen = _chosen(source.net.space, archs, where, draw, console)
-            columns = _cost_models(measure_cpu, len(chosen))
-            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, columns)
+            chips = _on_chip(target, source, world.is_main, console)
+            chosen = _chosen(source, archs, where, draw, chips, console)
+            models = [*_cost_models(measure_cpu, len(chosen)), *chips]
+            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, models)
             return _run(job, world, console, yes, json)
     finally:
         world.close()
@@ -156,32 +161,33 @@ def _console(speaks: bool) -> Console:
     return Console() if speaks else Console(io.StringIO(), plain=True)
 
 
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
-    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
-    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
-        raise ConfigError(f"--memory {text!r} must be a size such as 8GB, 500MB or 4GiB")
-    return int(float(match[1]) * UNITS[unit])
-
-
 def _chosen(
-    space: SearchSpace, archs: Path | None, where: str, draw: tuple[int | None, int], console: Console
+    source: Source,
+    archs: Path | None,
+    where: str,
+    draw: tuple[int | None, int],
+    models: Sequence[VelaLatency],
+    console: Console,
 ) -> list[Arch]:
-    from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+    from functools import partial
 
+    from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+    from edgeflownas.hardware.costs import COLUMNS, space_costs
+
+    space, network = source.net.space, (source.net.space, source.net.width, source.size)
+    costs: dict[str, Any] = dict.fromkeys(COLUMNS, partial(space_costs, *network))
+    costs |= {model.column: partial(model.costs, *network) for model in models}
     if archs is None:
-        return choose_archs(space, None, where, *draw)
+        return choose_archs(space, None, where, *draw, costs)
     codes, again = read_codes(archs, space)
     if again:
         from edgeflownas.report.words import counted
 
         console.info(f"--archs {archs}: a code counts once; {counted(again, 'line')} left out")
-    return choose_archs(space, codes, where, *draw)
+    return choose_archs(space, codes, where, *draw, costs)
 
 
-def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:
+def _cost_models(measure_cpu: bool, subnets: int) -> list[CostModel]:
     if not measure_cpu:
         return []
     if subnets > MOST_MEASURED:
@@ -192,6 +198,14 @@ def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:
     from edgeflownas.hardware.latency import CpuLatency
 
     return [CpuLatency()]
+
+
+def _on_chip(target: str | None, source: Source, is_main: bool, console: Console) -> list[VelaLatency]:
+    """The chip's cost model, its table compiled: here, because a ranking before it may take hours."""
+    from edgeflownas.commands._target import chip_latency
+
+    network = source.net.space, source.net.width, source.size
+    return [] if target is None else [chip_latency(target, *network, console if is_main else None)]
 
 
 def _agree(work: Workload, yes: bool, console: Console) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.where import holds, parse_where
+from edgeflownas.evaluate.where import Condition, holds, parse_where
 from edgeflownas.randomness import words
 from edgeflownas.space import Arch, SearchSpace
 
@@ -21,22 +23,40 @@ MOST_SUBNETS = 1_000_000
 """More than that are not enumerated."""
 
 
+Costs = Callable[[Sequence[Arch]], Mapping[str, NDArray[Any]]]
+
+
 def choose_archs(
-    space: SearchSpace, codes: Sequence[Arch] | None = None, where: str = "", sample: int | None = None, seed: int = 0
+    space: SearchSpace,
+    codes: Sequence[Arch] | None = None,
+    where: str = "",
+    sample: int | None = None,
+    seed: int = 0,
+    costs: Mapping[str, Costs] = {},
 ) -> list[Arch]:
     """The chosen archs in the order of the space, each once.
 
     Args:
         space: search space of the codes.
         codes: to choose among; None for the whole space.
-        where: conditions on the digits of blocks, such as ``EB0=1,H2<=1``.
+        where: conditions on the digits of blocks and on ``costs``, such as ``EB0=1,H2<=1,macs<2e9``.
         sample: how many to draw of those, uniformly without repeats; None for all.
         seed: the same seed draws the same.
+        costs: by column, what gives it (and perhaps others) for some archs; asked only where a condition needs it.
 
     Raises:
         ConfigError: a condition that is none, nothing left to evaluate, or a space too large to enumerate.
     """
-    count, at = _listed(space, codes, where) if codes is not None else _allowed(space, where)
+    conditions = parse_where(where, [*(choice.name for choice in space.choices), *costs])
+    digits = [condition for condition in conditions if condition.name not in costs]
+    count, at = _listed(space, codes, digits) if codes is not None else _allowed(space, digits)
+    if len(digits) < len(conditions) and 0 < count <= MOST_SUBNETS:
+        archs = [at(position) for position in range(count)]
+        for condition in conditions:
+            if condition.name in costs and archs:
+                fits = holds([condition], costs[condition.name](archs))
+                archs = [archs[place] for place in np.flatnonzero(fits)]
+        count, at = len(archs), archs.__getitem__
     if count == 0:
         among = f"space {space.name!r}" if codes is None else f"the {len(codes):,} given"
         raise ConfigError(f"--where {where!r} leaves no subnet of {among}")
@@ -98,16 +118,17 @@ def _cells(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield rows.line_num + 1, row[header.index("code")]
 
 
-def _listed(space: SearchSpace, codes: Sequence[Arch], where: str) -> tuple[int, Callable[[int], Arch]]:
+def _listed(
+    space: SearchSpace, codes: Sequence[Arch], conditions: Sequence[Condition]
+) -> tuple[int, Callable[[int], Arch]]:
     names = [choice.name for choice in space.choices]
     digits = np.array(codes, dtype=np.int64).reshape(len(codes), len(names))
-    kept = np.flatnonzero(holds(parse_where(where, names), dict(zip(names, digits.T, strict=True))))
+    kept = np.flatnonzero(holds(conditions, dict(zip(names, digits.T, strict=True))))
     return len(kept), lambda position: codes[int(kept[position])]
 
 
-def _allowed(space: SearchSpace, where: str) -> tuple[int, Callable[[int], Arch]]:
+def _allowed(space: SearchSpace, conditions: Sequence[Condition]) -> tuple[int, Callable[[int], Arch]]:
     """Each condition is on one block, so the allowed archs are a product, of any size, that is never written out."""
-    conditions = parse_where(where, [choice.name for choice in space.choices])
     options = []
     for choice in space.choices:
         own = [condition for condition in conditions if condition.name == choice.name]

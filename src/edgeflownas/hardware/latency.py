@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +38,13 @@ def torch_threads(count: int) -> Iterator[None]:
 class CostModel(Protocol):
     """Whatever can say what archs cost; columns end with their unit (``cpu_ms``)."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in the facts of a ranking."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What decides the figures, by the column, for the facts of a ranking."""
 
     def costs(
         self, space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch]
@@ -62,6 +68,11 @@ class CpuLatency:
     repeats: int = 20
     advance: Callable[[], object] = lambda: None
     name: str = "cpu"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Nothing: a measurement is not repeatable."""
+        return {}
 
     def costs(
         self, space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch]

@@ -59,8 +59,14 @@ def _head(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _columns(summary: Mapping[str, Any]) -> list[str]:
+    """The objectives, and what a chip's compiler said."""
+    chip = summary.get("chip", {"columns": []})["columns"]
+    return [*summary["objectives"], *(name for name in chip if name not in summary["objectives"])]
+
+
 def _members(summary: Mapping[str, Any], units: Units) -> str:
-    names = summary["objectives"]
+    names = _columns(summary)
     known = any(row["sure"] is not None for row in summary["front"])
     roles = {row["code"]: [row["name"]] for row in summary["shortlist"]}
     for role in ("knee", "baseline"):
@@ -120,12 +126,17 @@ def _volume(summary: Mapping[str, Any], units: Units) -> list[str]:
 
 
 def _shortlist(summary: Mapping[str, Any], units: Units) -> list[str]:
-    names = summary["objectives"]
+    names = _columns(summary)
     heading = ["shortlist", "code", *(_heading(name, units) for name in names)]
     rows = [
         [row["name"], row["code"], *(_figure(row[name], units[name]) for name in names)] for row in summary["shortlist"]
     ]
-    return [text_table(heading, rows, ("shortlist", "code"))]
+    chip = (
+        [f"vela_ms, vela_sram_kib, vela_flash_kib: {summary['chip']['figures_by']}, of the whole graph"]
+        if "chip" in summary
+        else []
+    )
+    return [text_table(heading, rows, ("shortlist", "code")), *chip]
 
 
 def _choices(summary: Mapping[str, Any], units: Units) -> list[str]:

@@ -96,6 +96,15 @@ class Op:
         return replace(self.output, name=f"{self.output.name}.logits")
 
     @property
+    def macs(self) -> int:
+        """Multiply-adds of a convolution, a transposed one counted at its input; 0 of anything else."""
+        if self.kind == "channel_conv":
+            return self.kernel * self.output.channels
+        place = self.inputs[0] if self.kind == "transposed_conv" else self.output
+        each = self.kernel * self.kernel * self.inputs[0].channels * self.output.channels if self.layer else 0
+        return each * place.rows * place.columns
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of kernel, biases and scales; 0 without weights."""
         if self.kind == "channel_conv":

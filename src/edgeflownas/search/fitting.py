@@ -1,0 +1,295 @@
+"""Which subnets fit a chip's memory and a frame rate, at which image size and outputs, by Vela itself.
+
+A table of operators (hardware/vela/latency.py) says which subnets are worth compiling; what is returned was compiled
+as a whole and is within the budget.  For each image size and outputs the smallest subnet decides how Vela is asked:
+mode ``performance``, the same kept to the budget's SRAM (``arena``), or mode ``size``; the first that fits is taken.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.hardware.costs import arch_digits
+from edgeflownas.hardware.liveness import liveness
+from edgeflownas.hardware.vela.figures import Figures, Vela
+from edgeflownas.hardware.vela.latency import VelaLatency
+from edgeflownas.hardware.vela.targets import architecture
+from edgeflownas.models.deployed.graph import Graph, Outputs
+from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.space import Arch, SearchSpace
+
+__all__ = ["Budget", "Subnets", "fit", "sizes_of"]
+
+SLACK = {"performance": 0.01, "size": 0.05}  # by which a prediction from the smallest subnet may be wrong
+BOLD = 3  # subnets that are tried because the prediction may be too high; then only those surely predicted to fit
+MOST_TRIED = 8  # subnets of a size and outputs
+UNBOUNDED = 1.1  # peak of activations, of the SRAM: beyond that mode performance is not tried without a limit
+FINEST: tuple[Outputs, ...] = ("flow", "half", "quarter")
+Size = tuple[int, int]
+Progress = Callable[[str, int], Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits; None for none.  ``milliseconds``: of one run."""
+
+    sram_kib: float
+    milliseconds: float | None = None
+    flash_kib: float | None = None
+
+    def broken(self, figures: Figures) -> tuple[str, float, float] | None:
+        """The first limit that does not hold: its name, the figure, the limit."""
+        found = (
+            ("sram_kib", figures.sram_kib, self.sram_kib),
+            ("flash_kib", figures.flash_kib, self.flash_kib),
+            ("milliseconds", figures.milliseconds, self.milliseconds),
+        )
+        return next(((name, used, most) for name, used, most in found if most is not None and used > most), None)
+
+
+@dataclass(frozen=True)
+class Subnets:
+    """What is chosen from: archs, and a score of each, the smallest the best.
+
+    ``ranked``: scores are measured errors; else they order the subnets of one case, and the multiply-adds of the whole
+    graph order the cases.
+    """
+
+    space: SearchSpace
+    width: int
+    archs: Sequence[Arch]
+    scores: NDArray[np.float64]
+    weights_kib: NDArray[np.float64]
+    """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
+    macs: NDArray[np.int64]
+    """Of every arch [A], at any size."""
+    ranked: bool
+
+
+@dataclass
+class _Case:
+    """An image size and outputs: what the table says of every subnet, and how Vela is asked."""
+
+    size: Size
+    outputs: Outputs
+    table: NDArray[np.float64]
+    vela: Vela
+    failed: dict[str, Any] | None = None
+    predicted: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    flash_kib: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    queue: Iterator[int] = field(default_factory=lambda: iter(()))
+
+    @property
+    def smallest(self) -> int:
+        """Place of the subnet that is the fastest by the table."""
+        return int(self.table.argmin())
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Fine outputs first, then large images."""
+        return FINEST.index(self.outputs), -self.size[0] * self.size[1]
+
+
+def sizes_of(shape: Size, sram_kib: float) -> list[Size]:
+    """Sizes in multiples of 16 with the sides of ``shape``: from 96 rows until the images alone fill the SRAM."""
+    found: list[Size] = []
+    for rows in itertools.count(96, 16):
+        columns = max(round(rows * shape[1] / shape[0] / 16), 1) * 16
+        if 6 * rows * columns > sram_kib * 1024:
+            return found
+        found.append((rows, columns))
+    raise AssertionError("unreachable")
+
+
+def fit(
+    subnets: Subnets,
+    budget: Budget,
+    sizes: Sequence[Size],
+    outputs: Sequence[Outputs],
+    vela: Vela,
+    top: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The document of docs/fit_target.md: at most ``top`` rows that fit, and why the rest does not.
+
+    Args:
+        subnets: to choose from.
+        budget: what must hold.
+        sizes: of the images, multiples of 16.
+        outputs: of the graph.
+        vela: target; how it is asked is decided here.
+        top: rows wanted, one for each size and outputs.
+        progress: opens a bar with a label and a total, as Console.task does.
+
+    Raises:
+        ConfigError: no Vela, or an operator that would run on the CPU.
+    """
+    search = _Search(subnets, budget, vela, progress)
+    cases = search.cases(sizes, outputs)
+    search.choose_ways([case for case in cases if case.failed is None])
+    rows = search.verified([case for case in cases if case.failed is None], top)
+    rows.sort(key=lambda row: row.pop("order"))
+    passed = [case for case in cases if case.failed is None]
+    limit = np.inf if budget.milliseconds is None else budget.milliseconds
+    return {
+        "subnets": len(subnets.archs),
+        "cases": len(cases),
+        "fits": rows,
+        "further": len(passed) - len(rows),
+        "failed": [case.failed for case in cases if case.failed is not None],
+        "too_slow": sum(int((case.predicted > limit).sum()) for case in passed),
+    }
+
+
+class _Search:
+    """One search."""
+
+    def __init__(self, subnets: Subnets, budget: Budget, vela: Vela, progress: Progress) -> None:
+        self.subnets, self.budget, self.progress = subnets, budget, progress
+        self.ways = (vela, replace(vela, arena_kib=int(budget.sram_kib)), replace(vela, mode="size"))
+
+    def cases(self, sizes: Sequence[Size], outputs: Sequence[Outputs]) -> list[_Case]:
+        """Every size and outputs with its table; too slow already by the table where even the fastest subnet is."""
+        network, vela = (self.subnets.space, self.subnets.width), self.ways[0]
+        found = [_Case(size, out, np.zeros(1), vela) for out in outputs for size in sizes]
+        for case in found:
+            least, limit = self._least_milliseconds(case), self.budget.milliseconds
+            if limit is not None and least > limit:
+                case.failed = self._failure(case, ("milliseconds", least, limit), by="multiply-adds at full rate")
+        models = [(case, VelaLatency(vela, case.outputs)) for case in found if case.failed is None]
+        graphs = dict.fromkeys(g for case, model in models for g in model.entries(*network, case.size))
+        with self.progress("table", len(graphs)) as meter:
+            vela.figures(list(graphs), meter.advance)
+        digits = arch_digits(self.subnets.space, self.subnets.archs)
+        for case, model in models:
+            case.table = model.milliseconds(*network, case.size, digits)
+            least, limit = float(case.table.min()), self.budget.milliseconds
+            if limit is not None and least > limit * (1 + SLACK["performance"]):
+                case.failed = self._failure(case, ("milliseconds", least, limit), by="table")
+        return found
+
+    def _least_milliseconds(self, case: _Case) -> float:
+        """What the multiply-adds of the subnet with the fewest take if the accelerator never waits."""
+        chip, place = architecture(case.vela.target), int(self.subnets.macs.argmin())
+        macs = sum(op.macs for op in self._graph(case, place).ops)
+        return macs / (chip.macs * chip.cores * chip.clock) * 1e3
+
+    def choose_ways(self, cases: Sequence[_Case]) -> None:
+        """Compile the smallest subnet of every case the one way or the other, until it fits."""
+        waiting = list(cases)
+        for number, way in enumerate(self.ways):
+            tried = [case for case in waiting if number or self._may_be_unbounded(case)]
+            for case in tried:
+                case.vela = way
+            figures = self._compiled([(case, case.smallest) for case in tried], f"smallest subnets, {_mode(way)}")
+            for case, found in zip(tried, figures, strict=True):
+                self._settle(case, found)
+            waiting = [case for case in waiting if case not in tried or (case.failed or {}).get("limit") == "sram_kib"]
+
+    def _may_be_unbounded(self, case: _Case) -> bool:
+        graph = self._graph(case, case.smallest)
+        peak = max(moment.bytes for moment in liveness(graph.ops, graph.outputs))
+        return peak <= UNBOUNDED * self.budget.sram_kib * 1024
+
+    def _settle(self, case: _Case, found: Figures) -> None:
+        """Whether the case fits at all, and what every subnet will take, predicted from the smallest."""
+        broken, fastest = self.budget.broken(found), case.table[case.smallest]
+        case.failed = None if broken is None else self._failure(case, broken, by="vela")
+        interleaved = case.vela.mode == "size"
+        case.predicted = (
+            case.table * (found.milliseconds / fastest) if interleaved else case.table + found.milliseconds - fastest
+        )
+        weights = self.subnets.weights_kib
+        case.flash_kib = weights * (found.flash_kib / weights[case.smallest])
+        case.queue = itertools.chain(itertools.islice(self._candidates(case), MOST_TRIED), [case.smallest])
+
+    def _candidates(self, case: _Case) -> Iterator[int]:
+        """Places of subnets that may fit, the best first, none with the graph of another before it."""
+        limit = np.inf if self.budget.milliseconds is None else self.budget.milliseconds
+        most_flash = np.inf if self.budget.flash_kib is None else self.budget.flash_kib
+        may = (case.predicted <= limit * (1 + SLACK[case.vela.mode])) & (case.flash_kib <= most_flash)
+        slack, order, seen = SLACK[case.vela.mode], np.argsort(self.subnets.scores, kind="stable"), set[Graph]()
+        for place in order[may[order]].tolist():
+            if len(seen) >= BOLD and case.predicted[place] > limit * (1 - slack):
+                continue
+            graph = self._graph(case, place)
+            if graph not in seen:
+                seen.add(graph)
+                yield place
+
+    def verified(self, cases: Sequence[_Case], top: int) -> list[dict[str, Any]]:
+        """Rows of the best subnet of each case that Vela finds within the budget, the best cases first."""
+        heap: list[tuple[float, tuple[int, int], int, int]] = []
+        rows: list[dict[str, Any]] = []
+
+        def push(number: int) -> None:
+            place = next(cases[number].queue)  # the last is the smallest, which fits
+            heapq.heappush(heap, (self._key(cases[number], place), cases[number].order, number, place))
+
+        for number in range(len(cases)):
+            push(number)
+        with self.progress("verify", top) as meter:
+            while heap and len(rows) < top:
+                batch = [heapq.heappop(heap) for _ in range(min(top - len(rows), len(heap)))]
+                figures = self._compiled([(cases[number], place) for *_, number, place in batch])
+                for (score, order, number, place), found in zip(batch, figures, strict=True):
+                    if self.budget.broken(found) is None:
+                        rows.append(self._row(cases[number], place, found) | {"order": (score, *order)})
+                        meter.advance()
+                    else:
+                        push(number)
+        return rows
+
+    def _key(self, case: _Case, place: int) -> float:
+        """The smallest first."""
+        if self.subnets.ranked:
+            return float(self.subnets.scores[place])
+        return -float(sum(op.macs for op in self._graph(case, place).ops))
+
+    def _compiled(self, wanted: Sequence[tuple[_Case, int]], label: str = "") -> list[Figures]:
+        """Vela of the subnet at each place, as its case asks."""
+        graphs = [self._graph(case, place) for case, place in wanted]
+        found: dict[int, Figures] = {}
+        for way in self.ways:
+            own = [number for number, (case, _) in enumerate(wanted) if case.vela is way]
+            if label and own:
+                with self.progress(label, len(own)) as meter:
+                    figures = way.figures([graphs[number] for number in own], meter.advance)
+            else:
+                figures = way.figures([graphs[number] for number in own])
+            found |= zip(own, figures, strict=True)
+        return [found[number] for number in range(len(wanted))]
+
+    def _graph(self, case: _Case, place: int) -> Graph:
+        return subnet_graph(self.subnets.space, self.subnets.width, self.subnets.archs[place], case.size, case.outputs)
+
+    def _failure(self, case: _Case, broken: tuple[str, float, float], by: str) -> dict[str, Any]:
+        name, used, most = broken
+        code = str(self.subnets.archs[case.smallest])
+        about = {"size": list(case.size), "outputs": case.outputs, "mode": _mode(case.vela), "code": code}
+        return about | {"limit": name, "needs": float(used), "allowed": float(most), "by": by}
+
+    def _row(self, case: _Case, place: int, found: Figures) -> dict[str, Any]:
+        limit = np.inf if self.budget.milliseconds is None else self.budget.milliseconds
+        return {
+            "code": str(self.subnets.archs[place]),
+            "place": place,
+            "size": list(case.size),
+            "outputs": case.outputs,
+            "mode": _mode(case.vela),
+            "milliseconds": found.milliseconds,
+            "sram_kib": found.sram_kib,
+            "flash_kib": found.flash_kib,
+            "fit_by_table": int((case.predicted <= limit).sum()),
+        }
+
+
+def _mode(vela: Vela) -> str:
+    return vela.mode if vela.arena_kib is None else f"{vela.mode}, arena {vela.arena_kib} KiB"

@@ -1,0 +1,101 @@
+"""What fits a chip: every returned figure is Vela's, and what is better and left out does not fit."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeflownas.hardware.costs import space_costs
+from edgeflownas.hardware.vela import figures, get_target
+from edgeflownas.hardware.vela.figures import Vela
+from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.report.console import Console
+from edgeflownas.search.fitting import Budget, Subnets, fit, sizes_of
+from edgeflownas.space import get_space
+
+V1 = get_space("v1")
+CODES = ("000000000", "000021222", "021100101", "111111111", "222222222")
+SIZES = [(32, 48), (48, 64), (64, 96)]
+
+
+def quiet(label: str, total: int) -> AbstractContextManager[Any]:
+    return Console().task(label, total)
+
+
+@pytest.fixture(scope="module")
+def vela() -> Vela:
+    return Vela(get_target("grove-vision-ai-v2"), processes=1)
+
+
+def subnets(scores: list[float] | None = None) -> Subnets:
+    archs = [V1.parse(code) for code in CODES]
+    costs = space_costs(V1, 8, (32, 48), archs)
+    found = np.array(scores) if scores else -costs["macs"].astype(np.float64)
+    return Subnets(V1, 8, archs, found, costs["int8_weight_kib"], costs["macs"], scores is not None)
+
+
+def real(vela: Vela, code: str, size: tuple[int, int], outputs: Any) -> Any:
+    return vela.figures([subnet_graph(V1, 8, code, size, outputs)])[0]
+
+
+def test_the_best_that_is_fast_enough(vela: Vela) -> None:
+    """The limit lies between two subnets; the scores put the slow ones first."""
+    times = {code: real(vela, code, (32, 48), "flow").milliseconds for code in CODES}
+    slow, fast = sorted(times.values())[-2:-4:-1]
+    budget = Budget(1000.0, (slow + fast) / 2)
+    found = fit(subnets([5, 4, 3, 2, 1]), budget, SIZES[:1], ["flow"], vela, 5, quiet)
+    (row,) = found["fits"]
+    assert row["milliseconds"] == times[row["code"].replace(",", "")] and row["mode"] == "performance"
+    assert row["code"].replace(",", "") == [code for code in CODES if times[code] <= fast][-1]
+    assert row["fit_by_table"] == 3 and found["too_slow"] == 2 and found["failed"] == []
+
+
+def test_memory_decides_how_vela_is_asked(vela: Vela) -> None:
+    plain, small = real(vela, CODES[0], (64, 96), "flow"), Vela(vela.target, "size")
+    least = real(small, CODES[0], (64, 96), "flow").sram_kib
+    roomy = int(plain.sram_kib) - 20
+    found = fit(subnets(), Budget(roomy), SIZES[2:], ["flow"], vela, 5, quiet)
+    (row,) = found["fits"]
+    limited = Vela(vela.target, arena_kib=roomy)
+    assert row["mode"] == f"performance, arena {roomy} KiB"
+    assert row["sram_kib"] == real(limited, row["code"], (64, 96), "flow").sram_kib <= roomy < plain.sram_kib
+    nothing = fit(subnets(), Budget(least - 1), SIZES[2:], ["flow"], vela, 5, quiet)
+    (failed,) = nothing["failed"]
+    assert nothing["fits"] == [] and failed["limit"] == "sram_kib" and failed["by"] == "vela"
+    assert failed["needs"] == least and failed["mode"] == "size"
+
+
+def test_every_row_is_within_the_budget_and_real(vela: Vela) -> None:
+    budget = Budget(60.0, 3.0, 250.0)
+    found = fit(subnets([1, 2, 3, 4, 5]), budget, SIZES, ["flow", "half", "quarter"], vela, 20, quiet)
+    assert len(found["fits"]) + len(found["failed"]) == found["cases"] == 9 and found["fits"]
+    for row in found["fits"]:
+        assert row["sram_kib"] <= 60 and row["milliseconds"] <= 3 and row["flash_kib"] <= 250
+    scores = [CODES.index(row["code"].replace(",", "")) for row in found["fits"]]
+    assert scores == sorted(scores)
+    for failed in found["failed"]:
+        assert failed["needs"] > failed["allowed"]
+
+
+def test_top_stops_the_search(vela: Vela) -> None:
+    found = fit(subnets(), Budget(1000.0), SIZES, ["flow", "half"], vela, 2, quiet)
+    assert len(found["fits"]) == 2 and found["further"] == 4
+    assert [row["size"] for row in found["fits"]] == [[64, 96], [64, 96]]
+
+
+def test_multiply_adds_at_full_rate_rule_out_without_vela(vela: Vela, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(figures, "compile_tflite", refuse)
+    found = fit(subnets(), Budget(1000.0, 1e-3), SIZES, ["flow"], vela, 2, quiet)
+    assert [row["by"] for row in found["failed"]] == ["multiply-adds at full rate"] * 3
+
+
+def test_sizes_keep_the_sides_until_the_images_fill_the_memory() -> None:
+    found = sizes_of((180, 240), 900.0)
+    assert found[0] == (96, 128) and found[-1] == (336, 448)
+    assert all(rows % 16 == columns % 16 == 0 and 6 * rows * columns <= 900 * 1024 for rows, columns in found)
