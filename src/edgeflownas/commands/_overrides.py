@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "split_inputs", "split_overrides", "whole_bytes", "whole_numbers"]
+__all__ = ["OverrideTokens", "read_size", "split_inputs", "split_overrides", "whole_bytes", "whole_numbers"]
 
 LARGEST = 10**12
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -88,3 +88,11 @@ def whole_bytes(name: str, text: str | None) -> int | None:
     if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
         raise ConfigError(f"--{name} {text!r} must be a size such as 8GB, 500MB or 900KiB")
     return int(float(match[1]) * UNITS[unit])
+
+
+def read_size(text: str, option: str = "size") -> tuple[int, int]:
+    """Rows and columns of ``--size`` (``option``), px.  Raises ConfigError."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
+        raise ConfigError(f"--{option} {text!r} must be rows x columns in px, such as 180x240")
+    return int(sides[0]), int(sides[1])

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import whole_numbers
+from edgeflownas.commands._overrides import read_size, whole_numbers
 from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["of_run", "profile", "size_of"]
+__all__ = ["of_run", "profile"]
 
 Network = tuple["SearchSpace", int, tuple[int, int]]  # space, width, size
 
@@ -62,7 +62,7 @@ def profile(
     if out is not None:
         _require_writable(out)
     found, wide, shape = of_run(run, space, width) if run is not None else _named(space, numbers)
-    network = found, wide, shape if size is None else size_of(size)
+    network = found, wide, shape if size is None else read_size(size)
 
     from edgeflownas.report.console import Console
 
@@ -114,14 +114,6 @@ def _named(space: str | None, numbers: dict[str, int]) -> Network:
     from edgeflownas.space import get_space
 
     return get_space(space or "v1"), numbers.get("width", 32), (180, 240)
-
-
-def size_of(text: str, option: str = "size") -> tuple[int, int]:
-    """Rows and columns.  Raises ConfigError."""
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
-        raise ConfigError(f"--{option} {text!r} must be rows x columns in px, such as 180x240")
-    return int(sides[0]), int(sides[1])
 
 
 def _columns(network: Network, archs: Sequence[Arch]) -> dict[str, Any]:

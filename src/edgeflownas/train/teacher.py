@@ -76,6 +76,8 @@ def find_teacher(
     place, _, name = config.train.teacher.partition("@")
     run = RunDirectory.open(Path(place), warn)
     own = load_config(run.path / "config.yaml")
+    if own.train.task == "qat":
+        raise ConfigError(f"train.teacher {place}: a run of task qat is rounded to 8 bits: give the run it began with")
     wanted = config.train.teacher_arch
     if (own.train.task == "supernet") != (wanted is not None):
         what = "is a supernet: say which subnet teaches" if wanted is None else "is a single model: leave it out"
@@ -106,9 +108,9 @@ def make_teacher(
 
 
 @torch.no_grad()
-def set_buffers(net: StagedNet, calibration: FrozenBatches) -> None:
-    """Recalibrate the network of one arch and write the moments into its buffers."""
-    for slots in recalibrate(net, list(net.space), calibration).values():
+def set_buffers(net: StagedNet, calibration: FrozenBatches, advance: Callable[[], None] = lambda: None) -> None:
+    """Recalibrate the network of one arch and write the moments into its buffers; ``advance``: before each batch."""
+    for slots in recalibrate(net, list(net.space), calibration, advance).values():
         for slot, (mean, var) in slots.items():
             net.batchnorms[slot].running_mean.copy_(mean)
             net.batchnorms[slot].running_var.copy_(var)

@@ -94,9 +94,15 @@ def _linear(op: Op, layer: Layer, x: Tensor) -> Tensor:
 class FoldedNet(nn.Module):
     """A graph and its layers as a module: images [B,6,H,W] -> the outputs of the graph, in its order."""
 
-    def __init__(self, graph: Graph, layers: Mapping[str, Layer], resize: Callable[[Tensor], Tensor] = up2) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        layers: Mapping[str, Layer],
+        at: At | None = None,
+        resize: Callable[[Tensor], Tensor] = up2,
+    ) -> None:
         super().__init__()
-        self.graph, self.resize = graph, resize
+        self.graph, self.at, self.resize = graph, at, resize
         self.names = tuple(layers)
         for index, layer in enumerate(layers.values()):
             self.register_buffer(f"weight{index}", layer.weight.detach().clone())
@@ -105,5 +111,5 @@ class FoldedNet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The outputs."""
         found = [Layer(self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")) for i in range(len(self.names))]
-        outputs = run_graph(self.graph, dict(zip(self.names, found, strict=True)), images, resize=self.resize)
+        outputs = run_graph(self.graph, dict(zip(self.names, found, strict=True)), images, self.at, self.resize)
         return tuple(outputs.values())
