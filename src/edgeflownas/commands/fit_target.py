@@ -11,7 +11,7 @@ from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.evaluate.ranking import Ranking
-    from edgeflownas.search.fitting import Subnets
+    from edgeflownas.search.fitting import Budget, Subnets
     from edgeflownas.space import SearchSpace
 
 __all__ = ["fit_target"]
@@ -59,19 +59,12 @@ def fit_target(
     """
     from edgeflownas.commands._target import vela_of
     from edgeflownas.report.console import Console
-    from edgeflownas.search.fitting import Budget, fit, sizes_of
+    from edgeflownas.search.fitting import fit, sizes_of
 
-    most, flash_bytes = whole_bytes("sram", sram), whole_bytes("flash", flash)
-    if most is None or most < LEAST_SRAM:
-        raise ConfigError(f"--sram {sram or '(not given)'}: the chip's memory, at least 16KiB, is needed: {USAGE}")
-    if fps is not None and not 0 < fps < 1e6:
-        raise ConfigError(f"--fps {fps}: frames a second, more than 0")
+    budget = _budget(sram, fps, flash)
     numbers, console = whole_numbers({"width": width, "top": top}), Console()
     choice = _choice(source, space, numbers.get("width"), where)
     chip = vela_of(target, console)
-    budget = Budget(
-        most / 1024, None if fps is None else 1e3 / fps, None if flash_bytes is None else flash_bytes / 1024
-    )
     shapes = _sizes(sizes) if sizes else sizes_of(choice.size, budget.sram_kib)
     asked: Any = _outputs(outputs)
     if not shapes:
@@ -83,6 +76,17 @@ def fit_target(
         _write(out, document)
         console.wrote({"table": out})
     return 0
+
+
+def _budget(sram: str | None, fps: float | None, flash: str | None) -> Budget:
+    from edgeflownas.search.fitting import Budget
+
+    most, weights = whole_bytes("sram", sram), whole_bytes("flash", flash)
+    if most is None or most < LEAST_SRAM:
+        raise ConfigError(f"--sram {sram or '(not given)'}: the chip's memory, at least 16KiB, is needed: {USAGE}")
+    if fps is not None and not 0 < fps < 1e6:
+        raise ConfigError(f"--fps {fps}: frames a second, more than 0")
+    return Budget(most / 1024, fps and 1e3 / fps, weights and weights / 1024)
 
 
 @dataclass(frozen=True)

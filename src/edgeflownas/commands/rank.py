@@ -79,7 +79,7 @@ def rank(
     """
     path, overrides = _run_and_overrides(tokens)
     budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
-    _require_data(protocol, data)
+    protocol = _protocol(protocol, data)
 
     from edgeflownas.train.distributed import connect
     from edgeflownas.train.ranking import RankingJob
@@ -89,8 +89,7 @@ def rank(
     world = connect(on_gpu=False, timeout=PATIENCE)
     try:
         with memory_in_words("give a smaller --memory, or fewer samples"):
-            console = _console(world.is_main)
-            wanted = Wanted(path, checkpoint, weights, data, protocol or "standard", overrides)
+            console, wanted = _console(world.is_main), Wanted(path, checkpoint, weights, data, protocol, overrides)
             source = open_source(wanted, world, console.info)
             chips = _on_chip(target, source, world.is_main, console)
             chosen = _chosen(source, archs, where, draw, chips, console)
@@ -108,9 +107,10 @@ def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
     return Path(path), tuple(overrides)
 
 
-def _require_data(protocol: str | None, data: tuple[str, ...]) -> None:
+def _protocol(protocol: str | None, data: tuple[str, ...]) -> str:
     if protocol is not None and not data:
         raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
+    return protocol or "standard"
 
 
 def _draw(sample: str | None, seed: str | None) -> tuple[int | None, int]:
