@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "split_inputs", "split_overrides", "whole_numbers"]
+__all__ = ["OverrideTokens", "read_size", "split_inputs", "split_overrides", "whole_numbers"]
 
 LARGEST = 10**12
 OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
@@ -75,3 +75,11 @@ def whole_numbers(options: dict[str, str | None], least: int = 1) -> dict[str, i
             if not least <= found[name] <= LARGEST:
                 raise ConfigError(f"--{name} {text} must be a whole number from {least} to {LARGEST}, such as 50")
     return found
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Rows and columns of ``--size``, px.  Raises ConfigError."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
+        raise ConfigError(f"--size {text!r} must be rows x columns in px, such as 180x240")
+    return int(sides[0]), int(sides[1])

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import whole_numbers
+from edgeflownas.commands._overrides import read_size, whole_numbers
 from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def profile(
     if out is not None:
         _require_writable(out)
     found, wide, shape = _of_run(run, space, width) if run is not None else _named(space, numbers)
-    network = found, wide, shape if size is None else _size(size)
+    network = found, wide, shape if size is None else read_size(size)
 
     from edgeflownas.report.console import Console
 
@@ -112,13 +112,6 @@ def _named(space: str | None, numbers: dict[str, int]) -> Network:
     from edgeflownas.space import get_space
 
     return get_space(space or "v1"), numbers.get("width", 32), (180, 240)
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
-        raise ConfigError(f"--size {text!r} must be rows x columns in px, such as 180x240")
-    return int(sides[0]), int(sides[1])
 
 
 def _columns(network: Network, archs: Sequence[Arch]) -> dict[str, Any]:

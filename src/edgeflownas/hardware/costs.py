@@ -20,7 +20,7 @@ from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.models.flops import stage_macs, stage_parameters
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["COLUMNS", "StageCost", "space_costs", "stage_costs"]
+__all__ = ["COLUMNS", "StageCost", "arch_digits", "space_costs", "stage_costs"]
 
 COLUMNS = ("parameters", "macs", "int8_weight_kib", "sram_kib")
 
@@ -83,7 +83,7 @@ def space_costs(
     Raises:
         ConfigError: an arch of another space, an odd width, an impossible size.
     """
-    digits = _digits(space, archs)
+    digits = arch_digits(space, archs)
     probes = [
         stage_costs(space, width, [min(digit, len(choice.options) - 1) for choice in space.choices], size)
         for digit in range(space.num_paths)
@@ -101,8 +101,8 @@ def space_costs(
     return dict(zip(COLUMNS, figures, strict=True))
 
 
-def _digits(space: SearchSpace, archs: Sequence[Arch] | None) -> NDArray[np.int64]:
-    """Option digits [A, choices]."""
+def arch_digits(space: SearchSpace, archs: Sequence[Arch] | None) -> NDArray[np.int64]:
+    """Option digits [A, choices]; None: of the whole space."""
     sizes = [len(choice.options) for choice in space.choices]
     if archs is None:
         return np.indices(sizes, dtype=np.int64).reshape(len(sizes), -1).T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,10 @@ class CostModel(Protocol):
 
     name: str
 
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What decides the figures, by the column, for the facts of a ranking."""
+
     def costs(
         self, space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch]
     ) -> dict[str, NDArray[np.float64]]:
@@ -50,6 +54,11 @@ class CpuLatency:
     repeats: int = 20
     advance: Callable[[], object] = lambda: None
     name: str = "cpu"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Nothing: a measurement is not repeatable."""
+        return {}
 
     def costs(
         self, space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch]

@@ -46,7 +46,12 @@ class ReadySubnet:
     reason: str
     calibration: Sequence[FlowBatch]
     calibration_label: str  # empty: frozen batch norm needs no samples
-    flow_divisor: float
+    config: Config
+
+    @property
+    def flow_divisor(self) -> float:
+        """What the flow was divided by in training."""
+        return self.config.data.flow_divisor
 
 
 def open_subnet(
@@ -82,7 +87,7 @@ def open_subnet(
     chosen, reason = _choose(str(run.path), best_of_last_evaluation(run), net.space, arch)
     known = (f"{run.path} {stored.name}", stored.hash, net, chosen, reason)
     if not net.batchnorms:
-        return ReadySubnet(*known, (), "", config.data.flow_divisor)
+        return ReadySubnet(*known, (), "", config)
     try:
         train = open_dataset(config.data.train_dir, "train", "data.train_dir", config.data.roots)
     except DataError as error:
@@ -90,7 +95,7 @@ def open_subnet(
     split = _new_split(config, train, note) if imported else _frozen_split(run, train)
     first = next(net.parameters())
     calibration = FrozenBatches(split, train, None, first.device, first.dtype, net.input_form)
-    return ReadySubnet(*known, calibration, split.label, config.data.flow_divisor)
+    return ReadySubnet(*known, calibration, split.label, config)
 
 
 def _of_file(
@@ -108,8 +113,7 @@ def _of_file(
         split, train = read.calibration
         calibration = FrozenBatches(split, train, None, first.device, first.dtype, read.net.input_form)
         label = split.label
-    divisor = read.config.data.flow_divisor
-    return ReadySubnet(read.name, read.source, read.net, chosen, reason, calibration, label, divisor)
+    return ReadySubnet(read.name, read.source, read.net, chosen, reason, calibration, label, read.config)
 
 
 def _choose(where: str, found: tuple[str, str] | None, space: SearchSpace, arch: str | None) -> tuple[Arch, str]:

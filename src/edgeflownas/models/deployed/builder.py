@@ -117,7 +117,9 @@ class GraphBuilder:
     def _sum(self, stage: str, head: str, prediction: Buffer, scale: int) -> Buffer:
         larger = self._up2(stage, self.sums[head])
         output = Buffer(_sum_name(head, scale), 2, prediction.rows, prediction.columns, self._leaves(scale))
-        return self.append(Op("add", stage, output, (larger, prediction)))
+        # Vela runs what leads to the last input first.  Were that the enlarged sum, the earlier predictions would wait
+        # for the later stages, and their features would stay alive through the peak of memory.
+        return self.append(Op("add", stage, output, (prediction, larger)))
 
     def _leaves(self, scale: int) -> bool:
         return self.asked == "scales" or scale == self.last_scale

@@ -19,7 +19,7 @@ output channel of a convolution has, beside its int8 kernel, an 80-bit entry of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeflownas.errors import ConfigError
@@ -69,7 +69,8 @@ class Op:
     Attributes:
         layer: path of the convolution in the network, for its weights; ``norm``: of the batch norm after it, if any.
         channels_of: which output channels of that layer it computes; None for all.
-        activation: what is applied to the result, in the same operator where the target can.
+        activation: what is applied to the result, in the same operator where the target can; a sigmoid is one of its
+            own, a vector long.
     """
 
     kind: Kind
@@ -88,6 +89,11 @@ class Op:
     def elementwise(self) -> bool:
         """Whether it may write in the place of an input."""
         return self.kind in ("add", "mul")
+
+    @property
+    def logits(self) -> Buffer:
+        """What enters the sigmoid, where it is an operator of its own."""
+        return replace(self.output, name=f"{self.output.name}.logits")
 
     @property
     def weight_bytes(self) -> int:

@@ -11,7 +11,7 @@ the first bias (only the zeros of the padding do not know of it).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,15 +42,22 @@ LOW, HIGH = -128, 127
 KERNEL_HIGH = 127
 LARGEST_BIAS = 2**30
 SMALLEST_SCALE = 1e-12
+TIE = 2**-14  # steps; a third of an enlarged tensor's values are halfway
+LARGEST_LOGIT = 6.25  # beyond it the sigmoid in steps of 1/256 is 0 or 255/256
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """real = scale x (integer - zero_point); ``scale`` is a float32 value."""
+    """real = scale x (integer - zero_point); ``scale`` is a float32 value.
+
+    With ``away`` a number halfway between two integers becomes the one further from 0, as TensorFlow Lite and Vela
+    round in RESIZE_BILINEAR.
+    """
 
     scale: float
     zero_point: int
+    away: bool = field(default=False, compare=False)
 
     @property
     def range(self) -> Range:
@@ -74,7 +81,7 @@ class IntegerLayer(NamedTuple):
 
 
 SIGMOID = Scale(1 / 256, LOW)  # fixed by the specification
-PIXELS = {"minus1_1": PixelScale(float(np.float32(2 / 255)), 0, 1 / 255), "raw_0_255": PixelScale(1.0, LOW)}
+PIXELS = {"minus1_1": PixelScale(float(np.float32(2 / 255)), 0, offset=1 / 255), "raw_0_255": PixelScale(1.0, LOW)}
 
 
 def pixel_scale(form: InputForm) -> PixelScale:
@@ -95,7 +102,8 @@ def tensor_scales(graph: Graph, ranges: Mapping[str, Range], form: InputForm) ->
     """Scale of every tensor of ``graph`` by name.
 
     The images have the scale of their bytes, sigmoids that of the specification, an enlarged tensor that of the tensor
-    it was made from (the operator takes none of its own); all others cover their range.
+    it was made from (the operator takes none of its own); all others cover their range, logits no more of it than
+    moves the sigmoid.
 
     Raises:
         ConfigError: a tensor without a range.
@@ -103,15 +111,21 @@ def tensor_scales(graph: Graph, ranges: Mapping[str, Range], form: InputForm) ->
     scales: dict[str, Scale] = {graph.images.name: pixel_scale(form)}
     for op in graph.ops:
         name = op.output.name
-        if op.activation == "sigmoid":
+        if op.kind == "up2":
+            scales[name] = replace(scales[op.inputs[0].name], away=True)
+        elif op.activation == "sigmoid":
+            low, high = _range(ranges, op.logits.name)
+            scales[op.logits.name] = scale_of((max(low, -LARGEST_LOGIT), min(high, LARGEST_LOGIT)))
             scales[name] = SIGMOID
-        elif op.kind == "up2":
-            scales[name] = scales[op.inputs[0].name]
-        elif name not in ranges:
-            raise ConfigError(f"no range for tensor {name!r}: calibrate the same graph that is quantised")
         else:
-            scales[name] = scale_of(ranges[name])
+            scales[name] = scale_of(_range(ranges, name))
     return scales
+
+
+def _range(ranges: Mapping[str, Range], name: str) -> Range:
+    if name not in ranges:
+        raise ConfigError(f"no range for tensor {name!r}: calibrate the same graph that is quantised")
+    return ranges[name]
 
 
 def fake_quantise(values: Tensor, scale: Scale) -> Tensor:
@@ -121,6 +135,9 @@ def fake_quantise(values: Tensor, scale: Scale) -> Tensor:
     """
     if isinstance(scale, PixelScale):
         values = values - scale.offset
+    if scale.away:
+        nudge = scale.scale * TIE
+        values = values + torch.where(values < -scale.scale * scale.zero_point, -nudge, nudge)
     result: Tensor = torch.fake_quantize_per_tensor_affine(values, scale.scale, scale.zero_point, LOW, HIGH)
     return result
 

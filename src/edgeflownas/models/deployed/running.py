@@ -35,13 +35,16 @@ def run_graph(
         graph: what to run.
         layers: kernels and biases by the name of the operator's output (folding.py).
         images: [B,6,H,W] of the graph's size, as the network takes them.
-        at: called with every tensor once it is there, the images included; what it returns takes its place.
+        at: called with every tensor once it is there, the images and the logits of sigmoids included; what it returns
+            takes its place.
         resize: the x2 upsampling.
     """
     uses = _uses(graph)
     values = {graph.images.name: at(graph.images, images) if at else images}
     for op in graph.ops:
         result = _run(op, layers.get(op.output.name), [values[buffer.name] for buffer in op.inputs], resize)
+        if op.activation == "sigmoid":
+            result = torch.sigmoid(at(op.logits, result) if at else result)
         values[op.output.name] = at(op.output, result) if at else result
         for buffer in op.inputs:
             uses[buffer.name] -= 1
@@ -61,9 +64,7 @@ def _uses(graph: Graph) -> dict[str, int]:
 
 def _run(op: Op, layer: Layer | None, inputs: list[Tensor], resize: Callable[[Tensor], Tensor]) -> Tensor:
     y = _linear(op, layer, inputs[0]) if layer else _plain(op, inputs, resize)
-    if op.activation == "relu":
-        return torch.relu(y)
-    return torch.sigmoid(y) if op.activation == "sigmoid" else y
+    return torch.relu(y) if op.activation == "relu" else y
 
 
 def _plain(op: Op, inputs: list[Tensor], resize: Callable[[Tensor], Tensor]) -> Tensor:
@@ -93,9 +94,15 @@ def _linear(op: Op, layer: Layer, x: Tensor) -> Tensor:
 class FoldedNet(nn.Module):
     """A graph and its layers as a module: images [B,6,H,W] -> the outputs of the graph, in its order."""
 
-    def __init__(self, graph: Graph, layers: Mapping[str, Layer], resize: Callable[[Tensor], Tensor] = up2) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        layers: Mapping[str, Layer],
+        at: At | None = None,
+        resize: Callable[[Tensor], Tensor] = up2,
+    ) -> None:
         super().__init__()
-        self.graph, self.resize = graph, resize
+        self.graph, self.at, self.resize = graph, at, resize
         self.names = tuple(layers)
         for index, layer in enumerate(layers.values()):
             self.register_buffer(f"weight{index}", layer.weight.detach().clone())
@@ -104,5 +111,5 @@ class FoldedNet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The outputs."""
         found = [Layer(self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")) for i in range(len(self.names))]
-        outputs = run_graph(self.graph, dict(zip(self.names, found, strict=True)), images, resize=self.resize)
+        outputs = run_graph(self.graph, dict(zip(self.names, found, strict=True)), images, self.at, self.resize)
         return tuple(outputs.values())

@@ -1,0 +1,160 @@
+"""``edgeflownas export``: one subnet as files for a device, in a folder with all that firmware has to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflownas.commands._overrides import OverrideTokens, read_size, split_overrides, whole_numbers
+from edgeflownas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from edgeflownas.export.build import Request
+    from edgeflownas.export.pairs import Pairs
+    from edgeflownas.export.source import Source
+    from edgeflownas.report.console import Console
+
+__all__ = ["export"]
+
+OPTIONS = (
+    *("--arch", "--format", "--size", "--out", "--outputs", "--uncertainty", "--calibrate", "--calibration-pairs"),
+    *("--calibration-data", "--data", "--pairs", "--checkpoint", "--target", "--mode", "--no-verify", "--json"),
+    "--help",
+)
+USAGE = "edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR"
+GENERATED = "synth"
+FAILED = 65  # exit code
+
+
+def export(
+    *tokens: OverrideTokens,
+    arch: str | None = None,
+    format: str = "tflite-int8",
+    size: str | None = None,
+    out: Path | None = None,
+    outputs: str = "flow",
+    uncertainty: bool = False,
+    calibrate: str = "minmax",
+    calibration_pairs: str = "32",
+    calibration_data: str | None = None,
+    data: str | None = None,
+    pairs: str = "16",
+    checkpoint: str = "best",
+    target: str = "grove-vision-ai-v2",
+    mode: str = "performance",
+    no_verify: bool = False,
+    json: bool = False,
+) -> int:
+    """Write a subnet for a device: edgeflownas export RUN|WEIGHTS --format tflite-int8 --size 192x256 --out DIR.
+
+    Batch norm is recalibrated on the run's frozen calibration samples and folded. DIR gets the models and report.json;
+    with tflite-int8 also the Vela-compiled model, model.h, test vectors and a README.md with code. docs/export.md.
+
+    Args:
+        *tokens: run directory or an npz file of TF1 weights, and overrides (--group.key value).
+        arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
+        format: some of tflite-int8, tflite-float, onnx, onnx-int8, separated by commas.
+        size: rows x columns of the frames, px, multiples of 16.
+        out: folder to make; one that holds files is refused.
+        outputs: flow (at full size), half, quarter (at 1/2, 1/4), scales (all three), or raw (for summing elsewhere).
+        uncertainty: put the uncertainty of each output beside it.
+        calibrate: ranges of the integers: minmax, percentile:99.99 or mse.
+        calibration_pairs: how many pairs give the ranges (32).
+        calibration_data: where they come from: a data set or folder, or synth; default: the run's training data.
+        data: pairs to verify on, the same; default: the run's validation data.
+        pairs: how many of them (16).
+        checkpoint: best, latest, or a name such as step-00001234.
+        target: chip that Vela compiles for (edgeflownas vela lists them).
+        mode: of Vela: performance or size.
+        no_verify: do not compare the files with the float model.
+        json: report.json on stdout.
+    """
+    path, overrides = split_overrides(tokens, OPTIONS, "run directory or weights file")
+    if path is None or size is None or out is None:
+        missing = [n for n, v in (("the run", path), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
+        raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
+    counts = whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
+
+    from edgeflownas.export.build import Seconds, build
+    from edgeflownas.export.folder import require_free, write_folder
+    from edgeflownas.export.source import open_source
+    from edgeflownas.report.console import Console
+
+    request = _request(format, size, outputs, uncertainty, calibrate, target, mode)
+    require_free(out)
+    console, seconds = Console(), Seconds()
+    with seconds.of("open and recalibrate"):
+        source = open_source(Path(path), arch, checkpoint, overrides, console.info)
+    console.info(f"{source.name}, arch {source.code} ({source.reason})")
+    with seconds.of("read pairs"):
+        calibration = _calibration(request, source, calibration_data, counts["calibration-pairs"], console)
+        checking = None
+        if not no_verify:
+            checking = _pairs("--data", data, "val", source, counts["pairs"], request.size, console)
+    with console.task("verify", len(checking or ())) as meter:
+        files, report = build(request, source, calibration, checking, seconds, meter.advance)
+    write_folder(out, files)
+    _show(report, json)
+    console.wrote({"export": out})
+    if report["verified"] is False:
+        console.warn("; ".join(["the verification failed", *report["verification"]["reasons"]]))
+        return FAILED
+    return 0
+
+
+def _request(format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str) -> Request:
+    """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
+    from edgeflownas.export.artefacts import formats_of, need_packages
+    from edgeflownas.export.build import Request
+    from edgeflownas.export.source import check_export_size
+    from edgeflownas.hardware.vela import get_target
+    from edgeflownas.models.deployed.ranges import parse_method
+
+    formats, sides = formats_of(format), read_size(size)
+    check_export_size(sides)
+    parse_method(method)
+    need_packages(formats)
+    return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode)  # type: ignore[arg-type]
+
+
+def _calibration(request: Request, source: Source, data: str | None, count: int, console: Console) -> Pairs | None:
+    """Pairs that give the ranges; None where nothing is in integers, or the run has learned its ranges."""
+    if not any(name.endswith("int8") for name in request.formats) or source.ranges is not None:
+        if data is not None:
+            why = "its ranges were learned in training" if source.ranges is not None else "no format is in integers"
+            raise ConfigError(f"--calibration-data {data} would do nothing: {why}")
+        return None
+    return _pairs("--calibration-data", data, "train", source, count, request.size, console)
+
+
+def _pairs(
+    option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
+) -> Pairs:
+    """Pairs of the named data, or of the run's own."""
+    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.export.pairs import generated_pairs, read_pairs
+
+    if spec == GENERATED:
+        from edgeflownas.data.synthetic.write import FIRST_VAL
+
+        return generated_pairs(count, size, FIRST_VAL if split == "val" else 0)
+    settings = source.config.data
+    own = settings.train_dir if split == "train" else settings.val_dir
+    try:
+        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
+    except DataError as error:
+        raise DataError(
+            f"{error}\nsay where pairs are with {option} DIR, or take generated ones: {option} synth"
+        ) from None
+    return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
+
+
+def _show(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(report, indent=2, allow_nan=False))
+        return
+    from edgeflownas.report.export_text import export_text
+
+    print(export_text(report))

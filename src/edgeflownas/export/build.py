@@ -1,0 +1,231 @@
+"""One export: every file of the deploy folder and what report.json says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeflownas.export.artefacts import FILES, Deployed, Format, deploy, describe_output, input_text, write_models
+from edgeflownas.export.header import header_text
+from edgeflownas.export.pairs import Pairs, example_pairs
+from edgeflownas.export.paths import as_integers
+from edgeflownas.export.readme import readme_text
+from edgeflownas.export.source import Source
+from edgeflownas.export.verify import verify
+from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
+from edgeflownas.models.deployed.graph import Outputs
+
+__all__ = ["Request", "build"]
+
+INT8 = FILES["tflite-int8"]
+WARM_UP, REPEATS = 2, 7
+COMPILED = "model_int8_vela.tflite"
+WHAT = {
+    INT8: "int8, TensorFlow Lite: what LiteRT and TensorFlow Lite Micro run, and Vela compiles",
+    FILES["tflite-float"]: "float32, TensorFlow Lite",
+    FILES["onnx"]: "float32, ONNX",
+    FILES["onnx-int8"]: "int8 (QDQ), ONNX Runtime",
+    COMPILED: "compiled by Vela for the Ethos-U",
+    "model.h": "the compiled model as an array for firmware, with its scales",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    formats: tuple[Format, ...]
+    size: tuple[int, int]
+    outputs: Outputs
+    uncertainty: bool
+    method: str
+    target: Target
+    mode: Any
+
+
+@dataclass
+class Seconds:
+    """Wall time of each step."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, step: str) -> Iterator[None]:
+        """Count what happens meanwhile."""
+        start = time.perf_counter()
+        yield
+        self.spent[step] = round(time.perf_counter() - start, 3)
+
+
+def build(
+    request: Request,
+    source: Source,
+    calibration: Pairs | None,
+    checking: Pairs | None,
+    seconds: Seconds,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files by path, and the facts in report.json.
+
+    Args:
+        request: what is asked for.
+        source: the network.
+        calibration: pairs that give the ranges; None without int8 or where the run has its own.
+        checking: pairs to verify on; None: not verified.
+        seconds: told what each step took.
+        advance: called after each pair of the verification.
+    """
+    with seconds.of("ranges"):
+        deployed = deploy(source, request.size, request.outputs, request.uncertainty, request.method, calibration)
+    with seconds.of("write"):
+        files = write_models(deployed, request.formats)
+    report = _facts(request, deployed)
+    if INT8 in files:
+        with seconds.of("vela"):
+            compiled = compile_tflite(files[INT8], request.target, request.mode)
+        files[COMPILED] = compiled.model
+        report["vela"] = _vela(compiled)
+        report["outputs"] = _with_positions(report["outputs"], compiled.model)
+        files["model.h"] = header_text(compiled.model, report).encode()
+        files |= _vectors(files[INT8], deployed)
+    report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
+    with seconds.of("verify"):
+        models = {str(name): files[FILES[name]] for name in request.formats}
+        report |= _verify(deployed, models, checking, advance)
+    with seconds.of("latency"):
+        report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
+    files["README.md"] = readme_text(report).encode()
+    files["report.json"] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
+    return files, report
+
+
+def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
+    source, form = deployed.source, deployed.source.net.input_form
+    rows, columns = request.size
+    facts: dict[str, Any] = {
+        "model": {
+            "tool": f"edgeflownas {version('edgeflownas')}",
+            "weights": source.name,
+            "weights_hash": source.weights_hash,
+            "code": source.code,
+            "code_choice": source.reason,
+            "words": source.words,
+            "space": source.space,
+            "width": source.net.width,
+            "size": [rows, columns],
+            "outputs": request.outputs,
+            "uncertainty": request.uncertainty,
+            "flow_divisor": source.flow_divisor,
+        },
+        "input": {
+            "channel_order": form.channel_order,
+            "normalisation": form.normalisation,
+            "forms": {FILES[name]: input_text(source, name) for name in request.formats},
+        },
+        "outputs": [
+            {"name": b.name, "shape": list(b.shape_1HWC), "meaning": describe_output(b, source.flow_divisor)}
+            for b in deployed.graph.outputs
+        ],
+        "batch_norm": {"recalibrated_on": source.calibrated_on or None, "samples": source.calibration_samples},
+        "calibration": dict(deployed.calibration) or None,
+    }
+    if deployed.ranges:
+        scales = deployed.scales
+        for entry, name in ((facts["input"], deployed.graph.images.name), *((e, e["name"]) for e in facts["outputs"])):
+            entry |= {"scale": scales[name].scale, "zero_point": scales[name].zero_point}
+    return facts
+
+
+def _vela(compiled: Compiled) -> dict[str, Any]:
+    return {
+        **compiled.facts,
+        "milliseconds": compiled.milliseconds,
+        "fps": 1e3 / compiled.milliseconds,
+        "cycles": compiled.cycles,
+        "sram_kib": compiled.sram_kib,
+        "sram_bytes": round(compiled.sram_kib * 1024),
+        "flash_kib": compiled.flash_kib,
+        "npu_ops": compiled.npu_ops,
+        "cpu_ops": compiled.cpu_ops,
+    }
+
+
+def _entry(name: str, content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "what": WHAT[name]}
+
+
+def _with_positions(outputs: list[dict[str, Any]], model: bytes) -> list[dict[str, Any]]:
+    """The outputs with their ``index`` in a compiled file, where nothing but the position says which is which."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    names = [graph.Tensors(graph.Outputs(i)).Name().decode() for i in range(graph.OutputsLength())]
+    return [entry | {"index": names.index(entry["name"])} for entry in outputs]
+
+
+def _vectors(model: bytes, deployed: Deployed) -> dict[str, bytes]:
+    """Two inputs and what LiteRT makes of them, raw int8."""
+    from edgeflownas.hardware.tflite.model import TfliteModel
+
+    runner, files = TfliteModel(model), {}
+    images = deployed.graph.images
+    for number, pair in enumerate(example_pairs((images.rows, images.columns)).images):
+        integers = as_integers(pair, deployed.source.net.input_form)
+        files[f"test_vectors/{number}_images.bin"] = integers.tobytes()
+        for name, values in runner.run(integers).items():
+            files[f"test_vectors/{number}_{name}.bin"] = np.ascontiguousarray(values).tobytes()
+    return files
+
+
+def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
+    """Median ms of one pair on this CPU with one thread: the network in torch, and the int8 file in LiteRT."""
+    from edgeflownas.hardware.tflite.model import TfliteModel
+
+    (pair, *_), net = (
+        example_pairs((deployed.graph.images.rows, deployed.graph.images.columns)).images,
+        deployed.source.net,
+    )
+    images = net.input_form.encode(torch.from_numpy(pair[None]), torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            found = {"PyTorch float32": _median_ms(lambda: net(images))}
+    finally:
+        torch.set_num_threads(before)
+    if INT8 in files:
+        runner, integers = TfliteModel(files[INT8]), as_integers(pair, net.input_form)
+        found["LiteRT int8"] = _median_ms(lambda: runner.run(integers))
+    return found
+
+
+def _median_ms(run: Callable[[], object]) -> float:
+    times = []
+    for _ in range(WARM_UP + REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return round(1e3 * statistics.median(times[WARM_UP:]), 3)
+
+
+def _verify(
+    deployed: Deployed, models: Mapping[str, bytes], checking: Pairs | None, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Entries of the report: whether the files keep the thresholds (None: not asked), and all that was compared."""
+    if checking is None:
+        return {"verified": None, "verification": None}
+    source = deployed.source
+    found = verify(
+        source.net, deployed.graph, deployed.layers, models, checking.samples(), source.flow_divisor, advance
+    )
+    return {"verified": found.passed, "verification": {**checking.facts(), **found.document()}}

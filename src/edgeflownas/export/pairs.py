@@ -1,0 +1,123 @@
+"""Image pairs for an export: those that give the ranges of the integers, those it is verified on, those it ships."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.formats import image_size
+from edgeflownas.data.synthetic import generate_pair
+from edgeflownas.data.synthetic.write import FIRST_VAL
+from edgeflownas.data.transforms import load_eval_sample
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.evalset import freeze_split
+from edgeflownas.export.verify import Sample
+from edgeflownas.models.batches import InputForm
+
+__all__ = ["Pairs", "example_pairs", "generated_pairs", "read_pairs"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of one size: images uint8 [h,w,6] RGB, flow float32 [h,w,2] in px, valid bool [h,w]."""
+
+    label: str
+    names: tuple[str, ...]
+    images: tuple[NDArray[np.uint8], ...]
+    flows: tuple[NDArray[np.float32], ...]
+    valids: tuple[NDArray[np.bool_], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def hash(self) -> str:
+        """sha256 over names and pixels, the first 16 digits."""
+        total = hashlib.sha256()
+        for name, images in zip(self.names, self.images, strict=True):
+            total.update(f"{name} {images.shape} ".encode())
+            total.update(images.tobytes())
+        return total.hexdigest()[:16]
+
+    def facts(self) -> dict[str, Any]:
+        """Where they come from, plain data."""
+        return {"from": self.label, "pairs": len(self), "names": list(self.names), "hash": self.hash}
+
+    def samples(self) -> list[Sample]:
+        """The pairs as a verification takes them."""
+        return [Sample(*parts) for parts in zip(self.images, self.flows, self.valids, strict=True)]
+
+    def batches(self, form: InputForm, size: int = 4) -> list[Tensor]:
+        """Images [B,6,h,w] as a network of ``form`` takes them."""
+        return [
+            form.encode(torch.from_numpy(np.stack(self.images[start : start + size])), torch.float32)
+            for start in range(0, len(self), size)
+        ]
+
+
+def read_pairs(
+    dataset: FlowDataset, count: int, size: Size, option: str, note: Callable[[str], None], skip_bad: bool = False
+) -> Pairs:
+    """The middle (rows, columns of ``size``) of up to ``count`` pairs spread over a data set.
+
+    ``option`` is what named the data, for messages; ``skip_bad`` takes the next pair for one that cannot be read;
+    ``note`` is told where there are fewer pairs.
+
+    Raises:
+        DataError: frames smaller than ``size``, or a pair that cannot be read.
+    """
+    _check_frames(dataset, size, option)
+    label = f"{dataset.name}:{dataset.split}/{len(dataset)}"
+    split = freeze_split(dataset, label, size, 1, count, "spread", option, note, skip_bad=skip_bad)
+    position = {name: index for index, name in enumerate(dataset.names)}
+    loaded = [
+        load_eval_sample(dataset, position[name], window, None)
+        for name, window in zip(split.names, split.windows, strict=True)
+    ]
+    return Pairs(
+        split.label,
+        split.names,
+        tuple(sample.images for sample in loaded),
+        tuple(sample.flow for sample in loaded),
+        tuple(sample.valid for sample in loaded),
+    )
+
+
+def _check_frames(dataset: FlowDataset, size: Size, option: str) -> None:
+    found = image_size(dataset.samples[0].image1)
+    if found[0] < size[0] or found[1] < size[1]:
+        raise DataError(
+            f"{option}: the frames of {dataset.directory} are {found[0]}x{found[1]}, smaller than --size "
+            f"{size[0]}x{size[1]}: give a smaller --size, other data, or generated pairs with {option} synth"
+        )
+
+
+def generated_pairs(count: int, size: Size, first: int = 0) -> Pairs:
+    """Pairs ``first`` and on of the generated set of seed 0, as ``edgeflownas data synth`` makes them at this size.
+
+    Raises:
+        ConfigError: a side outside 32 to 4096 px.
+    """
+    made = [generate_pair(0, first + index, *size) for index in range(count)]
+    return Pairs(
+        f"generated:seed0/{size[0]}x{size[1]}",
+        tuple(f"{first + index:07d}" for index in range(count)),
+        tuple(np.concatenate([pair.image1, pair.image2], axis=-1) for pair in made),
+        tuple(pair.flow for pair in made),
+        tuple(np.ones(size, np.bool_) for _ in made),
+    )
+
+
+def example_pairs(size: Size) -> Pairs:
+    """The two generated pairs that lie beside every int8 model: no pixel of a data set is shipped."""
+    return generated_pairs(2, size, FIRST_VAL)

@@ -1,0 +1,245 @@
+"""Verification of an export: the same pairs through the trained network and every file made of it.
+
+Signal-to-noise ratio of an output: 10 log10(sum of squares of the trained network's values / sum of squared
+differences), both sums over all pixels, channels and pairs; within +-200 dB, 200 where nothing differs.
+
+    float paths   above 100 dB, or a difference below 1e-5 px rms where there is no signal to compare with
+    int8 paths    EPE at most 15 % above that of the trained network, on pairs with truth
+
+EPE is that of the flow at the size of the images: A2; A1 and A0 enlarged by up2 where only they leave the graph; the
+sum of raw predictions.  The interval of a loss is Student's, from the paired differences of the pairs
+(evaluate/noise.py), the trained network's EPE taken as given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.metrics import sample_errors
+from edgeflownas.evaluate.noise import paired_change, student95
+from edgeflownas.export.layers import LayerRow, decibels, layer_rows
+from edgeflownas.export.paths import TRAINING, Path, host_flow, open_paths
+from edgeflownas.models.deployed.folding import Layer
+from edgeflownas.models.deployed.graph import Graph
+from edgeflownas.models.stages import StagedNet
+
+__all__ = ["LARGEST_LOSS", "LEAST_SNR", "OutputRow", "PathRow", "Sample", "Verification", "compare", "verify"]
+
+LEAST_SNR = 100.0  # dB, of float paths
+LARGEST_LOSS = 15.0  # % of the float EPE, of int8 paths
+NO_SIGNAL = 1e-5  # px rms
+LAYER_PAIRS = 2  # pairs of the table of layers
+
+
+class Sample(NamedTuple):
+    """A pair of bytes [h,w,6] (RGB), true flow [h,w,2] in px and where it is known [h,w]; None without truth."""
+
+    images: NDArray[np.uint8]
+    flow: NDArray[np.float32] | None = None
+    valid: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """One output of one path against the trained network, over all pairs; differences in px (uncertainty: as it is).
+
+    Differences are None where they are not finite.
+    """
+
+    path: str
+    output: str
+    snr_db: float
+    max_difference: float | None
+    rms_difference: float | None
+    epe_against_float: float | None
+    """Mean length of the difference of two flows at the output's own size, px; None for uncertainty."""
+
+
+@dataclass(frozen=True)
+class PathRow:
+    """EPE of one path's flow on the pairs with truth, px; losses in % of the trained network's EPE."""
+
+    path: str
+    epe: float
+    loss_percent: float | None = None
+    margin_percent: float | None = None
+    """Half of the 95 % interval of the loss; None below two pairs."""
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether these pairs cannot tell the loss from none."""
+        if self.loss_percent is None or self.margin_percent is None:
+            return False
+        return abs(self.loss_percent) <= self.margin_percent
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, and the verdict: ``passed`` without any of ``reasons``, else ``failed``."""
+
+    pairs: int
+    pairs_with_truth: int
+    outputs: tuple[OutputRow, ...]
+    paths: tuple[PathRow, ...]
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    layers: Mapping[str, tuple[LayerRow, ...]] = field(default_factory=dict)
+    """By format: each operator of a TensorFlow Lite file that failed."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every threshold is kept."""
+        return not self.reasons
+
+    def document(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        found = {"verdict": "passed" if self.passed else "failed", **asdict(self)}
+        found["thresholds"] = {"float_snr_db": LEAST_SNR, "int8_epe_loss_percent": LARGEST_LOSS}
+        return found
+
+
+def verify(
+    net: StagedNet,
+    graph: Graph,
+    layers: Mapping[str, Layer],
+    models: Mapping[str, bytes],
+    samples: Sequence[Sample],
+    divisor: float = 1.0,
+    advance: Callable[[], None] = lambda: None,
+) -> Verification:
+    """Compare files with the network they were made of; where one fails, find the operator at which error enters.
+
+    Args:
+        net: fixed network in evaluation mode, float32, on the CPU.
+        graph: what is deployed of it.
+        layers: its folded weights.
+        models: bytes of files by format: tflite-float, tflite-int8, onnx, onnx-int8.
+        samples: pairs of the graph's size.
+        divisor: the network's flow times this is in px (data.flow_divisor).
+        advance: called after every pair.
+
+    Raises:
+        ConfigError: a package of the extra ``export`` is missing.
+        DataError: no pairs, pairs of another size, bytes that are no model, a model without one of the outputs.
+    """
+    result = compare(open_paths(net, graph, layers, models), samples, divisor, advance)
+    failed = [name for name in models if name.startswith("tflite") and any(name in why for why in result.reasons)]
+    pictures = [sample.images for sample in samples[:LAYER_PAIRS]]
+    tables = {name: layer_rows(graph, layers, models[name], net.input_form, pictures, divisor) for name in failed}
+    reasons = list(result.reasons)
+    for name, rows in tables.items():
+        worst = max(rows, key=lambda row: row.flow_px)
+        reasons.append(
+            f"{name}: most of the error enters at {worst.name} ({worst.kind}): alone it moves the flow by "
+            f"{worst.flow_px:.3g} px; its own error is at {worst.own_snr_db:.1f} dB"
+        )
+    return replace(result, reasons=tuple(reasons), layers=tables)
+
+
+def compare(
+    paths: Mapping[str, Path],
+    samples: Sequence[Sample],
+    divisor: float = 1.0,
+    advance: Callable[[], None] = lambda: None,
+) -> Verification:
+    """Run ``samples`` through ``paths`` and hold them against the one named ``training``; else as :func:`verify`."""
+    if not samples:
+        raise DataError("no pairs to verify on: give at least one")
+    tallies = {name: _Tally(name, divisor) for name in paths}
+    for sample in samples:
+        expected = paths[TRAINING](sample.images)
+        for name, path in paths.items():
+            tallies[name].add(expected if name == TRAINING else path(sample.images), expected, sample)
+        advance()
+    outputs = tuple(row for name in paths if name != TRAINING for row in tallies[name].outputs())
+    rows = _losses(tallies)
+    truths = sum(count > 0 for count in tallies[TRAINING].valid)
+    notes = () if truths else ("no pair has truth: the loss of EPE was not checked",)
+    return Verification(len(samples), truths, outputs, rows, _reasons(outputs, rows), notes)
+
+
+class _Tally:
+    """Sums of one path over pairs."""
+
+    def __init__(self, path: str, divisor: float) -> None:
+        self.path, self.divisor = path, divisor
+        self.sums: dict[str, Any] = {}  # output -> signal, squared error, largest, lengths, values, pixels
+        self.errors: list[float] = []  # mean end-point error of each pair with truth
+        self.valid: list[int] = []  # its pixels
+
+    def add(self, found: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]], sample: Sample) -> None:
+        if missing := set(expected) - set(found):
+            raise DataError(
+                f"{self.path}: no output {sorted(missing)[0]!r}, it has {', '.join(found)}; export it again"
+            )
+        for name, reference in expected.items():
+            real = self.divisor if name.startswith("flow") else 1.0
+            reference = reference.astype(np.float64) * real
+            difference = found[name].astype(np.float64) * real - reference
+            length = np.linalg.norm(difference, axis=0)
+            new = np.square(reference).sum(), np.square(difference).sum(), length.sum(), reference.size, length.size
+            sums, largest = self.sums.get(name, (np.zeros(5), 0.0))
+            self.sums[name] = sums + new, max(largest, float(np.abs(difference).max()))
+        if sample.flow is not None:
+            self._add_truth(host_flow(found) * self.divisor, sample.flow, sample.valid)
+
+    def _add_truth(self, flow: torch.Tensor, truth: NDArray[Any], valid: NDArray[Any] | None) -> None:
+        known = torch.from_numpy(np.ones(truth.shape[:2], np.bool_) if valid is None else valid)
+        label = torch.from_numpy(truth).permute(2, 0, 1)[None].masked_fill(~known, 0.0)
+        total, count = sample_errors(flow[None], label, known[None])
+        self.errors.append(float(total) / max(int(count), 1))
+        self.valid.append(int(count))
+
+    def outputs(self) -> list[OutputRow]:
+        """A row for each output."""
+        rows = []
+        for name, ((signal, error, lengths, values, pixels), largest) in self.sums.items():
+            found = [largest, math.sqrt(error / values), float(lengths / pixels)]
+            most, rms, length = [value if math.isfinite(error) else None for value in found]
+            flow = name.startswith("flow")
+            rows.append(OutputRow(self.path, name, decibels(signal, error), most, rms, length if flow else None))
+        return rows
+
+
+def _losses(tallies: Mapping[str, _Tally]) -> tuple[PathRow, ...]:
+    """EPE of every path where there is truth, and the loss of all but the trained network."""
+    before = tallies[TRAINING]
+    pixels = sum(before.valid)
+    if not pixels or not np.isfinite(before.errors).all():
+        return ()
+    spread = student95(sum(count > 0 for count in before.valid))
+    epe = float(np.dot(before.errors, before.valid)) / pixels
+    rows = [PathRow(TRAINING, epe)]
+    for name, tally in tallies.items():
+        if name != TRAINING and np.isfinite(tally.errors).all():
+            own = float(np.dot(tally.errors, tally.valid)) / pixels
+            margin = spread * float(paired_change([before.errors], [tally.errors], before.valid)[1][0])
+            loss, interval = (100 * value / epe if epe > 0 else math.nan for value in (own - epe, margin))
+            rows.append(PathRow(name, own, *(value if math.isfinite(value) else None for value in (loss, interval))))
+    return tuple(rows)
+
+
+def _reasons(outputs: Sequence[OutputRow], rows: Sequence[PathRow]) -> tuple[str, ...]:
+    """A sentence for each threshold that is not kept."""
+    found = []
+    for row in outputs:
+        if row.rms_difference is None:
+            found.append(f"{row.path}: {row.output} is not finite")
+        elif not row.path.endswith("int8") and row.snr_db <= LEAST_SNR and row.rms_difference >= NO_SIGNAL:
+            found.append(f"{row.path}: {row.output} agrees to {row.snr_db:.1f} dB, more than {LEAST_SNR:g} expected")
+    for path in rows:
+        if path.path.endswith("int8") and path.loss_percent is not None and path.loss_percent > LARGEST_LOSS:
+            margin = "" if path.margin_percent is None else f" +- {path.margin_percent:.1f}"
+            found.append(
+                f"{path.path}: EPE {path.epe:.4g} px, {path.loss_percent:.1f}{margin} % above the trained network's, "
+                f"at most {LARGEST_LOSS:g} % expected"
+            )
+    return tuple(found)

@@ -1,0 +1,261 @@
+"""Vela in this process: one wrapper over ``ethosu.regor``, whose interface is undocumented, hence one version of it.
+
+The texts that regor is given are those of the ``vela`` command (ethosu/vela/vela.py, ``main`` and
+``get_compiler_config``); tests/e2e/test_vela_command_line.py holds the figures against that command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.hardware.extras import need
+from edgeflownas.hardware.vela.targets import Architecture, Target, architecture
+
+__all__ = ["VERSION", "Compiled", "LayerCost", "Mode", "Placed", "compile_tflite"]
+
+VERSION = "5.2.0"
+Mode = Literal["performance", "size"]
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One operator on the chip, in the order it runs; ``name`` is that of the tensor it writes.
+
+    Attributes:
+        kind: the operator of the file, e.g. Conv2D, Add, ResizeBilinear.
+        cycles: of the accelerator; ``macs``: multiply-adds.
+        utilisation: macs of the most it could do in these cycles, 0 to 1.
+        sram_bytes: what it needs of the arena while it runs.
+        time: when it runs, on the clock of :class:`Placed`.
+        cascade: number of the cascade it runs in, stripe by stripe with its neighbours; 0 for none.
+    """
+
+    name: str
+    kind: str
+    cycles: int
+    macs: int
+    utilisation: float
+    sram_bytes: int
+    time: int
+    cascade: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A range of the arena: in use from ``start`` to ``end``, both included, on the clock of the operators.
+
+    ``names``: of the tensors there, several where one is overwritten by the next.  ``use``: ``tensor``, ``stripes``
+    (the part of a tensor that a cascade keeps) or ``weights`` (fetched before the operator runs).
+    """
+
+    names: tuple[str, ...]
+    use: Literal["tensor", "stripes", "weights"]
+    start: int
+    end: int
+    address: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What Vela made of a model; figures are Vela's estimate.
+
+    Attributes:
+        model: the compiled file.
+        milliseconds: of one run at the clock of the target; ``cycles``: the same in cycles.
+        sram_kib: peak of the arena; ``flash_kib``: weights and biases, compressed; KiB of 1024 bytes.
+        memories: KiB of every memory that is used, by Vela's name.
+        npu_ops: operators on the accelerator; ``cpu_ops``: 0.
+        utilisation: multiply-adds of the most the accelerator could do in these cycles, 0 to 1.
+        layers: in running order; placed: the arena over time.
+        facts: version, ini_sha256, mode, arena, accelerator, target, system_config, memory_mode, clock.
+    """
+
+    model: bytes
+    milliseconds: float
+    cycles: int
+    sram_kib: float
+    flash_kib: float
+    memories: Mapping[str, float]
+    npu_ops: int
+    cpu_ops: int
+    macs: int
+    utilisation: float
+    layers: tuple[LayerCost, ...]
+    placed: tuple[Placed, ...]
+    facts: Mapping[str, str]
+
+
+def compile_tflite(model: bytes, target: Target, mode: Mode = "performance", arena_kib: int | None = None) -> Compiled:
+    """Compile an int8 TFLite model for ``target``.
+
+    The content must be sound: a damaged file ends the process.  :func:`apart.compile_file` takes any file.
+
+    Args:
+        model: the file.
+        target: where it shall run.
+        mode: ``performance`` takes the memory it needs for the least time, ``size`` the least memory at any price.
+        arena_kib: in mode performance: the SRAM Vela may use, KiB; it can fail to keep to it.
+
+    Raises:
+        DataError: no TFLite file, or one that Vela refuses.
+        ConfigError: an operator that would run on the CPU, whose time Vela leaves out; the package is missing or of
+            another version; a target that Vela cannot use; an unknown mode or an arena of no use.
+    """
+    chip, regor = architecture(target), _regor()
+    if model[4:8] != b"TFL3":
+        raise DataError(f"not a TFLite file: bytes 4 to 8 are {bytes(model[4:8])!r}, expected b'TFL3'")
+    if mode not in get_args(Mode):
+        raise ConfigError(f"mode {mode!r} is unknown: {', '.join(get_args(Mode))}")
+    if arena_kib is not None and (arena_kib < 1 or mode == "size"):
+        raise ConfigError(f"arena {arena_kib} KiB: at least 1, and in mode performance only: mode size ignores it")
+    limit = chip.arena_bytes if arena_kib is None else arena_kib * KIB
+    try:
+        result = regor.compile(
+            chip.core, bytes(model), "TFLITE", _system(target, chip), options=_options(mode, limit), verbose=False
+        )
+    except RuntimeError as error:
+        raise DataError(f"Vela refuses the file: {' '.join(str(error).split())}") from None
+    report, tables = result.perf_report, _tables(result.opt_database)
+    _refuse_cpu(report.cpuOps, tables)
+    memories = _memories(report, chip)
+    cycles, macs = int(report.totalCycles), int(report.macCount)
+    return Compiled(
+        model=bytes(result.model),
+        milliseconds=cycles / chip.clock * 1e3,
+        cycles=cycles,
+        sram_kib=memories.get("Sram", 0.0),
+        flash_kib=sum(used for name, used in memories.items() if "Flash" in name),
+        memories=memories,
+        npu_ops=int(report.npuOps),
+        cpu_ops=int(report.cpuOps),
+        macs=macs,
+        utilisation=_utilisation(macs, cycles, chip),
+        layers=_layers(tables, chip),
+        placed=_placed(tables, str(report.stagingMemoryArea)),
+        facts=_facts(target, chip, mode, arena_kib),
+    )
+
+
+def _regor() -> Any:
+    """Raises ConfigError for a missing package or another version."""
+    need("vela")
+    from ethosu import regor
+    from ethosu.vela._version import __version__
+
+    if __version__ != VERSION:
+        raise ConfigError(
+            f"ethos-u-vela {__version__} is installed, and this program is made for {VERSION}, "
+            f'whose interface is not documented: pip install "edgeflownas[export]"'
+        )
+    return regor
+
+
+def _system(target: Target, chip: Architecture) -> str:
+    names = f"[vela]\nsystem_config_name={target.system_config}\nmemory_mode_name={target.memory_mode}\n"
+    return f"[architecture]\nmacs={chip.macs}\ncores={chip.cores}\n{names}{chip.ini}"
+
+
+def _options(mode: Mode, arena_bytes: int) -> str:
+    return (
+        "\n[compiler]\nenable_db=true\noutput_format=TFLite\ncop_format=COP1\n"
+        f"\n[scheduler]\noptimize={mode.capitalize()}\narena_size_limit={arena_bytes}\ndisable_feature=\n"
+        "cpu_tensor_alignment=16\ntensor_allocator=HillClimb\n\n[graph]\nsoftmax_int16_neg_exp_range=10.0\n"
+    )
+
+
+Table = list[dict[str, str]]
+
+
+def _tables(database: Any) -> dict[str, Table]:
+    """Tables of the database as rows by column name."""
+    return {
+        name: [dict(zip(table.header, row, strict=True)) for row in table.data]
+        for name, table in (database.tables.items() if database is not None else ())
+    }
+
+
+def _refuse_cpu(count: int, tables: Mapping[str, Table]) -> None:
+    """Raises ConfigError naming the operators that are not on the accelerator."""
+    if not count:
+        return
+    ours = {row["optimised_id"] for row in tables.get("queue", ())}
+    fused = {row["id"] for row in tables.get("group", ())}
+    sources = {row["id"]: row["operator"] for row in tables.get("source", ())}
+    found = [
+        f"{sources.get(row['source_id'], row['operator'])} ({row['name']})"
+        for row in tables.get("perf", ())
+        if row["optimised_id"] not in ours and row["id"] not in fused
+    ]
+    raise ConfigError(
+        f"{count} operators would run on the CPU, and Vela leaves their time out: {', '.join(found) or '(not named)'}; "
+        "the model must be int8, and of operators that the accelerator has"
+    )
+
+
+def _memories(report: Any, chip: Architecture) -> dict[str, float]:
+    """KiB by memory, sorted, as the ``vela`` command prints them (stats_writer.py)."""
+    used = {str(name): int(memory.peakUsage) for name, memory in report.memories.items()}
+    used = {name: used[name] for name in sorted(used) if name.lower() not in ("shram", "lutram")}
+    if report.readOnlyPeakUsage > 0 and chip.read_only_area == "OnChipFlash" and "OnChipFlash" not in used:
+        used["OnChipFlash"] = int(report.readOnlyPeakUsage)  # weights in SRAM: counted apart
+        used["Sram"] = used.get("Sram", 0) - used["OnChipFlash"]
+    return {name: count / KIB for name, count in used.items()}
+
+
+def _utilisation(macs: int, cycles: int, chip: Architecture) -> float:
+    return macs / (cycles * chip.macs * chip.cores) if cycles else 0.0
+
+
+def _layers(tables: Mapping[str, Table], chip: Architecture) -> tuple[LayerCost, ...]:
+    """Rows of the table ``perf``; what is fused into an operator (ReLU) is counted with it."""
+    leader = {row["id"]: row["group_id"] for row in tables.get("group", ())}
+    details = {row["id"]: row for row in tables["perf_debug"]}
+    sources = {row["id"]: row["operator"] for row in tables["source"]}
+    rows = {row["id"]: row for row in tables["perf"]}
+    sums = {key: [0, 0] for key in rows if key not in leader}
+    for key, row in rows.items():
+        total = sums[leader.get(key, key)]
+        total[0] += int(row["op_cycles"])
+        total[1] += int(row["mac_count"])
+    layers = []
+    for key, (cycles, macs) in sums.items():
+        row, detail = rows[key], details[key]
+        kind, share = sources.get(row["source_id"], row["operator"]), _utilisation(macs, cycles, chip)
+        when, cascade = int(detail["time_index"]), int(detail["cascade"])
+        layers.append(LayerCost(row["name"], kind, cycles, macs, share, int(row["staging_usage"]), when, cascade))
+    return tuple(layers)
+
+
+USES: Mapping[str, Literal["stripes", "weights"]] = {"OpCascade": "stripes", "OpBuffering": "weights"}
+
+
+def _placed(tables: Mapping[str, Table], memory: str) -> tuple[Placed, ...]:
+    found: dict[tuple[int, int, int, int], tuple[str, list[str]]] = {}
+    for row in tables.get("tensors", ()):
+        if row["memory"] == memory and int(row["end_time"]) >= int(row["start_time"]):
+            start, end = int(row["start_time"]), int(row["end_time"])
+            place = start, end, int(row["start_address"], 16), int(row["size"], 16)
+            found.setdefault(place, (row["usage"], []))[1].append(row["name"])
+    return tuple(
+        Placed(tuple(sorted(names)), USES.get(usage, "tensor"), *place)
+        for place, (usage, names) in sorted(found.items())
+    )
+
+
+def _facts(target: Target, chip: Architecture, mode: Mode, arena_kib: int | None) -> dict[str, str]:
+    return {
+        "version": VERSION,
+        "target": target.name,
+        "accelerator": target.accelerator,
+        "clock": f"{chip.clock / 1e6:g} MHz",
+        "system_config": target.system_config,
+        "memory_mode": target.memory_mode,
+        "mode": mode,
+        "arena": "no limit" if arena_kib is None else f"{arena_kib} KiB",
+        "ini_sha256": chip.ini_sha256,
+    }

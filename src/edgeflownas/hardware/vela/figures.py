@@ -1,0 +1,176 @@
+"""Vela's figures of many graphs: made-up kernels, several processes, and a folder that keeps each under its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from edgeflownas.data.files import replace_file
+from edgeflownas.data.workers import WorkerDied, start_processes
+from edgeflownas.errors import StorageError
+from edgeflownas.hardware.tflite import cost_model_bytes
+from edgeflownas.hardware.vela.compiler import VERSION, Mode, compile_tflite
+from edgeflownas.hardware.vela.targets import Target, architecture
+from edgeflownas.models.deployed.graph import Graph
+
+__all__ = ["Figures", "Vela", "cache_folder"]
+
+LEAST_SHARE = 150  # operators that are worth a process of its own: it takes about two seconds to start
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What Vela says of a graph; ``layers``: the name of the tensor that each operator writes, and its cycles."""
+
+    milliseconds: float
+    cycles: int
+    sram_kib: float
+    flash_kib: float
+    layers: tuple[tuple[str, int], ...]
+
+
+def cache_folder() -> Path:
+    """Where figures are kept: ``$EDGEFLOWNAS_CACHE``, else ``edgeflownas`` in the user's folder for caches."""
+    own, users = os.environ.get("EDGEFLOWNAS_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else (Path(users) if users else Path.home() / ".cache") / "edgeflownas"
+
+
+@dataclass
+class Vela:
+    """Vela for one target in one mode.
+
+    Attributes:
+        note: is told of a damaged entry of the cache, and of a cache that cannot be written.
+        folder: the cache; every entry is one file.
+        processes: at most so many; default: one a core.
+    """
+
+    target: Target
+    mode: Mode = "performance"
+    note: Callable[[str], object] = lambda text: None
+    folder: Path = field(default_factory=lambda: cache_folder() / "vela")
+    processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    _told: bool = field(default=False, init=False)
+
+    @property
+    def slug(self) -> str:
+        """The target's name in columns: ``grove_vision_ai_v2``."""
+        return re.sub(r"[^a-z0-9]+", "_", self.target.name.lower()).strip("_")
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What decides the figures.  Raises ConfigError: no Vela, or an ini that it cannot use."""
+        chip = architecture(self.target)
+        return {
+            "version": VERSION,
+            "target": self.target.name,
+            "accelerator": self.target.accelerator,
+            "clock": f"{chip.clock / 1e6:g} MHz",
+            "system_config": self.target.system_config,
+            "memory_mode": self.target.memory_mode,
+            "mode": self.mode,
+            "ini_sha256": chip.ini_sha256,
+        }
+
+    @property
+    def words(self) -> str:
+        """The facts in a line."""
+        facts = self.facts
+        return (
+            f"Vela {facts['version']}, mode {self.mode}, {facts['accelerator']} at {facts['clock']}, "
+            f"ini {facts['ini_sha256'][:12]}"
+        )
+
+    def figures(self, graphs: Sequence[Graph], advance: Callable[[], object] = lambda: None) -> list[Figures]:
+        """Figures of every graph, from the cache or compiled now; equal graphs are compiled once.
+
+        Kernels are made up: they move the time by a few hundredths of a percent, and the flash by how well they
+        compress.
+
+        Args:
+            graphs: what to compile.
+            advance: called for each different graph.
+
+        Raises:
+            ConfigError: an operator that would run on the CPU, a missing package, a target that Vela cannot use.
+        """
+        prefix = json.dumps([version("edgeflownas"), self.facts])
+        keys = {graph: hashlib.sha256(f"{prefix} {graph!r}".encode()).hexdigest() for graph in dict.fromkeys(graphs)}
+        found = {graph: figures for graph, key in keys.items() if (figures := self._kept(key)) is not None}
+        for _ in found:
+            advance()
+        missing = [graph for graph in keys if graph not in found]
+        for graph, figures in zip(missing, self._compiled(missing), strict=False):
+            found[graph] = figures
+            self._keep(keys[graph], figures)
+            advance()
+        return [found[graph] for graph in graphs]
+
+    def _compiled(self, graphs: Sequence[Graph]) -> Iterator[Figures]:
+        """Figures in order, by as many processes as the work is worth."""
+        work = _Compile(tuple(graphs), self.target, self.mode)
+        count = min(self.processes, len(graphs), sum(len(graph.ops) for graph in graphs) // LEAST_SHARE)
+        if count < 2:
+            yield from (work(place) for place in range(len(graphs)))
+            return
+        pool = start_processes(work, count)
+        futures = [pool.submit(place, 0, 0) for place in range(len(graphs))]
+        try:
+            for future in futures:
+                yield future.result()
+        except WorkerDied as error:
+            raise StorageError(f"Vela for {self.target.name}: {error}; is there enough memory?") from None
+        finally:
+            for future in futures:
+                future.cancel()
+            pool.close()
+
+    def _kept(self, key: str) -> Figures | None:
+        """An entry of the cache; None where there is none that is sound."""
+        path = self.folder / f"{key}.json"
+        try:
+            entry = json.loads(path.read_bytes())
+            figures = Figures(**entry["figures"])
+            if entry["sha256"] != _digest(entry["figures"]):
+                raise ValueError("its content is not that of its checksum")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.note(f"{path}: damaged ({error}); compiled again")
+            return None
+        return replace(figures, layers=tuple((str(name), int(cycles)) for name, cycles in figures.layers))
+
+    def _keep(self, key: str, figures: Figures) -> None:
+        content = json.loads(json.dumps(asdict(figures)))
+        entry = json.dumps({"figures": content, "sha256": _digest(content)}).encode()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self.folder / f"{key}.json", [entry])
+        except (OSError, StorageError) as error:
+            if not self._told:
+                self.note(f"Vela's figures are not kept ({error}); $EDGEFLOWNAS_CACHE may name another folder")
+            self._told = True
+
+
+@dataclass(frozen=True)
+class _Compile:
+    """Compiles one of ``graphs``; sent to a worker process, whose pool asks with three numbers."""
+
+    graphs: tuple[Graph, ...]
+    target: Target
+    mode: Mode
+
+    def __call__(self, place: int, *_: int) -> Figures:
+        found = compile_tflite(cost_model_bytes(self.graphs[place]), self.target, self.mode)
+        layers = tuple((layer.name, layer.cycles) for layer in found.layers)
+        return Figures(found.milliseconds, found.cycles, found.sram_kib, found.flash_kib, layers)
+
+
+def _digest(figures: object) -> str:
+    return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,163 @@
+"""Ranges of a graph's tensors on real images, from which the scales of int8 follow (calibration).
+
+``minmax``        smallest and largest value: nothing is clipped
+``percentile:P``  the values that P % of all values of the tensor do not exceed, and 100 - P % do not reach
+``mse``           the range with the smallest squared error, that of rounding and that of clipping together; zeros
+                  count as exact, which they are
+
+The last two read a histogram of 4096 bins on each side of zero, whose width is a power of two and doubles when a value
+does not fit: its memory does not grow with the number of images, and a bin is at most an eighth of an int8 step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.models.deployed.folding import Layer
+from edgeflownas.models.deployed.graph import Buffer, Graph
+from edgeflownas.models.deployed.quantise import Range
+from edgeflownas.models.deployed.running import run_graph
+
+__all__ = ["collect_ranges", "parse_method"]
+
+BINS = 4096  # on each side of zero
+SMALLEST_EXPONENT = -60  # of the span, a power of two
+STEPS = 255  # of int8 over a range
+FRACTIONS = 2.0 ** (-np.arange(256) / 32)  # of the whole range at each end, of which mse takes the best two
+METHODS = "minmax, percentile:P with P above 50 and up to 100 (e.g. percentile:99.99), or mse"
+
+Choose = Callable[["_Histogram"], Range]
+
+
+def parse_method(text: str) -> Choose | None:
+    """How a histogram becomes a range; None where no histogram is needed (``minmax``).
+
+    Raises:
+        ConfigError: no such method.
+    """
+    name, _, number = text.partition(":")
+    if text == "minmax":
+        return None
+    if text == "mse":
+        return _least_error
+    if name == "percentile":
+        try:
+            percent = float(number)
+        except ValueError:
+            percent = 0.0
+        if 50 < percent <= 100:
+            return lambda histogram: histogram.percentile(percent)
+    raise ConfigError(f"calibration method {text!r}: {METHODS}")
+
+
+@torch.inference_mode()
+def collect_ranges(
+    graph: Graph, layers: Mapping[str, Layer], batches: Iterable[Tensor], method: str = "minmax"
+) -> dict[str, Range]:
+    """Range of every tensor that has a scale of its own (quantise.tensor_scales), by name.
+
+    Args:
+        graph: what runs.
+        layers: its kernels and biases (folding.fold).
+        batches: images [B,6,H,W] as the network takes them; how they are batched does not matter.
+        method: one of those above.
+
+    Raises:
+        ConfigError: unknown method, no images, images of another size, values that are not finite.
+    """
+    choose = parse_method(method)
+    scaled = {op.logits.name if op.activation == "sigmoid" else op.output.name for op in graph.ops if op.kind != "up2"}
+    found = {name: _Histogram(name, counting=choose is not None) for name in scaled}
+
+    def watch(buffer: Buffer, values: Tensor) -> Tensor:
+        if buffer.name in found:
+            found[buffer.name].add(values)
+        return values
+
+    count = 0
+    for images in batches:
+        if images.shape[1:] != (graph.images.channels, graph.images.rows, graph.images.columns):
+            expected = (graph.images.channels, graph.images.rows, graph.images.columns)
+            raise ConfigError(f"calibration images {list(images.shape[1:])}: {list(expected)} expected")
+        run_graph(graph, layers, images, watch)
+        count += len(images)
+    if not count:
+        raise ConfigError("no calibration images: give at least one pair")
+    names = [buffer.name for op in graph.ops for buffer in (op.logits, op.output) if buffer.name in scaled]
+    return {name: choose(found[name]) if choose else (found[name].low, found[name].high) for name in names}
+
+
+class _Histogram:
+    """Values of one tensor; ``counts`` [2 BINS] are those from -span to span, zeros left out."""
+
+    def __init__(self, name: str, counting: bool) -> None:
+        self.name, self.counting = name, counting
+        self.low, self.high = np.inf, -np.inf
+        self.counts: NDArray[np.int64] = np.zeros(2 * BINS, np.int64)
+        self.exponent = SMALLEST_EXPONENT
+        self.zeros = 0
+
+    def add(self, values: Tensor) -> None:
+        low, high = (end.item() for end in values.aminmax())
+        if not np.isfinite(low) or not np.isfinite(high):
+            raise ConfigError(f"tensor {self.name!r} is not finite on the calibration images; the weights diverged")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if self.counting:
+            self._widen(max(-low, high))
+            span = 2.0**self.exponent
+            for image in values.flatten(1):  # at once it could exceed the integers that float32 counts exactly
+                self.counts += torch.histc(image, 2 * BINS, -span, span).numpy().astype(np.int64)
+                zeros = image.numel() - int(image.count_nonzero())
+                self.counts[BINS] -= zeros
+                self.zeros += zeros
+
+    def _widen(self, largest: float) -> None:
+        """Double the width of the bins until ``largest`` fits."""
+        exponent = int(np.frexp(largest)[1]) if largest else SMALLEST_EXPONENT
+        if self.counts.any():
+            for _ in range(exponent - self.exponent):
+                pairs = self.counts.reshape(BINS, 2).sum(1)
+                self.counts = np.concatenate([np.zeros(BINS // 2, np.int64), pairs, np.zeros(BINS // 2, np.int64)])
+        self.exponent = max(self.exponent, exponent)
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Ends of the bins [2 BINS + 1]."""
+        return np.arange(-BINS, BINS + 1, dtype=np.float64) * (2.0**self.exponent / BINS)
+
+    def percentile(self, percent: float) -> Range:
+        """The ends beyond which at most 100 - ``percent`` % lie on each side, to the bin's outer edge."""
+        counts = self.counts.copy()
+        counts[BINS] += self.zeros
+        beyond = (1 - percent / 100) * counts.sum()
+        first = int(np.argmax(np.cumsum(counts) > beyond))
+        last = len(counts) - 1 - int(np.argmax(np.cumsum(counts[::-1]) > beyond))
+        return max(self.low, float(self.edges[first])), min(self.high, float(self.edges[last + 1]))
+
+
+def _least_error(histogram: _Histogram) -> Range:
+    """The range of the least squared error; rounding is taken to be even over a step, as it is between many bins."""
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    lows, highs = low * FRACTIONS[:, None], high * FRACTIONS  # all are 0 where the tensor has no such side
+    centres = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+    below, clipped_below = _clipped(-centres[::-1], histogram.counts[::-1], -lows)
+    above, clipped_above = _clipped(centres, histogram.counts, highs)
+    rounded = (histogram.counts.sum() - below - above) * ((highs - lows) / STEPS) ** 2 / 12
+    row, column = np.unravel_index(np.argmin(rounded + clipped_below + clipped_above), rounded.shape)
+    return float(lows[row, 0]), float(highs[column])
+
+
+def _clipped(
+    centres: NDArray[np.float64], counts: NDArray[np.int64], ends: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many values lie beyond each of ``ends``, and the sum of their squared distances to it."""
+    sums = [np.append(np.cumsum((counts * centres**power)[::-1])[::-1], 0.0) for power in range(3)]
+    first = np.searchsorted(centres, ends)
+    number, total, squares = (tail[first] for tail in sums)
+    return number, np.maximum(squares - 2 * ends * total + ends**2 * number, 0.0)

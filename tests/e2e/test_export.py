@@ -1,0 +1,275 @@
+"""`edgeflownas export` as a user runs it: a folder that works, says what it is, and is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from runs import Ended, Place, command, contents
+
+from edgeflownas.data.formats import read_flo, read_image
+from edgeflownas.export.paths import as_integers
+from edgeflownas.hardware.tflite.model import TfliteModel
+from edgeflownas.models.batches import InputForm
+
+pytestmark = pytest.mark.e2e
+SIZE, ONE = "--size=32x48", "--eval.eval_pool_size=1"
+VECTORS = {f"test_vectors/{number}_{name}.bin" for number in (0, 1) for name in ("images", "flow")}
+WHOLE = {"model_int8.tflite", "model_int8_vela.tflite", "model.h", "README.md", "report.json"} | VECTORS
+
+
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    return place.trained("base")
+
+
+@pytest.fixture(scope="module")
+def deployed(run: Path, place: Place) -> Path:
+    """A folder made once; `json` is what the command said."""
+    ended = export(run, place.folder / "deploy", "--json")
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert report == json.loads((place.folder / "deploy" / "report.json").read_text())
+    return place.folder / "deploy"
+
+
+def export(run: Path, out: Path, *words: object) -> Ended:
+    size = () if any(str(word).startswith("--size") for word in words) else (SIZE,)
+    return command("export", run, *size, "--out", out, "--pairs=2", *words)
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def code(folder: Path, language: str) -> str:
+    match = re.search(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert match is not None
+    return match[1]
+
+
+def test_the_folder_holds_everything_and_the_run_is_untouched(run: Path, place: Place, deployed: Path) -> None:
+    before = contents(run)
+    ended = export(run, place.folder / "again")
+    assert ended.code == 0 and contents(run) == before
+    assert {str(path.relative_to(deployed)) for path in deployed.rglob("*") if path.is_file()} == WHOLE
+    for word in ("model_int8_vela.tflite", "grove-vision-ai-v2", "SRAM", "LiteRT int8", "PyTorch float32"):
+        assert word in ended.out
+    left, right = contents(deployed, ("report.json",)), contents(place.folder / "again", ("report.json",))
+    assert left == right
+    reports = [report_of(folder) for folder in (deployed, place.folder / "again")]
+    assert [report.pop("measured").keys() for report in reports] == [{"cpu_ms", "seconds"}] * 2
+    assert reports[0] == reports[1]
+
+
+def test_the_report_says_where_everything_is_from(run: Path, deployed: Path) -> None:
+    report = report_of(deployed)
+    checkpoint = json.loads((run / "best.json").read_text())
+    assert report["model"]["weights"].startswith(f"{run.name}/step-") and checkpoint
+    assert report["batch_norm"]["samples"] == 3 and report["calibration"]["names"]
+    assert report["vela"]["cpu_ops"] == 0 and report["vela"]["version"] and report["vela"]["ini_sha256"]
+    assert "/" not in report["model"]["weights"].replace(run.name + "/", "")
+    assert str(run.parent) not in (deployed / "report.json").read_text() + (deployed / "README.md").read_text()
+    for name, entry in report["files"].items():
+        assert (deployed / name).stat().st_size == entry["bytes"]
+
+
+def test_the_model_says_what_it_is(deployed: Path) -> None:
+    data = (deployed / "model_int8.tflite").read_bytes()
+    report = report_of(deployed)
+    for text in (
+        report["model"]["weights_hash"],
+        report["calibration"]["hash"],
+        report["model"]["code"],
+        "pixel - 128",
+    ):
+        assert text.encode() in data
+
+
+def pair(place: Place) -> tuple[list[Path], np.ndarray]:
+    """Two frames of 32x48 on disk, and as the network gets them, uint8 [32,48,6]."""
+    found, halves = [], []
+    for k in (0, 1):
+        image = read_image(place.data / "train" / f"0000003-img_{k}.png")[4:36, 4:52]
+        found.append(place.folder / f"frame_{k}.png")
+        halves.append(image)
+        cv2.imwrite(str(found[-1]), image[..., ::-1])
+    return found, np.concatenate(halves, axis=-1)
+
+
+def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> None:
+    """The same subnet, calibration and frames, by the command that knows nothing of folding and integers."""
+    frames, images = pair(place)
+    arch = "021100101"
+    made = command("infer", "--weights", run, *frames, "--arch", arch, "--out", place.folder / "flow", "--formats=flo")
+    assert made.code == 0, made.err
+    flow, _ = read_flo(place.folder / "flow" / "frame_0.flo")
+    ended = export(run, place.folder / "both", "--arch", arch, "--format", "tflite-float,tflite-int8")
+    assert ended.code == 0, ended.err
+    floats = TfliteModel((place.folder / "both" / "model_float.tflite").read_bytes())
+    (exact,) = floats.run(images.astype(np.float32) / np.float32(127.5) - 1).values()
+    np.testing.assert_allclose(exact[0], flow, atol=1e-3)
+    integers = TfliteModel((place.folder / "both" / "model_int8.tflite").read_bytes())
+    ((name, values),) = integers.run(as_integers(images, InputForm())).items()
+    noise = integers.real(name, values)[0] - flow
+    assert 10 * np.log10(np.square(flow).mean() / np.square(noise).mean()) > 12  # of two channels, hardly trained
+
+
+def test_the_python_of_the_readme_finds_the_test_vectors(deployed: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", code(deployed, "python")], cwd=deployed, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("largest difference in steps 0 ") == 2
+
+
+STUBS = {
+    "micro_mutable_op_resolver.h": """
+#include <cstdint>
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+union TfLitePtrUnion { int8_t* int8; };
+struct TfLiteTensor { TfLitePtrUnion data; };
+namespace tflite {
+template <unsigned int count> struct MicroMutableOpResolver { TfLiteStatus AddEthosU() { return kTfLiteOk; } };
+}
+""",
+    "micro_interpreter.h": """
+#include <cstddef>
+#include "micro_mutable_op_resolver.h"
+namespace tflite {
+struct Model;
+struct MicroInterpreter {
+  template <class Resolver> MicroInterpreter(const Model*, const Resolver&, uint8_t*, std::size_t) {}
+  TfLiteStatus AllocateTensors(); TfLiteStatus Invoke();
+  TfLiteTensor* input(std::size_t); TfLiteTensor* output(std::size_t);
+};
+}
+""",
+    "schema_generated.h": "namespace tflite { struct Model; const Model* GetModel(const void*); }",
+}
+
+
+def test_the_cpp_of_the_readme_compiles(deployed: Path, tmp_path: Path) -> None:
+    """Against the signatures of TensorFlow Lite Micro that it uses, and nothing else."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ on this machine")
+    guards = {name: f"#pragma once\n{text}" for name, text in STUBS.items()}
+    for folder, names in (
+        ("micro", ("micro_mutable_op_resolver.h", "micro_interpreter.h")),
+        ("schema", ("schema_generated.h",)),
+    ):
+        below = tmp_path / "tensorflow" / "lite" / folder
+        below.mkdir(parents=True)
+        for name in names:
+            (below / name).write_text(guards[name])
+    (tmp_path / "flow.cpp").write_text(code(deployed, "cpp"))
+    words = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{tmp_path}", f"-I{deployed}"]
+    ended = subprocess.run([compiler, *words, "flow.cpp"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert len(code(deployed, "cpp").splitlines()) <= 35
+
+
+def test_the_header_holds_the_compiled_model(deployed: Path) -> None:
+    text = (deployed / "model.h").read_text()
+    array = text.partition("kModel[kModelBytes] = {\n")[2].rpartition("};")[0]
+    assert bytes(map(int, array.split(","))) == (deployed / "model_int8_vela.tflite").read_bytes()
+    assert f"kModelBytes = {(deployed / 'model_int8_vela.tflite').stat().st_size};" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("--size=36x50",), 64, "the nearest are 32x48 or 48x64"),
+        (("--size=32",), 64, "--size '32' must be rows x columns"),
+        (("--format=tflite-int4",), 64, "'tflite-int4' is unknown; choose from tflite-int8"),
+        (("--format=",), 64, "--format"),
+        (("--outputs=all",), 64, "outputs 'all' is unknown"),
+        (("--calibrate=max",), 64, "'max'"),
+        (("--calibration-pairs=0",), 64, "--calibration-pairs 0"),
+        (("--arch=0000",), 64, "has 4 digits"),
+        (("--checkpoint=step-00000099",), 74, "no such checkpoint"),
+        (("--target=u85",), 64, "target 'u85' is unknown"),
+        (("--mode=fast",), 64, "mode 'fast'"),
+        (("--formt=onnx",), 64, "did you mean --format"),
+        (("--size=48x48",), 65, "--calibration-data synth"),
+        (("--data=nowhere",), 65, "--data synth"),
+        (("--calibration-data=nowhere",), 65, "nowhere"),
+        (("--data.train_dir=nowhere",), 65, "--data.train_dir DIR"),
+        (("--train.width=8",), 64, "weights do not fit"),
+        (("--format=tflite-float", "--calibration-data=synth"), 64, "would do nothing"),
+    ],
+)
+def test_refusals_name_the_remedy_and_write_nothing(
+    run: Path, place: Place, words: tuple[str, ...], code: int, text: str
+) -> None:
+    out = place.folder / "refused"
+    ended = export(run, out, *words)
+    assert ended.code == code and text in ended.err, ended.err
+    assert not out.exists() and not list(place.folder.glob(".*"))
+
+
+def test_what_is_missing_is_named(run: Path, place: Place) -> None:
+    ended = command("export", run, "--out", place.folder / "x")
+    assert ended.code == 64 and "--size ROWSxCOLUMNS missing" in ended.err
+    ended = command("export", SIZE)
+    assert ended.code == 64 and "the run and --out DIR missing" in ended.err
+    ended = export(place.folder / "runs" / "bsae", place.folder / "x")
+    assert ended.code == 74 and "bsae" in ended.err
+
+
+def test_a_folder_with_files_is_left_alone(run: Path, deployed: Path) -> None:
+    before = contents(deployed)
+    ended = export(run, deployed)
+    assert ended.code == 74 and "replaces none" in ended.err and contents(deployed) == before
+
+
+def test_a_cut_checkpoint_is_an_error(run: Path, place: Place) -> None:
+    copy = place.copy("base", "cut")
+    for file in copy.glob("checkpoints/*/model.safetensors"):
+        os.truncate(file, 100)
+    ended = export(copy, place.folder / "x")
+    assert ended.code == 74 and "checkpoint" in ended.err and not (place.folder / "x").exists()
+
+
+def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> None:
+    words = ("--calibration-data=synth", "--data=synth", "--calibration-pairs=2", "--size=48x64", "--outputs=scales")
+    ended = export(run, place.folder / "synth", *words, "--uncertainty", "--calibrate=percentile:99.99")
+    assert ended.code == 0, ended.err
+    report = report_of(place.folder / "synth")
+    assert (
+        report["calibration"]["from"].startswith("generated:") and report["calibration"]["method"] == "percentile:99.99"
+    )
+    outputs = {entry["name"]: entry["shape"][1] for entry in report["outputs"]}
+    assert outputs == {
+        "flow_quarter": 12, "uncertainty_quarter": 12, "flow_half": 24, "uncertainty_half": 24,
+        "flow": 48, "uncertainty": 48,
+    }  # fmt: skip
+    assert {entry["index"] for entry in report["outputs"]} == set(range(6))
+
+
+def test_other_networks(place: Place, tmp_path: Path) -> None:
+    """EdgeFlowNet's published form (frozen batch norm, BGR) and a subnet that was trained alone."""
+    alone = place.trained("alone", "--train.task=standalone", ONE, "--train.arch=021100101")
+    assert export(alone, tmp_path / "alone").code == 0
+    assert report_of(tmp_path / "alone")["model"]["code"] == "021100101"
+    words = ("--train.task=edgeflownet", ONE, "--train.batch_norm=frozen", "--data.channel_order=bgr")
+    published = place.trained("published", *words, "--train.input_normalisation=raw_0_255")
+    ended = export(published, tmp_path / "published")
+    assert ended.code == 0, ended.err
+    report = report_of(tmp_path / "published")
+    assert report["model"]["code"] == "edgeflownet" and report["batch_norm"]["recalibrated_on"] is None
+    assert (
+        report["input"]["channel_order"] == "bgr"
+        and "blue, green, red" in (tmp_path / "published" / "README.md").read_text()
+    )

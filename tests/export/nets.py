@@ -1,0 +1,71 @@
+"""Tiny networks with ranges, for tests of artefacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgeflownas.models.batches import InputForm
+from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.deployed.folding import Layer, fold
+from edgeflownas.models.deployed.graph import Graph, Outputs
+from edgeflownas.models.deployed.networks import graph_of
+from edgeflownas.models.deployed.quantise import Range, Scale, tensor_scales
+from edgeflownas.models.deployed.running import run_graph
+from edgeflownas.models.edgeflownet import EdgeFlowNet
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.space import get_space
+
+SIZE = (32, 48)
+V3 = "21010100110"
+NAMES = ("v1", "v3", "edgeflownet")
+
+
+@dataclass
+class Tiny:
+    """A network with statistics and affines that change something, and what follows from it."""
+
+    net: StagedNet
+    graph: Graph
+    layers: dict[str, Layer]
+    images: Tensor  # bytes [B,H,W,6]
+    ranges: dict[str, Range]
+
+    @property
+    def form(self) -> InputForm:
+        return self.net.input_form
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        return tensor_scales(self.graph, self.ranges, self.form)
+
+
+def tiny(name: str, outputs: Outputs = "flow", uncertainty: bool = False, pairs: int = 3) -> Tiny:
+    """A network of width 8 by the name of its kind."""
+    generator = torch.Generator().manual_seed(1)
+    if name == "edgeflownet":
+        net: StagedNet = EdgeFlowNet(8)
+    else:
+        net = FlowNet(get_space(name), 8).subnet("021100101" if name == "v1" else V3)
+    for module in net.modules():
+        if isinstance(module, BatchNorm | FrozenBatchNorm):
+            for tensor in (module.weight, module.running_var):
+                tensor.data.uniform_(0.5, 1.5, generator=generator)
+            for tensor in (module.bias, module.running_mean):
+                tensor.data.normal_(0, 0.2, generator=generator)
+    graph = graph_of(net.eval(), SIZE, outputs, uncertainty)
+    layers = fold(net, graph)
+    images = torch.randint(0, 256, (pairs, *SIZE, 6), generator=generator, dtype=torch.uint8)
+    ranges: dict[str, Range] = {}
+
+    def watch(buffer, values):
+        low, high = ranges.get(buffer.name, (0.0, 0.0))
+        ranges[buffer.name] = min(low, values.min().item()), max(high, values.max().item())
+        return values
+
+    with torch.no_grad():
+        run_graph(graph, layers, net.input_form.encode(images, torch.float32), watch)
+    return Tiny(net, graph, layers, images, ranges)

@@ -1,0 +1,193 @@
+"""Verification: all paths of a sound export agree, and a broken layer is found and named."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeflownas.errors import DataError
+from edgeflownas.export.layers import decibels, layer_rows
+from edgeflownas.export.onnx_model import write_onnx, write_onnx_int8
+from edgeflownas.export.paths import FOLDED, TRAINING, as_integers, host_flow, open_paths
+from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, Sample, compare, verify
+from edgeflownas.hardware.tflite import write_float, write_int8
+from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import up2
+from edgeflownas.models.deployed.quantise import Scale, integer_layers
+
+sys.path.insert(0, str(Path(__file__).parent))
+from nets import NAMES, Tiny, tiny  # noqa: E402
+
+
+def samples_of(example: Tiny, share: float = 1.0) -> list[Sample]:
+    """Pairs whose truth is as far from the network's own flow as ``share`` of its spread."""
+    generator, found = np.random.default_rng(0), []
+    run = open_paths(example.net, example.graph, example.layers, {})[TRAINING]
+    for pair in example.images.numpy():
+        flow = host_flow(run(pair)).permute(1, 2, 0).numpy()
+        truth = flow + generator.normal(0, share * flow.std(), (1, 1, 2)).astype(np.float32)
+        found.append(Sample(pair, truth, generator.random(truth.shape[:2]) < 0.9))
+    return found
+
+
+def files_of(example: Tiny) -> dict[str, bytes]:
+    scales = example.scales
+    integers = integer_layers(example.graph, example.layers, scales)
+    return {
+        "tflite-float": write_float(example.graph, example.layers),
+        "tflite-int8": write_int8(example.graph, integers, scales),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sound_export_passes(name: str) -> None:
+    example = tiny(name, "scales", uncertainty=True)
+    models = files_of(example)
+    models["onnx"] = write_onnx(example.graph, example.layers)
+    models["onnx-int8"] = write_onnx_int8(models["onnx"], example.graph, example.scales)
+    result = verify(example.net, example.graph, example.layers, models, samples_of(example))
+    assert result.passed, result.reasons
+    assert [row.path for row in result.paths] == [TRAINING, FOLDED, *models]
+    assert len(result.outputs) == 5 * 6 and result.pairs == result.pairs_with_truth == 3
+    for row in result.outputs:
+        assert (row.snr_db > 15) if row.path.endswith("int8") else (row.snr_db > LEAST_SNR), row
+        assert (row.epe_against_float is None) == row.output.startswith("uncertainty")
+    losses = {row.path: row for row in result.paths}
+    assert 0 < abs(losses["tflite-int8"].loss_percent) < LARGEST_LOSS
+    assert abs(losses["onnx"].loss_percent) < 0.01
+    document = json.loads(json.dumps(result.document(), allow_nan=False))
+    assert document["verdict"] == "passed" and document["layers"] == {}
+
+
+@pytest.mark.parametrize("outputs", ["half", "quarter", "raw"])
+def test_the_flow_is_that_at_full_size(outputs: str) -> None:
+    example, whole = tiny("v1", outputs), tiny("v1", "scales")  # type: ignore[arg-type]
+    pair = example.images[0].numpy()
+    sums = open_paths(whole.net, whole.graph, whole.layers, {})[FOLDED](pair)
+    found = host_flow(open_paths(example.net, example.graph, example.layers, {})[FOLDED](pair))
+    half, quarter = (torch.from_numpy(sums[f"flow_{size}"])[None] for size in ("half", "quarter"))
+    expected = {"half": up2(half), "quarter": up2(up2(quarter)), "raw": torch.from_numpy(sums["flow"])[None]}
+    torch.testing.assert_close(found[None], expected[outputs], rtol=1e-5, atol=1e-4)
+    result = verify(example.net, example.graph, example.layers, files_of(example), samples_of(example))
+    assert result.passed, result.reasons
+
+
+def test_a_wrong_bias_is_named() -> None:
+    example = tiny("v1")
+    broken = dict(example.layers)
+    layer = broken["DB1.0.conv1"]
+    broken["DB1.0.conv1"] = layer._replace(bias=layer.bias + layer.weight.abs().sum((1, 2, 3)))
+    integers = integer_layers(example.graph, broken, example.scales)
+    models = {
+        "tflite-float": write_float(example.graph, broken),
+        "tflite-int8": write_int8(example.graph, integers, example.scales),
+    }
+    result = verify(example.net, example.graph, example.layers, models, samples_of(example))
+    assert result.document()["verdict"] == "failed" and set(result.layers) == set(models)
+    assert any("tflite-float: flow agrees to" in reason for reason in result.reasons)
+    named = [reason for reason in result.reasons if "most of the error enters at" in reason]
+    assert len(named) == 2 and all("at DB1.0.conv1 (conv)" in reason for reason in named), named
+    rows = {row.name: row for row in result.layers["tflite-float"]}
+    assert rows["Up1"].snr_db > 100 > rows["DB1.0.conv1"].snr_db
+    assert {name for name, row in rows.items() if row.own_snr_db < 100} == {"DB1.0.conv1"}
+    assert rows["DB1.0.conv1"].added_db > 50 and rows["Up1"].flow_px < 1e-3 < rows["DB1.0.conv1"].flow_px
+
+
+@pytest.mark.parametrize("tensor", ["EB0.0.sum", "H1", "H2Out"])
+def test_a_range_too_small_is_named(tensor: str) -> None:
+    example = tiny("v1")
+    scales = example.scales
+    scales[tensor] = Scale(scales[tensor].scale / 10, scales[tensor].zero_point)
+    if f"{tensor}_x2" in scales:
+        scales[f"{tensor}_x2"] = scales[tensor]
+    model = write_int8(example.graph, integer_layers(example.graph, example.layers, scales), scales)
+    samples = samples_of(example, 0.05)
+    result = verify(example.net, example.graph, example.layers, {"tflite-int8": model}, samples)
+    rows = result.layers["tflite-int8"]
+    assert not result.passed and max(rows, key=lambda row: row.flow_px).name == tensor
+    assert min(rows, key=lambda row: row.own_snr_db).name == tensor
+    assert [row.name for row in rows] == [op.output.name for op in example.graph.ops]
+    pictures = [samples[0].images, samples[1].images]
+    doubled = layer_rows(example.graph, example.layers, model, example.form, pictures, 2.0)
+    assert doubled[0].flow_px == pytest.approx(2 * rows[0].flow_px)
+
+
+@given(power=st.floats(-40, 40), signal=st.floats(-9, 9))
+def test_decibels(power: float, signal: float) -> None:
+    assert decibels(10**signal, 10 ** (signal - power / 10)) == pytest.approx(power, abs=1e-6)
+
+
+def test_decibels_at_their_ends() -> None:
+    assert decibels(3.0, 0.0) == decibels(0.0, 0.0) == 200.0
+    assert decibels(0.0, 1.0) == decibels(1.0, math.nan) == decibels(1.0, math.inf) == -200.0
+
+
+def sample(truth: float | None = None, size: tuple[int, int] = (2, 3)) -> Sample:
+    images = np.zeros((*size, 6), np.uint8)
+    return Sample(images) if truth is None else Sample(images, np.full((*size, 2), truth, np.float32))
+
+
+def path(u: float, v: float = 0.0, name: str = "flow"):
+    values = np.stack([np.full((2, 3), u), np.full((2, 3), v)]).astype(np.float32)
+    return lambda images: {name: values}
+
+
+def test_figures_by_hand() -> None:
+    """Reference (3, 4), other (3, 5): signal 25, error 1 a pixel; truth 0, and a divisor that doubles everything."""
+    result = compare({TRAINING: path(3, 4), "tflite-int8": path(3, 5)}, [sample(0.0), sample(0.0)], 2.0)
+    (row,) = result.outputs
+    assert row.snr_db == pytest.approx(10 * math.log10(25))
+    assert (row.max_difference, row.epe_against_float) == (2.0, 2.0)
+    assert row.rms_difference == pytest.approx(math.sqrt(2.0))
+    before, after = result.paths
+    assert (before.epe, after.epe) == (pytest.approx(10.0), pytest.approx(2 * math.sqrt(34)))
+    assert after.loss_percent == pytest.approx(100 * (math.sqrt(34) / 5 - 1))
+    assert not result.passed and "16.6" in result.reasons[0] and not after.within_noise
+
+
+def test_a_loss_within_noise_says_so() -> None:
+    """The two pairs disagree: 1 px worse, 0.9 px better."""
+    flows = iter([1.0, 2.0, 1.0, 0.1])
+
+    def run(images):
+        return path(next(flows))(images)
+
+    result = compare({TRAINING: run, "tflite-int8": run}, [sample(0.0), sample(0.0)])
+    row = result.paths[1]
+    assert row.loss_percent == pytest.approx(5.0) and row.margin_percent > 100 and row.within_noise and result.passed
+
+
+def test_no_signal_and_no_truth() -> None:
+    result = compare({TRAINING: path(0), "onnx": path(1e-6), "folded": path(1e-3)}, [sample()])
+    assert len(result.reasons) == 1 and result.reasons[0].startswith("folded: flow agrees to -200.0 dB")
+    assert result.paths == () and "no pair has truth" in result.notes[0]
+    unknown = Sample(np.zeros((2, 3, 6), np.uint8), np.full((2, 3, 2), np.nan, np.float32), np.zeros((2, 3), bool))
+    assert compare({TRAINING: path(0)}, [unknown]).paths == ()
+
+
+def test_what_is_not_finite_fails() -> None:
+    result = compare({TRAINING: path(1), "tflite-int8": path(math.nan)}, [sample(0.0), sample(0.0)])
+    assert "tflite-int8: flow is not finite" in result.reasons
+    json.dumps(result.document(), allow_nan=False)
+
+
+def test_refusals() -> None:
+    with pytest.raises(DataError, match="no pairs"):
+        compare({TRAINING: path(0)}, [])
+    with pytest.raises(DataError, match="onnx: no output 'flow', it has flow_half"):
+        compare({TRAINING: path(0), "onnx": path(0, name="flow_half")}, [sample()])
+
+
+def test_integers_of_pixels() -> None:
+    pixels = np.arange(6, dtype=np.uint8).reshape(1, 1, 6)
+    assert as_integers(pixels, InputForm()).tolist() == [[[[-128, -127, -126, -125, -124, -123]]]]
+    swapped = as_integers(pixels, InputForm("raw_0_255", "bgr"))
+    assert swapped.tolist() == [[[[-126, -127, -128, -123, -124, -125]]]]

@@ -1,0 +1,109 @@
+"""Ranges of tensors: what each method keeps, whatever the batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.models.deployed.folding import Layer, fold
+from edgeflownas.models.deployed.graph import Buffer, Graph, Op
+from edgeflownas.models.deployed.networks import graph_of
+from edgeflownas.models.deployed.quantise import fake_quantise, scale_of
+from edgeflownas.models.deployed.ranges import collect_ranges, parse_method
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.space import get_space
+
+SIZE = (32, 48)
+
+
+def copying(rows: int = 16, columns: int = 16) -> tuple[Graph, dict[str, Layer]]:
+    """A graph whose only operator copies its images."""
+    images, output = (Buffer(name, 6, rows, columns, True) for name in ("images", "flow"))
+    op = Op("conv", "copy", output, (images,), layer="copy")
+    return Graph((op,), images, (output,)), {"flow": Layer(torch.eye(6)[:, :, None, None], torch.zeros(6))}
+
+
+def of(values: torch.Tensor, method: str) -> tuple[float, float]:
+    graph, layers = copying(*values.shape[-2:])
+    return collect_ranges(graph, layers, [values], method)["flow"]
+
+
+def normals(count: int = 8) -> torch.Tensor:
+    return torch.randn(count, 6, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_minmax_is_exact() -> None:
+    values = normals()
+    assert of(values, "minmax") == of(values, "percentile:100") == (values.min().item(), values.max().item())
+
+
+@pytest.mark.parametrize("percent", [99.0, 99.9, 99.99])
+def test_percentiles_are_those_of_all_values(percent: float) -> None:
+    values = normals()
+    low, high = of(values, f"percentile:{percent}")
+    rest, bin_ = (1 - percent / 100) * values.numel(), 8 / 4096
+    assert (values < low).sum() <= rest < (values < low + 1.01 * bin_).sum()
+    assert (values > high).sum() <= rest < (values > high - 1.01 * bin_).sum()
+
+
+def test_a_percentile_of_mostly_zeros_counts_them() -> None:
+    values = torch.zeros(1, 6, 64, 64)
+    values.view(-1)[:20] = 5.0  # 0.08 %
+    assert of(values, "percentile:99")[1] < 0.01
+    assert of(values, "percentile:99.95")[1] == 5.0
+
+
+def test_least_error_beats_the_others_and_is_near_the_best() -> None:
+    values = normals() ** 3
+
+    def error(span: tuple[float, float]) -> float:
+        return float((fake_quantise(values, scale_of(span)) - values).square().mean())
+
+    found = error(of(values, "mse"))
+    assert found < 0.9 * error(of(values, "minmax")) and found < 0.9 * error(of(values, "percentile:99.9"))
+    ends = np.linspace(20, 100, 41)
+    best = min(error((-end, other * end)) for end in ends for other in (0.8, 0.9, 1.0, 1.1, 1.2))
+    assert found < 1.02 * best
+
+
+def test_least_error_of_one_side() -> None:
+    low, high = of(torch.relu(normals()), "mse")
+    assert low == 0.0 and 3.0 < high < 5.0
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile:99.9", "mse"])
+def test_batches_do_not_matter(method: str) -> None:
+    graph, layers = copying(64, 64)
+    values = normals() * torch.logspace(-3, 3, 8)[:, None, None, None]
+    values[0] = 0.0  # nothing to see at first
+    one = collect_ranges(graph, layers, values.split(1), method)
+    many = collect_ranges(graph, layers, values.flip(0).split(8), method)
+    np.testing.assert_allclose(one["flow"], many["flow"], rtol=1e-6)
+
+
+def test_every_tensor_with_a_scale_has_a_range() -> None:
+    net = FlowNet(get_space("v3"), 8).subnet(get_space("v3").sample(3)).eval()
+    graph = graph_of(net, SIZE)
+    found = collect_ranges(graph, fold(net, graph), [torch.rand(2, 6, *SIZE) * 2 - 1], "mse")
+    sigmoids = [op for op in graph.ops if op.activation == "sigmoid"]
+    assert sigmoids and all(op.logits.name in found and op.output.name not in found for op in sigmoids)
+    assert set(found) == {(op.logits if op in sigmoids else op.output).name for op in graph.ops if op.kind != "up2"}
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "percentile:50", "percentile:101", "percentile:x", "mse:1"])
+def test_unknown_methods(method: str) -> None:
+    with pytest.raises(ConfigError, match=r"percentile:99.99"):
+        parse_method(method)
+
+
+def test_refusals() -> None:
+    graph, layers = copying()
+    with pytest.raises(ConfigError, match="at least one"):
+        collect_ranges(graph, layers, [])
+    with pytest.raises(ConfigError, match=r"\[6, 8, 8\]: \[6, 16, 16\] expected"):
+        collect_ranges(graph, layers, [torch.zeros(1, 6, 8, 8)])
+    for method in ("minmax", "mse"):
+        with pytest.raises(ConfigError, match="'flow' is not finite"):
+            collect_ranges(graph, layers, [torch.full((1, 6, 16, 16), np.nan)], method)
