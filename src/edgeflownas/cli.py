@@ -24,6 +24,7 @@ COMMANDS = (
     ("evaluate", "evaluate:evaluate", "Evaluate a run on its frozen set, or anything on any data set by protocol."),
     ("rank", "rank:rank", "Rank the whole search space of a supernet run, with the cost of every subnet."),
     ("export", "export:export", "Write a subnet for a device: int8, compiled, verified, with what firmware needs."),
+    ("verify", "verify:verify", "Check an exported folder again: hashes, test vectors, and against its run."),
     ("profile", "profile:profile", "What a subnet or a whole space costs: weights, operations, memory, time."),
     ("pareto", "pareto:pareto", "Choose subnets from a ranking: front, ties, shortlist, what each choice is worth."),
     ("search", "search:search", "Search a space that is too large to rank, by NSGA-II or a baseline."),

@@ -90,7 +90,7 @@ def export(
         calibration = _calibration(request, source, calibration_data, counts["calibration-pairs"], console)
         checking = None
         if not no_verify:
-            checking = _pairs("--data", data, "val", source, counts["pairs"], request.size, console)
+            checking = checking_pairs("--data", data, "val", source, counts["pairs"], request.size, console)
     with console.task("verify", len(checking or ())) as meter:
         files, report = build(request, source, calibration, checking, seconds, meter.advance)
     write_folder(out, files)
@@ -124,10 +124,10 @@ def _calibration(request: Request, source: Source, data: str | None, count: int,
             why = "its ranges were learned in training" if source.ranges is not None else "no format is in integers"
             raise ConfigError(f"--calibration-data {data} would do nothing: {why}")
         return None
-    return _pairs("--calibration-data", data, "train", source, count, request.size, console)
+    return checking_pairs("--calibration-data", data, "train", source, count, request.size, console)
 
 
-def _pairs(
+def checking_pairs(
     option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
 ) -> Pairs:
     """Pairs of the named data, or of the run's own."""

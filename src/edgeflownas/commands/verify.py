@@ -1,0 +1,111 @@
+"""``edgeflownas verify``: a deploy folder held against its own report, and against the run it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeflownas.commands._overrides import OverrideTokens, split_inputs, whole_numbers
+from edgeflownas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["verify"]
+
+OPTIONS = ("--data", "--pairs", "--json", "--help")
+
+
+def verify(
+    *tokens: OverrideTokens,
+    data: str | None = None,
+    pairs: str | None = None,
+    json: bool = False,
+) -> int:
+    """Check an exported folder again: edgeflownas verify DIR [RUN].
+
+    Without a run: the files have the hashes of report.json, and LiteRT gives exactly the stored test vectors. With it:
+    also the same pairs through the trained network and every file, as export does. Exits with 65 where anything fails.
+    docs/verify.md.
+
+    Args:
+        *tokens: folder that export made; the run or weights it was made from; overrides (--group.key value).
+        data: pairs to compare on: a data set or folder, or synth; default: the run's validation data.
+        pairs: how many of them (16).
+        json: machine-readable result on stdout.
+    """
+    places, overrides = split_inputs(tokens, OPTIONS)
+    if not 1 <= len(places) <= 2:
+        raise ConfigError("one folder and at most one run expected: edgeflownas verify DIR [RUN]")
+    if len(places) == 1 and (given := [*(["--data"] * bool(data)), *(["--pairs"] * bool(pairs)), *overrides]):
+        raise ConfigError(f"{given[0]} belongs to a comparison with the run: edgeflownas verify DIR RUN")
+    count = whole_numbers({"pairs": pairs}).get("pairs", 16)
+
+    from edgeflownas.export.check import check_folder, read_report
+
+    folder = Path(places[0])
+    report = read_report(folder)
+    checked = check_folder(folder, report)
+    comparison = None
+    if len(places) == 2 and not checked.reasons:
+        comparison = _compared(folder, report, Path(places[1]), overrides, data, count)
+    reasons = [*checked.reasons, *(comparison["reasons"] if comparison else _stored_reasons(report))]
+    document = {
+        "folder": folder.name,
+        "model": report["model"],
+        "verdict": "failed" if reasons else "passed",
+        **checked.document(),
+        "reasons": reasons,
+        "verification": comparison,
+    }
+    _show(document, json)
+    return DataError.exit_code if reasons else 0
+
+
+def _stored_reasons(report: Mapping[str, Any]) -> list[str]:
+    """What the export itself found, where nothing is compared anew."""
+    if report.get("verified") is not False:
+        return []
+    return [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
+
+
+def _compared(
+    folder: Path, report: Mapping[str, Any], run: Path, overrides: list[str], data: str | None, count: int
+) -> dict[str, Any]:
+    """Document of the comparison with the run.  Raises ConfigError where the folder was made of other weights."""
+    from edgeflownas.commands.export import checking_pairs
+    from edgeflownas.export.check import stored_models
+    from edgeflownas.export.source import open_source
+    from edgeflownas.export.verify import verify as compare
+    from edgeflownas.models.deployed.folding import fold
+    from edgeflownas.models.deployed.networks import graph_of
+    from edgeflownas.report.console import Console
+
+    console, facts = Console(), report["model"]
+    arch = None if facts["code"] == facts["space"] else facts["code"]
+    _, _, checkpoint = facts["weights"].partition("/")
+    source = open_source(run, arch, checkpoint or "best", overrides, console.info)
+    if source.weights_hash != facts["weights_hash"]:
+        raise ConfigError(
+            f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
+            f"({facts['weights']}): give that run"
+        )
+    pairs = checking_pairs("--data", data, "val", source, count, tuple(facts["size"]), console)
+    graph = graph_of(source.net, tuple(facts["size"]), facts["outputs"], facts["uncertainty"])
+    models = stored_models(folder, report)
+    with console.task("verify", len(pairs)) as meter:
+        found = compare(
+            source.net, graph, fold(source.net, graph), models, pairs.samples(), source.flow_divisor, meter.advance
+        )
+    return {**pairs.facts(), **found.document()}
+
+
+def _show(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json as encoder
+
+        print(encoder.dumps(document, indent=2, allow_nan=False))
+        return
+    from edgeflownas.report.verify_text import folder_text
+
+    print(folder_text(document))

@@ -1,0 +1,173 @@
+"""`edgeflownas verify` as a user runs it: a sound folder passes, and whatever is wrong with one is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import Place, command, contents
+
+from edgeflownas.hardware.tflite.model import TfliteModel
+
+pytestmark = pytest.mark.e2e
+FORMATS = "tflite-int8,tflite-float,onnx,onnx-int8"
+
+
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    return place.trained("base")
+
+
+@pytest.fixture(scope="module")
+def deployed(run: Path, place: Place) -> Path:
+    out = place.folder / "deploy"
+    ended = command("export", run, "--size=32x48", "--out", out, "--pairs=2", "--format", FORMATS, "--outputs=scales")
+    assert ended.code == 0, ended.err
+    return out
+
+
+def test_a_sound_folder(run: Path, deployed: Path) -> None:
+    before = contents(deployed), contents(run)
+    ended = command("verify", deployed)
+    assert ended.code == 0, ended.out + ended.err
+    assert "hash of the report: 6 of 6" in ended.out and "to the bit: 6 of 6" in ended.out
+    assert ended.out.endswith("verdict: passed\n")
+    ended = command("verify", deployed, run, "--pairs=2", "--json")
+    assert ended.code == 0, ended.err
+    document = json.loads(ended.out)
+    assert document["verdict"] == "passed" and not document["reasons"]
+    found = document["verification"]
+    stored = json.loads((deployed / "report.json").read_text())["verification"]
+    assert found == stored and found["pairs"] == 2
+    assert {row["path"] for row in found["outputs"]} == {"folded", *FORMATS.split(",")}
+    ended = command("verify", deployed, run, "--data=synth", "--pairs=1")
+    assert "verification on 1 pair of generated" in ended.out and "onnx-int8" in ended.out
+    assert (contents(deployed), contents(run)) == before
+
+
+def cut(folder: Path) -> None:
+    os.truncate(folder / "model_int8.tflite", 1000)
+
+
+def change(folder: Path) -> None:
+    path = folder / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def remove(folder: Path) -> None:
+    (folder / "model_int8_vela.tflite").unlink()
+
+
+def change_vector(folder: Path) -> None:
+    path = folder / "test_vectors" / "1_flow.bin"
+    content = bytearray(path.read_bytes())
+    content[5] = (content[5] + 3) % 256
+    path.write_bytes(content)
+
+
+def cut_vector(folder: Path) -> None:
+    os.truncate(folder / "test_vectors" / "0_images.bin", 10)
+
+
+def remove_vectors(folder: Path) -> None:
+    shutil.rmtree(folder / "test_vectors")
+
+
+def fake_report(folder: Path) -> None:
+    """A model that is cut, with the hash of the cut one."""
+    import hashlib
+
+    cut(folder)
+    report = json.loads((folder / "report.json").read_text())
+    digest = hashlib.sha256((folder / "model_int8.tflite").read_bytes()).hexdigest()
+    report["files"]["model_int8.tflite"]["sha256"] = digest
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def failed_before(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    report["verified"] = False
+    report["verification"]["reasons"] = ["something"]
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+@pytest.mark.parametrize(
+    ("harm", "text"),
+    [
+        (cut, "model_int8.tflite: 1,000 bytes, not those that the report has the hash of"),
+        (change, "model.onnx: "),
+        (remove, "model_int8_vela.tflite: No such file or directory: export it again"),
+        (change_vector, "test vector 1, flow: 1 of 3072 integers differ from the stored ones, by 3 at most"),
+        (cut_vector, "test_vectors/0_images.bin: 10 bytes, 9,216 expected"),
+        (remove_vectors, "test_vectors: there are none"),
+        (fake_report, "model_int8.tflite: "),
+        (failed_before, "at the export: something"),
+    ],
+)
+def test_what_is_wrong_is_said(deployed: Path, tmp_path: Path, harm: Callable[[Path], None], text: str) -> None:
+    folder = shutil.copytree(deployed, tmp_path / "deploy")
+    harm(folder)
+    ended = command("verify", folder)
+    assert ended.code == 65 and text in ended.out and ended.out.endswith("verdict: failed\n"), ended.out + ended.err
+    ended = command("verify", folder, "--json")
+    assert ended.code == 65 and json.loads(ended.out)["verdict"] == "failed"
+
+
+def test_a_model_that_computes_something_else(run: Path, deployed: Path, tmp_path: Path) -> None:
+    """Its hashes and vectors are its own: only the comparison with the run finds it, and names the operator."""
+    import hashlib
+
+    folder = shutil.copytree(deployed, tmp_path / "deploy")
+    path = folder / "model_float.tflite"
+    content = path.read_bytes()
+    model = TfliteModel(content, preserve_all=True)
+    (bias,) = model.tensors(["Up1.bias"]).values()
+    assert content.count(bias.tobytes()) == 1
+    path.write_bytes(content.replace(bias.tobytes(), (bias + np.float32(0.5)).tobytes()))
+    report = json.loads((folder / "report.json").read_text())
+    report["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "report.json").write_text(json.dumps(report))
+    assert command("verify", folder).code == 0
+    ended = command("verify", folder, run, "--pairs=2")
+    assert ended.code == 65 and "tflite-float: most of the error enters at Up1 (conv)" in ended.out
+    (line,) = [line for line in ended.out.splitlines() if line.endswith(" <")]
+    assert line.startswith("Up1 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ((), 64, "one folder and at most one run expected"),
+        (("nowhere",), 65, "give the folder that edgeflownas export made"),
+        (("DEPLOY", "--pairs=2"), 64, "--pairs belongs to a comparison with the run"),
+        (("DEPLOY", "--data.train_dir=x"), 64, "belongs to a comparison"),
+        (("DEPLOY", "RUN", "--pairs=0"), 64, "--pairs 0"),
+        (("DEPLOY", "nowhere"), 74, "nowhere"),
+        (("DEPLOY", "RUN", "--data=nowhere"), 65, "--data synth"),
+        (("DEPLOY", "RUN", "--pear=2"), 64, "did you mean --pairs"),
+    ],
+)
+def test_refusals(run: Path, deployed: Path, words: tuple[str, ...], code: int, text: str) -> None:
+    known = {"DEPLOY": deployed, "RUN": run}
+    ended = command("verify", *(known.get(word, word) for word in words))
+    assert ended.code == code and text in ended.err, ended.err
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"files": {"../x": {"sha256": ""}}, "model": {"code": "1"}}'])
+def test_a_damaged_report(tmp_path: Path, content: str) -> None:
+    (tmp_path / "report.json").write_text(content)
+    ended = command("verify", tmp_path)
+    assert ended.code == 65 and "not the report of an export, or damaged" in ended.err
+
+
+def test_another_run(place: Place, deployed: Path) -> None:
+    other = place.trained("other", "--runtime.seed=5")
+    ended = command("verify", deployed, other)
+    assert ended.code in (64, 74) and ("the folder was made of" in ended.err or "no such checkpoint" in ended.err)
