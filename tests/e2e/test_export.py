@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -185,61 +184,6 @@ def test_the_header_holds_the_compiled_model(deployed: Path) -> None:
     array = text.partition("kModel[kModelBytes] = {\n")[2].rpartition("};")[0]
     assert bytes(map(int, array.split(","))) == (deployed / "model_int8_vela.tflite").read_bytes()
     assert f"kModelBytes = {(deployed / 'model_int8_vela.tflite').stat().st_size};" in text
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "text"),
-    [
-        (("--size=36x50",), 64, "the nearest are 32x48 or 48x64"),
-        (("--size=32",), 64, "--size '32' must be rows x columns"),
-        (("--format=tflite-int4",), 64, "'tflite-int4' is unknown; choose from tflite-int8"),
-        (("--format=",), 64, "--format"),
-        (("--outputs=all",), 64, "outputs 'all' is unknown"),
-        (("--calibrate=max",), 64, "'max'"),
-        (("--calibration-pairs=0",), 64, "--calibration-pairs 0"),
-        (("--arch=0000",), 64, "has 4 digits"),
-        (("--checkpoint=step-00000099",), 74, "no such checkpoint"),
-        (("--target=u85",), 64, "target 'u85' is unknown"),
-        (("--mode=fast",), 64, "mode 'fast'"),
-        (("--formt=onnx",), 64, "did you mean --format"),
-        (("--size=48x48",), 65, "--calibration-data synth"),
-        (("--data=nowhere",), 65, "--data synth"),
-        (("--calibration-data=nowhere",), 65, "nowhere"),
-        (("--data.train_dir=nowhere",), 65, "--data.train_dir DIR"),
-        (("--train.width=8",), 64, "weights do not fit"),
-        (("--format=tflite-float", "--calibration-data=synth"), 64, "would do nothing"),
-    ],
-)
-def test_refusals_name_the_remedy_and_write_nothing(
-    run: Path, place: Place, words: tuple[str, ...], code: int, text: str
-) -> None:
-    out = place.folder / "refused"
-    ended = export(run, out, *words)
-    assert ended.code == code and text in ended.err, ended.err
-    assert not out.exists() and not list(place.folder.glob(".*"))
-
-
-def test_what_is_missing_is_named(run: Path, place: Place) -> None:
-    ended = command("export", run, "--out", place.folder / "x")
-    assert ended.code == 64 and "--size ROWSxCOLUMNS missing" in ended.err
-    ended = command("export", SIZE)
-    assert ended.code == 64 and "the run and --out DIR missing" in ended.err
-    ended = export(place.folder / "runs" / "bsae", place.folder / "x")
-    assert ended.code == 74 and "bsae" in ended.err
-
-
-def test_a_folder_with_files_is_left_alone(run: Path, deployed: Path) -> None:
-    before = contents(deployed)
-    ended = export(run, deployed)
-    assert ended.code == 74 and "replaces none" in ended.err and contents(deployed) == before
-
-
-def test_a_cut_checkpoint_is_an_error(run: Path, place: Place) -> None:
-    copy = place.copy("base", "cut")
-    for file in copy.glob("checkpoints/*/model.safetensors"):
-        os.truncate(file, 100)
-    ended = export(copy, place.folder / "x")
-    assert ended.code == 74 and "checkpoint" in ended.err and not (place.folder / "x").exists()
 
 
 def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> None:

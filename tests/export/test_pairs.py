@@ -39,18 +39,18 @@ def test_frames_that_are_too_small_say_what_to_do(tmp_path: Path) -> None:
 
 
 def test_generated_pairs_are_those_of_the_seed() -> None:
-    pairs = generated_pairs(2, (32, 48))
-    assert pairs.hash == generated_pairs(2, (32, 48)).hash != example_pairs((32, 48)).hash
+    pairs = generated_pairs(2, (32, 48), "train")
+    assert pairs.hash == generated_pairs(2, (32, 48), "train").hash != example_pairs((32, 48)).hash
     assert pairs.names == ("0000000", "0000001") and pairs.images[0].shape == (32, 48, 6)
     assert pairs.facts()["names"] == ["0000000", "0000001"]
     with pytest.raises(ConfigError):
-        generated_pairs(1, (16, 48))
+        generated_pairs(1, (16, 48), "train")
 
 
 @pytest.mark.parametrize("form", [InputForm(), InputForm("raw_0_255", "bgr")])
 def test_integers_stand_for_what_the_network_takes(form: InputForm) -> None:
-    pairs, scale = generated_pairs(3, (32, 48)), pixel_scale(form)
+    pairs, scale, done = generated_pairs(2, (32, 48), "val"), pixel_scale(form), []
+    batches = list(pairs.batches(form, lambda: done.append(1)))
+    assert len(batches) == len(done) == 2
     real = scale.scale * (as_integers(pairs.images[0], form)[0].astype(float) - scale.zero_point) + scale.offset
-    (batch, last) = pairs.batches(form, 2)
-    assert len(last) == 1
-    torch.testing.assert_close(torch.from_numpy(real).permute(2, 0, 1).float(), batch[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(real).permute(2, 0, 1).float(), batches[0][0], rtol=0, atol=1e-5)

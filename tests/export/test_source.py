@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +34,10 @@ def test_sizes_on_the_grid_pass() -> None:
         check_export_size((4112, 32))
 
 
+def no_task(label: str, total: int) -> Any:
+    raise AssertionError("nothing is recalibrated here")
+
+
 class Learned(FlowNet):
     """A network that brings its ranges, as one of fine-tuning in integers does."""
 
@@ -47,7 +52,7 @@ def ready(net: FlowNet | EdgeFlowNet, arch: str) -> ReadySubnet:
 def test_a_supernet_is_never_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     net = FlowNet(get_space("v1"), 4).double()
     monkeypatch.setattr(module, "open_subnet", lambda *words: ready(net, "021100101"))
-    source = open_source(Path("runs/a"), None, "best", (), print)
+    source = open_source(Path("runs/a"), None, "best", (), print, no_task)
     assert len(source.net.space) == 1 and not source.net.training
     assert {parameter.dtype for parameter in source.net.parameters()} == {torch.float32}
     assert (source.code, source.space, source.name, source.ranges) == ("021100101", "v1", "a/step-1", None)
@@ -59,7 +64,7 @@ def test_learned_ranges_come_along_and_the_network_becomes_a_plain_one(monkeypat
     space = get_space("v1")
     net = Learned(space.restrict(space.parse("021100101")), 4)
     monkeypatch.setattr(module, "open_subnet", lambda *words: ready(net, "021100101"))
-    source = open_source(Path("runs/a"), None, "best", (), print)
+    source = open_source(Path("runs/a"), None, "best", (), print, no_task)
     assert source.ranges == {"E0": (0.0, 2.0)} and type(source.net) is FlowNet
     assert source.calibration_samples == 0 and source.calibrated_on == ""
 
@@ -70,5 +75,5 @@ def test_edgeflownet_has_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     found = ReadySubnet("w.npz", "f" * 64, net, next(iter(net.space)), "the only subnet", (), "", config)
     monkeypatch.setattr(module, "open_subnet", lambda *words: found)
     (tmp_path / "w.npz").touch()
-    source = open_source(tmp_path / "w.npz", None, "best", (), print)
+    source = open_source(tmp_path / "w.npz", None, "best", (), print, no_task)
     assert (source.code, source.space, source.name) == ("edgeflownet", "edgeflownet", "w.npz")

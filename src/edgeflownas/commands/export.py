@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeflownas.commands._overrides import OverrideTokens, read_size, split_overrides, whole_numbers
 from edgeflownas.errors import ConfigError, DataError
@@ -75,77 +75,102 @@ def export(
         raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
     counts = whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
 
-    from edgeflownas.export.build import Seconds, build
+    request = _request(format, size, outputs, uncertainty, calibrate, target, mode)
     from edgeflownas.export.folder import require_free, write_folder
-    from edgeflownas.export.source import open_source
     from edgeflownas.report.console import Console
 
-    request = _request(format, size, outputs, uncertainty, calibrate, target, mode)
     require_free(out)
-    console, seconds = Console(), Seconds()
-    with seconds.of("open and recalibrate"):
-        source = open_source(Path(path), arch, checkpoint, overrides, console.info)
-    console.info(f"{source.name}, arch {source.code} ({source.reason})")
-    with seconds.of("read pairs"):
-        calibration = _calibration(request, source, calibration_data, counts["calibration-pairs"], console)
-        checking = None
-        if not no_verify:
-            checking = checking_pairs("--data", data, "val", source, counts["pairs"], request.size, console)
-    with console.task("verify", len(checking or ())) as meter:
-        files, report = build(request, source, calibration, checking, seconds, meter.advance)
+    console = Console()
+    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), None if no_verify else (data, counts["pairs"]))
+    files, report = _build(Path(path), arch, checkpoint, overrides, request, wanted, console)
     write_folder(out, files)
     _show(report, json)
     console.wrote({"export": out})
-    if report["verified"] is False:
-        console.warn("; ".join(["the verification failed", *report["verification"]["reasons"]]))
-        return FAILED
-    return 0
+    if report["verified"] is not False:
+        return 0
+    console.warn("; ".join(["the verification failed", *report["verification"]["reasons"]]))
+    return FAILED
+
+
+class _Wanted(NamedTuple):
+    """Data (None: the run's own) and number of the pairs that give the ranges, and of those that are verified on."""
+
+    calibration: tuple[str | None, int]
+    checking: tuple[str | None, int] | None
 
 
 def _request(format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str) -> Request:
     """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
+    from typing import get_args
+
     from edgeflownas.export.artefacts import formats_of, need_packages
     from edgeflownas.export.build import Request
     from edgeflownas.export.source import check_export_size
-    from edgeflownas.hardware.vela import get_target
+    from edgeflownas.hardware.vela import Mode, get_target
+    from edgeflownas.models.deployed.graph import Outputs
     from edgeflownas.models.deployed.ranges import parse_method
 
     formats, sides = formats_of(format), read_size(size)
     check_export_size(sides)
+    for option, value, known in (("outputs", outputs, Outputs), ("mode", mode, Mode)):
+        if value not in get_args(known):
+            raise ConfigError(f"--{option} {value!r} is unknown: {', '.join(get_args(known))}")
     parse_method(method)
     need_packages(formats)
     return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode)  # type: ignore[arg-type]
 
 
-def _calibration(request: Request, source: Source, data: str | None, count: int, console: Console) -> Pairs | None:
-    """Pairs that give the ranges; None where nothing is in integers, or the run has learned its ranges."""
-    if not any(name.endswith("int8") for name in request.formats) or source.ranges is not None:
-        if data is not None:
-            why = "its ranges were learned in training" if source.ranges is not None else "no format is in integers"
-            raise ConfigError(f"--calibration-data {data} would do nothing: {why}")
-        return None
-    return checking_pairs("--calibration-data", data, "train", source, count, request.size, console)
+def _build(
+    path: Path,
+    arch: str | None,
+    checkpoint: str,
+    overrides: list[str],
+    request: Request,
+    wanted: _Wanted,
+    console: Console,
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files by path, and report.json."""
+    from edgeflownas.export.build import Seconds, build
+    from edgeflownas.export.source import open_source
+
+    seconds = Seconds()
+    with seconds.of("open and recalibrate"):
+        source = open_source(path, arch, checkpoint, overrides, console.info, console.task)
+    console.info(f"{source.name}, arch {source.code} ({source.reason})")
+    with seconds.of("read pairs"):
+        calibration, checking = None, None
+        if _calibrated(request, source, wanted.calibration[0]):
+            calibration = checking_pairs("--calibration-data", *wanted.calibration, "train", source, request.size, console)
+        if wanted.checking is not None:
+            checking = checking_pairs("--data", *wanted.checking, "val", source, request.size, console)
+    with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
+        return build(request, source, calibration, checking, seconds, meter.advance)
+
+
+def _calibrated(request: Request, source: Source, data: str | None) -> bool:
+    """Whether ranges are to be found.  Raises ConfigError where the data for it would do nothing."""
+    integers = any(name.endswith("int8") for name in request.formats)
+    if data is not None and (not integers or source.ranges is not None):
+        why = "its ranges were learned in training" if source.ranges is not None else "no format is in integers"
+        raise ConfigError(f"--calibration-data {data} would do nothing: {why}")
+    return integers and source.ranges is None
 
 
 def checking_pairs(
-    option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
+    option: str, spec: str | None, count: int, split: str, source: Source, size: tuple[int, int], console: Console
 ) -> Pairs:
     """Pairs of the named data, or of the run's own."""
     from edgeflownas.data.registry import open_dataset
     from edgeflownas.export.pairs import generated_pairs, read_pairs
 
     if spec == GENERATED:
-        from edgeflownas.data.synthetic.write import FIRST_VAL
-
-        return generated_pairs(count, size, FIRST_VAL if split == "val" else 0)
+        return generated_pairs(count, size, split)
     settings = source.config.data
     own = settings.train_dir if split == "train" else settings.val_dir
     try:
         dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
     except DataError as error:
-        raise DataError(
-            f"{error}\nsay where pairs are with {option} DIR, or take generated ones: {option} synth"
-        ) from None
+        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
     return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
 
 

@@ -9,7 +9,7 @@ model_int8.onnx     the same with QDQ operators
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal, get_args
@@ -82,7 +82,13 @@ def need_packages(formats: Iterable[Format]) -> None:
 
 
 def deploy(
-    source: Source, size: tuple[int, int], outputs: Outputs, uncertainty: bool, method: str, pairs: Pairs | None
+    source: Source,
+    size: tuple[int, int],
+    outputs: Outputs,
+    uncertainty: bool,
+    method: str,
+    pairs: Pairs | None,
+    advance: Callable[[], None] = lambda: None,
 ) -> Deployed:
     """Fold the network, and find the ranges of its tensors.
 
@@ -93,6 +99,7 @@ def deploy(
         uncertainty: whether each output has its uncertainty beside it.
         method: how ranges follow from values (models/deployed/ranges.py).
         pairs: what the values are of; None where nothing will be in integers.
+        advance: called after each of them.
     """
     graph = graph_of(source.net, size, outputs, uncertainty)
     layers = fold(source.net, graph)
@@ -100,7 +107,7 @@ def deploy(
         return Deployed(source, graph, layers, source.ranges, {"method": LEARNED, "hash": source.weights_hash})
     if pairs is None:
         return Deployed(source, graph, layers, {}, {})
-    ranges = collect_ranges(graph, layers, pairs.batches(source.net.input_form), method)
+    ranges = collect_ranges(graph, layers, pairs.batches(source.net.input_form, advance), method)
     return Deployed(source, graph, layers, ranges, {"method": method, **pairs.facts()})
 
 

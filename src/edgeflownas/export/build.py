@@ -28,7 +28,7 @@ from edgeflownas.models.deployed.graph import Outputs
 __all__ = ["Request", "build"]
 
 INT8 = FILES["tflite-int8"]
-WARM_UP, REPEATS = 2, 7
+WARM_UP, REPEATS = 1, 5
 COMPILED = "model_int8_vela.tflite"
 WHAT = {
     INT8: "int8, TensorFlow Lite: what LiteRT and TensorFlow Lite Micro run, and Vela compiles",
@@ -83,10 +83,11 @@ def build(
         calibration: pairs that give the ranges; None without int8 or where the run has its own.
         checking: pairs to verify on; None: not verified.
         seconds: told what each step took.
-        advance: called after each pair of the verification.
+        advance: called after each pair of either.
     """
     with seconds.of("ranges"):
-        deployed = deploy(source, request.size, request.outputs, request.uncertainty, request.method, calibration)
+        choices = request.size, request.outputs, request.uncertainty, request.method
+        deployed = deploy(source, *choices, calibration, advance)
     with seconds.of("write"):
         files = write_models(deployed, request.formats)
     report = _facts(request, deployed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,11 @@ class Pairs:
         """The pairs as a verification takes them."""
         return [Sample(*parts) for parts in zip(self.images, self.flows, self.valids, strict=True)]
 
-    def batches(self, form: InputForm, size: int = 4) -> list[Tensor]:
-        """Images [B,6,h,w] as a network of ``form`` takes them."""
-        return [
-            form.encode(torch.from_numpy(np.stack(self.images[start : start + size])), torch.float32)
-            for start in range(0, len(self), size)
-        ]
+    def batches(self, form: InputForm, advance: Callable[[], None] = lambda: None) -> Iterator[Tensor]:
+        """Images [1,6,h,w] as a network of ``form`` takes them; ``advance`` is called after each."""
+        for images in self.images:
+            yield form.encode(torch.from_numpy(images[None]), torch.float32)
+            advance()
 
 
 def read_pairs(
@@ -102,15 +101,16 @@ def _check_frames(dataset: FlowDataset, size: Size, option: str) -> None:
         )
 
 
-def generated_pairs(count: int, size: Size, first: int = 0) -> Pairs:
-    """Pairs ``first`` and on of the generated set of seed 0, as ``edgeflownas data synth`` makes them at this size.
+def generated_pairs(count: int, size: Size, split: str) -> Pairs:
+    """The first pairs of ``train`` or ``val`` of seed 0, as ``edgeflownas data synth`` makes them at this size.
 
     Raises:
         ConfigError: a side outside 32 to 4096 px.
     """
+    first = FIRST_VAL if split == "val" else 0
     made = [generate_pair(0, first + index, *size) for index in range(count)]
     return Pairs(
-        f"generated:seed0/{size[0]}x{size[1]}",
+        f"generated:{split}/seed0",
         tuple(f"{first + index:07d}" for index in range(count)),
         tuple(np.concatenate([pair.image1, pair.image2], axis=-1) for pair in made),
         tuple(pair.flow for pair in made),
@@ -120,4 +120,4 @@ def generated_pairs(count: int, size: Size, first: int = 0) -> Pairs:
 
 def example_pairs(size: Size) -> Pairs:
     """The two generated pairs that lie beside every int8 model: no pixel of a data set is shipped."""
-    return generated_pairs(2, size, FIRST_VAL)
+    return generated_pairs(2, size, "val")

@@ -193,8 +193,8 @@ def _figures(report: Report) -> str:
     return "\n".join(
         [
             f"Estimated by Vela {vela['version']}, target {vela['target']} ({vela['accelerator']}), "
-            f"mode {vela['mode']}: {vela['milliseconds']:.1f} ms ({vela['fps']:.1f} a second), {vela['sram_kib']:.0f} KiB SRAM, "
-            f"{vela['flash_kib']:.0f} KiB flash, {vela['cpu_ops']} operators on the CPU.",
+            f"mode {vela['mode']}: {vela['milliseconds']:.1f} ms ({vela['fps']:.1f} a second), "
+            f"{vela['sram_kib']:.0f} KiB SRAM, {vela['flash_kib']:.0f} KiB flash, no operator on the CPU.",
             "An estimate of the compiler, not a measurement on a board.",
         ]
     )

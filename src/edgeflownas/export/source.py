@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -24,6 +26,13 @@ __all__ = ["Source", "check_export_size", "open_source"]
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
+
+
+class Meter(Protocol):
+    """What is told of progress."""
+
+    def advance(self) -> None:
+        """One more is done."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,12 @@ def open_source(
     checkpoint: str,
     overrides: Sequence[str],
     note: Callable[[str], None],
+    task: Callable[[str, int], AbstractContextManager[Meter]],
 ) -> Source:
-    """The network to ship.  Arguments and errors as :func:`edgeflownas.train.inference.open_subnet`."""
+    """The network to ship.  Arguments and errors as :func:`edgeflownas.train.inference.open_subnet`.
+
+    ``task`` (label, number of batches) begins what is told of each batch that batch norm has seen.
+    """
     ready = open_subnet(path, arch, checkpoint, overrides, note)
     net, words = ready.net, ready.net.space.describe(ready.arch)
     learned = getattr(net, "tensor_ranges", None)  # task qat: its statistics and ranges belong to its weights
@@ -72,8 +85,8 @@ def open_source(
         net = net.subnet(ready.arch)
     samples = 0
     if isinstance(ready.calibration, FrozenBatches):
-        with full_precision(), memory_in_words(MEMORY):
-            set_buffers(net, ready.calibration)
+        with task("calibrate", len(ready.calibration)) as meter, full_precision(), memory_in_words(MEMORY):
+            set_buffers(net, ready.calibration, meter.advance)
         samples = len(ready.calibration.split.names)
     net = net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
     where = (ready.calibration_label, samples, learned() if learned else None)

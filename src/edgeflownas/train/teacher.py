@@ -106,9 +106,9 @@ def make_teacher(
 
 
 @torch.no_grad()
-def set_buffers(net: StagedNet, calibration: FrozenBatches) -> None:
-    """Recalibrate the network of one arch and write the moments into its buffers."""
-    for slots in recalibrate(net, list(net.space), calibration).values():
+def set_buffers(net: StagedNet, calibration: FrozenBatches, advance: Callable[[], None] = lambda: None) -> None:
+    """Recalibrate the network of one arch and write the moments into its buffers; ``advance``: before each batch."""
+    for slots in recalibrate(net, list(net.space), calibration, advance).values():
         for slot, (mean, var) in slots.items():
             net.batchnorms[slot].running_mean.copy_(mean)
             net.batchnorms[slot].running_var.copy_(var)
