@@ -28,6 +28,7 @@ COMMANDS = (
     ("profile", "profile:profile", "What a subnet or a whole space costs: weights, operations, memory, time."),
     ("pareto", "pareto:pareto", "Choose subnets from a ranking: front, ties, shortlist, what each choice is worth."),
     ("search", "search:search", "Search a space that is too large to rank, by NSGA-II or a baseline."),
+    ("vela", "vela:vela", "Compile int8 models for an Arm Ethos-U: time, SRAM and flash, layer by layer."),
     ("compare", "compare:compare", "Put runs and their results into one table, never mixing protocols."),
     ("noise", "noise:noise", "What an evaluation of a run can tell apart, and how much the training seed matters."),
     ("trust", "trust:trust", "How far a supernet's ranking holds for subnets that are trained alone."),

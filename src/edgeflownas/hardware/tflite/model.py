@@ -51,7 +51,10 @@ class TfliteModel:
             )
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise DataError(f"{name}: LiteRT does not run it: {error}; export it again") from None
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"{name}: LiteRT does not run it ({reason}): the file of an export is expected, whole, as before Vela"
+            ) from None
         self._details: dict[str, Any] = {detail["name"]: detail for detail in self._interpreter.get_tensor_details()}
         self.inputs = [detail["name"] for detail in self._interpreter.get_input_details()]
         self.outputs = [detail["name"] for detail in self._interpreter.get_output_details()]
@@ -97,4 +100,4 @@ class TfliteModel:
 
 def _check(data: bytes, name: str) -> None:
     if data[MAGIC] != b"TFL3":
-        raise DataError(f"{name}: not a TensorFlow Lite file (no TFL3 at its start); give the .tflite of an export")
+        raise DataError(f"{name}: not a TensorFlow Lite file (no TFL3 at its start): the file of an export is expected")

@@ -8,20 +8,22 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from edgeflownas.errors import DataError
-from edgeflownas.hardware.vela.compiler import Compiled, Mode, compile_tflite
-from edgeflownas.hardware.vela.targets import Target
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.hardware.vela.compiler import Compiled, check_request, compile_tflite
+from edgeflownas.hardware.vela.targets import Target, architecture
 
 __all__ = ["compile_file"]
 
 
-def compile_file(path: Path, target: Target, mode: Mode = "performance", arena_kib: int | None = None) -> Compiled:
-    """:func:`compile_tflite` for the file ``path``, whatever is in it; about half a second slower.
+def compile_file(path: Path, target: Target, mode: str = "performance", arena_kib: int | None = None) -> Compiled:
+    """:func:`compile_tflite` for the file ``path``, whatever is in it.
 
     Raises:
-        DataError: also for a damaged file, and one that cannot be read; names it.
-        ConfigError: as there; names the file.
+        DataError: also for a damaged file, and one that cannot be read; names the file, as do
+        ConfigError: errors about what is in it.
     """
+    check_request(mode, arena_kib)
+    architecture(target)
     try:
         model = path.read_bytes()
     except OSError as error:
@@ -30,7 +32,9 @@ def compile_file(path: Path, target: Target, mode: Mode = "performance", arena_k
         try:
             return pool.submit(compile_tflite, model, target, mode, arena_kib).result()
         except BrokenProcessPool:
-            raise DataError(f"{path}: Vela breaks off on it: truncated, or no TFLite file") from None
+            raise DataError(f"{path}: Vela breaks off on it: a damaged or truncated file") from None
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{path}: {error}") from None
 
 
 def _mute() -> None:

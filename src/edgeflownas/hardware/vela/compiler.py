@@ -6,7 +6,8 @@ The texts that regor is given are those of the ``vela`` command (ethosu/vela/vel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -14,7 +15,7 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.vela.targets import Architecture, Target, architecture
 
-__all__ = ["VERSION", "Compiled", "LayerCost", "Mode", "Placed", "compile_tflite"]
+__all__ = ["VERSION", "Compiled", "LayerCost", "Mode", "Placed", "check_request", "compile_tflite"]
 
 VERSION = "5.2.0"
 Mode = Literal["performance", "size"]
@@ -26,7 +27,8 @@ class LayerCost:
     """One operator on the chip, in the order it runs; ``name`` is that of the tensor it writes.
 
     Attributes:
-        kind: the operator of the file, e.g. Conv2D, Add, ResizeBilinear.
+        kind: the operator of the file, e.g. Conv2D, Add, ResizeBilinear; where it becomes several, the others have
+            Vela's name, e.g. Relu after a convolution of few channels.
         cycles: of the accelerator; ``macs``: multiply-adds.
         utilisation: macs of the most it could do in these cycles, 0 to 1.
         sram_bytes: what it needs of the arena while it runs.
@@ -48,8 +50,8 @@ class LayerCost:
 class Placed:
     """A range of the arena: in use from ``start`` to ``end``, both included, on the clock of the operators.
 
-    ``names``: of the tensors there, several where one is overwritten by the next.  ``use``: ``tensor``, ``stripes``
-    (the part of a tensor that a cascade keeps) or ``weights`` (fetched before the operator runs).
+    ``names``: of the tensors there, several where one is overwritten by the next; of the operator for ``weights``
+    (part or all of them, compressed, fetched ahead).  ``stripes`` is the part of a tensor that a cascade keeps.
     """
 
     names: tuple[str, ...]
@@ -90,7 +92,7 @@ class Compiled:
     facts: Mapping[str, str]
 
 
-def compile_tflite(model: bytes, target: Target, mode: Mode = "performance", arena_kib: int | None = None) -> Compiled:
+def compile_tflite(model: bytes, target: Target, mode: str = "performance", arena_kib: int | None = None) -> Compiled:
     """Compile an int8 TFLite model for ``target``.
 
     The content must be sound: a damaged file ends the process.  :func:`apart.compile_file` takes any file.
@@ -106,13 +108,10 @@ def compile_tflite(model: bytes, target: Target, mode: Mode = "performance", are
         ConfigError: an operator that would run on the CPU, whose time Vela leaves out; the package is missing or of
             another version; a target that Vela cannot use; an unknown mode or an arena of no use.
     """
+    check_request(mode, arena_kib)
     chip, regor = architecture(target), _regor()
     if model[4:8] != b"TFL3":
         raise DataError(f"not a TFLite file: bytes 4 to 8 are {bytes(model[4:8])!r}, expected b'TFL3'")
-    if mode not in get_args(Mode):
-        raise ConfigError(f"mode {mode!r} is unknown: {', '.join(get_args(Mode))}")
-    if arena_kib is not None and (arena_kib < 1 or mode == "size"):
-        raise ConfigError(f"arena {arena_kib} KiB: at least 1, and in mode performance only: mode size ignores it")
     limit = chip.arena_bytes if arena_kib is None else arena_kib * KIB
     try:
         result = regor.compile(
@@ -123,7 +122,7 @@ def compile_tflite(model: bytes, target: Target, mode: Mode = "performance", are
     report, tables = result.perf_report, _tables(result.opt_database)
     _refuse_cpu(report.cpuOps, tables)
     memories = _memories(report, chip)
-    cycles, macs = int(report.totalCycles), int(report.macCount)
+    cycles, macs, layers = int(report.totalCycles), int(report.macCount), _layers(tables, chip)
     return Compiled(
         model=bytes(result.model),
         milliseconds=cycles / chip.clock * 1e3,
@@ -135,10 +134,18 @@ def compile_tflite(model: bytes, target: Target, mode: Mode = "performance", are
         cpu_ops=int(report.cpuOps),
         macs=macs,
         utilisation=_utilisation(macs, cycles, chip),
-        layers=_layers(tables, chip),
-        placed=_placed(tables, str(report.stagingMemoryArea)),
+        layers=layers,
+        placed=_placed(tables, str(report.stagingMemoryArea), layers),
         facts=_facts(target, chip, mode, arena_kib),
     )
+
+
+def check_request(mode: str, arena_kib: int | None) -> None:
+    """Raises ConfigError for an unknown mode or a limit of no use."""
+    if mode not in get_args(Mode):
+        raise ConfigError(f"mode {mode!r} is unknown: {', '.join(get_args(Mode))}")
+    if arena_kib is not None and (arena_kib < 1 or mode == "size"):
+        raise ConfigError(f"arena {arena_kib} KiB: at least 1, and in mode performance only: mode size ignores it")
 
 
 def _regor() -> Any:
@@ -160,7 +167,7 @@ def _system(target: Target, chip: Architecture) -> str:
     return f"[architecture]\nmacs={chip.macs}\ncores={chip.cores}\n{names}{chip.ini}"
 
 
-def _options(mode: Mode, arena_bytes: int) -> str:
+def _options(mode: str, arena_bytes: int) -> str:
     return (
         "\n[compiler]\nenable_db=true\noutput_format=TFLite\ncop_format=COP1\n"
         f"\n[scheduler]\noptimize={mode.capitalize()}\narena_size_limit={arena_bytes}\ndisable_feature=\n"
@@ -191,9 +198,12 @@ def _refuse_cpu(count: int, tables: Mapping[str, Table]) -> None:
         for row in tables.get("perf", ())
         if row["optimised_id"] not in ours and row["id"] not in fused
     ]
+    remedy = "the model must be int8, and of operators that the accelerator has"
+    if any(name.startswith("Custom ") for name in found):
+        remedy = "a model that Vela has compiled already cannot be compiled again"
     raise ConfigError(
-        f"{count} operators would run on the CPU, and Vela leaves their time out: {', '.join(found) or '(not named)'}; "
-        "the model must be int8, and of operators that the accelerator has"
+        f"operators that would run on the CPU, whose time Vela leaves out ({count}): "
+        f"{', '.join(found) or 'not named'}; {remedy}"
     )
 
 
@@ -225,7 +235,8 @@ def _layers(tables: Mapping[str, Table], chip: Architecture) -> tuple[LayerCost,
     layers = []
     for key, (cycles, macs) in sums.items():
         row, detail = rows[key], details[key]
-        kind, share = sources.get(row["source_id"], row["operator"]), _utilisation(macs, cycles, chip)
+        kind = sources.pop(row["source_id"], row["operator"])  # what else becomes of an operator keeps its own name
+        share = _utilisation(macs, cycles, chip)
         when, cascade = int(detail["time_index"]), int(detail["cascade"])
         layers.append(LayerCost(row["name"], kind, cycles, macs, share, int(row["staging_usage"]), when, cascade))
     return tuple(layers)
@@ -234,20 +245,26 @@ def _layers(tables: Mapping[str, Table], chip: Architecture) -> tuple[LayerCost,
 USES: Mapping[str, Literal["stripes", "weights"]] = {"OpCascade": "stripes", "OpBuffering": "weights"}
 
 
-def _placed(tables: Mapping[str, Table], memory: str) -> tuple[Placed, ...]:
-    found: dict[tuple[int, int, int, int], tuple[str, list[str]]] = {}
+def _placed(tables: Mapping[str, Table], memory: str, layers: Sequence[LayerCost]) -> tuple[Placed, ...]:
+    found: dict[tuple[int, int, int, int], tuple[str, set[str]]] = {}
     for row in tables.get("tensors", ()):
-        if row["memory"] == memory and int(row["end_time"]) >= int(row["start_time"]):
+        if row["memory"] == memory:
             start, end = int(row["start_time"]), int(row["end_time"])
             place = start, end, int(row["start_address"], 16), int(row["size"], 16)
-            found.setdefault(place, (row["usage"], []))[1].append(row["name"])
+            found.setdefault(place, (row["usage"], set()))[1].add(_owner(row["name"], layers))
     return tuple(
         Placed(tuple(sorted(names)), USES.get(usage, "tensor"), *place)
         for place, (usage, names) in sorted(found.items())
     )
 
 
-def _facts(target: Target, chip: Architecture, mode: Mode, arena_kib: int | None) -> dict[str, str]:
+def _owner(name: str, layers: Sequence[LayerCost]) -> str:
+    """The operator of a buffer of weights, which Vela calls WB_double2_5088_op0; else the name itself."""
+    index = re.fullmatch(r"WB_\w+_op(\d+)", name)
+    return layers[int(index[1])].name if index and int(index[1]) < len(layers) else name
+
+
+def _facts(target: Target, chip: Architecture, mode: str, arena_kib: int | None) -> dict[str, str]:
     return {
         "version": VERSION,
         "target": target.name,

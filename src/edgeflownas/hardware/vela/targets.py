@@ -13,7 +13,9 @@ from pathlib import Path
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.hardware.extras import need
 
-__all__ = ["TARGETS", "Architecture", "Target", "get_target", "own_target"]
+__all__ = ["TARGETS", "Architecture", "Target", "architecture", "get_target", "own_target", "read_ini", "sections"]
+
+OPTIONS = {"System_Config": "--system-config", "Memory_Mode": "--memory-mode"}  # kinds of sections of an ini
 
 # Himax WE2 (HX6538), memory speeds as in the vendor's file for this board.
 WE2 = """\
@@ -90,16 +92,35 @@ def own_target(ini: Path, accelerator: str, system_config: str, memory_mode: str
         DataError: the file cannot be read as text.
         ConfigError: an unknown accelerator, a section that is missing or that Vela cannot use.
     """
-    try:
-        target = Target(ini.stem, accelerator, system_config, memory_mode, ini.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{ini}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{ini}: is no text file; an ini of Vela was expected") from None
-    if not target.ini.strip():
-        raise ConfigError(f"{ini}: is empty; sections [System_Config.NAME] and [Memory_Mode.NAME] were expected")
+    target = Target(ini.stem, accelerator, system_config, memory_mode, read_ini(ini))
     architecture(target)
     return target
+
+
+def read_ini(path: Path) -> str:
+    """Text of an ini.  Raises DataError for a file that cannot be read or holds nothing."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text file; an ini of Vela was expected") from None
+    if not text.strip():
+        raise DataError(f"{path}: is empty; sections [System_Config.NAME] and [Memory_Mode.NAME] were expected")
+    return text
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """NAMEs of the sections [System_Config.NAME] and [Memory_Mode.NAME].  Raises ConfigError: the text is no ini."""
+    parser = ConfigParser()
+    try:
+        parser.read_string(text)
+    except IniError as error:
+        raise ConfigError(f"not an ini of Vela: {' '.join(str(error).split())}") from None
+    return {
+        prefix: [name[len(prefix) + 1 :] for name in parser.sections() if name.startswith(prefix + ".")]
+        for prefix in OPTIONS
+    }
 
 
 @cache
@@ -148,18 +169,10 @@ def architecture(target: Target) -> Architecture:
 
 def _check_sections(target: Target, text: str) -> None:
     """Raises ConfigError for text that is no ini, or lacks one of the two sections."""
-    parser = ConfigParser()
-    try:
-        parser.read_string(text)
-    except IniError as error:
-        raise ConfigError(f"target {target.name}: not an ini file: {' '.join(str(error).split())}") from None
-    wanted = {"System_Config.": target.system_config, "Memory_Mode.": target.memory_mode}
-    options = {"System_Config.": "--system-config", "Memory_Mode.": "--memory-mode"}
+    there, wanted = sections(text), {"System_Config": target.system_config, "Memory_Mode": target.memory_mode}
     for prefix, name in wanted.items():
-        if parser.has_section(prefix + name):
-            continue
-        there = [section[len(prefix) :] for section in parser.sections() if section.startswith(prefix)]
-        raise ConfigError(
-            f"target {target.name}: the ini has no section [{prefix}{name}]; "
-            f"{options[prefix]} must be one of: {', '.join(there) or '(the file has none)'}"
-        )
+        if name not in there[prefix]:
+            raise ConfigError(
+                f"target {target.name}: the ini has no section [{prefix}.{name}]; "
+                f"{OPTIONS[prefix]} must be one of: {', '.join(there[prefix]) or '(the file has none)'}"
+            )

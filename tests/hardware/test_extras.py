@@ -1,0 +1,44 @@
+"""A package of the extra that is missing or broken is named, with the command that installs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeflownas.errors import ConfigError
+from edgeflownas.hardware.extras import PACKAGES, need
+
+
+@pytest.fixture(autouse=True)
+def _unknown() -> Iterator[None]:
+    need.cache_clear()
+    yield
+    need.cache_clear()
+
+
+@pytest.mark.parametrize("feature", PACKAGES)
+def test_installed(feature: str) -> None:
+    need(feature)  # type: ignore[arg-type]
+
+
+def test_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ethosu.regor", None)
+    with pytest.raises(ConfigError) as caught:
+        need("vela")
+    for part in ("ethos-u-vela", "ModuleNotFoundError", 'pip install "edgeflownas[export]"'):
+        assert part in str(caught.value)
+
+
+def test_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise AttributeError('built for another numpy')")
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"onnxruntime.*AttributeError: built for another numpy.*edgeflownas\[export\]"
+    ):
+        need("onnx")
+    monkeypatch.undo()
+    need("onnx")  # mended: a refusal is not remembered
