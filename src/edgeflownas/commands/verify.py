@@ -90,7 +90,7 @@ def _compared(
             f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
             f"({facts['weights']}): give that run"
         )
-    pairs = checking_pairs("--data", data, "val", source, count, tuple(facts["size"]), console)
+    pairs = checking_pairs("--data", data, count, "val", source, tuple(facts["size"]), console)
     graph = graph_of(source.net, tuple(facts["size"]), facts["outputs"], facts["uncertainty"])
     models = stored_models(folder, report)
     with console.task("verify", len(pairs)) as meter:
