@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from steps import Chain, Step, Stopped
 
 HERE = Path(__file__).resolve().parent
-PAIRS = HERE.parents[1] / "experiments" / "trust" / "pairs.py"
 ARENA_KIB = 900  # what the board's vendor advises to use of its SRAM
 
 
@@ -29,7 +28,7 @@ class Settings:
     """What SETTINGS.yaml holds, every key of it."""
 
     supernet: Path  # recipe
-    pairs: dict[str, str]  # options of experiments/trust/pairs.py
+    pairs: dict[str, str]  # options of pairs.py
     size: str  # rows x columns of the images, in training as on the chip
     target: str
     rank: dict[str, str]  # options of edgeflownas rank
@@ -71,7 +70,8 @@ def main() -> int:
 def steps(results: Path, settings: Settings) -> Iterator[Step]:
     """Every step in its order; those after `pareto` are known once it is done, because it chooses the subnets."""
     data, supernet, ranking, chosen = (results / name for name in ("data", "supernet", "rank", "pareto"))
-    yield Step("data", (str(PAIRS), str(data), "--size", settings.size, *options(settings.pairs)), data)
+    pairs = HERE / "pairs.py"
+    yield Step("data", (str(pairs), str(data), "--size", settings.size, *options(settings.pairs)), data, (), (pairs,))
 
     keys = {"data.train_dir": data / "train", "data.val_dir": data / "val", "data.cache_dir": results / "cache"}
     keys |= {"data.crop_size": settings.size, "runtime.output_root": results, "runtime.experiment_name": "supernet"}
@@ -104,6 +104,7 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
         command = ("export", str(results / start / subnet), "--format", "tflite-int8,tflite-float")
         command += ("--size", settings.size, "--target", settings.target, "--pairs", str(settings.check))
         yield Step(f"export_{name}", (*command, "--out", str(folder)), folder, (start,))
+        yield Step(f"verify_{name}", ("verify", str(folder)), None, (f"export_{name}",))
 
     # The published network, and the chosen subnets at its width: what they cost needs no trained weights.
     models = results / "models"
@@ -117,7 +118,7 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
         yield Step(f"vela_{limit}", command, costs, ("models",))
 
     page = results / "page.html"
-    before = (*(f"export_{name}" for name in exported), "vela_free", f"vela_{ARENA_KIB}")
+    before = (*(f"verify_{name}" for name in exported), "vela_free", f"vela_{ARENA_KIB}")
     yield Step("page", (str(HERE / "page.py"), str(results)), page, before, (HERE / "page.py",))
 
 

@@ -1,6 +1,6 @@
 """The page of the chain: what was trained, what is left of it in eight bits, and what it costs beside the published net.
 
-    python examples/pipeline/page.py RESULTS      # writes RESULTS/page.html
+python examples/pipeline/page.py RESULTS      # writes RESULTS/page.html
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
+from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
 from edgeflownas.report.html.document import whole_page
 from edgeflownas.report.html.markup import Markup, join, table, tag
+from edgeflownas.train.measured import read_measured
 
 STARTS = {"scratch": "from scratch", "warm": "warm start"}
 COLOURS = {"scratch": "c1", "warm": "c0"}
@@ -37,6 +40,7 @@ def collect(results: Path) -> dict[str, Any]:
     costs = {limit: vela_figures(results / f"vela_{limit}") for limit in ("free", "900")}
     return {
         "trained": rows,
+        "warm": {name: warm_against_scratch(results, name) for name in codes},
         "codes": codes,
         "width": train["width"],
         "costs": costs,
@@ -49,8 +53,11 @@ def trained(results: Path, start: str, name: str, code: str) -> dict[str, Any]:
     """One trained subnet: its error and what the export says of its files."""
     report = json.loads((results / "export" / f"{start}_{name}" / "report.json").read_text())
     paths = {row["path"]: row for row in report["verification"]["paths"]}
-    with (results / start / name / "eval_history.csv").open(newline="") as file:
+    run = results / start / name
+    with (run / "eval_history.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
+    errors = read_measured(run).errors
+    margins = pool_noise(errors.sample_epe, errors.valid_pixels).margins()
     return {
         "name": name,
         "start": start,
@@ -58,13 +65,270 @@ def trained(results: Path, start: str, name: str, code: str) -> dict[str, Any]:
         "report": report,
         "float": paths["training"],
         "int8": paths["tflite-int8"],
+        "margin": margins[0] if margins else 0.0,  # half of the 95 % interval of the run's own evaluation
         "zero": float(last["zero_flow_epe"]),
         "snr": next(row["snr_db"] for row in report["verification"]["outputs"] if row["path"] == "tflite-int8"),
         **report["vela"],
     }
 
 
+def warm_against_scratch(results: Path, name: str) -> dict[str, Any]:
+    """Change of the EPE, px, by a start from the supernet's weights, paired over the same samples."""
+    scratch, warm = (read_measured(results / start / name).errors for start in STARTS)
+    change, error = paired_change(scratch.sample_epe, warm.sample_epe, scratch.valid_pixels)
+    margin = student95(len(scratch.valid_pixels)) * float(error[0])
+    return {"change": float(change[0]), "margin": margin, "text": f"{change[0]:+.3f} ± {margin:.3f} px"}
+
+
 def vela_figures(folder: Path) -> dict[str, dict[str, Any]]:
     """What `edgeflownas vela --out` wrote, by the model's name."""
     found = (json.loads(path.read_text()) for path in sorted(folder.glob("*_vela.json")))
     return {document["name"]: document for document in found}
+
+
+def facts(results: Path, report: Mapping[str, Any], costs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the numbers are from."""
+    model, compiled = report["model"], costs["free"]["published_176x224"]["facts"]
+    calibration = report["calibration"]
+    return [
+        ("Tool", model["tool"]),
+        ("Space, width", f"{model['space']}, {model['width']}"),
+        ("Compiler", f"Vela {compiled['version']}, mode {compiled['mode']}"),
+        ("Target", f"{compiled['target']}: {compiled['accelerator']}, {compiled['clock']}"),
+        ("Target's ini", compiled["ini_sha256"]),
+        ("Integers", f"{calibration['method']} of {calibration['pairs']} pairs, {calibration['hash']}"),
+        ("Verified on", f"{report['verification']['pairs']} pairs, {report['verification']['hash']}"),
+        ("Batch norm", f"{report['batch_norm']['samples']} samples of {report['batch_norm']['recalibrated_on']}"),
+        ("Results", results.name),
+    ]
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """One self-contained page.
+
+    Args:
+        document: of :func:`collect`.
+    """
+    rows = document["trained"]
+    size = "x".join(map(str, rows[0]["report"]["model"]["size"]))
+    body = [
+        tag("section", tag("p", lead(document, size), class_="lead"), id="lead"),
+        tag("section", tag("h2", "Error and time"), figure(rows), trained_table(rows), id="trained"),
+        tag("section", tag("h2", "Beside the published EdgeFlowNet"), published_table(document), id="published"),
+        tag("section", tag("h2", "What was run"), steps_table(document["steps"]), id="steps"),
+        tag("section", tag("h2", "Labels and origin"), facts_table(document["facts"]), id="origin"),
+    ]
+    return whole_page(
+        f"{len(document['codes'])} subnets for {rows[0]['target']}",
+        f"width {document['width']} · {size} px · int8",
+        body,
+        {},
+        brand="EdgeFlowNAS pipeline",
+        note="Nothing on this page needs JavaScript.",
+        foot="",
+    )
+
+
+def lead(document: Mapping[str, Any], size: str) -> str:
+    """What one sees, in words."""
+    rows, zero = document["trained"], document["trained"][0]["zero"]
+    below = sum(row["float"]["epe"] + row["margin"] < zero for row in rows)
+    worst = max(rows, key=lambda row: row["int8"]["loss_percent"])
+    told = [f"{document['warm'][name]['text']} ({name})" for name in document["codes"]]
+    learned = f"{below} of {len(rows)} trained subnets are below zero flow ({zero:.2f} px) by more than their noise"
+    if below < len(rows):
+        learned += ": the others have learned nothing that these pairs can show, and their other errors mean little"
+    return (
+        f"{learned}. Eight bits cost at most {worst['int8']['loss_percent']:.1f} % of the error. A start from the "
+        f"supernet's weights against one from scratch, as long: {', '.join(told)}. Errors are on generated pairs of "
+        f"{size} and say nothing about real films; times are Vela's estimates, not measured on a board."
+    )
+
+
+def trained_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """A row for each trained subnet."""
+    header = (
+        "subnet",
+        "start",
+        "EPE float, px",
+        "EPE int8, px",
+        "loss, %",
+        "int8 SNR, dB",
+        "ms",
+        "fps",
+        "SRAM, KiB",
+        "flash, KiB",
+    )
+    cells = [
+        (
+            f"{row['name']} {row['code']}",
+            STARTS[row["start"]],
+            f"{row['float']['epe']:.3f} ± {row['margin']:.3f}",
+            f"{row['int8']['epe']:.3f}",
+            plus_minus(row["int8"]["loss_percent"], row["int8"]["margin_percent"]),
+            f"{row['snr']:.1f}",
+            f"{row['milliseconds']:.1f}",
+            f"{row['fps']:.1f}",
+            f"{row['sram_kib']:.0f}",
+            f"{row['flash_kib']:.0f}",
+        )
+        for row in rows
+    ]
+    note = (
+        "± is half of a 95 % interval by the pairs: of the EPE itself, and of the loss, which is paired and so better "
+        "known. The pairs are the same for all."
+    )
+    return tag(
+        "figure", table("Trained alone and exported; cost of these very files.", header, cells, note), class_="wide"
+    )
+
+
+def plus_minus(value: float, margin: float | None) -> str:
+    """A loss with its sign."""
+    return f"{value:+.1f}" + ("" if margin is None else f" ± {margin:.1f}")
+
+
+def published_table(document: Mapping[str, Any]) -> Markup:
+    """The chosen subnets at the published width, and the published network, with and without a limit of the arena."""
+    free, held = document["costs"]["free"], document["costs"]["900"]
+    reference = free["published_176x224"]["milliseconds"]
+    names = {"published_172x224": "EdgeFlowNet, 172x224", "published_176x224": "EdgeFlowNet, 176x224"}
+    names |= {name: f"{name} {code}, 176x224" for name, code in document["codes"].items()}
+    cells = [
+        (
+            label,
+            f"{free[name]['milliseconds']:.1f}",
+            f"{1e3 / free[name]['milliseconds']:.1f}",
+            f"{free[name]['milliseconds'] / reference:.2f}",
+            f"{free[name]['sram_kib']:.0f}",
+            f"{free[name]['flash_kib']:.0f}",
+            f"{held[name]['milliseconds']:.1f}",
+            f"{held[name]['sram_kib']:.0f}" + (" (over)" if held[name]["sram_kib"] > 900 else ""),
+        )
+        for name, label in names.items()
+    ]
+    header = (
+        "network, size",
+        "ms",
+        "fps",
+        "time / EdgeFlowNet",
+        "SRAM, KiB",
+        "flash, KiB",
+        "ms in 900 KiB",
+        "SRAM then, KiB",
+    )
+    note = (
+        "All of width 32, flow alone, kernels made up: cost needs no trained weights. The last two columns hold the "
+        f"compiler to 900 KiB, what the board's vendor advises; (over): it did not keep to that. {PUBLISHED_FIGURE} was "
+        "published for 172x224, by the compiler of its time; docs/published_cost.md."
+    )
+    return tag(
+        "figure", table("The same subnets at the width of the published network.", header, cells, note), class_="wide"
+    )
+
+
+def steps_table(steps: Sequence[Mapping[str, Any]]) -> Markup:
+    """Time of every step."""
+    cells = [(step["step"], f"{step['seconds']:.0f}", f"{step['cpu']:.0f}") for step in steps]
+    total = ("sum", *(f"{sum(step[key] for step in steps):.0f}" for key in ("seconds", "cpu")))
+    return tag(
+        "div", table("Interruptions included.", ("step", "s", "s of processor time"), [*cells, total]), class_="facts"
+    )
+
+
+def facts_table(found: Sequence[tuple[str, str]]) -> Markup:
+    """Name and value."""
+    return tag("div", table("Where the numbers are from", ("Fact", "Value"), found), class_="facts")
+
+
+def figure(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """EPE over time on the chip: open circles float with their 95 %, filled ones int8, the line zero flow."""
+    left, right, top, bottom, zero = 58.0, 500.0, 14.0, 250.0, rows[0]["zero"]
+    times = [row["milliseconds"] for row in rows]
+    start, end = min(times), max(times)
+    start, end = start - 0.1 * (end - start or 1), end + 0.1 * (end - start or 1)
+    highest = 1.06 * max(zero, *(row["float"]["epe"] + row["margin"] for row in rows))
+
+    def x(value: float) -> float:
+        return round(left + (right - left) * (value - start) / (end - start), 1)
+
+    def y(value: float) -> float:
+        return round(bottom - (bottom - top) * value / highest, 1)
+
+    parts = [axis_y(highest, left, right, y), axis_x(start, end, bottom, x)]
+    parts.append(tag("path", class_="mark-line", d=f"M{left},{y(zero)}H{right}"))
+    parts.append(tag("text", f"zero flow {zero:.2f}", x=left + 4, y=y(zero) - 5))
+    for row in rows:
+        shift, colour = (-9 if row["start"] == "scratch" else 4), f"var(--{COLOURS[row['start']]})"
+        place, float_epe, margin = x(row["milliseconds"]) + shift, row["float"]["epe"], row["margin"]
+        whisker = f"M{place},{y(float_epe - margin)}V{y(float_epe + margin)}"
+        parts.append(tag("path", d=whisker, stroke=colour, stroke_width=1.3, fill="none"))
+        title = f"{row['name']}, {STARTS[row['start']]}: float {float_epe:.3f}, int8 {row['int8']['epe']:.3f} px"
+        parts.append(
+            tag(
+                "circle",
+                tag("title", title),
+                cx=place,
+                cy=y(float_epe),
+                r=4,
+                stroke=colour,
+                fill="var(--paper)",
+                stroke_width=1.6,
+            )
+        )
+        parts.append(tag("circle", tag("title", title), cx=place + 6, cy=y(row["int8"]["epe"]), r=4, fill=colour))
+        if row["start"] == "scratch":
+            parts.append(tag("text", row["name"], x=x(row["milliseconds"]), y=bottom - 6, text_anchor="middle"))
+    drawing = tag(
+        "svg",
+        join(parts),
+        viewBox="0 0 520 295",
+        role="img",
+        aria_label="EPE over milliseconds",
+        style="font-size:13px;max-width:46rem",
+    )
+    caption = tag(
+        "figcaption",
+        tag("h3", "EPE over time on the chip"),
+        tag(
+            "p",
+            "Open circles: float, with the 95 % of these pairs. Filled: the int8 file on the same pairs. Down is better, and so is left. ",
+            *key(),
+        ),
+    )
+    return tag("figure", caption, tag("div", drawing, class_="plot"), class_="wide")
+
+
+def key() -> list[Markup]:
+    """Colours by start, in words."""
+    return [
+        tag("span", tag("span", "● ", style=f"color:var(--{COLOURS[start]})"), f"{words}  ")
+        for start, words in STARTS.items()
+    ]
+
+
+def axis_y(highest: float, left: float, right: float, y: Callable[[float], float]) -> Markup:
+    """Grid and numbers of the EPE, px."""
+    step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if highest / step <= 6)
+    parts = [
+        tag("text", "EPE, px", x=14, y=132, class_="axis-label", transform="rotate(-90 14 132)", text_anchor="middle")
+    ]
+    for number in range(int(highest / step) + 1):
+        place = y(number * step)
+        parts.append(tag("path", class_="base" if number == 0 else "grid-line", d=f"M{left},{place}H{right}"))
+        parts.append(tag("text", f"{number * step:.1f}", x=left - 7, y=place + 4, text_anchor="end"))
+    return join(parts)
+
+
+def axis_x(start: float, end: float, bottom: float, x: Callable[[float], float]) -> Markup:
+    """Numbers of the milliseconds."""
+    parts = [
+        tag("text", "ms on the chip", x=x((start + end) / 2), y=bottom + 38, class_="axis-label", text_anchor="middle")
+    ]
+    for value in np.linspace(start, end, 5):
+        parts.append(tag("text", f"{value:.1f}", x=x(float(value)), y=bottom + 18, text_anchor="middle"))
+    return join(parts)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,6 +1,6 @@
 """Models of width 32 with made-up kernels, for their cost alone: the published EdgeFlowNet and the subnets of a shortlist.
 
-    python examples/pipeline/published.py OUT --shortlist shortlist.yaml
+python examples/pipeline/published.py OUT --shortlist shortlist.yaml
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Step:
 
     name: str
     command: tuple[str, ...]  # words after `edgeflownas`; a script where the first ends in .py
-    makes: Path
+    makes: Path | None = None  # None: it checks something
     after: tuple[str, ...] = ()  # steps whose results it reads
     reads: tuple[Path, ...] = ()  # other files that it reads
     go_on: tuple[str, ...] = ()  # the command where `makes` was begun; none: it is begun again
@@ -50,16 +50,20 @@ class Chain:
         """Do what is left of a step.  Raises Stopped."""
         inputs, marker = self._inputs(step), self.results / "steps" / f"{step.name}.json"
         self.hashes[step.name] = _hash(json.dumps(inputs, sort_keys=True).encode())
-        before = json.loads(marker.read_text()) if marker.exists() else {"inputs": inputs, "seconds": 0, "cpu": 0}
+        new = {"inputs": inputs, "seconds": 0, "cpu": 0}
+        before = json.loads(marker.read_text()) if marker.exists() else new
+        if step.makes and step.makes.exists() and not marker.exists():
+            raise Stopped(64, f"{step.makes} is there, but not made by this chain: give another folder for its results")
         if before["inputs"] != inputs:
             self._put_aside(step, changes(before["inputs"], inputs))
-            before = {"inputs": inputs, "seconds": 0, "cpu": 0}
-        elif before.get("finished") and step.makes.exists():
+            before = new
+        elif before.get("finished") and (step.makes is None or step.makes.exists()):
             print(f"{step.name}: finished before", flush=True)
             return
-        begun = step.makes.exists() and bool(step.go_on)
-        if step.makes.exists() and not begun:
-            _remove(step.makes)  # half a result, or one without a marker
+        there = step.makes is not None and step.makes.exists()
+        begun = there and bool(step.go_on)
+        if there and not begun:
+            _remove(step.makes)  # half a result
         _write(marker, before | {"finished": False})
         self._call(step, step.go_on if begun else step.command, marker, before)
 
@@ -72,14 +76,6 @@ class Chain:
             raise Stopped(code, f"{step.name} ended with {code}; the same command goes on from here")
         print(f"{step.name}: {spent['seconds']:.0f} s, {spent['cpu']:.0f} s of processor time", flush=True)
 
-    def times(self) -> list[dict[str, Any]]:
-        """Seconds and processor seconds of the steps that this chain has seen, interruptions included."""
-        markers = ((name, self.results / "steps" / f"{name}.json") for name in self.hashes)
-        return [
-            {"step": name} | {k: json.loads(marker.read_text())[k] for k in ("seconds", "cpu")}
-            for name, marker in markers
-        ]
-
     def _inputs(self, step: Step) -> dict[str, str]:
         here = str(self.results)  # a folder that was moved is the same experiment
         words = shlex.join(word.replace(here, "RESULTS") for word in step.command)
@@ -88,7 +84,7 @@ class Chain:
 
     def _put_aside(self, step: Step, why: str) -> None:
         print(f"{step.name}: stale, {why}; it is run again", flush=True)
-        if step.makes.exists():
+        if step.makes is not None and step.makes.exists():
             aside = self.results / "stale"
             aside.mkdir(exist_ok=True)
             number = 1 + len(list(aside.glob(f"{step.makes.name}-*")))
@@ -112,10 +108,10 @@ def changes(before: dict[str, str], after: dict[str, str]) -> str:
 
 def call(words: Iterable[str]) -> int:
     """Show a command line and run it; a signal to this process goes to the command, which ends by itself."""
-    first, *rest = words
-    shown = ["python" if first.endswith(".py") else "edgeflownas", *((first,) if first.endswith(".py") else ()), *rest]
-    print(f"\n$ {shlex.join(shown if first.endswith('.py') else ['edgeflownas', first, *rest])}", flush=True)
-    command = [sys.executable, first, *rest] if first.endswith(".py") else [sys.executable, "-m", "edgeflownas", first, *rest]
+    words = tuple(words)
+    script = words[0].endswith(".py")
+    print(f"\n$ {shlex.join(('python' if script else 'edgeflownas', *words))}", flush=True)
+    command = [sys.executable, *(() if script else ("-m", "edgeflownas")), *words]
     # A session of its own: Ctrl-C reaches the command once, from here, and not a second time from the terminal.
     process = subprocess.Popen(command, start_new_session=True)
     caught: list[int] = []
@@ -131,3 +127,26 @@ def call(words: Iterable[str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return INTERRUPTED if caught and code else code
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(document, indent=1) + "\n")
+    new.replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
