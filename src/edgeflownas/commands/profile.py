@@ -32,6 +32,7 @@ def profile(
     sample: str | None = None,
     threads: str | None = None,
     seed: str | None = None,
+    target: str | None = None,
     json: bool = False,
 ) -> int:
     """Cost of one subnet or of a whole space: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE].
@@ -50,6 +51,7 @@ def profile(
         sample: how many subnets of a space to measure (20), drawn uniformly; the others stay nan.
         threads: of the measurement (1).
         seed: of the draw (0).
+        target: also the time on this chip by a table of operators, such as grove-vision-ai-v2.
         json: machine-readable result on stdout.
     """
     if run is None and arch is None and space is None:
@@ -65,7 +67,7 @@ def profile(
     from edgeflownas.report.console import Console
 
     console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
-    columns = _columns(network, archs)
+    columns = _columns(network, archs) | _on_chip(target, network, archs, console)
     if measure_cpu:
         columns |= _measured(network, archs, numbers.get("sample", 20), start, numbers.get("threads", 1), console)
     document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
@@ -141,6 +143,16 @@ def _measured(
     for name, values in times.items():
         columns[name][chosen] = values
     return columns
+
+
+def _on_chip(target: str | None, network: Network, archs: Sequence[Arch], console: Console) -> dict[str, Any]:
+    if target is None:
+        return {}
+    from edgeflownas.commands._target import chip_latency
+
+    model = chip_latency(target, *network, console)
+    console.info(f"{model.column}: {model.facts[model.column]}")
+    return model.costs(*network, archs)
 
 
 def _head(network: Network) -> dict[str, Any]:

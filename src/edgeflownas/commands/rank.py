@@ -13,15 +13,17 @@ from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.evaluate.ranking import Ranking
+    from edgeflownas.hardware.latency import CostModel
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
     from edgeflownas.train.ranking import RankingJob, Workload
+    from edgeflownas.train.ranking_source import Source
 
 __all__ = ["rank"]
 
 OPTIONS = (
     *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
-    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--yes", "--json", "--help"),
+    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--target", "--yes", "--json", "--help"),
 )
 MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
@@ -44,6 +46,7 @@ def rank(
     keep_sample_errors: bool = False,
     exact: bool = False,
     measure_cpu: bool = False,
+    target: str | None = None,
     yes: bool = False,
     json: bool = False,
 ) -> int:
@@ -69,13 +72,13 @@ def rank(
         keep_sample_errors: keep the error of every subnet on every sample (float16), for paired statistics.
         exact: bit for bit what each subnet evaluated alone gives, on a CPU; slower.
         measure_cpu: a column with the measured time of each subnet on this CPU (at most 500 subnets).
+        target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
         yes: do not ask before a long computation.
         json: machine-readable result on stdout.
     """
     path, overrides = _run_and_overrides(tokens)
-    budget, draw = _bytes(memory), _draw(sample, seed)
+    budget, draw, folder = _bytes(memory), _draw(sample, seed), _folder(path, out, checkpoint)
     _require_data(protocol, data)
-    folder = _folder(path, out, checkpoint)
 
     from edgeflownas.train.distributed import connect
     from edgeflownas.train.ranking import RankingJob
@@ -89,8 +92,8 @@ def rank(
             wanted = Wanted(path, checkpoint, weights, data, protocol or "standard", overrides)
             source = open_source(wanted, world, console.info)
             chosen = _chosen(source.net.space, archs, where, draw, console)
-            columns = _cost_models(measure_cpu, len(chosen))
-            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, columns)
+            models = _cost_models(measure_cpu, len(chosen)) + _on_chip(target, source, world.is_main, console)
+            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, models)
             return _run(job, world, console, yes, json)
     finally:
         world.close()
@@ -181,7 +184,7 @@ def _chosen(
     return choose_archs(space, codes, where, *draw)
 
 
-def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:
+def _cost_models(measure_cpu: bool, subnets: int) -> list[CostModel]:
     if not measure_cpu:
         return []
     if subnets > MOST_MEASURED:
@@ -192,6 +195,14 @@ def _cost_models(measure_cpu: bool, subnets: int) -> list[Any]:
     from edgeflownas.hardware.latency import CpuLatency
 
     return [CpuLatency()]
+
+
+def _on_chip(target: str | None, source: Source, is_main: bool, console: Console) -> list[CostModel]:
+    """The chip's cost model, its table compiled: here, because a ranking before it may take hours."""
+    from edgeflownas.commands._target import chip_latency
+
+    network = source.net.space, source.net.width, source.size
+    return [] if target is None else [chip_latency(target, *network, console if is_main else None)]
 
 
 def _agree(work: Workload, yes: bool, console: Console) -> bool:

@@ -26,7 +26,9 @@ WARM_UP = 3  # passes that are not counted
 class CostModel(Protocol):
     """Whatever can say what archs cost; columns end with their unit (``cpu_ms``)."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in the facts of a ranking."""
 
     @property
     def facts(self) -> Mapping[str, str]:

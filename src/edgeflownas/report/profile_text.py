@@ -44,6 +44,7 @@ def arch_text(document: Mapping[str, Any]) -> str:
     ]
     if "cpu_ms" in document:
         lines.append(f"CPU time {document['cpu_ms']:.2f} ms (median of forward passes, batch 1, float32)")
+    lines += [f"{name.removesuffix('_ms')} {document[name]:.2f} ms" for name in document if _on_chip(name)]
     return "\n".join(lines)
 
 
@@ -58,6 +59,10 @@ def space_text(document: Mapping[str, Any]) -> str:
     heading = ["", "min", "median", "max", "arch at min", "arch at max"]
     table = text_table(heading, rows, left=("", "arch at min", "arch at max"))
     return f"{_title(document)}, {document['archs']:,} archs\n{table}"
+
+
+def _on_chip(name: str) -> bool:
+    return name.endswith("_ms") and name not in NAMES
 
 
 def _title(document: Mapping[str, Any]) -> str:

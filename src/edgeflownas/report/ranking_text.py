@@ -30,8 +30,11 @@ def ranking_text(document: Mapping[str, Any]) -> str:
     facts = document["facts"]
     named = [*document["top"], document["worst"], *filter(None, [document["baseline"]])]
     marks = [""] * len(document["top"]) + ["worst"] + ["baseline"] * (document["baseline"] is not None)
-    heading = ("rank", "code", "epe", "+- 95 %", "median", "p90", "GMAC", "parameters", "sram_kib", "")
-    rows = [[*_cells(row), mark] for row, mark in zip(named, marks, strict=True)]
+    times = [name for name in named[0] if name.endswith("_ms")]
+    heading = ("rank", "code", "epe", "+- 95 %", "median", "p90", "GMAC", "parameters", "sram_kib", *times, "")
+    rows = [
+        [*_cells(row), *(f"{row[name]:.2f}" for name in times), mark] for row, mark in zip(named, marks, strict=True)
+    ]
     return "\n".join(
         [
             f"{counted(document['subnets'], 'subnet')} of {facts['space']}, {facts['run']}/{facts['checkpoint']}",

@@ -68,6 +68,8 @@ class RankingJob:
         kept = "kept as float16" if self.keep_sample_errors else "not kept"
         columns = " ".join(model.name for model in self.models) or "none"
         own = {"arithmetic": path, "sample_errors": kept, "cost_models": columns}
+        for model in self.models:
+            own |= model.facts
         if self.exact and self.source.facts["device"] == "cpu":  # the fast path gives each piece one thread
             own["threads"] = str(torch.get_num_threads())
         return {**self.source.facts, **own}

@@ -46,6 +46,7 @@ class Vela:
     """Vela for one target in one mode.
 
     Attributes:
+        arena_kib: in mode performance: the SRAM it may use, KiB.
         note: is told of a damaged entry of the cache, and of a cache that cannot be written.
         folder: the cache; every entry is one file.
         processes: at most so many; default: one a core.
@@ -53,6 +54,7 @@ class Vela:
 
     target: Target
     mode: Mode = "performance"
+    arena_kib: int | None = None
     note: Callable[[str], object] = lambda text: None
     folder: Path = field(default_factory=lambda: cache_folder() / "vela")
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
@@ -75,6 +77,7 @@ class Vela:
             "system_config": self.target.system_config,
             "memory_mode": self.target.memory_mode,
             "mode": self.mode,
+            "arena": "no limit" if self.arena_kib is None else f"{self.arena_kib} KiB",
             "ini_sha256": chip.ini_sha256,
         }
 
@@ -82,8 +85,9 @@ class Vela:
     def words(self) -> str:
         """The facts in a line."""
         facts = self.facts
+        arena = "" if self.arena_kib is None else f" in {facts['arena']}"
         return (
-            f"Vela {facts['version']}, mode {self.mode}, {facts['accelerator']} at {facts['clock']}, "
+            f"Vela {facts['version']}, mode {self.mode}{arena}, {facts['accelerator']} at {facts['clock']}, "
             f"ini {facts['ini_sha256'][:12]}"
         )
 
@@ -114,7 +118,7 @@ class Vela:
 
     def _compiled(self, graphs: Sequence[Graph]) -> Iterator[Figures]:
         """Figures in order, by as many processes as the work is worth."""
-        work = _Compile(tuple(graphs), self.target, self.mode)
+        work = _Compile(tuple(graphs), self.target, self.mode, self.arena_kib)
         count = min(self.processes, len(graphs), sum(len(graph.ops) for graph in graphs) // LEAST_SHARE)
         if count < 2:
             yield from (work(place) for place in range(len(graphs)))
@@ -165,9 +169,10 @@ class _Compile:
     graphs: tuple[Graph, ...]
     target: Target
     mode: Mode
+    arena_kib: int | None
 
     def __call__(self, place: int, *_: int) -> Figures:
-        found = compile_tflite(cost_model_bytes(self.graphs[place]), self.target, self.mode)
+        found = compile_tflite(cost_model_bytes(self.graphs[place]), self.target, self.mode, self.arena_kib)
         layers = tuple((layer.name, layer.cycles) for layer in found.layers)
         return Figures(found.milliseconds, found.cycles, found.sram_kib, found.flash_kib, layers)
 

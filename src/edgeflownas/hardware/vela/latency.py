@@ -1,8 +1,9 @@
-"""Latency on a chip from a table of operators, each compiled by Vela behind an ADD.
+"""Latency on a chip from a table of operators, each compiled by Vela in the surroundings it has in the network.
 
-In mode ``performance`` the cycles of a model are the sum of those of its operators, and an operator's depend on its
-own shape, but for its kernel: fetched from flash while the operator before it runs.  An operator compiled alone waits
-for its kernel; behind an ADD of its input's size it waits about as long as in the network.  docs/cost.md has the error.
+In mode ``performance`` the cycles of a model are the sum of those of its operators.  An operator's depend on its own
+shape, on how its input and output lie in memory, and on how long the operator before it runs, while its kernel is
+fetched from flash.  So each is compiled behind the operator that makes its input, and both between two ADDs, which
+stand for the rest of the network.  docs/cost.md has the error.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.costs import arch_digits
 from edgeflownas.hardware.vela.figures import Figures, Vela
-from edgeflownas.models.deployed.graph import Buffer, Graph, Op, Outputs
+from edgeflownas.models.deployed.graph import Graph, Op, Outputs
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["VelaLatency", "behind_add", "table_error"]
+__all__ = ["VelaLatency", "in_context", "table_error"]
 
-BEFORE = "before"  # what the table's little graphs have beside the operator
+OWN, AROUND = "own", "around"  # names in the little graphs: the operator, and what it is compiled with
 
 
 @dataclass
@@ -32,18 +33,17 @@ class VelaLatency:
     Attributes:
         vela: target, in mode ``performance``.
         outputs: what leaves the graph.
-        advance: called for each entry of the table.
     """
 
     vela: Vela
     outputs: Outputs = "flow"
-    advance: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
-        if self.vela.mode != "performance":
+        if self.vela.mode != "performance" or self.vela.arena_kib is not None:
             raise ConfigError(
-                f"mode {self.vela.mode}: the time of a subnet is the sum of its operators' in mode performance only "
-                "(in mode size they run interleaved); compile the subnets themselves instead"
+                f"mode {self.vela.mode}, arena {self.vela.facts['arena']}: the time of a subnet is the sum of its "
+                "operators' in mode performance without a limit only (else they run interleaved); compile the subnets "
+                "themselves: edgeflownas vela, or pareto --target"
             )
 
     @property
@@ -59,7 +59,11 @@ class VelaLatency:
     @property
     def facts(self) -> dict[str, str]:
         """Version, mode, accelerator, clock and ini, by the column."""
-        return {self.column: f"table of operators behind an ADD, {self.vela.words}, outputs {self.outputs}"}
+        return {self.column: f"table of operators, {self.vela.words}, outputs {self.outputs}"}
+
+    def entries(self, space: SearchSpace, width: int, size: tuple[int, int]) -> list[Graph]:
+        """What the table compiles, each once.  Raises ConfigError."""
+        return _distinct(_terms(space, width, size, self.outputs))
 
     def costs(
         self, space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch] | None
@@ -69,52 +73,89 @@ class VelaLatency:
         Raises:
             ConfigError: a bad arch, width or size; no Vela; an operator that would run on the CPU.
         """
-        digits = arch_digits(space, archs)
-        stages = self._stages(space, width, size)
-        entries = list(dict.fromkeys(graph for options in stages.values() for own in options for graph in own))
-        figures = self.vela.figures(entries, self.advance)
+        digits = np.pad(arch_digits(space, archs), ((0, 0), (0, 1)))  # position -1: a stage without choice
+        terms = _terms(space, width, size, self.outputs)
+        entries = _distinct(terms)
+        figures = self.vela.figures(entries)
         cycles = {graph: _own_cycles(found) for graph, found in zip(entries, figures, strict=True)}
-        milliseconds = figures[0].milliseconds / figures[0].cycles
         total = np.zeros(len(digits), np.int64)
-        for name, options in stages.items():
-            position = space.position(name)
-            sums = np.array([sum(cycles[graph] for graph in own) for own in options], np.int64)
-            total += sums[digits[:, position]] if position is not None else sums[0]
-        return {self.column: total * milliseconds}
+        for (before, own), graphs in terms.items():
+            table = np.zeros((space.num_paths, space.num_paths), np.int64)
+            for place, needed in graphs.items():
+                table[place] = sum(cycles[graph] for graph in needed)
+            total += table[digits[:, before], digits[:, own]]
+        return {self.column: (total * (figures[0].milliseconds / figures[0].cycles)).astype(np.float64)}
 
-    def _stages(self, space: SearchSpace, width: int, size: tuple[int, int]) -> dict[str, list[list[Graph]]]:
-        """By stage and digit: the little graphs of the stage's operators; what passes between stages is the same."""
-        found: dict[str, list[list[Graph]]] = {}
-        for digit in range(space.num_paths):
-            code = [min(digit, len(choice.options) - 1) for choice in space.choices]
-            for op in subnet_graph(space, width, code, size, self.outputs).ops:
-                options = found.setdefault(op.stage, [[] for _ in range(space.num_paths)])
-                options[digit].append(behind_add(op))
+
+Terms = dict[tuple[int, int], dict[tuple[int, int], list[Graph]]]
+
+
+def _terms(space: SearchSpace, width: int, size: tuple[int, int], outputs: Outputs) -> Terms:
+    """Positions (of the block that makes an operator's input, of its own) -> their two digits -> the little graphs."""
+
+    def little(code: list[int]) -> dict[tuple[int, int], list[Graph]]:
+        ops = subnet_graph(space, width, code, size, outputs).ops
+        makers, found = {op.output: op for op in ops}, dict[tuple[int, int], list[Graph]]()
+        for op in ops:
+            maker = makers.get(op.inputs[0])
+            pair = -1 if maker is None else _position(space, maker), _position(space, op)
+            found.setdefault(pair, []).append(in_context(op, maker))
         return found
 
+    options = [len(choice.options) for choice in space.choices] + [1]
+    terms: Terms = {}
+    for pair in dict.fromkeys(p for d in range(space.num_paths) for p in little([min(d, n - 1) for n in options[:-1]])):
+        for digits in np.ndindex(*(options[position] for position in pair)):
+            if pair[0] != pair[1] or digits[0] == digits[1]:
+                code = [0] * len(options)
+                for position, digit in zip(pair, digits, strict=True):
+                    code[position] = digit
+                terms.setdefault(pair, {})[digits[0], digits[1]] = little(code[:-1]).get(pair, [])
+    return terms
 
-def behind_add(op: Op) -> Graph:
-    """``op`` behind an ADD that writes its first input; alone where that is the input of the network."""
-    first = op.inputs[0]
-    images, ops = replace(first, name="images", edge=True), []
-    inputs = [images]
+
+def _position(space: SearchSpace, op: Op) -> int:
+    position = space.position(op.stage)
+    return -1 if position is None else position
+
+
+def _distinct(terms: Terms) -> list[Graph]:
+    return list(dict.fromkeys(graph for term in terms.values() for graphs in term.values() for graph in graphs))
+
+
+def in_context(op: Op, maker: Op | None) -> Graph:
+    """A little graph: an ADD, ``maker`` (which makes the first input of ``op``), ``op``, and an ADD.
+
+    There is no ADD before what reads the images, and none after an output of the network.
+    """
+    chain = [op] if maker is None else [maker, op]
+    first = chain[0].inputs[0]
+    images, ops = replace(first, name="images", edge=True), list[Op]()
+    made = {first: images}
     if not first.edge:
-        inputs = [replace(first, name=BEFORE)]
-        ops.append(Op("add", "", inputs[0], (images, images)))
-    for other in op.inputs[1:]:
-        if other.shape_1HWC == first.shape_1HWC:
-            inputs.append(images)
-        else:  # a vector of as many channels
-            inputs.append(Buffer(f"{BEFORE}.mean", other.channels, 1, 1))
-            ops.append(Op("mean", "", inputs[-1], (inputs[0],)))
-    output = replace(op.output, name="own", edge=True)
-    layer = op.layer and "own"
-    ops.append(replace(op, stage="", output=output, inputs=tuple(inputs), layer=layer, norm="", channels_of=None))
+        made[first] = replace(first, name=AROUND)
+        ops.append(Op("add", "", made[first], (images, images)))
+    for place, link in enumerate(chain):
+        inputs = [made[link.inputs[0]]]
+        for other in link.inputs[1:]:
+            if other not in made:
+                same = other.shape_1HWC == inputs[0].shape_1HWC
+                made[other] = replace(other, name=f"{AROUND}.{place}", edge=False)
+                ops.append(Op("add" if same else "mean", "", made[other], (inputs[0],) * (1 + same)))
+            inputs.append(made[other])
+        output = replace(link.output, name=OWN if link is op else f"{AROUND}.maker", edge=link is op and op.output.edge)
+        layer = link.layer and f"layer{place}"
+        ops.append(replace(link, stage="", output=output, inputs=tuple(inputs), layer=layer, norm="", channels_of=None))
+        made[link.output] = output
+    if not output.edge:
+        inputs, output = [output, output], replace(output, name=f"{AROUND}.after", edge=True)
+        ops.append(Op("add", "", output, tuple(inputs)))
     return Graph(tuple(ops), images, (output,))
 
 
 def _own_cycles(figures: Figures) -> int:
-    return sum(cycles for name, cycles in figures.layers if not name.startswith(BEFORE))
+    """Cycles of the operator, and of what Vela makes it of (names with another ending)."""
+    return sum(cycles for name, cycles in figures.layers if name.startswith(OWN))
 
 
 def table_error(

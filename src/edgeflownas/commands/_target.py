@@ -1,0 +1,62 @@
+"""``--target`` of commands that ask for a chip beside much else: a name, or a file of one's own with its sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeflownas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeflownas.hardware.vela import Mode, Target
+    from edgeflownas.hardware.vela.figures import Vela
+    from edgeflownas.hardware.vela.latency import VelaLatency
+    from edgeflownas.report.console import Console
+    from edgeflownas.space import SearchSpace
+
+__all__ = ["chip_latency", "named_target", "vela_of"]
+
+
+def named_target(text: str) -> Target:
+    """A target by name, or ``FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE``.
+
+    Raises:
+        ConfigError: an unknown name, a section that is missing; DataError: the file cannot be read.
+    """
+    from edgeflownas.hardware.vela import get_target, own_target
+
+    name, *sections = (part.strip() for part in text.split(","))
+    if not sections:
+        return get_target(name)
+    if len(sections) != 3:
+        raise ConfigError(
+            f"--target {text}: a name (edgeflownas vela --list-targets), or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,"
+            "MEMORY_MODE, such as my.ini,ethos-u55-64,WE2,WE2_Shared"
+        )
+    return own_target(Path(name), *sections)
+
+
+def vela_of(target: str, console: Console | None, mode: Mode = "performance") -> Vela:
+    """Vela for it, with the user's cache.  Raises as :func:`named_target`, also for a missing package."""
+    from edgeflownas.hardware.extras import need
+    from edgeflownas.hardware.vela.figures import Vela
+
+    need("litert")
+    vela = Vela(named_target(target), mode)
+    if console is not None:
+        vela.note = console.warn
+    return vela
+
+
+def chip_latency(
+    target: str, space: SearchSpace, width: int, size: tuple[int, int], console: Console | None
+) -> VelaLatency:
+    """The cost model of ``--target``, its table compiled with a bar; without a console nothing is compiled yet."""
+    from edgeflownas.hardware.vela.latency import VelaLatency
+
+    model = VelaLatency(vela_of(target, console))
+    if console is not None:
+        entries = model.entries(space, width, size)
+        with console.task("Vela", len(entries)) as meter:
+            model.vela.figures(entries, meter.advance)
+    return model
