@@ -29,6 +29,7 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_mute) as pool:
+        pool.submit(os.getpid).result()  # so that what breaks below is the compiler, not the start of a process
         try:
             return pool.submit(compile_tflite, model, target, mode, arena_kib).result()
         except BrokenProcessPool:
