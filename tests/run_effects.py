@@ -19,6 +19,8 @@ from edgeflownas.train.launch import launch
 from edgeflownas.train.prepared import LaunchOptions
 from edgeflownas.train.rundir import RunDirectory
 
+KEYS_OF_A_TASK = ("distil_lambda", "distil_weights", "qat_calibrate")
+
 
 def run(config: Config) -> Any:
     """A whole run in a folder of its own: its files, events, commits and pictures, or how it ended.
@@ -35,7 +37,7 @@ def run_beside_a_source(config: Config) -> Any:
     """Losses of a run that may start from, or be taught by, the supernet runs/source, trained here first."""
     other = config.runtime.model_copy(update={"experiment_name": "source", "seed": 7})
     single = {"init_from": None, "task": "supernet", "arch": (), "teacher": None, "teacher_arch": None}
-    plain = {name: TrainConfig.model_fields[name].default for name in ("distil_lambda", "distil_weights")}
+    plain = {name: TrainConfig.model_fields[name].default for name in KEYS_OF_A_TASK}
     supernet = config.train.model_copy(update={**single, **plain})
     often = config.checkpoint.model_copy(update={"every_steps": 1, "keep": 9})
     source = config.model_copy(update={"runtime": other, "train": supernet, "checkpoint": often})

@@ -188,6 +188,20 @@ def test_more_ranks_than_archs(five: Place, server: Server) -> None:
     assert state(run)["last_epes"] == pytest.approx(state(five.runs / "one_fp64")["last_epes"][:1], rel=1e-9)
 
 
+def test_ranks_fine_tune_as_one_process_does(five: Place, server: Server) -> None:
+    """Task qat: ranges come from the rank that calibrates."""
+    alone = ("--train.arch=0,0,0,0,2,1,2,2,2", "--eval.eval_pool_size=1", "--train.precision=fp64")
+    source = five.trained("int8_source", *FIVE_STEPS, "--train.task=standalone", *alone)
+    words = (*FIVE_STEPS, "--train.task=qat", *alone, f"--train.init_from={source}", "--train.ema_decay=0.5")
+    one = five.trained("int8_one", *words)
+    for code, out, err in server.start(2, *five.words("int8_two", *words)).ended():
+        assert (code, out) == (0, ""), err
+    two = five.runs / "int8_two"
+    assert np.array_equal(tensors(one)["model/ranges"], tensors(two)["model/ranges"])
+    assert distance(one, two, buffers=True) == 0 and distance(one, two, buffers=False) <= LIMIT["fp64"]
+    assert state(one)["last_epes"] == pytest.approx(state(two)["last_epes"], rel=1e-9)
+
+
 def wait_for_rows(run: Path, count: int, ranks: Ranks) -> None:
     deadline = time.monotonic() + 300
     while not (run / "events.jsonl").exists() or (run / "events.jsonl").read_bytes().count(b"\n") < count:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from runs import Ended, Place, command, contents
+from runs import Ended, Place, command, contents, table
 
 from edgeflownas.data.formats import read_flo, read_image
 from edgeflownas.export.paths import as_integers
@@ -43,7 +43,7 @@ def deployed(run: Path, place: Place) -> Path:
 
 def export(run: Path, out: Path, *words: object) -> Ended:
     size = () if any(str(word).startswith("--size") for word in words) else (SIZE,)
-    return command("export", run, *size, "--out", out, "--pairs=2", *words)
+    return command("export", run, *size, "--out", out, "--pairs=3", *words)
 
 
 def report_of(folder: Path) -> dict[str, Any]:
@@ -217,3 +217,18 @@ def test_other_networks(place: Place, tmp_path: Path) -> None:
         report["input"]["channel_order"] == "bgr"
         and "blue, green, red" in (tmp_path / "published" / "README.md").read_text()
     )
+
+
+def test_a_network_tuned_in_integers_ships_what_it_was_evaluated_as(run: Path, place: Place, tmp_path: Path) -> None:
+    """Its ranges and statistics come along; the EPE of the int8 file is that of the run's own last evaluation."""
+    words = ("--train.task=qat", ONE, "--train.arch=021100101", "--eval.eval_every_epoch=1")
+    tuned = place.trained("tuned", *words, f"--train.init_from={run}")
+    ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest")
+    assert ended.code in (0, 65), ended.err
+    report = report_of(tmp_path / "tuned")
+    assert report["calibration"]["method"] == "learned in training"
+    assert report["batch_norm"]["recalibrated_on"] is None
+    (epe,) = [row["epe"] for row in report["verification"]["paths"] if row["path"] == "tflite-int8"]
+    assert epe == pytest.approx(float(table(tuned / "per_arch_epe.csv")[-1]["epe"]), rel=0.01)
+    ended = export(tuned, tmp_path / "other", "--calibration-data=synth")
+    assert ended.code == 64 and "learned in training" in ended.err

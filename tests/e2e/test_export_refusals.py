@@ -95,7 +95,7 @@ def test_a_failed_verification_keeps_the_files_and_says_so(
 ) -> None:
     monkeypatch.setattr(verify, "LARGEST_LOSS", -1e9)
     ended = export(run, place.folder / "failed")
-    assert ended.code == 65 and "the verification failed" in ended.err and "FAILED" in ended.out
+    assert ended.code == 65 and "the verification failed" in ended.err and "failed" in ended.out
     assert report_of(place.folder / "failed")["verified"] is False
     assert {str(path.relative_to(place.folder / "failed")) for path in (place.folder / "failed").rglob("*.*")} == WHOLE
     assert "FAILED" in (place.folder / "failed" / "README.md").read_text()

@@ -130,6 +130,14 @@ def test_retraining_compares_two_subnets_over_the_whole_validation_split() -> No
     assert config.eval.eval_batches_per_arch * config.eval.batch_size == 640
 
 
+def test_int8_fine_tuning_begins_with_the_retrained_target() -> None:
+    before, config = load_config("retrain_fc2_180x240"), load_config("qat_fc2_180x240")
+    target = f"{before.runtime.output_root}/{before.runtime.experiment_name}/{before.train.arch_name[0]}"
+    assert (config.train.task, config.train.arch) == ("qat", before.train.arch[:1])
+    assert config.train.init_from == f"{target}@best" and config.train.num_epochs <= 10
+    assert (config.data, config.eval, config.train.width) == (before.data, before.eval, before.train.width)
+
+
 def test_the_published_single_model() -> None:
     config = load_config("edgeflownet_fc2_352x480")
     train, data = config.train, config.data

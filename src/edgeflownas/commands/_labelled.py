@@ -176,7 +176,7 @@ def _rows(
 
     with console.task("checksums", sum(len(sample.files) for sample in dataset.samples)) as meter:
         mark = fingerprint(dataset, progress=_told(meter.update))
-    precision = "fp64" if weights is not None and weights.config.train.precision == "fp64" else "fp32"
+    precision = "fp32" if weights is None else weights.config.train.evaluated_in
     with console.task("evaluate", len(dataset)) as meter, memory_in_words(REMEDY):
         return evaluate_labelled(_pairs(dataset), predictors, protocol, mark.label, precision, meter.advance)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeflownas.export.source import Source
     from edgeflownas.report.console import Console
 
-__all__ = ["export"]
+__all__ = ["export", "named_pairs"]
 
 OPTIONS = (
     *("--arch", "--format", "--size", "--out", "--outputs", "--uncertainty", "--calibrate", "--calibration-pairs"),
@@ -88,7 +88,7 @@ def export(
     console.wrote({"export": out})
     if report["verified"] is not False:
         return 0
-    console.warn("; ".join(["the verification failed", *report["verification"]["reasons"]]))
+    console.warn(f"the verification failed, {out} is marked so: {'; '.join(report['verification']['reasons'])}")
     return FAILED
 
 
@@ -140,9 +140,11 @@ def _build(
     with seconds.of("read pairs"):
         calibration, checking = None, None
         if _calibrated(request, source, wanted.calibration[0]):
-            calibration = checking_pairs("--calibration-data", *wanted.calibration, "train", source, request.size, console)
+            spec, count = wanted.calibration
+            calibration = named_pairs("--calibration-data", spec, "train", source, count, request.size, console)
         if wanted.checking is not None:
-            checking = checking_pairs("--data", *wanted.checking, "val", source, request.size, console)
+            spec, count = wanted.checking
+            checking = named_pairs("--data", spec, "val", source, count, request.size, console)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
         return build(request, source, calibration, checking, seconds, meter.advance)
 
@@ -156,10 +158,14 @@ def _calibrated(request: Request, source: Source, data: str | None) -> bool:
     return integers and source.ranges is None
 
 
-def checking_pairs(
-    option: str, spec: str | None, count: int, split: str, source: Source, size: tuple[int, int], console: Console
+def named_pairs(
+    option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
 ) -> Pairs:
-    """Pairs of the named data, or of the run's own."""
+    """Pairs of the data that ``option`` names, or of the run's own ``split``.
+
+    Raises:
+        DataError: no such data, or frames smaller than ``size``; says what to do.
+    """
     from edgeflownas.data.registry import open_dataset
     from edgeflownas.export.pairs import generated_pairs, read_pairs
 

@@ -73,7 +73,7 @@ def _compared(
     folder: Path, report: Mapping[str, Any], run: Path, overrides: list[str], data: str | None, count: int
 ) -> dict[str, Any]:
     """Document of the comparison with the run.  Raises ConfigError where the folder was made of other weights."""
-    from edgeflownas.commands.export import checking_pairs
+    from edgeflownas.commands.export import named_pairs
     from edgeflownas.export.check import stored_models
     from edgeflownas.export.source import open_source
     from edgeflownas.export.verify import verify as compare
@@ -84,13 +84,13 @@ def _compared(
     console, facts = Console(), report["model"]
     arch = None if facts["code"] == facts["space"] else facts["code"]
     _, _, checkpoint = facts["weights"].partition("/")
-    source = open_source(run, arch, checkpoint or "best", overrides, console.info)
+    source = open_source(run, arch, checkpoint or "best", overrides, console.info, console.task)
     if source.weights_hash != facts["weights_hash"]:
         raise ConfigError(
             f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
             f"({facts['weights']}): give that run"
         )
-    pairs = checking_pairs("--data", data, count, "val", source, tuple(facts["size"]), console)
+    pairs = named_pairs("--data", data, "val", source, count, tuple(facts["size"]), console)
     graph = graph_of(source.net, tuple(facts["size"]), facts["outputs"], facts["uncertainty"])
     models = stored_models(folder, report)
     with console.task("verify", len(pairs)) as meter:

@@ -26,13 +26,14 @@ __all__ = ["TrainConfig"]
 class TrainConfig(Group):
     """The model, the plan and the optimiser."""
 
-    task: Literal["supernet", "edgeflownet", "standalone", "distil"] = identity("supernet")
+    task: Literal["supernet", "edgeflownet", "standalone", "distil", "qat"] = identity("supernet")
     """supernet: every subnet of train.space at once; edgeflownet: the published single model; standalone: the subnets
-    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features."""
+    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features; qat:
+    the weights of train.init_from fine-tuned as the int8 model that they will be exported as."""
     space: str = identity("v1")
     """Search space by name (every task but edgeflownet)."""
     arch: tuple[str, ...] = identity(())
-    """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
+    """Arch codes that task standalone, distil or qat trains; on the command line give the option once for each."""
     arch_name: tuple[str, ...] = observation(())
     """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
     teacher: str | None = observation(None)
@@ -44,6 +45,9 @@ class TrainConfig(Group):
     """Task distil: weight of the feature loss beside the flow loss."""
     distil_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = dynamics((1.0, 1.0, 1.0))
     """Task distil: weights of the decoder scales 1/4, 1/2 and 1/1 in the feature loss."""
+    qat_calibrate: str = dynamics("minmax")
+    """Task qat: how the range of every tensor is measured at the start, on the calibration samples; then it stays.
+    minmax, percentile:99.99 (or another share) or mse, as `edgeflownas export --calibrate`."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
     batch_norm: Literal["trained", "frozen"] = identity("trained")
@@ -190,9 +194,21 @@ class TrainConfig(Group):
                 "lower it or set it to null"
             )
         check_task(self)
+        if self.task == "qat" and self.precision not in ("fp32", "fp64"):
+            raise ValueError(
+                f"train.precision {self.precision} is coarser than the int8 steps that train.task qat trains through: "
+                "use fp32"
+            )
         if self.precision == "tf32" and self.gpu_device == -1:
             raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
+
+    @property
+    def evaluated_in(self) -> str:
+        """Arithmetic of every EPE of the run, in words."""
+        if self.task == "qat":
+            return "int8 simulated"
+        return "fp64" if self.precision == "fp64" else "fp32"
 
 
 def check_task(train: TrainConfig) -> None:
@@ -218,6 +234,10 @@ def check_task(train: TrainConfig) -> None:
         raise ValueError("train.task distil needs train.teacher: the run that teaches, or train.task standalone")
     elif sum(train.distil_weights) == 0:
         raise ValueError("train.distil_weights are all zero, so train.task distil learns nothing from train.teacher")
+    if train.task != "qat":
+        unused["qat_calibrate"] = train.qat_calibrate != type(train).model_fields["qat_calibrate"].default
+    elif train.init_from is None:
+        raise ValueError("train.task qat needs train.init_from: the run that trained the subnet in floating point")
     if train.task != "supernet":
         unused |= {"path_batches": train.path_batches != "same", "distributed": train.distributed == "path"}
     for key in [key for key, given in unused.items() if given]:
@@ -226,7 +246,7 @@ def check_task(train: TrainConfig) -> None:
         raise ValueError(
             f"train.{key}{shown} has no effect with train.task {train.task}: remove it, or set another train.task"
         )
-    if train.task in ("standalone", "distil"):
+    if train.task in ("standalone", "distil", "qat"):
         _check_archs(train)
 
 

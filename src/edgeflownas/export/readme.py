@@ -38,7 +38,7 @@ def run(pixels):
 
 def real(name, values):
     scale, zero_point = outputs[name]["quantization"]
-    return (values.astype(np.float32) - zero_point) * scale * {divisor}
+    return (values.astype(np.float32) - zero_point) * scale{times}
 
 
 for number in (0, 1):
@@ -58,7 +58,7 @@ CPP = """\
 using namespace edgeflownas;
 alignas(16) static uint8_t arena[kArenaBytes + 16 * 1024];  // the rest: the interpreter; raise it if it fails
 
-// Frames: kRows x kColumns x 3, {order}. {Output}: {pixels} x 2 ({meaning}).
+// Frames: kRows x kColumns x 3, {order}. {variable}: {pixels} x 2: u (right), v (down), px.{others}
 bool Estimate(const uint8_t* first, const uint8_t* second, float* {variable}) {{
   static tflite::MicroMutableOpResolver<1> operators;
   static const bool added = operators.AddEthosU() == kTfLiteOk;
@@ -80,6 +80,7 @@ bool Estimate(const uint8_t* first, const uint8_t* second, float* {variable}) {{
 }}
 """
 TFLM = "TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before."
+TAKE = "Take outputs by their name; in the compiled file, where the firmware sees none, by the index in model.h."
 SUMMING = """\
 These are predictions to be summed on the device: A0 = quarter, A1 = up2(A0) + half, A2 = up2(A1) + full, and A2 is the
 result. up2 doubles rows and columns: repeat every pixel twice each way, then take the mean of each 2x2 window that
@@ -99,7 +100,8 @@ def readme_text(report: Report) -> str:
         _outputs(report),
     ]
     if integer:
-        values = {"rows": rows, "columns": columns, "order": _order(report), "divisor": repr(facts["flow_divisor"])}
+        times = f' * ({facts["flow_divisor"]!r} if name.startswith("flow") else 1.0)' if _divided(report) else ""
+        values = {"rows": rows, "columns": columns, "order": _order(report), "times": times}
         parts += ["## Python", f"Checks itself against the test vectors.\n\n```python\n{PYTHON.format(**values)}```"]
         parts += [
             "## C++",
@@ -119,6 +121,10 @@ def _head(report: Report) -> str:
             f"Verification against the float model: {verdict[report['verified']]}. Every figure is in `report.json`.",
         ]
     )
+
+
+def _divided(report: Report) -> bool:
+    return bool(report["model"]["flow_divisor"] != 1.0)
 
 
 def _files(report: Report) -> str:
@@ -153,29 +159,26 @@ def _outputs(report: Report) -> str:
         shape = "x".join(map(str, output["shape"]))
         lines.append(f"- `{output['name']}` [{shape}] (NHWC): {output['meaning']}")
         if integer:
-            times = "" if report["model"]["flow_divisor"] == 1.0 else f" x {report['model']['flow_divisor']!r}"
-            lines.append(f"  In integers: ({output['scale']!r}) x (value - {output['zero_point']}){times}")
+            times = f" x {report['model']['flow_divisor']!r}" if _divided(report) and "flow" in output["name"] else ""
+            lines.append(f"  In integers: {output['scale']!r} x (value {-output['zero_point']:+d}){times}")
     if any("_raw" in output["name"] for output in report["outputs"]):
         lines += ["", SUMMING]
-    lines += ["", "Take outputs by their name, or by their shape; never by their position in the file."]
+    lines += ["", TAKE]
     return "\n".join(lines)
 
 
 def _cpp(report: Report) -> str:
-    output = report["outputs"][-1] if len(report["outputs"]) == 1 else _largest_flow(report)
+    flows = [output for output in report["outputs"] if output["name"].startswith("flow")]
+    output = max(flows, key=lambda output: int(output["shape"][1]))
     name = constant_name(output["name"])
+    others = [f"k{constant_name(other['name'])}Index" for other in report["outputs"] if other is not output]
     return CPP.format(
-        order=_order(report),
+        order=report["input"]["channel_order"].upper(),
         Output=name,
         variable=output["name"],
         pixels=f"k{name}Rows x k{name}Columns",
-        meaning="u right, v down, px",
+        others=f"\n// Also in the file: {', '.join(others)}." if others else "",
     )
-
-
-def _largest_flow(report: Report) -> Mapping[str, Any]:
-    flows = [output for output in report["outputs"] if output["name"].startswith("flow")]
-    return max(flows, key=lambda output: int(output["shape"][1]))
 
 
 def _vectors(report: Report) -> str:

@@ -21,7 +21,7 @@ from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import replicate_pad
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["GRID", "Stage", "StagedNet", "check_width", "number_batchnorms", "resolve"]
+__all__ = ["GRID", "Stage", "StagedNet", "Sums", "check_width", "number_batchnorms", "resolve"]
 
 GRID = 16  # heights and widths are padded to multiples of it: four halvings
 
@@ -38,6 +38,10 @@ class Stage:
     choice: int | None
     output: int | None
     context: Literal["", "gives", "takes"] = ""
+
+
+class Sums(list[Tensor]):
+    """What :meth:`StagedNet.run_from` gives where the network has summed its predictions itself: A0, A1, A2."""
 
 
 def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch:
@@ -62,10 +66,12 @@ class StagedNet(nn.Module):
 
     Whoever derives from it sets ``stages`` and ``batchnorms`` (those with statistics to recalibrate; may be none).
     ``input_form`` says what the images it is trained on look like; everything that feeds it batches obeys it.
+    One that is ``whole`` has the stages as parts only: it runs from the images to the sums or not at all.
     """
 
     stages: tuple[Stage, ...]
     batchnorms: tuple[BatchNorm, ...]
+    whole = False
 
     def __init__(self, space: SearchSpace, width: int, channels_last: bool, input_form: InputForm) -> None:
         super().__init__()
@@ -83,7 +89,7 @@ class StagedNet(nn.Module):
 
         They end before a stage that gives context, so that what they hand on is their features alone.
         """
-        if all(stage.choice is None for stage in self.stages):
+        if self.whole or all(stage.choice is None for stage in self.stages):
             return 0
         return next(i for i, stage in enumerate(self.stages) if stage.choice is not None or stage.context == "gives")
 

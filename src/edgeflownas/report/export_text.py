@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeflownas.report.text_table import text_table
+from edgeflownas.report.verify_text import verification_text
 
 __all__ = ["export_text"]
 
@@ -17,7 +18,7 @@ def export_text(report: Mapping[str, Any]) -> str:
     parts = [
         f"subnet {facts['code']} of {facts['space']}, width {facts['width']}, {facts['size'][0]}x{facts['size'][1]}",
         text_table(["file", "KiB", "what"], rows, ("file", "what")),
-        _verification(report),
+        verification_text(report["verification"]) if report["verification"] else "not verified",
     ]
     if "vela" in report:
         parts.append(_vela(report["vela"]))
@@ -35,27 +36,3 @@ def _vela(vela: Mapping[str, Any]) -> str:
 def _latencies(times: Mapping[str, float]) -> str:
     measured = ", ".join(f"{name} {value:.1f} ms" for name, value in times.items())
     return f"on this CPU, one thread: {measured}"
-
-
-def _verification(report: Mapping[str, Any]) -> str:
-    found = report["verification"]
-    if found is None:
-        return "not verified"
-    snr: dict[str, float] = {}
-    for row in found["outputs"]:
-        snr[row["path"]] = min(row["snr_db"], snr.get(row["path"], row["snr_db"]))
-    scores = {row["path"]: row for row in found["paths"]}
-    rows = []
-    for path in dict.fromkeys([*scores, *snr]):
-        row = scores.get(path, {})
-        figures = (
-            (row.get("epe"), "{:.4f}"),
-            (row.get("loss_percent"), "{:+.2f}"),
-            (row.get("margin_percent"), "{:.2f}"),
-        )
-        cells = ["-" if value is None else form.format(value) for value, form in figures]
-        rows.append([path, *cells, f"{snr[path]:.1f}" if path in snr else "-"])
-    verdict = "passed" if report["verified"] else "FAILED"
-    title = f"verification on {found['pairs']} pairs of {found['from']}: {verdict}"
-    table = text_table(["path", "EPE px", "loss %", "+-", "least SNR dB"], rows, ("path",))
-    return "\n".join([title, table, *found["notes"]])

@@ -3,6 +3,7 @@
 Other data, another crop, another plan: everything but the network may differ from the source, which is what sets a
 warm start apart from a fork (same experiment, other dynamics).  One subnet may start from a supernet: it takes the
 tensors of its own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.
+Task ``qat`` recalibrates always, and measures the range of every tensor.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import FrozenBatches
+from edgeflownas.models.deployed.ranges import parse_method
+from edgeflownas.models.deployed.rounded import RoundedNet
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Checkpoint
 from edgeflownas.train.manifest import config_kinds
 from edgeflownas.train.prepared import Prepared
+from edgeflownas.train.qat import calibrate_rounded
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.teacher import set_buffers
 
@@ -43,11 +47,12 @@ def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None
     """The weights train.init_from names, None where it is null.
 
     Raises:
-        ConfigError: the source is a network of another space, width or arch.
+        ConfigError: the source is a network of another space, width or arch; train.qat_calibrate is no method.
         StorageError: no run directory, or no such checkpoint that verifies.
     """
     if config.train.init_from is None:
         return None
+    parse_method(config.train.qat_calibrate)
     place, _, name = config.train.init_from.partition("@")
     run = RunDirectory.open(Path(place), warn)
     source = run.manifest["keys"]["identity"]
@@ -83,12 +88,21 @@ def load_initial(initial: InitialWeights, prepared: Prepared) -> dict[str, Any]:
     """Put the weights into the task; returns the entry of run_manifest.json."""
     task = prepared.task
     source = initial.checkpoint.tensors["model"]
-    task.load({"model": {name: source[name] for name in task.tensors()["model"]}}, with_optimizer=False)
-    if initial.whole:
-        return {**initial.facts, "batch_norm": "copied"}
     net, eval_set = task.net, prepared.eval_set
+    if isinstance(net, RoundedNet):
+        source = {"ranges": net.ranges, **source}
+    task.load({"model": {name: source[name] for name in task.tensors()["model"]}}, with_optimizer=False)
+    if initial.whole and not isinstance(net, RoundedNet):
+        return {**initial.facts, "batch_norm": "copied"}
     batches = FrozenBatches(
         eval_set.calibration, prepared.splits.train, eval_set.flow_clip, task.device, task.dtype, net.input_form
     )
-    set_buffers(net, batches)
-    return {**initial.facts, "batch_norm": f"recalibrated, calibration ids {eval_set.calibration_hash}"}
+    facts = {**initial.facts, "batch_norm": f"recalibrated, calibration ids {eval_set.calibration_hash}"}
+    if not isinstance(net, RoundedNet):
+        set_buffers(net, batches)
+        return facts
+    method = prepared.config.train.qat_calibrate
+    calibrate_rounded(net, batches, method)
+    if task.average is not None:
+        task.average.take_buffers(net)
+    return {**facts, "ranges": f"{method}, calibration ids {eval_set.calibration_hash}"}

@@ -93,7 +93,7 @@ class Adam:
 class MovingAverage:
     """Exponential moving average of the weights, held by a network of its own so that it can be evaluated as it is.
 
-    Its batch-norm buffers stay unused: every evaluation recalibrates.
+    Its batch-norm buffers stay unused where every evaluation recalibrates; elsewhere they are those of the weights.
     """
 
     def __init__(self, net: StagedNet, decay: float) -> None:
@@ -101,6 +101,10 @@ class MovingAverage:
         self.source = dict(net.named_parameters())
         self.net = copy.deepcopy(net)
         self.average = dict(self.net.named_parameters())
+
+    def take_buffers(self, net: StagedNet) -> None:
+        """Statistics, where they are frozen, and ranges belong to the weights: take those of ``net``."""
+        self.net.load_state_dict(dict(net.named_buffers()), strict=False)
 
     @torch.no_grad()
     def update(self) -> None:

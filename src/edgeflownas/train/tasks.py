@@ -219,7 +219,7 @@ class SupernetTask:
             start = 0 if features is None else self.net.shared_stages
             inputs = self.net.prepare(piece.images) if features is None else features
             predictions = self.net.run_from(start, inputs, arch, decoder)
-        terms = multiscale_loss([p.to(self.dtype) for p in predictions], piece.flow, piece.valid)
+        terms = multiscale_loss(predictions, piece.flow, piece.valid)
         total = terms.total
         if self.teacher is not None and decoder is not None:
             taught = self.teacher.loss(piece.images, decoder)
@@ -283,5 +283,5 @@ class SupernetTask:
             source = files.get(file) or (files["model"] if file == "ema" else {})
             for name, tensor in tensors.items():
                 tensor.data.copy_(source[name])
-        if self.average is not None:  # frozen batch norms: statistics that belong to the weights
-            self.average.net.load_state_dict(dict(self.net.named_buffers()), strict=False)
+        if self.average is not None:
+            self.average.take_buffers(self.net)

@@ -111,7 +111,7 @@ class _Histogram:
         if self.counting:
             self._widen(max(-low, high))
             span = 2.0**self.exponent
-            for image in values.flatten(1):  # at once it could exceed the integers that float32 counts exactly
+            for image in values.cpu().flatten(1):  # at once it could exceed the integers that float32 counts exactly
                 self.counts += torch.histc(image, 2 * BINS, -span, span).numpy().astype(np.int64)
                 zeros = image.numel() - int(image.count_nonzero())
                 self.counts[BINS] -= zeros
