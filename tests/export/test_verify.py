@@ -21,6 +21,7 @@ from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, Sample, compare, 
 from edgeflownas.hardware.tflite import write_float, write_int8
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.blocks import up2
+from edgeflownas.models.deployed.folding import fold
 from edgeflownas.models.deployed.quantise import Scale, integer_layers
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -120,6 +121,25 @@ def test_a_range_too_small_is_named(tensor: str) -> None:
     assert doubled[0].flow_px == pytest.approx(2 * rows[0].flow_px)
 
 
+def test_what_float32_cannot_keep_is_no_failure() -> None:
+    """A batch norm that takes a large mean away and adds it again: folding is exact, the trained network is not."""
+    example = tiny("v1")
+    norm = next(module for name, module in example.net.named_modules() if name == "EB0.depth1.0.bn2")
+    norm.running_mean += 1e3
+    norm.bias.data += 1e3 * norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    layers = fold(example.net, example.graph)
+    models = {"tflite-float": write_float(example.graph, layers)}
+    result = verify(example.net, example.graph, layers, models, samples_of(example))
+    assert max(row.snr_db for row in result.outputs) < LEAST_SNR
+    assert result.passed and "float32 keeps the trained network within" in result.notes[0]
+    assert 40 < result.document()["thresholds"]["float_snr_db"] < 95
+    layer = layers["Up1"]
+    wrong = layers | {"Up1": layer._replace(bias=layer.bias + 0.1)}
+    models = {"tflite-float": write_float(example.graph, wrong)}
+    result = verify(example.net, example.graph, layers, models, samples_of(example))
+    assert any("enters at Up1" in reason for reason in result.reasons)
+
+
 @given(power=st.floats(-40, 40), signal=st.floats(-9, 9))
 def test_decibels(power: float, signal: float) -> None:
     assert decibels(10**signal, 10 ** (signal - power / 10)) == pytest.approx(power, abs=1e-6)
@@ -163,6 +183,7 @@ def test_a_loss_within_noise_says_so() -> None:
     result = compare({TRAINING: run, "tflite-int8": run}, [sample(0.0), sample(0.0)])
     row = result.paths[1]
     assert row.loss_percent == pytest.approx(5.0) and row.margin_percent > 100 and row.within_noise and result.passed
+    assert "may exceed 15 %" in result.notes[0] and "verify on more" in result.notes[0]
 
 
 def test_no_signal_and_no_truth() -> None:

@@ -25,7 +25,7 @@ from edgeflownas.models.deployed.graph import Graph
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.models.stages import StagedNet
 
-__all__ = ["FOLDED", "TRAINING", "Path", "as_integers", "host_flow", "open_paths", "tflite_input"]
+__all__ = ["FOLDED", "TRAINING", "Path", "as_integers", "host_flow", "open_paths", "tflite_input", "trained_path"]
 
 TRAINING, FOLDED = "training", "folded"
 Values = dict[str, NDArray[np.float32]]
@@ -48,7 +48,7 @@ def open_paths(
         DataError: bytes that are no model.
     """
     form = net.input_form
-    paths = {TRAINING: _trained(net, graph), FOLDED: _folded(graph, layers, form)}
+    paths = {TRAINING: trained_path(net, graph), FOLDED: _folded(graph, layers, form)}
     return paths | {name: _of_file(name, content, form) for name, content in models.items()}
 
 
@@ -74,16 +74,17 @@ def host_flow(outputs: Mapping[str, NDArray[np.float32]]) -> Tensor:
     return flow[0]
 
 
-def _encoded(form: InputForm, images: NDArray[np.uint8]) -> Tensor:
-    return form.encode(torch.from_numpy(images[None]), torch.float32)
+def _encoded(form: InputForm, images: NDArray[np.uint8], dtype: torch.dtype = torch.float32) -> Tensor:
+    return form.encode(torch.from_numpy(images[None]), dtype)
 
 
-def _trained(net: StagedNet, graph: Graph) -> Path:
-    """The names of what a graph gives, found independently of it."""
+def trained_path(net: StagedNet, graph: Graph) -> Path:
+    """The trained network in its own precision; finds the names of what ``graph`` gives independently of it."""
+    dtype = next(net.parameters()).dtype
 
     @torch.inference_mode()
     def run(images: NDArray[np.uint8]) -> Values:
-        raw = net(_encoded(net.input_form, images))
+        raw = net(_encoded(net.input_form, images, dtype))
         named = {}
         for scale, prediction, total in zip(SCALES, raw, accumulate(raw), strict=True):
             for head, (first, last) in HEADS.items():
