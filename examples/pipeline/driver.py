@@ -91,6 +91,8 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
     # The shortlist of three: the best, the space's baseline, and the knee of the front (or what stands in for it).
     recipe = chosen / "shortlist.yaml"
     subnets = yaml.safe_load(recipe.read_text())["train"]["arch_name"]
+    if "baseline" not in subnets:
+        raise Stopped(64, f"{recipe}: no baseline among {', '.join(subnets)}: rank a part of the space that holds it")
     for start, origin in {"scratch": {}, "warm": {"train.init_from": supernet}}.items():
         group = results / start
         keys = {"runtime.output_root": results, "runtime.experiment_name": start} | origin | settings.retrain

@@ -1,9 +1,9 @@
-"""Pairs that a small network learns in a few hundred steps: a random texture that moves smoothly, differently everywhere.
+"""Pairs that a small network learns in a few hundred steps: a texture that moves smoothly, differently everywhere.
 
-    python examples/pipeline/pairs.py OUT --size 176x224 --train 300 --val 32 --seed 5 --motion 3
+    python examples/pipeline/pairs.py OUT --size 96x128 --train 300 --val 32 --seed 5 --motion 3
 
 `edgeflownas data synth` makes harder ones (objects, edges of motion, occlusion).  One pair here holds many motions, so
-that a batch of two full-size pairs says as much as many small ones.
+that a batch of two says as much as one of many pairs that move as one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgeflownas.data.formats import write_flo
 from edgeflownas.randomness import uniforms
 
 MARGIN = 16  # px of texture around the images, which may come into view
-KNOT = 44  # px between the points at which a motion is drawn
+KNOT = 32  # px between the points at which a motion is drawn
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
 
@@ -29,7 +29,7 @@ def main() -> None:
     """Write OUT/train and OUT/val in FlyingChairs2 layout, complete or not at all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--size", default="176x224")
+    parser.add_argument("--size", default="96x128")
     parser.add_argument("--motion", type=float, default=3.0, help="largest motion drawn, px")
     for name in ("train", "val", "seed"):
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -57,7 +57,7 @@ def pair(seed: int, stream: str, number: int, size: tuple[int, int], motion: flo
     draws = uniforms(seed, stream, number, count=int(np.prod(knots)) + 3 * int(np.prod(shape)))
     moves, noises = np.split(draws, [int(np.prod(knots))])
     canvas = np.zeros(shape)
-    for sigma, noise in zip((1.2, 2.5, 5.0), noises.reshape(3, *shape), strict=True):
+    for sigma, noise in zip((1.5, 3.0, 6.0), noises.reshape(3, *shape), strict=True):
         octave = cv2.GaussianBlur(noise, (0, 0), sigma)
         canvas += (octave - octave.mean()) / octave.std()
     canvas = cv2.normalize(canvas, None, 0, 255, cv2.NORM_MINMAX)

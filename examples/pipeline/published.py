@@ -1,4 +1,4 @@
-"""Models of width 32 with made-up kernels, for their cost alone: the published EdgeFlowNet and the subnets of a shortlist.
+"""Models of width 32 with made-up kernels, for their cost alone: the published EdgeFlowNet and a shortlist's subnets.
 
 python examples/pipeline/published.py OUT --shortlist shortlist.yaml
 """

@@ -208,6 +208,15 @@ def test_every_training_is_a_valid_run_and_later_steps_name_earlier_ones(load, t
     assert places == sorted(places) and commands[-1] == "page.py" and commands.count("export") == 4
 
 
+def test_a_shortlist_without_the_baseline_is_refused(load, tmp_path: Path) -> None:
+    driver, steps = load("driver"), load("steps")
+    (tmp_path / "pareto").mkdir()
+    groups = {"train": {"arch": ["111111111"], "arch_name": ["best"]}}
+    (tmp_path / "pareto" / "shortlist.yaml").write_text(yaml.safe_dump(groups))
+    with pytest.raises(steps.Stopped, match="no baseline among best"):
+        list(driver.steps(tmp_path, driver.Settings.read(PLACE / "settings.yaml")))
+
+
 def test_the_first_image_shows_where_the_second_has_it(load) -> None:
     pairs = load("pairs")
     for number in range(3):
