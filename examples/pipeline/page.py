@@ -56,7 +56,7 @@ def spent(results: Path) -> dict[str, dict[str, float]]:
         marker = json.loads(path.read_text())
         kind = path.stem.partition("_")[0]
         before = found.setdefault(kind, {"times": 0, "seconds": 0.0, "cpu": 0.0})
-        if marker["finished"]:
+        if marker["finished"] and kind != "page":
             found[kind] = {"times": before["times"] + 1} | {k: before[k] + marker[k] for k in ("seconds", "cpu")}
     return {kind: row for kind, row in found.items() if row["times"]}
 
@@ -185,7 +185,7 @@ def trained_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
         (
             f"{called(row['name'])} {row['code']}",
             STARTS[row["start"]],
-            f"{row['float']['epe']:.3f} \u00a0±\u00a0{row['margin']:.3f}",
+            f"{row['float']['epe']:.3f}\u00a0±\u00a0{row['margin']:.3f}",
             f"{row['int8']['epe']:.3f}",
             plus_minus(row["int8"]["loss_percent"], row["int8"]["margin_percent"]),
             f"{row['snr']:.1f}",

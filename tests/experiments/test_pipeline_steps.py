@@ -226,4 +226,4 @@ def test_the_first_image_shows_where_the_second_has_it(load) -> None:
         inner = slice(5, -5), slice(5, -5)
         still = np.abs(first[inner].astype(float) - second[inner]).mean()
         assert np.abs(back[inner] - first[inner]).mean() < 1.0 < still
-        assert 1.0 < np.abs(flow).max() < 5.0
+        assert 0.5 < np.abs(flow).max() < 3.75
