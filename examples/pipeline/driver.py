@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,18 @@ def main() -> int:
 
 def steps(results: Path, settings: Settings) -> Iterator[Step]:
     """Every step in its order; those after `pareto` are known once it is done, because it chooses the subnets."""
+    yield from searched(results, settings)
+    recipe = results / "pareto" / "shortlist.yaml"
+    subnets = yaml.safe_load(recipe.read_text())["train"]["arch_name"]
+    if "baseline" not in subnets:
+        raise Stopped(64, f"{recipe}: no baseline among {', '.join(subnets)}: rank a part of the space that holds it")
+    yield from trained_alone(results, settings, recipe)
+    yield from shipped(results, settings, subnets)
+    yield from compared(results, settings, recipe, subnets)
+
+
+def searched(results: Path, settings: Settings) -> Iterator[Step]:
+    """From nothing to a shortlist of three: the best, the space's baseline, and one of the front."""
     data, supernet, ranking, chosen = (results / name for name in ("data", "supernet", "rank", "pareto"))
     pairs = HERE / "pairs.py"
     yield Step("data", (str(pairs), str(data), "--size", settings.size, *options(settings.pairs)), data, (), (pairs,))
@@ -88,19 +100,20 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
     command += ("--where", settings.where, "--top", "3", "--out", str(chosen))
     yield Step("pareto", command, chosen, ("rank",))
 
-    # The shortlist of three: the best, the space's baseline, and the knee of the front (or what stands in for it).
-    recipe = chosen / "shortlist.yaml"
-    subnets = yaml.safe_load(recipe.read_text())["train"]["arch_name"]
-    if "baseline" not in subnets:
-        raise Stopped(64, f"{recipe}: no baseline among {', '.join(subnets)}: rank a part of the space that holds it")
+
+def trained_alone(results: Path, settings: Settings, recipe: Path) -> Iterator[Step]:
+    """The shortlist, each subnet alone: from scratch, and from the supernet's weights."""
+    supernet = results / "supernet"
     for start, origin in {"scratch": {}, "warm": {"train.init_from": supernet}}.items():
         group = results / start
         keys = {"runtime.output_root": results, "runtime.experiment_name": start} | origin | settings.retrain
         command = ("train", str(recipe), *options(keys))
         yield Step(start, command, group, ("pareto", "supernet"), go_on=("train", "--resume", str(group)))
 
-    exported = [f"{start}_{subnet}" for start in ("scratch", "warm") for subnet in subnets]
-    for name in exported:
+
+def shipped(results: Path, settings: Settings, subnets: Sequence[str]) -> Iterator[Step]:
+    """A folder of files for each trained subnet, verified."""
+    for name in exported(subnets):
         start, subnet = name.split("_", 1)
         folder = results / "export" / name
         command = ("export", str(results / start / subnet), "--format", "tflite-int8,tflite-float")
@@ -108,7 +121,9 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
         yield Step(f"export_{name}", (*command, "--out", str(folder)), folder, (start,))
         yield Step(f"verify_{name}", ("verify", str(folder)), None, (f"export_{name}",))
 
-    # The published network, and the chosen subnets at its width: what they cost needs no trained weights.
+
+def compared(results: Path, settings: Settings, recipe: Path, subnets: Sequence[str]) -> Iterator[Step]:
+    """The published network, and the subnets at its width: what they cost needs no training.  Then the page."""
     models = results / "models"
     command = (str(HERE / "published.py"), str(models), "--shortlist", str(recipe))
     yield Step("models", command, models, ("pareto",), (HERE / "published.py",))
@@ -120,8 +135,13 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
         yield Step(f"vela_{limit}", command, costs, ("models",))
 
     page = results / "page.html"
-    before = (*(f"verify_{name}" for name in exported), "vela_free", f"vela_{ARENA_KIB}")
-    yield Step("page", (str(HERE / "page.py"), str(results)), page, before, (HERE / "page.py",))
+    before = (*(f"verify_{name}" for name in exported(subnets)), "vela_free", f"vela_{ARENA_KIB}")
+    yield Step("page", (str(HERE / "page.py"), str(results)), page, before, (HERE / "page.py", HERE / "collected.py"))
+
+
+def exported(subnets: Sequence[str]) -> list[str]:
+    """Names of the trained subnets: scratch_best, ..."""
+    return [f"{start}_{subnet}" for start in ("scratch", "warm") for subnet in subnets]
 
 
 def options(values: dict[str, Any]) -> tuple[str, ...]:

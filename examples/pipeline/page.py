@@ -5,22 +5,17 @@ python examples/pipeline/page.py RESULTS      # writes RESULTS/page.html
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from collected import STARTS, collect
 
-from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
 from edgeflownas.report.html.document import whole_page
 from edgeflownas.report.html.markup import Markup, join, table, tag
-from edgeflownas.train.measured import read_measured
 
-STARTS = {"scratch": "from scratch", "warm": "warm start"}
 COLOURS = {"scratch": "c1", "warm": "c0"}
 PUBLISHED_FIGURE = "188.0 ms, 1694 KB"
 
@@ -31,93 +26,9 @@ def main(results: Path) -> None:
     print(results / "page.html")
 
 
-def collect(results: Path) -> dict[str, Any]:
-    """Plain data of the page: trained subnets, costs at the published width, facts."""
-    recipe = yaml.safe_load((results / "pareto" / "shortlist.yaml").read_text())
-    train = recipe["train"]
-    codes = dict(zip(train["arch_name"], train["arch"], strict=True))
-    rows = [trained(results, start, name, code) for name, code in codes.items() for start in STARTS]
-    costs = {limit: vela_figures(results / f"vela_{limit}") for limit in ("free", "900")}
-    return {
-        "trained": rows,
-        "warm": {name: warm_against_scratch(results, name) for name in codes},
-        "codes": codes,
-        "width": train["width"],
-        "costs": costs,
-        "facts": facts(results, rows[0]["report"], costs),
-        "steps": spent(results),
-    }
-
-
-def spent(results: Path) -> dict[str, dict[str, float]]:
-    """Seconds and processor seconds of the finished steps in their order, those of one kind together."""
-    found: dict[str, dict[str, float]] = {}
-    for path in sorted((results / "steps").glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        marker = json.loads(path.read_text())
-        kind = path.stem.partition("_")[0]
-        before = found.setdefault(kind, {"times": 0, "seconds": 0.0, "cpu": 0.0})
-        if marker["finished"] and kind != "page":
-            found[kind] = {"times": before["times"] + 1} | {k: before[k] + marker[k] for k in ("seconds", "cpu")}
-    return {kind: row for kind, row in found.items() if row["times"]}
-
-
 def called(name: str) -> str:
     """The name of a subnet on the shortlist, short."""
     return "fastest" if name.startswith("least_") and name.endswith("_ms") else name
-
-
-def trained(results: Path, start: str, name: str, code: str) -> dict[str, Any]:
-    """One trained subnet: its error and what the export says of its files."""
-    report = json.loads((results / "export" / f"{start}_{name}" / "report.json").read_text())
-    paths = {row["path"]: row for row in report["verification"]["paths"]}
-    run = results / start / name
-    with (run / "eval_history.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    errors = read_measured(run).errors
-    margins = pool_noise(errors.sample_epe, errors.valid_pixels).margins()
-    return {
-        "name": name,
-        "start": start,
-        "code": code,
-        "report": report,
-        "float": paths["training"],
-        "int8": paths["tflite-int8"],
-        "margin": margins[0] if margins else 0.0,  # half of the 95 % interval of the run's own evaluation
-        "zero": float(last["zero_flow_epe"]),
-        "snr": next(row["snr_db"] for row in report["verification"]["outputs"] if row["path"] == "tflite-int8"),
-        **report["vela"],
-    }
-
-
-def warm_against_scratch(results: Path, name: str) -> dict[str, Any]:
-    """Change of the EPE, px, by a start from the supernet's weights, paired over the same samples."""
-    scratch, warm = (read_measured(results / start / name).errors for start in STARTS)
-    change, error = paired_change(scratch.sample_epe, warm.sample_epe, scratch.valid_pixels)
-    margin = student95(len(scratch.valid_pixels)) * float(error[0])
-    return {"change": float(change[0]), "margin": margin, "text": f"{change[0]:+.3f} ± {margin:.3f} px"}
-
-
-def vela_figures(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `edgeflownas vela --out` wrote, by the model's name."""
-    found = (json.loads(path.read_text()) for path in sorted(folder.glob("*_vela.json")))
-    return {document["name"]: document for document in found}
-
-
-def facts(results: Path, report: Mapping[str, Any], costs: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the numbers are from."""
-    model, compiled = report["model"], costs["free"]["published_176x224"]["facts"]
-    calibration = report["calibration"]
-    return [
-        ("Tool", model["tool"]),
-        ("Space, width", f"{model['space']}, {model['width']}"),
-        ("Compiler", f"Vela {compiled['version']}, mode {compiled['mode']}"),
-        ("Target", f"{compiled['target']}: {compiled['accelerator']}, {compiled['clock']}"),
-        ("Target's ini", compiled["ini_sha256"]),
-        ("Integers", f"{calibration['method']} of {calibration['pairs']} pairs, {calibration['hash']}"),
-        ("Verified on", f"{report['verification']['pairs']} pairs, {report['verification']['hash']}"),
-        ("Batch norm", f"{report['batch_norm']['samples']} samples of {report['batch_norm']['recalibrated_on']}"),
-        ("Results", results.name),
-    ]
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -286,26 +197,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Markup:
     parts.append(tag("text", "zero flow", x=right + 6, y=y(zero) - 2))
     parts.append(tag("text", f"{zero:.2f}", x=right + 6, y=y(zero) + 13))
     for row in rows:
-        shift, colour = (-9 if row["start"] == "scratch" else 4), f"var(--{COLOURS[row['start']]})"
-        place, float_epe, margin = x(row["milliseconds"]) + shift, row["float"]["epe"], row["margin"]
-        whisker = f"M{place},{y(float_epe - margin)}V{y(float_epe + margin)}"
-        parts.append(tag("path", d=whisker, stroke=colour, stroke_width=1.3, fill="none"))
-        title = (
-            f"{called(row['name'])}, {STARTS[row['start']]}: float {float_epe:.3f}, int8 {row['int8']['epe']:.3f} px"
-        )
-        parts.append(
-            tag(
-                "circle",
-                tag("title", title),
-                cx=place,
-                cy=y(float_epe),
-                r=4,
-                stroke=colour,
-                fill="var(--paper)",
-                stroke_width=1.6,
-            )
-        )
-        parts.append(tag("circle", tag("title", title), cx=place + 6, cy=y(row["int8"]["epe"]), r=4, fill=colour))
+        parts += points(row, x(row["milliseconds"]), y)
         if row["start"] == "scratch":
             parts.append(tag("text", called(row["name"]), x=x(row["milliseconds"]), y=bottom - 6, text_anchor="middle"))
     drawing = tag(
@@ -327,6 +219,19 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Markup:
         ),
     )
     return tag("figure", caption, tag("div", drawing, class_="plot"), class_="wide")
+
+
+def points(row: Mapping[str, Any], middle: float, y: Callable[[float], float]) -> list[Markup]:
+    """A trained subnet: its float error with its interval, and beside it that of the int8 file."""
+    place, colour = middle + (-9 if row["start"] == "scratch" else 4), f"var(--{COLOURS[row['start']]})"
+    epe, integers, margin = row["float"]["epe"], row["int8"]["epe"], row["margin"]
+    title = tag("title", f"{called(row['name'])}, {STARTS[row['start']]}: float {epe:.3f}, int8 {integers:.3f} px")
+    ring = {"r": 4, "stroke": colour, "stroke_width": 1.6, "fill": "var(--paper)"}
+    return [
+        tag("path", d=f"M{place},{y(epe - margin)}V{y(epe + margin)}", stroke=colour, stroke_width=1.3, fill="none"),
+        tag("circle", title, cx=place, cy=y(epe), **ring),
+        tag("circle", title, cx=place + 6, cy=y(integers), r=4, fill=colour),
+    ]
 
 
 def key() -> list[Markup]:

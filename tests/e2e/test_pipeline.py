@@ -24,7 +24,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's settings with less of everything."""
     folder = tmp_path_factory.mktemp("settings")
     recipe = yaml.safe_load((DRIVER.parent / "supernet.yaml").read_text())
-    recipe["train"] |= {"width": 4, "num_epochs": 1, "steps_per_epoch": 40}
+    recipe["train"] |= {"width": 4, "num_epochs": 1, "steps_per_epoch": 40, "batch_size": 4}
     recipe["data"] |= {"crop_size": [32, 48]}
     recipe["eval"] |= {"eval_pool_size": 7, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "pictures": 0}
     (folder / "supernet.yaml").write_text(yaml.safe_dump(recipe))

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 PLACE = Path(__file__).resolve().parents[2] / "examples" / "pipeline"
-MODULES = ("driver", "steps", "pairs", "page", "published")
+MODULES = ("driver", "steps", "pairs", "page", "collected", "published")
 
 SCRIPT = """
 import pathlib, sys, time
@@ -180,8 +180,8 @@ def test_unknown_and_missing_settings_are_refused(load, tmp_path: Path) -> None:
     driver = load("driver")
     settings = yaml.safe_load((PLACE / "settings.yaml").read_text())
     path = tmp_path / "settings.yaml"
-    path.write_text(yaml.safe_dump({k: v for k, v in settings.items() if k != "size"} | {"sise": "32x48"}))
-    with pytest.raises(SystemExit, match="sise, size"):
+    path.write_text(yaml.safe_dump({k: v for k, v in settings.items() if k != "size"} | {"extent": "32x48"}))
+    with pytest.raises(SystemExit, match="extent, size"):
         driver.Settings.read(path)
 
 
