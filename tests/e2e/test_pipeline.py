@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import chromium
 import pytest
 import yaml
 
@@ -79,7 +80,23 @@ def test_the_chain_survives_an_interruption_and_ends_in_a_page(settings: Path, t
         assert word in page, word
     assert not re.search(r"(src|href)=\"https?:", page) and "nan" not in page.lower().split("<script")[0]
 
+    check_page(results / "page.html")
+
     before = (results / "page.html").stat().st_mtime_ns
     again = finished(results, settings, log)
     assert "$ " not in again and again.count("finished before") == len(list((results / "steps").glob("*.json")))
     assert (results / "page.html").stat().st_mtime_ns == before
+
+
+def check_page(page: Path) -> None:
+    """Nothing is loaded, and nothing is wider than the window; skipped where there is no browser."""
+    program = chromium.find()
+    if program is None:
+        return
+    with chromium.Browser(program) as browser:
+        for width, dark in ((1280, False), (390, True)):
+            browser.open(page, width, dark=dark, scripts=False)
+            assert browser.problems == []
+            assert [url for url in browser.requests if not url.startswith("data:")] == [page.resolve().as_uri()]
+            assert browser.value("document.documentElement.scrollWidth <= innerWidth")
+            assert browser.value("document.querySelectorAll('svg circle').length") == 12
