@@ -46,6 +46,7 @@ FLOAT_LIMITS = {"float files": 100.0, "float": 90.0}  # dB at least: of the two 
 TARGET, MODES = "grove-vision-ai-v2", ("performance", "size")
 COSTS = {"ms": "milliseconds", "SRAM KiB": "sram_kib", "flash KiB": "flash_kib"}
 BATCH = 4
+EQUAL = 999.0  # dB, for what JSON has no number
 
 
 def main() -> int:
@@ -166,9 +167,9 @@ def compare(folder: Path) -> dict[str, Any]:
 
 
 def decibel(reference: NDArray[Any], found: NDArray[Any]) -> float:
-    """10 log10 of the power of the reference over that of the difference; inf for none."""
+    """10 log10 of the power of the reference over that of the difference; EQUAL for none."""
     power, noise = (float(np.square(x, dtype=np.float64).sum()) for x in (reference, reference - found))
-    return 10 * float(np.log10(power / noise)) if noise else float("inf")
+    return 10 * float(np.log10(power / noise)) if noise else EQUAL
 
 
 def costs(file: Path, mode: str) -> dict[str, float]:

@@ -35,7 +35,7 @@ def test_a_sound_folder(run: Path, deployed: Path) -> None:
     before = contents(deployed), contents(run)
     ended = command("verify", deployed)
     assert ended.code == 0, ended.out + ended.err
-    assert "hash of the report: 6 of 6" in ended.out and "to the bit: 6 of 6" in ended.out
+    assert "hash of the report: 14 of 14" in ended.out and "to the bit: 6 of 6" in ended.out
     assert ended.out.endswith("verdict: passed\n")
     ended = command("verify", deployed, run, "--pairs=2", "--json")
     assert ended.code == 0, ended.err
@@ -127,7 +127,7 @@ def test_a_model_that_computes_something_else(run: Path, deployed: Path, tmp_pat
     folder = shutil.copytree(deployed, tmp_path / "deploy")
     path = folder / "model_float.tflite"
     content = path.read_bytes()
-    model = TfliteModel(content, preserve_all=True)
+    model = TfliteModel(content, "plain", preserve_all=True)
     (bias,) = model.tensors(["Up1.bias"]).values()
     assert content.count(bias.tobytes()) == 1
     path.write_bytes(content.replace(bias.tobytes(), (bias + np.float32(0.5)).tobytes()))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from edgeflownas.export.onnx_model import write_onnx
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
 from edgeflownas.models.deployed.folding import Layer, fold
@@ -21,6 +23,7 @@ from edgeflownas.space import get_space
 
 SIZE = (32, 48)
 V3 = "21010100110"
+NOTES = {"code": "1", "about": "x"}
 NAMES = ("v1", "v3", "edgeflownet")
 
 
@@ -69,3 +72,10 @@ def tiny(name: str, outputs: Outputs = "flow", uncertainty: bool = False, pairs:
     with torch.no_grad():
         run_graph(graph, layers, net.input_form.encode(images, torch.float32), watch)
     return Tiny(net, graph, layers, images, ranges)
+
+
+@cache
+def whole(name: str) -> tuple[Tiny, bytes]:
+    """Every output of a network, and its ONNX file, which takes seconds to write."""
+    example = tiny(name, "scales", uncertainty=True)
+    return example, write_onnx(example.graph, example.layers, NOTES)

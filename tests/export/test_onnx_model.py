@@ -17,13 +17,12 @@ from edgeflownas.models.deployed.quantise import PixelScale
 from edgeflownas.models.deployed.running import run_graph
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nets import NAMES, Tiny, tiny  # noqa: E402
+from nets import NAMES, NOTES, Tiny, whole  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def made(request) -> tuple[Tiny, bytes, bytes]:
-    example = tiny(request.param, "scales", uncertainty=True)
-    model = write_onnx(example.graph, example.layers, {"code": "1", "about": "x"})
+    example, model = whole(request.param)
     return example, model, write_onnx_int8(model, example.graph, example.scales, {"code": "1"})
 
 
@@ -59,16 +58,17 @@ def test_what_is_in_the_file(made: tuple[Tiny, bytes, bytes]) -> None:
     convs = {op.output.name for op in example.graph.ops if op.kind == "conv"}
     assert {f"{name}.weight" for name in convs} <= constants
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
-    assert OnnxModel(content).metadata == {"code": "1", "about": "x"}
+    assert OnnxModel(content).metadata == NOTES
     for trace in (b".py", b"/src", b"torch", b"pkg."):
         assert trace not in content
 
 
-def test_the_same_bytes_again(made: tuple[Tiny, bytes, bytes]) -> None:
-    example, model, int8 = made
+def test_the_same_bytes_again() -> None:
+    example, model = whole("v3")
+    int8 = write_onnx_int8(model, example.graph, example.scales)
     again = write_onnx(example.graph, example.layers, {"about": "x", "code": "1"})
     assert again == model
-    assert write_onnx_int8(again, example.graph, example.scales, {"code": "1"}) == int8
+    assert write_onnx_int8(again, example.graph, example.scales) == int8
 
 
 def test_int8_has_the_scales_of_the_graph(made: tuple[Tiny, bytes, bytes]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgeflownas.errors import DataError
 from edgeflownas.export.layers import decibels, layer_rows
-from edgeflownas.export.onnx_model import write_onnx, write_onnx_int8
+from edgeflownas.export.onnx_model import write_onnx_int8
 from edgeflownas.export.paths import FOLDED, TRAINING, as_integers, host_flow, open_paths
 from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, Sample, compare, verify
 from edgeflownas.hardware.tflite import write_float, write_int8
@@ -25,7 +25,7 @@ from edgeflownas.models.deployed.folding import fold
 from edgeflownas.models.deployed.quantise import Scale, integer_layers
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nets import NAMES, Tiny, tiny  # noqa: E402
+from nets import NAMES, Tiny, tiny, whole  # noqa: E402
 
 
 def samples_of(example: Tiny, share: float = 1.0) -> list[Sample]:
@@ -50,9 +50,8 @@ def files_of(example: Tiny) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sound_export_passes(name: str) -> None:
-    example = tiny(name, "scales", uncertainty=True)
-    models = files_of(example)
-    models["onnx"] = write_onnx(example.graph, example.layers)
+    example, model = whole(name)
+    models = files_of(example) | {"onnx": model}
     models["onnx-int8"] = write_onnx_int8(models["onnx"], example.graph, example.scales)
     result = verify(example.net, example.graph, example.layers, models, samples_of(example))
     assert result.passed, result.reasons
@@ -70,9 +69,9 @@ def test_a_sound_export_passes(name: str) -> None:
 
 @pytest.mark.parametrize("outputs", ["half", "quarter", "raw"])
 def test_the_flow_is_that_at_full_size(outputs: str) -> None:
-    example, whole = tiny("v1", outputs), tiny("v1", "scales")  # type: ignore[arg-type]
+    example, sums_net = tiny("v1", outputs), tiny("v1", "scales")  # type: ignore[arg-type]
     pair = example.images[0].numpy()
-    sums = open_paths(whole.net, whole.graph, whole.layers, {})[FOLDED](pair)
+    sums = open_paths(sums_net.net, sums_net.graph, sums_net.layers, {})[FOLDED](pair)
     found = host_flow(open_paths(example.net, example.graph, example.layers, {})[FOLDED](pair))
     half, quarter = (torch.from_numpy(sums[f"flow_{size}"])[None] for size in ("half", "quarter"))
     expected = {"half": up2(half), "quarter": up2(up2(quarter)), "raw": torch.from_numpy(sums["flow"])[None]}

@@ -18,8 +18,8 @@ __all__ = ["export", "named_pairs"]
 
 OPTIONS = (
     *("--arch", "--format", "--size", "--out", "--outputs", "--uncertainty", "--calibrate", "--calibration-pairs"),
-    *("--calibration-data", "--data", "--pairs", "--checkpoint", "--target", "--mode", "--no-verify", "--json"),
-    "--help",
+    *("--calibration-data", "--data", "--pairs", "--checkpoint", "--target", "--mode", "--arena", "--no-verify"),
+    *("--json", "--help"),
 )
 USAGE = "edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR"
 GENERATED = "synth"
@@ -42,6 +42,7 @@ def export(
     checkpoint: str = "best",
     target: str = "grove-vision-ai-v2",
     mode: str = "performance",
+    arena: str | None = None,
     no_verify: bool = False,
     json: bool = False,
 ) -> int:
@@ -66,6 +67,7 @@ def export(
         checkpoint: best, latest, or a name such as step-00001234.
         target: chip that Vela compiles for (edgeflownas vela lists them).
         mode: of Vela: performance or size.
+        arena: SRAM that mode performance may use, KiB; often far faster than mode size at almost its SRAM.
         no_verify: do not compare the files with the float model.
         json: report.json on stdout.
     """
@@ -75,7 +77,8 @@ def export(
         raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
     counts = whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
 
-    request = _request(format, size, outputs, uncertainty, calibrate, target, mode)
+    limit = whole_numbers({"arena": arena}).get("arena")
+    request = _request(format, size, outputs, uncertainty, calibrate, target, mode, limit)
     from edgeflownas.export.folder import require_free, write_folder
     from edgeflownas.report.console import Console
 
@@ -99,14 +102,17 @@ class _Wanted(NamedTuple):
     checking: tuple[str | None, int] | None
 
 
-def _request(format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str) -> Request:
+def _request(
+    format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str, arena: int | None
+) -> Request:
     """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
     from typing import get_args
 
     from edgeflownas.export.artefacts import formats_of, need_packages
     from edgeflownas.export.build import Request
     from edgeflownas.export.source import check_export_size
-    from edgeflownas.hardware.vela import Mode, get_target
+    from edgeflownas.hardware.vela import get_target
+    from edgeflownas.hardware.vela.compiler import Mode, check_request
     from edgeflownas.models.deployed.graph import Outputs
     from edgeflownas.models.deployed.ranges import parse_method
 
@@ -115,9 +121,10 @@ def _request(format: str, size: str, outputs: str, uncertainty: bool, method: st
     for option, value, known in (("outputs", outputs, Outputs), ("mode", mode, Mode)):
         if value not in get_args(known):
             raise ConfigError(f"--{option} {value!r} is unknown: {', '.join(get_args(known))}")
+    check_request(mode, arena)
     parse_method(method)
     need_packages(formats)
-    return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode)  # type: ignore[arg-type]
+    return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode, arena)  # type: ignore[arg-type]
 
 
 def _build(

@@ -47,7 +47,7 @@ class TrainConfig(Group):
     """Task distil: weights of the decoder scales 1/4, 1/2 and 1/1 in the feature loss."""
     qat_calibrate: str = dynamics("minmax")
     """Task qat: how the range of every tensor is measured at the start, on the calibration samples; then it stays.
-    minmax, percentile:99.99 (or another share) or mse, as `edgeflownas export --calibrate`."""
+    minmax, percentile:99.99 (or another share) or mse, the methods of the export."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
     batch_norm: Literal["trained", "frozen"] = identity("trained")

@@ -47,8 +47,9 @@ def walk(
     batch norm are still run only once per option.
     """
     if net.whole:
-        for member, arch in enumerate(archs) if at_leaf else ():
-            at_leaf(member, net.run_from(start, images, arch))
+        for member, arch in enumerate(archs):
+            if at_leaf is not None:
+                at_leaf(member, net.run_from(start, images, arch))
         return
     Heads = dict[int, torch.Tensor]
 

@@ -18,6 +18,8 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.export.pairs import Pairs
 from edgeflownas.export.source import Source
 from edgeflownas.hardware.extras import need
+from edgeflownas.hardware.latency import torch_threads
+from edgeflownas.hardware.tflite.model import Kernels
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Buffer, Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of
@@ -26,6 +28,7 @@ from edgeflownas.models.deployed.ranges import collect_ranges
 
 __all__ = [
     "FILES",
+    "VECTOR_KERNELS",
     "Deployed",
     "Format",
     "deploy",
@@ -45,6 +48,7 @@ FILES: dict[str, str] = {
     "onnx-int8": "model_int8.onnx",
 }
 LEARNED = "learned in training"
+VECTOR_KERNELS: Kernels = "reference"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def deploy(
     pairs: Pairs | None,
     advance: Callable[[], None] = lambda: None,
 ) -> Deployed:
-    """Fold the network, and find the ranges of its tensors.
+    """Fold the network, and find the ranges of its tensors, on one thread: the same on every machine of a kind.
 
     Args:
         source: the network.
@@ -107,7 +111,8 @@ def deploy(
         return Deployed(source, graph, layers, source.ranges, {"method": LEARNED, "hash": source.weights_hash})
     if pairs is None:
         return Deployed(source, graph, layers, {}, {})
-    ranges = collect_ranges(graph, layers, pairs.batches(source.net.input_form, advance), method)
+    with torch_threads(1):
+        ranges = collect_ranges(graph, layers, pairs.batches(source.net.input_form, advance), method)
     return Deployed(source, graph, layers, ranges, {"method": method, **pairs.facts()})
 
 

@@ -15,14 +15,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeflownas.export.artefacts import FILES, Deployed, Format, deploy, describe_output, input_text, write_models
+from edgeflownas.export.artefacts import (
+    FILES,
+    VECTOR_KERNELS,
+    Deployed,
+    Format,
+    deploy,
+    describe_output,
+    input_text,
+    write_models,
+)
 from edgeflownas.export.header import header_text
 from edgeflownas.export.pairs import Pairs, example_pairs
 from edgeflownas.export.paths import as_integers
 from edgeflownas.export.readme import readme_text
 from edgeflownas.export.source import Source
 from edgeflownas.export.verify import verify
+from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
+from edgeflownas.hardware.vela.compiler import Mode
 from edgeflownas.models.deployed.graph import Outputs
 
 __all__ = ["Request", "build"]
@@ -50,7 +61,8 @@ class Request:
     uncertainty: bool
     method: str
     target: Target
-    mode: Any
+    mode: Mode
+    arena: int | None  # KiB
 
 
 @dataclass
@@ -93,12 +105,14 @@ def build(
     report = _facts(request, deployed)
     if INT8 in files:
         with seconds.of("vela"):
-            compiled = compile_tflite(files[INT8], request.target, request.mode)
+            compiled = compile_tflite(files[INT8], request.target, request.mode, request.arena)
         files[COMPILED] = compiled.model
         report["vela"] = _vela(compiled)
         report["outputs"] = _with_positions(report["outputs"], compiled.model)
-        files["model.h"] = header_text(compiled.model, report).encode()
-        files |= _vectors(files[INT8], deployed)
+        with seconds.of("header and vectors"):
+            files["model.h"] = header_text(compiled.model, report).encode()
+            vectors, report["vectors"] = _vectors(files[INT8], deployed)
+            files |= vectors
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
     with seconds.of("verify"):
         models = {str(name): files[FILES[name]] for name in request.formats}
@@ -174,18 +188,23 @@ def _with_positions(outputs: list[dict[str, Any]], model: bytes) -> list[dict[st
     return [entry | {"index": names.index(entry["name"])} for entry in outputs]
 
 
-def _vectors(model: bytes, deployed: Deployed) -> dict[str, bytes]:
-    """Two inputs and what LiteRT makes of them, raw int8."""
+def _vectors(model: bytes, deployed: Deployed) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Two inputs and what LiteRT's reference kernels make of them, raw int8; how far its fast kernels are from that."""
     from edgeflownas.hardware.tflite.model import TfliteModel
 
-    runner, files = TfliteModel(model), {}
-    images = deployed.graph.images
+    runner, fast = TfliteModel(model, VECTOR_KERNELS), TfliteModel(model)
+    images, files, steps = deployed.graph.images, {}, []
     for number, pair in enumerate(example_pairs((images.rows, images.columns)).images):
         integers = as_integers(pair, deployed.source.net.input_form)
         files[f"test_vectors/{number}_images.bin"] = integers.tobytes()
+        others = fast.run(integers)
         for name, values in runner.run(integers).items():
             files[f"test_vectors/{number}_{name}.bin"] = np.ascontiguousarray(values).tobytes()
-    return files
+            steps.append(np.abs(values.astype(np.int16) - others[name]).ravel())
+    apart = np.concatenate(steps)
+    facts = {"kernels": VECTOR_KERNELS, "fast_mean_steps": float(apart.mean()), "fast_largest_step": int(apart.max())}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return files, {**facts, "sha256": hashes}
 
 
 def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
@@ -197,13 +216,8 @@ def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, floa
         deployed.source.net,
     )
     images = net.input_form.encode(torch.from_numpy(pair[None]), torch.float32)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            found = {"PyTorch float32": _median_ms(lambda: net(images))}
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(1), torch.inference_mode():
+        found = {"PyTorch float32": _median_ms(lambda: net(images))}
     if INT8 in files:
         runner, integers = TfliteModel(files[INT8]), as_integers(pair, net.input_form)
         found["LiteRT int8"] = _median_ms(lambda: runner.run(integers))

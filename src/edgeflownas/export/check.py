@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.errors import DataError
-from edgeflownas.export.artefacts import FILES
+from edgeflownas.export.artefacts import FILES, VECTOR_KERNELS
 from edgeflownas.hardware.tflite.model import TfliteModel
 
 __all__ = ["FolderCheck", "check_folder", "read_report", "stored_models"]
@@ -69,7 +69,9 @@ def check_folder(folder: Path, report: Mapping[str, Any]) -> FolderCheck:
     Raises:
         ConfigError: no LiteRT, where there are test vectors.
     """
-    files = {name: _problem(folder / name, entry["sha256"]) for name, entry in report["files"].items()}
+    hashes = {name: entry["sha256"] for name, entry in report["files"].items()}
+    hashes |= report.get("vectors", {}).get("sha256", {})
+    files = {name: _problem(folder / name, expected) for name, expected in hashes.items()}
     reasons = [f"{name}: {problem}" for name, problem in files.items() if problem]
     vectors: list[Vector] = []
     if files.get(INT8) == "":
@@ -103,7 +105,7 @@ def _problem(path: Path, expected: str) -> str:
 
 def _run_vectors(folder: Path, outputs: set[str]) -> list[Vector]:
     """What the int8 model gives today against what is stored.  Raises DataError where vectors are missing or cut."""
-    model = TfliteModel((folder / INT8).read_bytes(), name=INT8)
+    model = TfliteModel((folder / INT8).read_bytes(), VECTOR_KERNELS, name=INT8)
     found = []
     inputs = sorted(path.name for path in (folder / VECTORS).glob("*_images.bin"))
     numbers = [int(match[1]) for name in inputs if (match := re.fullmatch(r"(\d+)_images\.bin", name))]

@@ -78,7 +78,7 @@ def layer_rows(
         ConfigError: no LiteRT.
         DataError: bytes that are no model.
     """
-    runner = TfliteModel(model, preserve_all=True)
+    runner = TfliteModel(model, "plain", preserve_all=True)
     snr, own, flow = _Ratios(), _Ratios(), dict.fromkeys((op.output.name for op in graph.ops), 0.0)
     for pair in images:
         encoded = form.encode(torch.from_numpy(pair[None]), torch.float32)

@@ -14,6 +14,7 @@ from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import GRID, StagedNet
@@ -85,7 +86,8 @@ def open_source(
         net = net.subnet(ready.arch)
     samples = 0
     if isinstance(ready.calibration, FrozenBatches):
-        with task("calibrate", len(ready.calibration)) as meter, full_precision(), memory_in_words(MEMORY):
+        metering, exact = task("calibrate", len(ready.calibration)), full_precision()
+        with metering as meter, exact, torch_threads(1), memory_in_words(MEMORY):
             set_buffers(net, ready.calibration, meter.advance)
         samples = len(ready.calibration.split.names)
     net = net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,9 +19,20 @@ from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["CostModel", "CpuLatency", "draw_archs"]
+__all__ = ["CostModel", "CpuLatency", "draw_archs", "torch_threads"]
 
 WARM_UP = 3  # passes that are not counted
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """``count`` threads of torch for a while.  One gives the same bits on every number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class CostModel(Protocol):
@@ -71,12 +83,8 @@ class CpuLatency:
         check_size(size)
         net = FlowNet(space, width).eval()
         images = net.prepare(torch.rand(1, 6, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1)
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
+        with torch_threads(self.threads):
             found = [self._measure(net.subnet(arch), images) for arch in archs]
-        finally:
-            torch.set_num_threads(before)
         return {"cpu_ms": np.array(found, np.float64)}
 
     @torch.inference_mode()

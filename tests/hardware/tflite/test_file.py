@@ -51,7 +51,9 @@ def test_by_hand() -> None:
     bias = np.array([10, 12], np.int32)  # in steps of 1.0 x 0.1 and 1.0 x 0.25
     scales = {"images": Scale(1.0, -128), "features": Scale(1.0, -128), "flow": Scale(2.0, 0)}
     scales["larger"] = scales["features"]
-    model = TfliteModel(write_int8(tiny(), {"features": IntegerLayer(weight, bias, steps)}, scales), preserve_all=True)
+    model = TfliteModel(
+        write_int8(tiny(), {"features": IntegerLayer(weight, bias, steps)}, scales), "plain", preserve_all=True
+    )
     found = model.run(
         np.array([2, 4], np.int16)[None, :, None].repeat(6, 2).astype(np.int8) - np.int8(126) - np.int8(2)
     )

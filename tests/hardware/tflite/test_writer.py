@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.tflite import cost_model_bytes, write_float, write_int8
-from edgeflownas.hardware.tflite.model import TfliteModel
+from edgeflownas.hardware.tflite.model import Kernels, TfliteModel
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Buffer, Graph, Outputs
@@ -79,7 +79,7 @@ def test_floats_are_the_graphs(name: str) -> None:
 def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> None:
     """Every operator on the file's own inputs: its integers are those of ``rounding``, or next to them."""
     graph, layers, scales = case(name)
-    model = TfliteModel(integer_file(graph, layers, scales), preserve_all=True)
+    model = TfliteModel(integer_file(graph, layers, scales), "plain", preserve_all=True)
     model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
     kinds = {op.output.name: op.kind for op in graph.ops} | {"images": "images"}
     seen, off, at = defaultdict(int), defaultdict(int), rounding(scales)
@@ -102,14 +102,14 @@ def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", networks())
-@pytest.mark.parametrize("preserve_all", [False, True])
+@pytest.mark.parametrize("kernels", ["fast", "plain", "reference"])
 @torch.inference_mode()
-def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, preserve_all: bool) -> None:
+def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, kernels: Kernels) -> None:
     graph, layers, scales = case(name)
     images = FORM.encode(pixels(), torch.float32)
     exact = run_graph(graph, layers, images)
     rounded = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(scales))
-    model = TfliteModel(integer_file(graph, layers, scales), preserve_all)
+    model = TfliteModel(integer_file(graph, layers, scales), kernels)
     found = model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
     for output, values in exact.items():
         loss = snr(as_stored(values), as_stored(rounded[output]))
@@ -128,7 +128,7 @@ def test_the_same_bytes_again() -> None:
 
 def test_made_up_kernels_look_like_quantised_ones() -> None:
     graph, _, _ = case("v1 021100101")
-    model = TfliteModel(cost_model_bytes(graph), preserve_all=True)
+    model = TfliteModel(cost_model_bytes(graph), "plain", preserve_all=True)
     kernel = model.tensors(["EB1.0.conv1.weight"])["EB1.0.conv1.weight"]
     peaks = np.abs(kernel.astype(int)).reshape(len(kernel), -1).max(1)
     assert kernel.shape == (32, 3, 3, 32) and 100 < np.median(peaks) <= 127

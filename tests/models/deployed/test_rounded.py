@@ -103,7 +103,7 @@ def test_the_file_computes_it_operator_by_operator_within_one_step() -> None:
     net = ready()
     graph = graph_of(net, SIZE, "scales", uncertainty=True)
     scales, folded = tensor_scales(graph, net.tensor_ranges(), net.input_form), fold(net, graph)
-    model = TfliteModel(write_int8(graph, integer_layers(graph, folded, scales), scales), preserve_all=True)
+    model = TfliteModel(write_int8(graph, integer_layers(graph, folded, scales), scales), "plain", preserve_all=True)
     images, layers = pairs(net, 1), rounded_layers(graph, folded, scales)
     model.run((((images[0] + 1) * 127.5).round() - 128).permute(1, 2, 0).to(torch.int8).numpy())
     stored = model.tensors([buffer.name for buffer in graph.buffers])

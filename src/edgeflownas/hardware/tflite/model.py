@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from edgeflownas.errors import DataError
 from edgeflownas.hardware.extras import need
 
-__all__ = ["TfliteModel"]
+__all__ = ["Kernels", "TfliteModel"]
 
+Kernels = Literal["fast", "plain", "reference"]
+RESOLVERS = {"fast": "AUTO", "plain": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 MAGIC = slice(4, 8)  # where the identifier TFL3 stands
 
 
@@ -23,13 +25,23 @@ class TfliteModel:
         inputs: names of what goes in; ``outputs``: of what comes out, in the file's order.
     """
 
-    def __init__(self, data: bytes, preserve_all: bool = False, threads: int = 1, name: str = "the model") -> None:
+    def __init__(
+        self,
+        data: bytes,
+        kernels: Kernels = "fast",
+        *,
+        preserve_all: bool = False,
+        threads: int = 1,
+        name: str = "the model",
+    ) -> None:
         """Load ``data``.
 
         Args:
             data: bytes of the file.
-            preserve_all: keep every tensor for :meth:`tensors`, and run the plain kernels, one operator after the
-                other; without it XNNPACK's, which are faster and may fuse.
+            kernels: ``fast`` are XNNPACK's, which may fuse, and round int8 in a way of their own; ``plain`` LiteRT's
+                own, within one step of the arithmetic of models/deployed/quantise.py; ``reference`` those that
+                TensorFlow Lite Micro has too, slow.
+            preserve_all: keep every tensor for :meth:`tensors`; not with ``fast`` kernels, which may leave some out.
             threads: how many the kernels use.
             name: what errors call the file.
 
@@ -41,12 +53,11 @@ class TfliteModel:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         _check(data, name)
-        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve_all else OpResolverType.AUTO
         try:
             self._interpreter = Interpreter(
                 model_content=data,
                 num_threads=threads,
-                experimental_op_resolver_type=kernels,
+                experimental_op_resolver_type=getattr(OpResolverType, RESOLVERS[kernels]),
                 experimental_preserve_all_tensors=preserve_all,
             )
             self._interpreter.allocate_tensors()
