@@ -72,9 +72,10 @@ def lead(document: Mapping[str, Any], size: str) -> str:
     if below < len(rows):
         learned += ": the others have learned nothing that these pairs can show, and their other errors mean little"
     return (
-        f"{learned}. Eight bits cost at most {worst['int8']['loss_percent']:.1f} % of the error. As many steps from the "
-        f"supernet's weights, whose own training comes on top, against from scratch: {', '.join(told)}. Errors are on generated pairs of "
-        f"{size} and say nothing about real films; times are Vela's estimates, not measured on a board."
+        f"{learned}. Eight bits cost at most {worst['int8']['loss_percent']:.1f} % of the error. As many steps from "
+        "the supernet's weights, whose own training comes on top, against from scratch: "
+        f"{', '.join(told)}. Errors are on generated pairs of {size} and say nothing about real films; times are "
+        "Vela's estimates, not measured on a board."
     )
 
 
