@@ -46,9 +46,9 @@ pipeline: $(VENV)/.installed-export
 test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
-# Unit tests alone: no kills, no whole commands, no reference outputs.
+# Unit tests alone: no kills, no whole commands, no reference outputs, no properties (marked by hypothesis itself).
 test-unit: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or e2e or faults or golden or gpu)" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or e2e or faults or golden or gpu or hypothesis)" $(PYTEST_ARGS)
 
 test-gpu: dev
 	$(BIN)/python -m pytest -m gpu -rs $(PYTEST_ARGS)

@@ -20,6 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from nets import NAMES, NOTES, Tiny, whole  # noqa: E402
 
 
+pytestmark = pytest.mark.e2e  # every module is traced and written by torch.onnx
+
+
 @pytest.fixture(scope="module", params=NAMES)
 def made(request) -> tuple[Tiny, bytes, bytes]:
     example, model = whole(request.param)
