@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chip_latency", "named_target", "vela_of"]
 
+OWN = "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"
+
 
 def named_target(text: str) -> Target:
     """A target by name, or ``FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE``.
@@ -27,11 +29,11 @@ def named_target(text: str) -> Target:
 
     name, *sections = (part.strip() for part in text.split(","))
     if not sections:
-        return get_target(name)
+        return get_target(name, OWN)
     if len(sections) != 3:
         raise ConfigError(
-            f"--target {text}: a name (edgeflownas vela --list-targets), or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,"
-            "MEMORY_MODE, such as my.ini,ethos-u55-64,WE2,WE2_Shared"
+            f"--target {text}: a name (edgeflownas vela --list-targets), or {OWN}, such as "
+            "my.ini,ethos-u55-64,WE2,WE2_Shared"
         )
     return own_target(Path(name), *sections)
 

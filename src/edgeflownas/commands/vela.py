@@ -115,7 +115,7 @@ def _target(name: str | None, ini: Path | None, own: dict[str, str | None]) -> T
     if ini is None:
         if given:
             raise ConfigError(f"{given[0]} belongs to --ini FILE: add it, or choose a --target (--list-targets)")
-        return get_target(name or DEFAULT)
+        return get_target(DEFAULT if name is None else name, "your own with --ini (--list-targets shows these)")
     if name is not None:
         raise ConfigError(f"--target {name} and --ini {ini} both say what to compile for: leave one of them out")
     missing = [option for option, value in own.items() if value is None]
@@ -125,7 +125,7 @@ def _target(name: str | None, ini: Path | None, own: dict[str, str | None]) -> T
 
 
 def _choices(ini: Path) -> str:
-    from edgeflownas.hardware.vela.targets import read_ini, sections
+    from edgeflownas.hardware.vela.ini import read_ini, sections
 
     found = sections(read_ini(ini))
     return "; ".join(f"its sections [{kind}.NAME] are {', '.join(names) or 'none'}" for kind, names in found.items())

@@ -10,7 +10,7 @@ from models import model, with_corners_aligned
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.hardware.tflite import cost_model_bytes, write_float
-from edgeflownas.hardware.vela import Compiled, compile_file, compile_tflite, get_target
+from edgeflownas.hardware.vela import Compiled, Target, compile_file, compile_tflite, get_target
 from edgeflownas.hardware.vela.description import alive_at, description
 from edgeflownas.models.deployed.graph import Graph
 from edgeflownas.models.deployed.networks import subnet_graph
@@ -92,6 +92,27 @@ def test_modes_and_a_limit_trade_memory_for_time() -> None:
     assert between.cycles < 1.05 * fast.cycles < 1.1 * fast.cycles < small.cycles
     assert any(placed.use == "stripes" for placed in small.placed)
     assert (fast.facts["arena"], between.facts["arena"]) == ("no limit", "250 KiB")
+
+
+def test_a_limit_that_cannot_be_kept_is_told() -> None:
+    kept, not_kept = (compile_tflite(model(), BOARD, arena_kib=arena) for arena in (60, 1))
+    assert kept.arena_kept and kept.sram_kib <= 60 and compile_tflite(model(), BOARD).arena_kept
+    assert not not_kept.arena_kept and not_kept.sram_kib > 1 and not description(not_kept)["arena_kept"]
+
+
+def test_a_memory_mode_with_a_limit_and_weights_in_dram() -> None:
+    """The facts say both, and the weights are counted wherever they are."""
+    system = ("ethos-u65-256", "Ethos_U65_High_End")
+    plain, own, free = (
+        compile_tflite(model(16, (96, 128)), Target("t", *system, mode))
+        for mode in ("Shared_Sram", "Dedicated_Sram_256KB", "Dedicated_Sram")
+    )
+    assert (own.facts["arena"], own.facts["constants"], free.facts["arena"]) == ("256 KiB", "Dram", "no limit")
+    assert own.arena_kept and own.sram_kib <= 256 < free.sram_kib
+    assert own.flash_kib == free.flash_kib == plain.flash_kib == plain.memories["Dram"] > 600
+    assert own.memories["Dram"] > own.flash_kib  # with what the arena has no room for
+    asked = compile_tflite(model(16, (96, 128)), Target("t", *system, "Dedicated_Sram_256KB"), arena_kib=300)
+    assert asked.facts["arena"] == "300 KiB" and 256 < asked.sram_kib <= 300
 
 
 def test_earlier_predictions_do_not_wait_for_later_stages() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.latency import CostModel
-from edgeflownas.hardware.vela import get_target
+from edgeflownas.hardware.vela import Target, get_target
 from edgeflownas.hardware.vela.figures import Vela
 from edgeflownas.hardware.vela.latency import VelaLatency, in_context
 from edgeflownas.models.deployed.networks import subnet_graph
@@ -70,3 +70,13 @@ def test_facts_say_how_it_was_made() -> None:
 def test_only_mode_performance_adds_up(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="mode performance without a limit only"):
         VelaLatency(replace(latency().vela, **change))  # type: ignore[arg-type]
+
+
+def test_a_memory_mode_that_limits_the_arena_is_refused() -> None:
+    target = Target("t", "ethos-u65-256", "Ethos_U65_High_End", "Dedicated_Sram_384KB")
+    with pytest.raises(
+        ConfigError, match=r"arena 384 KiB \(memory mode Dedicated_Sram_384KB\).*without arena_cache_size"
+    ):
+        VelaLatency(Vela(target))
+    assert "in 384 KiB" in Vela(target).words
+    VelaLatency(Vela(replace(target, memory_mode="Dedicated_Sram")))

@@ -1,7 +1,7 @@
 """Vela in this process: one wrapper over ``ethosu.regor``, whose interface is undocumented, hence one version of it.
 
 The texts that regor is given are those of the ``vela`` command (ethosu/vela/vela.py, ``main`` and
-``get_compiler_config``); tests/e2e/test_vela_command_line.py holds the figures against that command.
+``get_compiler_config``); tests/e2e/test_vela.py holds the figures against that command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.vela.targets import Architecture, Target, architecture
 
-__all__ = ["VERSION", "Compiled", "LayerCost", "Mode", "Placed", "check_request", "compile_tflite"]
+__all__ = [
+    *("VERSION", "Compiled", "LayerCost", "Mode", "Placed"),
+    *("arena_limit", "check_request", "compile_tflite", "facts_of"),
+]
 
 VERSION = "5.2.0"
 Mode = Literal["performance", "size"]
@@ -69,12 +72,14 @@ class Compiled:
     Attributes:
         model: the compiled file.
         milliseconds: of one run at the clock of the target; ``cycles``: the same in cycles.
-        sram_kib: peak of the arena; ``flash_kib``: weights and biases, compressed; KiB of 1024 bytes.
+        sram_kib: peak of the arena; ``flash_kib``: weights and biases, compressed, in the memory that
+            ``facts["constants"]`` names; KiB of 1024 bytes.
+        arena_kept: ``sram_kib`` is within the limit of the arena; True without one.
         memories: KiB of every memory that is used, by Vela's name.
         npu_ops: operators on the accelerator; ``cpu_ops``: 0.
         utilisation: multiply-adds of the most the accelerator could do in these cycles, 0 to 1.
         layers: in running order; placed: the arena over time.
-        facts: version, ini_sha256, mode, arena, accelerator, target, system_config, memory_mode, clock.
+        facts: of :func:`facts_of`.
     """
 
     model: bytes
@@ -82,6 +87,7 @@ class Compiled:
     cycles: int
     sram_kib: float
     flash_kib: float
+    arena_kept: bool
     memories: Mapping[str, float]
     npu_ops: int
     cpu_ops: int
@@ -101,7 +107,8 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
         model: the file.
         target: where it shall run.
         mode: ``performance`` takes the memory it needs for the least time, ``size`` the least memory at any price.
-        arena_kib: in mode performance: the SRAM Vela may use, KiB; it can fail to keep to it.
+        arena_kib: in mode performance: the SRAM Vela may use, KiB, instead of what the memory mode says; it can fail
+            to keep to it.
 
     Raises:
         DataError: no TFLite file, or one that Vela refuses.
@@ -109,13 +116,13 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
             another version; a target that Vela cannot use; an unknown mode or an arena of no use.
     """
     check_request(mode, arena_kib)
-    chip, regor = architecture(target), _regor()
+    chip, regor, facts = architecture(target), _regor(), facts_of(target, mode, arena_kib)
     if model[4:8] != b"TFL3":
         raise DataError(f"not a TFLite file: bytes 4 to 8 are {bytes(model[4:8])!r}, expected b'TFL3'")
-    limit = chip.arena_bytes if arena_kib is None else arena_kib * KIB
+    limit = arena_limit(chip, arena_kib)
     try:
         result = regor.compile(
-            chip.core, bytes(model), "TFLITE", _system(target, chip), options=_options(mode, limit), verbose=False
+            chip.core, bytes(model), "TFLITE", _system(target, chip), options=_options(mode, chip, limit), verbose=False
         )
     except RuntimeError as error:
         raise DataError(f"Vela refuses the file: {' '.join(str(error).split())}") from None
@@ -128,7 +135,8 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
         milliseconds=cycles / chip.clock * 1e3,
         cycles=cycles,
         sram_kib=memories.get("Sram", 0.0),
-        flash_kib=sum(used for name, used in memories.items() if "Flash" in name),
+        flash_kib=int(report.readOnlyPeakUsage) / KIB,
+        arena_kept=limit is None or memories.get("Sram", 0.0) <= limit,
         memories=memories,
         npu_ops=int(report.npuOps),
         cpu_ops=int(report.cpuOps),
@@ -136,7 +144,7 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
         utilisation=_utilisation(macs, cycles, chip),
         layers=layers,
         placed=_placed(tables, str(report.stagingMemoryArea), layers),
-        facts=_facts(target, chip, mode, arena_kib),
+        facts=facts,
     )
 
 
@@ -146,6 +154,29 @@ def check_request(mode: str, arena_kib: int | None) -> None:
         raise ConfigError(f"mode {mode!r} is unknown: {', '.join(get_args(Mode))}")
     if arena_kib is not None and (arena_kib < 1 or mode == "size"):
         raise ConfigError(f"arena {arena_kib} KiB: at least 1, and in mode performance only: mode size ignores it")
+
+
+def arena_limit(chip: Architecture, arena_kib: int | None) -> float | None:
+    """SRAM that Vela may use, KiB: what is asked for, else what the memory mode says; None for no limit."""
+    return chip.arena_kib if arena_kib is None else arena_kib
+
+
+def facts_of(target: Target, mode: str, arena_kib: int | None) -> dict[str, str]:
+    """What decides the figures, in words.  Raises ConfigError as :func:`architecture`."""
+    chip = architecture(target)
+    limit = arena_limit(chip, arena_kib)
+    return {
+        "version": VERSION,
+        "target": target.name,
+        "accelerator": target.accelerator,
+        "clock": f"{chip.clock / 1e6:g} MHz",
+        "system_config": target.system_config,
+        "memory_mode": target.memory_mode,
+        "mode": mode,
+        "arena": "no limit" if limit is None else f"{limit:g} KiB",
+        "constants": chip.constants,
+        "ini_sha256": chip.ini_sha256,
+    }
 
 
 def _regor() -> Any:
@@ -167,7 +198,8 @@ def _system(target: Target, chip: Architecture) -> str:
     return f"[architecture]\nmacs={chip.macs}\ncores={chip.cores}\n{names}{chip.ini}"
 
 
-def _options(mode: str, arena_bytes: int) -> str:
+def _options(mode: str, chip: Architecture, limit_kib: float | None) -> str:
+    arena_bytes = chip.address_space if limit_kib is None else int(limit_kib * KIB)
     return (
         "\n[compiler]\nenable_db=true\noutput_format=TFLite\ncop_format=COP1\n"
         f"\n[scheduler]\noptimize={mode.capitalize()}\narena_size_limit={arena_bytes}\ndisable_feature=\n"
@@ -211,7 +243,7 @@ def _memories(report: Any, chip: Architecture) -> dict[str, float]:
     """KiB by memory, sorted, as the ``vela`` command prints them (stats_writer.py)."""
     used = {str(name): int(memory.peakUsage) for name, memory in report.memories.items()}
     used = {name: used[name] for name in sorted(used) if name.lower() not in ("shram", "lutram")}
-    if report.readOnlyPeakUsage > 0 and chip.read_only_area == "OnChipFlash" and "OnChipFlash" not in used:
+    if report.readOnlyPeakUsage > 0 and chip.constants == "OnChipFlash" and "OnChipFlash" not in used:
         used["OnChipFlash"] = int(report.readOnlyPeakUsage)  # weights in SRAM: counted apart
         used["Sram"] = used.get("Sram", 0) - used["OnChipFlash"]
     return {name: count / KIB for name, count in used.items()}
@@ -262,17 +294,3 @@ def _owner(name: str, layers: Sequence[LayerCost]) -> str:
     """The operator of a buffer of weights, which Vela calls WB_double2_5088_op0; else the name itself."""
     index = re.fullmatch(r"WB_\w+_op(\d+)", name)
     return layers[int(index[1])].name if index and int(index[1]) < len(layers) else name
-
-
-def _facts(target: Target, chip: Architecture, mode: str, arena_kib: int | None) -> dict[str, str]:
-    return {
-        "version": VERSION,
-        "target": target.name,
-        "accelerator": target.accelerator,
-        "clock": f"{chip.clock / 1e6:g} MHz",
-        "system_config": target.system_config,
-        "memory_mode": target.memory_mode,
-        "mode": mode,
-        "arena": "no limit" if arena_kib is None else f"{arena_kib} KiB",
-        "ini_sha256": chip.ini_sha256,
-    }

@@ -15,7 +15,7 @@ from edgeflownas.data.files import replace_file
 from edgeflownas.data.workers import WorkerDied, start_processes
 from edgeflownas.errors import StorageError
 from edgeflownas.hardware.tflite import cost_model_bytes
-from edgeflownas.hardware.vela.compiler import VERSION, Mode, compile_tflite
+from edgeflownas.hardware.vela.compiler import Mode, arena_limit, compile_tflite, facts_of
 from edgeflownas.hardware.vela.targets import Target, architecture
 from edgeflownas.models.deployed.graph import Graph
 
@@ -68,24 +68,18 @@ class Vela:
     @property
     def facts(self) -> dict[str, str]:
         """What decides the figures.  Raises ConfigError: no Vela, or an ini that it cannot use."""
-        chip = architecture(self.target)
-        return {
-            "version": VERSION,
-            "target": self.target.name,
-            "accelerator": self.target.accelerator,
-            "clock": f"{chip.clock / 1e6:g} MHz",
-            "system_config": self.target.system_config,
-            "memory_mode": self.target.memory_mode,
-            "mode": self.mode,
-            "arena": "no limit" if self.arena_kib is None else f"{self.arena_kib} KiB",
-            "ini_sha256": chip.ini_sha256,
-        }
+        return facts_of(self.target, self.mode, self.arena_kib)
+
+    @property
+    def limit_kib(self) -> float | None:
+        """SRAM it may use, KiB, by ``arena_kib`` or the target's memory mode.  Raises ConfigError as ``facts``."""
+        return arena_limit(architecture(self.target), self.arena_kib)
 
     @property
     def words(self) -> str:
         """The facts in a line."""
         facts = self.facts
-        arena = "" if self.arena_kib is None else f" in {facts['arena']}"
+        arena = "" if self.limit_kib is None else f" in {facts['arena']}"
         return (
             f"Vela {facts['version']}, mode {self.mode}{arena}, {facts['accelerator']} at {facts['clock']}, "
             f"ini {facts['ini_sha256'][:12]}"

@@ -40,11 +40,12 @@ class VelaLatency:
     outputs: Outputs = "flow"
 
     def __post_init__(self) -> None:
-        if self.vela.mode != "performance" or self.vela.arena_kib is not None:
+        if self.vela.mode != "performance" or self.vela.limit_kib is not None:
+            whose = "" if self.vela.arena_kib is not None else f" (memory mode {self.vela.target.memory_mode})"
             raise ConfigError(
-                f"mode {self.vela.mode}, arena {self.vela.facts['arena']}: the time of a subnet is the sum of its "
-                "operators' in mode performance without a limit only (else they run interleaved); compile the subnets "
-                "themselves: edgeflownas vela, or pareto --target"
+                f"mode {self.vela.mode}, arena {self.vela.facts['arena']}{whose}: the time of a subnet is the sum of "
+                "its operators' in mode performance without a limit only (else they run interleaved); choose a memory "
+                "mode without arena_cache_size, or compile the subnets themselves: edgeflownas vela, or pareto --target"
             )
 
     @property

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
-from configparser import ConfigParser
 from configparser import Error as IniError
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.extras import need
+from edgeflownas.hardware.vela.ini import check_ini, read_ini
 
-__all__ = ["TARGETS", "Architecture", "Target", "architecture", "get_target", "own_target", "read_ini", "sections"]
-
-OPTIONS = {"System_Config": "--system-config", "Memory_Mode": "--memory-mode"}  # kinds of sections of an ini
+__all__ = ["TARGETS", "Architecture", "Target", "architecture", "get_target", "own_target"]
 
 # Himax WE2 (HX6538), memory speeds as in the vendor's file for this board.
 WE2 = """\
@@ -65,23 +65,28 @@ TARGETS = {
 class Architecture:
     """What Vela's core needs of a target: ``core`` by its name, ``macs`` a cycle of each of ``cores``, clock in Hz.
 
-    ``arena_bytes`` is the limit that the memory mode sets; ``ini_sha256`` is of the ini's text (UTF-8).
+    Attributes:
+        address_space: bytes.
+        arena_kib: the limit that the memory mode sets; None: none.
+        constants: the memory of the weights and biases, by Vela's name.
+        ini_sha256: of the ini's text (UTF-8).
     """
 
     core: str
     macs: int
     cores: int
     clock: float
-    arena_bytes: int
-    read_only_area: str
+    address_space: int
+    arena_kib: float | None
+    constants: str
     ini: str
     ini_sha256: str
 
 
-def get_target(name: str) -> Target:
-    """Raises ConfigError for a name that is not in TARGETS."""
+def get_target(name: str, else_: str = "") -> Target:
+    """Raises ConfigError for a name that is not in TARGETS; ``else_``: what the caller takes beside the names."""
     if name not in TARGETS:
-        raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}; or give your own with --ini")
+        raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}{else_ and f', or {else_}'}")
     return TARGETS[name]
 
 
@@ -90,45 +95,23 @@ def own_target(ini: Path, accelerator: str, system_config: str, memory_mode: str
 
     Raises:
         DataError: the file cannot be read as text.
-        ConfigError: an unknown accelerator, a section that is missing or that Vela cannot use.
+        ConfigError: an unknown accelerator, a section or a key that is missing or that Vela cannot use.
     """
     target = Target(ini.stem, accelerator, system_config, memory_mode, read_ini(ini))
+    try:
+        check_ini(target.ini, system_config, memory_mode)
+    except ConfigError as error:
+        raise ConfigError(f"{ini}: {error}") from None
     architecture(target)
     return target
 
 
-def read_ini(path: Path) -> str:
-    """Text of an ini.  Raises DataError for a file that cannot be read or holds nothing."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is no text file; an ini of Vela was expected") from None
-    if not text.strip():
-        raise DataError(f"{path}: is empty; sections [System_Config.NAME] and [Memory_Mode.NAME] were expected")
-    return text
-
-
-def sections(text: str) -> dict[str, list[str]]:
-    """NAMEs of the sections [System_Config.NAME] and [Memory_Mode.NAME].  Raises ConfigError: the text is no ini."""
-    parser = ConfigParser()
-    try:
-        parser.read_string(text)
-    except IniError as error:
-        raise ConfigError(f"not an ini of Vela: {' '.join(str(error).split())}") from None
-    return {
-        prefix: [name[len(prefix) + 1 :] for name in parser.sections() if name.startswith(prefix + ".")]
-        for prefix in OPTIONS
-    }
-
-
 @cache
 def architecture(target: Target) -> Architecture:
-    """The target as Vela understands it.
+    """The target as Vela understands it; nothing is printed.
 
     Raises:
-        ConfigError: the package is missing, or the ini does not describe such a target; names the sections found.
+        ConfigError: the package is missing, or the ini does not describe such a target; names what is missing there.
     """
     need("vela")
     from ethosu.vela.architecture_features import CONFIG_FILES_PATH, Accelerator, ArchitectureFeatures
@@ -138,41 +121,36 @@ def architecture(target: Target) -> Architecture:
     if target.accelerator not in Accelerator.member_list():
         raise ConfigError(f"accelerator {target.accelerator!r} is unknown: {', '.join(Accelerator.member_list())}")
     text = target.ini or (Path(CONFIG_FILES_PATH) / "Arm" / "vela.ini").read_text(encoding="utf-8")
-    _check_sections(target, text)
+    try:
+        check_ini(text, target.system_config, target.memory_mode)
+    except ConfigError as error:
+        raise ConfigError(f"target {target.name}: {error}") from None
     with tempfile.NamedTemporaryFile("w", suffix=".ini", encoding="utf-8") as file:  # Vela reads files only
         file.write(text)
         file.flush()
         try:
-            found = ArchitectureFeatures(
-                vela_config_files=[file.name],
-                accelerator_config=target.accelerator,
-                system_config=target.system_config,
-                memory_mode=target.memory_mode,
-                max_blockdep=ArchitectureFeatures.MAX_BLOCKDEP,
-                verbose_config=False,
-                arena_cache_size=None,
-            )
-        except (VelaError, IniError, KeyError, ValueError) as error:
-            problem = str(getattr(error, "error_msg", error))
+            with redirect_stdout(io.StringIO()):  # it prints that constants in SRAM are counted as OnChipFlash
+                found = ArchitectureFeatures(
+                    vela_config_files=[file.name],
+                    accelerator_config=target.accelerator,
+                    system_config=target.system_config,
+                    memory_mode=target.memory_mode,
+                    max_blockdep=ArchitectureFeatures.MAX_BLOCKDEP,
+                    verbose_config=False,
+                    arena_cache_size=None,
+                )
+        except (VelaError, IniError) as error:
+            problem = getattr(error, "error_msg", error)
             raise ConfigError(f"target {target.name}: Vela cannot use the ini: {problem}") from None
+    limited = int(found.arena_cache_size) < int(found.max_address_offset)
     return Architecture(
         core="".join(part.capitalize() for part in target.accelerator.split("-")[:-1]),
         macs=int(found.num_macs_per_cycle),
         cores=int(found.ncores),
         clock=float(found.core_clock),
-        arena_bytes=int(found.arena_cache_size),
-        read_only_area=found.tensor_storage_mem_area[TensorPurpose.Weights].name,
+        address_space=int(found.max_address_offset),
+        arena_kib=found.arena_cache_size / 1024 if limited else None,
+        constants=found.tensor_storage_mem_area[TensorPurpose.Weights].name,
         ini=text,
         ini_sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
-
-
-def _check_sections(target: Target, text: str) -> None:
-    """Raises ConfigError for text that is no ini, or lacks one of the two sections."""
-    there, wanted = sections(text), {"System_Config": target.system_config, "Memory_Mode": target.memory_mode}
-    for prefix, name in wanted.items():
-        if name not in there[prefix]:
-            raise ConfigError(
-                f"target {target.name}: the ini has no section [{prefix}.{name}]; "
-                f"{OPTIONS[prefix]} must be one of: {', '.join(there[prefix]) or '(the file has none)'}"
-            )
