@@ -54,6 +54,12 @@ def test_the_front_by_vela_itself(ranking: Path, tmp_path: Path) -> None:
     assert document["chip"]["figures_by"].startswith(f"{CHIP}, Vela 5.2.0, mode performance")
     compiled = {row["code"] for row in [*document["front"], *document["shortlist"]]}
     assert {row["code"] for row in table(tmp_path / "pareto.csv") if row["vela_ms"]} == compiled
+    assert "warning" not in ended.err
+    tight = command(*words, "--arena=1").err
+    assert (
+        f"{len(compiled)} of {len(compiled)} compiled subnets need more SRAM than the limit of the arena, 1 KiB"
+        in tight
+    )
     small = json.loads(command(*words, "--mode=size", "--json").out)
     assert small["front"][0]["vela_sram_kib"] < document["front"][0]["vela_sram_kib"]
     assert "vela_ms" in command(*words).out
@@ -102,7 +108,8 @@ def test_the_table_is_checked() -> None:
         (["fit-target", "--sram=1MiB", "--fps=0"], "--fps 0"),
         (["fit-target", "--sram=1MiB", "--sizes=30x48"], "multiples of 16"),
         (["fit-target", "--sram=1MiB", "--outputs=raw"], "--outputs raw"),
-        (["fit-target", "--sram=1MiB", "--target=h100"], "'h100' is unknown"),
+        (["fit-target", "--sram=1MiB", "--target=h100"], "u65-256, or FILE.ini,ACCELERATOR"),
+        (["fit-target", "--sram=1MiB", "--target="], "'' is unknown"),
         (["fit-target", "--sram=1MiB", "--target=a.ini,b"], "FILE.ini,ACCELERATOR"),
         (["fit-target", "nothing", "--sram=1MiB"], "no ranking is here"),
         (["fit-target", "nothing", "--sram=1MiB", "--space=v1"], "has its own"),

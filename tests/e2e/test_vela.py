@@ -103,6 +103,13 @@ def test_ones_own_ini(model: Path, tmp_path: Path) -> None:
     assert slow["facts"]["ini_sha256"] != fast["facts"]["ini_sha256"]
 
 
+def test_a_limit_that_is_not_kept(model: Path) -> None:
+    ended = command("vela", model, "--arena", "1", "--json")
+    assert not json.loads(ended.out)["models"][0]["arena_kept"] and ended.code == 0
+    assert "baseline: the limit of the arena, 1 KiB, is not kept" in ended.err
+    assert "! baseline: the limit of the arena, 1 KiB, is not kept" in command("vela", model, "--arena", "1").out
+
+
 def test_list_of_targets() -> None:
     assert "grove-vision-ai-v2  ethos-u55-64" in command("vela", "--list-targets").out
     assert len(json.loads(command("vela", "--list-targets", "--json").out)) == 4
@@ -112,7 +119,8 @@ def test_list_of_targets() -> None:
     "words, code, problem",
     [
         ((), 64, "give at least one"),
-        (("MODEL", "--target", "u99"), 64, "target 'u99' is unknown"),
+        (("MODEL", "--target", "u99"), 64, "target 'u99' is unknown: .*, or your own with --ini"),
+        (("MODEL", "--target", ""), 64, "target '' is unknown"),
         (("MODEL", "--mode", "fast"), 64, "mode 'fast'"),
         (("MODEL", "--arena", "1.5"), 64, "--arena 1.5 must be a whole number"),
         (("MODEL", "--mode", "size", "--arena", "900"), 64, "mode size ignores it"),

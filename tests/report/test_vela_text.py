@@ -8,7 +8,13 @@ from edgeflownas.report.vela_text import comparison_text, model_text
 
 FACTS = {
     **{"version": "5.2.0", "target": "board", "accelerator": "ethos-u55-64", "clock": "400 MHz", "mode": "size"},
-    **{"arena": "no limit", "system_config": "S", "memory_mode": "M", "ini_sha256": "0123456789abcdef"},
+    **{
+        "arena": "no limit",
+        "constants": "OffChipFlash",
+        "system_config": "S",
+        "memory_mode": "M",
+        "ini_sha256": "0123456789abcdef",
+    },
 }
 
 
@@ -26,7 +32,13 @@ def document(cascade: int = 0, gaps: float = 0.0) -> dict[str, Any]:
     return {
         **{"name": "model", "layers": [layer("x", 100_000, cascade), layer("y", 300_000, 0)], "facts": FACTS},
         **{"cycles": 400_000, "milliseconds": 1.0, "macs": 4_000_000, "utilisation": 0.25, "sram_kib": 2.5},
-        **{"flash_kib": 7.0, "npu_ops": 2, "cpu_ops": 0, "memories": {"OffChipFlash": 7.0, "Sram": 2.5}},
+        **{
+            "flash_kib": 7.0,
+            "arena_kept": True,
+            "npu_ops": 2,
+            "cpu_ops": 0,
+            "memories": {"OffChipFlash": 7.0, "Sram": 2.5},
+        },
         "peak": {"operators": ["x"], "alive": alive, "gaps_kib": gaps},
     }
 
@@ -50,3 +62,17 @@ def test_several() -> None:
     lines = comparison_text([document(), document()]).splitlines()
     assert lines[2].split() == ["model", "1.00", "1,000.0", "2.5", "7.0", "4.0", "25", "2"]
     assert lines[-1].startswith("Vela 5.2.0, board")
+
+
+def test_a_limit_that_is_not_kept() -> None:
+    failed = {**document(), "name": "large", "arena_kept": False, "facts": FACTS | {"arena": "2 KiB"}}
+    said = "! large: the limit of the arena, 2 KiB, is not kept: it needs 2.5 KiB"
+    assert said in model_text(failed).splitlines() and "kept" not in model_text(document())
+    lines = comparison_text([document(), failed]).splitlines()
+    assert lines[2].split()[3] == "2.5" and lines[3].split()[3] == "2.5!" and lines[4] == said
+
+
+def test_where_the_weights_are() -> None:
+    assert "flash KiB" in comparison_text([document()])
+    other = {**document(), "facts": FACTS | {"constants": "Dram"}}
+    assert "weights in Dram KiB" in comparison_text([other])

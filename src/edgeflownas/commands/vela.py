@@ -62,6 +62,7 @@ def vela(
 
     console = Console()
     documents = list(_compiled(models, chip, mode, limit, out, console))
+    _warn(documents, console)
     if json:
         import json as encoder
 
@@ -146,6 +147,15 @@ def _compiled(
                 console.wrote(_write(out, compiled.model, document))
             meter.advance(1)
             yield document
+
+
+def _warn(documents: Sequence[dict[str, Any]], console: Console) -> None:
+    """On stderr: the limit that Vela was given and did not keep."""
+    from edgeflownas.report.vela_text import not_kept_text
+
+    for document in documents:
+        if not document["arena_kept"]:
+            console.warn(not_kept_text(document))
 
 
 def _write(folder: Path, compiled: bytes, document: dict[str, Any]) -> dict[str, Path]:

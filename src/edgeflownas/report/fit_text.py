@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeflownas.report.text_table import text_table
+from edgeflownas.report.vela_text import constants_word
 from edgeflownas.report.words import counted
 
 __all__ = ["fit_text"]
 
-LIMITS = {"sram_kib": ("SRAM", "KiB"), "flash_kib": ("flash", "KiB"), "milliseconds": ("time", "ms")}
 EXAMPLES = 3
+
+
+def _limits(document: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Words and units."""
+    constants = constants_word(document["facts"])
+    return {"sram_kib": ("SRAM", "KiB"), "flash_kib": (constants, "KiB"), "milliseconds": ("time", "ms")}
 
 
 def fit_text(document: Mapping[str, Any]) -> str:
     """The document of ``edgeflownas fit-target`` (docs/fit_target.md)."""
     facts, budget = document["facts"], document["budget"]
-    limits = ", ".join(f"{LIMITS[name][0]} {most:,.6g} {LIMITS[name][1]}" for name, most in budget.items() if most)
+    words = _limits(document)
+    limits = ", ".join(f"{words[name][0]} {most:,.6g} {words[name][1]}" for name, most in budget.items() if most)
     head = (
         f"{document['subnets']:,} subnets of {document['space']}, width {document['width']}, in "
         f"{counted(document['cases'], 'case')} (image size and outputs); at most {limits}\n"
@@ -31,7 +38,8 @@ def _fits(document: Mapping[str, Any]) -> str:
     rows, ranked = document["fits"], document["ranked_at"] is not None
     if not rows:
         return "nothing fits"
-    heading = ["code", *(["epe"] if ranked else []), "size", "outputs", "ms", "fps", "SRAM KiB", "flash KiB", "mode"]
+    figures = ["ms", "fps", "SRAM KiB", f"{constants_word(document['facts'])} KiB"]
+    heading = ["code", *(["epe"] if ranked else []), "size", "outputs", *figures, "mode"]
     cells = [
         [
             row["code"],
@@ -71,7 +79,7 @@ def _order(document: Mapping[str, Any]) -> list[str]:
 def _failed(document: Mapping[str, Any]) -> str:
     """By limit: how many cases, and those that miss it by least."""
     lines = []
-    for limit, (word, unit) in LIMITS.items():
+    for limit, (word, unit) in _limits(document).items():
         rows = sorted((r for r in document["failed"] if r["limit"] == limit), key=lambda r: r["needs"] / r["allowed"])
         if rows:
             lines.append(

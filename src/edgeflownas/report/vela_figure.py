@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.errors import StorageError
 from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
+from edgeflownas.report.vela_text import facts_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ USES = {
     "weights": ("c1", "weights fetched ahead"),
 }
 LETTER = 0.045  # inches a letter of a name takes
+LINE, LINE_SMALL = 80, 135  # letters of a title that fit into the picture
 ROOM = 1.12  # height of the picture, of the peak: the legend is above
 
 
@@ -56,7 +59,7 @@ def _latency(document: Mapping[str, Any], new: type[Figure]) -> Figure:
         axes.bar_label(bars, [f"{time:.1f}" for time in times], padding=2, fontsize=6)
     axes.set_yticks(range(len(layers)), [layer["name"] for layer in layers], fontsize=6)
     axes.set(ylim=(len(layers) - 0.4, -0.6), xlabel="ms (Vela's estimate)")
-    axes.set_title(f"{_title(document)}: {document['milliseconds']:.1f} ms")
+    _titles(figure, document, f"{document['milliseconds']:.1f} ms")
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.08)
     axes.legend(loc="best")
@@ -80,7 +83,8 @@ def _sram(document: Mapping[str, Any], new: type[Figure]) -> Figure:
         _label(axes, one["names"][-1], (corner[0] + wide / 2, corner[1] + height / 2), across, upwards)
     peak = document["peak"]
     axes.axvspan(peak["time"], peak["time"] + 1, color=COLOURS["muted"], alpha=0.25, lw=0)
-    axes.set_title(f"{_title(document)}: SRAM {top:,.1f} KiB, most in use at {', '.join(peak['operators'])}")
+    where = textwrap.shorten(", ".join(peak["operators"]), 80, placeholder=" …")
+    _titles(figure, document, f"SRAM {top:,.1f} KiB, most in use at {where}")
     _axes(axes, document)
     return figure
 
@@ -110,6 +114,9 @@ def _last(document: Mapping[str, Any]) -> int:
     return max(int(one["end"]) + 1 for one in document["placed"])
 
 
-def _title(document: Mapping[str, Any]) -> str:
+def _titles(figure: Figure, document: Mapping[str, Any], result: str) -> None:
+    """What is shown above, and what decides the figures below, in small letters; neither is cut off."""
     facts = document["facts"]
-    return f"{document['name']} on {facts['target']}, mode {facts['mode']}"
+    figure.suptitle(textwrap.fill(f"{document['name']} on {facts['target']}: {result}", LINE), fontsize=9)
+    said = facts_text(facts) + ("" if document["arena_kept"] else "; the limit of the arena is not kept")
+    figure.supxlabel(textwrap.fill(said, LINE_SMALL), fontsize=6, color=COLOURS["muted"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["comparison_text", "model_text", "targets_text"]
+__all__ = ["comparison_text", "constants_word", "facts_text", "model_text", "not_kept_text", "targets_text"]
 
 
 def model_text(document: Mapping[str, Any]) -> str:
@@ -31,7 +31,7 @@ def model_text(document: Mapping[str, Any]) -> str:
     lines = [document["name"], text_table(heading, rows, left=("operator", "kind")), _peak(document)]
     if any(layer["cascade"] for layer in document["layers"]):
         lines.append("[n]: operators of one cascade run stripe by stripe in turn")
-    return "\n".join([*lines, _memories(document), _facts(document["facts"])])
+    return "\n".join([*lines, *_not_kept([document]), _memories(document), facts_text(document["facts"])])
 
 
 def comparison_text(documents: Sequence[Mapping[str, Any]]) -> str:
@@ -41,7 +41,7 @@ def comparison_text(documents: Sequence[Mapping[str, Any]]) -> str:
             document["name"],
             f"{document['milliseconds']:,.2f}",
             f"{1e3 / document['milliseconds']:,.1f}",
-            f"{document['sram_kib']:,.1f}",
+            f"{document['sram_kib']:,.1f}{'' if document['arena_kept'] else '!'}",
             f"{document['flash_kib']:,.1f}",
             f"{document['macs'] / 1e6:,.1f}",
             f"{100 * document['utilisation']:.0f}",
@@ -49,8 +49,10 @@ def comparison_text(documents: Sequence[Mapping[str, Any]]) -> str:
         ]
         for document in documents
     ]
-    heading = ["model", "ms", "a second", "SRAM KiB", "flash KiB", "MMAC", "MAC use %", "operators"]
-    return text_table(heading, rows, left=("model",)) + "\n" + _facts(documents[0]["facts"])
+    facts = documents[0]["facts"]
+    constants = f"{constants_word(facts)} KiB"
+    heading = ["model", "ms", "a second", "SRAM KiB", constants, "MMAC", "MAC use %", "operators"]
+    return "\n".join([text_table(heading, rows, left=("model",)), *_not_kept(documents), facts_text(facts)])
 
 
 def targets_text(targets: Sequence[Mapping[str, str]]) -> str:
@@ -58,6 +60,32 @@ def targets_text(targets: Sequence[Mapping[str, str]]) -> str:
     heading = ["target", "accelerator", "system_config", "memory_mode", "ini"]
     rows = [[row["name"], *(row[name] for name in heading[1:])] for row in targets]
     return text_table(heading, rows, left=heading)
+
+
+def facts_text(facts: Mapping[str, str]) -> str:
+    """What decides the figures, in a line."""
+    return (
+        f"Vela {facts['version']}, {facts['target']}: {facts['accelerator']} at {facts['clock']}, "
+        f"mode {facts['mode']}, arena {facts['arena']}, {facts['system_config']} / {facts['memory_mode']}, "
+        f"ini sha256 {facts['ini_sha256'][:12]}"
+    )
+
+
+def constants_word(facts: Mapping[str, str]) -> str:
+    """Where weights and biases lie: ``flash``, or ``weights in Dram``."""
+    return "flash" if "Flash" in facts["constants"] else f"weights in {facts['constants']}"
+
+
+def not_kept_text(document: Mapping[str, Any]) -> str:
+    """For a model with ``arena_kept`` false."""
+    return (
+        f"{document['name']}: the limit of the arena, {document['facts']['arena']}, is not kept: "
+        f"it needs {document['sram_kib']:,.1f} KiB"
+    )
+
+
+def _not_kept(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"! {not_kept_text(document)}" for document in documents if not document["arena_kept"]]
 
 
 def _ms(cycles: int, document: Mapping[str, Any]) -> float:
@@ -81,12 +109,4 @@ def _memories(document: Mapping[str, Any]) -> str:
     return (
         f"memory: {used} (weights compressed); "
         f"operators: {document['npu_ops']} on the accelerator, {document['cpu_ops']} on the CPU"
-    )
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    return (
-        f"Vela {facts['version']}, {facts['target']}: {facts['accelerator']} at {facts['clock']}, "
-        f"mode {facts['mode']}, arena {facts['arena']}, {facts['system_config']} / {facts['memory_mode']}, "
-        f"ini sha256 {facts['ini_sha256'][:12]}"
     )

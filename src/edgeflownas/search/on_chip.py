@@ -18,7 +18,8 @@ FIGURES = {"milliseconds": "ms", "sram_kib": "sram_kib", "flash_kib": "flash_kib
 def with_chip(document: Mapping[str, Any], vela: Vela, progress: Callable[[str, int], Any]) -> dict[str, Any]:
     """The document of ``choose`` with columns ``vela_ms``, ``vela_sram_kib`` and ``vela_flash_kib``.
 
-    They are of the whole graph of each member of the front and of the shortlist, compiled; None for the others.
+    They are of the whole graph of each member of the front and of the shortlist, compiled; None for the others.  An
+    arena that Vela does not keep to is told to ``vela.note``.
 
     Args:
         document: of search/choosing.py, of a ranking that says its width and image size.
@@ -40,6 +41,10 @@ def with_chip(document: Mapping[str, Any], vela: Vela, progress: Callable[[str, 
     graphs = [subnet_graph(space, width, document["codes"][place], (rows, columns)) for place in places]
     with progress("Vela", len(graphs)) as meter:
         found = dict(zip(places, vela.figures(graphs, meter.advance), strict=True))
+    most = vela.limit_kib
+    over = sum(most is not None and figures.sram_kib > most for figures in found.values())
+    if over:
+        vela.note(f"{over} of {len(found)} compiled subnets need more SRAM than the limit of the arena, {most:g} KiB")
     values, described = dict(document["values"]), list(document["columns"])
     for figure, ending in FIGURES.items():
         name = f"vela_{ending}"
