@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.hardware.costs import space_costs
-from edgeflownas.hardware.vela import figures, get_target
+from edgeflownas.hardware.vela import Target, figures, get_target
 from edgeflownas.hardware.vela.figures import Vela
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.report.console import Console
@@ -66,6 +66,26 @@ def test_memory_decides_how_vela_is_asked(vela: Vela) -> None:
     (failed,) = nothing["failed"]
     assert nothing["fits"] == [] and failed["limit"] == "sram_kib" and failed["by"] == "vela"
     assert failed["needs"] == least and failed["mode"] == "size"
+
+
+def test_a_better_subnet_is_asked_for_the_ways_that_are_left(vela: Vela) -> None:
+    """The fastest fits in mode performance; the best needs a little more SRAM, which a limit spares."""
+    fastest, best = (real(vela, code, (64, 96), "flow").sram_kib for code in (CODES[0], CODES[4]))
+    assert fastest < 133 < best
+    found = fit(subnets([5, 4, 3, 2, 1]), Budget(133.0), SIZES[2:], ["flow"], vela, 5, quiet)
+    (row,) = found["fits"]
+    assert row["code"].replace(",", "") == CODES[4] and row["sram_kib"] <= 133
+    assert row["mode"] == "performance, arena 133 KiB"
+    limited = real(Vela(vela.target, arena_kib=133), CODES[4], (64, 96), "flow")
+    assert row["milliseconds"] == limited.milliseconds
+
+
+def test_a_limit_of_flash_counts_weights_wherever_they_are(vela: Vela) -> None:
+    other = Vela(Target("t", "ethos-u65-256", "Ethos_U65_High_End", "Dedicated_Sram"), processes=1)
+    least = min(real(other, code, (32, 48), "flow").flash_kib for code in CODES)
+    assert least > 100
+    found = fit(subnets(), Budget(1000.0, flash_kib=least - 1), SIZES[:1], ["flow"], other, 5, quiet)
+    assert found["fits"] == [] and found["failed"][0]["limit"] == "flash_kib"
 
 
 def test_every_row_is_within_the_budget_and_real(vela: Vela) -> None:

@@ -3,6 +3,7 @@
 A table of operators (hardware/vela/latency.py) says which subnets are worth compiling; what is returned was compiled
 as a whole and is within the budget.  For each image size and outputs the smallest subnet decides how Vela is asked:
 mode ``performance``, the same kept to the budget's SRAM (``arena``), or mode ``size``; the first that fits is taken.
+Where another subnet needs more SRAM, the ways that are left are tried for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -188,7 +190,7 @@ class _Search:
             tried = [case for case in waiting if number or self._may_be_unbounded(case)]
             for case in tried:
                 case.vela = way
-            figures = self._compiled([(case, case.smallest) for case in tried], f"smallest subnets, {_mode(way)}")
+            figures = self._compiled([(case, case.smallest, way) for case in tried], f"smallest subnets, {_mode(way)}")
             for case, found in zip(tried, figures, strict=True):
                 self._settle(case, found)
             waiting = [case for case in waiting if case not in tried or (case.failed or {}).get("limit") == "sram_kib"]
@@ -226,25 +228,31 @@ class _Search:
 
     def verified(self, cases: Sequence[_Case], top: int) -> list[dict[str, Any]]:
         """Rows of the best subnet of each case that Vela finds within the budget, the best cases first."""
-        heap: list[tuple[float, tuple[int, int], int, int]] = []
+        heap: list[tuple[float, tuple[int, int], int, int, int]] = []
         rows: list[dict[str, Any]] = []
 
-        def push(number: int) -> None:
-            place = next(cases[number].queue)  # the last is the smallest, which fits
-            heapq.heappush(heap, (self._key(cases[number], place), cases[number].order, number, place))
+        def push(number: int, place: int, way: int) -> None:
+            heapq.heappush(heap, (self._key(cases[number], place), cases[number].order, number, place, way))
+
+        def push_next(number: int) -> None:
+            push(number, next(cases[number].queue), self.ways.index(cases[number].vela))  # the last one fits
 
         for number in range(len(cases)):
-            push(number)
+            push_next(number)
         with self.progress("verify", top) as meter:
             while heap and len(rows) < top:
                 batch = [heapq.heappop(heap) for _ in range(min(top - len(rows), len(heap)))]
-                figures = self._compiled([(cases[number], place) for *_, number, place in batch])
-                for (score, order, number, place), found in zip(batch, figures, strict=True):
-                    if self.budget.broken(found) is None:
-                        rows.append(self._row(cases[number], place, found) | {"order": (score, *order)})
+                figures = self._compiled([(cases[number], place, self.ways[way]) for *_, number, place, way in batch])
+                for (score, order, number, place, way), found in zip(batch, figures, strict=True):
+                    broken = self.budget.broken(found)
+                    if broken is None:
+                        row = self._row(cases[number], place, self.ways[way], found)
+                        rows.append(row | {"order": (score, *order)})
                         meter.advance()
+                    elif broken[0] == "sram_kib" and way + 1 < len(self.ways):
+                        push(number, place, way + 1)
                     else:
-                        push(number)
+                        push_next(number)
         return rows
 
     def _key(self, case: _Case, place: int) -> float:
@@ -253,18 +261,15 @@ class _Search:
             return float(self.subnets.scores[place])
         return -float(sum(op.macs for op in self._graph(case, place).ops))
 
-    def _compiled(self, wanted: Sequence[tuple[_Case, int]], label: str = "") -> list[Figures]:
-        """Vela of the subnet at each place, as its case asks."""
-        graphs = [self._graph(case, place) for case, place in wanted]
+    def _compiled(self, wanted: Sequence[tuple[_Case, int, Vela]], label: str = "") -> list[Figures]:
+        """Vela of the subnet at each place, asked the given way."""
+        graphs = [self._graph(case, place) for case, place, _ in wanted]
         found: dict[int, Figures] = {}
         for way in self.ways:
-            own = [number for number, (case, _) in enumerate(wanted) if case.vela is way]
-            if label and own:
-                with self.progress(label, len(own)) as meter:
-                    figures = way.figures([graphs[number] for number in own], meter.advance)
-            else:
-                figures = way.figures([graphs[number] for number in own])
-            found |= zip(own, figures, strict=True)
+            own = [number for number, (_, _, asked) in enumerate(wanted) if asked is way]
+            with self.progress(label, len(own)) if label and own else nullcontext() as meter:
+                advance = (lambda: None) if meter is None else meter.advance
+                found |= zip(own, way.figures([graphs[number] for number in own], advance), strict=True)
         return [found[number] for number in range(len(wanted))]
 
     def _graph(self, case: _Case, place: int) -> Graph:
@@ -276,14 +281,14 @@ class _Search:
         about = {"size": list(case.size), "outputs": case.outputs, "mode": _mode(case.vela), "code": code}
         return about | {"limit": name, "needs": float(used), "allowed": float(most), "by": by}
 
-    def _row(self, case: _Case, place: int, found: Figures) -> dict[str, Any]:
+    def _row(self, case: _Case, place: int, way: Vela, found: Figures) -> dict[str, Any]:
         limit = np.inf if self.budget.milliseconds is None else self.budget.milliseconds
         return {
             "code": str(self.subnets.archs[place]),
             "place": place,
             "size": list(case.size),
             "outputs": case.outputs,
-            "mode": _mode(case.vela),
+            "mode": _mode(way),
             "milliseconds": found.milliseconds,
             "sram_kib": found.sram_kib,
             "flash_kib": found.flash_kib,
