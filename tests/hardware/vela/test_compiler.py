@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -200,3 +205,23 @@ def test_a_file_compiles_apart_as_it_does_here(tmp_path: Path) -> None:
     assert compile_file(tmp_path / "a.tflite", BOARD) == compile_tflite(model(), BOARD)
     with pytest.raises(DataError, match=r"b\.tflite: cannot be read"):
         compile_file(tmp_path / "b.tflite", BOARD)
+
+
+def test_an_interrupt_while_the_process_starts_is_silent(tmp_path: Path) -> None:
+    """Ctrl-C reaches every process of the terminal; only ours answers."""
+    (tmp_path / "a.tflite").write_bytes(model())
+    program = (
+        "import os, sys; from pathlib import Path; from edgeflownas.hardware.vela import compile_file, get_target;"
+        "from edgeflownas.hardware.vela.targets import architecture;"
+        "target = get_target('u55-128'); architecture(target); print('ready', flush=True);\n"
+        "try: compile_file(Path(sys.argv[1]), target)\nexcept KeyboardInterrupt: print('interrupted')"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "a.tflite")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    for wait in (0.02, 0.15, 0.4):
+        with subprocess.Popen(words, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(wait)
+            os.killpg(process.pid, signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        assert (out, err) == ("interrupted\n", ""), wait

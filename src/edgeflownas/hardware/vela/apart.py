@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.data.workers import WorkerDied, start_processes
+from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.hardware.vela.compiler import Compiled, check_request, compile_tflite
 from edgeflownas.hardware.vela.targets import Target, architecture
 
 __all__ = ["compile_file"]
+
+START, COMPILE = 0, 1  # what the process is asked for
 
 
 def compile_file(path: Path, target: Target, mode: str = "performance", arena_kib: int | None = None) -> Compiled:
@@ -21,6 +22,7 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
     Raises:
         DataError: also for a damaged file, and one that cannot be read; names the file, as do
         ConfigError: errors about what is in it.
+        StorageError: the process does not start.
     """
     check_request(mode, arena_kib)
     architecture(target)
@@ -28,14 +30,35 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
         model = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_mute) as pool:
-        pool.submit(os.getpid).result()  # so that what breaks below is the compiler, not the start of a process
-        try:
-            return pool.submit(compile_tflite, model, target, mode, arena_kib).result()
-        except BrokenProcessPool:
-            raise DataError(f"{path}: Vela breaks off on it: a damaged or truncated file") from None
-        except (ConfigError, DataError) as error:
-            raise type(error)(f"{path}: {error}") from None
+    process, started = start_processes(_Compile(model, target, mode, arena_kib), 1), False
+    try:
+        process.submit(START, 0, 0).result()
+        started = True
+        return process.submit(COMPILE, 0, 0).result()  # type: ignore[no-any-return]
+    except WorkerDied as error:
+        if not started:
+            raise StorageError(f"{path}: the process that compiles it does not start: {error}") from None
+        raise DataError(f"{path}: Vela breaks off on it: a damaged or truncated file") from None
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    finally:
+        process.close()
+
+
+@dataclass(frozen=True)
+class _Compile:
+    """Compiles ``model``; sent to the process, which is asked with three numbers."""
+
+    model: bytes
+    target: Target
+    mode: str
+    arena_kib: int | None
+
+    def __call__(self, step: int, *_: int) -> Compiled | None:
+        if step == START:
+            _mute()
+            return None
+        return compile_tflite(self.model, self.target, self.mode, self.arena_kib)
 
 
 def _mute() -> None:

@@ -128,15 +128,15 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
         raise DataError(f"Vela refuses the file: {' '.join(str(error).split())}") from None
     report, tables = result.perf_report, _tables(result.opt_database)
     _refuse_cpu(report.cpuOps, tables)
-    memories = _memories(report, chip)
-    cycles, macs, layers = int(report.totalCycles), int(report.macCount), _layers(tables, chip)
+    memories, layers = _memories(report, chip), _layers(tables, chip)
+    sram, cycles, macs = memories.get("Sram", 0.0), int(report.totalCycles), int(report.macCount)
     return Compiled(
         model=bytes(result.model),
         milliseconds=cycles / chip.clock * 1e3,
         cycles=cycles,
-        sram_kib=memories.get("Sram", 0.0),
+        sram_kib=sram,
         flash_kib=int(report.readOnlyPeakUsage) / KIB,
-        arena_kept=limit is None or memories.get("Sram", 0.0) <= limit,
+        arena_kept=limit is None or sram <= limit,
         memories=memories,
         npu_ops=int(report.npuOps),
         cpu_ops=int(report.cpuOps),

@@ -98,12 +98,17 @@ def own_target(ini: Path, accelerator: str, system_config: str, memory_mode: str
         ConfigError: an unknown accelerator, a section or a key that is missing or that Vela cannot use.
     """
     target = Target(ini.stem, accelerator, system_config, memory_mode, read_ini(ini))
-    try:
-        check_ini(target.ini, system_config, memory_mode)
-    except ConfigError as error:
-        raise ConfigError(f"{ini}: {error}") from None
+    _check(target, target.ini, str(ini))
     architecture(target)
     return target
+
+
+def _check(target: Target, text: str, where: str) -> None:
+    """Raises ConfigError, which begins with ``where``."""
+    try:
+        check_ini(text, target.system_config, target.memory_mode)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 @cache
@@ -121,10 +126,7 @@ def architecture(target: Target) -> Architecture:
     if target.accelerator not in Accelerator.member_list():
         raise ConfigError(f"accelerator {target.accelerator!r} is unknown: {', '.join(Accelerator.member_list())}")
     text = target.ini or (Path(CONFIG_FILES_PATH) / "Arm" / "vela.ini").read_text(encoding="utf-8")
-    try:
-        check_ini(text, target.system_config, target.memory_mode)
-    except ConfigError as error:
-        raise ConfigError(f"target {target.name}: {error}") from None
+    _check(target, text, f"target {target.name}")
     with tempfile.NamedTemporaryFile("w", suffix=".ini", encoding="utf-8") as file:  # Vela reads files only
         file.write(text)
         file.flush()
