@@ -90,7 +90,7 @@ def test_errors_of_an_ini(tmp_path: Path, text: str, accelerator: str, system: s
         (
             "[System_Config.WE2]\ncore_clock=400e6",
             "[DEFAULT]\ncore_clock=400e6\n[System_Config.WE2]",
-            "core_clock is mis",
+            "clock is missing",
         ),
     ],
 )
