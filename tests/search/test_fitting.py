@@ -90,6 +90,20 @@ def test_a_limit_of_flash_counts_weights_wherever_they_are(vela: Vela) -> None:
     assert found["fits"] == [] and found["failed"][0]["limit"] == "flash_kib"
 
 
+def test_a_flash_that_is_guessed_too_high_is_tried(vela: Vela) -> None:
+    """In proportion to the weights the best needs more than it does."""
+    archs = [V1.parse(code) for code in CODES]
+    flash = {code: real(vela, code, (32, 48), "flow").flash_kib for code in CODES}
+    weights = dict(zip(CODES, space_costs(V1, 8, (32, 48), archs)["int8_weight_kib"], strict=True))
+    guess = {code: weights[code] * flash[CODES[0]] / weights[CODES[0]] for code in CODES}
+    best = max(CODES, key=lambda code: guess[code] / flash[code])
+    limit = (guess[best] + flash[best]) / 2
+    assert flash[best] < limit < guess[best] < 1.02 * limit
+    scores = [1.0 if code == best else 2.0 for code in CODES]
+    found = fit(subnets(scores), Budget(1000.0, flash_kib=limit), SIZES[:1], ["flow"], vela, 5, quiet)
+    assert found["fits"][0]["code"].replace(",", "") == best
+
+
 def test_every_row_is_within_the_budget_and_real(vela: Vela) -> None:
     budget = Budget(60.0, 3.0, 250.0)
     found = fit(subnets([1, 2, 3, 4, 5]), budget, SIZES, ["flow", "half", "quarter"], vela, 20, quiet)
