@@ -11,6 +11,7 @@ from runs import Place, command, table
 from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.hardware.vela import get_target
 from edgeflownas.hardware.vela.figures import Vela
+from edgeflownas.hardware.vela.targets import WE2
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.space import get_space
 
@@ -53,7 +54,9 @@ def test_the_front_by_vela_itself(ranking: Path, tmp_path: Path) -> None:
         assert 0 < row["vela_sram_kib"] < 100 and row["vela_flash_kib"] > 0
     assert document["chip"]["figures_by"].startswith(f"{CHIP}, Vela 5.2.0, mode performance")
     compiled = {row["code"] for row in [*document["front"], *document["shortlist"]]}
-    assert {row["code"] for row in table(tmp_path / "pareto.csv") if row["vela_ms"]} == compiled
+    rows = table(tmp_path / "pareto.csv")
+    assert {row["code"] for row in rows if row["vela_ms"]} == compiled
+    assert {row["vela_by"] for row in rows} == {document["chip"]["figures_by"]}
     assert "warning" not in ended.err
     tight = command(*words, "--arena=1").err
     assert (
@@ -78,6 +81,8 @@ def test_what_fits_by_a_ranking(ranking: Path, run: Path, tmp_path: Path) -> Non
         assert row["epe_measured_here"] == (row["outputs"] == "flow" and row["size"] == [32, 48])
     assert {row["limit"] for row in document["failed"]} <= {"sram_kib", "milliseconds"}
     assert [row["fits"] for row in table(out)] == ["yes"] * len(epes) + ["no"] * len(document["failed"])
+    for row in table(out):
+        assert "Vela 5.2.0" in row["figures_by"] and f"mode {row['mode'].split(', ')[0]}, arena" in row["figures_by"]
     assert json.loads(command(*words, run, "--json").out)["fits"] == document["fits"]
     text = command(*words, ranking).out
     assert "figures are Vela's of the whole graph" in text and "only assumed" in text and "what does not fit" in text
@@ -89,9 +94,31 @@ def test_what_fits_without_a_ranking() -> None:
     assert "no accuracy is known without a ranking" in ended.out and "0,2,0,2,2,2,2,2,2" in ended.out
 
 
-def test_profile_with_a_chip() -> None:
-    ended = command("profile", "--arch=000000000", "--width=2", "--size=32x48", "--target", CHIP, "--json")
-    assert json.loads(ended.out)[COLUMN] == pytest.approx(real("000000000"), rel=5e-3)
+def test_profile_with_a_chip(tmp_path: Path) -> None:
+    """The time, and what decides it, on the screen, in JSON and in the table."""
+    words = ("profile", "--arch=000000000", "--width=2", "--size=32x48", "--target", CHIP)
+    document = json.loads(command(*words, "--json", "--out", tmp_path / "table.csv").out)
+    assert document[COLUMN] == pytest.approx(real("000000000"), rel=5e-3)
+    facts = document["facts"][COLUMN]
+    assert "Vela 5.2.0, mode performance, ethos-u55-64 at 400 MHz, ini " in facts
+    assert f"{COLUMN}: {facts}" in command(*words).out.splitlines()
+    assert [row[f"{COLUMN}_by"] for row in table(tmp_path / "table.csv")] == [facts]
+
+
+@pytest.mark.parametrize("name", ["cpu", "vela", "U55.128", "板"])
+def test_a_file_whose_name_makes_the_column_of_something_else(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.ini").write_text(WE2)
+    words = ("profile", "--arch=000000000", "--width=2", "--size=32x48", "--target")
+    ended = command(*words, f"{tmp_path}/{name}.ini,ethos-u55-64,WE2,WE2_Shared")
+    assert ended.code == 64 and "give a copy of another name" in ended.err
+
+
+def test_a_file_below_a_folder_with_a_comma(tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
+    (tmp_path / "a,b" / "mine.ini").write_text(WE2)
+    words = ("profile", "--arch=000000000", "--width=2", "--size=32x48", "--json", "--target")
+    ended = command(*words, f"{tmp_path}/a,b/mine.ini,ethos-u55-64,WE2,WE2_Shared")
+    assert json.loads(ended.out)["mine_ms"] > 0
 
 
 def test_the_table_is_checked() -> None:
@@ -112,6 +139,7 @@ def test_the_table_is_checked() -> None:
         (["fit-target", "--sram=1MiB", "--target="], "'' is unknown"),
         (["fit-target", "--sram=1MiB", "--target=a.ini,b"], "FILE.ini,ACCELERATOR"),
         (["fit-target", "nothing", "--sram=1MiB"], "no ranking is here"),
+        (["fit-target", "--sram=1MiB", "--out=/no/where.csv"], "there is no folder /no"),
         (["fit-target", "nothing", "--sram=1MiB", "--space=v1"], "has its own"),
         (["profile", "--space=v1", "--target=h100"], "'h100' is unknown"),
         (["bench", "latency-table", "--subnets=2"], "at least 3"),

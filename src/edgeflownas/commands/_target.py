@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["chip_latency", "named_target", "vela_of"]
 
 OWN = "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"
+RESERVED = ("cpu", "vela")  # their columns: of --measure-cpu, and of pareto
 
 
 def named_target(text: str) -> Target:
     """A target by name, or ``FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE``.
 
     Raises:
-        ConfigError: an unknown name, a section that is missing; DataError: the file cannot be read.
+        ConfigError: an unknown name, a section that is missing, a file whose name makes the column of something else;
+            DataError: the file cannot be read.
     """
-    from edgeflownas.hardware.vela import get_target, own_target
+    from edgeflownas.hardware.vela import TARGETS, get_target, own_target
+    from edgeflownas.hardware.vela.targets import slug_of
 
-    name, *sections = (part.strip() for part in text.split(","))
+    name, *sections = (part.strip() for part in text.rsplit(",", 3))
     if not sections:
         return get_target(name, OWN)
     if len(sections) != 3:
@@ -35,7 +38,13 @@ def named_target(text: str) -> Target:
             f"--target {text}: a name (edgeflownas vela --list-targets), or {OWN}, such as "
             "my.ini,ethos-u55-64,WE2,WE2_Shared"
         )
-    return own_target(Path(name), *sections)
+    target = own_target(Path(name), *sections)
+    if (slug := slug_of(target)) in {"", *RESERVED, *map(slug_of, TARGETS.values())}:
+        raise ConfigError(
+            f"--target {name}: a column of the tables is named after the file, and {slug + '_ms'!r} is "
+            f"{'taken' if slug else 'no name'}: give a copy of another name, of letters a to z and digits"
+        )
+    return target
 
 
 def vela_of(target: str, console: Console | None, mode: str = "performance", arena: str | None = None) -> Vela:

@@ -58,9 +58,12 @@ def fit_target(
         json: machine-readable result on stdout.
     """
     from edgeflownas.commands._target import vela_of
+    from edgeflownas.commands.profile import require_writable
     from edgeflownas.report.console import Console
     from edgeflownas.search.fitting import fit, sizes_of
 
+    if out is not None:
+        require_writable(out)
     budget = _budget(sram, fps, flash)
     numbers, console = whole_numbers({"width": width, "top": top}), Console()
     choice = _choice(source, space, numbers.get("width"), where)
@@ -210,8 +213,12 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     import io
 
     from edgeflownas.data.files import replace_file
+    from edgeflownas.report.vela_text import facts_text
 
     rows = [{"fits": "yes", **row} for row in document["fits"]] + [{"fits": "no", **row} for row in document["failed"]]
+    for row in rows:
+        mode, _, arena = row["mode"].partition(", arena ")
+        row["figures_by"] = facts_text(document["facts"] | {"mode": mode, "arena": arena or "no limit"})
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

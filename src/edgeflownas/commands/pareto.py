@@ -184,14 +184,15 @@ def _csv(document: Mapping[str, Any], short: Mapping[str, Any]) -> str:
     positions = sorted({*document["front"], *document["ties"], *document["shortlist"]})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    blocks = document["blocks"]
-    writer.writerow(["code", "kind", "sure", "shortlist", *document["values"], *(block["name"] for block in blocks)])
-    ties = set(document["ties"])
+    blocks, ties = document["blocks"], set(document["ties"])
+    by = {"vela_by": document["chip"]["figures_by"]} if "chip" in document else {}
+    heading = ["code", "kind", "sure", "shortlist", *document["values"], *(block["name"] for block in blocks), *by]
+    writer.writerow(heading)
     for position in positions:
         code = document["codes"][position]
         printed = ",".join(code)
         kind = "front" if printed in sure else "tie" if position in ties else ""
         words = [block["options"][int(digit)] for block, digit in zip(blocks, code, strict=True)]
         figures = [column[position] for column in document["values"].values()]
-        writer.writerow([printed, kind, sure.get(printed), names.get(position, ""), *figures, *words])
+        writer.writerow([printed, kind, sure.get(printed), names.get(position, ""), *figures, *words, *by.values()])
     return text.getvalue()

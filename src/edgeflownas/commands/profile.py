@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
     from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["of_run", "profile"]
+__all__ = ["of_run", "profile", "require_writable"]
 
 Network = tuple["SearchSpace", int, tuple[int, int]]  # space, width, size
 
@@ -60,25 +60,26 @@ def profile(
     _require_use({"sample": sample, "threads": threads, "seed": seed}, measure_cpu, arch)
     start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
     if out is not None:
-        _require_writable(out)
+        require_writable(out)
     found, wide, shape = of_run(run, space, width) if run is not None else _named(space, numbers)
     network = found, wide, shape if size is None else read_size(size)
 
     from edgeflownas.report.console import Console
 
     console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
-    columns = _columns(network, archs) | _on_chip(target, network, archs, console)
+    chip, facts = _on_chip(target, network, archs, console)
+    columns = _columns(network, archs) | chip
     if measure_cpu:
         columns |= _measured(network, archs, numbers.get("sample", 20), start, numbers.get("threads", 1), console)
     document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
-    _show(document, json)
+    _show(document | {"facts": facts}, json)
     if out is not None:
-        _write(out, found, archs, columns)
+        _write(out, found, archs, columns, facts)
         console.wrote({"table": out})
     return 0
 
 
-def _require_writable(out: Path) -> None:
+def require_writable(out: Path) -> None:
     """Raises StorageError; here, because a measurement before it may take long."""
     if not out.parent.is_dir():
         raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
@@ -145,14 +146,16 @@ def _measured(
     return columns
 
 
-def _on_chip(target: str | None, network: Network, archs: Sequence[Arch], console: Console) -> dict[str, Any]:
+def _on_chip(
+    target: str | None, network: Network, archs: Sequence[Arch], console: Console
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The column, and what decides its figures."""
     if target is None:
-        return {}
+        return {}, {}
     from edgeflownas.commands._target import chip_latency
 
     model = chip_latency(target, *network, console)
-    console.info(f"{model.column}: {model.facts[model.column]}")
-    return model.costs(*network, archs)
+    return model.costs(*network, archs), model.facts
 
 
 def _head(network: Network) -> dict[str, Any]:
@@ -222,16 +225,20 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
     from edgeflownas.report.profile_text import arch_text, space_text
 
     print(arch_text(document) if "arch" in document else space_text(document))
+    for name, words in document["facts"].items():
+        print(f"{name}: {words}")
 
 
-def _write(path: Path, space: SearchSpace, archs: Sequence[Arch], columns: dict[str, Any]) -> None:
-    """Code, the option of each block in words, and the columns."""
+def _write(
+    path: Path, space: SearchSpace, archs: Sequence[Arch], columns: dict[str, Any], facts: dict[str, str]
+) -> None:
+    """Code, the option of each block in words, the columns, and ``COLUMN_by`` with what decides its figures."""
     from edgeflownas.data.files import replace_file
     from edgeflownas.evaluate.columns import csv_line
 
-    lines = [["code", *(choice.name for choice in space.choices), *columns]]
+    lines = [["code", *(choice.name for choice in space.choices), *columns, *(f"{name}_by" for name in facts)]]
     figures = zip(*(column.tolist() for column in columns.values()), strict=True)
     for arch, row in zip(archs, figures, strict=True):
         words = [choice.meaning(digit) for choice, digit in zip(space.choices, arch, strict=True)]
-        lines.append([str(arch), *words, *map(repr, row)])
+        lines.append([str(arch), *words, *map(repr, row), *facts.values()])
     replace_file(path, [("\n".join(map(csv_line, lines)) + "\n").encode()])

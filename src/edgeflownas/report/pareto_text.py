@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgeflownas.report.text_table import text_table
+from edgeflownas.report.words import SRAM_COUNT
 
 __all__ = ["pareto_text"]
 
@@ -136,7 +137,8 @@ def _shortlist(summary: Mapping[str, Any], units: Units) -> list[str]:
         if "chip" in summary
         else []
     )
-    return [text_table(heading, rows, ("shortlist", "code")), *chip]
+    count = [SRAM_COUNT] if "sram_kib" in names else []
+    return [text_table(heading, rows, ("shortlist", "code")), *count, *chip]
 
 
 def _choices(summary: Mapping[str, Any], units: Units) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.words import counted, duration, scaled
+from edgeflownas.report.words import SRAM_COUNT, counted, duration, scaled
 
 __all__ = ["ranking_text", "workload_text"]
 
@@ -40,6 +40,7 @@ def ranking_text(document: Mapping[str, Any]) -> str:
             f"{counted(document['subnets'], 'subnet')} of {facts['space']}, {facts['run']}/{facts['checkpoint']}",
             f"epe: {facts['epe']}",
             text_table(heading, rows, left=("code", "")),
+            SRAM_COUNT,
             _noise(document["within_noise_of_best"], document["top"][0]["epe"]),
         ]
     )

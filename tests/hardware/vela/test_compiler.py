@@ -209,16 +209,17 @@ def test_a_file_compiles_apart_as_it_does_here(tmp_path: Path) -> None:
 
 def test_an_interrupt_while_the_process_starts_is_silent(tmp_path: Path) -> None:
     """Ctrl-C reaches every process of the terminal; only ours answers."""
-    (tmp_path / "a.tflite").write_bytes(model())
+    (tmp_path / "a.tflite").write_bytes(model(16, (96, 128)))
     program = (
         "import os, sys; from pathlib import Path; from edgeflownas.hardware.vela import compile_file, get_target;"
         "from edgeflownas.hardware.vela.targets import architecture;"
-        "target = get_target('u55-128'); architecture(target); print('ready', flush=True);\n"
-        "try: compile_file(Path(sys.argv[1]), target)\nexcept KeyboardInterrupt: print('interrupted')"
+        "target = get_target('u55-128'); architecture(target)\n"
+        "try: print('ready', flush=True); compile_file(Path(sys.argv[1]), target)\n"
+        "except KeyboardInterrupt: print('interrupted')"
     )
     words = [sys.executable, "-c", program, str(tmp_path / "a.tflite")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    for wait in (0.02, 0.15, 0.4):
+    for wait in (0.02, 0.1, 0.2):
         with subprocess.Popen(words, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
             assert process.stdout.readline() == "ready\n"
             time.sleep(wait)

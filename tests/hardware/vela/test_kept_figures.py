@@ -68,6 +68,16 @@ def test_a_damaged_entry_is_named_and_made_again(vela: Vela, graphs: list[Graph]
     assert len(notes) == 1 and str(entry) in notes[0] and "damaged" in notes[0]
 
 
+def test_damage_under_a_sound_checksum_and_one_note_for_all(vela: Vela, graphs: list[Graph]) -> None:
+    notes: list[str] = []
+    sound, vela.note = vela.figures(graphs), notes.append
+    for entry in vela.folder.iterdir():
+        content = json.loads(entry.read_bytes())["figures"] | {"layers": [["own", None]]}
+        entry.write_bytes(json.dumps({"figures": content, "sha256": figures._digest(content)}).encode())
+    assert vela.figures(graphs) == sound == vela.figures(graphs)
+    assert len(notes) == 1 and "damaged" in notes[0] and ", and 1 more; compiled again" in notes[0]
+
+
 def test_a_folder_that_cannot_be_written_costs_a_note(tmp_path: Path, graphs: list[Graph]) -> None:
     (tmp_path / "file").write_text("")
     notes: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from edgeflownas.data.workers import WorkerDied, start_processes
 from edgeflownas.errors import StorageError
 from edgeflownas.hardware.tflite import cost_model_bytes
 from edgeflownas.hardware.vela.compiler import Mode, arena_limit, compile_tflite, facts_of
-from edgeflownas.hardware.vela.targets import Target, architecture
+from edgeflownas.hardware.vela.targets import Target, architecture, slug_of
 from edgeflownas.models.deployed.graph import Graph
 
 __all__ = ["Figures", "Vela", "cache_folder"]
@@ -59,11 +58,12 @@ class Vela:
     folder: Path = field(default_factory=lambda: cache_folder() / "vela")
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     _told: bool = field(default=False, init=False)
+    _damaged: list[str] = field(default_factory=list, init=False, compare=False)
 
     @property
     def slug(self) -> str:
         """The target's name in columns: ``grove_vision_ai_v2``."""
-        return re.sub(r"[^a-z0-9]+", "_", self.target.name.lower()).strip("_")
+        return slug_of(self.target)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -102,6 +102,10 @@ class Vela:
         prefix = json.dumps([version("edgeflownas"), self.facts])
         keys = {graph: hashlib.sha256(f"{prefix} {graph!r}".encode()).hexdigest() for graph in dict.fromkeys(graphs)}
         found = {graph: figures for graph, key in keys.items() if (figures := self._kept(key)) is not None}
+        if self._damaged:
+            others = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
+            self.note(f"{self._damaged[0]}{others}; compiled again")
+            self._damaged.clear()
         for _ in found:
             advance()
         missing = [graph for graph in keys if graph not in found]
@@ -142,10 +146,10 @@ class Vela:
             figures = Figures(**entry["figures"])
             if entry["sha256"] != _digest(entry["figures"]):
                 raise ValueError("its content is not that of its checksum")
+            return replace(figures, layers=tuple((str(name), int(cycles)) for name, cycles in figures.layers))
         except (ValueError, KeyError, TypeError) as error:
-            self.note(f"{path}: damaged ({error}); compiled again")
+            self._damaged.append(f"{path}: damaged ({error})")
             return None
-        return replace(figures, layers=tuple((str(name), int(cycles)) for name, cycles in figures.layers))
 
     def _keep(self, key: str, figures: Figures) -> None:
         content = json.loads(json.dumps(asdict(figures)))

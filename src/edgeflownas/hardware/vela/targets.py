@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tempfile
 from configparser import Error as IniError
 from contextlib import redirect_stdout
@@ -15,7 +16,7 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.vela.ini import check_ini, read_ini
 
-__all__ = ["TARGETS", "Architecture", "Target", "architecture", "get_target", "own_target"]
+__all__ = ["TARGETS", "Architecture", "Target", "architecture", "get_target", "own_target", "slug_of"]
 
 # Himax WE2 (HX6538), memory speeds as in the vendor's file for this board.
 WE2 = """\
@@ -88,6 +89,11 @@ def get_target(name: str, else_: str = "") -> Target:
     if name not in TARGETS:
         raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}{else_ and f', or {else_}'}")
     return TARGETS[name]
+
+
+def slug_of(target: Target) -> str:
+    """The target's name in columns: ``grove_vision_ai_v2``."""
+    return re.sub(r"[^a-z0-9]+", "_", target.name.lower()).strip("_")
 
 
 def own_target(ini: Path, accelerator: str, system_config: str, memory_mode: str) -> Target:
