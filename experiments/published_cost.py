@@ -74,8 +74,9 @@ def figures(model: bytes, target: Target) -> list[str]:
 
 
 def figure(one: Compiled) -> str:
-    """Time, SRAM, flash."""
-    return f"{one.milliseconds:.1f} / {one.sram_kib:.0f} / {one.flash_kib:.0f}"
+    """Time, SRAM (bold where it is above the limit of the arena), flash."""
+    sram = f"{one.sram_kib:.0f}"
+    return f"{one.milliseconds:.1f} / {sram if one.arena_kept else f'**{sram}**'} / {one.flash_kib:.0f}"
 
 
 def old_table(target: Target) -> None:

@@ -89,8 +89,8 @@ class Vela:
     def figures(self, graphs: Sequence[Graph], advance: Callable[[], object] = lambda: None) -> list[Figures]:
         """Figures of every graph, from the cache or compiled now; equal graphs are compiled once.
 
-        Kernels are made up: for three subnets at widths 8 and 32 the time was at most 0.15 % from that of exported
-        files (experiments/crosscheck); the flash differs by how well real ones compress.
+        Kernels are made up: for three subnets at widths 8 and 32 the time was at most 0.15 % from that of files
+        with quantised random weights (experiments/crosscheck); the flash differs by how well real ones compress.
 
         Args:
             graphs: what to compile.
