@@ -9,7 +9,7 @@ import pytest
 from runs import Place, command, contents
 from test_export import SIZE, WHOLE, export, report_of
 
-from edgeflownas.export import build, verify
+from edgeflownas.export import build, verdict
 from edgeflownas.hardware import extras
 
 pytestmark = pytest.mark.e2e
@@ -93,7 +93,7 @@ def test_a_missing_package_is_named_before_any_work(run: Path, place: Place, mon
 def test_a_failed_verification_keeps_the_files_and_says_so(
     run: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "LARGEST_LOSS", -1e9)
+    monkeypatch.setattr(verdict, "LARGEST_LOSS", -1e9)
     ended = export(run, place.folder / "failed")
     assert ended.code == 65 and "the verification failed" in ended.err and "failed" in ended.out
     assert report_of(place.folder / "failed")["verified"] is False

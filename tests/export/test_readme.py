@@ -24,6 +24,7 @@ def report(**more: Any) -> dict[str, Any]:
         "outputs": outputs,
         "files": {"model_int8.tflite": {"bytes": 1, "what": "w"}},
         "verified": True,
+        "verification": {"notes": []},
         "vectors": {"fast_mean_steps": 0.25, "fast_largest_step": 4},
         "vela": {**vela, "sram_kib": 1.0, "sram_bytes": 1024, "flash_kib": 1.0},
     }
@@ -37,6 +38,15 @@ def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> No
     assert "blue, green, red" in text and "BGR" in text and "kUncertaintyIndex" in text
     assert "differ by 0.25 steps on average, 4 at most" in text
     assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("verified", "notes", "verdict"),
+    [(True, [], "passed."), (True, ["x"], "passed, with notes in"), (None, None, "not")],
+)
+def test_the_page_has_the_verdict(verified: bool | None, notes: list[str] | None, verdict: str) -> None:
+    facts = report() | {"verified": verified, "verification": None if notes is None else {"notes": notes}}
+    assert f"Verification against the float model: {verdict}" in readme_text(facts)
 
 
 def test_the_header_has_an_index_and_a_scale_for_every_output() -> None:

@@ -15,17 +15,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeflownas.evaluate.losses import accumulate
-from edgeflownas.export.onnx_model import OnnxModel
+from edgeflownas.export.onnx_model import OnnxModel, integer_outputs
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.blocks import up2
 from edgeflownas.models.deployed.builder import HEADS, SCALES
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
+from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.models.stages import StagedNet
 
-__all__ = ["FOLDED", "TRAINING", "Path", "as_integers", "host_flow", "open_paths", "tflite_input", "trained_path"]
+__all__ = [
+    "FOLDED",
+    "TRAINING",
+    "Path",
+    "as_integers",
+    "host_flow",
+    "integer_ends",
+    "open_paths",
+    "tflite_input",
+    "trained_path",
+]
 
 TRAINING, FOLDED = "training", "folded"
 Values = dict[str, NDArray[np.float32]]
@@ -50,6 +61,19 @@ def open_paths(
     form = net.input_form
     paths = {TRAINING: trained_path(net, graph), FOLDED: _folded(graph, layers, form)}
     return paths | {name: _of_file(name, content, form) for name, content in models.items()}
+
+
+def integer_ends(models: Mapping[str, bytes]) -> dict[str, dict[str, Range]]:
+    """Least and greatest number of each output of the int8 models, by format; errors as :func:`open_paths`."""
+    found = {}
+    for name, content in models.items():
+        if name == "onnx-int8":
+            found[name] = integer_outputs(content)
+        elif name == "tflite-int8":
+            model, ends = TfliteModel(content, "plain"), np.array([-128, 127], np.int8)
+            limits = {output: model.real(output, ends).tolist() for output in model.outputs}
+            found[name] = {output: (low, high) for output, (low, high) in limits.items()}
+    return found
 
 
 def as_integers(images_HW6: NDArray[np.uint8], form: InputForm) -> NDArray[np.int8]:

