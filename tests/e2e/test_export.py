@@ -28,7 +28,7 @@ WHOLE = {"model_int8.tflite", "model_int8_vela.tflite", "model.h", "README.md", 
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base")
+    return place.trained("base", "--train.width=8")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> 
     integers = TfliteModel((place.folder / "both" / "model_int8.tflite").read_bytes())
     ((name, values),) = integers.run(as_integers(images, InputForm())).items()
     noise = integers.real(name, values)[0] - flow
-    assert 10 * np.log10(np.square(flow).mean() / np.square(noise).mean()) > 12  # of two channels, hardly trained
+    assert 10 * np.log10(np.square(flow).mean() / np.square(noise).mean()) > 6  # hardly trained
 
 
 def test_the_python_of_the_readme_finds_the_test_vectors(deployed: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_header_holds_the_compiled_model(deployed: Path) -> None:
 
 
 def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> None:
-    words = ("--calibration-data=synth", "--data=synth", "--calibration-pairs=2", "--size=48x64", "--outputs=scales")
+    words = ("--calibration-data=synth", "--data=synth", "--calibration-pairs=8", "--size=48x64", "--outputs=scales")
     ended = export(run, place.folder / "synth", *words, "--uncertainty", "--calibrate=percentile:99.99")
     assert ended.code == 0, ended.err
     report = report_of(place.folder / "synth")
@@ -221,7 +221,7 @@ def test_other_networks(place: Place, tmp_path: Path) -> None:
 
 def test_a_network_tuned_in_integers_ships_what_it_was_evaluated_as(run: Path, place: Place, tmp_path: Path) -> None:
     """Its ranges and statistics come along; the EPE of the int8 file is that of the run's own last evaluation."""
-    words = ("--train.task=qat", ONE, "--train.arch=021100101", "--eval.eval_every_epoch=1")
+    words = ("--train.task=qat", ONE, "--train.arch=021100101", "--eval.eval_every_epoch=1", "--train.width=8")
     tuned = place.trained("tuned", *words, f"--train.init_from={run}")
     ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest")
     assert ended.code in (0, 65), ended.err

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base")
+    return place.trained("base", "--train.width=8")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def run(place: Place) -> Path:
         (("--data=nowhere",), 65, "--data synth"),
         (("--calibration-data=nowhere",), 65, "nowhere"),
         (("--data.train_dir=nowhere",), 65, "--data.train_dir DIR"),
-        (("--train.width=8",), 64, "weights do not fit"),
+        (("--train.width=4",), 64, "weights do not fit"),
         (("--format=tflite-float", "--calibration-data=synth"), 64, "would do nothing"),
     ],
 )

@@ -20,7 +20,7 @@ FORMATS = "tflite-int8,tflite-float,onnx,onnx-int8"
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base")
+    return place.trained("base", "--train.width=8")
 
 
 @pytest.fixture(scope="module")

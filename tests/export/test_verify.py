@@ -194,7 +194,7 @@ def test_a_loss_within_noise_says_so() -> None:
 
 @pytest.mark.parametrize(("flow", "snr"), [((0, 0), 0.0), ((4, 3), 10.97), ((-3, -4), -6.02), ((3, 4.5), 20.0)])
 def test_another_flow_fails_whatever_its_epe(flow: tuple[float, float], snr: float) -> None:
-    """Zero flow and a negated one fail, nearer to truth or as far; what is a little off, or merely swapped, does not."""
+    """Zero flow and a negated one fail, nearer to truth or as far; what is only a little off does not."""
     paths = {TRAINING: path(3, 4), "tflite-int8": path(*flow), "onnx-int8": path(3, 4)}
     result = compare(paths, [sample(0.0), sample(0.0)])
     assert result.flow_snr_db == {"tflite-int8": pytest.approx(snr, abs=0.01), "onnx-int8": 200.0}
