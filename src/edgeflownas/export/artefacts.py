@@ -68,13 +68,16 @@ class Deployed:
 
 
 def formats_of(text: str) -> tuple[Format, ...]:
-    """The formats of a comma-separated list, each once.  Raises ConfigError for an unknown one, or none."""
+    """The formats of a comma-separated list, each once, in the order of FILES.
+
+    Raises ConfigError for an unknown one, or none.
+    """
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     wrong = [name for name in names if name not in get_args(Format)]
     if wrong or not names:
         found = f"{wrong[0]!r} is unknown" if wrong else f"{text!r} names none"
         raise ConfigError(f"--format: {found}; choose from {', '.join(get_args(Format))}")
-    return names  # type: ignore[return-value]
+    return tuple(name for name in get_args(Format) if name in names)
 
 
 def need_packages(formats: Iterable[Format]) -> None:
