@@ -64,7 +64,7 @@ def verify(
 
 def _stored_reasons(report: Mapping[str, Any]) -> list[str]:
     """What the export itself found, where nothing is compared anew."""
-    if report.get("verified") is not False:
+    if report["verification"] is None:
         return []
     return [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
 
@@ -83,8 +83,9 @@ def _compared(
 
     console, facts = Console(), report["model"]
     arch = None if facts["code"] == facts["space"] else facts["code"]
-    _, _, checkpoint = facts["weights"].partition("/")
-    source = open_source(run, arch, checkpoint or "best", overrides, console.info, console.task)
+    _, _, made_of = facts["weights"].partition("/")
+    checkpoint = "best" if run.is_file() or not made_of else made_of
+    source = open_source(run, arch, checkpoint, overrides, console.info, console.task)
     if source.weights_hash != facts["weights_hash"]:
         raise ConfigError(
             f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "

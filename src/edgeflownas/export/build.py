@@ -48,6 +48,7 @@ WHAT = {
     FILES["onnx-int8"]: "int8 (QDQ), ONNX Runtime",
     COMPILED: "compiled by Vela for the Ethos-U",
     "model.h": "the compiled model as an array for firmware, with its scales",
+    "README.md": "what goes in, what comes out, and code for both",
 }
 
 
@@ -120,6 +121,7 @@ def build(
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
     files["README.md"] = readme_text(report).encode()
+    report["files"]["README.md"] = _entry("README.md", files["README.md"])
     files["report.json"] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
     return files, report
 
