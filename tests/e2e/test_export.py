@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 import pytest
 from runs import Ended, Place, command, contents, table
+from tiny import make_tiny
 
 from edgeflownas.data.formats import read_flo, read_image
 from edgeflownas.export.paths import as_integers
 from edgeflownas.hardware.tflite.model import TfliteModel
+from edgeflownas.hardware.vela import get_target
 from edgeflownas.models.batches import InputForm
 
 pytestmark = pytest.mark.e2e
@@ -202,6 +205,30 @@ def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> N
     assert {entry["index"] for entry in report["outputs"]} == set(range(6))
 
 
+def test_pairs_from_elsewhere(run: Path, place: Place, tmp_path: Path) -> None:
+    """Folders that are overridden are used, and nothing says that they are not."""
+    elsewhere = make_tiny(tmp_path / "elsewhere", val=2, seed=9)
+    ended = export(run, tmp_path / "out", f"--data.val_dir={elsewhere / 'val'}", "--data.on_bad_sample=quarantine")
+    assert ended.code == 0 and "no effect" not in ended.err, ended.err
+    assert report_of(tmp_path / "out")["verification"]["from"].endswith("/2")
+    ended = export(run, tmp_path / "other", "--data.val_dir=nowhere")
+    assert ended.code == 65 and "nowhere" in ended.err and "no effect" not in ended.err
+    assert "--train.lr has no effect" in export(run, tmp_path / "other", "--train.lr=1", "--data.val_dir=x").err
+
+
+def test_a_target_of_ones_own(run: Path, tmp_path: Path) -> None:
+    ini = tmp_path / "mine.ini"
+    ini.write_text(get_target("grove-vision-ai-v2").ini)
+    target = get_target("grove-vision-ai-v2")
+    words = (str(ini), target.accelerator, target.system_config, target.memory_mode)
+    ended = export(run, tmp_path / "out", f"--target={','.join(words)}")
+    assert ended.code == 0, ended.err
+    vela = report_of(tmp_path / "out")["vela"]
+    assert vela["target"] == "mine" and vela["ini_sha256"] == hashlib.sha256(target.ini.encode()).hexdigest()
+    model = tmp_path / "out" / "model_int8.tflite"
+    assert json.loads(command("vela", model, "--target", ",".join(words), "--json").out)["models"][0]["name"]
+
+
 def test_other_networks(place: Place, tmp_path: Path) -> None:
     """EdgeFlowNet's published form (frozen batch norm, BGR) and a subnet that was trained alone."""
     alone = place.trained("alone", "--train.task=standalone", ONE, "--train.arch=021100101")
@@ -230,5 +257,7 @@ def test_a_network_tuned_in_integers_ships_what_it_was_evaluated_as(run: Path, p
     assert report["batch_norm"]["recalibrated_on"] is None
     (epe,) = [row["epe"] for row in report["verification"]["paths"] if row["path"] == "tflite-int8"]
     assert epe == pytest.approx(float(table(tuned / "per_arch_epe.csv")[-1]["epe"]), rel=0.01)
-    ended = export(tuned, tmp_path / "other", "--calibration-data=synth")
-    assert ended.code == 64 and "learned in training" in ended.err
+    for option in ("--calibration-data=synth", "--calibrate=percentile:90", "--calibration-pairs=1"):
+        ended = export(tuned, tmp_path / "other", option)
+        said = f"{option.replace('=', ' ')} would do nothing: the run brings the ranges it was trained with"
+        assert ended.code == 64 and said in ended.err

@@ -40,7 +40,17 @@ def run(place: Place) -> Path:
         (("--calibration-data=nowhere",), 65, "nowhere"),
         (("--data.train_dir=nowhere",), 65, "--data.train_dir DIR"),
         (("--train.width=4",), 64, "weights do not fit"),
-        (("--format=tflite-float", "--calibration-data=synth"), 64, "would do nothing"),
+        *(
+            (("--format=tflite-float,onnx", option), 64, f"{option.replace('=', ' ')} would do nothing: no format is")
+            for option in ("--calibration-data=synth", "--calibrate=minmax", "--calibration-pairs=32")
+        ),
+        *(
+            (("--format=onnx-int8", option), 64, f"{option.replace('=', ' ')} would do nothing: Vela compiles")
+            for option in ("--target=u55-256", "--mode=performance", "--arena=500")
+        ),
+        (("--no-verify", "--data=synth"), 64, "--data synth would do nothing: --no-verify compares nothing"),
+        (("--target=own.ini,ethos-u55-64,WE2,WE2_Shared",), 65, "own.ini: cannot be read"),
+        (("--target=own.ini,ethos-u55-64",), 64, "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"),
     ],
 )
 def test_refusals_name_the_remedy_and_write_nothing(
@@ -99,7 +109,7 @@ def test_a_failed_verification_keeps_the_files_and_says_so(
     assert report_of(place.folder / "failed")["verified"] is False
     assert {str(path.relative_to(place.folder / "failed")) for path in (place.folder / "failed").rglob("*.*")} == WHOLE
     assert "FAILED" in (place.folder / "failed" / "README.md").read_text()
-    unasked = export(run, place.folder / "unasked", "--no-verify")
+    unasked = command("export", run, SIZE, "--out", place.folder / "unasked", "--no-verify")
     assert unasked.code == 0 and "not verified" in unasked.out
     assert report_of(place.folder / "unasked")["verified"] is None
 

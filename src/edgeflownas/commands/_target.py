@@ -1,4 +1,4 @@
-"""``--target`` of commands that ask for a chip beside much else: a name, or a file of one's own with its sections."""
+"""``--target`` of every command that asks for a chip: a name, or a file of one's own with its sections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
     from edgeflownas.space import SearchSpace
 
-__all__ = ["chip_latency", "named_target", "vela_of"]
+__all__ = ["DEFAULT", "chip_latency", "named_target", "vela_of"]
+
+
+DEFAULT = "grove-vision-ai-v2"
 
 
 def named_target(text: str) -> Target:

@@ -26,6 +26,7 @@ from edgeflownas.train.teacher import set_buffers
 __all__ = ["Source", "check_export_size", "open_source"]
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
+USED = ("data.val_dir", "data.on_bad_sample")  # by the pairs that are read for an export
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
 
 
@@ -79,7 +80,7 @@ def open_source(
 
     ``task`` (label, number of batches) begins what is told of each batch that batch norm has seen.
     """
-    ready = open_subnet(path, arch, checkpoint, overrides, note)
+    ready = open_subnet(path, arch, checkpoint, overrides, note, USED)
     net, words = ready.net, ready.net.space.describe(ready.arch)
     learned = getattr(net, "tensor_ranges", None)  # task qat: its statistics and ranges belong to its weights
     if isinstance(net, FlowNet) and (learned or len(net.space) > 1):

@@ -26,7 +26,7 @@ def test_every_target_is_one_that_vela_knows() -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(ConfigError, match="'u99'.*grove-vision-ai-v2.*--ini"):
+    with pytest.raises(ConfigError, match="'u99'.*grove-vision-ai-v2.*FILE.ini,ACC"):
         get_target("u99")
 
 

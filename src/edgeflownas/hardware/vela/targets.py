@@ -81,7 +81,8 @@ class Architecture:
 def get_target(name: str) -> Target:
     """Raises ConfigError for a name that is not in TARGETS."""
     if name not in TARGETS:
-        raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}; or give your own with --ini")
+        own = "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"
+        raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}; or give your own as {own}")
     return TARGETS[name]
 
 
