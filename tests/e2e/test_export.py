@@ -249,13 +249,21 @@ def test_other_networks(place: Place, tmp_path: Path) -> None:
 def test_a_network_tuned_in_integers_ships_what_it_was_evaluated_as(run: Path, place: Place, tmp_path: Path) -> None:
     """Its ranges and statistics come along; the EPE of the int8 file is that of the run's own last evaluation."""
     words = ("--train.task=qat", ONE, "--train.arch=021100101", "--eval.eval_every_epoch=1", "--train.width=8")
+    words = (*words, "--train.qat_calibrate=percentile:99.9")
     tuned = place.trained("tuned", *words, f"--train.init_from={run}")
     ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest")
     assert ended.code in (0, 65), ended.err
     report = report_of(tmp_path / "tuned")
-    assert report["calibration"]["method"] == "learned in training"
+    begun = json.loads((tuned / "run_manifest.json").read_text())["manifest"]["initialised_from"]["ranges"]
+    method, ids = (report["calibration"][name] for name in ("method", "hash"))
+    assert (method, f"{method}, calibration ids {ids}") == ("percentile:99.9", begun)
+    assert report["calibration"]["when"] == "before training in integers"
+    assert ids.encode() in (tmp_path / "tuned" / "model_int8.tflite").read_bytes()
+    assert report["verification"]["flow_snr_db"]["tflite-int8"] > 20  # of what was trained, not of the float network
+    (simulated,) = [row["epe"] for row in report["verification"]["paths"] if row["path"] == "int8 simulated"]
     assert report["batch_norm"]["recalibrated_on"] is None
     (epe,) = [row["epe"] for row in report["verification"]["paths"] if row["path"] == "tflite-int8"]
+    assert ended.code == 0 and simulated == pytest.approx(epe, rel=0.01)
     assert epe == pytest.approx(float(table(tuned / "per_arch_epe.csv")[-1]["epe"]), rel=0.01)
     for option in ("--calibration-data=synth", "--calibrate=percentile:90", "--calibration-pairs=1"):
         ended = export(tuned, tmp_path / "other", option)

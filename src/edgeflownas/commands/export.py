@@ -82,8 +82,7 @@ def export(
     counts |= whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
     ranging = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
     chip = {"target": target, "mode": mode, "arena": arena}
-    comparing = {"data": data, "pairs": pairs} if no_verify else {}
-    formats = _formats(format, ranging, chip, comparing)
+    formats = _formats(format, ranging, chip, {"data": data, "pairs": pairs} if no_verify else {})
     request = _request(formats, read_size(size), outputs, uncertainty, calibrate or "minmax", chip)
     from edgeflownas.export.folder import require_free, write_folder
     from edgeflownas.report.console import Console

@@ -47,7 +47,6 @@ FILES: dict[str, str] = {
     "onnx": "model.onnx",
     "onnx-int8": "model_int8.onnx",
 }
-LEARNED = "learned in training"
 VECTOR_KERNELS: Kernels = "reference"
 
 
@@ -111,7 +110,7 @@ def deploy(
     graph = graph_of(source.net, size, outputs, uncertainty)
     layers = fold(source.net, graph)
     if source.ranges is not None:
-        return Deployed(source, graph, layers, source.ranges, {"method": LEARNED, "hash": source.weights_hash})
+        return Deployed(source, graph, layers, source.ranges, source.ranges_from)
     if pairs is None:
         return Deployed(source, graph, layers, {}, {})
     with torch_threads(1):

@@ -36,7 +36,7 @@ from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
 from edgeflownas.hardware.vela.compiler import Mode
 from edgeflownas.models.deployed.graph import Outputs
 
-__all__ = ["Request", "build"]
+__all__ = ["Request", "build", "verify_models"]
 
 INT8 = FILES["tflite-int8"]
 WARM_UP, REPEATS = 1, 5
@@ -117,7 +117,8 @@ def build(
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
     with seconds.of("verify"):
         models = {str(name): files[FILES[name]] for name in request.formats}
-        report |= _verify(deployed, models, checking, advance)
+        found = None if checking is None else verify_models(deployed, models, checking, advance)
+        report |= {"verified": found and found["verdict"] == "passed", "verification": found}
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
     files["README.md"] = readme_text(report).encode()
@@ -235,14 +236,12 @@ def _median_ms(run: Callable[[], object]) -> float:
     return round(1e3 * statistics.median(times[WARM_UP:]), 3)
 
 
-def _verify(
-    deployed: Deployed, models: Mapping[str, bytes], checking: Pairs | None, advance: Callable[[], None]
+def verify_models(
+    deployed: Deployed, models: Mapping[str, bytes], pairs: Pairs, advance: Callable[[], None]
 ) -> dict[str, Any]:
-    """Entries of the report: whether the files keep the thresholds (None: not asked), and all that was compared."""
-    if checking is None:
-        return {"verified": None, "verification": None}
+    """The document of a verification of ``models`` (bytes by format) on ``pairs``; errors as verify.verify."""
     source = deployed.source
-    found = verify(
-        source.net, deployed.graph, deployed.layers, models, checking.samples(), source.flow_divisor, advance
-    )
-    return {"verified": found.passed, "verification": {**checking.facts(), **found.document()}}
+    trained = deployed.scales if source.ranges is not None else None
+    where = source.flow_divisor, advance, trained
+    found = verify(source.net, deployed.graph, deployed.layers, models, pairs.samples(), *where)
+    return {**pairs.facts(), **found.document()}

@@ -37,11 +37,12 @@ from edgeflownas.export.verdict import (
     PathRow,
     doubts,
     failures,
+    reference_of,
     too_far,
 )
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
-from edgeflownas.models.deployed.quantise import Range
+from edgeflownas.models.deployed.quantise import Range, Scale
 from edgeflownas.models.stages import StagedNet
 
 __all__ = ["Sample", "Verification", "compare", "verify"]
@@ -96,6 +97,7 @@ def verify(
     samples: Sequence[Sample],
     divisor: float = 1.0,
     advance: Callable[[], None] = lambda: None,
+    trained_scales: Mapping[str, Scale] | None = None,
 ) -> Verification:
     """Compare files with the network they were made of; where one fails, find the operator at which error enters.
 
@@ -107,12 +109,14 @@ def verify(
         samples: pairs of the graph's size.
         divisor: the network's flow times this is in px (data.flow_divisor).
         advance: called after every pair.
+        trained_scales: of a network that was trained in integers: it is what int8 files are held against.
 
     Raises:
         ConfigError: a package of the extra ``export`` is missing.
         DataError: no pairs, pairs of another size, bytes that are no model, a model without one of the outputs.
     """
-    result = compare(open_paths(net, graph, layers, models), samples, divisor, advance, integer_ends(models))
+    paths = open_paths(net, graph, layers, models, trained_scales)
+    result = compare(paths, samples, divisor, advance, integer_ends(models))
     if any(too_far(row, LEAST_SNR) for row in result.outputs):
         result = _within_rounding(result, net, graph, samples[:LAYER_PAIRS])
     failed = [name for name in models if name.startswith("tflite") and any(name in why for why in result.reasons)]
@@ -153,15 +157,16 @@ def compare(
 ) -> Verification:
     """Run ``samples`` through ``paths`` and hold them against the one named ``training``; else as :func:`verify`.
 
+    Int8 files are held against ``int8 simulated``, where there is such a path.
     ``ends``: by path and output, the least and the greatest number that its integers stand for.
     """
     if not samples:
         raise DataError("no pairs to verify on: give at least one")
     tallies = {name: _Tally(name, divisor, ends.get(name, {})) for name in (*paths, ZERO)}
     for sample in samples:
-        expected = paths[TRAINING](sample.images)
-        for name, path in paths.items():
-            tallies[name].add(expected if name == TRAINING else path(sample.images), expected, sample)
+        found = {name: path(sample.images) for name, path in paths.items()}
+        for name in paths:
+            tallies[name].add(found[name], found[reference_of(name, paths)], sample)
         tallies[ZERO].add_truth(torch.zeros(2, *sample.images.shape[:2]), sample)
         advance()
     others = [name for name in paths if name != TRAINING]
@@ -237,6 +242,8 @@ def _losses(tallies: Mapping[str, _Tally]) -> tuple[PathRow, ...]:
     rows = [PathRow(ZERO, zero), PathRow(TRAINING, epe)]
     for name, tally in tallies.items():
         if name not in (ZERO, TRAINING) and np.isfinite(tally.errors).all():
+            before = tallies[reference_of(name, tallies)]
+            epe = float(np.dot(before.errors, before.valid)) / pixels
             own = float(np.dot(tally.errors, tally.valid)) / pixels
             margin = spread * float(paired_change([before.errors], [tally.errors], before.valid)[1][0])
             loss, interval = (100 * value / epe if epe > 0 else math.nan for value in (own - epe, margin))
