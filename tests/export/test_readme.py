@@ -40,6 +40,40 @@ def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> No
     assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
 
 
+def test_raw_predictions_are_not_called_flow() -> None:
+    facts = report()
+    facts["outputs"] = [
+        {
+            "name": f"flow_raw_{scale}",
+            "shape": [1, rows, 48, 2],
+            "meaning": "m",
+            "scale": 1.0,
+            "zero_point": 0,
+            "index": 0,
+        }
+        for scale, rows in (("quarter", 8), ("half", 16), ("full", 32))
+    ]
+    code = readme_text(facts).partition("```cpp")[2].partition("```")[0]
+    assert "// This is NOT the flow: read and sum: kFlowRawQuarterIndex, kFlowRawHalfIndex." in code
+
+
+@pytest.mark.parametrize(
+    ("files", "shape"),
+    [
+        (["model_int8.tflite"], "`flow` [1x32x48x2] (NHWC): "),
+        (["model_int8.tflite", "model.onnx"], "`flow` [1x32x48x2] (NHWC), in ONNX files [1x2x32x48] (NCHW): "),
+        (["model_int8.onnx"], "`flow` [1x2x32x48] (NCHW): "),
+    ],
+)
+def test_the_page_is_true_of_the_files_there_are(files: list[str], shape: str) -> None:
+    facts = report() | {"files": {name: {"bytes": 1, "what": "w"} for name in files}}
+    facts["input"]["forms"] = dict.fromkeys(files, "x")
+    text = readme_text(facts)
+    assert shape in text
+    lite = "model_int8.tflite" in files
+    assert ("pixel - 128" in text) == ("model.h" in text) == lite
+
+
 @pytest.mark.parametrize(
     ("verified", "notes", "verdict"),
     [(True, [], "passed."), (True, ["x"], "passed, with notes in"), (None, None, "not")],

@@ -183,5 +183,5 @@ def describe_output(buffer: Buffer, divisor: float) -> str:
         kind = "prediction before summing" if raw else "summed"
         return f"uncertainty of u and v at {where}, {kind}: softplus(value + 0.001) grows with the error"
     times = "" if divisor == 1.0 else f", after multiplying by {divisor:g}"
-    kind = "prediction to be summed on the device" if raw else "flow"
+    kind = "prediction to be summed on the device, no flow by itself" if raw else "flow"
     return f"{kind} at {where}: u (right) and v (down) in px of the full-size image{times}"

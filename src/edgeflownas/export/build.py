@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgeflownas.errors import DataError
 from edgeflownas.export.artefacts import (
     FILES,
     VECTOR_KERNELS,
@@ -32,9 +33,11 @@ from edgeflownas.export.readme import readme_text
 from edgeflownas.export.source import Source
 from edgeflownas.export.verify import verify
 from edgeflownas.hardware.latency import torch_threads
+from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
 from edgeflownas.hardware.vela.compiler import Mode
 from edgeflownas.models.deployed.graph import Outputs
+from edgeflownas.models.deployed.running import run_graph
 
 __all__ = ["Request", "build", "verify_models"]
 
@@ -151,7 +154,12 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
             "forms": {FILES[name]: input_text(source, name) for name in request.formats},
         },
         "outputs": [
-            {"name": b.name, "shape": list(b.shape_1HWC), "meaning": describe_output(b, source.flow_divisor)}
+            {
+                "name": b.name,
+                "shape": list(b.shape_1HWC),
+                "layout": "NHWC",
+                "meaning": describe_output(b, source.flow_divisor),
+            }
             for b in deployed.graph.outputs
         ],
         "batch_norm": {"recalibrated_on": source.calibrated_on or None, "samples": source.calibration_samples},
@@ -193,36 +201,41 @@ def _with_positions(outputs: list[dict[str, Any]], model: bytes) -> list[dict[st
 
 def _vectors(model: bytes, deployed: Deployed) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Two inputs and what LiteRT's reference kernels make of them, raw int8; how far its fast kernels are from that."""
-    from edgeflownas.hardware.tflite.model import TfliteModel
-
-    runner, fast = TfliteModel(model, VECTOR_KERNELS), TfliteModel(model)
+    runner, fast = TfliteModel(model, VECTOR_KERNELS), _fast(model)
     images, files, steps = deployed.graph.images, {}, []
     for number, pair in enumerate(example_pairs((images.rows, images.columns)).images):
         integers = as_integers(pair, deployed.source.net.input_form)
         files[f"test_vectors/{number}_images.bin"] = integers.tobytes()
-        others = fast.run(integers)
+        others = fast.run(integers) if fast else {}
         for name, values in runner.run(integers).items():
             files[f"test_vectors/{number}_{name}.bin"] = np.ascontiguousarray(values).tobytes()
-            steps.append(np.abs(values.astype(np.int16) - others[name]).ravel())
-    apart = np.concatenate(steps)
-    facts = {"kernels": VECTOR_KERNELS, "fast_mean_steps": float(apart.mean()), "fast_largest_step": int(apart.max())}
+            if fast:
+                steps.append(np.abs(values.astype(np.int16) - others[name]).ravel())
+    apart = np.concatenate(steps) if fast else None
+    facts: dict[str, Any] = {"kernels": VECTOR_KERNELS, "fast_mean_steps": None, "fast_largest_step": None}
+    if apart is not None:
+        facts |= {"fast_mean_steps": float(apart.mean()), "fast_largest_step": int(apart.max())}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return files, {**facts, "sha256": hashes}
 
 
-def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
-    """Median ms of one pair on this CPU with one thread: the network in torch, and the int8 file in LiteRT."""
-    from edgeflownas.hardware.tflite.model import TfliteModel
+def _fast(model: bytes) -> TfliteModel | None:
+    """The model with LiteRT's fast kernels; None where they refuse its scales, as no device does."""
+    try:
+        return TfliteModel(model)
+    except DataError:
+        return None
 
-    (pair, *_), net = (
-        example_pairs((deployed.graph.images.rows, deployed.graph.images.columns)).images,
-        deployed.source.net,
-    )
-    images = net.input_form.encode(torch.from_numpy(pair[None]), torch.float32)
+
+def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
+    """Median ms of one pair on this CPU with one thread: what is in the files in torch, and the int8 file in LiteRT."""
+    form, size = deployed.source.net.input_form, (deployed.graph.images.rows, deployed.graph.images.columns)
+    pair = example_pairs(size).images[0]
+    images = form.encode(torch.from_numpy(pair[None]), torch.float32)
     with torch_threads(1), torch.inference_mode():
-        found = {"PyTorch float32": _median_ms(lambda: net(images))}
-    if INT8 in files:
-        runner, integers = TfliteModel(files[INT8]), as_integers(pair, net.input_form)
+        found = {"PyTorch float32": _median_ms(lambda: run_graph(deployed.graph, deployed.layers, images))}
+    if INT8 in files and (runner := _fast(files[INT8])):
+        integers = as_integers(pair, form)
         found["LiteRT int8"] = _median_ms(lambda: runner.run(integers))
     return found
 
