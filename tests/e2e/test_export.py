@@ -229,6 +229,12 @@ def test_a_target_of_ones_own(run: Path, tmp_path: Path) -> None:
     assert json.loads(command("vela", model, "--target", ",".join(words), "--json").out)["models"][0]["name"]
 
 
+def test_an_arena_that_is_not_kept_is_said(run: Path, tmp_path: Path) -> None:
+    for arena, kept in ((1, False), (500, True)):
+        ended = export(run, tmp_path / str(arena), f"--arena={arena}")
+        assert ended.code == 0 and (f"--arena {arena}: Vela could not keep to it" in ended.err) != kept, ended.err
+
+
 def test_other_networks(place: Place, tmp_path: Path) -> None:
     """EdgeFlowNet's published form (frozen batch norm, BGR) and a subnet that was trained alone."""
     alone = place.trained("alone", "--train.task=standalone", ONE, "--train.arch=021100101")

@@ -184,7 +184,10 @@ def _build(
             spec, count = wanted.checking
             checking = named_pairs("--data", spec, "val", source, count, request.size, console)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
-        return build(request, source, calibration, checking, seconds, meter.advance)
+        files, report = build(request, source, calibration, checking, seconds, meter.advance)
+    if request.arena is not None and (needed := report["vela"]["sram_kib"]) > request.arena:
+        console.warn(f"--arena {request.arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
+    return files, report
 
 
 def named_pairs(
