@@ -241,13 +241,16 @@ def test_values_at_the_ends_are_counted(name: str) -> None:
     flows = np.concatenate([run(pair)["flow"] for pair in example.images.numpy()])
     assert shares["flow"] == pytest.approx(100 * np.mean((flows <= low) | (flows >= high)), rel=0.3)
     assert shares["flow"] > 1 and shares["flow_quarter"] < 0.5
-    assert any(f"{name}: {shares['flow']:.2g} % of the values of flow are at the ends" in note for note in result.notes)
+    assert any(f"{name}: {shares['flow']:.3g} % of the values of flow are at the ends" in note for note in result.notes)
 
 
 def test_no_signal_and_no_truth() -> None:
     result = compare({TRAINING: path(0), "onnx": path(1e-6), "folded": path(1e-3)}, [sample()])
     assert len(result.reasons) == 1 and result.reasons[0].startswith("folded: flow agrees to -200.0 dB")
     assert result.paths == () and "no pair has truth" in result.notes[0]
+    clipped = {"tflite-int8": {"flow": (-1.0, 1.0)}}
+    notes = compare({TRAINING: path(1), "tflite-int8": path(1)}, [sample()], ends=clipped).notes
+    assert len(notes) == 2 and "50 % of the values of flow" in notes[1]
     unknown = Sample(np.zeros((2, 3, 6), np.uint8), np.full((2, 3, 2), np.nan, np.float32), np.zeros((2, 3), bool))
     assert compare({TRAINING: path(0)}, [unknown]).paths == ()
 

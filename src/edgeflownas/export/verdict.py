@@ -129,7 +129,7 @@ def doubts(outputs: Sequence[OutputRow], rows: Sequence[PathRow]) -> tuple[str, 
         and row.loss_percent <= LARGEST_LOSS < row.loss_percent + row.margin_percent
     ]
     found += [
-        f"{row.path}: {row.saturated_percent:.2g} % of the values of {row.output} are at the ends of the integers' "
+        f"{row.path}: {row.saturated_percent:.3g} % of the values of {row.output} are at the ends of the integers' "
         "range, what is beyond is clipped: calibrate on pairs with as much motion"
         for row in outputs
         if row.saturated_percent is not None and row.saturated_percent > LARGEST_SATURATION

@@ -174,7 +174,8 @@ def compare(
     flows = {name: decibels(*tallies[name].flow) for name in others}
     rows = _losses(tallies)
     truths = sum(count > 0 for count in tallies[TRAINING].valid)
-    notes = doubts(outputs, rows) if truths else ("no pair has truth: the loss of EPE was not checked",)
+    unknown = () if truths else ("no pair has truth: the loss of EPE was not checked",)
+    notes = (*unknown, *doubts(outputs, rows))
     return Verification(len(samples), truths, outputs, rows, flows, failures(outputs, rows, flows), notes)
 
 
