@@ -19,6 +19,8 @@ from edgeflownas.models.deployed.running import run_graph
 sys.path.insert(0, str(Path(__file__).parent))
 from nets import NAMES, NOTES, Tiny, whole  # noqa: E402
 
+pytestmark = pytest.mark.e2e  # every module is traced and written by torch.onnx
+
 
 @pytest.fixture(scope="module", params=NAMES)
 def made(request) -> tuple[Tiny, bytes, bytes]:

@@ -29,6 +29,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.e2e
 def test_bench_and_growth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeflownas.evaluate.tree.evaluator.quickest", lambda *_, **__: 0.1)  # its own test has that
     done: list[None] = []

@@ -1,7 +1,7 @@
 """What a model costs on an Arm Ethos-U: Vela in this process, and the chips it compiles for."""
 
 from edgeflownas.hardware.vela.apart import compile_file
-from edgeflownas.hardware.vela.compiler import VERSION, Compiled, LayerCost, Placed, compile_tflite
+from edgeflownas.hardware.vela.compiler import VERSION, Compiled, LayerCost, Mode, Placed, compile_tflite
 from edgeflownas.hardware.vela.targets import TARGETS, Target, get_target, own_target
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "VERSION",
     "Compiled",
     "LayerCost",
+    "Mode",
     "Placed",
     "Target",
     "compile_file",
