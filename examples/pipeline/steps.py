@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 INTERRUPTED = 75  # the exit code of edgeflownas for "the same command goes on"
 
 
@@ -79,7 +81,7 @@ class Chain:
     def _inputs(self, step: Step) -> dict[str, str]:
         here = str(self.results)  # a folder that was moved is the same experiment
         words = shlex.join(word.replace(here, "RESULTS") for word in step.command)
-        files = {f"file {path.name}": _hash(path.read_bytes()) for path in step.reads}
+        files = {f"file {path.name}": _hash(_content(path)) for path in step.reads}
         return {"command": words} | files | {f"step {name}": self.hashes[name] for name in step.after}
 
     def _put_aside(self, step: Step, why: str) -> None:
@@ -132,6 +134,13 @@ def call(words: Iterable[str]) -> int:
 def _children_cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _content(path: Path) -> bytes:
+    """Of a YAML file what it says, without its comments."""
+    if path.suffix != ".yaml":
+        return path.read_bytes()
+    return json.dumps(yaml.safe_load(path.read_text()), sort_keys=True).encode()
 
 
 def _hash(content: bytes) -> str:

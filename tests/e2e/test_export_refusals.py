@@ -9,7 +9,7 @@ import pytest
 from runs import Place, command, contents
 from test_export import SIZE, WHOLE, export, report_of
 
-from edgeflownas.export import build, verify
+from edgeflownas.export import build, verdict
 from edgeflownas.hardware import extras
 
 pytestmark = pytest.mark.e2e
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base")
+    return place.trained("base", "--train.width=8")
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,18 @@ def run(place: Place) -> Path:
         (("--data=nowhere",), 65, "--data synth"),
         (("--calibration-data=nowhere",), 65, "nowhere"),
         (("--data.train_dir=nowhere",), 65, "--data.train_dir DIR"),
-        (("--train.width=8",), 64, "weights do not fit"),
-        (("--format=tflite-float", "--calibration-data=synth"), 64, "would do nothing"),
+        (("--train.width=4",), 64, "weights do not fit"),
+        *(
+            (("--format=tflite-float,onnx", option), 64, f"{option.replace('=', ' ')} would do nothing: no format is")
+            for option in ("--calibration-data=synth", "--calibrate=minmax", "--calibration-pairs=32")
+        ),
+        *(
+            (("--format=onnx-int8", option), 64, f"{option.replace('=', ' ')} would do nothing: Vela compiles")
+            for option in ("--target=u55-256", "--mode=performance", "--arena=500")
+        ),
+        (("--no-verify", "--data=synth"), 64, "--data synth would do nothing: --no-verify compares nothing"),
+        (("--target=own.ini,ethos-u55-64,WE2,WE2_Shared",), 65, "own.ini: cannot be read"),
+        (("--target=own.ini,ethos-u55-64",), 64, "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"),
     ],
 )
 def test_refusals_name_the_remedy_and_write_nothing(
@@ -93,13 +103,13 @@ def test_a_missing_package_is_named_before_any_work(run: Path, place: Place, mon
 def test_a_failed_verification_keeps_the_files_and_says_so(
     run: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "LARGEST_LOSS", -1e9)
+    monkeypatch.setattr(verdict, "LARGEST_LOSS", -1e9)
     ended = export(run, place.folder / "failed")
     assert ended.code == 65 and "the verification failed" in ended.err and "failed" in ended.out
     assert report_of(place.folder / "failed")["verified"] is False
     assert {str(path.relative_to(place.folder / "failed")) for path in (place.folder / "failed").rglob("*.*")} == WHOLE
     assert "FAILED" in (place.folder / "failed" / "README.md").read_text()
-    unasked = export(run, place.folder / "unasked", "--no-verify")
+    unasked = command("export", run, SIZE, "--out", place.folder / "unasked", "--no-verify")
     assert unasked.code == 0 and "not verified" in unasked.out
     assert report_of(place.folder / "unasked")["verified"] is None
 

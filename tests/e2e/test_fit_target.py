@@ -105,7 +105,7 @@ def test_profile_with_a_chip(tmp_path: Path) -> None:
     assert [row[f"{COLUMN}_by"] for row in table(tmp_path / "table.csv")] == [facts]
 
 
-@pytest.mark.parametrize("name", ["cpu", "vela", "U55.128", "板"])
+@pytest.mark.parametrize("name", ["cpu", "vela", "U55.128", "grove-vision-ai-v2", "板"])
 def test_a_file_whose_name_makes_the_column_of_something_else(name: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.ini").write_text(WE2)
     words = ("profile", "--arch=000000000", "--width=2", "--size=32x48", "--target")
@@ -135,7 +135,7 @@ def test_the_table_is_checked() -> None:
         (["fit-target", "--sram=1MiB", "--fps=0"], "--fps 0"),
         (["fit-target", "--sram=1MiB", "--sizes=30x48"], "multiples of 16"),
         (["fit-target", "--sram=1MiB", "--outputs=raw"], "--outputs raw"),
-        (["fit-target", "--sram=1MiB", "--target=h100"], "u65-256, or FILE.ini,ACCELERATOR"),
+        (["fit-target", "--sram=1MiB", "--target=h100"], "u65-256; or give your own as FILE.ini,ACCELERATOR"),
         (["fit-target", "--sram=1MiB", "--target="], "'' is unknown"),
         (["fit-target", "--sram=1MiB", "--target=a.ini,b"], "FILE.ini,ACCELERATOR"),
         (["fit-target", "nothing", "--sram=1MiB"], "no ranking is here"),

@@ -119,7 +119,7 @@ def test_list_of_targets() -> None:
     "words, code, problem",
     [
         ((), 64, "give at least one"),
-        (("MODEL", "--target", "u99"), 64, "target 'u99' is unknown: .*, or your own with --ini"),
+        (("MODEL", "--target", "u99"), 64, "target 'u99' is unknown: .*; or give your own as FILE.ini,ACCELERATOR"),
         (("MODEL", "--target", ""), 64, "target '' is unknown"),
         (("MODEL", "--mode", "fast"), 64, "mode 'fast'"),
         (("MODEL", "--arena", "1.5"), 64, "--arena 1.5 must be a whole number"),

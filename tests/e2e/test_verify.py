@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +18,13 @@ from runs import Place, command, contents
 from edgeflownas.hardware.tflite.model import TfliteModel
 
 pytestmark = pytest.mark.e2e
+USED = ("model", "outputs", "files", "vectors", "verified", "verification")
 FORMATS = "tflite-int8,tflite-float,onnx,onnx-int8"
 
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base")
+    return place.trained("base", "--train.width=8")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def test_a_sound_folder(run: Path, deployed: Path) -> None:
     before = contents(deployed), contents(run)
     ended = command("verify", deployed)
     assert ended.code == 0, ended.out + ended.err
-    assert "hash of the report: 14 of 14" in ended.out and "to the bit: 6 of 6" in ended.out
+    assert "hash of the report: 15 of 15" in ended.out and "to the bit: 6 of 6" in ended.out
     assert ended.out.endswith("verdict: passed\n")
     ended = command("verify", deployed, run, "--pairs=2", "--json")
     assert ended.code == 0, ended.err
@@ -72,6 +76,18 @@ def change_vector(folder: Path) -> None:
     path.write_bytes(content)
 
 
+def change_page(folder: Path) -> None:
+    (folder / "README.md").write_text("Add 128 to every pixel.")
+
+
+def fake_vector(folder: Path) -> None:
+    change_vector(folder)
+    report = json.loads((folder / "report.json").read_text())
+    digest = hashlib.sha256((folder / "test_vectors" / "1_flow.bin").read_bytes()).hexdigest()
+    report["vectors"]["sha256"]["test_vectors/1_flow.bin"] = digest
+    (folder / "report.json").write_text(json.dumps(report))
+
+
 def cut_vector(folder: Path) -> None:
     os.truncate(folder / "test_vectors" / "0_images.bin", 10)
 
@@ -82,8 +98,6 @@ def remove_vectors(folder: Path) -> None:
 
 def fake_report(folder: Path) -> None:
     """A model that is cut, with the hash of the cut one."""
-    import hashlib
-
     cut(folder)
     report = json.loads((folder / "report.json").read_text())
     digest = hashlib.sha256((folder / "model_int8.tflite").read_bytes()).hexdigest()
@@ -104,9 +118,11 @@ def failed_before(folder: Path) -> None:
         (cut, "model_int8.tflite: 1,000 bytes, not those that the report has the hash of"),
         (change, "model.onnx: "),
         (remove, "model_int8_vela.tflite: No such file or directory: export it again"),
-        (change_vector, "test vector 1, flow: 1 of 3072 integers differ from the stored ones, by 3 at most"),
-        (cut_vector, "test_vectors/0_images.bin: 10 bytes, 9,216 expected"),
-        (remove_vectors, "test_vectors: there are none"),
+        (change_page, "README.md: "),
+        (change_vector, "test_vectors/1_flow.bin: 3,072 bytes, not those that the report has the hash of"),
+        (cut_vector, "test_vectors/0_images.bin: 10 bytes, not those"),
+        (remove_vectors, "test_vectors/1_flow_half.bin: No such file or directory: export it again"),
+        (fake_vector, "test vector 1, flow: 1 of 3072 integers differ from the stored ones, by 3 at most"),
         (fake_report, "model_int8.tflite: "),
         (failed_before, "at the export: something"),
     ],
@@ -118,12 +134,12 @@ def test_what_is_wrong_is_said(deployed: Path, tmp_path: Path, harm: Callable[[P
     assert ended.code == 65 and text in ended.out and ended.out.endswith("verdict: failed\n"), ended.out + ended.err
     ended = command("verify", folder, "--json")
     assert ended.code == 65 and json.loads(ended.out)["verdict"] == "failed"
+    reasons = json.loads(ended.out)["reasons"]
+    assert len({reason.split(":")[0] for reason in reasons}) == len(reasons)  # each is said once
 
 
 def test_a_model_that_computes_something_else(run: Path, deployed: Path, tmp_path: Path) -> None:
     """Its hashes and vectors are its own: only the comparison with the run finds it, and names the operator."""
-    import hashlib
-
     folder = shutil.copytree(deployed, tmp_path / "deploy")
     path = folder / "model_float.tflite"
     content = path.read_bytes()
@@ -165,6 +181,48 @@ def test_a_damaged_report(tmp_path: Path, content: str) -> None:
     (tmp_path / "report.json").write_text(content)
     ended = command("verify", tmp_path)
     assert ended.code == 65 and "not the report of an export, or damaged" in ended.err
+
+
+def altered(report: dict[str, Any], *path: str, value: object = None) -> str:
+    """Its text with the entry at ``path`` replaced, removed without ``value``."""
+    changed = copy.deepcopy(report)
+    part = changed
+    for name in path[:-1]:
+        part = part[name]
+    if value is None:
+        del part[path[-1]]
+    else:
+        part[path[-1]] = value
+    return json.dumps(changed)
+
+
+def test_whatever_is_damaged_is_one_error(deployed: Path, tmp_path: Path) -> None:
+    report = json.loads((deployed / "report.json").read_text())
+    texts = [
+        *(altered(report, name, value=value) for name in report for value in ("x", [3]) if name in USED),
+        *(altered(report, name) for name in ("files", "outputs", "vectors", "verified", "verification", "model")),
+        *(altered(report, "model", name) for name in ("space", "width", "weights_hash", "outputs", "uncertainty")),
+        altered(report, "verified", value=False),
+        altered(report, "verification", "reasons", value=["something"]),
+        altered(report, "files", value={}),
+        altered(report, "files", "README.md"),
+        altered(report, "model", "size", value=[32, 50]),
+        altered(report, "vectors", "sha256", "test_vectors/1_flow.bin"),
+        altered(report, "files", "model.h", "sha256", value="no digest"),
+        json.dumps(report)[:-100],
+        "[" * 100_000,
+    ]
+    assert len(texts) > 25
+    for text in texts:
+        (tmp_path / "report.json").write_text(text)
+        ended = command("verify", tmp_path)
+        assert ended.code == 65 and "not the report of an export, or damaged (" in ended.err, text[:300]
+        assert ended.err.count("\n") == 1 and not ended.out
+
+
+def test_a_file_of_weights_in_place_of_the_run(deployed: Path, shared: Path) -> None:
+    ended = command("verify", deployed, shared / "golden" / "tf1_edgeflownet_width8.npz", "--data=synth")
+    assert ended.code == 64 and "checkpoint" not in ended.err, ended.err
 
 
 def test_another_run(place: Place, deployed: Path) -> None:

@@ -96,8 +96,11 @@ def test_a_changed_setting_makes_later_steps_stale_and_keeps_what_they_made(plac
     assert (place.results / "stale" / "two-1" / "text").read_text() == "b"
 
 
-def test_a_changed_file_makes_a_step_stale(place, capfd) -> None:
+def test_a_changed_file_makes_a_step_stale_and_a_comment_does_not(place, capfd) -> None:
     place.run()
+    place.recipe.write_text("# a comment\none")
+    place.run()
+    assert "stale" not in capfd.readouterr().out
     place.recipe.write_text("two")
     place.run()
     assert "one: stale, recipe.yaml changed" in capfd.readouterr().out

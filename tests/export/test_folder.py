@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,39 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
         write_folder(tmp_path / "late", {"a": b""})
     assert [path.name for path in (tmp_path / "late").iterdir()] == ["file"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_folder_cannot_take_the_place_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("empty", "there"):
+        (tmp_path / name).mkdir()
+    for name, target in (("link", "empty"), ("dangling", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(StorageError, match="is a link"):
+            require_free(tmp_path / name)
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(StorageError, match="folder you are in"):
+        require_free(Path("."))
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "empty")
+    with pytest.raises(StorageError, match="mount point"):
+        require_free(tmp_path / "empty")
+    for folder in ("a" * 240, "a" * 300):
+        with pytest.raises(StorageError, match="cannot be made: File name too long"):
+            require_free(tmp_path / folder)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_folder_above_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of an empty folder too: what is written appears beside it first."""
+    (tmp_path / "read-only" / "out").mkdir(parents=True)
+
+    def refused(path: Path, *words: object, **more: object) -> None:
+        assert path.parent == tmp_path / "read-only"
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    for out in ("out", "new", "new/below"):
+        with pytest.raises(StorageError, match="cannot be made: Permission denied"):
+            require_free(tmp_path / "read-only" / out)
 
 
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

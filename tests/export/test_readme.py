@@ -24,6 +24,7 @@ def report(**more: Any) -> dict[str, Any]:
         "outputs": outputs,
         "files": {"model_int8.tflite": {"bytes": 1, "what": "w"}},
         "verified": True,
+        "verification": {"notes": []},
         "vectors": {"fast_mean_steps": 0.25, "fast_largest_step": 4},
         "vela": {**vela, "sram_kib": 1.0, "sram_bytes": 1024, "flash_kib": 1.0},
     }
@@ -37,6 +38,49 @@ def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> No
     assert "blue, green, red" in text and "BGR" in text and "kUncertaintyIndex" in text
     assert "differ by 0.25 steps on average, 4 at most" in text
     assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def test_raw_predictions_are_not_called_flow() -> None:
+    facts = report()
+    facts["outputs"] = [
+        {
+            "name": f"flow_raw_{scale}",
+            "shape": [1, rows, 48, 2],
+            "meaning": "m",
+            "scale": 1.0,
+            "zero_point": 0,
+            "index": 0,
+        }
+        for scale, rows in (("quarter", 8), ("half", 16), ("full", 32))
+    ]
+    code = readme_text(facts).partition("```cpp")[2].partition("```")[0]
+    assert "// This is NOT the flow: read and sum: kFlowRawQuarterIndex, kFlowRawHalfIndex." in code
+
+
+@pytest.mark.parametrize(
+    ("files", "shape"),
+    [
+        (["model_int8.tflite"], "`flow` [1x32x48x2] (NHWC): "),
+        (["model_int8.tflite", "model.onnx"], "`flow` [1x32x48x2] (NHWC), in ONNX files [1x2x32x48] (NCHW): "),
+        (["model_int8.onnx"], "`flow` [1x2x32x48] (NCHW): "),
+    ],
+)
+def test_the_page_is_true_of_the_files_there_are(files: list[str], shape: str) -> None:
+    facts = report() | {"files": {name: {"bytes": 1, "what": "w"} for name in files}}
+    facts["input"]["forms"] = dict.fromkeys(files, "x")
+    text = readme_text(facts)
+    assert shape in text
+    lite = "model_int8.tflite" in files
+    assert ("pixel - 128" in text) == ("model.h" in text) == lite
+
+
+@pytest.mark.parametrize(
+    ("verified", "notes", "verdict"),
+    [(True, [], "passed."), (True, ["x"], "passed, with notes in"), (None, None, "not")],
+)
+def test_the_page_has_the_verdict(verified: bool | None, notes: list[str] | None, verdict: str) -> None:
+    facts = report() | {"verified": verified, "verification": None if notes is None else {"notes": notes}}
+    assert f"Verification against the float model: {verdict}" in readme_text(facts)
 
 
 def test_the_header_has_an_index_and_a_scale_for_every_output() -> None:

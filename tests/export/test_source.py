@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +65,12 @@ def test_learned_ranges_come_along_and_the_network_becomes_a_plain_one(monkeypat
     space = get_space("v1")
     net = Learned(space.restrict(space.parse("021100101")), 4)
     monkeypatch.setattr(module, "open_subnet", lambda *words: ready(net, "021100101"))
+    begun = {"initialised_from": {"ranges": "mse, calibration ids 0123"}}
+    monkeypatch.setattr(module.RunDirectory, "open", lambda path: SimpleNamespace(manifest=begun))
     source = open_source(Path("runs/a"), None, "best", (), print, no_task)
+    assert source.ranges_from == {"method": "mse", "hash": "0123", "when": "before training in integers"}
+    begun |= {"forked_from": {"name": "b", "hash": "4567"}}
+    assert open_source(Path("runs/a"), None, "best", (), print, no_task).ranges_from["method"] == "as in b"
     assert source.ranges == {"E0": (0.0, 2.0)} and type(source.net) is FlowNet
     assert source.calibration_samples == 0 and source.calibrated_on == ""
 

@@ -67,6 +67,6 @@ def test_random_kills(data: Path, tmp_path: Path, workers: int) -> None:
 def test_every_crash_point_of_the_trainer(data: Path, tmp_path: Path) -> None:
     begin, resume = calls(data, 0)
     points = [point for point in CRASH_POINTS if point.partition(".")[0] in ("step", "evaluation", "epoch", "commit")]
-    report = harness.crash_trials(begin, resume, tmp_path, points, timeout=240.0)
+    report = harness.crash_trials(begin, resume, tmp_path, points, timeout=900.0)
     print(report)
     assert not report["mismatches"]

@@ -1,4 +1,4 @@
-"""``--target`` of commands that ask for a chip beside much else: a name, or a file of one's own with its sections."""
+"""``--target`` of every command that asks for a chip: a name, or a file of one's own with its sections."""
 
 from __future__ import annotations
 
@@ -16,35 +16,40 @@ if TYPE_CHECKING:
 
 __all__ = ["chip_latency", "named_target", "vela_of"]
 
-OWN = "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"
+DEFAULT = "grove-vision-ai-v2"
 RESERVED = ("cpu", "vela")  # their columns: of --measure-cpu, and of pareto
 
 
-def named_target(text: str) -> Target:
-    """A target by name, or ``FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE``.
+def named_target(text: str | None) -> Target:
+    """A target by name (None: the usual one), or ``FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE``.
 
     Raises:
-        ConfigError: an unknown name, a section that is missing, a file whose name makes the column of something else;
-            DataError: the file cannot be read.
+        ConfigError: an unknown name, a section that is missing; DataError: the file cannot be read.
     """
-    from edgeflownas.hardware.vela import TARGETS, get_target, own_target
-    from edgeflownas.hardware.vela.targets import slug_of
+    from edgeflownas.hardware.vela import get_target, own_target
 
-    name, *sections = (part.strip() for part in text.rsplit(",", 3))
+    name, *sections = (part.strip() for part in (DEFAULT if text is None else text).rsplit(",", 3))
     if not sections:
-        return get_target(name, OWN)
+        return get_target(name)
     if len(sections) != 3:
         raise ConfigError(
-            f"--target {text}: a name (edgeflownas vela --list-targets), or {OWN}, such as "
-            "my.ini,ethos-u55-64,WE2,WE2_Shared"
+            f"--target {text}: a name (edgeflownas vela --list-targets), or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,"
+            "MEMORY_MODE, such as my.ini,ethos-u55-64,WE2,WE2_Shared"
         )
-    target = own_target(Path(name), *sections)
-    if (slug := slug_of(target)) in {"", *RESERVED, *map(slug_of, TARGETS.values())}:
+    return own_target(Path(name), *sections)
+
+
+def _check_column(target: Target) -> None:
+    """Raises ConfigError for a file whose name makes the column of something else."""
+    from edgeflownas.hardware.vela import TARGETS
+    from edgeflownas.hardware.vela.targets import slug_of
+
+    slug = slug_of(target)
+    if target not in TARGETS.values() and slug in {"", *RESERVED, *map(slug_of, TARGETS.values())}:
         raise ConfigError(
-            f"--target {name}: a column of the tables is named after the file, and {slug + '_ms'!r} is "
+            f"--target {target.name}.ini: a column of the tables is named after the file, and {slug + '_ms'!r} is "
             f"{'taken' if slug else 'no name'}: give a copy of another name, of letters a to z and digits"
         )
-    return target
 
 
 def vela_of(target: str, console: Console | None, mode: str = "performance", arena: str | None = None) -> Vela:
@@ -64,7 +69,9 @@ def vela_of(target: str, console: Console | None, mode: str = "performance", are
     limit = whole_numbers({"arena": arena}).get("arena")
     if limit is not None and mode == "size":
         raise ConfigError(f"--arena {arena} belongs to mode performance: mode size ignores it")
-    vela = Vela(named_target(target), "size" if mode == "size" else "performance", limit)
+    chip = named_target(target)
+    _check_column(chip)
+    vela = Vela(chip, "size" if mode == "size" else "performance", limit)
     if console is not None:
         vela.note = console.warn
     return vela

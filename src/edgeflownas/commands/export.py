@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeflownas.commands._overrides import OverrideTokens, read_size, split_overrides, whole_numbers
+from edgeflownas.commands._target import named_target
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from edgeflownas.export.artefacts import Format
     from edgeflownas.export.build import Request
     from edgeflownas.export.pairs import Pairs
     from edgeflownas.export.source import Source
@@ -34,14 +36,14 @@ def export(
     out: Path | None = None,
     outputs: str = "flow",
     uncertainty: bool = False,
-    calibrate: str = "minmax",
-    calibration_pairs: str = "32",
+    calibrate: str | None = None,
+    calibration_pairs: str | None = None,
     calibration_data: str | None = None,
     data: str | None = None,
-    pairs: str = "16",
+    pairs: str | None = None,
     checkpoint: str = "best",
-    target: str = "grove-vision-ai-v2",
-    mode: str = "performance",
+    target: str | None = None,
+    mode: str | None = None,
     arena: str | None = None,
     no_verify: bool = False,
     json: bool = False,
@@ -59,14 +61,15 @@ def export(
         out: folder to make; one that holds files is refused.
         outputs: flow (at full size), half, quarter (at 1/2, 1/4), scales (all three), or raw (for summing elsewhere).
         uncertainty: put the uncertainty of each output beside it.
-        calibrate: ranges of the integers: minmax, percentile:99.99 or mse.
+        calibrate: ranges of the integers: minmax (default), percentile:99.99 or mse.
         calibration_pairs: how many pairs give the ranges (32).
         calibration_data: where they come from: a data set or folder, or synth; default: the run's training data.
         data: pairs to verify on, the same; default: the run's validation data.
         pairs: how many of them (16).
         checkpoint: best, latest, or a name such as step-00001234.
-        target: chip that Vela compiles for (edgeflownas vela lists them).
-        mode: of Vela: performance or size.
+        target: chip for Vela: a name (edgeflownas vela --list-targets; default grove-vision-ai-v2), or
+            FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE.
+        mode: of Vela: performance (default) or size.
         arena: SRAM that mode performance may use, KiB; often far faster than mode size at almost its SRAM.
         no_verify: do not compare the files with the float model.
         json: report.json on stdout.
@@ -75,51 +78,83 @@ def export(
     if path is None or size is None or out is None:
         missing = [n for n, v in (("the run", path), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
         raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
-    counts = whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
-
-    limit = whole_numbers({"arena": arena}).get("arena")
-    request = _request(format, size, outputs, uncertainty, calibrate, target, mode, limit)
+    counts = {"calibration-pairs": 32, "pairs": 16}
+    counts |= whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
+    ranging = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
+    chip = {"target": target, "mode": mode, "arena": arena}
+    formats = _formats(format, ranging, chip, {"data": data, "pairs": pairs} if no_verify else {})
+    request = _request(formats, read_size(size), outputs, uncertainty, calibrate or "minmax", chip)
     from edgeflownas.export.folder import require_free, write_folder
     from edgeflownas.report.console import Console
 
     require_free(out)
     console = Console()
-    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), None if no_verify else (data, counts["pairs"]))
+    checking = None if no_verify else (data, counts["pairs"])
+    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), ranging, checking)
     files, report = _build(Path(path), arch, checkpoint, overrides, request, wanted, console)
     write_folder(out, files)
     return _show(report, out, console, json)
 
 
+def _refuse_idle(idle: bool, options: dict[str, str | None], why: str) -> None:
+    """Raises ConfigError where one of ``options`` was given though they would do nothing."""
+    for name, value in options.items():
+        if idle and value is not None:
+            raise ConfigError(f"--{name} {value} would do nothing: {why}; leave it out")
+
+
 class _Wanted(NamedTuple):
-    """Data (None: the run's own) and number of the pairs that give the ranges, and of those that are verified on."""
+    """Data (None: the run's own) and number of the pairs that give the ranges, and of those that are verified on.
+
+    ``ranging``: the options for the former, as they were given.
+    """
 
     calibration: tuple[str | None, int]
+    ranging: dict[str, str | None]
     checking: tuple[str | None, int] | None
 
 
+def _formats(
+    text: str, ranging: dict[str, str | None], chip: dict[str, str | None], comparing: dict[str, str | None]
+) -> tuple[Format, ...]:
+    """The formats of ``--format``.  Raises ConfigError for options that do nothing with them, or without a check."""
+    from edgeflownas.export.artefacts import formats_of
+
+    formats = formats_of(text)
+    _refuse_idle(not any(name.endswith("int8") for name in formats), ranging, "no format is in integers")
+    _refuse_idle("tflite-int8" not in formats, chip, "Vela compiles the format tflite-int8 only")
+    _refuse_idle(True, comparing, "--no-verify compares nothing")
+    return formats
+
+
 def _request(
-    format: str, size: str, outputs: str, uncertainty: bool, method: str, target: str, mode: str, arena: int | None
+    formats: tuple[Format, ...],
+    size: tuple[int, int],
+    outputs: str,
+    uncertainty: bool,
+    method: str,
+    chip: dict[str, str | None],
 ) -> Request:
     """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
     from typing import get_args
 
-    from edgeflownas.export.artefacts import formats_of, need_packages
+    from edgeflownas.export.artefacts import need_packages
     from edgeflownas.export.build import Request
     from edgeflownas.export.source import check_export_size
-    from edgeflownas.hardware.vela import get_target
     from edgeflownas.hardware.vela.compiler import Mode, check_request
     from edgeflownas.models.deployed.graph import Outputs
     from edgeflownas.models.deployed.ranges import parse_method
 
-    formats, sides = formats_of(format), read_size(size)
-    check_export_size(sides)
+    check_export_size(size)
+    mode, arena = chip["mode"] or "performance", whole_numbers({"arena": chip["arena"]}).get("arena")
     for option, value, known in (("outputs", outputs, Outputs), ("mode", mode, Mode)):
         if value not in get_args(known):
             raise ConfigError(f"--{option} {value!r} is unknown: {', '.join(get_args(known))}")
     check_request(mode, arena)
     parse_method(method)
     need_packages(formats)
-    return Request(formats, sides, outputs, uncertainty, method, get_target(target), mode, arena)  # type: ignore[arg-type]
+    target = named_target(chip["target"])
+    return Request(formats, size, outputs, uncertainty, method, target, mode, arena)  # type: ignore[arg-type]
 
 
 def _build(
@@ -141,23 +176,18 @@ def _build(
     console.info(f"{source.name}, arch {source.code} ({source.reason})")
     with seconds.of("read pairs"):
         calibration, checking = None, None
-        if _calibrated(request, source, wanted.calibration[0]):
+        _refuse_idle(source.ranges is not None, wanted.ranging, "the run brings the ranges it was trained with")
+        if source.ranges is None and any(name.endswith("int8") for name in request.formats):
             spec, count = wanted.calibration
             calibration = named_pairs("--calibration-data", spec, "train", source, count, request.size, console)
         if wanted.checking is not None:
             spec, count = wanted.checking
             checking = named_pairs("--data", spec, "val", source, count, request.size, console)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
-        return build(request, source, calibration, checking, seconds, meter.advance)
-
-
-def _calibrated(request: Request, source: Source, data: str | None) -> bool:
-    """Whether ranges are to be found.  Raises ConfigError where the data for it would do nothing."""
-    integers = any(name.endswith("int8") for name in request.formats)
-    if data is not None and (not integers or source.ranges is not None):
-        why = "its ranges were learned in training" if source.ranges is not None else "no format is in integers"
-        raise ConfigError(f"--calibration-data {data} would do nothing: {why}")
-    return integers and source.ranges is None
+        files, report = build(request, source, calibration, checking, seconds, meter.advance)
+    if request.arena is not None and (needed := report["vela"]["sram_kib"]) > request.arena:
+        console.warn(f"--arena {request.arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
+    return files, report
 
 
 def named_pairs(

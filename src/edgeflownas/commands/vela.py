@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.commands._overrides import whole_numbers
+from edgeflownas.commands._target import named_target
 from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
 __all__ = ["vela"]
-
-DEFAULT = "grove-vision-ai-v2"
 
 
 def vela(
@@ -39,10 +38,10 @@ def vela(
 
     Args:
         *models: int8 .tflite files.
-        target: see --list-targets; default grove-vision-ai-v2.
+        target: see --list-targets, or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE; default grove-vision-ai-v2.
         mode: performance (least time) or size (least SRAM, whatever it costs in time).
         arena: SRAM that mode performance may use, KiB; often far faster than size at almost its SRAM.
-        ini: one's own Vela configuration file, with the three options below.
+        ini: one's own Vela configuration file, with the three options below: the same as --target FILE.ini,...
         accelerator: of --ini, such as ethos-u55-64.
         system_config: of --ini: NAME of a section [System_Config.NAME].
         memory_mode: of --ini: NAME of a section [Memory_Mode.NAME].
@@ -110,13 +109,13 @@ def _require_models(models: Sequence[Path]) -> None:
 
 def _target(name: str | None, ini: Path | None, own: dict[str, str | None]) -> Target:
     """Raises ConfigError for options that are missing, or that would do nothing."""
-    from edgeflownas.hardware.vela import get_target, own_target
+    from edgeflownas.hardware.vela import own_target
 
     given = [option for option, value in own.items() if value is not None]
     if ini is None:
         if given:
             raise ConfigError(f"{given[0]} belongs to --ini FILE: add it, or choose a --target (--list-targets)")
-        return get_target(DEFAULT if name is None else name, "your own with --ini (--list-targets shows these)")
+        return named_target(name)
     if name is not None:
         raise ConfigError(f"--target {name} and --ini {ini} both say what to compile for: leave one of them out")
     missing = [option for option, value in own.items() if value is None]

@@ -64,7 +64,7 @@ def verify(
 
 def _stored_reasons(report: Mapping[str, Any]) -> list[str]:
     """What the export itself found, where nothing is compared anew."""
-    if report.get("verified") is not False:
+    if report["verification"] is None:
         return []
     return [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
 
@@ -74,30 +74,27 @@ def _compared(
 ) -> dict[str, Any]:
     """Document of the comparison with the run.  Raises ConfigError where the folder was made of other weights."""
     from edgeflownas.commands.export import named_pairs
+    from edgeflownas.export.artefacts import deploy
+    from edgeflownas.export.build import verify_models
     from edgeflownas.export.check import stored_models
     from edgeflownas.export.source import open_source
-    from edgeflownas.export.verify import verify as compare
-    from edgeflownas.models.deployed.folding import fold
-    from edgeflownas.models.deployed.networks import graph_of
     from edgeflownas.report.console import Console
 
     console, facts = Console(), report["model"]
     arch = None if facts["code"] == facts["space"] else facts["code"]
-    _, _, checkpoint = facts["weights"].partition("/")
-    source = open_source(run, arch, checkpoint or "best", overrides, console.info, console.task)
+    _, _, made_of = facts["weights"].partition("/")
+    checkpoint = "best" if run.is_file() or not made_of else made_of
+    source = open_source(run, arch, checkpoint, overrides, console.info, console.task)
     if source.weights_hash != facts["weights_hash"]:
         raise ConfigError(
             f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
             f"({facts['weights']}): give that run"
         )
-    pairs = named_pairs("--data", data, "val", source, count, tuple(facts["size"]), console)
-    graph = graph_of(source.net, tuple(facts["size"]), facts["outputs"], facts["uncertainty"])
-    models = stored_models(folder, report)
+    size = tuple(facts["size"])
+    pairs = named_pairs("--data", data, "val", source, count, size, console)
+    deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
     with console.task("verify", len(pairs)) as meter:
-        found = compare(
-            source.net, graph, fold(source.net, graph), models, pairs.samples(), source.flow_divisor, meter.advance
-        )
-    return {**pairs.facts(), **found.document()}
+        return verify_models(deployed, stored_models(folder, report), pairs, meter.advance)
 
 
 def _show(document: dict[str, Any], as_json: bool) -> None:

@@ -47,7 +47,6 @@ FILES: dict[str, str] = {
     "onnx": "model.onnx",
     "onnx-int8": "model_int8.onnx",
 }
-LEARNED = "learned in training"
 VECTOR_KERNELS: Kernels = "reference"
 
 
@@ -68,13 +67,16 @@ class Deployed:
 
 
 def formats_of(text: str) -> tuple[Format, ...]:
-    """The formats of a comma-separated list, each once.  Raises ConfigError for an unknown one, or none."""
+    """The formats of a comma-separated list, each once, in the order of FILES.
+
+    Raises ConfigError for an unknown one, or none.
+    """
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     wrong = [name for name in names if name not in get_args(Format)]
     if wrong or not names:
         found = f"{wrong[0]!r} is unknown" if wrong else f"{text!r} names none"
         raise ConfigError(f"--format: {found}; choose from {', '.join(get_args(Format))}")
-    return names  # type: ignore[return-value]
+    return tuple(name for name in get_args(Format) if name in names)
 
 
 def need_packages(formats: Iterable[Format]) -> None:
@@ -108,7 +110,7 @@ def deploy(
     graph = graph_of(source.net, size, outputs, uncertainty)
     layers = fold(source.net, graph)
     if source.ranges is not None:
-        return Deployed(source, graph, layers, source.ranges, {"method": LEARNED, "hash": source.weights_hash})
+        return Deployed(source, graph, layers, source.ranges, source.ranges_from)
     if pairs is None:
         return Deployed(source, graph, layers, {}, {})
     with torch_threads(1):
@@ -181,5 +183,5 @@ def describe_output(buffer: Buffer, divisor: float) -> str:
         kind = "prediction before summing" if raw else "summed"
         return f"uncertainty of u and v at {where}, {kind}: softplus(value + 0.001) grows with the error"
     times = "" if divisor == 1.0 else f", after multiplying by {divisor:g}"
-    kind = "prediction to be summed on the device" if raw else "flow"
+    kind = "prediction to be summed on the device, no flow by itself" if raw else "flow"
     return f"{kind} at {where}: u (right) and v (down) in px of the full-size image{times}"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgeflownas.errors import DataError
 from edgeflownas.export.artefacts import (
     FILES,
     VECTOR_KERNELS,
@@ -32,11 +33,13 @@ from edgeflownas.export.readme import readme_text
 from edgeflownas.export.source import Source
 from edgeflownas.export.verify import verify
 from edgeflownas.hardware.latency import torch_threads
+from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
 from edgeflownas.hardware.vela.compiler import Mode
 from edgeflownas.models.deployed.graph import Outputs
+from edgeflownas.models.deployed.running import run_graph
 
-__all__ = ["Request", "build"]
+__all__ = ["Request", "build", "verify_models"]
 
 INT8 = FILES["tflite-int8"]
 WARM_UP, REPEATS = 1, 5
@@ -48,6 +51,7 @@ WHAT = {
     FILES["onnx-int8"]: "int8 (QDQ), ONNX Runtime",
     COMPILED: "compiled by Vela for the Ethos-U",
     "model.h": "the compiled model as an array for firmware, with its scales",
+    "README.md": "what goes in, what comes out, and code for both",
 }
 
 
@@ -116,10 +120,12 @@ def build(
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
     with seconds.of("verify"):
         models = {str(name): files[FILES[name]] for name in request.formats}
-        report |= _verify(deployed, models, checking, advance)
+        found = None if checking is None else verify_models(deployed, models, checking, advance)
+        report |= {"verified": found and found["verdict"] == "passed", "verification": found}
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
     files["README.md"] = readme_text(report).encode()
+    report["files"]["README.md"] = _entry("README.md", files["README.md"])
     files["report.json"] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
     return files, report
 
@@ -148,7 +154,12 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
             "forms": {FILES[name]: input_text(source, name) for name in request.formats},
         },
         "outputs": [
-            {"name": b.name, "shape": list(b.shape_1HWC), "meaning": describe_output(b, source.flow_divisor)}
+            {
+                "name": b.name,
+                "shape": list(b.shape_1HWC),
+                "layout": "NHWC",
+                "meaning": describe_output(b, source.flow_divisor),
+            }
             for b in deployed.graph.outputs
         ],
         "batch_norm": {"recalibrated_on": source.calibrated_on or None, "samples": source.calibration_samples},
@@ -190,36 +201,41 @@ def _with_positions(outputs: list[dict[str, Any]], model: bytes) -> list[dict[st
 
 def _vectors(model: bytes, deployed: Deployed) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Two inputs and what LiteRT's reference kernels make of them, raw int8; how far its fast kernels are from that."""
-    from edgeflownas.hardware.tflite.model import TfliteModel
-
-    runner, fast = TfliteModel(model, VECTOR_KERNELS), TfliteModel(model)
+    runner, fast = TfliteModel(model, VECTOR_KERNELS), _fast(model)
     images, files, steps = deployed.graph.images, {}, []
     for number, pair in enumerate(example_pairs((images.rows, images.columns)).images):
         integers = as_integers(pair, deployed.source.net.input_form)
         files[f"test_vectors/{number}_images.bin"] = integers.tobytes()
-        others = fast.run(integers)
+        others = fast.run(integers) if fast else {}
         for name, values in runner.run(integers).items():
             files[f"test_vectors/{number}_{name}.bin"] = np.ascontiguousarray(values).tobytes()
-            steps.append(np.abs(values.astype(np.int16) - others[name]).ravel())
-    apart = np.concatenate(steps)
-    facts = {"kernels": VECTOR_KERNELS, "fast_mean_steps": float(apart.mean()), "fast_largest_step": int(apart.max())}
+            if fast:
+                steps.append(np.abs(values.astype(np.int16) - others[name]).ravel())
+    apart = np.concatenate(steps) if fast else None
+    facts: dict[str, Any] = {"kernels": VECTOR_KERNELS, "fast_mean_steps": None, "fast_largest_step": None}
+    if apart is not None:
+        facts |= {"fast_mean_steps": float(apart.mean()), "fast_largest_step": int(apart.max())}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return files, {**facts, "sha256": hashes}
 
 
-def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
-    """Median ms of one pair on this CPU with one thread: the network in torch, and the int8 file in LiteRT."""
-    from edgeflownas.hardware.tflite.model import TfliteModel
+def _fast(model: bytes) -> TfliteModel | None:
+    """The model with LiteRT's fast kernels; None where they refuse its scales, as no device does."""
+    try:
+        return TfliteModel(model)
+    except DataError:
+        return None
 
-    (pair, *_), net = (
-        example_pairs((deployed.graph.images.rows, deployed.graph.images.columns)).images,
-        deployed.source.net,
-    )
-    images = net.input_form.encode(torch.from_numpy(pair[None]), torch.float32)
+
+def _latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float]:
+    """Median ms of one pair on this CPU with one thread: what is in the files in torch, and the int8 file in LiteRT."""
+    form, size = deployed.source.net.input_form, (deployed.graph.images.rows, deployed.graph.images.columns)
+    pair = example_pairs(size).images[0]
+    images = form.encode(torch.from_numpy(pair[None]), torch.float32)
     with torch_threads(1), torch.inference_mode():
-        found = {"PyTorch float32": _median_ms(lambda: net(images))}
-    if INT8 in files:
-        runner, integers = TfliteModel(files[INT8]), as_integers(pair, net.input_form)
+        found = {"PyTorch float32": _median_ms(lambda: run_graph(deployed.graph, deployed.layers, images))}
+    if INT8 in files and (runner := _fast(files[INT8])):
+        integers = as_integers(pair, form)
         found["LiteRT int8"] = _median_ms(lambda: runner.run(integers))
     return found
 
@@ -233,14 +249,12 @@ def _median_ms(run: Callable[[], object]) -> float:
     return round(1e3 * statistics.median(times[WARM_UP:]), 3)
 
 
-def _verify(
-    deployed: Deployed, models: Mapping[str, bytes], checking: Pairs | None, advance: Callable[[], None]
+def verify_models(
+    deployed: Deployed, models: Mapping[str, bytes], pairs: Pairs, advance: Callable[[], None]
 ) -> dict[str, Any]:
-    """Entries of the report: whether the files keep the thresholds (None: not asked), and all that was compared."""
-    if checking is None:
-        return {"verified": None, "verification": None}
+    """The document of a verification of ``models`` (bytes by format) on ``pairs``; errors as verify.verify."""
     source = deployed.source
-    found = verify(
-        source.net, deployed.graph, deployed.layers, models, checking.samples(), source.flow_divisor, advance
-    )
-    return {"verified": found.passed, "verification": {**checking.facts(), **found.document()}}
+    trained = deployed.scales if source.ranges is not None else None
+    where = source.flow_divisor, advance, trained
+    found = verify(source.net, deployed.graph, deployed.layers, models, pairs.samples(), *where)
+    return {**pairs.facts(), **found.document()}

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from edgeflownas.errors import DataError
 from edgeflownas.export.artefacts import FILES, VECTOR_KERNELS
 from edgeflownas.hardware.tflite.model import TfliteModel
+from edgeflownas.models.deployed.graph import Outputs
 
 __all__ = ["FolderCheck", "check_folder", "read_report", "stored_models"]
 
-REPORT, VECTORS = "report.json", "test_vectors"
+REPORT, README = "report.json", "README.md"
+VECTOR = re.compile(r"test_vectors/(\d+)_(\w+)\.bin")
 INT8 = FILES["tflite-int8"]
 REMEDY = "export it again"
 
@@ -47,45 +50,105 @@ class FolderCheck:
         return asdict(self)
 
 
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=16)]
+
+
+class _Part(BaseModel):
+    """Entries that are used after reading; those that are not are kept as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Model(_Part):
+    weights: str
+    weights_hash: str
+    code: str
+    space: str
+    width: Annotated[int, Field(gt=0)]
+    size: tuple[Side, Side]
+    outputs: Outputs
+    uncertainty: bool
+
+
+class _File(_Part):
+    sha256: Digest
+
+
+class _Output(_Part):
+    name: str
+
+
+class _Vectors(_Part):
+    sha256: dict[str, Digest]
+
+
+class _Verification(_Part):
+    reasons: list[str]
+
+
+class _Report(_Part):
+    model: _Model
+    outputs: Annotated[list[_Output], Field(min_length=1)]
+    files: dict[str, _File]
+    vectors: _Vectors | None = None
+    verified: bool | None
+    verification: _Verification | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not {README} < set(self.files) or any(Path(name).name != name for name in self.files):
+            raise ValueError("files: a name, or none")
+        if self.verified is not (None if self.verification is None else not self.verification.reasons):
+            raise ValueError("verified: not what verification says")
+        if (INT8 in self.files) != (self.vectors is not None):
+            raise ValueError("vectors: none, or of no model")
+        if self.vectors is not None:
+            names = {"images", *(output.name for output in self.outputs)}
+            found = {match[1] for name in self.vectors.sha256 if (match := VECTOR.fullmatch(name))}
+            expected = {f"test_vectors/{number}_{name}.bin" for number in found for name in names}
+            if not found or set(self.vectors.sha256) != expected:
+                raise ValueError("vectors: a name")
+        return self
+
+
 def read_report(folder: Path) -> dict[str, Any]:
-    """Facts of an export.  Raises DataError where the folder has none that can be read."""
+    """Facts of an export, checked.  Raises DataError where the folder has none that can be read, or damaged ones."""
     path = folder / REPORT
     try:
-        report = json.loads(path.read_bytes())
-        files, facts = report["files"], report["model"]
-        plain = all(Path(name).name == name and isinstance(entry["sha256"], str) for name, entry in files.items())
-        if plain and isinstance(facts["code"], str):
-            return dict(report)
+        return _Report.model_validate_json(path.read_bytes()).model_dump()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: give the folder that edgeflownas export made") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise DataError(f"{path}: not the report of an export, or damaged: {REMEDY}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise DataError(f"{path}: not the report of an export, or damaged ({reason}): {REMEDY}") from None
 
 
 def check_folder(folder: Path, report: Mapping[str, Any]) -> FolderCheck:
-    """Hold the files against their hashes, and run the test vectors where the int8 model is the one of the report.
+    """Hold the files against their hashes, and run those test vectors that are sound, where the int8 model is.
 
     Raises:
         ConfigError: no LiteRT, where there are test vectors.
     """
-    hashes = {name: entry["sha256"] for name, entry in report["files"].items()}
-    hashes |= report.get("vectors", {}).get("sha256", {})
+    vectors = report["vectors"]["sha256"] if report["vectors"] else {}
+    hashes = {name: entry["sha256"] for name, entry in report["files"].items()} | vectors
     files = {name: _problem(folder / name, expected) for name, expected in hashes.items()}
     reasons = [f"{name}: {problem}" for name, problem in files.items() if problem]
-    vectors: list[Vector] = []
+    found: list[Vector] = []
     if files.get(INT8) == "":
         try:
-            vectors = _run_vectors(folder, {entry["name"] for entry in report["outputs"]})
+            found = _run_vectors(folder, [name for name in vectors if not files[name]])
         except DataError as error:
             reasons.append(str(error))
-    for vector in vectors:
-        if vector.differing:
-            reasons.append(
-                f"test vector {vector.number}, {vector.output}: {vector.differing} of {vector.elements} integers "
-                f"differ from the stored ones, by {vector.largest_step} at most"
-            )
-    return FolderCheck(files, tuple(vectors), tuple(reasons))
+    reasons += [
+        f"test vector {vector.number}, {vector.output}: {vector.differing} of {vector.elements} integers differ from "
+        f"the stored ones, by {vector.largest_step} at most"
+        for vector in found
+        if vector.differing
+    ]
+    return FolderCheck(files, tuple(found), tuple(reasons))
 
 
 def stored_models(folder: Path, report: Mapping[str, Any]) -> dict[str, bytes]:
@@ -103,31 +166,31 @@ def _problem(path: Path, expected: str) -> str:
     return f"{len(content):,} bytes, not those that the report has the hash of: {REMEDY}"
 
 
-def _run_vectors(folder: Path, outputs: set[str]) -> list[Vector]:
-    """What the int8 model gives today against what is stored.  Raises DataError where vectors are missing or cut."""
+def _run_vectors(folder: Path, names: list[str]) -> list[Vector]:
+    """What the int8 model gives today against the stored outputs among ``names``.
+
+    Raises DataError where model and vectors do not fit each other.
+    """
     model = TfliteModel((folder / INT8).read_bytes(), VECTOR_KERNELS, name=INT8)
+    stored: dict[str, dict[str, str]] = {}  # number -> output or images -> file
+    for name in names:
+        if match := VECTOR.fullmatch(name):
+            stored.setdefault(match[1], {})[match[2]] = name
     found = []
-    inputs = sorted(path.name for path in (folder / VECTORS).glob("*_images.bin"))
-    numbers = [int(match[1]) for name in inputs if (match := re.fullmatch(r"(\d+)_images\.bin", name))]
-    if not numbers:
-        raise DataError(f"{VECTORS}: there are none: {REMEDY}")
-    for number in numbers:
-        images = _vector(folder, f"{number}_images.bin", model.shape(model.inputs[0]))
-        values = model.run(images)
-        for name in sorted(outputs | set(values)):
-            if name not in values:
-                raise DataError(f"{INT8}: no output {name!r}, it has {', '.join(values)}: {REMEDY}")
-            stored = _vector(folder, f"{number}_{name}.bin", values[name].shape)
-            steps = np.abs(stored.astype(np.int16) - values[name])
-            found.append(Vector(number, name, steps.size, int(np.count_nonzero(steps)), int(steps.max())))
+    for number, files in sorted(stored.items()):
+        if "images" not in files:  # said already
+            continue
+        values = model.run(_vector(folder, files.pop("images"), model.shape(model.inputs[0])))
+        for output, name in sorted(files.items()):
+            if output not in values:
+                raise DataError(f"{INT8}: no output {output!r}, it has {', '.join(values)}: {REMEDY}")
+            steps = np.abs(_vector(folder, name, values[output].shape).astype(np.int16) - values[output])
+            found.append(Vector(int(number), output, steps.size, int(np.count_nonzero(steps)), int(steps.max())))
     return found
 
 
-def _vector(folder: Path, name: str, shape: tuple[int, ...]) -> Any:
-    try:
-        values = np.frombuffer((folder / VECTORS / name).read_bytes(), np.int8)
-    except OSError as error:
-        raise DataError(f"{VECTORS}/{name}: {error.strerror}: {REMEDY}") from None
+def _vector(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    values = np.frombuffer((folder / name).read_bytes(), np.int8)
     if values.size != np.prod(shape):
-        raise DataError(f"{VECTORS}/{name}: {values.size:,} bytes, {np.prod(shape):,} expected: {REMEDY}")
+        raise DataError(f"{name}: {values.size:,} bytes, {np.prod(shape):,} expected: {REMEDY}")
     return values.reshape(shape)

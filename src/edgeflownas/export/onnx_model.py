@@ -25,10 +25,10 @@ from edgeflownas.errors import DataError
 from edgeflownas.hardware.extras import need
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Buffer, Graph
-from edgeflownas.models.deployed.quantise import HIGH, LOW, PixelScale, Scale
+from edgeflownas.models.deployed.quantise import HIGH, LOW, PixelScale, Range, Scale
 from edgeflownas.models.deployed.running import FoldedNet
 
-__all__ = ["OPSET", "OnnxModel", "write_onnx", "write_onnx_int8"]
+__all__ = ["OPSET", "OnnxModel", "integer_outputs", "write_onnx", "write_onnx_int8"]
 
 OPSET = 18
 MARKER = "edgeflownas::named"
@@ -216,6 +216,25 @@ class OnnxModel:
         """Outputs [1,C,h,w] by name."""
         values = self._session.run(self.names, {self._session.get_inputs()[0].name: images_16HW})
         return dict(zip(self.names, values, strict=True))
+
+
+def integer_outputs(model: bytes) -> dict[str, Range]:
+    """Least and greatest number of each output that is kept in eight bits, by name.
+
+    ``model``: bytes of :func:`write_onnx_int8`.
+    """
+    from onnx import load_model_from_string, numpy_helper
+
+    graph, found = load_model_from_string(model).graph, {}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    written = {node.output[0]: node for node in graph.node}
+    for output in graph.output:
+        if (node := written[output.name]).op_type == "DequantizeLinear":
+            scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:])
+            ends = np.iinfo(zero.dtype)
+            low, high = (float(scale * np.float32(end - int(zero))) for end in (ends.min, ends.max))
+            found[output.name] = low, high
+    return found
 
 
 @contextmanager

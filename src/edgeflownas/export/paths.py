@@ -15,33 +15,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeflownas.evaluate.losses import accumulate
-from edgeflownas.export.onnx_model import OnnxModel
+from edgeflownas.export.onnx_model import OnnxModel, integer_outputs
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.blocks import up2
 from edgeflownas.models.deployed.builder import HEADS, SCALES
 from edgeflownas.models.deployed.folding import Layer
-from edgeflownas.models.deployed.graph import Graph
+from edgeflownas.models.deployed.graph import Buffer, Graph
+from edgeflownas.models.deployed.quantise import Range, Scale, rounded_layers, rounding
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.models.stages import StagedNet
 
-__all__ = ["FOLDED", "TRAINING", "Path", "as_integers", "host_flow", "open_paths", "tflite_input", "trained_path"]
+__all__ = [
+    "FOLDED",
+    "SIMULATED",
+    "TRAINING",
+    "Path",
+    "as_integers",
+    "host_flow",
+    "integer_ends",
+    "open_paths",
+    "tflite_input",
+    "trained_path",
+]
 
-TRAINING, FOLDED = "training", "folded"
+TRAINING, FOLDED, SIMULATED = "training", "folded", "int8 simulated"
 Values = dict[str, NDArray[np.float32]]
+At = Callable[[Buffer, Tensor], Tensor]
 Path = Callable[[NDArray[np.uint8]], Values]
 
 
 def open_paths(
-    net: StagedNet, graph: Graph, layers: Mapping[str, Layer], models: Mapping[str, bytes]
+    net: StagedNet,
+    graph: Graph,
+    layers: Mapping[str, Layer],
+    models: Mapping[str, bytes],
+    trained_scales: Mapping[str, Scale] | None = None,
 ) -> dict[str, Path]:
     """The paths by name: ``training`` (the module, batch norm in evaluation), ``folded``, and one for each model.
+
+    With the scales that a network was trained with also ``int8 simulated``: what was trained.
 
     Args:
         net: fixed network in evaluation mode, float32, on the CPU.
         graph: what is deployed of it.
         layers: its folded weights.
         models: bytes of files by format: tflite-float, tflite-int8, onnx, onnx-int8.
+        trained_scales: of task qat, every tensor's.
 
     Raises:
         ConfigError: a package of the extra ``export`` is missing.
@@ -49,7 +69,22 @@ def open_paths(
     """
     form = net.input_form
     paths = {TRAINING: trained_path(net, graph), FOLDED: _folded(graph, layers, form)}
+    if trained_scales is not None:
+        paths[SIMULATED] = _folded(graph, rounded_layers(graph, layers, trained_scales), form, rounding(trained_scales))
     return paths | {name: _of_file(name, content, form) for name, content in models.items()}
+
+
+def integer_ends(models: Mapping[str, bytes]) -> dict[str, dict[str, Range]]:
+    """Least and greatest number of each output of the int8 models, by format; errors as :func:`open_paths`."""
+    found = {}
+    for name, content in models.items():
+        if name == "onnx-int8":
+            found[name] = integer_outputs(content)
+        elif name == "tflite-int8":
+            model, ends = TfliteModel(content, "plain"), np.array([-128, 127], np.int8)
+            limits = {output: model.real(output, ends).tolist() for output in model.outputs}
+            found[name] = {output: (low, high) for output, (low, high) in limits.items()}
+    return found
 
 
 def as_integers(images_HW6: NDArray[np.uint8], form: InputForm) -> NDArray[np.int8]:
@@ -95,10 +130,10 @@ def trained_path(net: StagedNet, graph: Graph) -> Path:
     return run
 
 
-def _folded(graph: Graph, layers: Mapping[str, Layer], form: InputForm) -> Path:
+def _folded(graph: Graph, layers: Mapping[str, Layer], form: InputForm, at: At | None = None) -> Path:
     @torch.inference_mode()
     def run(images: NDArray[np.uint8]) -> Values:
-        found = run_graph(graph, layers, _encoded(form, images))
+        found = run_graph(graph, layers, _encoded(form, images), at)
         return {name: values[0].numpy() for name, values in found.items()}
 
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeflownas.export.header import constant_name
@@ -82,7 +82,8 @@ bool Estimate(const uint8_t* first, const uint8_t* second, float* {variable}) {{
 }}
 """
 TFLM = "TensorFlow Lite Micro with the Ethos-U operator; the board's own code starts the driver before."
-TAKE = "Take outputs by their name; in the compiled file, where the firmware sees none, by the index in model.h."
+TAKE = "Take outputs by their name"
+COMPILED = "; in the compiled file, where the firmware sees none, by the index in model.h"
 SUMMING = """\
 These are predictions to be summed on the device: A0 = quarter, A1 = up2(A0) + half, A2 = up2(A1) + full, and A2 is the
 result. up2 doubles rows and columns: repeat every pixel twice each way, then take the mean of each 2x2 window that
@@ -115,7 +116,9 @@ def readme_text(report: Report) -> str:
 
 def _head(report: Report) -> str:
     facts = report["model"]
-    verdict = {True: "passed", False: "FAILED: do not ship it before report.json is read", None: "not run"}
+    notes = (report["verification"] or {}).get("notes")
+    passed = "passed, with notes in `report.json`" if notes else "passed"
+    verdict = {True: passed, False: "FAILED: do not ship it before report.json is read", None: "not run"}
     return "\n".join(
         [
             f"Space {facts['space']}, width {facts['width']}: {facts['words']}.",
@@ -148,9 +151,12 @@ def _input(report: Report) -> str:
         "",
         *(f"- `{name}`: input `images`, {text}" for name, text in report["input"]["forms"].items()),
     ]
-    if "scale" in report["input"]:
+    if "model_int8.tflite" in report["files"]:
         scale, zero = report["input"]["scale"], report["input"]["zero_point"]
-        lines += ["", f"In integers: value = pixel - 128, nothing else (scale {scale!r}, zero point {zero})."]
+        lines += [
+            "",
+            f"In integers (TensorFlow Lite): value = pixel - 128, nothing else (scale {scale!r}, zero point {zero}).",
+        ]
     return "\n".join(lines)
 
 
@@ -158,40 +164,55 @@ def _outputs(report: Report) -> str:
     integer = "model_int8.tflite" in report["files"]
     lines = ["## After the network", ""]
     for output in report["outputs"]:
-        shape = "x".join(map(str, output["shape"]))
-        lines.append(f"- `{output['name']}` [{shape}] (NHWC): {output['meaning']}")
+        lines.append(f"- `{output['name']}` {_shapes(report, output['shape'])}: {output['meaning']}")
         if integer:
             times = f" x {report['model']['flow_divisor']!r}" if _divided(report) and "flow" in output["name"] else ""
             lines.append(f"  In integers: {output['scale']!r} x (value {-output['zero_point']:+d}){times}")
     if any("_raw" in output["name"] for output in report["outputs"]):
         lines += ["", SUMMING]
-    lines += ["", TAKE]
+    lines += ["", f"{TAKE}{COMPILED if integer else ''}."]
     return "\n".join(lines)
+
+
+def _shapes(report: Report, shape_1HWC: Sequence[int]) -> str:
+    """The shape of an output in the kinds of files there are."""
+    n, rows, columns, channels = shape_1HWC
+    onnx, lite = (any(name.endswith(ending) for name in report["input"]["forms"]) for ending in (".onnx", ".tflite"))
+    first, last = f"[{n}x{rows}x{columns}x{channels}] (NHWC)", f"[{n}x{channels}x{rows}x{columns}] (NCHW)"
+    if onnx and lite:
+        return f"{first}, in ONNX files {last}"
+    return last if onnx else first
 
 
 def _cpp(report: Report) -> str:
     flows = [output for output in report["outputs"] if output["name"].startswith("flow")]
     output = max(flows, key=lambda output: int(output["shape"][1]))
     name = constant_name(output["name"])
-    others = [f"k{constant_name(other['name'])}Index" for other in report["outputs"] if other is not output]
+    others = ", ".join(f"k{constant_name(other['name'])}Index" for other in report["outputs"] if other is not output)
+    if others:
+        raw = "This is NOT the flow: read and sum" if "_raw" in output["name"] else "Also in the file"
+        others = f"{raw}: {others}"
     return CPP.format(
         order=report["input"]["channel_order"].upper(),
         Output=name,
         variable=output["name"],
         pixels=f"k{name}Rows x k{name}Columns",
-        others=f"\n// Also in the file: {', '.join(others)}." if others else "",
+        others=others and f"\n// {others}.",
     )
 
 
 def _vectors(report: Report) -> str:
     names = ", ".join(f"`N_{output['name']}.bin`" for output in report["outputs"])
     apart = report["vectors"]
+    fast = "LiteRT's fast ones do not take this model"
+    if apart["fast_mean_steps"] is not None:
+        steps = f"{apart['fast_mean_steps']:.2f} steps on average, {apart['fast_largest_step']} at most"
+        fast = f"on these pairs LiteRT's fast ones differ by {steps}"
     return (
         "`test_vectors/N_images.bin` is an input (N = 0, 1), "
         f"{names} what LiteRT's reference kernels make of it: raw int8, row by row, channels last. The images are "
         "generated (`edgeflownas data synth`, seed 0), of no data set. Kernels that round otherwise give other "
-        f"integers: on these pairs LiteRT's fast ones differ by {apart['fast_mean_steps']:.2f} steps on average, "
-        f"{apart['fast_largest_step']} at most. No board has been tried."
+        f"integers: {fast}. No board has been tried."
     )
 
 

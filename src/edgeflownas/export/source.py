@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -20,12 +20,14 @@ from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import GRID, StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.inference import ReadySubnet, open_subnet
+from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import memory_in_words
 from edgeflownas.train.teacher import set_buffers
 
 __all__ = ["Source", "check_export_size", "open_source"]
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
+USED = ("data.val_dir", "data.on_bad_sample")  # by the pairs that are read for an export
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
 
 
@@ -49,7 +51,8 @@ class Source:
     config: Config
     calibrated_on: str  # label of the data that batch norm was recalibrated on; empty: it was not
     calibration_samples: int
-    ranges: Mapping[str, Range] | None  # of a run that learned them; nothing else may choose others
+    ranges: Mapping[str, Range] | None  # those a run was trained with; nothing else may choose others
+    ranges_from: Mapping[str, str]  # method, hash of the calibration ids, and when; empty without such ranges
 
     @property
     def space(self) -> str:
@@ -79,7 +82,7 @@ def open_source(
 
     ``task`` (label, number of batches) begins what is told of each batch that batch norm has seen.
     """
-    ready = open_subnet(path, arch, checkpoint, overrides, note)
+    ready = open_subnet(path, arch, checkpoint, overrides, note, USED)
     net, words = ready.net, ready.net.space.describe(ready.arch)
     learned = getattr(net, "tensor_ranges", None)  # task qat: its statistics and ranges belong to its weights
     if isinstance(net, FlowNet) and (learned or len(net.space) > 1):
@@ -91,8 +94,18 @@ def open_source(
             set_buffers(net, ready.calibration, meter.advance)
         samples = len(ready.calibration.split.names)
     net = net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
-    where = (ready.calibration_label, samples, learned() if learned else None)
+    ranges = (learned(), _origin(RunDirectory.open(path).manifest)) if learned else (None, {})
+    where = (ready.calibration_label, samples, *ranges)
     return Source(_short(path, ready), ready.source, net, ready.arch, words, ready.reason, ready.config, *where)
+
+
+def _origin(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Where the ranges of a run of task qat are from, by its manifest; a fork has those of its source."""
+    when = {"when": "before training in integers"}
+    if parent := manifest.get("forked_from"):
+        return {"method": f"as in {parent['name']}", "hash": parent["hash"], **when}
+    method, _, ids = manifest["initialised_from"]["ranges"].partition(", calibration ids ")
+    return {"method": method, "hash": ids, **when}
 
 
 def _short(path: Path, ready: ReadySubnet) -> str:

@@ -3,11 +3,8 @@
 Signal-to-noise ratio of an output: 10 log10(sum of squares of the trained network's values / sum of squared
 differences), both sums over all pixels, channels and pairs; within +-200 dB, 200 where nothing differs.
 
-    float paths   above 100 dB, or a difference below 1e-5 px rms where there is no signal to compare with
-    int8 paths    EPE at most 15 % above that of the trained network, on pairs with truth
-
-Where float32 itself keeps the trained network to less than 110 dB of float64, float paths need 10 dB less than it: what
-is beyond is decided by the order of additions.
+The thresholds are those of verdict.py.  Where float32 itself keeps the trained network to less than 110 dB of float64,
+float paths need 10 dB less than it: what is beyond is decided by the order of additions.
 
 EPE is that of the flow at the size of the images: A2; A1 and A0 enlarged by up2 where only they leave the graph; the
 sum of raw predictions.  The interval of a loss is Student's, from the paired differences of the pairs
@@ -30,16 +27,26 @@ from edgeflownas.errors import DataError
 from edgeflownas.evaluate.metrics import sample_errors
 from edgeflownas.evaluate.noise import paired_change, student95
 from edgeflownas.export.layers import LayerRow, decibels, layer_rows
-from edgeflownas.export.paths import TRAINING, Path, host_flow, open_paths, trained_path
+from edgeflownas.export.paths import TRAINING, Path, host_flow, integer_ends, open_paths, trained_path
+from edgeflownas.export.verdict import (
+    LARGEST_LOSS,
+    LEAST_INT8_SNR,
+    LEAST_SNR,
+    ZERO,
+    OutputRow,
+    PathRow,
+    doubts,
+    failures,
+    reference_of,
+    too_far,
+)
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
+from edgeflownas.models.deployed.quantise import Range, Scale
 from edgeflownas.models.stages import StagedNet
 
-__all__ = ["LARGEST_LOSS", "LEAST_SNR", "OutputRow", "PathRow", "Sample", "Verification", "compare", "verify"]
+__all__ = ["Sample", "Verification", "compare", "verify"]
 
-LEAST_SNR = 100.0  # dB, of float paths
-LARGEST_LOSS = 15.0  # % of the float EPE, of int8 paths
-NO_SIGNAL = 1e-5  # px rms
 ROUNDING = 10.0  # dB
 LAYER_PAIRS = 2  # pairs of the table of layers
 
@@ -53,40 +60,6 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OutputRow:
-    """One output of one path against the trained network, over all pairs; differences in px (uncertainty: as it is).
-
-    Differences are None where they are not finite.
-    """
-
-    path: str
-    output: str
-    snr_db: float
-    max_difference: float | None
-    rms_difference: float | None
-    epe_against_float: float | None
-    """Mean length of the difference of two flows at the output's own size, px; None for uncertainty."""
-
-
-@dataclass(frozen=True)
-class PathRow:
-    """EPE of one path's flow on the pairs with truth, px; losses in % of the trained network's EPE."""
-
-    path: str
-    epe: float
-    loss_percent: float | None = None
-    margin_percent: float | None = None
-    """Half of the 95 % interval of the loss; None below two pairs."""
-
-    @property
-    def within_noise(self) -> bool:
-        """Whether these pairs cannot tell the loss from none."""
-        if self.loss_percent is None or self.margin_percent is None:
-            return False
-        return abs(self.loss_percent) <= self.margin_percent
-
-
-@dataclass(frozen=True)
 class Verification:
     """What was compared, and the verdict: ``passed`` without any of ``reasons``, else ``failed``."""
 
@@ -94,6 +67,8 @@ class Verification:
     pairs_with_truth: int
     outputs: tuple[OutputRow, ...]
     paths: tuple[PathRow, ...]
+    flow_snr_db: Mapping[str, float]
+    """By path: the flow at full size against the trained network's."""
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
     least_snr_db: float = LEAST_SNR
@@ -109,7 +84,8 @@ class Verification:
     def document(self) -> dict[str, Any]:
         """Plain data for JSON."""
         found = {"verdict": "passed" if self.passed else "failed", **asdict(self)}
-        found["thresholds"] = {"float_snr_db": found.pop("least_snr_db"), "int8_epe_loss_percent": LARGEST_LOSS}
+        int8 = {"int8_flow_snr_db": LEAST_INT8_SNR, "int8_epe_loss_percent": LARGEST_LOSS}
+        found["thresholds"] = {"float_snr_db": found.pop("least_snr_db"), **int8}
         return found
 
 
@@ -121,6 +97,7 @@ def verify(
     samples: Sequence[Sample],
     divisor: float = 1.0,
     advance: Callable[[], None] = lambda: None,
+    trained_scales: Mapping[str, Scale] | None = None,
 ) -> Verification:
     """Compare files with the network they were made of; where one fails, find the operator at which error enters.
 
@@ -132,13 +109,15 @@ def verify(
         samples: pairs of the graph's size.
         divisor: the network's flow times this is in px (data.flow_divisor).
         advance: called after every pair.
+        trained_scales: of a network that was trained in integers: it is what int8 files are held against.
 
     Raises:
         ConfigError: a package of the extra ``export`` is missing.
         DataError: no pairs, pairs of another size, bytes that are no model, a model without one of the outputs.
     """
-    result = compare(open_paths(net, graph, layers, models), samples, divisor, advance)
-    if any(_too_far(row, LEAST_SNR) for row in result.outputs):
+    paths = open_paths(net, graph, layers, models, trained_scales)
+    result = compare(paths, samples, divisor, advance, integer_ends(models))
+    if any(too_far(row, LEAST_SNR) for row in result.outputs):
         result = _within_rounding(result, net, graph, samples[:LAYER_PAIRS])
     failed = [name for name in models if name.startswith("tflite") and any(name in why for why in result.reasons)]
     pictures = [sample.images for sample in samples[:LAYER_PAIRS]]
@@ -165,7 +144,7 @@ def _within_rounding(result: Verification, net: StagedNet, graph: Graph, samples
         f"float32 keeps the trained network within {kept:.1f} dB of float64: "
         f"float paths were held against {least:.1f} dB instead of {LEAST_SNR:g}"
     )
-    reasons = _reasons(result.outputs, result.paths, least)
+    reasons = failures(result.outputs, result.paths, result.flow_snr_db, least)
     return replace(result, reasons=reasons, notes=(*result.notes, note), least_snr_db=least)
 
 
@@ -174,42 +153,39 @@ def compare(
     samples: Sequence[Sample],
     divisor: float = 1.0,
     advance: Callable[[], None] = lambda: None,
+    ends: Mapping[str, Mapping[str, Range]] = {},
 ) -> Verification:
-    """Run ``samples`` through ``paths`` and hold them against the one named ``training``; else as :func:`verify`."""
+    """Run ``samples`` through ``paths`` and hold them against the one named ``training``; else as :func:`verify`.
+
+    Int8 files are held against ``int8 simulated``, where there is such a path.
+    ``ends``: by path and output, the least and the greatest number that its integers stand for.
+    """
     if not samples:
         raise DataError("no pairs to verify on: give at least one")
-    tallies = {name: _Tally(name, divisor) for name in paths}
+    tallies = {name: _Tally(name, divisor, ends.get(name, {})) for name in (*paths, ZERO)}
     for sample in samples:
-        expected = paths[TRAINING](sample.images)
-        for name, path in paths.items():
-            tallies[name].add(expected if name == TRAINING else path(sample.images), expected, sample)
+        found = {name: path(sample.images) for name, path in paths.items()}
+        for name in paths:
+            tallies[name].add(found[name], found[reference_of(name, paths)], sample)
+        tallies[ZERO].add_truth(torch.zeros(2, *sample.images.shape[:2]), sample)
         advance()
-    outputs = tuple(row for name in paths if name != TRAINING for row in tallies[name].outputs())
+    others = [name for name in paths if name != TRAINING]
+    outputs = tuple(row for name in others for row in tallies[name].outputs())
+    flows = {name: decibels(*tallies[name].flow) for name in others}
     rows = _losses(tallies)
     truths = sum(count > 0 for count in tallies[TRAINING].valid)
-    notes = _doubts(rows) if truths else ("no pair has truth: the loss of EPE was not checked",)
-    return Verification(len(samples), truths, outputs, rows, _reasons(outputs, rows), notes)
-
-
-def _doubts(rows: Sequence[PathRow]) -> tuple[str, ...]:
-    """A sentence for each loss that is small enough on these pairs, and on others need not be."""
-    return tuple(
-        f"{row.path}: a loss of {row.loss_percent:.1f} +- {row.margin_percent:.1f} % may exceed {LARGEST_LOSS:g} %: "
-        "these pairs do not decide it, verify on more"
-        for row in rows
-        if row.path.endswith("int8")
-        and row.loss_percent is not None
-        and row.margin_percent is not None
-        and row.loss_percent <= LARGEST_LOSS < row.loss_percent + row.margin_percent
-    )
+    unknown = () if truths else ("no pair has truth: the loss of EPE was not checked",)
+    notes = (*unknown, *doubts(outputs, rows))
+    return Verification(len(samples), truths, outputs, rows, flows, failures(outputs, rows, flows), notes)
 
 
 class _Tally:
     """Sums of one path over pairs."""
 
-    def __init__(self, path: str, divisor: float) -> None:
-        self.path, self.divisor = path, divisor
-        self.sums: dict[str, Any] = {}  # output -> signal, squared error, largest, lengths, values, pixels
+    def __init__(self, path: str, divisor: float, ends: Mapping[str, Range]) -> None:
+        self.path, self.divisor, self.ends = path, divisor, ends
+        self.sums: dict[str, Any] = {}  # output -> signal, squared error, lengths, values, pixels, saturated; largest
+        self.flow = np.zeros(2)  # signal and squared error at full size
         self.errors: list[float] = []  # mean end-point error of each pair with truth
         self.valid: list[int] = []  # its pixels
 
@@ -223,15 +199,22 @@ class _Tally:
             reference = reference.astype(np.float64) * real
             difference = found[name].astype(np.float64) * real - reference
             length = np.linalg.norm(difference, axis=0)
-            new = np.square(reference).sum(), np.square(difference).sum(), length.sum(), reference.size, length.size
-            sums, largest = self.sums.get(name, (np.zeros(5), 0.0))
+            low, high = self.ends.get(name, (-np.inf, np.inf))
+            beyond = np.count_nonzero((found[name] <= low) | (found[name] >= high))
+            sizes = length.sum(), reference.size, length.size, beyond
+            sums, largest = self.sums.get(name, (np.zeros(6), 0.0))
+            new = np.square(reference).sum(), np.square(difference).sum(), *sizes
             self.sums[name] = sums + new, max(largest, float(np.abs(difference).max()))
-        if sample.flow is not None:
-            self._add_truth(host_flow(found) * self.divisor, sample.flow, sample.valid)
+        flow, exact = host_flow(found), host_flow(expected).double()
+        self.flow += float(exact.square().sum()), float((flow.double() - exact).square().sum())
+        self.add_truth(flow * self.divisor, sample)
 
-    def _add_truth(self, flow: torch.Tensor, truth: NDArray[Any], valid: NDArray[Any] | None) -> None:
-        known = torch.from_numpy(np.ones(truth.shape[:2], np.bool_) if valid is None else valid)
-        label = torch.from_numpy(truth).permute(2, 0, 1)[None].masked_fill(~known, 0.0)
+    def add_truth(self, flow: torch.Tensor, sample: Sample) -> None:
+        """Add ``flow`` [2,H,W], px, to the errors, where the sample has truth."""
+        if sample.flow is None:
+            return
+        known = torch.from_numpy(np.ones(sample.flow.shape[:2], np.bool_) if sample.valid is None else sample.valid)
+        label = torch.from_numpy(sample.flow).permute(2, 0, 1)[None].masked_fill(~known, 0.0)
         total, count = sample_errors(flow[None], label, known[None])
         self.errors.append(float(total) / max(int(count), 1))
         self.valid.append(int(count))
@@ -239,11 +222,12 @@ class _Tally:
     def outputs(self) -> list[OutputRow]:
         """A row for each output."""
         rows = []
-        for name, ((signal, error, lengths, values, pixels), largest) in self.sums.items():
+        for name, ((signal, error, lengths, values, pixels, beyond), largest) in self.sums.items():
             found = [largest, math.sqrt(error / values), float(lengths / pixels)]
             most, rms, length = [value if math.isfinite(error) else None for value in found]
-            flow = name.startswith("flow")
-            rows.append(OutputRow(self.path, name, decibels(signal, error), most, rms, length if flow else None))
+            mean = length if name.startswith("flow") else None
+            share = float(100 * beyond / values) if name in self.ends else None
+            rows.append(OutputRow(self.path, name, decibels(signal, error), most, rms, mean, share))
         return rows
 
 
@@ -255,35 +239,14 @@ def _losses(tallies: Mapping[str, _Tally]) -> tuple[PathRow, ...]:
         return ()
     spread = student95(sum(count > 0 for count in before.valid))
     epe = float(np.dot(before.errors, before.valid)) / pixels
-    rows = [PathRow(TRAINING, epe)]
+    zero = float(np.dot(tallies[ZERO].errors, before.valid)) / pixels
+    rows = [PathRow(ZERO, zero), PathRow(TRAINING, epe)]
     for name, tally in tallies.items():
-        if name != TRAINING and np.isfinite(tally.errors).all():
+        if name not in (ZERO, TRAINING) and np.isfinite(tally.errors).all():
+            before = tallies[reference_of(name, tallies)]
+            epe = float(np.dot(before.errors, before.valid)) / pixels
             own = float(np.dot(tally.errors, tally.valid)) / pixels
             margin = spread * float(paired_change([before.errors], [tally.errors], before.valid)[1][0])
             loss, interval = (100 * value / epe if epe > 0 else math.nan for value in (own - epe, margin))
             rows.append(PathRow(name, own, *(value if math.isfinite(value) else None for value in (loss, interval))))
     return tuple(rows)
-
-
-def _too_far(row: OutputRow, least: float) -> bool:
-    if row.path.endswith("int8") or row.rms_difference is None:
-        return False
-    return row.snr_db <= least and row.rms_difference >= NO_SIGNAL
-
-
-def _reasons(outputs: Sequence[OutputRow], rows: Sequence[PathRow], least: float = LEAST_SNR) -> tuple[str, ...]:
-    """A sentence for each threshold that is not kept."""
-    found = []
-    for row in outputs:
-        if row.rms_difference is None:
-            found.append(f"{row.path}: {row.output} is not finite")
-        elif _too_far(row, least):
-            found.append(f"{row.path}: {row.output} agrees to {row.snr_db:.1f} dB, more than {least:.4g} expected")
-    for path in rows:
-        if path.path.endswith("int8") and path.loss_percent is not None and path.loss_percent > LARGEST_LOSS:
-            margin = "" if path.margin_percent is None else f" +- {path.margin_percent:.1f}"
-            found.append(
-                f"{path.path}: EPE {path.epe:.4g} px, {path.loss_percent:.1f}{margin} % above the trained network's, "
-                f"at most {LARGEST_LOSS:g} % expected"
-            )
-    return tuple(found)

@@ -42,9 +42,8 @@ def verification_text(found: Mapping[str, Any]) -> str:
 def _paths(found: Mapping[str, Any]) -> str:
     """One row a path and output, its EPE and loss on the first."""
     scores = {row["path"]: row for row in found["paths"]}
-    rows = []
-    if first := next(iter(scores.values()), None):
-        rows.append([first["path"], *_score(first), "", "", "", ""])
+    named = {row["path"] for row in found["outputs"]}
+    rows = [[name, *_score(row), "", "", "", ""] for name, row in scores.items() if name not in named]
     before = ""
     for row in found["outputs"]:
         own = scores.get(row["path"], {}) if row["path"] != before else {}

@@ -60,6 +60,7 @@ def open_subnet(
     checkpoint: str,
     overrides: Sequence[str],
     note: Callable[[str], None],
+    also_used: Sequence[str] = (),
 ) -> ReadySubnet:
     """Weights, arch and calibration samples of a run.
 
@@ -69,6 +70,7 @@ def open_subnet(
         checkpoint: ``best``, ``latest`` or a name; ``best`` is the latest where no evaluation has chosen one.
         overrides: ``--group.key value`` tokens, e.g. another place of the training data.
         note: told of every choice made here.
+        also_used: keys that the caller reads beside those read here.
 
     Raises:
         ConfigError: an arch of another space; DataError: training data that are missing or not those of the run;
@@ -78,7 +80,7 @@ def open_subnet(
         return _of_file(path, arch, checkpoint, overrides, note)
     run = RunDirectory.open(path)
     imported = "imported_from" in run.manifest
-    used = (*USED, *USED_IMPORTED) if imported else USED
+    used = (*USED, *also_used, *(USED_IMPORTED if imported else ()))
     _, config = read_configs(run, overrides, note, used, "this")
     if checkpoint == "best" and not (run.path / "best.json").exists():
         note("no evaluation of this run has chosen a best checkpoint: the latest is used")

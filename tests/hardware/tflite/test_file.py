@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeflownas.errors import DataError
 from edgeflownas.hardware.tflite import cost_model_bytes, write_int8
-from edgeflownas.hardware.tflite.model import TfliteModel
+from edgeflownas.hardware.tflite.model import NOTE, TfliteModel, _unannounced
 from edgeflownas.models.deployed.graph import Buffer, Graph, Op
 from edgeflownas.models.deployed.networks import edgeflownet_graph, subnet_graph
 from edgeflownas.models.deployed.quantise import IntegerLayer, Scale
@@ -135,3 +136,14 @@ def test_what_is_no_model_is_refused() -> None:
         model.run(np.zeros((32, 48, 6), np.float32))
     with pytest.raises(DataError, match=r"int8 \[1, 8, 8, 6\] given"):
         model.run(np.zeros((8, 8, 6), np.int8))
+
+
+def test_only_the_note_of_litert_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """It comes once a process, wherever the fast kernels are made first."""
+    with _unannounced():
+        os.write(2, b"before\n" + NOTE + b"\nafter\n")
+    assert capfd.readouterr().err == "before\nafter\n"
+    with pytest.raises(DataError, match="LiteRT"), _unannounced():
+        os.write(2, b"kept\n")
+        raise DataError("LiteRT")
+    assert capfd.readouterr().err == "kept\n"

@@ -8,10 +8,10 @@ import torch
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.deployed.folding import Layer, fold
-from edgeflownas.models.deployed.graph import Buffer, Graph, Op
+from edgeflownas.models.deployed.graph import Buffer, Graph, Op, Outputs
 from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import fake_quantise, scale_of
-from edgeflownas.models.deployed.ranges import collect_ranges, parse_method
+from edgeflownas.models.deployed.ranges import _Histogram, collect_ranges, parse_method
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 
@@ -20,14 +20,14 @@ SIZE = (32, 48)
 
 def copying(rows: int = 16, columns: int = 16) -> tuple[Graph, dict[str, Layer]]:
     """A graph whose only operator copies its images."""
-    images, output = (Buffer(name, 6, rows, columns, True) for name in ("images", "flow"))
+    images, output = (Buffer(name, 6, rows, columns, True) for name in ("images", "copy"))
     op = Op("conv", "copy", output, (images,), layer="copy")
-    return Graph((op,), images, (output,)), {"flow": Layer(torch.eye(6)[:, :, None, None], torch.zeros(6))}
+    return Graph((op,), images, (output,)), {"copy": Layer(torch.eye(6)[:, :, None, None], torch.zeros(6))}
 
 
 def of(values: torch.Tensor, method: str) -> tuple[float, float]:
     graph, layers = copying(*values.shape[-2:])
-    return collect_ranges(graph, layers, [values], method)["flow"]
+    return collect_ranges(graph, layers, [values], method)["copy"]
 
 
 def normals(count: int = 8) -> torch.Tensor:
@@ -55,6 +55,32 @@ def test_a_percentile_of_mostly_zeros_counts_them() -> None:
     assert of(values, "percentile:99.95")[1] == 5.0
 
 
+def test_more_equal_values_than_float32_counts() -> None:
+    """A full-size tensor of 16 channels has them from 1024x1088 on."""
+    histogram, count = _Histogram("x", counting=True), 2**24 + 8
+    histogram.add(torch.zeros(1, count).index_fill_(1, torch.arange(4), 1.0))
+    assert histogram.zeros == count - 4 and histogram.counts.sum() == 4 and histogram.counts.min() == 0
+
+
+@pytest.mark.parametrize("method", ["percentile:90", "mse"])
+@pytest.mark.parametrize(
+    ("outputs", "kept"),
+    [
+        ("flow", {"flow", "H2Out", "flow_half", "H1Out", "flow_quarter"}),
+        ("half", {"flow_half", "H1Out", "flow_quarter"}),
+        ("raw", {"flow_raw_quarter", "flow_raw_half", "flow_raw_full"}),
+    ],
+)
+def test_flow_is_never_clipped(method: str, outputs: Outputs, kept: set[str]) -> None:
+    net = FlowNet(get_space("v1"), 8).subnet("021100101").eval()
+    graph = graph_of(net, SIZE, outputs, uncertainty=True)
+    images = torch.rand(2, 6, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    layers = fold(net, graph)
+    found, whole = (collect_ranges(graph, layers, [images], name) for name in (method, "minmax"))
+    assert {name: found[name] for name in kept} == {name: whole[name] for name in kept}
+    assert method == "mse" or any(found[name] != whole[name] for name in found)
+
+
 def test_least_error_beats_the_others_and_is_near_the_best() -> None:
     values = normals() ** 3
 
@@ -80,7 +106,7 @@ def test_batches_do_not_matter(method: str) -> None:
     values[0] = 0.0  # nothing to see at first
     one = collect_ranges(graph, layers, values.split(1), method)
     many = collect_ranges(graph, layers, values.flip(0).split(8), method)
-    np.testing.assert_allclose(one["flow"], many["flow"], rtol=1e-6)
+    np.testing.assert_allclose(one["copy"], many["copy"], rtol=1e-6)
 
 
 def test_every_tensor_with_a_scale_has_a_range() -> None:
@@ -105,5 +131,5 @@ def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"\[6, 8, 8\]: \[6, 16, 16\] expected"):
         collect_ranges(graph, layers, [torch.zeros(1, 6, 8, 8)])
     for method in ("minmax", "mse"):
-        with pytest.raises(ConfigError, match="'flow' is not finite"):
+        with pytest.raises(ConfigError, match="'copy' is not finite"):
             collect_ranges(graph, layers, [torch.full((1, 6, 16, 16), np.nan)], method)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +18,7 @@ __all__ = ["Kernels", "TfliteModel"]
 
 Kernels = Literal["fast", "plain", "reference"]
 RESOLVERS = {"fast": "AUTO", "plain": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+NOTE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
 MAGIC = slice(4, 8)  # where the identifier TFL3 stands
 
 
@@ -54,13 +58,14 @@ class TfliteModel:
 
         _check(data, name)
         try:
-            self._interpreter = Interpreter(
-                model_content=data,
-                num_threads=threads,
-                experimental_op_resolver_type=getattr(OpResolverType, RESOLVERS[kernels]),
-                experimental_preserve_all_tensors=preserve_all,
-            )
-            self._interpreter.allocate_tensors()
+            with _unannounced():
+                self._interpreter = Interpreter(
+                    model_content=data,
+                    num_threads=threads,
+                    experimental_op_resolver_type=getattr(OpResolverType, RESOLVERS[kernels]),
+                    experimental_preserve_all_tensors=preserve_all,
+                )
+                self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
@@ -107,6 +112,29 @@ class TfliteModel:
         scale, zero_point = self._details[name]["quantization"]
         real: NDArray[np.float32] = np.float32(scale) * (values.astype(np.int32) - zero_point).astype(np.float32)
         return real
+
+
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """LiteRT says once on standard error which kernels it made, and no setting stops it; all else it says is passed on.
+
+    It writes to the file descriptor, past ``sys.stderr``.
+    """
+    try:
+        before = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            caught.seek(0)
+            if others := b"".join(line for line in caught if NOTE not in line):
+                os.write(2, others)
 
 
 def _check(data: bytes, name: str) -> None:

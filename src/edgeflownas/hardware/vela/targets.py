@@ -84,10 +84,11 @@ class Architecture:
     ini_sha256: str
 
 
-def get_target(name: str, else_: str = "") -> Target:
-    """Raises ConfigError for a name that is not in TARGETS; ``else_``: what the caller takes beside the names."""
+def get_target(name: str) -> Target:
+    """Raises ConfigError for a name that is not in TARGETS."""
     if name not in TARGETS:
-        raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}{else_ and f', or {else_}'}")
+        own = "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"
+        raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}; or give your own as {own}")
     return TARGETS[name]
 
 

@@ -7,6 +7,9 @@
 
 The last two read a histogram of 4096 bins on each side of zero, whose width is a power of two and doubles when a value
 does not fit: its memory does not grow with the number of images, and a bin is at most an eighth of an int8 step.
+
+Flow that leaves the graph, and the predictions it is summed of, keep their smallest and largest value by any method:
+what is rare there is large motion, and a clipped flow is wrong by all that it was clipped.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ __all__ = ["collect_ranges", "parse_method"]
 
 BINS = 4096  # on each side of zero
 SMALLEST_EXPONENT = -60  # of the span, a power of two
+EXACT = 2**24  # torch.histc counts in float32: integers up to here
 STEPS = 255  # of int8 over a range
 FRACTIONS = 2.0 ** (-np.arange(256) / 32)  # of the whole range at each end, of which mse takes the best two
 METHODS = "minmax, percentile:P with P above 50 and up to 100 (e.g. percentile:99.99), or mse"
@@ -73,7 +77,8 @@ def collect_ranges(
     """
     choose = parse_method(method)
     scaled = {op.logits.name if op.activation == "sigmoid" else op.output.name for op in graph.ops if op.kind != "up2"}
-    found = {name: _Histogram(name, counting=choose is not None) for name in scaled}
+    whole = scaled if choose is None else _flow_sums(graph)
+    found = {name: _Histogram(name, counting=name not in whole) for name in scaled}
 
     def watch(buffer: Buffer, values: Tensor) -> Tensor:
         if buffer.name in found:
@@ -90,7 +95,22 @@ def collect_ranges(
     if not count:
         raise ConfigError("no calibration images: give at least one pair")
     names = [buffer.name for op in graph.ops for buffer in (op.logits, op.output) if buffer.name in scaled]
-    return {name: choose(found[name]) if choose else (found[name].low, found[name].high) for name in names}
+    return {
+        name: choose(found[name]) if choose and name not in whole else (found[name].low, found[name].high)
+        for name in names
+    }
+
+
+def _flow_sums(graph: Graph) -> set[str]:
+    """Names of the flows that leave ``graph``, and of all that is summed to them."""
+    written = {op.output.name: op for op in graph.ops}
+    found, left = set(), [buffer.name for buffer in graph.outputs if buffer.name.startswith("flow")]
+    while left:
+        name = left.pop()
+        found.add(name)
+        if written[name].kind in ("add", "up2"):
+            left += [buffer.name for buffer in written[name].inputs]
+    return found
 
 
 class _Histogram:
@@ -111,9 +131,9 @@ class _Histogram:
         if self.counting:
             self._widen(max(-low, high))
             span = 2.0**self.exponent
-            for image in values.cpu().flatten(1):  # at once it could exceed the integers that float32 counts exactly
-                self.counts += torch.histc(image, 2 * BINS, -span, span).numpy().astype(np.int64)
-                zeros = image.numel() - int(image.count_nonzero())
+            for part in values.cpu().flatten().split(EXACT):
+                self.counts += torch.histc(part, 2 * BINS, -span, span).numpy().astype(np.int64)
+                zeros = part.numel() - int(part.count_nonzero())
                 self.counts[BINS] -= zeros
                 self.zeros += zeros
 
