@@ -33,6 +33,7 @@ def run(place: Place) -> Path:
         (("--arch=0000",), 64, "has 4 digits"),
         (("--checkpoint=step-00000099",), 74, "no such checkpoint"),
         (("--target=u85",), 64, "target 'u85' is unknown"),
+        (("--target=",), 64, "target '' is unknown"),
         (("--mode=fast",), 64, "mode 'fast'"),
         (("--formt=onnx",), 64, "did you mean --format"),
         (("--size=48x48",), 65, "--calibration-data synth"),
