@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,8 @@ def test_a_layer_that_is_always_zero_stops_no_export() -> None:
         TfliteModel(model)
     source = SimpleNamespace(net=SimpleNamespace(input_form=example.form))
     deployed = SimpleNamespace(graph=example.graph, layers=example.layers, source=source)
-    files, facts = build._vectors(model, deployed)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as aside:
+        files, facts = build._begin_vectors(model, deployed, aside).result()  # type: ignore[arg-type]
     assert len(files) == 4 and facts["fast_mean_steps"] is None and facts["fast_largest_step"] is None
     assert set(build._latencies(deployed, {build.INT8: model})) == {"PyTorch float32"}  # type: ignore[arg-type]
 

@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -44,6 +45,7 @@ __all__ = ["Request", "build", "verify_models"]
 INT8 = FILES["tflite-int8"]
 WARM_UP, REPEATS = 1, 5
 COMPILED = "model_int8_vela.tflite"
+Vectors = tuple[dict[str, bytes], dict[str, Any]]  # files, facts
 WHAT = {
     INT8: "int8, TensorFlow Lite: what LiteRT and TensorFlow Lite Micro run, and Vela compiles",
     FILES["tflite-float"]: "float32, TensorFlow Lite",
@@ -113,15 +115,17 @@ def build(
         files[COMPILED] = compiled.model
         report["vela"] = _vela(compiled)
         report["outputs"] = _with_positions(report["outputs"], compiled.model)
-        with seconds.of("header and vectors"):
+        with seconds.of("header"):
             files["model.h"] = header_text(compiled.model, report).encode()
-            vectors, report["vectors"] = _vectors(files[INT8], deployed)
-            files |= vectors
     report["files"] = {name: _entry(name, content) for name, content in files.items() if name in WHAT}
-    with seconds.of("verify"):
+    with seconds.of("verify and vectors"), ThreadPoolExecutor(1) as aside:
+        vectors = _begin_vectors(files[INT8], deployed, aside) if INT8 in files else None
         models = {str(name): files[FILES[name]] for name in request.formats}
         found = None if checking is None else verify_models(deployed, models, checking, advance)
         report |= {"verified": found and found["verdict"] == "passed", "verification": found}
+        if vectors is not None:
+            content, report["vectors"] = vectors.result()
+            files |= content
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": _latencies(deployed, files), "seconds": seconds.spent}
     files["README.md"] = readme_text(report).encode()
@@ -199,9 +203,13 @@ def _with_positions(outputs: list[dict[str, Any]], model: bytes) -> list[dict[st
     return [entry | {"index": names.index(entry["name"])} for entry in outputs]
 
 
-def _vectors(model: bytes, deployed: Deployed) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _begin_vectors(model: bytes, deployed: Deployed, aside: ThreadPoolExecutor) -> Future[Vectors]:
+    """The test vectors, made beside other work: the reference kernels are slow."""
+    return aside.submit(_vectors, TfliteModel(model, VECTOR_KERNELS), _fast(model), deployed)
+
+
+def _vectors(runner: TfliteModel, fast: TfliteModel | None, deployed: Deployed) -> Vectors:
     """Two inputs and what LiteRT's reference kernels make of them, raw int8; how far its fast kernels are from that."""
-    runner, fast = TfliteModel(model, VECTOR_KERNELS), _fast(model)
     images, files, steps = deployed.graph.images, {}, []
     for number, pair in enumerate(example_pairs((images.rows, images.columns)).images):
         integers = as_integers(pair, deployed.source.net.input_form)
