@@ -65,6 +65,7 @@ def test_a_space_and_its_extremes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(all alike)" in next(line for line in text.splitlines() if line.startswith("peak of activations"))
 
 
+@pytest.mark.e2e
 def test_the_whole_table_with_measured_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "costs.csv"
     words = ("--space", "v1", "--width", 2, "--size", "16x16", "--measure-cpu", "--sample", 2, "--seed", 5)

@@ -49,6 +49,7 @@ def files_of(example: Tiny) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.e2e  # every file of an export, ONNX among them
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sound_export_passes(name: str) -> None:
     example, model = whole(name)

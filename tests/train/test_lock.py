@@ -77,6 +77,7 @@ def test_a_second_process_is_refused_with_the_holder_named_and_changes_nothing(r
         assert holder(run.path)["here"] is True
 
 
+@pytest.mark.faults
 def test_the_lock_is_free_when_its_holder_was_killed(run):
     with another_process(run.path) as (process, _):
         os.kill(process.pid, signal.SIGKILL)
@@ -88,6 +89,7 @@ def test_the_lock_is_free_when_its_holder_was_killed(run):
             assert holder(run.path)["pid"] == os.getpid()
 
 
+@pytest.mark.faults
 def test_children_of_the_holder_do_not_keep_the_lock(run):
     with another_process(run.path, "child") as (process, child):
         os.kill(process.pid, signal.SIGKILL)
