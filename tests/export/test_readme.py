@@ -26,7 +26,15 @@ def report(**more: Any) -> dict[str, Any]:
         "verified": True,
         "verification": {"notes": []},
         "vectors": {"fast_mean_steps": 0.25, "fast_largest_step": 4},
-        "vela": {**vela, "sram_kib": 1.0, "sram_bytes": 1024, "flash_kib": 1.0},
+        "vela": {
+            **vela,
+            "clock": "7 MHz",
+            "arena": "9 KiB",
+            "ini_sha256": "e" * 64,
+            "sram_kib": 1.0,
+            "sram_bytes": 1024,
+            "flash_kib": 1.0,
+        },
     }
 
 
@@ -36,6 +44,7 @@ def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> No
     assert f"* scale{factor}\n" in text
     assert ("0.5 x (value +3) x 20.0" in text) == (divisor == 20.0) and "0.5 x (value +3)\n" in text
     assert "blue, green, red" in text and "BGR" in text and "kUncertaintyIndex" in text
+    assert "(a at 7 MHz), mode m, arena 9 KiB, ini eeeeeeeeeeee: 1.0 ms" in text
     assert "differ by 0.25 steps on average, 4 at most" in text
     assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
 

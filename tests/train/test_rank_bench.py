@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgeflownas.cli import run
+from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.report.growth_figure import write_growth
 from edgeflownas.space import Choice, SearchSpace
 from edgeflownas.train.rank_bench import bench_rank, rank_growth
@@ -23,10 +24,8 @@ SPACE = SearchSpace(
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Torch's threads wait for each other actively, which on a busy machine takes a hundred times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 @pytest.mark.e2e

@@ -220,8 +220,9 @@ def _figures(report: Report) -> str:
     vela = report["vela"]
     return "\n".join(
         [
-            f"Estimated by Vela {vela['version']}, target {vela['target']} ({vela['accelerator']}), "
-            f"mode {vela['mode']}: {vela['milliseconds']:.1f} ms ({vela['fps']:.1f} a second), "
+            f"Estimated by Vela {vela['version']}, target {vela['target']} ({vela['accelerator']} at {vela['clock']}), "
+            f"mode {vela['mode']}, arena {vela['arena']}, ini {vela['ini_sha256'][:12]}: "
+            f"{vela['milliseconds']:.1f} ms ({vela['fps']:.1f} a second), "
             f"{vela['sram_kib']:.0f} KiB SRAM, {vela['flash_kib']:.0f} KiB flash, no operator on the CPU.",
             "An estimate of the compiler, not a measurement on a board.",
         ]

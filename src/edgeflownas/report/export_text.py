@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeflownas.report.text_table import text_table
+from edgeflownas.report.vela_text import constants_word, facts_text
 from edgeflownas.report.verify_text import verification_text
 
 __all__ = ["export_text"]
@@ -27,9 +28,9 @@ def export_text(report: Mapping[str, Any]) -> str:
 
 def _vela(vela: Mapping[str, Any]) -> str:
     return (
-        f"Vela {vela['version']}, {vela['target']} ({vela['accelerator']}), mode {vela['mode']}: "
-        f"{vela['milliseconds']:.2f} ms ({vela['fps']:.1f} a second), SRAM {vela['sram_kib']:,.0f} KiB, "
-        f"flash {vela['flash_kib']:,.0f} KiB, {vela['npu_ops']} operators on the NPU, {vela['cpu_ops']} on the CPU"
+        f"on the chip: {vela['milliseconds']:.2f} ms ({vela['fps']:.1f} a second), SRAM {vela['sram_kib']:,.0f} KiB, "
+        f"{constants_word(vela)} {vela['flash_kib']:,.0f} KiB, {vela['npu_ops']} operators on the NPU, "
+        f"{vela['cpu_ops']} on the CPU\n{facts_text(vela)}"
     )
 
 

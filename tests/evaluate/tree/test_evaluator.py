@@ -16,6 +16,7 @@ from edgeflownas.evaluate.recalibrate import MomentTree, NodeStatistics, recalib
 from edgeflownas.evaluate.tree import TreeEvaluator, evaluator
 from edgeflownas.evaluate.tree.trunk import Trunk, choose_levels
 from edgeflownas.evaluate.walk import walk
+from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.edgeflownet import EdgeFlowNet
@@ -32,10 +33,8 @@ SPACE = get_space("v1")
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Torch's threads wait for each other actively: on a busy machine such small work is a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 def some(count: int, space: str = "v1") -> list[Arch]:
