@@ -121,7 +121,7 @@ def _read(request: Request, console: Console) -> ReadWeights:
 
 
 def _dataset(request: Request, weights: ReadWeights | None) -> FlowDataset:
-    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.data.sets import open_dataset
 
     data = None if weights is None else weights.config.data
     roots = None if data is None else data.roots

@@ -1,4 +1,4 @@
-"""Opening and replacing files.
+"""Opening, reading and replacing files.
 
 A fault of the file itself is a :class:`BadSample`, which may be quarantined.  A fault of the machine (EIO, too many
 open files) is a :class:`StorageError`, which never is: a run that replaces samples because the network was down for a
@@ -11,16 +11,15 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeflownas.errors import BadSample, StorageError
-
-__all__ = ["PathLike", "fill", "open_regular", "replace_file"]
+from edgeflownas.errors import BadSample, DataError, StorageError
 
 PathLike = str | os.PathLike[str]
 
+_LARGEST_LIST = 64 * 2**20  # bytes
 _FAULTS_OF_THE_FILE = {
     errno.ENOENT: "does not exist (or is a dangling link)",
     errno.ENOTDIR: "does not exist (a part of its path is not a folder)",
@@ -59,6 +58,20 @@ def open_regular(path: PathLike) -> Iterator[tuple[int, os.stat_result]]:
         os.close(descriptor)
 
 
+def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> None:
+    """Read exactly ``len(target)`` bytes at ``offset`` into ``target`` (one ``pread`` may return fewer).
+
+    Raises:
+        BadSample: the file ends before that.
+    """
+    done = 0
+    while done < len(target):
+        count = os.preadv(descriptor, [target[done:]], offset + done)
+        if count == 0:
+            raise BadSample(path, "shrank while it was being read")
+        done += count
+
+
 def replace_file(path: PathLike, parts: Iterable[bytes | memoryview], durable: bool = False) -> None:
     """Write a file under a temporary name beside ``path`` and rename it, so that no reader sees half of it.
 
@@ -88,15 +101,27 @@ def replace_file(path: PathLike, parts: Iterable[bytes | memoryview], durable: b
         temporary.unlink(missing_ok=True)
 
 
-def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> None:
-    """Read exactly ``len(target)`` bytes at ``offset`` into ``target`` (one ``pread`` may return fewer).
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a list file, blanks at their ends removed, empty lines at the end left out.
 
     Raises:
-        BadSample: the file ends before that.
+        DataError: missing, no regular file, too large or no text; ``what`` says what it is for.
+        StorageError: it cannot be read.
     """
-    done = 0
-    while done < len(target):
-        count = os.preadv(descriptor, [target[done:]], offset + done)
-        if count == 0:
-            raise BadSample(path, "shrank while it was being read")
-        done += count
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; it is {what}")
+        if path.stat().st_size > _LARGEST_LIST:
+            raise DataError(f"{path}: has {path.stat().st_size} bytes, too many for {what}")
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text (byte {error.start} is not UTF-8), expected {what}") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
+
+
+def first_of(items: Sequence[object], limit: int = 5) -> str:
+    """The first of many, each on an indented line of its own, and how many more there are: the body of a message."""
+    more = f"\n  and {len(items) - limit} more" if len(items) > limit else ""
+    return "".join(f"\n  {item}" for item in items[:limit]) + more

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.data.files import open_regular
-from edgeflownas.data.pictures import SUFFIXES, is_picture, picture_size, read_picture
+from edgeflownas.data.images import SUFFIXES, is_picture, picture_size, read_picture
 from edgeflownas.errors import BadSample, ConfigError, DataError
 
 __all__ = ["Frame", "FramePair", "Frames", "open_frames"]

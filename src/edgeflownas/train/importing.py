@@ -10,7 +10,7 @@ from typing import Any
 from edgeflownas.config import Config
 from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.fingerprint import fingerprint
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import freeze_calibration
 from edgeflownas.models.stages import StagedNet

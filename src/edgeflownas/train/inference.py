@@ -13,7 +13,7 @@ from pathlib import Path
 from edgeflownas.config import Config
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import fingerprint
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import FrozenBatches, FrozenSplit, freeze_split, read_eval_set
 from edgeflownas.models.batches import FlowBatch

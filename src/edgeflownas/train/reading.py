@@ -11,7 +11,7 @@ from edgeflownas.config.io import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenSplit, freeze_calibration, freeze_split, read_eval_set
 from edgeflownas.models.stages import StagedNet

@@ -15,7 +15,7 @@ from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
 from edgeflownas.data.loader import PREFETCH
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.rounded import RoundedNet

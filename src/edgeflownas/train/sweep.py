@@ -14,7 +14,7 @@ from typing import Any
 from edgeflownas.config import Config
 from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.train.history import newest_commit
 from edgeflownas.train.initial import read_initial

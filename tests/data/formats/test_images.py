@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeflownas.data.formats import mask_size, read_mask
+from edgeflownas.data.formats import read_mask
+from edgeflownas.data.images import mask_size
 from edgeflownas.errors import BadSample
 
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from edgeflownas.data.synthetic.geometry import Draws
 from hypothesis import given
 from hypothesis import strategies as st
-
-from edgeflownas.data.synthetic.draws import Draws
 
 
 @given(st.lists(st.integers(1, 256), min_size=1, max_size=6))

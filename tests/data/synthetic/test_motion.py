@@ -1,11 +1,11 @@
 import math
 
 import numpy as np
+from edgeflownas.data.synthetic.geometry import Draws
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.data.synthetic import motion
-from edgeflownas.data.synthetic.draws import Draws
 
 
 @given(st.integers(0, 10_000))

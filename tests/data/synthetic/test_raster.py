@@ -2,11 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from edgeflownas.data.synthetic.geometry import Patch, area, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-from edgeflownas.data.synthetic.raster import Patch, area, fill
 
 Array = NDArray[np.float64]
 HEIGHT, WIDTH = 24, 31
