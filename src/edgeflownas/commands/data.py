@@ -236,8 +236,15 @@ def synth(
     from edgeflownas.data.synthetic import generate_dataset
 
     started = time.monotonic()
-    options = {"height": height, "width": width, "backward": backward, "occlusion": occlusion, "workers": workers}
-    made = generate_dataset(out, train, val, seed, **options, progress=_progress("generating"))
+    made = generate_dataset(
+        *(out, train, val, seed),
+        height=height,
+        width=width,
+        backward=backward,
+        occlusion=occlusion,
+        workers=workers,
+        progress=_progress("generating"),
+    )
     seconds = time.monotonic() - started
     if json:
         print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))

@@ -276,7 +276,13 @@ def generate_dataset(
         DataError: ``out`` holds something else, or a set generated with other parameters.
         StorageError: a file cannot be written, or a worker process died.
     """
-    _check_counts(train, val, workers)
+    for name, value in (("train", train), ("val", val)):
+        if not 0 <= value <= FIRST_VAL:
+            raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
+    if train + val == 0:
+        raise ConfigError("--train and --val are both 0; ask for at least one pair")
+    if workers < 1:
+        raise ConfigError(f"--workers: must be at least 1, got {workers}")
     _check_size(height, width)
     task = _Set(Path(out), train, val, seed, height, width, backward, occlusion)
     _open(task)
@@ -288,16 +294,6 @@ def generate_dataset(
     flow = _measure(task)
     _describe(task, {"complete": True, "statistics": asdict(flow)})
     return GeneratedStats(written, total - written, flow)
-
-
-def _check_counts(train: int, val: int, workers: int) -> None:
-    for name, value in (("train", train), ("val", val)):
-        if not 0 <= value <= FIRST_VAL:
-            raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
-    if train + val == 0:
-        raise ConfigError("--train and --val are both 0; ask for at least one pair")
-    if workers < 1:
-        raise ConfigError(f"--workers: must be at least 1, got {workers}")
 
 
 def _open(task: _Set) -> None:
