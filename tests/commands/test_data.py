@@ -163,12 +163,12 @@ def test_stats_of_any_set_under_its_label(shared: Path, capsys: pytest.CaptureFi
 
 
 def test_stats_warn_of_two_validation_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from edgeflownas.data import comparability
+    from edgeflownas.data import fingerprint
 
     official, hold_out = make_folder(tmp_path / "a" / "val", 2), make_folder(tmp_path / "b" / "val", 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparability, "OFFICIAL", 2)
-        patch.setattr(comparability, "HOLD_OUT", (3,))
+        patch.setattr(fingerprint, "OFFICIAL", 2)
+        patch.setattr(fingerprint, "HOLD_OUT", (3,))
         assert run(["data", "stats", str(official), str(hold_out)]) == 0
         assert "warning: fc2/folder:val/2/" in capsys.readouterr().err
         assert run(["data", "stats", str(official), str(hold_out), "--json"]) == 0
