@@ -30,14 +30,16 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
-from edgeflownas.train.distributed import World
-from edgeflownas.train.epoch_end import _choose_best
-from edgeflownas.train.fit import quarantine
+from edgeflownas.train.machine import World
+from edgeflownas.train.loop import _choose_best
+from edgeflownas.train.loop import quarantine
 from edgeflownas.train.schedule import learning_rate
-from edgeflownas.train.setup import build_net, choose_device, loading, run_space, set_arithmetic
-from edgeflownas.train.state import TrainState
-from edgeflownas.train.summary import criterion
-from edgeflownas.train.tasks import SupernetTask
+from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.run import build_net, run_space
+from edgeflownas.train.measure import loading
+from edgeflownas.run.checkpoint import TrainState
+from edgeflownas.train.records import criterion
+from edgeflownas.train.step import SupernetTask
 
 HEIGHT, WIDTH = 40, 48
 

@@ -163,7 +163,7 @@ def test_imports_follow_the_law(path: Path):
         ("models/flops.py", "from edgeflownas.hardware.costs import space_costs"),
         ("train/fit.py", "from edgeflownas.report.console import Console"),
         ("train/fit.py", "from edgeflownas.tracking import Tracker"),
-        ("report/console.py", "from edgeflownas.train.fit import fit"),
+        ("report/console.py", "from edgeflownas.train.loop import fit"),
         ("search/pareto.py", "from edgeflownas.report.console import Console"),
         ("report/pareto_text.py", "from edgeflownas.search.pareto import front"),
         ("train/fit.py", "from edgeflownas.search.pareto import front"),

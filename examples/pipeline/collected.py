@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
-from edgeflownas.train.measured import read_measured
+from edgeflownas.report.measured import read_measured
 
 STARTS = {"scratch": "from scratch", "warm": "warm start"}
 

@@ -182,7 +182,7 @@ def test_resume_in_an_epoch_with_a_dropped_step(place: Place, monkeypatch: pytes
             if limit is None:
                 assert place.train(name, *words).code == 0
             else:
-                from edgeflownas.train.signals import StopFlag
+                from edgeflownas.train.machine import StopFlag
 
                 asked = [0]
 

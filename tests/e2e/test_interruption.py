@@ -15,8 +15,8 @@ import pytest
 from runs import Place, command, contents, newest, outcome, rows, state, table
 
 from edgeflownas.data import loader
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.

@@ -12,8 +12,8 @@ from runs import Place, command, newest, outcome, rows, tensors
 
 from edgeflownas.models.deployed.rounded import RoundedNet
 from edgeflownas.train.reading import read_run
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 CODE, OTHER = "0,0,0,0,2,1,2,2,2", "0,0,0,0,0,0,0,0,0"

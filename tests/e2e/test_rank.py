@@ -157,7 +157,7 @@ def test_a_damaged_part_is_computed_again(
     parts[2].write_bytes(parts[3].read_bytes())  # sound, but of another unit
     (out / "parts" / ".tmp-unit-00001").write_text("left behind")
     times = {path: path.stat().st_mtime_ns for path in parts[3:]}
-    monkeypatch.setattr("edgeflownas.train.ranking_folder.RankingFolder.clear", lambda self: None)
+    monkeypatch.setattr("edgeflownas.search.ranking_folder.RankingFolder.clear", lambda self: None)
     ended = rank(run, out)
     assert ended.code == 0 and tables(out) == tables(ranked[0])
     for path in parts[:3]:
@@ -197,7 +197,7 @@ def test_the_folder_of_another_ranking(
 
 
 def test_a_folder_in_use(run: Path, tmp_path: Path) -> None:
-    from edgeflownas.train.lock import RunLock
+    from edgeflownas.run.lock import RunLock
 
     (tmp_path / "out").mkdir()
     lock = RunLock(tmp_path / "out")

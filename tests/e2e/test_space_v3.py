@@ -9,8 +9,8 @@ import pytest
 from runs import Place, command, outcome, rows, state, table, tensors
 
 from edgeflownas.space import get_space
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeflownas.train.faults import CRASH_POINTS
+from edgeflownas.files import CRASH_POINTS
 
 pytestmark = pytest.mark.faults
 HERE = Path(__file__).parent

@@ -15,9 +15,10 @@ from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space, list_spaces
-from edgeflownas.train.distributed import World
-from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
-from edgeflownas.train.tasks import StepOutput, SupernetTask
+from edgeflownas.train.machine import World
+from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.run import build_net
+from edgeflownas.train.step import StepOutput, SupernetTask
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,7 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Choice, SearchSpace, get_space
-from edgeflownas.train.samplers import fair_cycle
+from edgeflownas.train.fairness import fair_cycle
 
 V1, V3 = get_space("v1"), get_space("v3")
 

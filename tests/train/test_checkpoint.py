@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgeflownas.train import checkpoint as checkpoints
-from edgeflownas.train.checkpoint import (
+from edgeflownas.run.checkpoint import (
     DamagedCheckpoint,
     Position,
     checkpoint_names,
@@ -18,7 +18,7 @@ from edgeflownas.train.checkpoint import (
     verify,
     write_checkpoint,
 )
-from edgeflownas.train.storage import canonical_json
+from edgeflownas.files import canonical_json
 
 AT = Position(12, 1, 4)
 FACTS = {"run": "r1", "logs": {"events.jsonl": 7}, "best": None, "finished": False, "parent": None, "session": {}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeflownas.train.clipping import clip_facts, clip_note
+from edgeflownas.train.records import clip_facts, clip_note
 
 NORMS = [1.0, 2.0, 3.0, 4.0, 5.0]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeflownas.train.clock import LAPS, EpochClock
+from edgeflownas.train.loop import LAPS, EpochClock
 
 
 class Time:

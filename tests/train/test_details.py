@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeflownas.config import Config
-from edgeflownas.train.details import UNKNOWN, Progress, training_details
+from edgeflownas.report.details import UNKNOWN, Progress, training_details
 
 NOTHING = Progress(None, None, None, None, None)
 PLAN = {"steps_per_epoch": 556, "draws_per_epoch": 17792, "total_steps": 111200, "planned_samples": 3558400}

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from edgeflownas.errors import StorageError
-from edgeflownas.train.lock import RunLock, holder
-from edgeflownas.train.rundir import Position, RunDirectory
+from edgeflownas.run.lock import RunLock, holder
+from edgeflownas.run.directory import Position, RunDirectory
 
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
 from edgeflownas.train import creation
-from edgeflownas.train.lock import RunLock
+from edgeflownas.run.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
 if sys.argv[2] == "child":  # as a loader worker is started: a program of its own
@@ -106,7 +106,7 @@ def test_two_objects_of_one_process_exclude_each_other(run):
     with (
         run.locked(),
         pytest.raises(StorageError, match=f"in use by process {os.getpid()}"),
-        RunDirectory.open(run.path).locked(),
+        RunDirectory(run.path).locked(),
     ):
         pass
     assert not (run.path / "lease.json").exists()

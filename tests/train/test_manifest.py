@@ -13,7 +13,7 @@ from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
 from edgeflownas.errors import ConfigError
 from edgeflownas.space import Choice, get_space
 from edgeflownas.train import manifest as manifests
-from edgeflownas.train.manifest import (
+from edgeflownas.run.manifest import (
     Difference,
     build_manifest,
     code_version,
@@ -24,7 +24,7 @@ from edgeflownas.train.manifest import (
     refuse_table,
     refused,
 )
-from edgeflownas.train.storage import canonical_json
+from edgeflownas.files import canonical_json
 
 PLAN = SimpleNamespace(steps_per_epoch=20, draws_per_epoch=640)
 

@@ -21,9 +21,9 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.deployed.rounded import RoundedNet
 from edgeflownas.space import get_space
 from edgeflownas.train.benchmarks import random_batch
-from edgeflownas.train.distributed import World
+from edgeflownas.train.machine import World
 from edgeflownas.train.qat import calibrate_rounded
-from edgeflownas.train.tasks import SupernetTask
+from edgeflownas.train.step import SupernetTask
 
 CPU = torch.device("cpu")
 SPACE = get_space("v1")

@@ -11,7 +11,7 @@ import torch
 
 from edgeflownas.errors import StorageError
 from edgeflownas.train import creation
-from edgeflownas.train.rundir import Position, RunDirectory
+from edgeflownas.run.directory import Position, RunDirectory
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_new_run(run):
     assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.yaml", "run_manifest.json"]
     assert run.config == {"train": {"lr": 0.1}}
     assert run.manifest == {"plan": {"total_steps": 9}}
-    assert RunDirectory.open(run.path).id == run.id
+    assert RunDirectory(run.path).id == run.id
     assert [p.name for p in run.path.parent.iterdir()] == ["a"]
 
 
@@ -81,20 +81,20 @@ def test_strange_names(tmp_path, name):
 
 def test_what_is_no_run_directory_is_refused(tmp_path, run):
     with pytest.raises(StorageError, match="not a run directory"):
-        RunDirectory.open(tmp_path)
+        RunDirectory(tmp_path)
     manifest = run.path / "run_manifest.json"
     manifest.write_text(manifest.read_text().replace('"format":1', '"format":9'))
     with pytest.raises(StorageError, match="format 9, this version reads 1"):
-        RunDirectory.open(run.path)
+        RunDirectory(run.path)
     manifest.write_text("[]")
     with pytest.raises(StorageError, match="not the manifest of a run"):
-        RunDirectory.open(run.path)
+        RunDirectory(run.path)
 
 
 def test_config_and_manifest_can_be_replaced(run):
     run.write_config({"train": {"lr": 0.2}})
     run.write_manifest({"plan": {"total_steps": 18}})
-    again = RunDirectory.open(run.path)
+    again = RunDirectory(run.path)
     assert again.config == {"train": {"lr": 0.2}} and again.manifest["plan"]["total_steps"] == 18 and again.id == run.id
     (run.path / "config.yaml").write_text("!!python/object/apply:os.system ['true']")
     with pytest.raises(StorageError, match="config.yaml: cannot be read"):
@@ -172,7 +172,7 @@ def test_a_checkpoint_whose_log_rows_are_gone_is_passed_over(run):
     log = run.path / "events.jsonl"
     log.write_bytes(log.read_bytes()[:-3])
     warnings: list[str] = []
-    again = RunDirectory.open(run.path, warnings.append)
+    again = RunDirectory(run.path, warnings.append)
     with again.locked():
         assert again.resume().state == {"step": 1}
         assert "rows are missing" in warnings[0]
@@ -236,7 +236,7 @@ def test_best_goes_back_with_the_checkpoint(run):
         commit(run, 1, best={"checkpoint": "step-00000001", "value": 2.0})
         commit(run, 2, best={"checkpoint": "step-00000002", "value": 1.0})
     (run.path / "checkpoints" / "step-00000002" / "model.safetensors").unlink()
-    again = RunDirectory.open(run.path, lambda message: None)
+    again = RunDirectory(run.path, lambda message: None)
     with again.locked():
         again.resume()
     assert again.read_best() == {"checkpoint": "step-00000001", "value": 2.0}
@@ -258,7 +258,7 @@ def test_reading_a_run_writes_nothing(run):
         run.resume()
         commit(run, 1, best={"checkpoint": "step-00000001"})
     before = content(run.path)
-    reader = RunDirectory.open(run.path)
+    reader = RunDirectory(run.path)
     reader.load_latest(), reader.load("best", groups=("model",)), reader.checkpoints(), reader.config
     assert content(run.path) == before
 

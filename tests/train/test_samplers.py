@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.space import Arch, Choice, SearchSpace, get_space
-from edgeflownas.train.samplers import assert_fair, fair_cycle, fairness_gap, option_counts
+from edgeflownas.train.fairness import assert_fair, fair_cycle, fairness_gap, option_counts
 
 V1, V3 = get_space("v1"), get_space("v3")
 IRREGULAR = SearchSpace(

@@ -11,7 +11,9 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.train.setup import loading, memory_in_words, new_net, run_pool, run_space
+from edgeflownas.run.machine import memory_in_words
+from edgeflownas.run.run import new_net, run_pool, run_space
+from edgeflownas.train.measure import loading
 
 
 def host_array() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from edgeflownas.config import Config
 from edgeflownas.train import epoch_end
-from edgeflownas.train.state import Best, TrainState
+from edgeflownas.run.checkpoint import Best, TrainState
 
 
 def test_state_survives_json() -> None:

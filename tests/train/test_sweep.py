@@ -10,7 +10,7 @@ import pytest
 from edgeflownas.config.variants import Sweep, plan_sweep
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from edgeflownas.train import sweep as module
-from edgeflownas.train.creation import create_run
+from edgeflownas.run.directory import create_run
 from edgeflownas.train.sweep import PLAN, open_sweep, read_plan, run_state, run_sweep
 
 
@@ -85,7 +85,7 @@ class Launched:
         monkeypatch.setattr(module, "launch", self)
         monkeypatch.setattr(module, "run_state", lambda path: {"lr_1e-3-seed_0": "finished"}.get(path.name, "begun"))
 
-    def __call__(self, config: object, options: module.LaunchOptions, front: object) -> int:
+    def __call__(self, config: object, options: module.Options, front: object) -> int:
         assert config is None and options.resume is not None
         self.asked.append(options.resume.name)
         if error := self.outcomes.pop(0):

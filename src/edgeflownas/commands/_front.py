@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeflownas.report.console import Console
 from edgeflownas.report.pictures import draw
 from edgeflownas.tracking import Tracker
-from edgeflownas.train.job import Front
+from edgeflownas.train.loop import Front
 
 __all__ = ["standard_front"]
 

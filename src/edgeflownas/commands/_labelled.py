@@ -105,7 +105,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _read(request: Request, console: Console) -> ReadWeights:
-    from edgeflownas.train.importing import read_npz
+    from edgeflownas.run.run import read_npz
     from edgeflownas.train.reading import read_weights
 
     assert request.weights_at is not None
@@ -172,7 +172,7 @@ def _rows(
 ) -> list[ResultRow]:
     from edgeflownas.data.fingerprint import fingerprint
     from edgeflownas.evaluate.labelled import evaluate_labelled
-    from edgeflownas.train.setup import memory_in_words
+    from edgeflownas.run.machine import memory_in_words
 
     with console.task("checksums", sum(len(sample.files) for sample in dataset.samples)) as meter:
         mark = fingerprint(dataset, progress=_told(meter.update))

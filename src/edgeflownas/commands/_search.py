@@ -109,8 +109,8 @@ def run_source(
     """A search that evaluates subnets of a run on its frozen sets.  Raises as open_source and :meth:`Wishes.over`."""
     from edgeflownas.evaluate.tree import TreeEvaluator
     from edgeflownas.hardware.costs import COLUMNS, space_costs
-    from edgeflownas.train.distributed import World
-    from edgeflownas.train.ranking_source import Wanted, open_source
+    from edgeflownas.search.ranking_source import Wanted, open_source
+    from edgeflownas.train.machine import World
 
     run = open_source(Wanted(path, checkpoint, overrides=tuple(overrides)), World(), note)
     space, width = run.net.space, run.net.width

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeflownas.evaluate.noise import PoolNoise
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.trust import Agreement, Interval, attainable_tau, change, seed_noise
-from edgeflownas.train.truth import TruthTable
+from edgeflownas.search.truth import TruthTable
 
 __all__ = ["number", "pairs", "rankings", "seeds", "worst_last"]
 

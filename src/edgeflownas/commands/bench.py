@@ -26,8 +26,8 @@ def train_step(
         rounds: timed rounds (after one that is not).
         json: machine-readable result on stdout.
     """
+    from edgeflownas.run.machine import choose_device
     from edgeflownas.train.benchmarks import bench_train_step
-    from edgeflownas.train.setup import choose_device
 
     device, _ = choose_device(gpu_device)
     return _show(bench_train_step(device, width, batch, _size(size), rounds), json)
@@ -47,8 +47,8 @@ def eval_pool(
         rounds: timed rounds (after one that is not).
         json: machine-readable result on stdout.
     """
+    from edgeflownas.run.machine import choose_device
     from edgeflownas.train.benchmarks import bench_eval_pool
-    from edgeflownas.train.setup import choose_device
 
     device, _ = choose_device(gpu_device)
     return _show(bench_eval_pool(device, width, batch, _size(size), rounds), json)
@@ -82,9 +82,9 @@ def rank(
     """
     from edgeflownas.report.console import Console
     from edgeflownas.report.growth_figure import write_growth
+    from edgeflownas.run.machine import choose_device
     from edgeflownas.space import get_space
     from edgeflownas.train.rank_bench import bench_rank, rank_growth
-    from edgeflownas.train.setup import choose_device
 
     for name, count in (("calibration", calibration), ("evaluation", evaluation), ("codes", codes)):
         if count < 1:

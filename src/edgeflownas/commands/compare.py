@@ -13,7 +13,7 @@ from edgeflownas.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from edgeflownas.report.comparison import LabelColumn
     from edgeflownas.report.console import Console
-    from edgeflownas.train.history import RunFacts
+    from edgeflownas.report.run_facts import RunFacts
 
 __all__ = ["compare"]
 
@@ -51,7 +51,7 @@ def compare(
 
     from edgeflownas.report import comparison
     from edgeflownas.report.console import Console
-    from edgeflownas.train.history import read_facts
+    from edgeflownas.report.run_facts import read_facts
 
     console = Console()
     paths = list(_run_paths(runs))
@@ -110,7 +110,7 @@ def _width() -> int:
 def _write(
     csv: Path | None, figure: Path | None, facts: Sequence[RunFacts], columns: list[LabelColumn], console: Console
 ) -> None:
-    from edgeflownas.data.files import replace_file
+    from edgeflownas.files import replace_file
 
     if csv is not None:
         from edgeflownas.evaluate.columns import csv_line

@@ -212,7 +212,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     import csv
     import io
 
-    from edgeflownas.data.files import replace_file
+    from edgeflownas.files import replace_file
     from edgeflownas.report.vela_text import facts_text
 
     rows = [{"fits": "yes", **row} for row in document["fits"]] + [{"fits": "no", **row} for row in document["failed"]]

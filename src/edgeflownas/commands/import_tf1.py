@@ -28,7 +28,7 @@ def import_tf1(*tokens: OverrideTokens, out: Path | None = None, json: bool = Fa
         raise ConfigError("give the weights and the run to make: edgeflownas import-tf1 FILE.npz --out RUN")
 
     from edgeflownas.report.console import Console
-    from edgeflownas.train.importing import import_weights
+    from edgeflownas.run.run import import_weights
 
     facts = import_weights(Path(file), out, overrides)
     if json:

@@ -104,7 +104,7 @@ def _check_target(out: Path, frames: Frames, overwrite: bool) -> None:
 def _calibrated(ready: ReadySubnet, console: Console) -> Predictor:
     from edgeflownas.evaluate.predictors import SubnetPredictor
     from edgeflownas.evaluate.recalibrate import recalibrate
-    from edgeflownas.train.setup import memory_in_words
+    from edgeflownas.run.machine import memory_in_words
 
     with (
         console.task("calibrate", len(ready.calibration)) as meter,
@@ -145,7 +145,7 @@ class _Job:
 
         from edgeflownas.evaluate.predictors import check_finite
         from edgeflownas.report.flow_files import flow_paths, write_flow
-        from edgeflownas.train.setup import memory_in_words
+        from edgeflownas.run.machine import memory_in_words
 
         height, width = first.image.shape[:2]
         with memory_in_words(f"{first.origin} is {height}x{width}: give smaller images"):

@@ -11,7 +11,7 @@ from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.evaluate.noise import PoolNoise
-    from edgeflownas.train.measured import Measured
+    from edgeflownas.report.measured import Measured
 
 __all__ = ["noise"]
 
@@ -42,8 +42,8 @@ def noise(
         raise ConfigError(f"--resolution {resolution}: must be a positive number of px")
 
     from edgeflownas.report.console import Console
+    from edgeflownas.report.measured import read_measured, require_seeds_only
     from edgeflownas.report.noise_text import noise_text
-    from edgeflownas.train.measured import read_measured, require_seeds_only
 
     measured = [read_measured(path, epoch, wide) for path in (run, *(seeds or ()))]
     if seeds is not None:
@@ -98,7 +98,7 @@ def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
     """A row for each arch, by arch_index; parameters and multiply-adds where the space is FlowNet's."""
     from edgeflownas.config.io import load_config
     from edgeflownas.hardware.costs import space_costs
-    from edgeflownas.train.setup import run_space
+    from edgeflownas.run.run import run_space
 
     config = load_config(measured.run.path / "config.yaml")
     codes = measured.errors.codes

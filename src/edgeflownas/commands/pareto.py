@@ -139,7 +139,7 @@ def _write(
     short: Mapping[str, Any],
     console: Console,
 ) -> None:
-    from edgeflownas.data.files import replace_file
+    from edgeflownas.files import replace_file
 
     files: dict[str, tuple[Path, bytes]] = {}
     if out is not None:

@@ -99,13 +99,13 @@ def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | 
 def of_run(run: Path, space: str | None, width: str | None) -> Network:
     """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
     from edgeflownas.config.io import load_config
-    from edgeflownas.train.rundir import RunDirectory
-    from edgeflownas.train.setup import run_space
+    from edgeflownas.run.directory import RunDirectory
+    from edgeflownas.run.run import run_space
 
     for option, value in (("space", space), ("width", width)):
         if value is not None:
             raise ConfigError(f"--{option} {value}: {run} has its own; leave --{option} out, or the run")
-    config = load_config(RunDirectory.open(run).path / "config.yaml")
+    config = load_config(RunDirectory(run).path / "config.yaml")
     if config.train.task == "edgeflownet":
         raise ConfigError(f"{run} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
     return run_space(config), config.train.width, config.data.crop_size
@@ -233,8 +233,8 @@ def _write(
     path: Path, space: SearchSpace, archs: Sequence[Arch], columns: dict[str, Any], facts: dict[str, str]
 ) -> None:
     """Code, the option of each block in words, the columns, and ``COLUMN_by`` with what decides its figures."""
-    from edgeflownas.data.files import replace_file
     from edgeflownas.evaluate.columns import csv_line
+    from edgeflownas.files import replace_file
 
     lines = [["code", *(choice.name for choice in space.choices), *columns, *(f"{name}_by" for name in facts)]]
     figures = zip(*(column.tolist() for column in columns.values()), strict=True)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from edgeflownas.hardware.latency import CostModel
     from edgeflownas.hardware.vela.latency import VelaLatency
     from edgeflownas.report.console import Console
+    from edgeflownas.search.ranking import RankingJob, Workload
+    from edgeflownas.search.ranking_source import Source
     from edgeflownas.space import Arch, SearchSpace
-    from edgeflownas.train.ranking import RankingJob, Workload
-    from edgeflownas.train.ranking_source import Source
 
 __all__ = ["rank"]
 
@@ -81,10 +81,10 @@ def rank(
     budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
     protocol = _protocol(protocol, data)
 
-    from edgeflownas.train.distributed import connect
-    from edgeflownas.train.ranking import RankingJob
-    from edgeflownas.train.ranking_source import Wanted, open_source
-    from edgeflownas.train.setup import memory_in_words
+    from edgeflownas.run.machine import memory_in_words
+    from edgeflownas.search.ranking import RankingJob
+    from edgeflownas.search.ranking_source import Wanted, open_source
+    from edgeflownas.train.machine import connect
 
     world = connect(on_gpu=False, timeout=PATIENCE)
     try:
@@ -132,7 +132,7 @@ def _folder(run: Path, out: str | None, checkpoint: str) -> Path:
 
 def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -> int:
     from edgeflownas.evaluate.ranking import TENSORS
-    from edgeflownas.train.ranking import rank_space
+    from edgeflownas.search.ranking import rank_space
 
     done = rank_space(job, world, console, lambda work: _agree(work, yes, console))
     if done is None:

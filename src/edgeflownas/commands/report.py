@@ -84,7 +84,7 @@ def write_report(paths: Sequence[Path], out: Path, figures: Path | None = None) 
     import time
     from dataclasses import replace
 
-    from edgeflownas.data.files import replace_file
+    from edgeflownas.files import replace_file
     from edgeflownas.report.diagnosis import diagnose
     from edgeflownas.report.histories import read_history
     from edgeflownas.report.html import render, waiting_page
@@ -146,7 +146,7 @@ def _details(history: History) -> dict[str, str]:
     """How the run trains, in words; nothing for a history without its run directory."""
     if history.run is None:
         return {}
-    from edgeflownas.train.details import Progress, training_details
+    from edgeflownas.report.details import Progress, training_details
 
     last = history.rows[-1]
 

@@ -146,7 +146,7 @@ def _search_all(
 ) -> list[Ended]:
     """Every search, one after the other; strategies and budget are checked before the first begins."""
     from edgeflownas.search.outcome import Ended
-    from edgeflownas.train.signals import StopFlag
+    from edgeflownas.train.machine import StopFlag
 
     _require_room(source, settings.budget)
     strategies = [_strategy(source, name, seed, settings) for name, seed in jobs]
@@ -167,10 +167,10 @@ def _search_all(
 def _one(
     source: Source, name: str, seed: int, folder: Path, strategy: Strategy, settings: Settings, console: Console
 ) -> list[Entry]:
+    from edgeflownas.files import storing
+    from edgeflownas.run.lock import RunLock
     from edgeflownas.search.journal import Journal
     from edgeflownas.search.loop import run_search
-    from edgeflownas.train.lock import RunLock
-    from edgeflownas.train.storage import storing
 
     problem = source.problem
     signature = {

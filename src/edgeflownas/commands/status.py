@@ -19,7 +19,7 @@ def status(root: Path = Path("."), *, json: bool = False) -> None:
         json: Print a JSON list instead of the table.
     """
     from edgeflownas.errors import StorageError
-    from edgeflownas.train.storage import row_text
+    from edgeflownas.files import row_text
 
     if not root.is_dir():
         raise StorageError(f"{root}: not a folder; give the folder that holds the run directories")
@@ -42,13 +42,13 @@ def find_runs(root: Path) -> Iterator[Path]:
 def run_status(path: Path) -> dict[str, Any]:
     """State of one run, read without its lock; a run that cannot be read has state ``unreadable`` and says why."""
     from edgeflownas.errors import StorageError
-    from edgeflownas.train.eventlog import read_rows
-    from edgeflownas.train.history import newest_commit
-    from edgeflownas.train.lock import holder
-    from edgeflownas.train.rundir import RunDirectory
+    from edgeflownas.files import read_rows
+    from edgeflownas.report.run_facts import newest_commit
+    from edgeflownas.run.directory import RunDirectory
+    from edgeflownas.run.lock import holder
 
     try:
-        run = RunDirectory.open(path)
+        run = RunDirectory(path)
         commit = newest_commit(run)
         best = run.read_best() if (path / "best.json").exists() else None
     except (StorageError, KeyError, TypeError) as problem:

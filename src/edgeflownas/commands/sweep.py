@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from edgeflownas.config.variants import Sweep
     from edgeflownas.data.order import BatchPlan
     from edgeflownas.report.console import Console
+    from edgeflownas.report.run_facts import RunFacts
     from edgeflownas.report.sweep_table import Ended
-    from edgeflownas.train.history import RunFacts
 
 __all__ = ["sweep"]
 
@@ -113,9 +113,9 @@ def _list(sweep: Sweep, plans: dict[str, BatchPlan], states: dict[str, str], as_
 
 def _compare(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
     """Read every run of the folder's plan and write the comparison: (document, table, files by name)."""
+    from edgeflownas.report.run_facts import read_facts
     from edgeflownas.report.sweep_files import sweep_document, write_files
     from edgeflownas.report.sweep_table import read_ended, table_text, variant_rows
-    from edgeflownas.train.history import read_facts
     from edgeflownas.train.sweep import read_plan, run_state
 
     plan = read_plan(folder)

@@ -57,10 +57,9 @@ def train(
     loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
     from edgeflownas.commands._front import standard_front
-    from edgeflownas.train.launch import launch
-    from edgeflownas.train.prepared import LaunchOptions
+    from edgeflownas.train.start import Options, launch
 
-    options = LaunchOptions(
+    options = Options(
         resume=run,
         fork=fork,
         checkpoint=checkpoint,

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from edgeflownas.evaluate.pool import PoolEvaluation
     from edgeflownas.report.console import Console
+    from edgeflownas.search.truth import TruthTable
     from edgeflownas.space import Arch
     from edgeflownas.train.reading import ReadRun
-    from edgeflownas.train.truth import TruthTable
 
 __all__ = ["trust"]
 
@@ -105,8 +105,8 @@ class _Found:
 def _measure(
     path: Path, checkpoint: str, weights: str, overrides: list[str], wanted: _Wanted, console: Console
 ) -> _Found:
+    from edgeflownas.search.truth import Judge, open_like, read_alone, truth_table
     from edgeflownas.train.reading import read_run
-    from edgeflownas.train.truth import Judge, open_like, read_alone, truth_table
 
     notes: list[str] = []
     base = read_run(path, checkpoint, weights, overrides=overrides, note=notes.append)

@@ -161,7 +161,7 @@ def _write(folder: Path, compiled: bytes, document: dict[str, Any]) -> dict[str,
     """Raises StorageError."""
     import json as encoder
 
-    from edgeflownas.data.files import replace_file
+    from edgeflownas.files import replace_file
 
     paths = {"model": folder / f"{document['name']}_vela.tflite", "costs": folder / f"{document['name']}_vela.json"}
     try:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.files import fill, open_regular
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
+from edgeflownas.files import fill, open_regular
 
 __all__ = ["FileRow", "Fingerprint", "difference", "fingerprint"]
 

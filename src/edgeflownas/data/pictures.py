@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import fill, open_regular
 from edgeflownas.data.formats import MAX_PIXELS, MAX_SIDE
 from edgeflownas.errors import BadSample
+from edgeflownas.files import fill, open_regular
 
 __all__ = ["SUFFIXES", "Picture", "is_picture", "picture_size", "read_picture"]
 

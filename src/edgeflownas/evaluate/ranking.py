@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import replace_file
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
+from edgeflownas.files import replace_file
 from edgeflownas.space import SPACES, Arch, SearchSpace
 
 __all__ = [

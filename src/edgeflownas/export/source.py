@@ -14,15 +14,15 @@ from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import GRID, StagedNet
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.machine import memory_in_words
 from edgeflownas.space import Arch
 from edgeflownas.train.inference import ReadySubnet, open_subnet
-from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import memory_in_words
-from edgeflownas.train.teacher import set_buffers
 
 __all__ = ["Source", "check_export_size", "open_source"]
 
@@ -94,7 +94,7 @@ def open_source(
             set_buffers(net, ready.calibration, meter.advance)
         samples = len(ready.calibration.split.names)
     net = net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
-    ranges = (learned(), _origin(RunDirectory.open(path).manifest)) if learned else (None, {})
+    ranges = (learned(), _origin(RunDirectory(path).manifest)) if learned else (None, {})
     where = (ready.calibration_label, samples, *ranges)
     return Source(_short(path, ready), ready.source, net, ready.arch, words, ready.reason, ready.config, *where)
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import replace_file
 from edgeflownas.data.formats import write_flo
+from edgeflownas.files import replace_file
 from edgeflownas.report.flow_arrows import flow_arrows
 from edgeflownas.report.flow_color import flow_to_color
 

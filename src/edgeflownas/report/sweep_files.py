@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edgeflownas.data.files import replace_file
 from edgeflownas.evaluate.columns import csv_line
 from edgeflownas.evaluate.labels import Label
+from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import label_columns
 from edgeflownas.report.comparison_figure import Series, comparison_figure
 from edgeflownas.report.sweep_table import FIGURES, Ended, VariantRow
 
 if TYPE_CHECKING:
-    from edgeflownas.train.history import CurvePoint, RunFacts
+    from edgeflownas.report.run_facts import CurvePoint, RunFacts
 
 __all__ = ["sweep_document", "write_files"]
 

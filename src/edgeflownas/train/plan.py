@@ -14,8 +14,6 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.space import get_space
 from edgeflownas.train.schedule import learning_rate
 
-__all__ = ["add_seconds", "batch_plan", "clip_checks", "clip_checks_per_epoch", "evaluations", "make_plan"]
-
 MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighbours apart by far
 FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples

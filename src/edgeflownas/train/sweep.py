@@ -16,16 +16,15 @@ from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
-from edgeflownas.train.history import newest_commit
-from edgeflownas.train.initial import read_initial
-from edgeflownas.train.job import Front
-from edgeflownas.train.launch import launch
-from edgeflownas.train.manifest import config_kinds
-from edgeflownas.train.prepared import LaunchOptions
-from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import check_precision, choose_device, run_pool, run_space
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.storage import canonical_json, read_json, replace_file
+from edgeflownas.files import canonical_json, read_json, replace_file
+from edgeflownas.report.run_facts import newest_commit
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.machine import check_precision, choose_device
+from edgeflownas.run.manifest import config_kinds
+from edgeflownas.run.run import run_pool, run_space
+from edgeflownas.train.loop import Front
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.start import Options, launch, read_initial
 
 __all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
 
@@ -133,7 +132,7 @@ def run_state(path: Path) -> str:
     """``new``, ``begun`` (nothing committed yet), ``interrupted`` or ``finished``; a run at work is ``interrupted``."""
     if not (path / "run_manifest.json").exists():
         return "new"
-    commit = newest_commit(RunDirectory.open(path))
+    commit = newest_commit(RunDirectory(path))
     return "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
 
 
@@ -151,7 +150,7 @@ def run_sweep(sweep: Sweep, front: Front, say: Callable[[str], None], ended: Cal
         say(f"sweep run {number} of {len(sweep.runs)}: {run.name}, {state}")
         if state == "finished":
             continue
-        options = LaunchOptions(overrides=list(run.overrides))
+        options = Options(overrides=list(run.overrides))
         try:
             with StopFlag.at_once():
                 if state == "new":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike
 
 __all__ = ["MAX_PIXELS", "MAX_SIDE", "UNKNOWN_ABOVE", "check_flow", "check_length", "check_size", "known_flow"]
 

@@ -11,9 +11,9 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, fill, open_regular, replace_file
 from edgeflownas.data.formats.common import check_flow, check_length, check_size, known_flow
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike, fill, open_regular, replace_file
 
 __all__ = ["FLO_UNKNOWN", "flo_size", "read_flo", "write_flo"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, open_regular
 from edgeflownas.data.formats.common import check_size, known_flow
 from edgeflownas.errors import BadSample, DataError, StorageError
+from edgeflownas.files import PathLike, open_regular
 
 __all__ = ["flo5_size", "read_flo5"]
 

@@ -7,12 +7,12 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike
 from edgeflownas.data.formats.flo import flo_size, read_flo, write_flo
 from edgeflownas.data.formats.flo5 import flo5_size, read_flo5
 from edgeflownas.data.formats.kitti import kitti_size, read_kitti, write_kitti
 from edgeflownas.data.formats.pfm import pfm_size, read_pfm_flow, write_pfm_flow
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike
 
 __all__ = ["FLOW_SUFFIXES", "flow_size", "read_flow", "write_flow"]
 

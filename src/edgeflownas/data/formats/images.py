@@ -8,10 +8,10 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, fill, open_regular
 from edgeflownas.data.formats.common import check_length, check_size
 from edgeflownas.data.formats.png import GRAY8, PNG_SIGNATURE, RGB8, PngHeader, decode_png, png_header
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike, fill, open_regular
 
 __all__ = ["image_size", "mask_size", "read_image", "read_mask"]
 

@@ -10,9 +10,9 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, open_regular, replace_file
 from edgeflownas.data.formats.common import check_flow
 from edgeflownas.data.formats.png import RGB16, decode_png, png_header
+from edgeflownas.files import PathLike, open_regular, replace_file
 
 __all__ = ["is_kitti_flow", "kitti_size", "read_kitti", "write_kitti"]
 

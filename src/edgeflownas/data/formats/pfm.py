@@ -12,9 +12,9 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, fill, open_regular, replace_file
 from edgeflownas.data.formats.common import check_flow, check_length, check_size, known_flow
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike, fill, open_regular, replace_file
 
 __all__ = ["pfm_size", "read_pfm", "read_pfm_flow", "write_pfm", "write_pfm_flow"]
 

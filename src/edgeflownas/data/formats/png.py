@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, fill
 from edgeflownas.data.formats.common import check_size
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike, fill
 
 __all__ = ["GRAY8", "PNG_SIGNATURE", "RGB16", "RGB8", "PngHeader", "decode_png", "png_header"]
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeflownas.data.files import replace_file
 from edgeflownas.data.workers import WorkerDied, start_processes
 from edgeflownas.errors import StorageError
+from edgeflownas.files import replace_file
 from edgeflownas.hardware.tflite import cost_model_bytes
 from edgeflownas.hardware.vela.compiler import Mode, arena_limit, compile_tflite, facts_of
 from edgeflownas.hardware.vela.targets import Target, architecture, slug_of

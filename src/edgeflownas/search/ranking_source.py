@@ -20,10 +20,10 @@ from edgeflownas.evaluate.ranking_parts import set_columns
 from edgeflownas.evaluate.ranking_sets import protocol_batches
 from edgeflownas.models.batches import FlowBatch, InputForm
 from edgeflownas.models.stages import StagedNet
-from edgeflownas.train.distributed import World
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.machine import choose_device
+from edgeflownas.train.machine import World
 from edgeflownas.train.reading import read_configs, read_run, read_weights
-from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import choose_device
 
 __all__ = ["Source", "Wanted", "column_names", "open_source"]
 
@@ -71,7 +71,7 @@ def open_source(wanted: Wanted, world: World, note: Note) -> Source:
         raise ConfigError(
             f"--protocol {wanted.protocol} is none under which subnets can be ranked together: {', '.join(SHARED)}"
         )
-    run = RunDirectory.open(wanted.run)
+    run = RunDirectory(wanted.run)
     task = read_configs(run, wanted.overrides, lambda text: None)[1].train.task
     if task != "supernet":
         raise ConfigError(

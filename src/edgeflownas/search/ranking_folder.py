@@ -17,9 +17,9 @@ from typing import Any
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, csv_bytes, read_ranking
 from edgeflownas.evaluate.ranking_parts import TIED, Part, read_part
+from edgeflownas.files import canonical_json, read_json, replace_file, storing
+from edgeflownas.run.lock import RunLock
 from edgeflownas.space import Arch
-from edgeflownas.train.lock import RunLock
-from edgeflownas.train.storage import canonical_json, read_json, replace_file, storing
 
 __all__ = ["RankingFolder"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import WIDE, EvalSet, read_eval_set
 from edgeflownas.evaluate.sample_errors import SampleErrors, read_sample_errors, sample_errors_name
-from edgeflownas.train.eventlog import read_rows
-from edgeflownas.train.manifest import compare, refused
-from edgeflownas.train.rundir import RunDirectory
+from edgeflownas.files import read_rows
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.manifest import compare, refused
 
 __all__ = ["Measured", "read_measured", "require_seeds_only"]
 
@@ -41,7 +41,7 @@ def read_measured(path: Path, epoch: int | None = None, wide: bool = False) -> M
         ConfigError: no such evaluation.
         DataError: its sample errors were not kept, or belong to another evaluation set.
     """
-    run = RunDirectory.open(path)
+    run = RunDirectory(path)
     sets, note = _evaluations(run.path, wide)
     kind = "wide evaluation" if wide else "evaluation"
     if epoch is not None and epoch not in sets:

@@ -1,27 +1,30 @@
-"""Several processes by torchrun: every rank draws the same batch, takes whole units, and one sum joins them.
+"""The processes of a training, and when it is to stop.
 
-No DistributedDataParallel: in a weight-sharing step each path uses other parameters, and DDP synchronises only those
-of the last backward pass (docs/adr/0009).  The flat gradient, the batch-norm moments, the loss terms and the stop
-flags travel in one all-reduce.
+torchrun: every rank draws the same batch, takes whole units, and one sum joins them.  No DistributedDataParallel: in a
+weight-sharing step each path uses other parameters, and DDP synchronises only those of the last backward pass
+(docs/adr/0009).  The flat gradient, the batch-norm moments, the loss terms and the stop flags travel in one all-reduce.
+
+SIGTERM, SIGINT, SIGUSR1 or the clock raise a flag; the work looks at it at each micro-batch.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from edgeflownas.errors import ConfigError, StorageError
-
-__all__ = ["World", "connect"]
+from edgeflownas.errors import ConfigError, Interrupted, StorageError
 
 TIMEOUT_SECONDS = 120  # a rank that dies or hangs takes the others down with it within this time
 
@@ -120,3 +123,62 @@ def connect(on_gpu: bool, timeout: int = TIMEOUT_SECONDS) -> World:
             f"srun (docs/cluster.md); the environment says {', '.join(f'{k}={v}' for k, v in given.items())}"
         ) from error
     return World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")), timeout)
+
+
+class StopRequested(Exception):
+    """A signal or the clock asks to abandon the unfinished step."""
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class StopFlag:
+    """Asked by :meth:`check`; a handler only notes the signal, so that nothing is ever cut in the middle."""
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self.reason: str | None = None
+        self.started = time.monotonic()
+        self.max_seconds = max_seconds
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Handle the signals for a while; earlier handlers come back afterwards."""
+        return _handling(self._note)
+
+    @staticmethod
+    def at_once() -> AbstractContextManager[None]:
+        """For the start-up, where there is nothing to commit: a signal ends it there and then (exit 75)."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            name = signal.Signals(number).name
+            raise Interrupted(
+                f"{name} outside the training loop: nothing is lost, give the same command again (or --resume, if the "
+                "run directory exists)"
+            )
+
+        return _handling(stop)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.reason = self.reason or signal.Signals(number).name
+
+    def requested(self) -> bool:
+        """Whether a signal came or the time is over."""
+        if self.reason is None and self.max_seconds is not None:
+            elapsed = time.monotonic() - self.started
+            if elapsed >= self.max_seconds:
+                self.reason = f"time limit of {self.max_seconds:g} s"
+        return self.reason is not None
+
+    def check(self) -> None:
+        """Raise StopRequested once a signal came or the time is over."""
+        if self.requested():
+            raise StopRequested(self.reason)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -16,15 +16,11 @@ from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.evaluate.pool import PoolEvaluation
-from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics, rank_string
-from edgeflownas.space import Arch, SearchSpace
-from edgeflownas.train.clipping import clip_facts
-from edgeflownas.train.option_losses import option_losses
-from edgeflownas.train.samplers import fairness_gap, option_counts
-from edgeflownas.train.state import TrainState
-from edgeflownas.train.tasks import StepOutput
-
-__all__ = ["criterion", "epoch_facts", "pool_facts", "step_event", "train_facts", "wide_facts"]
+from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
+from edgeflownas.run.checkpoint import TrainState
+from edgeflownas.space import SearchSpace
+from edgeflownas.train.fairness import fairness_gap, option_counts, option_losses
+from edgeflownas.train.step import StepOutput
 
 PROTOCOL = "training"
 
@@ -79,7 +75,11 @@ def epoch_facts(
         "global_step": state.step,
         "seen_samples": state.seen,
         "lr": rate,
-        **_loss_and_norms(accepted, norms),
+        "train_loss": _mean(row["loss"] for row in accepted),
+        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
+        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
+        "grad_norm_mean": _mean(norms),
+        **{f"grad_norm_p{q}": float(np.percentile(norms, q)) if norms else None for q in (50, 90, 99)},
         "clip_threshold": config.train.grad_clip_global_norm,
         "clip_checks": len(norms),
         "expected_clip_checks": sum(row["expected_clip_checks"] for row in steps),
@@ -100,28 +100,11 @@ def epoch_facts(
     }
 
 
-def _loss_and_norms(accepted: Sequence[Mapping[str, Any]], norms: Sequence[float]) -> dict[str, Any]:
-    return {
-        "train_loss": _mean(row["loss"] for row in accepted),
-        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
-        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
-        "grad_norm_mean": _mean(norms),
-        "grad_norm_p50": _quantile(norms, 50),
-        "grad_norm_p90": _quantile(norms, 90),
-        "grad_norm_p99": _quantile(norms, 99),
-    }
-
-
 def pool_facts(
-    config: Config,
-    space: SearchSpace,
-    archs: Sequence[Arch],
-    result: PoolEvaluation,
-    previous: Sequence[float],
-    label: str,
+    config: Config, space: SearchSpace, result: PoolEvaluation, previous: Sequence[float], label: str
 ) -> dict[str, Any]:
-    """Evaluation columns of an epoch (names carry the pool size)."""
-    epes, noise = result.epes, result.noise
+    """Evaluation columns of an epoch (names carry the pool size), and its codes, EPEs and ranks by arch_index."""
+    archs, epes, noise = [score.arch for score in result.scores], result.epes, result.noise
     figures = pool_statistics(epes)
     size = len(archs)
     baseline = space.parse(space.baseline) if space.baseline else None
@@ -133,20 +116,20 @@ def pool_facts(
         "per_arch_epe_min": figures.min,
         "per_arch_epe_median": figures.median,
         "per_arch_epe_max": figures.max,
-        "bilinear_arch_epe": epes[list(archs).index(baseline)] if baseline is not None and baseline in archs else None,
+        "bilinear_arch_epe": epes[archs.index(baseline)] if baseline in archs else None,
         "zero_flow_epe": result.zero_flow_epe,
         "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
         "eval_samples_per_arch": result.samples,
         "split_label": label,
-        f"arch_rank_{size}": rank_string(epes, noise.ranks(epes)),
+        "codes": [str(arch) for arch in archs],
+        "epes": epes,
+        "ranks": noise.ranks(epes),
         "bn_recal_batches": config.eval.bn_recal_batches,
         "eval_batches_per_arch": config.eval.eval_batches_per_arch,
-        "eval_loss_total": _mean(score.loss_total for score in result.scores),
-        "eval_loss_optical": _mean(score.loss_optical for score in result.scores),
-        "eval_loss_uncertainty": _mean(score.loss_uncertainty for score in result.scores),
+        **_losses("eval_loss", result),
         "eval_epe_a0": _mean(score.epe_a0 for score in result.scores),
         "eval_epe_a1": _mean(score.epe_a1 for score in result.scores),
-        "epe_protocol": f"{PROTOCOL}, {config.train.evaluated_in}" if config.train.task == "qat" else PROTOCOL,
+        "epe_protocol": PROTOCOL,
         f"epe_standard_error_{size}": _known(np.median(noise.standard_errors)),
         f"mean_epe_standard_error_{size}": _known(noise.mean_standard_error),
         f"smallest_difference_{size}": noise.smallest_difference,
@@ -160,9 +143,7 @@ def train_facts(centre: PoolEvaluation, random_crop: PoolEvaluation) -> dict[str
     return {
         f"train_epe_{size}": _mean(centre.epes),
         f"train_epe_random_crop_{size}": _mean(random_crop.epes),
-        "train_eval_loss_total": _mean(score.loss_total for score in centre.scores),
-        "train_eval_loss_optical": _mean(score.loss_optical for score in centre.scores),
-        "train_eval_loss_uncertainty": _mean(score.loss_uncertainty for score in centre.scores),
+        **_losses("train_eval_loss", centre),
         "train_eval_samples": centre.samples,
     }
 
@@ -181,7 +162,8 @@ def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]
         "wide_kendall_tau": kendall_tau_b(frequent.epes, epes),
         f"wide_smallest_difference_{size}": noise.smallest_difference,
         "wide_samples_per_arch": wide.samples,
-        f"wide_arch_rank_{size}": rank_string(epes, noise.ranks(epes)),
+        "wide_epes": epes,
+        "wide_ranks": noise.ranks(epes),
     }
 
 
@@ -189,6 +171,11 @@ def criterion(config: Config, result: PoolEvaluation) -> float:
     """The figure (px) that chooses the best checkpoint."""
     statistics = pool_statistics([score.epe for score in result.scores])
     return best_criterion(config.eval.best_by, config.eval.best_mix, statistics)
+
+
+def _losses(prefix: str, result: PoolEvaluation) -> dict[str, float | None]:
+    terms = ("total", "optical", "uncertainty")
+    return {f"{prefix}_{term}": _mean(getattr(score, f"loss_{term}") for score in result.scores) for term in terms}
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -201,5 +188,37 @@ def _known(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _quantile(values: Sequence[float], percent: float) -> float | None:
-    return float(np.percentile(values, percent)) if values else None
+def clip_facts(threshold: float | None, norms: Sequence[float], clipped: int) -> dict[str, Any]:
+    """Columns ``clip_verdict`` and ``clip_suggested`` of an epoch from its clip checks.
+
+    Args:
+        threshold: train.grad_clip_global_norm.
+        norms: observed norms before clipping, one a check.
+        clipped: how many checks clipped.
+
+    Returns:
+        The verdict: ``saturated`` where every check clipped, ``idle`` where none did, ``active`` between, ``off``
+        without a threshold; None where nothing was checked.  The suggestion: the 90th percentile of the norms, which
+        would have clipped about one check in ten; None where no norm is finite and above 0.
+    """
+    verdict = "off" if threshold is None else "active"
+    if threshold is not None and clipped in (0, len(norms)):
+        verdict = "idle" if clipped == 0 else "saturated"
+    finite = [norm for norm in norms if np.isfinite(norm)]
+    suggested = float(np.percentile(finite, 90)) if finite else 0.0
+    return {"clip_verdict": verdict if norms else None, "clip_suggested": suggested or None}
+
+
+def clip_note(facts: dict[str, Any], before: str | None) -> str | None:
+    """What to tell about an epoch whose verdict is another than ``before``; None where there is nothing to tell."""
+    verdict, threshold, suggested = (facts[name] for name in ("clip_verdict", "clip_threshold", "clip_suggested"))
+    if verdict == before or verdict not in ("saturated", "idle") or suggested is None:
+        return None
+    rounded = f"{float(f'{suggested:.3g}'):g}"  # three digits, and no 1.71e+03
+    seen = f"(p90 of the norms {rounded})"
+    if verdict == "idle":
+        return f"clipping idle: no norm of the epoch reached {threshold:g} {seen}"
+    return (
+        f"clipping saturated: every step of the epoch was cut at {threshold:g} {seen}: try "
+        f"train.grad_clip_global_norm {rounded}"
+    )

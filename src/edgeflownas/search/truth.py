@@ -17,12 +17,12 @@ from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool
 from edgeflownas.evaluate.trust import used_runs
 from edgeflownas.models.stages import StagedNet
+from edgeflownas.run.checkpoint import Checkpoint
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.manifest import compare, refused
 from edgeflownas.space import Arch
-from edgeflownas.train.checkpoint import Checkpoint
 from edgeflownas.train.group import is_group, member_configs
-from edgeflownas.train.manifest import compare, refused
 from edgeflownas.train.reading import ReadRun, load_net
-from edgeflownas.train.rundir import RunDirectory
 
 __all__ = ["Judge", "TrainedAlone", "TruthTable", "open_like", "read_alone", "truth_table"]
 
@@ -49,7 +49,7 @@ def open_like(base: ReadRun, path: Path, option: str, tasks: Collection[str]) ->
     Raises:
         ConfigError: another task, or a key that makes the two not comparable; StorageError: not a run directory.
     """
-    run = RunDirectory.open(path)
+    run = RunDirectory(path)
     config = load_config(run.path / "config.yaml")
     if config.train.task not in tasks:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """The run directory: everything a run writes, committed so that no interruption loses or doubles a row.
 
-    run = RunDirectory.create(path, config, manifest)          # or RunDirectory.open(path)
+    run = RunDirectory.create(path, config, manifest)          # or RunDirectory(path)
     with run.locked():
         checkpoint = run.resume()                              # None: nothing committed yet, start at step 0
         ...
@@ -15,33 +15,49 @@ before or the new one, never half of one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgeflownas.config.load import dump_yaml, parse_yaml
 from torch import Tensor
 
 from edgeflownas.errors import StorageError
-from edgeflownas.train.checkpoint import Checkpoint, DamagedCheckpoint, Position
-from edgeflownas.train.creation import FORMAT, config_text, create_run, read_config, read_identity
-from edgeflownas.train.eventlog import AppendLog, CsvLog, JsonLog, read_rows
-from edgeflownas.train.faults import crash_point
-from edgeflownas.train.lock import RunLock
-from edgeflownas.train.storage import (
+from edgeflownas.files import (
+    AppendLog,
+    CsvLog,
+    JsonLog,
     canonical_json,
+    crash_point,
     read_json,
+    read_rows,
     remove_temporaries,
     replace_file,
     storing,
     sync_folder,
+    write_durably,
 )
-from edgeflownas.train.store import CheckpointStore
+from edgeflownas.run.checkpoint import (
+    NONE_YET,
+    Checkpoint,
+    CheckpointStore,
+    DamagedCheckpoint,
+    Position,
+    read_manifest,
+)
+from edgeflownas.run.history import converted_events
+from edgeflownas.run.lock import RunLock, boot_id, is_alive
 
-__all__ = ["Checkpoint", "Position", "RunDirectory"]
+FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
+GROUP = "group.json"  # in a folder of several models that were trained side by side
+KEPT = "events.format1.jsonl"  # the log as it was before a resume converted it
 
 
 def _to_stderr(message: str) -> None:
@@ -62,7 +78,9 @@ class RunDirectory:
         self.warn = warn
         document = read_identity(path)
         self.id: str = document["run"]
+        self.format: int = document["format"]
         self.manifest: dict[str, Any] = document["manifest"]
+        self.converted: dict[str, int] = document.get("converted", {})
         self.events = JsonLog(path / "events.jsonl")
         self.quarantine = JsonLog(path / "quarantine.jsonl")
         self.history = CsvLog(path / "eval_history.csv")
@@ -88,39 +106,49 @@ class RunDirectory:
         warn: Callable[[str], None] = _to_stderr,
     ) -> RunDirectory:
         """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
-        create_run(path, config, manifest)
-        return cls(path, warn)
-
-    @classmethod
-    def open(cls, path: Path, warn: Callable[[str], None] = _to_stderr) -> RunDirectory:
-        """Open an existing run.  Raises StorageError where ``path`` is none, or one of a newer format."""
+        document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
+        files = {
+            f"checkpoints/{NONE_YET}": b"",
+            "config.yaml": config_text(config),
+            "run_manifest.json": canonical_json(document),
+        }
+        create_folder(path, files)
         return cls(path, warn)
 
     @property
     def config(self) -> dict[str, Any]:
         """Content of config.yaml.  Raises StorageError where it is missing or unreadable."""
-        return read_config(self.path)
+        file = self.path / "config.yaml"
+        try:
+            document, _ = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{file}: cannot be read: {error}") from error
+        if not isinstance(document, dict):
+            raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
+        return document
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace config.yaml (a resume that changed observation keys).  Raises StorageError."""
-        replace_file(self.path / "config.yaml", config_text(config))
+        replace_file(self.path / "config.yaml", config_text(config), durable=True)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
-        document = {"format": FORMAT, "run": self.id, "manifest": dict(manifest)}
-        replace_file(self.path / "run_manifest.json", canonical_json(document))
         self.manifest = dict(manifest)
+        document = {"format": self.format, "run": self.id, "manifest": self.manifest}
+        if self.converted:
+            document["converted"] = self.converted
+        replace_file(self.path / "run_manifest.json", canonical_json(document), durable=True)
 
     def write_json(self, name: str, document: Any) -> None:
         """Replace a JSON file of the run durably.  Raises StorageError."""
-        replace_file(self.path / name, canonical_json(document))
+        replace_file(self.path / name, canonical_json(document), durable=True)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
         path = self.path / name
         with storing(path.parent, "make"):
             path.parent.mkdir(exist_ok=True)
-        replace_file(path, content)
+        replace_file(path, content, durable=True)
 
     # ---- the lock ----
 
@@ -198,15 +226,16 @@ class RunDirectory:
         """
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
-            self._store.remove_temporaries()
-            for folder in (self.path, self.path / "sample_epe", self.path / "pictures"):
+            for folder in (self._store.folder, self.path, self.path / "sample_epe", self.path / "pictures"):
                 remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
+            if self.format == 1:
+                self._convert()
             checkpoint, damaged = self._store.newest_verified(check=self._check_logs)
             for name in damaged:
                 self._store.set_aside(name)
             for name, log in self._fact_logs.items():
-                log.truncate(checkpoint.logs.get(name, 0) if checkpoint else 0)
+                log.truncate(self._committed(checkpoint, name) if checkpoint else 0)
                 crash_point("resume.log_truncated")
         self.write_best(checkpoint.best if checkpoint else None)
         self._parent = checkpoint.hash if checkpoint else None
@@ -216,11 +245,40 @@ class RunDirectory:
 
     def _check_logs(self, checkpoint: Checkpoint) -> None:
         for name, log in self._fact_logs.items():
-            wanted = checkpoint.logs.get(name, 0)
+            wanted = self._committed(checkpoint, name)
             if not log.holds(wanted):
                 raise DamagedCheckpoint(
                     f"{log.path}: {log.offset()} bytes, {checkpoint.name} was made with {wanted}: rows are missing"
                 )
+
+    def _committed(self, checkpoint: Checkpoint, log: str) -> int:
+        """Length in bytes of a log when ``checkpoint`` was made; that of a converted log is in run_manifest.json."""
+        if log == self.events.path.name and checkpoint.hash in self.converted:
+            return self.converted[checkpoint.hash]
+        return checkpoint.logs.get(log, 0)
+
+    def _convert(self) -> None:
+        """Bring a run of format 1 to this one, once: rankings in events.jsonl become numbers, the old log is kept.
+
+        Checkpoints know how long the old log was, so their lengths in the new one go into run_manifest.json.  Killed
+        between two of the three writes, it begins again with the log that was kept.
+        """
+        kept = self.path / KEPT
+        if not kept.exists():
+            old = self.events.path.read_bytes() if self.events.path.exists() else b""
+            replace_file(kept, old, durable=True)
+        crash_point("convert.kept")
+        content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
+        replace_file(self.events.path, content, durable=True)
+        crash_point("convert.written")
+        for name in self._store.names():
+            with contextlib.suppress(DamagedCheckpoint):
+                manifest = read_manifest(self._store.folder / name, self.id)
+                # A length at which no line ends is of a log that has lost rows: it stays one that no log has.
+                self.converted[manifest["hash"]] = lengths.get(manifest["logs"].get(self.events.path.name, 0), 2**62)
+        self.format = FORMAT
+        self.write_manifest(self.manifest)
+        crash_point("convert.done")
 
     def write_best(self, best: Mapping[str, Any] | None) -> None:
         """Make best.json say ``best`` (its key ``checkpoint`` names a committed one), or remove it.
@@ -233,7 +291,7 @@ class RunDirectory:
             with storing(path, "remove"):
                 path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != canonical_json(best):
-            replace_file(path, canonical_json(best))
+            replace_file(path, canonical_json(best), durable=True)
 
     def commit(
         self,
@@ -294,3 +352,73 @@ class RunDirectory:
             "parent": self._parent,
             "session": self._session,
         }
+
+
+def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make ``path`` with ``files`` (relative path -> content), whole or not at all.
+
+    Raises StorageError where it exists.
+    """
+    with storing(path, "make the run directory"):
+        refuse_existing(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _unfinished_name(path)
+        try:
+            for name, content in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                write_durably(fresh / name, content)
+            for folder in {(fresh / name).parent for name in files}:
+                sync_folder(folder)
+            crash_point("create.written")
+            refuse_existing(path)  # again: a rename would replace an empty folder
+            os.rename(fresh, path)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+    crash_point("create.renamed")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise StorageError where something has the name of the run directory to be made."""
+    if os.path.lexists(path):
+        raise StorageError(
+            f"{path}: exists already; go on with `edgeflownas train --resume {path}`, or choose another "
+            "runtime.experiment_name"
+        )
+
+
+def config_text(config: Mapping[str, Any]) -> bytes:
+    """Content of config.yaml, keys in the order of the configuration models."""
+    return dump_yaml(dict(config)).encode()
+
+
+def _unfinished_name(path: Path) -> Path:
+    """Where the run directory is built before it gets its name; leftovers of dead processes are removed."""
+    prefix = f".new-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-{boot_id()[:8]}-"
+    for leftover in path.parent.glob(f"{prefix}*"):
+        pid = leftover.name.removeprefix(prefix)
+        if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+            shutil.rmtree(leftover)
+    return path.with_name(f"{prefix}{os.getpid()}")
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
+    file = path / "run_manifest.json"
+    if (path / GROUP).is_file():
+        names = ", ".join(str(path / name) for name in read_json(path / GROUP).get("models", {}))
+        raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")
+    if not file.is_file():
+        raise StorageError(
+            f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
+        )
+    document = read_json(file)
+    keys = {"format", "run", "manifest"}
+    if not isinstance(document, dict) or not keys <= document.keys() or not isinstance(document["manifest"], dict):
+        raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
+    if document["format"] not in (1, FORMAT):
+        raise StorageError(
+            f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
+        )
+    return document

@@ -1,13 +1,18 @@
-"""What one training step computes.  The loop (fit.py) knows no model; a task knows nothing of epochs or files.
+"""What one training step computes.  The loop knows no model; a task knows nothing of epochs or files.
 
 The unit of work is (path, micro-batch): its batch-norm statistics and its gradient belong to it.  Forward never
 writes a training buffer; an accepted step updates weights, Adam and batch norm together, a dropped or abandoned one
 changes nothing.
+
+Every ``parameter.grad`` is a view into one flat vector, so that zeroing, the norm and the sum over ranks are one
+operation each.  Views have the strides of their parameter (channels_last kernels included): the fused Adam kernel walks
+parameter, gradient and moments in memory order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -17,26 +22,173 @@ import torch
 from edgeflownas.config import TrainConfig
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
+from edgeflownas.files import crash_point
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
-from edgeflownas.train.distributed import World
-from edgeflownas.train.faults import crash_point
-from edgeflownas.train.moments import UnitMoments
-from edgeflownas.train.optim import Adam, FlatGradient, MovingAverage, clip_factor
+from edgeflownas.train.fairness import assert_fair, fair_cycle
+from edgeflownas.train.machine import StopRequested, World
 from edgeflownas.train.plan import clip_checks
-from edgeflownas.train.samplers import assert_fair, fair_cycle
-from edgeflownas.train.stem import SharedStem
 
 if TYPE_CHECKING:
     from edgeflownas.train.teacher import Teacher
 
-__all__ = ["StepOutput", "StopRequested", "SupernetTask", "batch_slices"]
+
+class FlatGradient:
+    """The gradients of named parameters as views of ``vector`` (shape [number of weights])."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], extra: int = 0) -> None:
+        """``extra`` further elements at the end of ``buffer`` travel with the gradient in the sum over ranks."""
+        tensors = list(parameters.values())
+        size = sum(p.numel() for p in tensors)
+        self.buffer = torch.zeros(size + extra, dtype=tensors[0].dtype, device=tensors[0].device)
+        self.vector = self.buffer[:size]
+        self.extra = self.buffer[size:]
+        offset = 0
+        for p in tensors:
+            piece = self.vector[offset : offset + p.numel()]
+            p.grad = piece.as_strided(p.shape, p.stride(), piece.storage_offset())
+            offset += p.numel()
+
+    def norm(self) -> torch.Tensor:
+        """Global L2 norm (0-d)."""
+        norm: torch.Tensor = torch.linalg.vector_norm(self.vector)
+        return norm
 
 
-class StopRequested(Exception):
-    """A signal or the clock asks to abandon the unfinished step."""
+def clip_factor(norm: float, threshold: float | None) -> float:
+    """Factor that brings a gradient of this norm to the threshold; 1 where it is below (or there is none)."""
+    return threshold / norm if threshold is not None and norm > threshold else 1.0
+
+
+class Adam:
+    """Adam (Kingma & Ba, arXiv 1412.6980) with coupled L2 on convolution kernels; state stored by parameter name."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], config: TrainConfig) -> None:
+        self.parameters = dict(parameters)
+        self.weight_decay = config.weight_decay
+        self.kernels = [p for p in self.parameters.values() if p.dim() > 2]  # of 1-D (ECA) and 2-D ones
+        self.adam = torch.optim.Adam(
+            self.parameters.values(),
+            lr=config.lr,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            fused=True,
+        )
+        for p in self.parameters.values():
+            self.adam.state[p] = {
+                "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
+            }
+
+    def decay(self) -> None:
+        """Add lambda x w to the gradient of every convolution kernel, once a step, before the norm is taken."""
+        if self.weight_decay > 0:
+            gradients = [p.grad for p in self.kernels if p.grad is not None]
+            torch._foreach_add_(gradients, [p.detach() for p in self.kernels], alpha=self.weight_decay)
+
+    def step(self, rate: float) -> None:
+        """Update every weight from its gradient."""
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Moments and step counts by name, for a checkpoint."""
+        return {
+            f"{name}/{key}": value for name, p in self.parameters.items() for key, value in self.adam.state[p].items()
+        }
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Overwrite the state in place (strides kept)."""
+        for name, own in self.tensors().items():
+            own.copy_(tensors[name])
+
+
+class MovingAverage:
+    """Exponential moving average of the weights, held by a network of its own so that it can be evaluated as it is.
+
+    Its batch-norm buffers stay unused where every evaluation recalibrates; elsewhere they are those of the weights.
+    """
+
+    def __init__(self, net: StagedNet, decay: float) -> None:
+        self.decay = decay
+        self.source = dict(net.named_parameters())
+        self.net = copy.deepcopy(net)
+        self.average = dict(self.net.named_parameters())
+
+    def take_buffers(self, net: StagedNet) -> None:
+        """Statistics, where they are frozen, and ranges belong to the weights: take those of ``net``."""
+        self.net.load_state_dict(dict(net.named_buffers()), strict=False)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the weights by 1 - decay; once per accepted step."""
+        torch._foreach_lerp_(
+            [p.detach() for p in self.average.values()], [p.detach() for p in self.source.values()], 1.0 - self.decay
+        )
+
+
+MOMENTUM = 0.1  # of the training batch-norm buffers, DESIGN "One supernet step"
+
+
+class UnitMoments:
+    """Weighted sums of batch-norm moments over the units of a step, kept in the tail of the flat gradient buffer."""
+
+    precise = False
+
+    def __init__(self, net: StagedNet, tail: torch.Tensor) -> None:
+        self.net = net
+        self.weight = 0.0
+        self.parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        offset = 0
+        for bn in net.batchnorms:
+            channels = bn.running_mean.numel()
+            piece = tail[offset : offset + 1 + 2 * channels]
+            self.parts.append((piece[:1], piece[1 : 1 + channels], piece[1 + channels :]))
+            offset += len(piece)
+
+    @staticmethod
+    def size(net: StagedNet) -> int:
+        """Elements needed in the tail."""
+        return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
+
+    def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        """File one unit's moments under the weight of the unit being computed."""
+        total, sum_mean, sum_var = self.parts[slot]
+        total += self.weight
+        sum_mean.add_(mean.detach(), alpha=self.weight)
+        sum_var.add_(var.detach(), alpha=self.weight)
+
+    @torch.no_grad()
+    def update_buffers(self) -> None:
+        """Move each used batch norm once towards the weighted mean over its units."""
+        for bn, (total, mean, var) in zip(self.net.batchnorms, self.parts, strict=True):
+            weight = float(total)
+            if weight > 0:
+                bn.running_mean.lerp_(mean / weight, MOMENTUM)
+                bn.running_var.lerp_(var / weight, MOMENTUM)
+
+
+class SharedStem:
+    """``with SharedStem(net, batch, autocast) as features:`` run paths on ``features`` and call their backward."""
+
+    def __init__(self, net: StagedNet, batch: FlowBatch, autocast: Callable[[], AbstractContextManager[None]]) -> None:
+        with autocast():
+            features = net.prepare(batch.images)
+            for index in range(net.shared_stages):
+                features = net.run_stage(index, features, 0)
+        self.output = features
+        self.leaf = features.detach().requires_grad_()
+
+    def __enter__(self) -> torch.Tensor:
+        return self.leaf
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            torch.autograd.backward(self.output, self.leaf.grad)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""Which paths a training step runs: strict fairness as a pure function of (seed, step)."""
+"""Which paths a training step runs (strict fairness as a pure function of seed and step), and which options learn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, SearchSpace
-
-__all__ = ["assert_fair", "fair_cycle", "fairness_gap", "option_counts"]
 
 
 def fair_cycle(space: SearchSpace, seed: int, step: int) -> list[Arch]:
@@ -59,3 +60,50 @@ def assert_fair(space: SearchSpace, paths: Sequence[Arch], seed: int, step: int)
         expected = [a - b for a, b in zip(after[choice.name], before[choice.name], strict=True)]
         assert counts == ([1] * n if n == len(paths) else expected), f"unfair step {step}: {choice.name} drew {drawn}"
         assert max(after[choice.name]) - min(after[choice.name]) <= 1, f"unfair counts of {choice.name} at step {step}"
+
+
+def option_losses(space: SearchSpace, seed: int, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
+    """Block -> ``count`` of paths, mean ``loss``, mean ``relative`` loss of each option, from accepted step events.
+
+    ``relative`` is the path's loss minus the mean over the paths of its step: all of them see the same batch (unless
+    train.path_batches is shifted), so it leaves out how hard the batch was.  It still holds the options that this one
+    was drawn with, which evens out over many steps.  An option that was in no path has None; nothing for a single model.
+    """
+    if space.num_paths == 1:
+        return {}
+    seen: dict[str, list[list[tuple[float, float]]]] = {c.name: [[] for _ in c.options] for c in space.choices}
+    for row in steps:
+        if not row["accepted"]:
+            continue
+        losses = [float(loss) for loss in row["path_losses"]]
+        mean = float(np.mean(losses))
+        for path, loss in zip(fair_cycle(space, seed, row["step"] - 1), losses, strict=True):
+            for choice, digit in zip(space.choices, path, strict=True):
+                seen[choice.name][digit].append((loss, loss - mean))
+    figures: dict[str, dict[str, list[Any]]] = {}
+    for block, options in seen.items():
+        means = [np.mean(found, axis=0).tolist() if found else [None, None] for found in options]
+        figures[block] = {
+            "count": [len(found) for found in options],
+            "loss": [loss for loss, _ in means],
+            "relative": [relative for _, relative in means],
+        }
+    return figures
+
+
+def option_rows(
+    space: SearchSpace, epoch: int, losses: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> Iterator[dict[str, Any]]:
+    """Rows of per_option.csv."""
+    for choice in space.choices if losses else ():
+        own = losses[choice.name]
+        for digit in range(len(choice.options)):
+            yield {
+                "epoch": epoch,
+                "block": choice.name,
+                "option": digit,
+                "meaning": choice.meaning(digit),
+                "count": own["count"][digit],
+                "train_loss": own["loss"][digit],
+                "train_loss_relative": own["relative"][digit],
+            }

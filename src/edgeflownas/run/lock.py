@@ -17,10 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from edgeflownas.errors import StorageError
-from edgeflownas.train.faults import crash_point
-from edgeflownas.train.storage import canonical_json, read_json, replace_file, storing
-
-__all__ = ["RunLock", "holder"]
+from edgeflownas.files import canonical_json, crash_point, read_json, replace_file, storing
 
 
 class RunLock:
@@ -57,7 +54,7 @@ class RunLock:
             "token": token,
         }
         try:
-            replace_file(self.folder / "lease.json", canonical_json(lease))
+            replace_file(self.folder / "lease.json", canonical_json(lease), durable=True)
         except StorageError:
             self._lock.release()
             raise

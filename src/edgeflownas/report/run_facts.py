@@ -17,11 +17,10 @@ from edgeflownas.errors import DataError, StorageError
 from edgeflownas.evaluate.columns import parse_row
 from edgeflownas.evaluate.evalset import EvalSet, read_eval_set
 from edgeflownas.evaluate.labels import Label, Result, parse_result
-from edgeflownas.train.checkpoint import DamagedCheckpoint, read_manifest
-from edgeflownas.train.details import Progress, training_details
-from edgeflownas.train.eventlog import csv_rows, read_rows
-from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.storage import parse_json, read_json
+from edgeflownas.files import csv_rows, parse_json, read_json, read_rows
+from edgeflownas.report.details import Progress, training_details
+from edgeflownas.run.checkpoint import DamagedCheckpoint, read_manifest
+from edgeflownas.run.directory import RunDirectory
 
 __all__ = ["CurvePoint", "RunFacts", "newest_commit", "read_facts"]
 
@@ -55,7 +54,7 @@ def read_facts(path: Path, name: str) -> RunFacts:
         StorageError: not a run directory, or one of its files cannot be read.
         DataError: a row of evaluations.jsonl that does not say what its figure belongs to.
     """
-    run = RunDirectory.open(path)
+    run = RunDirectory(path)
     rows = _evaluations(run)
     sets = _Sets(run)
     details = training_details(run.config, run.manifest, _progress(run, rows))

@@ -8,58 +8,21 @@ recorded: bits are promised for the same versions, CPU and thread count only.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import os
-import platform
-import socket
-import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel
 
 from edgeflownas.config import Config
+from edgeflownas.data.fingerprint import Fingerprint
+from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.files import canonical_json
+from edgeflownas.run.machine import ABSENT, code_version
 from edgeflownas.space import SearchSpace
-from edgeflownas.train.storage import canonical_json
-
-__all__ = [
-    "Difference",
-    "build_manifest",
-    "code_version",
-    "compare",
-    "config_kinds",
-    "environment",
-    "refuse_table",
-    "refused",
-]
 
 KINDS = ("identity", "dynamics", "observation")
-ABSENT = "(absent)"
-
-
-class DataFingerprint(Protocol):
-    """What is recorded of a data split (data/fingerprint.py)."""
-
-    @property
-    def hash(self) -> str: ...  # noqa: D102
-    @property
-    def count(self) -> int: ...  # noqa: D102
-    @property
-    def label(self) -> str: ...  # noqa: D102
-    @property
-    def source(self) -> str: ...  # noqa: D102
-
-
-class Plan(Protocol):
-    """What is recorded of the sample order (data/order.py)."""
-
-    @property
-    def steps_per_epoch(self) -> int: ...  # noqa: D102
-    @property
-    def draws_per_epoch(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -88,15 +51,19 @@ def config_kinds(config: BaseModel) -> dict[str, dict[str, Any]]:
 
 def build_manifest(
     config: Config,
-    fingerprints: Mapping[str, DataFingerprint],
+    fingerprints: Mapping[str, Fingerprint],
     space: SearchSpace,
-    plan: Plan,
+    plan: BatchPlan,
     environment: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The facts of run_manifest.json, a JSON document.  ``fingerprints`` maps split (train, val) to its fingerprint."""
     kinds = config_kinds(config)
     epochs = config.train.num_epochs
     deciding = {kind: kinds[kind] for kind in ("identity", "dynamics")}
+    choices = [
+        {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(choice).items()}
+        for choice in space.choices
+    ]
     return {
         "keys": kinds,
         "config_hash": hashlib.sha256(canonical_json(deciding)).hexdigest(),
@@ -106,7 +73,7 @@ def build_manifest(
         },
         "generated_data": any(f.source == "generated" for f in fingerprints.values()),
         "space": {
-            **{"name": space.name, "size": len(space), "choices": [_plain(asdict(c)) for c in space.choices]},
+            **{"name": space.name, "size": len(space), "choices": choices},
             **({"fixed": list(space.fixed)} if space.fixed else {}),
         },
         "plan": {
@@ -121,10 +88,6 @@ def build_manifest(
     }
 
 
-def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in document.items()}
-
-
 def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collection[str] = ()) -> list[Difference]:
     """Entries of two manifests that differ, in the order identity, dynamics, observation.
 
@@ -132,7 +95,7 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     come back as observations.  A key that the run's version did not know stands for today's default.  Raises
     StorageError where ``at_start`` is no complete manifest.
     """
-    defaults = _by_key(config_kinds(Config()))
+    defaults = {key: value for entries in config_kinds(Config()).values() for key, value in entries.items()}
     try:
         run = _entries(at_start)
     except (KeyError, TypeError, AttributeError) as error:
@@ -146,10 +109,6 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
         if run_value != now_value:
             differences.append(Difference("observation" if key in allow else kind, key, run_value, now_value))
     return sorted(differences, key=lambda difference: KINDS.index(difference.kind))
-
-
-def _by_key(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {key: value for entries in kinds.values() for key, value in entries.items()}
 
 
 def _entries(manifest: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
@@ -172,93 +131,25 @@ def refused(differences: Collection[Difference]) -> list[Difference]:
     return [difference for difference in differences if difference.kind != "observation"]
 
 
-def refuse_table(differences: Collection[Difference]) -> str:
-    """Table key / run / now of the refused differences, with the remedy."""
-    rows = [("key", "run", "now", "kind")]
-    rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in refused(differences)]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(
-        [
-            "this is not the run that was begun:",
-            *lines,
-            "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`",
-        ]
-    )
-
-
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:40]}... {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def refuse(differences: Collection[Difference]) -> None:
-    """Raise ConfigError with the table where a refused difference is among ``differences``."""
-    if refused(differences):
-        raise ConfigError(refuse_table(differences))
-
-
-def environment(device: str = "cpu") -> dict[str, Any]:
-    """Versions, machine and threads, as far as they can change the last bits of a result."""
-    import torch
-
-    facts = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": importlib.metadata.version("numpy"),
-        "cv2": _version_of("opencv-python-headless"),
-        "platform": platform.platform(),
-        "host": socket.gethostname(),
-        "cpu": _cpu_model(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-    }
-    if device.startswith("cuda"):
-        facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-        cudnn: Any = torch.backends.cudnn  # its functions carry no types
-        facts["cudnn"] = cudnn.version()
-    return facts
-
-
-def _version_of(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ABSENT
-
-
-def _cpu_model() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def code_version() -> dict[str, Any]:
-    """Version of the package, and commit and dirtiness where it runs from a git checkout (None elsewhere)."""
-    version = _version_of("edgeflownas")
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed, or git is missing
-        return {"version": version, "commit": None, "dirty": None}
-    status = _git("status", "--porcelain", "--untracked-files=no")
-    return {"version": version, "commit": _git("rev-parse", "HEAD"), "dirty": bool(status)}
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of git in this file's folder, None where it fails; variables of a surrounding git hook are left out."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+    """Raise ConfigError with a table key / run / now where one of ``differences`` is not an observation."""
+    if not refused(differences):
+        return
+    rows = [("key", "run", "now", "kind")]
+    rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in refused(differences)]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    raise ConfigError(
+        "\n".join(
+            [
+                "this is not the run that was begun:",
+                *lines,
+                "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`",
+            ]
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    )

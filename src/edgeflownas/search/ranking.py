@@ -22,12 +22,11 @@ from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.evaluate.tree.units import Estimate, Unit
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.hardware.latency import CostModel
+from edgeflownas.search.ranking_folder import RankingFolder
+from edgeflownas.search.ranking_source import Source
 from edgeflownas.space import Arch
-from edgeflownas.train.distributed import World
-from edgeflownas.train.ranking_folder import RankingFolder
-from edgeflownas.train.ranking_source import Source
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag, World
+from edgeflownas.train.step import StopRequested
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
