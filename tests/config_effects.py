@@ -35,7 +35,7 @@ from edgeflownas.train.loop import _choose_best
 from edgeflownas.train.loop import quarantine
 from edgeflownas.train.schedule import learning_rate
 from edgeflownas.run.machine import choose_device, set_arithmetic
-from edgeflownas.run.run import build_net, run_space
+from edgeflownas.run.setup import build_net, run_space
 from edgeflownas.train.measure import loading
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.train.records import criterion

@@ -17,7 +17,7 @@ from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space, list_spaces
 from edgeflownas.train.machine import World
 from edgeflownas.run.machine import choose_device, set_arithmetic
-from edgeflownas.run.run import build_net
+from edgeflownas.run.setup import build_net
 from edgeflownas.train.step import StepOutput, SupernetTask
 
 pytestmark = [

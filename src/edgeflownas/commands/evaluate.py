@@ -140,7 +140,7 @@ def _show(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
 
 
 def _archs(run: ReadRun, codes: list[str] | None) -> list[Arch]:
-    from edgeflownas.run.run import run_pool
+    from edgeflownas.run.setup import run_pool
 
     pool = run.eval_set.pool or [str(code) for code in run_pool(run.config)]
     return [run.net.space.parse(code) for code in (codes or pool)]

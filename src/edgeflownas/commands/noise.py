@@ -98,7 +98,7 @@ def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
     """A row for each arch, by arch_index; parameters and multiply-adds where the space is FlowNet's."""
     from edgeflownas.config.io import load_config
     from edgeflownas.hardware.costs import space_costs
-    from edgeflownas.run.run import run_space
+    from edgeflownas.run.setup import run_space
 
     config = load_config(measured.run.path / "config.yaml")
     codes = measured.errors.codes

@@ -100,7 +100,7 @@ def of_run(run: Path, space: str | None, width: str | None) -> Network:
     """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
     from edgeflownas.config.io import load_config
     from edgeflownas.run.directory import RunDirectory
-    from edgeflownas.run.run import run_space
+    from edgeflownas.run.setup import run_space
 
     for option, value in (("space", space), ("width", width)):
         if value is not None:

@@ -30,7 +30,7 @@ from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory, refuse_existing
 from edgeflownas.run.machine import check_precision, choose_device, environment, memory_in_words, set_arithmetic
 from edgeflownas.run.manifest import build_manifest, compare, config_kinds, refuse
-from edgeflownas.run.run import (
+from edgeflownas.run.setup import (
     FINGERPRINTS,
     Splits,
     build_net,

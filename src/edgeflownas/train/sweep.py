@@ -21,7 +21,7 @@ from edgeflownas.report.run_facts import newest_commit
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.machine import check_precision, choose_device
 from edgeflownas.run.manifest import config_kinds
-from edgeflownas.run.run import run_pool, run_space
+from edgeflownas.run.setup import run_pool, run_space
 from edgeflownas.train.loop import Front
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.start import Options, launch, read_initial
