@@ -187,6 +187,13 @@ class RunDirectory:
         """Names of the checkpoints, newest first (not verified)."""
         return self._store.names()
 
+    def newest_commit(self) -> dict[str, Any] | None:
+        """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
+        for name in self.checkpoints():
+            with contextlib.suppress(DamagedCheckpoint):
+                return read_manifest(self._store.folder / name, self.id)
+        return None
+
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
         """One checkpoint by name, or ``best`` / ``latest``; only the tensor ``groups`` named, if any.
 
