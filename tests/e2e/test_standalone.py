@@ -13,7 +13,7 @@ import torch
 from runs import Place, command, digest, outcome, rows, table, tensors
 
 from edgeflownas import space as spaces
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.train import fit
 from edgeflownas.train.job import Job
 from edgeflownas.train.reading import read_run

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from edgeflownas.config.yaml import dump_yaml
-from edgeflownas.errors import StorageError
+from edgeflownas.config.load import dump_yaml, parse_yaml
+from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.train.faults import crash_point
 from edgeflownas.train.lock import boot_id, is_alive
 from edgeflownas.train.storage import canonical_json, read_json, storing, sync_folder, write_durably
@@ -123,8 +121,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """Content of config.yaml of the run ``path``.  Raises StorageError."""
     file = path / "config.yaml"
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        document, _ = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, ValueError, ConfigError) as error:
         raise StorageError(f"{file}: cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")

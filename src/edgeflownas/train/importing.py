@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze, hashed_settings

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
@@ -26,6 +25,7 @@ from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import check_precision, choose_device, run_pool, run_space
 from edgeflownas.train.signals import StopFlag
 from edgeflownas.train.storage import canonical_json, read_json, replace_file
+from edgeflownas.train.variants import PlannedRun, Sweep
 
 __all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
 

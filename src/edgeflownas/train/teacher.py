@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.distil import feature_loss
 from edgeflownas.evaluate.evalset import FrozenBatches, freeze_split
