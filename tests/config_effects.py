@@ -30,15 +30,14 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
-from edgeflownas.train.machine import World
-from edgeflownas.train.loop import _choose_best
-from edgeflownas.train.loop import quarantine
-from edgeflownas.train.schedule import learning_rate
+from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.run.machine import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net, run_space
+from edgeflownas.train.loop import _choose_best, quarantine
+from edgeflownas.train.machine import World
 from edgeflownas.train.measure import loading
-from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.train.records import criterion
+from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.step import SupernetTask
 
 HEIGHT, WIDTH = 40, 48

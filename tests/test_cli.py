@@ -12,10 +12,10 @@ import pytest
 
 from edgeflownas import cli
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.errors import BadSample, ConfigError, Interrupted, NonFiniteError, StorageError
 
-HEAVY = ("torch", "numpy", "pydantic", "cv2", "yaml", "scipy", "matplotlib")
+HEAVY = ("torch", "numpy", "pydantic", "cv2", "ruamel", "scipy", "matplotlib")
 
 
 def run_fresh(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -208,6 +208,6 @@ def test_recipes_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def load_path(name: str) -> str:
-    from edgeflownas.config.io import find_recipe
+    from edgeflownas.config.load import find_recipe
 
     return str(find_recipe(name))

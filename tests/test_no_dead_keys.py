@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from edgeflownas.config import Config, TrainConfig
-from edgeflownas.config.fields import dynamics
+from edgeflownas.config.keys import dynamics
 
 sys.path.insert(0, str(Path(__file__).parent))
 import config_effects as effects  # noqa: E402

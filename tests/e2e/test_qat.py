@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from edgeflownas.train.reading import read_run
 from runs import Place, command, newest, outcome, rows, tensors
 
 from edgeflownas.models.deployed.rounded import RoundedNet
-from edgeflownas.train.reading import read_run
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.step import StopRequested
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from edgeflownas.train.reading import read_run
 from runs import Place, command, digest, outcome, rows, table, tensors
 
 from edgeflownas import space as spaces
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.train import fit
 from edgeflownas.train.loop import Job
-from edgeflownas.train.reading import read_run
 
 pytestmark = pytest.mark.e2e
 TARGET, BASELINE = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"

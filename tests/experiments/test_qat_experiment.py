@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 
 PLACE = Path(__file__).resolve().parents[2] / "experiments" / "qat"
 

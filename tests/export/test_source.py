@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from edgeflownas.train.inference import ReadySubnet
 
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
@@ -16,7 +17,6 @@ from edgeflownas.export.source import check_export_size, open_source
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
-from edgeflownas.train.inference import ReadySubnet
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgeflownas.config.io import find_recipe, load_config, read_recipe, recipe_names
-from edgeflownas.config.variants import plan_sweep
+from edgeflownas.config.load import find_recipe, load_config, read_recipe, recipe_names
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
+from edgeflownas.train.variants import plan_sweep
 
 
 def test_the_recipes_are_packaged() -> None:

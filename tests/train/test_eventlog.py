@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.errors import StorageError
-from edgeflownas.files import AppendLog, CsvLog, JsonLog, read_rows
-from edgeflownas.files import decode_floats, encode_floats, parse_json, read_json, row_text
+from edgeflownas.files import (
+    AppendLog,
+    CsvLog,
+    JsonLog,
+    decode_floats,
+    encode_floats,
+    parse_json,
+    read_json,
+    read_rows,
+    row_text,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from edgeflownas.errors import StorageError
-from edgeflownas.run.lock import RunLock, holder
 from edgeflownas.run.directory import Position, RunDirectory
+from edgeflownas.run.lock import RunLock, holder
 
 HOLD = """
 import subprocess, sys, time

@@ -11,8 +11,7 @@ import pytest
 
 from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
 from edgeflownas.errors import ConfigError
-from edgeflownas.space import Choice, get_space
-from edgeflownas.train import manifest as manifests
+from edgeflownas.files import canonical_json
 from edgeflownas.run.manifest import (
     Difference,
     build_manifest,
@@ -24,7 +23,8 @@ from edgeflownas.run.manifest import (
     refuse_table,
     refused,
 )
-from edgeflownas.files import canonical_json
+from edgeflownas.space import Choice, get_space
+from edgeflownas.train import manifest as manifests
 
 PLAN = SimpleNamespace(steps_per_epoch=20, draws_per_epoch=640)
 

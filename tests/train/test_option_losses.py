@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.space import Choice, SearchSpace, get_space
-from edgeflownas.train.fairness import option_losses, option_rows
-from edgeflownas.train.fairness import fair_cycle
+from edgeflownas.train.fairness import fair_cycle, option_losses, option_rows
 
 V1 = get_space("v1")
 UNEVEN = SearchSpace("uneven", (Choice("EB0", "depth", (1, 2)), Choice("H1", "kernel", (3, 5, 7))))

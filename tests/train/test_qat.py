@@ -9,6 +9,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from edgeflownas.train.benchmarks import random_batch
+from edgeflownas.train.qat import calibrate_rounded
 from tiny import make_tiny  # noqa: E402
 
 from edgeflownas.config import TrainConfig
@@ -20,9 +22,7 @@ from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.deployed.rounded import RoundedNet
 from edgeflownas.space import get_space
-from edgeflownas.train.benchmarks import random_batch
 from edgeflownas.train.machine import World
-from edgeflownas.train.qat import calibrate_rounded
 from edgeflownas.train.step import SupernetTask
 
 CPU = torch.device("cpu")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from edgeflownas.train.rank_bench import bench_rank, rank_growth
 
 from edgeflownas.cli import run
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.report.growth_figure import write_growth
 from edgeflownas.space import Choice, SearchSpace
-from edgeflownas.train.rank_bench import bench_rank, rank_growth
 
 CPU = torch.device("cpu")
 SPACE = SearchSpace(

@@ -12,9 +12,9 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import get_space
 from edgeflownas.search.ranking import RankingJob
 from edgeflownas.search.ranking_source import Wanted, _facts, column_names
+from edgeflownas.space import get_space
 
 
 def test_columns_of_sets() -> None:

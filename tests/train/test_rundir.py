@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from edgeflownas.errors import StorageError
-from edgeflownas.train import creation
 from edgeflownas.run.directory import Position, RunDirectory
+from edgeflownas.train import creation
 
 
 @pytest.fixture

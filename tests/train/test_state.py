@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from edgeflownas.config import Config
-from edgeflownas.train import epoch_end
 from edgeflownas.run.checkpoint import Best, TrainState
+from edgeflownas.train import epoch_end
 
 
 def test_state_survives_json() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas.config.variants import Sweep, plan_sweep
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError
-from edgeflownas.train import sweep as module
 from edgeflownas.run.directory import create_run
+from edgeflownas.train import sweep as module
 from edgeflownas.train.sweep import PLAN, open_sweep, read_plan, run_state, run_sweep
+from edgeflownas.train.variants import Sweep, plan_sweep
 
 
 def planned(root: Path, lrs: str = "1e-3,2e-3", seeds: str = "0", *words: str) -> Sweep:

@@ -18,10 +18,9 @@ from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Choice, SearchSpace, get_space
-from edgeflownas.train.machine import World
-from edgeflownas.train.step import MOMENTUM
 from edgeflownas.train.fairness import fair_cycle
-from edgeflownas.train.step import StopRequested, SupernetTask, batch_slices
+from edgeflownas.train.machine import World
+from edgeflownas.train.step import MOMENTUM, StopRequested, SupernetTask, batch_slices
 
 CPU = torch.device("cpu")
 SPACE = get_space("v1")

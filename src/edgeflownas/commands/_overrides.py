@@ -15,10 +15,8 @@ from cyclopts import Parameter
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["OverrideTokens", "read_size", "split_inputs", "split_overrides", "whole_bytes", "whole_numbers"]
-
 LARGEST = 10**12
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 OverrideTokens = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 """Type of ``*tokens`` in a command that takes a recipe and configuration overrides."""
 
@@ -44,7 +42,7 @@ def split_overrides(
 
 def split_inputs(tokens: Iterable[str], options: Iterable[str]) -> tuple[list[str], list[str]]:
     """As :func:`split_overrides`, for a command that takes any number of inputs."""
-    from edgeflownas.config.io import parse_overrides
+    from edgeflownas.config.load import parse_overrides
 
     pairs, rest = parse_overrides(list(tokens))
     for token in rest:
@@ -54,11 +52,11 @@ def split_inputs(tokens: Iterable[str], options: Iterable[str]) -> tuple[list[st
 
 
 def _unknown(option: str, options: list[str]) -> str:
-    from edgeflownas.config.keys import key_table, keys
+    from edgeflownas.config.describe import groups, keys
 
-    by_name = {key.name: f"--{key.full}" for key in keys()}
+    by_name = {key.name: f"--{full}" for full, key in keys().items()}
     name = option.lstrip("-").replace("-", "_")
-    if name in key_table():  # --train
+    if name in groups():  # --train
         return f"{option} is a group of keys: set one as {option}.KEY VALUE (edgeflownas config keys {name}.)"
     if name in by_name:  # --lr
         return f"unknown option {option}; did you mean {by_name[name]}?"
@@ -91,8 +89,8 @@ def whole_bytes(name: str, text: str | None) -> int | None:
     """Bytes of a size such as 900KiB, 8GB or 1.5 MiB.  Raises ConfigError."""
     if text is None:
         return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
-    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
-    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMG]I?|T)B?)?", text.strip().upper())
+    found = 0 if match is None else int(float(match[1]) * UNITS[match[2] or ""])
+    if found < 1:
         raise ConfigError(f"--{name} {text!r} must be a size such as 8GB, 500MB or 900KiB")
-    return int(float(match[1]) * UNITS[unit])
+    return found

@@ -96,7 +96,7 @@ def _finite(value: Any) -> float | None:
 
 def _archs(measured: Measured, found: PoolNoise) -> list[dict[str, Any]]:
     """A row for each arch, by arch_index; parameters and multiply-adds where the space is FlowNet's."""
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.hardware.costs import space_costs
     from edgeflownas.run.setup import run_space
 

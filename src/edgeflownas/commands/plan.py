@@ -52,7 +52,7 @@ def plan(
     counts = whole_numbers({"train-samples": train_samples, "val-samples": val_samples})
     short = whole_numbers({"batch-size": batch_size, "steps-per-epoch": steps_per_epoch, "num-epochs": num_epochs})
 
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     loaded = load_config(recipe, [*overrides, *_as_overrides(short, overrides)])
     notes = _mode_note(recipe, loaded) if "steps-per-epoch" in short else []
@@ -81,7 +81,7 @@ def _as_overrides(short: dict[str, int], overrides: list[str]) -> list[str]:
 
 def _mode_note(recipe: str | None, loaded: Config) -> list[str]:
     """Says so where --steps-per-epoch changed what an epoch of the recipe is."""
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     notes = []
     if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
@@ -114,7 +114,7 @@ def _open(config: Config, recipe: str | None, counts: dict[str, int], named_here
                 numbers = " ".join(f"--{name} N" for name in ("train-samples", "val-samples") if name not in counts)
                 raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
     if "train-samples" not in counts and "train" not in found:
-        from edgeflownas.config.io import recipe_names
+        from edgeflownas.config.load import recipe_names
 
         raise ConfigError(
             f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "

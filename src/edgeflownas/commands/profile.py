@@ -98,7 +98,7 @@ def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | 
 
 def of_run(run: Path, space: str | None, width: str | None) -> Network:
     """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.run.directory import RunDirectory
     from edgeflownas.run.setup import run_space
 

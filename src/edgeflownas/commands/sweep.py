@@ -10,11 +10,11 @@ from edgeflownas.commands._overrides import OverrideTokens, split_overrides
 from edgeflownas.errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
-    from edgeflownas.config.variants import Sweep
     from edgeflownas.data.order import BatchPlan
     from edgeflownas.report.console import Console
     from edgeflownas.report.run_facts import RunFacts
     from edgeflownas.report.sweep_table import Ended
+    from edgeflownas.train.variants import Sweep
 
 __all__ = ["sweep"]
 
@@ -47,7 +47,7 @@ def sweep(
     """
     positional, overrides = split_overrides(tokens, OPTIONS)
 
-    from edgeflownas.config.variants import plan_sweep
+    from edgeflownas.train.variants import plan_sweep
 
     recipe = _one_recipe(positional, config)
     planned = plan_sweep(recipe, overrides, vary, seeds, name)  # before torch: a mistake shows at once

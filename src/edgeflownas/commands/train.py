@@ -52,7 +52,7 @@ def train(
     if print_config:
         return _print_config(recipe, run, overrides, json)
 
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
@@ -106,7 +106,7 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None,
             "give --resume alone (overrides are allowed), the recipe to start a new run, or add --fork NEW_NAME"
         )
     if recipe is None and resume is None:
-        from edgeflownas.config.io import recipe_names
+        from edgeflownas.config.load import recipe_names
 
         raise ConfigError(f"give a recipe ({', '.join(recipe_names())}, or a YAML file) or --resume RUN_DIRECTORY")
     return recipe
@@ -114,7 +114,7 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None,
 
 def _right_verb(recipe: str, fork: str | None) -> None:
     """Raises ConfigError for a recipe that is no run by itself."""
-    from edgeflownas.config.io import read_recipe
+    from edgeflownas.config.load import read_recipe
 
     usage = read_recipe(recipe)[2]
     if usage.sweep is not None:
@@ -126,7 +126,7 @@ def _right_verb(recipe: str, fork: str | None) -> None:
 
 
 def _print_config(recipe: str | None, run: Path | None, overrides: list[str], as_json: bool) -> int:
-    from edgeflownas.config.io import dump_config, load_config
+    from edgeflownas.config.load import dump_config, load_config
 
     loaded = load_config(recipe, overrides) if run is None else load_config(run / "config.yaml", overrides, recipe)
     print(loaded.model_dump_json(indent=2) if as_json else dump_config(loaded), end="\n" if as_json else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config.yaml import parse_yaml
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.errors import DataError, StorageError
 from edgeflownas.report.history_files import Value, json_rows, table_lines, text_of, typed
 

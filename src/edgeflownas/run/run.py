@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset

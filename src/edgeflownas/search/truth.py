@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import FrozenBatches, freeze_calibration
 from edgeflownas.evaluate.noise import PoolNoise, pool_noise

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.columns import format_value
 from edgeflownas.files import canonical_json, csv_rows, read_json, replace_file

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, Interrupted, StorageError

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
@@ -25,6 +24,7 @@ from edgeflownas.run.setup import run_pool, run_space
 from edgeflownas.train.loop import Front
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.start import Options, launch, read_initial
+from edgeflownas.train.variants import PlannedRun, Sweep
 
 __all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
 

@@ -68,7 +68,7 @@ def _wanted(
     train_dir: str | None, val_dir: str | None, data: tuple[str, ...], config: str | None
 ) -> Sequence[tuple[str, str, str, Mapping[str, str]]]:
     """(specification, split, key, roots) of everything that is to be checked."""
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.errors import ConfigError
 
     settings = load_config(config).data

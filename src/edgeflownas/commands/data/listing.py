@@ -16,7 +16,7 @@ def list_sets(*, config: str | None = None, json: bool = False) -> int:
     from dataclasses import asdict
     from json import dumps
 
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.data.registry import list_datasets
 
     sets = list_datasets(load_config(config).data.roots)

@@ -23,7 +23,7 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
     from json import dumps
 
     from edgeflownas.commands.data.progress import progress
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.data.comparability import mixed_validation
     from edgeflownas.data.fingerprint import fingerprint
     from edgeflownas.data.statistics import flow_statistics

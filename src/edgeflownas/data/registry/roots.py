@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeflownas.config.keys import nearest
-from edgeflownas.config.yaml import parse_yaml
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.errors import ConfigError
 
 __all__ = ["Root", "find_root", "roots_file"]

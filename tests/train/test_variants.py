@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas.config.variants import plan_sweep
 from edgeflownas.errors import ConfigError
+from edgeflownas.train.variants import plan_sweep
 
 LR = "train.lr=1e-3,5e-5"
 
@@ -60,6 +60,14 @@ def test_a_recipe_says_what_varies(tmp_path: Path) -> None:
     assert [run.seed for run in plan_sweep(path, seeds="5").runs] == [5] * 4
     replaced = plan_sweep(path, vary=["train.lr=1e-2,1e-3,1e-4"], seeds="0").runs
     assert len(replaced) == 6 and replaced[0].name == "plain-lr_1e-2-seed_0"
+
+
+def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
+    runs = plan_sweep(recipe(tmp_path, "sweep: {data.cache_dir: [0042, 1e3]}\n")).runs
+    assert [(run.name, run.config.data.cache_dir) for run in runs] == [
+        ("cache_dir_0042-seed_0", "0042"),
+        ("cache_dir_1e3-seed_0", "1e3"),
+    ]
 
 
 def test_the_packaged_clip_sweep() -> None:
