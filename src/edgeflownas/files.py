@@ -36,7 +36,6 @@ JSON_CAP = 64 * 2**20
 PROTOCOL_POINTS = (
     *("create.written", "create.renamed", "lock.acquired", "lock.lease_written"),
     *("resume.temporaries_removed", "resume.damaged_set_aside", "resume.log_truncated"),
-    *("convert.kept", "convert.written", "convert.done"),
     *("commit.logs_synced", "commit.temporary_made", "commit.file_written", "commit.manifest_written"),
     *("commit.temporary_synced", "commit.renamed", "commit.verified", "commit.marked"),
     *("atomic.temporary_written", "atomic.replaced", "prune.renamed", "prune.removed"),
@@ -49,7 +48,10 @@ TRAINING_POINTS = (
 )
 """Places of the training loop."""
 
-CRASH_POINTS = PROTOCOL_POINTS + TRAINING_POINTS
+CONVERSION_POINTS = ("convert.kept", "convert.written", "convert.done")
+"""Places of a resume that brings a run of format 1 to today's."""
+
+CRASH_POINTS = PROTOCOL_POINTS + CONVERSION_POINTS + TRAINING_POINTS
 _passages: Counter[str] = Counter()
 _PHASE_BYTES = 64
 

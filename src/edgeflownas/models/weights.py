@@ -135,6 +135,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                 for name in file.files
                 if name.startswith(PREFIX) or not prefixed
             }
+    except DataError:  # said already
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable npz file of TF1 weights ({error})") from error
 

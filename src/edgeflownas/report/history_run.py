@@ -41,6 +41,8 @@ def read_record(path: Path, notes: list[str]) -> RunRecord:
         manifest = document["manifest"]
         if not isinstance(manifest, dict):
             raise ValueError("manifest is no object")
+    except DataError:  # said already
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
     config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))
