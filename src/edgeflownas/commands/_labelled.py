@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +29,13 @@ class Request:
     """The words of the command line."""
 
     weights_at: Path | None
-    overrides: list[str]
+    overrides: Sequence[str]
     arch: list[str] | None
     checkpoint: str
     weights: str
     data: str | None
     protocol: str
-    size: str | None
+    size: tuple[int, int] | None
     baseline: str | None
     references: str
     record: bool
@@ -50,10 +49,9 @@ def evaluate_on(request: Request, console: Console) -> tuple[list[ResultRow], li
     """
     _check(request)
     names = _reference_names(request.references, request.baseline)
-    size = _size(request.size)
     weights = None if request.baseline else _read(request, console)
     dataset = _dataset(request, weights)
-    protocol = _protocol(request.protocol, size, dataset, weights)
+    protocol = _protocol(request.protocol, request.size, dataset, weights)
 
     from edgeflownas.evaluate.predictors import make_baseline
 
@@ -93,15 +91,6 @@ def _reference_names(text: str, baseline: str | None) -> list[str]:
     if unknown:
         raise ConfigError(f"--references {unknown[0]!r} is unknown: all, none, or some of {','.join(BASELINES)}")
     return [name for name in names if name != baseline]
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
-    if match is None:
-        raise ConfigError(f"--size {text!r} must be HEIGHTxWIDTH in pixels, e.g. 180x240")
-    return int(match[1]), int(match[2])
 
 
 def _read(request: Request, console: Console) -> ReadWeights:

@@ -104,7 +104,7 @@ def table_source(path: Path, wishes: Wishes) -> Source:
 
 
 def run_source(
-    path: Path, overrides: list[str], checkpoint: str, wishes: Wishes, note: Callable[[str], None]
+    path: Path, overrides: Sequence[str], checkpoint: str, wishes: Wishes, note: Callable[[str], None]
 ) -> Source:
     """A search that evaluates subnets of a run on its frozen sets.  Raises as open_source and :meth:`Wishes.over`."""
     from edgeflownas.evaluate.tree import TreeEvaluator

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, Size, example
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,15 +16,11 @@ if TYPE_CHECKING:
     from edgeflownas.space import Arch
     from edgeflownas.train.reading import ReadRun
 
-OPTIONS = (
-    *("--arch", "--checkpoint", "--weights", "--split", "--batches", "--data", "--protocol", "--size"),
-    *("--baseline", "--references", "--record", "--calibration-sweep", "--json", "--help"),
-)
-USAGE = "edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard"
-
 
 def evaluate(
-    *tokens: OverrideTokens,
+    run: Path | None = None,
+    /,
+    *,
     arch: list[str] | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
@@ -31,21 +28,24 @@ def evaluate(
     batches: str | None = None,
     data: str | None = None,
     protocol: str | None = None,
-    size: str | None = None,
+    size: Size | None = None,
     baseline: str | None = None,
     references: str | None = None,
     record: bool = False,
     calibration_sweep: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Score subnets of a run, batch norm recalibrated for each: edgeflownas evaluate RUN [--arch CODE ...].
+    """Score subnets of a run, batch norm recalibrated for each.
+
+    Example: edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard
 
     Without further options the figures are those of the run's own history, to the bit on the same machine.
     With --data or --protocol they are labelled rows on any data set, beside references on the same pixels. Writes
-    nothing unless --record is given. Data that moved: --data.train_dir DATA --data.val_dir DATA (folder or name).
+    nothing unless --record is given.
 
     Args:
-        *tokens: run directory or weights file (npz), and overrides (--group.key value).
+        run: run directory, or weights file (npz).
         arch: an arch code such as 0,0,0,0,2,1,2,2,2 (may be given several times); default: the run's pool.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
@@ -53,15 +53,14 @@ def evaluate(
         batches: of the frozen evaluation: number of batches, or all for the whole split; default: the frozen set.
         data: data set as NAME[:VARIANT][@ROOT]; default with --protocol: the run's own data.val_dir.
         protocol: standard, edgeflownet, training or deploy (docs/protocols.md); default with --data: standard.
-        size: HEIGHTxWIDTH: the input of protocol deploy, or another crop for edgeflownet.
+        size: the input of protocol deploy, or another crop for edgeflownet.
         baseline: evaluate zero, dis, dis_fast or farneback instead of weights; needs --data.
         references: baselines beside the result: all (default), none, or a list such as zero,dis.
         record: append the rows, references included, to RUN/evaluations.jsonl.
         calibration_sweep: EPE under 8, 16, 32, 64 calibration batches and another set: hard, or badly calibrated?
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = split_overrides(tokens, OPTIONS)
-
     from edgeflownas.report.console import Console
 
     if data is not None or protocol is not None or baseline is not None:
@@ -69,21 +68,20 @@ def evaluate(
         _refuse(frozen, "of the frozen evaluation; --data names split and samples")
         from edgeflownas.commands._labelled import Request, evaluate_on
 
-        place = None if path is None else Path(path)
         words = (data, protocol or "standard", size, baseline, "all" if references is None else references, record)
-        rows = evaluate_on(Request(place, overrides, arch, checkpoint, weights, *words), Console())
+        rows = evaluate_on(Request(run, overrides, arch, checkpoint, weights, *words), Console())
         _show_rows(*rows, json)
         return 0
     _refuse({"size": size, "references": references, "record": record or None}, "of --data or --protocol; add one")
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
-    run = _read(Path(path), checkpoint, weights, split, batches, overrides)
-    (_sweep if calibration_sweep else _show)(run, _archs(run, arch), weights, json)
+    if run is None:
+        raise ConfigError(f"give the run directory: {example(evaluate)}")
+    read = _read(run, checkpoint, weights, split, batches, overrides)
+    (_sweep if calibration_sweep else _show)(read, _archs(read, arch), weights, json)
     return 0
 
 
 def _read(
-    path: Path, checkpoint: str, weights: str, split: str | None, batches: str | None, overrides: list[str]
+    path: Path, checkpoint: str, weights: str, split: str | None, batches: str | None, overrides: Sequence[str]
 ) -> ReadRun:
     from edgeflownas.report.console import Console
     from edgeflownas.train.reading import read_run

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgeflownas.commands._overrides import OverrideTokens, read_size, split_overrides, whole_numbers
+from edgeflownas.commands._shared import Overrides, Size, WholeNumber, example
 from edgeflownas.commands._target import named_target
 from edgeflownas.errors import ConfigError, DataError
 
@@ -18,43 +19,42 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "named_pairs"]
 
-OPTIONS = (
-    *("--arch", "--format", "--size", "--out", "--outputs", "--uncertainty", "--calibrate", "--calibration-pairs"),
-    *("--calibration-data", "--data", "--pairs", "--checkpoint", "--target", "--mode", "--arena", "--no-verify"),
-    *("--json", "--help"),
-)
-USAGE = "edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR"
 GENERATED = "synth"
 FAILED = 65  # exit code
 
 
 def export(
-    *tokens: OverrideTokens,
+    run: Path | None = None,
+    /,
+    *,
     arch: str | None = None,
     format: str = "tflite-int8",
-    size: str | None = None,
+    size: Size | None = None,
     out: Path | None = None,
     outputs: str = "flow",
     uncertainty: bool = False,
     calibrate: str | None = None,
-    calibration_pairs: str | None = None,
+    calibration_pairs: WholeNumber | None = None,
     calibration_data: str | None = None,
     data: str | None = None,
-    pairs: str | None = None,
+    pairs: WholeNumber | None = None,
     checkpoint: str = "best",
     target: str | None = None,
     mode: str | None = None,
-    arena: str | None = None,
+    arena: WholeNumber | None = None,
     no_verify: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Write a subnet for a device: edgeflownas export RUN|WEIGHTS --format tflite-int8 --size 192x256 --out DIR.
+    """Write a subnet for a device.
+
+    Example: edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR
 
     Batch norm is recalibrated on the run's frozen calibration samples and folded. DIR gets the models and report.json;
     with tflite-int8 also the Vela-compiled model, model.h, test vectors and a README.md with code. docs/export.md.
 
     Args:
-        *tokens: run directory or an npz file of TF1 weights, and overrides (--group.key value).
+        run: run directory or weights file (npz of TF1 weights).
         arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
         format: some of tflite-int8, tflite-float, onnx, onnx-int8, separated by commas.
         size: rows x columns of the frames, px, multiples of 16.
@@ -73,30 +73,28 @@ def export(
         arena: SRAM that mode performance may use, KiB; often far faster than mode size at almost its SRAM.
         no_verify: do not compare the files with the float model.
         json: report.json on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = split_overrides(tokens, OPTIONS, "run directory or weights file")
-    if path is None or size is None or out is None:
-        missing = [n for n, v in (("the run", path), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
-        raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
-    counts = {"calibration-pairs": 32, "pairs": 16}
-    counts |= whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
+    if run is None or size is None or out is None:
+        missing = [n for n, v in (("the run", run), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
+        raise ConfigError(f"{' and '.join(missing)} missing: {example(export)}")
     ranging = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
     chip = {"target": target, "mode": mode, "arena": arena}
     formats = _formats(format, ranging, chip, {"data": data, "pairs": pairs} if no_verify else {})
-    request = _request(formats, read_size(size), outputs, uncertainty, calibrate or "minmax", chip)
+    request = _request(formats, size, outputs, uncertainty, calibrate or "minmax", chip)
     from edgeflownas.export.folder import require_free, write_folder
     from edgeflownas.report.console import Console
 
     require_free(out)
     console = Console()
-    checking = None if no_verify else (data, counts["pairs"])
-    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), ranging, checking)
-    files, report = _build(Path(path), arch, checkpoint, overrides, request, wanted, console)
+    checking = None if no_verify else (data, pairs or 16)
+    wanted = _Wanted((calibration_data, calibration_pairs or 32), ranging, checking)
+    files, report = _build(run, arch, checkpoint, overrides, request, wanted, console)
     write_folder(out, files)
     return _show(report, out, console, json)
 
 
-def _refuse_idle(idle: bool, options: dict[str, str | None], why: str) -> None:
+def _refuse_idle(idle: bool, options: dict[str, Any], why: str) -> None:
     """Raises ConfigError where one of ``options`` was given though they would do nothing."""
     for name, value in options.items():
         if idle and value is not None:
@@ -110,13 +108,11 @@ class _Wanted(NamedTuple):
     """
 
     calibration: tuple[str | None, int]
-    ranging: dict[str, str | None]
+    ranging: dict[str, Any]
     checking: tuple[str | None, int] | None
 
 
-def _formats(
-    text: str, ranging: dict[str, str | None], chip: dict[str, str | None], comparing: dict[str, str | None]
-) -> tuple[Format, ...]:
+def _formats(text: str, ranging: dict[str, Any], chip: dict[str, Any], comparing: dict[str, Any]) -> tuple[Format, ...]:
     """The formats of ``--format``.  Raises ConfigError for options that do nothing with them, or without a check."""
     from edgeflownas.export.artefacts import formats_of
 
@@ -133,7 +129,7 @@ def _request(
     outputs: str,
     uncertainty: bool,
     method: str,
-    chip: dict[str, str | None],
+    chip: dict[str, Any],
 ) -> Request:
     """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
     from typing import get_args
@@ -146,7 +142,7 @@ def _request(
     from edgeflownas.models.deployed.ranges import parse_method
 
     check_export_size(size)
-    mode, arena = chip["mode"] or "performance", whole_numbers({"arena": chip["arena"]}).get("arena")
+    mode, arena = chip["mode"] or "performance", chip["arena"]
     for option, value, known in (("outputs", outputs, Outputs), ("mode", mode, Mode)):
         if value not in get_args(known):
             raise ConfigError(f"--{option} {value!r} is unknown: {', '.join(get_args(known))}")
@@ -161,7 +157,7 @@ def _build(
     path: Path,
     arch: str | None,
     checkpoint: str,
-    overrides: list[str],
+    overrides: Sequence[str],
     request: Request,
     wanted: _Wanted,
     console: Console,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_inputs
+from edgeflownas.commands._shared import Overrides, example
 from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -16,15 +16,9 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
     from edgeflownas.train.inference import ReadySubnet
 
-OPTIONS = (
-    *("--weights", "--out", "--arch", "--checkpoint", "--formats", "--max-flow"),
-    *("--overwrite", "--json", "--help"),
-)
-USAGE = "edgeflownas infer --weights RUN A.png B.png (or a folder of frames, or a video file)"
-
 
 def infer(
-    *tokens: OverrideTokens,
+    *inputs: Path,
     weights: Path | None = None,
     out: Path = Path("flow"),
     arch: str | None = None,
@@ -33,15 +27,18 @@ def infer(
     max_flow: float | None = None,
     overwrite: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Estimate optical flow: edgeflownas infer --weights RUN A.png B.png | FOLDER | VIDEO.
+    """Estimate optical flow.
+
+    Example: edgeflownas infer --weights RUN A.png B.png (or a folder of frames, or a video file)
 
     Writes NAME.flo, NAME-color.png and NAME-arrows.png for each pair of consecutive frames, named after the first.
     Images of any size, 8-bit PNG, JPEG, PPM or PGM; the flow has their size. Batch norm is recalibrated on the run's
-    training data: where they moved, --data.train_dir DIR.
+    training data.
 
     Args:
-        *tokens: two images, a folder of frames (in order of their names) or a video file, and overrides.
+        inputs: two images, a folder of frames (in order of their names) or a video file.
         weights: run directory, or an npz file of TF1 weights.
         out: folder for the results; made if missing.
         arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
@@ -50,11 +47,11 @@ def infer(
         max_flow: length in px drawn in full colour, the same for all frames; default: the longest of each pair.
         overwrite: write into a folder that holds files already; those of the same names are replaced.
         json: list of what was written on stdout.
+        overrides: configuration keys that are others here, such as --data.train_dir DIR where the data moved.
     """
-    inputs, overrides = split_inputs(tokens, OPTIONS)
     if weights is None or not inputs:
         missing = [n for n, v in (("--weights RUN", weights), ("images", inputs)) if not v]
-        raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
+        raise ConfigError(f"{' and '.join(missing)} missing: {example(infer)}")
     wanted = _formats(formats)
     if max_flow is not None and not 0 < max_flow < 1e9:
         raise ConfigError(f"--max-flow {max_flow:g} must be a length in px above 0")
@@ -68,7 +65,7 @@ def infer(
     from edgeflownas.train.inference import open_subnet
 
     console = Console()
-    frames = open_frames([Path(text) for text in inputs])
+    frames = open_frames(list(inputs))
     _check_target(out, frames, overwrite)
     ready = open_subnet(weights, arch, checkpoint, overrides, console.info)
     console.info(f"{ready.name}, arch {ready.arch} ({ready.reason})")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
+from edgeflownas.commands._shared import Paths
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,13 +18,15 @@ __all__ = ["noise"]
 def noise(
     run: Path,
     *,
-    seeds: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    seeds: Paths | None = None,
     epoch: int | None = None,
     wide: bool = False,
     resolution: float | None = None,
     json: bool = False,
 ) -> int:
-    """What an evaluation can tell apart: edgeflownas noise RUN [--seeds RUN RUN ...].
+    """What an evaluation can tell apart.
+
+    Example: edgeflownas noise RUN [--seeds RUN RUN ...]
 
     Reads the errors of every sample that the run kept; needs neither data nor weights. A difference smaller than the
     noise of the evaluation set, or than the spread between training seeds, is no difference.

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_bytes, whole_numbers
+from edgeflownas.commands._shared import Bytes, FromZero, Overrides, WholeNumber, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,42 +22,42 @@ if TYPE_CHECKING:
 
 __all__ = ["rank"]
 
-OPTIONS = (
-    *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
-    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--target", "--yes", "--json", "--help"),
-)
 MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
-USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]"
 
 
 def rank(
-    *tokens: OverrideTokens,
+    run: Path,
+    /,
+    *,
     out: str | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
     archs: Path | None = None,
     where: str = "",
-    sample: str | None = None,
-    seed: str | None = None,
+    sample: WholeNumber | None = None,
+    seed: FromZero | None = None,
     data: tuple[str, ...] = (),
     protocol: str | None = None,
-    memory: str | None = None,
+    memory: Bytes | None = None,
     keep_sample_errors: bool = False,
     exact: bool = False,
     measure_cpu: bool = False,
     target: str | None = None,
     yes: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Evaluate every subnet of a supernet run and write the ranking: edgeflownas rank RUN [--out DIR].
+    """Evaluate every subnet of a supernet run and write the ranking.
+
+    Example: edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]
 
     Batch norm is recalibrated for each subnet on the run's frozen calibration samples; what subnets share is computed
     once. Writes ranking.csv and ranking.safetensors. Ctrl-C keeps finished parts (exit 75); the same command goes on.
     Start it with torchrun to share the work between processes, GPUs or machines. docs/ranking.md has the columns.
 
     Args:
-        *tokens: run directory, and overrides (--group.key value).
+        run: run directory.
         out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
@@ -76,10 +75,11 @@ def rank(
         target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
         yes: do not ask before a long computation.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = _run_and_overrides(tokens)
-    budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
-    protocol = _protocol(protocol, data)
+    if seed is not None and sample is None:
+        raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
+    folder, protocol = _folder(run, out, checkpoint), _protocol(protocol, data)
 
     from edgeflownas.run.machine import memory_in_words
     from edgeflownas.search.ranking import RankingJob
@@ -89,36 +89,21 @@ def rank(
     world = connect(on_gpu=False, timeout=PATIENCE)
     try:
         with memory_in_words("give a smaller --memory, or fewer samples"):
-            console, wanted = _console(world.is_main), Wanted(path, checkpoint, weights, data, protocol, overrides)
+            console, wanted = _console(world.is_main), Wanted(run, checkpoint, weights, data, protocol, overrides)
             source = open_source(wanted, world, console.info)
             chips = _on_chip(target, source, world.is_main, console)
-            chosen = _chosen(source, archs, where, draw, chips, console)
+            chosen = _chosen(source, archs, where, (sample, seed or 0), chips, console)
             models = [*_cost_models(measure_cpu, len(chosen)), *chips]
-            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, models)
+            job = RankingJob(source, chosen, folder, exact, memory, keep_sample_errors, models)
             return _run(job, world, console, yes, json)
     finally:
         world.close()
-
-
-def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    path, overrides = split_overrides(tokens, OPTIONS, "run directory")
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
-    return Path(path), tuple(overrides)
 
 
 def _protocol(protocol: str | None, data: tuple[str, ...]) -> str:
     if protocol is not None and not data:
         raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
     return protocol or "standard"
-
-
-def _draw(sample: str | None, seed: str | None) -> tuple[int | None, int]:
-    """Number and seed of a draw."""
-    if seed is not None and sample is None:
-        raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
-    count = whole_numbers({"sample": sample}).get("sample")
-    return count, whole_numbers({"seed": seed}, least=0).get("seed", 0)
 
 
 def _folder(run: Path, out: str | None, checkpoint: str) -> Path:

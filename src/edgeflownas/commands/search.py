@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, example, may_begin
 from edgeflownas.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -18,13 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
-OPTIONS = (
-    *("--table", "--strategy", "--budget", "--minimise", "--where", "--population", "--seed", "--seeds", "--compare"),
-    *("--checkpoint", "--out", "--yes", "--json", "--help"),
-)
 ENUMERABLE = 2**17  # subnets whose conditions are checked one by one before a search, to see whether the budget fits
 POPULATION = 50  # where none is given
-USAGE = "edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING"
 
 
 class Settings(NamedTuple):
@@ -36,7 +30,9 @@ class Settings(NamedTuple):
 
 
 def search(
-    *tokens: OverrideTokens,
+    run: Path | None = None,
+    /,
+    *,
     table: Path | None = None,
     strategy: str = "nsga2",
     budget: int = 800,
@@ -50,15 +46,18 @@ def search(
     out: Path | None = None,
     yes: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Search subnets of a run for the best trade-off: edgeflownas search RUN [--minimise epe,macs] [--budget 800].
+    """Search subnets of a run for the best trade-off.
+
+    Example: edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING
 
     For spaces too large for `edgeflownas rank`. No subnet is evaluated twice; a generation is evaluated together, so
     that its prefixes are shared. The same command goes on where it was stopped; a larger --budget carries it further.
-    Data that moved: --data.train_dir DATA --data.val_dir DATA. docs/search.md explains strategies and files.
+    docs/search.md explains strategies and files.
 
     Args:
-        *tokens: run directory, and overrides (--group.key value).
+        run: run directory.
         table: a ranking of a whole space, in place of a run: values are looked up, a search takes seconds.
         strategy: nsga2, evolution, random, or all.
         budget: evaluated subnets, those of an earlier start included.
@@ -72,8 +71,8 @@ def search(
         out: folder for journals and results; default: search/ in the run's or the ranking's folder.
         yes: do not ask before a long search.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    run, overrides = split_overrides(tokens, OPTIONS)
     _require_one(run, table, bool(overrides) or compare is not None or checkpoint is not None)
     population = _population(population, budget)
     jobs = _jobs(strategy, seed, seeds)
@@ -99,9 +98,9 @@ def search(
     return 0
 
 
-def _require_one(run: str | None, table: Path | None, options_of_runs: bool) -> None:
+def _require_one(run: Path | None, table: Path | None, options_of_runs: bool) -> None:
     if (run is None) == (table is None):
-        raise ConfigError(f"give a run directory or --table: {USAGE}")
+        raise ConfigError(f"give a run directory or --table: {example(search)}")
     if table is not None and options_of_runs:
         raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 

@@ -14,6 +14,8 @@ __all__ = ["status"]
 def status(root: Path = Path("."), *, json: bool = False) -> None:
     """Show the runs below a folder: state, step, best, time left, lock owner.
 
+    Example: edgeflownas status runs
+
     Args:
         root: Folder to look through; a run directory itself is fine too.
         json: Print a JSON list instead of the table.

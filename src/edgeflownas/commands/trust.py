@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, Paths, example
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -24,18 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["trust"]
 
-Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
-OPTIONS = (
-    *("--truth", "--against", "--calibrations", "--ranking", "--between", "--checkpoint", "--weights"),
-    *("--seed", "--json", "--help"),
-)
-USAGE = "edgeflownas trust RUN --truth RUN RUN ..., or RANKING --between epe,COLUMN"
-
 
 def trust(
-    *tokens: OverrideTokens,
-    truth: Paths = None,
-    against: Paths = None,
+    run: Path,
+    /,
+    *,
+    truth: Paths | None = None,
+    against: Paths | None = None,
     calibrations: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
     ranking: Path | None = None,
     between: str | None = None,
@@ -43,15 +38,18 @@ def trust(
     weights: str = "model",
     seed: int = 0,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """How far the ranking of a supernet can be trusted: edgeflownas trust RUN --truth RUN RUN ...
+    """How far the ranking of a supernet can be trusted.
+
+    Example: edgeflownas trust RUN --truth RUN RUN ..., or RANKING --between epe,COLUMN
 
     Subnets trained alone are evaluated on the frozen calibration and evaluation sets of RUN, and so are the same
     subnets with the supernet's weights. Printed are rank correlation, top picks and regret with 95 % intervals, beside
     rankings by size, and how well two trainings of one subnet agree. Writes nothing. docs/trust.md defines all of it.
 
     Args:
-        *tokens: the supernet's run directory (with --between a ranking), and overrides (--group.key value).
+        run: run directory, of the supernet (with --between a ranking).
         truth: runs of single subnets (train.task standalone), or folders of several.
         against: further supernet runs; the change of the rank correlation has a paired interval.
         calibrations: numbers of calibration batches with which RUN is read again, likewise.
@@ -61,21 +59,19 @@ def trust(
         weights: of RUN: model, or ema for the moving average.
         seed: of the bootstrap.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = split_overrides(tokens, OPTIONS)
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
     if between is not None:
         if truth or against or calibrations or ranking or overrides:
             raise ConfigError("--between compares two columns of one table; it goes with no other option but --seed")
-        document = _between(Path(path), between, seed)
+        document = _between(run, between, seed)
     elif not truth:
-        raise ConfigError(f"--truth: give runs of subnets trained alone: {USAGE}")
+        raise ConfigError(f"--truth: give runs of subnets trained alone: {example(trust)}")
     else:
         from edgeflownas.report.console import Console
 
         wanted = _Wanted(truth, against or [], calibrations or [], ranking)
-        found = _measure(Path(path), checkpoint, weights, overrides, wanted, Console())
+        found = _measure(run, checkpoint, weights, overrides, wanted, Console())
         document = _document(found, seed)
     _show(document, json)
     return 0
@@ -103,7 +99,7 @@ class _Found:
 
 
 def _measure(
-    path: Path, checkpoint: str, weights: str, overrides: list[str], wanted: _Wanted, console: Console
+    path: Path, checkpoint: str, weights: str, overrides: Sequence[str], wanted: _Wanted, console: Console
 ) -> _Found:
     from edgeflownas.search.truth import Judge, open_like, read_alone, truth_table
     from edgeflownas.train.reading import read_run
