@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import Overrides, Size, example
+from edgeflownas.commands._shared import Overrides, Size, emit, example, print_json
 from edgeflownas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from edgeflownas.evaluate.pool import PoolEvaluation
-    from edgeflownas.evaluate.results import ResultRow
-    from edgeflownas.report.console import Console
-    from edgeflownas.space import Arch
-    from edgeflownas.train.reading import ReadRun
 
 
 def evaluate(
@@ -61,149 +52,79 @@ def evaluate(
         json: machine-readable result on stdout.
         overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    from edgeflownas.report.console import Console
-
-    if data is not None or protocol is not None or baseline is not None:
-        frozen: dict[str, object] = {"split": split, "batches": batches, "calibration-sweep": calibration_sweep or None}
-        _refuse(frozen, "of the frozen evaluation; --data names split and samples")
-        from edgeflownas.commands._labelled import Request, evaluate_on
-
-        words = (data, protocol or "standard", size, baseline, "all" if references is None else references, record)
-        rows = evaluate_on(Request(run, overrides, arch, checkpoint, weights, *words), Console())
-        _show_rows(*rows, json)
-        return 0
-    _refuse({"size": size, "references": references, "record": record or None}, "of --data or --protocol; add one")
-    if run is None:
+    labelled = data is not None or protocol is not None or baseline is not None
+    of_frozen = {"split": split, "batches": batches, "calibration-sweep": calibration_sweep or None}
+    of_labelled = {"size": size, "references": references, "record": record or None}
+    for name, value in (of_frozen if labelled else of_labelled).items():
+        if value is not None:
+            belong = "of the frozen evaluation; --data names split and samples"
+            raise ConfigError(f"--{name} is an option {belong if labelled else 'of --data or --protocol; add one'}")
+    if not labelled and run is None:
         raise ConfigError(f"give the run directory: {example(evaluate)}")
-    read = _read(run, checkpoint, weights, split, batches, overrides)
-    (_sweep if calibration_sweep else _show)(read, _archs(read, arch), weights, json)
+    if labelled:
+        _check(run, arch, data, baseline, record, checkpoint, weights, overrides)
+
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.result_table import calibration_table, result_document, result_table
+    from edgeflownas.run.evaluate import FrozenEvaluation, evaluate_on
+    from edgeflownas.run.run import Run
+
+    console = Console()
+    opened = None if run is None else Run.open(run, overrides, console.info)
+    if labelled or opened is None:
+        rows = evaluate_on(
+            opened,
+            console,
+            codes=arch,
+            checkpoint=checkpoint,
+            weights=weights,
+            data=data,
+            protocol=protocol or "standard",
+            size=size,
+            baseline=baseline,
+            references="all" if references is None else references,
+            record=run if record else None,
+        )
+        emit(result_document(*rows), lambda _: result_table(*rows), json, console.info)
+        return 0
+    frozen = FrozenEvaluation.open(opened, checkpoint, weights, arch, split or "val", batches)
+    if calibration_sweep:
+        found, document = frozen.sweep_calibration(console)
+        emit(document, lambda _: calibration_table(found), json, console.info)
+        return 0
+    result = frozen.score(console)
+    if json:
+        print_json(frozen.document(result))
+        return 0
+    label = frozen.eval_set.evaluation.label
+    console.info(f"{frozen.checkpoint.name} ({weights}) on {label}, evaluation set {frozen.eval_set.hash}")
+    rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
+    noise = result.noise
+    console.pool_table(rows, frozen.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
     return 0
 
 
-def _read(
-    path: Path, checkpoint: str, weights: str, split: str | None, batches: str | None, overrides: Sequence[str]
-) -> ReadRun:
-    from edgeflownas.report.console import Console
-    from edgeflownas.train.reading import read_run
-
-    return read_run(path, checkpoint, weights, split or "val", batches, overrides, Console().info)
-
-
-def _sweep(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
-    from edgeflownas.commands._calibration import calibration_sweep
-    from edgeflownas.report.console import Console
-
-    calibration_sweep(run, archs, Console(), json)
-
-
-def _refuse(options: dict[str, object], belong: str) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise ConfigError(f"--{name} is an option {belong}")
-
-
-def _show_rows(results: list[ResultRow], references: list[ResultRow], json: bool) -> None:
-    from edgeflownas.report.console import Console
-    from edgeflownas.report.result_table import result_table
-
-    if not json:
-        Console().info(result_table(results, references))
-        return
-    import json as encoder
-
-    first = results[0]
-    common = {name: getattr(first, name) for name in ("protocol", "split_label", "precision", "samples")}
-    rows = {"results": results, "references": references}
-    document = {**common, **{name: [row.to_json() for row in part] for name, part in rows.items()}}
-    print(encoder.dumps(document, indent=2))
-
-
-def _show(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
-    from edgeflownas.report.console import Console
-
-    console = Console()
-    result, unrounded = _score(run, archs, console), _unrounded(run, archs, console)
-    if json:
-        import json as encoder
-
-        print(encoder.dumps({**_document(run, result, weights), "float_epe": unrounded}, indent=2))
-        return
-    rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
-    noise = result.noise
-    name, data = run.checkpoint.name, run.eval_set.evaluation.label
-    console.info(f"{name} ({weights}) on {data}, evaluation set {run.eval_set.hash}")
-    console.pool_table(rows, run.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
-    if unrounded is not None:
-        console.info(f"the same weights in floating point, batch norm as trained: EPE {unrounded:.4f} px")
-
-
-def _archs(run: ReadRun, codes: list[str] | None) -> list[Arch]:
-    from edgeflownas.run.setup import run_pool
-
-    pool = run.eval_set.pool or [str(code) for code in run_pool(run.config)]
-    return [run.net.space.parse(code) for code in (codes or pool)]
-
-
-def _score(run: ReadRun, archs: list[Arch], console: Console) -> PoolEvaluation:
-    from edgeflownas.evaluate.evalset import FrozenBatches
-    from edgeflownas.evaluate.pool import score_pool
-
-    first = next(run.net.parameters())
-    place = (run.eval_set.flow_clip, first.device, first.dtype, run.net.input_form)
-    calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
-    evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
-    with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
-        return score_pool(run.net, archs, calibration, evaluation, meter.advance, run.config.data.flow_divisor)
-
-
-def _unrounded(run: ReadRun, archs: list[Arch], console: Console) -> float | None:
-    """EPE (px) of the same weights in floating point; None where nothing is rounded."""
-    from edgeflownas.models.deployed.rounded import RoundedNet
-
-    if not isinstance(run.net, RoundedNet):
-        return None
-    run.net.rounded = False
-    try:
-        return _score(run, archs, console).epes[0]
-    finally:
-        run.net.rounded = True
-
-
-def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:
-    noise = result.noise
-    ranks, margins = noise.ranks(result.epes), noise.margins()
-    return {
-        "run": str(run.directory.path),
-        "checkpoint": run.checkpoint.name,
-        "step": run.checkpoint.position.step,
-        "weights": weights,
-        "arithmetic": run.config.train.evaluated_in,
-        "protocol": "training",
-        "split_label": run.eval_set.evaluation.label,
-        "eval_set": run.eval_set.hash,
-        "calibration_set": run.eval_set.calibration_hash,
-        "frozen": run.frozen,
-        "flow_clip": run.eval_set.flow_clip,
-        "flow_divisor": run.config.data.flow_divisor,
-        "samples": result.samples,
-        "zero_flow_epe": result.zero_flow_epe,
-        "smallest_difference": noise.smallest_difference,
-        "eval_seconds": result.eval_seconds,
-        "bn_recal_seconds": result.recal_seconds,
-        "results": [
-            {
-                "arch_index": index,
-                "code": str(score.arch),
-                "epe": score.epe,
-                "rank": ranks[index],
-                "epe_margin": margins[index] if margins else None,
-                "epe_a0": score.epe_a0,
-                "epe_a1": score.epe_a1,
-                "loss_total": score.loss_total,
-                "loss_optical": score.loss_optical,
-                "loss_uncertainty": score.loss_uncertainty,
-                "sample_epe": score.sample_epe.tolist(),
-            }
-            for index, score in enumerate(result.scores)
-        ],
-    }
+def _check(
+    run: Path | None,
+    arch: list[str] | None,
+    data: str | None,
+    baseline: str | None,
+    record: bool,
+    checkpoint: str,
+    weights: str,
+    overrides: Overrides,
+) -> None:
+    """Raises ConfigError for options that do not go together."""
+    if (run is None) == (baseline is None):
+        raise ConfigError(
+            "give what to evaluate: edgeflownas evaluate RUN|WEIGHTS --data NAME, or --baseline zero|dis|... alone"
+        )
+    if baseline is not None and (arch or overrides):
+        raise ConfigError(f"--baseline {baseline} has no weights: --arch and configuration keys mean nothing")
+    if baseline is not None and data is None:
+        raise ConfigError(f"--baseline {baseline} needs --data NAME[:VARIANT][@ROOT]")
+    if record and (run is None or not run.is_dir()):
+        raise ConfigError("--record appends to a run directory, and this is none: redirect --json into a file instead")
+    for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
+        if run is not None and run.is_file() and value != usual:
+            raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")

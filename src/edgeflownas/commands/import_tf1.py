@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Overrides, example
+from edgeflownas.commands._shared import Overrides, example, print_json
 from edgeflownas.errors import ConfigError
 
 
@@ -34,9 +34,7 @@ def import_tf1(
 
     facts = import_weights(file, out, overrides)
     if json:
-        import json as encoder
-
-        print(encoder.dumps(facts))
+        print_json(facts)
     else:
         console = Console()
         console.info(f"{facts['tensors']} tensors of {file}: space {facts['space']}, width {facts['width']}")
