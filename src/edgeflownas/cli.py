@@ -210,11 +210,11 @@ def _wrong_places(error: CycloptsError, places: Sequence[Argument], line: str) -
 
 
 def _unknown_option(option: str, options: list[str]) -> str:
-    from edgeflownas.config.keys import key_table, keys
+    from edgeflownas.config.describe import groups, keys
 
-    by_name = {key.name: f"--{key.full}" for key in keys()}
+    by_name = {key.name: f"--{full}" for full, key in keys().items()}
     name = option.lstrip("-").replace("-", "_")
-    if name in key_table():  # --train
+    if name in groups():  # --train
         return f"{option} is a group of keys: set one as {option}.KEY VALUE (edgeflownas config keys {name}.)"
     if name in by_name:  # --lr
         return f"unknown option {option}; did you mean {by_name[name]}?"

@@ -98,9 +98,9 @@ def evaluate(
         return 0
     label = frozen.eval_set.evaluation.label
     console.info(f"{frozen.checkpoint.name} ({weights}) on {label}, evaluation set {frozen.eval_set.hash}")
-    rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
+    pool = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
     noise = result.noise
-    console.pool_table(rows, frozen.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
+    console.pool_table(pool, frozen.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
     return 0
 
 

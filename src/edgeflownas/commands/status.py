@@ -45,13 +45,12 @@ def run_status(path: Path) -> dict[str, Any]:
     """State of one run, read without its lock; a run that cannot be read has state ``unreadable`` and says why."""
     from edgeflownas.errors import StorageError
     from edgeflownas.files import read_rows
-    from edgeflownas.report.run_facts import newest_commit
     from edgeflownas.run.directory import RunDirectory
     from edgeflownas.run.lock import holder
 
     try:
         run = RunDirectory(path)
-        commit = newest_commit(run)
+        commit = run.newest_commit()
         best = run.read_best() if (path / "best.json").exists() else None
     except (StorageError, KeyError, TypeError) as problem:
         return {"run": str(path), "state": "unreadable", "problem": str(problem)}

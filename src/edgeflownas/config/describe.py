@@ -97,7 +97,7 @@ def _in_words(schema: dict[str, Any]) -> str:
         "exclusiveMaximum": "below",
     }
     limits = [f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema]
-    return names.get(kind, kind) + "".join(limits)
+    return str(names.get(kind, kind)) + "".join(limits)
 
 
 def json_schema() -> dict[str, Any]:

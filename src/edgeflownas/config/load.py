@@ -307,7 +307,8 @@ def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.Resolver, yaml.Representer = _Resolver, _Representer
     yaml.composer.warn_double_anchors = False
-    yaml.default_flow_style = yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.width = 1 << 20  # one key, one line
     return yaml

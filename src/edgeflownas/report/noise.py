@@ -46,7 +46,8 @@ def noise_document(
     found = pool_noise(errors.sample_epe, errors.valid_pixels)
     steps = np.diff(np.sort(found.epes[np.isfinite(found.epes)]))
     wished = resolution if resolution is not None else _finite(np.median(steps)) if steps.size else None
-    config, costs = runs[0].config, {"parameters": [None] * len(errors.codes), "macs": [None] * len(errors.codes)}
+    config = runs[0].config
+    costs: dict[str, list[Any]] = {name: [None] * len(errors.codes) for name in ("parameters", "macs")}
     if config.train.task != "edgeflownet":
         space = runs[0].space
         archs = [space.parse(code) for code in errors.codes]

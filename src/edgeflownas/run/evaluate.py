@@ -129,8 +129,8 @@ class FrozenEvaluation:
         sets = calibration, FrozenBatches.of(net, other, train, self.eval_set.flow_clip, hold=False)
         work = len(sets[0]) + len(sets[1]) + (1 + len(sizes)) * len(evaluation)
         with console.task("calibration sweep", work) as meter:
-            place = (evaluation, sizes, meter.advance, run.config.data.flow_divisor)
-            found = sweep_calibration(net, self.archs, *sets, *place)
+            divisor = run.config.data.flow_divisor
+            found = sweep_calibration(net, self.archs, *sets, evaluation, sizes, meter.advance, divisor)
         rows = []
         for index, (score, verdict) in enumerate(zip(found.own.scores, found.verdicts(), strict=True)):
             by_size = {str(size): result.epes[index] for size, result in found.others.items()}

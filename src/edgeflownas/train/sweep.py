@@ -16,7 +16,6 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
-from edgeflownas.report.run_facts import newest_commit
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.machine import check_precision, choose_device
 from edgeflownas.run.manifest import config_kinds
@@ -132,7 +131,7 @@ def run_state(path: Path) -> str:
     """``new``, ``begun`` (nothing committed yet), ``interrupted`` or ``finished``; a run at work is ``interrupted``."""
     if not (path / "run_manifest.json").exists():
         return "new"
-    commit = newest_commit(RunDirectory(path))
+    commit = RunDirectory(path).newest_commit()
     return "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
 
 
