@@ -27,7 +27,7 @@ from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
 from edgeflownas.run.checkpoint import TrainState

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeflownas.config.keys import Config as Config
     from edgeflownas.config.load import load_config as load_config
-    from edgeflownas.data.formats.flo import read_flo as read_flo
-    from edgeflownas.data.formats.flo import write_flo as write_flo
+    from edgeflownas.data.formats import read_flo as read_flo
+    from edgeflownas.data.formats import write_flo as write_flo
     from edgeflownas.evaluate.losses import accumulate as accumulate
     from edgeflownas.evaluate.losses import multiscale_loss as multiscale_loss
     from edgeflownas.evaluate.pool import evaluate_pool as evaluate_pool
@@ -36,8 +36,8 @@ _HOME = {
     "load_config": "config.load",
     "load_tf1_weights": "models.weights",
     "multiscale_loss": "evaluate.losses",
-    "read_flo": "data.formats.flo",
-    "write_flo": "data.formats.flo",
+    "read_flo": "data.formats",
+    "write_flo": "data.formats",
 }
 
 __all__ = ["__version__", *_HOME]

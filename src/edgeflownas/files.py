@@ -26,12 +26,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.errors import BadSample, ConfigError, StorageError
+from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 
 PathLike = str | os.PathLike[str]
 
 JSON_CAP = 64 * 2**20
 """Largest JSON file read, bytes; our own are kilobytes."""
+_LARGEST_LIST = 64 * 2**20  # bytes
 
 PROTOCOL_POINTS = (
     *("create.written", "create.renamed", "lock.acquired", "lock.lease_written"),
@@ -133,6 +134,32 @@ def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> No
         if count == 0:
             raise BadSample(path, "shrank while it was being read")
         done += count
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a list file, blanks at their ends removed, empty lines at the end left out.
+
+    Raises:
+        DataError: missing, no regular file, too large or no text; ``what`` says what it is for.
+        StorageError: it cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; it is {what}")
+        if path.stat().st_size > _LARGEST_LIST:
+            raise DataError(f"{path}: has {path.stat().st_size} bytes, too many for {what}")
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text (byte {error.start} is not UTF-8), expected {what}") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
+
+
+def first_of(items: Sequence[object], limit: int = 5) -> str:
+    """The first of many, each on an indented line of its own, and how many more there are: the body of a message."""
+    more = f"\n  and {len(items) - limit} more" if len(items) > limit else ""
+    return "".join(f"\n  {item}" for item in items[:limit]) + more
 
 
 # ---- writing ----

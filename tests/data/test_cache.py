@@ -206,7 +206,7 @@ def test_a_damaged_image_of_a_set_with_folders_is_named_with_its_folder(tmp_path
     sys.path.insert(0, str(Path(__file__).parent / "registry"))
     from layouts import sintel
 
-    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.data.sets import open_dataset
 
     dataset = open_dataset(f"sintel:clean@{sintel(tmp_path / 'films')}", "val", "x")
     broken = dataset.samples[2].image1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeflownas.data.comparability import mixed_validation
+from edgeflownas.data.check import mixed_validation
 from edgeflownas.data.fingerprint import Fingerprint
 
 

@@ -13,7 +13,7 @@ from test_rank import SAMPLE, evaluated, rank
 from tiny import make_tiny
 
 from edgeflownas.data.formats import write_flo
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.evaluate.ranking import CSV, read_ranking
 
 pytestmark = pytest.mark.e2e

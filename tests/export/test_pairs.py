@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tiny.py
 from tiny import make_tiny
 
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.export.pairs import example_pairs, generated_pairs, read_pairs
 from edgeflownas.export.paths import as_integers

@@ -14,7 +14,7 @@ from edgeflownas.train.qat import calibrate_rounded
 from tiny import make_tiny  # noqa: E402
 
 from edgeflownas.config import TrainConfig
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import FrozenBatches, freeze_split
 from edgeflownas.evaluate.losses import accumulate

@@ -160,7 +160,7 @@ def loader(
     """
     from edgeflownas.config import DataConfig
     from edgeflownas.data.bench import bench_loader
-    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.data.sets import open_dataset
 
     kinds: tuple[Literal["thread", "process"], ...] = ("thread", "process") if worker_kind == "both" else (worker_kind,)
     dataset = open_dataset(data, "train", "DATA")

@@ -194,7 +194,7 @@ def named_pairs(
     Raises:
         DataError: no such data, or frames smaller than ``size``; says what to do.
     """
-    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.data.sets import open_dataset
     from edgeflownas.export.pairs import generated_pairs, read_pairs
 
     if spec == GENERATED:

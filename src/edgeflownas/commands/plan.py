@@ -104,7 +104,7 @@ def _open(config: Config, recipe: str | None, counts: dict[str, int], named_here
     for split in ("train", "val"):
         named = recipe is not None or f"{split}_dir" in config.data.model_fields_set
         if f"{split}-samples" not in counts and named:
-            from edgeflownas.data.registry import open_dataset
+            from edgeflownas.data.sets import open_dataset
 
             key = f"data.{split}_dir"
             try:

@@ -21,7 +21,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowDataset, Sample
-from edgeflownas.data.formats import image_size, read_image
+from edgeflownas.data.images import image_size, read_image
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
 from edgeflownas.files import open_regular, replace_file

@@ -16,8 +16,6 @@ from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
 from edgeflownas.files import fill, open_regular
 
-__all__ = ["FileRow", "Fingerprint", "difference", "fingerprint"]
-
 FULL_LIMIT = 4 * 2**30
 """Bytes of a set up to which every byte is summed; of a larger one the first and last 64 KiB of each file."""
 

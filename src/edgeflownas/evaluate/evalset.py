@@ -17,7 +17,7 @@ from typing import Any
 
 from edgeflownas.config import Config, EvalConfig
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.formats import image_size
+from edgeflownas.data.images import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.data.transforms import center_window, random_window
 from edgeflownas.errors import BadSample, DataError

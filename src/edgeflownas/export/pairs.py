@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.formats import image_size
-from edgeflownas.data.synthetic import generate_pair
+from edgeflownas.data.images import image_size
+from edgeflownas.data.synthetic.render import generate_pair
 from edgeflownas.data.synthetic.write import FIRST_VAL
 from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.parallel import in_order
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.calibration_sweep import (
     SIZES,

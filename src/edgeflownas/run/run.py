@@ -18,7 +18,7 @@ from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import (
     EvalSet,

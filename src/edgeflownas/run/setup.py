@@ -14,7 +14,7 @@ from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.evalset import EvalSet, freeze, hashed_settings
 from edgeflownas.files import read_json

@@ -12,7 +12,7 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.data.fingerprint import fingerprint
-from edgeflownas.data.registry import is_named, open_dataset
+from edgeflownas.data.sets import is_named, open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
 from edgeflownas.evaluate.protocols import PROTOCOLS, make_protocol

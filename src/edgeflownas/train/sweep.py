@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
 from edgeflownas.run.directory import RunDirectory

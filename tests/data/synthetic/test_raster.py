@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeflownas.data.synthetic.raster import Patch, area, fill
+from edgeflownas.data.synthetic.raster import Patch, area
+from edgeflownas.files import fill
 
 Array = NDArray[np.float64]
 HEIGHT, WIDTH = 24, 31

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeflownas.data.synthetic import GeneratedPair, generate_pair, motion, render
+from edgeflownas.data.synthetic import motion, render
+from edgeflownas.data.synthetic.render import GeneratedPair, generate_pair
 from edgeflownas.errors import ConfigError
 
 HEIGHT, WIDTH = 120, 160

@@ -88,8 +88,7 @@ def _wanted(
 def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> int:
     from json import dumps
 
-    from edgeflownas.data.fc2_index import read_index
-    from edgeflownas.data.index_report import index_lines, index_problems, index_report
+    from edgeflownas.data.fc2 import index_lines, index_problems, index_report, read_index
     from edgeflownas.errors import DataError
 
     if root is not None and not root.is_dir():
@@ -127,7 +126,7 @@ def _check(spec: str, split: str, key: str, roots: Mapping[str, str], full: bool
     from edgeflownas.data.check import check_dataset
     from edgeflownas.data.dataset import FlowDataset
     from edgeflownas.data.fc2 import find_samples
-    from edgeflownas.data.registry import is_named, open_dataset
+    from edgeflownas.data.sets import is_named, open_dataset
     from edgeflownas.errors import DataError
 
     started = time.monotonic()

@@ -17,7 +17,7 @@ def list_sets(*, config: str | None = None, json: bool = False) -> int:
     from json import dumps
 
     from edgeflownas.config.load import load_config
-    from edgeflownas.data.registry import list_datasets
+    from edgeflownas.data.sets import list_datasets
 
     sets = list_datasets(load_config(config).data.roots)
     if json:

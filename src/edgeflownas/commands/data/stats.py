@@ -24,9 +24,8 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
 
     from edgeflownas.commands.data.progress import progress
     from edgeflownas.config.load import load_config
-    from edgeflownas.data.comparability import mixed_validation
+    from edgeflownas.data.check import flow_statistics, mixed_validation
     from edgeflownas.data.fingerprint import fingerprint
-    from edgeflownas.data.statistics import flow_statistics
     from edgeflownas.errors import ConfigError
 
     if not specs:
@@ -59,7 +58,7 @@ def _opened(spec: str, roots: dict[str, str]) -> list[FlowDataset]:
     """One data set, or the two splits of a folder that holds both."""
     from pathlib import Path
 
-    from edgeflownas.data.registry import is_named, open_dataset
+    from edgeflownas.data.sets import is_named, open_dataset
 
     folder = Path(spec)
     if is_named(spec) or not folder.is_dir():

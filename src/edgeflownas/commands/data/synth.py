@@ -40,7 +40,7 @@ def synth(
 
     from edgeflownas.commands.data.progress import progress
     from edgeflownas.commands.data.stats import stats
-    from edgeflownas.data.synthetic import generate_dataset
+    from edgeflownas.data.synthetic.write import generate_dataset
 
     started = time.monotonic()
     made = generate_dataset(

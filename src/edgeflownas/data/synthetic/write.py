@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.data.check import FlowStatistics, flow_statistics
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.formats import flo_size, write_flo
-from edgeflownas.data.statistics import FlowStatistics, flow_statistics
-from edgeflownas.data.synthetic.render import check_size, generate_pair
+from edgeflownas.data.images import check_size
+from edgeflownas.data.synthetic.render import generate_pair
 from edgeflownas.data.workers import WorkerDied, start_processes
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 from edgeflownas.files import replace_file
