@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+REMOVED = {"data.worker_kind": "loader workers are threads, which decode as fast as processes did"}
+"""Keys of earlier versions, and why they went.  They are refused, but left out of a config.yaml that a run stored."""
+
 _LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]
 
@@ -140,6 +143,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Origins]:
         )
     # A group whose keys are all commented out reads as null; it means the defaults.
     groups = {str(name): {} if content is None else content for name, content in value.items()}
+    if path.name == "config.yaml":
+        for group, _, name in (key.partition(".") for key in REMOVED):
+            if isinstance(groups.get(group), dict):
+                groups[group].pop(name, None)
     return groups, {key: f"{path}:{line}: " for key, line in lines.items()}
 
 
@@ -226,6 +233,8 @@ def _explain_one(kind: str, location: tuple[str, ...], message: str, value: Any)
     table = key_table()
     full = ".".join(location)
     if kind in ("extra_forbidden", "invalid_key"):
+        if full in REMOVED:
+            return f"{full}: was removed ({REMOVED[full]}): remove the key"
         return f"{full}: unknown key{_near_key(location)}"
     if len(location) < 2:
         if kind == "value_error":  # between keys of the group; the message names them

@@ -17,8 +17,6 @@ from edgeflownas.data.files import open_regular
 from edgeflownas.data.pictures import SUFFIXES, is_picture, picture_size, read_picture
 from edgeflownas.errors import BadSample, ConfigError, DataError
 
-__all__ = ["Frame", "FramePair", "Frames", "open_frames"]
-
 Note = Callable[[str], None]
 
 
