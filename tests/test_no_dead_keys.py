@@ -137,7 +137,6 @@ PROBES: dict[str, Probe] = {
     "data.contrast": Probe(0.5, effects.batch),
     "data.noise_std": Probe(0.1, effects.batch),
     "data.num_workers": Probe(3, effects.workers, WORKERS),
-    "data.worker_kind": Probe("process", effects.workers, WORKERS),
     "data.prefetch_batches": Probe(1, effects.workers, WORKERS),
     "data.worker_timeout": Probe(0.02, effects.workers, WORKERS),
     "data.on_bad_sample": Probe("quarantine", effects.damaged),

@@ -104,6 +104,7 @@ def test_overrides_and_recipe_are_merged_before_validation() -> None:
         (["--train.lrr", "3"], ["--train.lrr: unknown key; did you mean train.lr?"]),
         (["--train.batch-size", "3"], ["unknown key; did you mean train.batch_size?"]),
         (["--trian.lr", "3"], ["--trian: unknown key; did you mean train?"]),
+        (["--data.worker_kind=thread"], ["--data.worker_kind: was removed (loader workers are", "remove the key"]),
         (["--train.eval_pool_size", "3"], ["did you mean eval.eval_pool_size?"]),
         (["--train.channels_last"], ["--train.channels_last needs a value", "true or false"]),
         (["--train.channels_last", "--train.lr=1"], ["--train.channels_last needs a value"]),
@@ -168,6 +169,15 @@ def test_bad_file(tmp_path: Path, content: str, parts: list[str]) -> None:
     text = problem(write(tmp_path, content))
     for part in parts:
         assert part in text
+
+
+def test_removed_keys_are_left_out_of_what_a_run_stored(tmp_path: Path) -> None:
+    content = "data:\n  worker_kind: process\n  num_workers: 1\n"
+    assert "my.yaml:2: data.worker_kind: was removed" in problem(write(tmp_path, content))
+    stored = tmp_path / "config.yaml"
+    stored.write_text(content)
+    assert load_config(stored).data.num_workers == 1
+    assert "--data.worker_kind: was removed" in problem(stored, ["--data.worker_kind=process"])
 
 
 def test_aliases_of_aliases_do_not_explode(tmp_path: Path) -> None:

@@ -378,13 +378,11 @@ class DataConfig(Group):
     noise_std: NonNegativeFloat = dynamics(0.0)
     """Standard deviation of Gaussian pixel noise, in units of the 0..1 range, drawn for each image."""
     num_workers: Count = observation(2)
-    """Loader workers; 0 loads in the training thread. Never changes a bit of the result."""
-    worker_kind: Literal["thread", "process"] = observation("thread")
-    """Worker threads (decoding releases the interpreter lock) or processes."""
+    """Loader threads; 0 loads in the training thread. Never changes a bit of the result."""
     prefetch_batches: Positive | None = observation(None)
     """Batches loaded ahead; bounds the memory. null: 4, or 8 with train.fast_mode."""
     worker_timeout: PositiveFloat = observation(60.0)
-    """Seconds to wait for one batch before a stuck or dead worker is an error."""
+    """Seconds to wait for one batch before a stuck worker is an error."""
     on_bad_sample: Literal["stop", "quarantine"] = dynamics("stop")
     """A file that turns out unreadable: stop with exit 65, or replace it by the next in name order and log it."""
     quarantine_cap: Fraction = observation(0.001)

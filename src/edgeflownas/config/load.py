@@ -25,6 +25,8 @@ from edgeflownas.errors import ConfigError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 NULL_WORDS = ("null", "Null", "NULL", "none", "None", "NONE", "~")
+REMOVED = {"data.worker_kind": "loader workers are threads, which decode as fast as processes did"}
+"""Keys of earlier versions, and why they went.  They are refused, but left out of a config.yaml that a run stored."""
 _LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]
 """Where each key is written, as the beginning of a message about it: ``my.yaml:12: `` or ``--``."""
@@ -132,6 +134,9 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
     origins = {key: f"{path}:{line}: " for key, line in lines.items()}
     # A group whose keys are all commented out reads as null; it means the defaults.
     written = {str(name): {} if content is None else content for name, content in value.items()}
+    for group, _, name in (key.partition(".") for key in REMOVED if path.name == "config.yaml"):
+        if isinstance(written.get(group), dict):
+            written[group].pop(name, None)
     fork = written.pop("fork", False)
     if not isinstance(fork, bool):
         raise ConfigError(f"{origins[('fork',)]}fork: must be true or false (got {_shown(fork)})")
@@ -212,6 +217,8 @@ def explain(
 def _explain_one(kind: str, location: tuple[str, ...], message: str, value: Any) -> str:
     full = ".".join(location)
     if kind in ("extra_forbidden", "invalid_key"):
+        if full in REMOVED:
+            return f"{full}: was removed ({REMOVED[full]}): remove the key"
         return f"{full}: unknown key{_nearest_key(location)}"
     if len(location) < 2:
         if kind == "value_error":  # between keys of the group; the message names them

@@ -17,8 +17,6 @@ from edgeflownas.data.images import SUFFIXES, is_picture, picture_size, read_pic
 from edgeflownas.errors import BadSample, ConfigError, DataError
 from edgeflownas.files import open_regular
 
-__all__ = ["Frame", "FramePair", "Frames", "open_frames"]
-
 Note = Callable[[str], None]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from edgeflownas.config import Config
+from edgeflownas.config.load import REMOVED
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
@@ -102,7 +103,7 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
         raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
     today = _entries(now)
     differences = []
-    for key in dict.fromkeys([*today, *run]):
+    for key in dict.fromkeys([*today, *(key for key in run if key not in REMOVED)]):
         kind = (today.get(key) or run[key])[0]
         run_value = run[key][1] if key in run else defaults.get(key, ABSENT)
         now_value = today[key][1] if key in today else ABSENT

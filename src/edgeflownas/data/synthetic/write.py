@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from edgeflownas.data.check import FlowStatistics, flow_statistics
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.formats import flo_size, write_flo
 from edgeflownas.data.images import check_size
+from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.data.synthetic.render import generate_pair
-from edgeflownas.data.workers import WorkerDied, start_processes
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 from edgeflownas.files import replace_file
 
@@ -41,7 +39,6 @@ _METADATA = "dataset.json"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _MEASURED = 256  # flows that are read back for the statistics, spread over the set
-_AHEAD = 4  # pairs that wait for each worker
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class GeneratedStats:
 
 @dataclass(frozen=True)
 class _Set:
-    """What is generated where; calling it writes one pair (the shape of work that worker processes take)."""
+    """What is generated where; calling it writes one pair."""
 
     out: Path
     train: int
@@ -66,7 +63,7 @@ class _Set:
     backward: bool
     occlusion: bool
 
-    def __call__(self, index: int, _epoch: int = 0, _position: int = 0) -> bool:
+    def __call__(self, index: int) -> bool:
         """Write pair ``index`` unless it is complete; returns whether it was written."""
         if self._complete(index):
             return False
@@ -205,21 +202,10 @@ def _run(task: _Set, workers: int) -> Iterator[bool]:
         with _one_thread():
             yield from map(task, task.indices)
         return
-    pool = start_processes(task, workers)
-    waiting: deque[Future[bool]] = deque()
     try:
-        for index in task.indices:
-            waiting.append(pool.submit(index, 0, 0))
-            if len(waiting) >= _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_processes(task, task.indices, workers)
     except WorkerDied as error:
         raise StorageError(f"generating into {task.out}: {error}; run the same command again to go on") from error
-    finally:
-        for future in waiting:
-            future.cancel()
-        pool.close()
 
 
 @contextlib.contextmanager
