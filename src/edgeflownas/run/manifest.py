@@ -103,12 +103,13 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
         raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
     today = _entries(now)
     differences = []
-    for key in dict.fromkeys([*today, *(key for key in run if key not in REMOVED)]):
+    for key in dict.fromkeys([*today, *run]):
         kind = (today.get(key) or run[key])[0]
         run_value = run[key][1] if key in run else defaults.get(key, ABSENT)
         now_value = today[key][1] if key in today else ABSENT
         if run_value != now_value:
-            differences.append(Difference("observation" if key in allow else kind, key, run_value, now_value))
+            free = key in allow or key in REMOVED
+            differences.append(Difference("observation" if free else kind, key, run_value, now_value))
     return sorted(differences, key=lambda difference: KINDS.index(difference.kind))
 
 
