@@ -19,7 +19,7 @@ from edgeflownas.train.launch import launch
 from edgeflownas.train.prepared import LaunchOptions
 from edgeflownas.train.rundir import RunDirectory
 
-KEYS_OF_A_TASK = ("distil_lambda", "distil_weights", "qat_calibrate")
+KEYS_OF_A_TASK = ("distil_lambda", "distil_weights")
 
 
 def run(config: Config) -> Any:

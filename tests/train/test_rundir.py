@@ -86,6 +86,10 @@ def test_what_is_no_run_directory_is_refused(tmp_path, run):
     manifest.write_text(manifest.read_text().replace('"format":1', '"format":9'))
     with pytest.raises(StorageError, match="format 9, this version reads 1"):
         RunDirectory.open(run.path)
+    facts = {"keys": {"identity": {"train.task": "qat"}}, "code": {"version": "0.1.0", "commit": "d18497f48f20a54d"}}
+    manifest.write_text(json.dumps({"format": 1, "run": "a", "manifest": facts}))
+    with pytest.raises(StorageError, match=r"task qat, .* \(edgeflownas 0.1.0, commit d18497f48f\)"):
+        RunDirectory.open(run.path)
     manifest.write_text("[]")
     with pytest.raises(StorageError, match="not the manifest of a run"):
         RunDirectory.open(run.path)

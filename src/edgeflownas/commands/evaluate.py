@@ -124,19 +124,17 @@ def _show(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
     from edgeflownas.report.console import Console
 
     console = Console()
-    result, unrounded = _score(run, archs, console), _unrounded(run, archs, console)
+    result = _score(run, archs, console)
     if json:
         import json as encoder
 
-        print(encoder.dumps({**_document(run, result, weights), "float_epe": unrounded}, indent=2))
+        print(encoder.dumps(_document(run, result, weights), indent=2))
         return
     rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
     noise = result.noise
     name, data = run.checkpoint.name, run.eval_set.evaluation.label
     console.info(f"{name} ({weights}) on {data}, evaluation set {run.eval_set.hash}")
     console.pool_table(rows, run.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
-    if unrounded is not None:
-        console.info(f"the same weights in floating point, batch norm as trained: EPE {unrounded:.4f} px")
 
 
 def _archs(run: ReadRun, codes: list[str] | None) -> list[Arch]:
@@ -156,19 +154,6 @@ def _score(run: ReadRun, archs: list[Arch], console: Console) -> PoolEvaluation:
     evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
     with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
         return score_pool(run.net, archs, calibration, evaluation, meter.advance, run.config.data.flow_divisor)
-
-
-def _unrounded(run: ReadRun, archs: list[Arch], console: Console) -> float | None:
-    """EPE (px) of the same weights in floating point; None where nothing is rounded."""
-    from edgeflownas.models.deployed.rounded import RoundedNet
-
-    if not isinstance(run.net, RoundedNet):
-        return None
-    run.net.rounded = False
-    try:
-        return _score(run, archs, console).epes[0]
-    finally:
-        run.net.rounded = True
 
 
 def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def export(
     require_free(out)
     console = Console()
     checking = None if no_verify else (data, counts["pairs"])
-    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), ranging, checking)
+    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), checking)
     files, report = _build(Path(path), arch, checkpoint, overrides, request, wanted, console)
     write_folder(out, files)
     return _show(report, out, console, json)
@@ -104,13 +104,9 @@ def _refuse_idle(idle: bool, options: dict[str, str | None], why: str) -> None:
 
 
 class _Wanted(NamedTuple):
-    """Data (None: the run's own) and number of the pairs that give the ranges, and of those that are verified on.
-
-    ``ranging``: the options for the former, as they were given.
-    """
+    """Data (None: the run's own) and number of the pairs that give the ranges, and of those that are verified on."""
 
     calibration: tuple[str | None, int]
-    ranging: dict[str, str | None]
     checking: tuple[str | None, int] | None
 
 
@@ -176,8 +172,7 @@ def _build(
     console.info(f"{source.name}, arch {source.code} ({source.reason})")
     with seconds.of("read pairs"):
         calibration, checking = None, None
-        _refuse_idle(source.ranges is not None, wanted.ranging, "the run brings the ranges it was trained with")
-        if source.ranges is None and any(name.endswith("int8") for name in request.formats):
+        if any(name.endswith("int8") for name in request.formats):
             spec, count = wanted.calibration
             calibration = named_pairs("--calibration-data", spec, "train", source, count, request.size, console)
         if wanted.checking is not None:

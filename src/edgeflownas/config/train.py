@@ -20,20 +20,22 @@ from edgeflownas.config.fields import (
 from edgeflownas.errors import ConfigError
 from edgeflownas.space import get_space
 
-__all__ = ["TrainConfig"]
+__all__ = ["GONE_KEYS", "TrainConfig"]
+
+GONE_KEYS = {"train.qat_calibrate": "minmax"}
+"""Keys that earlier versions wrote into every config.yaml and manifest, with the value that did nothing."""
 
 
 class TrainConfig(Group):
     """The model, the plan and the optimiser."""
 
-    task: Literal["supernet", "edgeflownet", "standalone", "distil", "qat"] = identity("supernet")
+    task: Literal["supernet", "edgeflownet", "standalone", "distil"] = identity("supernet")
     """supernet: every subnet of train.space at once; edgeflownet: the published single model; standalone: the subnets
-    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features; qat:
-    the weights of train.init_from fine-tuned as the int8 model that they will be exported as."""
+    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features."""
     space: str = identity("v1")
     """Search space by name (every task but edgeflownet)."""
     arch: tuple[str, ...] = identity(())
-    """Arch codes that task standalone, distil or qat trains; on the command line give the option once for each."""
+    """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
     arch_name: tuple[str, ...] = observation(())
     """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
     teacher: str | None = observation(None)
@@ -45,13 +47,11 @@ class TrainConfig(Group):
     """Task distil: weight of the feature loss beside the flow loss."""
     distil_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = dynamics((1.0, 1.0, 1.0))
     """Task distil: weights of the decoder scales 1/4, 1/2 and 1/1 in the feature loss."""
-    qat_calibrate: str = dynamics("minmax")
-    """Task qat: how the range of every tensor is measured at the start, on the calibration samples; then it stays.
-    minmax, percentile:99.99 (or another share) or mse, the methods of the export."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
     batch_norm: Literal["trained", "frozen"] = identity("trained")
-    """frozen (task edgeflownet, as published): statistics never move, a learned affine; trained: batch statistics."""
+    """trained: batch statistics; frozen (single models): statistics that never move, scale and shift are learned. They
+    are those of train.init_from, recalibrated; without it (task edgeflownet only, as published) 0 and 1."""
     input_normalisation: Literal["minus1_1", "raw_0_255"] = identity("minus1_1")
     """Pixel values the network sees: x / 127.5 - 1, or the bytes 0 to 255 as they are (published EdgeFlowNet)."""
     init_from: str | None = dynamics(None)
@@ -124,6 +124,24 @@ class TrainConfig(Group):
     fast_mode: bool = observation(False)
     """Raises data.prefetch_batches to 8 where it is null. Single models only: a supernet step is slower than a disk."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_gone(cls, values: Any) -> Any:
+        """What an earlier version wrote, without GONE_KEYS."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if (f"train.{key}", value) not in GONE_KEYS.items()}
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _not_gone(cls, value: Any) -> Any:
+        if value == "qat":
+            raise ValueError(
+                "qat is gone, since training in integers gained nothing over frozen batch-norm statistics: use "
+                "standalone with train.batch_norm frozen, as recipe finetune_frozen_bn does"
+            )
+        return value
+
     @field_validator("width")
     @classmethod
     def _even(cls, value: int) -> int:
@@ -194,11 +212,6 @@ class TrainConfig(Group):
                 "lower it or set it to null"
             )
         check_task(self)
-        if self.task == "qat" and self.precision not in ("fp32", "fp64"):
-            raise ValueError(
-                f"train.precision {self.precision} is coarser than the int8 steps that train.task qat trains through: "
-                "use fp32"
-            )
         if self.precision == "tf32" and self.gpu_device == -1:
             raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
@@ -206,16 +219,20 @@ class TrainConfig(Group):
     @property
     def evaluated_in(self) -> str:
         """Arithmetic of every EPE of the run, in words."""
-        if self.task == "qat":
-            return "int8 simulated"
         return "fp64" if self.precision == "fp64" else "fp32"
 
 
 def check_task(train: TrainConfig) -> None:
     """Keys that mean nothing for the task are refused where they are set.  Raises ValueError naming both keys."""
-    if train.batch_norm == "frozen" and train.task != "edgeflownet":
+    if train.batch_norm == "frozen" and train.task == "supernet":
         raise ValueError(
-            "train.batch_norm frozen is for train.task edgeflownet (subnets need statistics of their own): use trained"
+            "train.batch_norm frozen is for single models (subnets need statistics of their own): use trained, or "
+            "train.task standalone, distil or edgeflownet"
+        )
+    if train.batch_norm == "frozen" and train.task != "edgeflownet" and train.init_from is None:
+        raise ValueError(
+            f"train.batch_norm frozen with train.task {train.task} needs train.init_from: statistics that never move "
+            "must be those of a trained network, a fresh one has 0 and 1; give the run that trained it, or use trained"
         )
     if train.fast_mode and train.task == "supernet":
         raise ValueError(
@@ -234,10 +251,6 @@ def check_task(train: TrainConfig) -> None:
         raise ValueError("train.task distil needs train.teacher: the run that teaches, or train.task standalone")
     elif sum(train.distil_weights) == 0:
         raise ValueError("train.distil_weights are all zero, so train.task distil learns nothing from train.teacher")
-    if train.task != "qat":
-        unused["qat_calibrate"] = train.qat_calibrate != type(train).model_fields["qat_calibrate"].default
-    elif train.init_from is None:
-        raise ValueError("train.task qat needs train.init_from: the run that trained the subnet in floating point")
     if train.task != "supernet":
         unused |= {"path_batches": train.path_batches != "same", "distributed": train.distributed == "path"}
     for key in [key for key, given in unused.items() if given]:
@@ -246,7 +259,7 @@ def check_task(train: TrainConfig) -> None:
         raise ValueError(
             f"train.{key}{shown} has no effect with train.task {train.task}: remove it, or set another train.task"
         )
-    if train.task in ("standalone", "distil", "qat"):
+    if train.task in ("standalone", "distil"):
         _check_archs(train)
 
 

@@ -109,8 +109,6 @@ def deploy(
     """
     graph = graph_of(source.net, size, outputs, uncertainty)
     layers = fold(source.net, graph)
-    if source.ranges is not None:
-        return Deployed(source, graph, layers, source.ranges, source.ranges_from)
     if pairs is None:
         return Deployed(source, graph, layers, {}, {})
     with torch_threads(1):

@@ -98,7 +98,7 @@ def build(
     Args:
         request: what is asked for.
         source: the network.
-        calibration: pairs that give the ranges; None without int8 or where the run has its own.
+        calibration: pairs that give the ranges; None without int8.
         checking: pairs to verify on; None: not verified.
         seconds: told what each step took.
         advance: called after each pair of either.
@@ -262,7 +262,6 @@ def verify_models(
 ) -> dict[str, Any]:
     """The document of a verification of ``models`` (bytes by format) on ``pairs``; errors as verify.verify."""
     source = deployed.source
-    trained = deployed.scales if source.ranges is not None else None
-    where = source.flow_divisor, advance, trained
-    found = verify(source.net, deployed.graph, deployed.layers, models, pairs.samples(), *where)
+    net, divisor = source.net, source.flow_divisor
+    found = verify(net, deployed.graph, deployed.layers, models, pairs.samples(), divisor, advance)
     return {**pairs.facts(), **found.document()}

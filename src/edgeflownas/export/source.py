@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -15,12 +15,10 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.hardware.latency import torch_threads
-from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import GRID, StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.inference import ReadySubnet, open_subnet
-from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.setup import memory_in_words
 from edgeflownas.train.teacher import set_buffers
 
@@ -51,8 +49,6 @@ class Source:
     config: Config
     calibrated_on: str  # label of the data that batch norm was recalibrated on; empty: it was not
     calibration_samples: int
-    ranges: Mapping[str, Range] | None  # those a run was trained with; nothing else may choose others
-    ranges_from: Mapping[str, str]  # method, hash of the calibration ids, and when; empty without such ranges
 
     @property
     def space(self) -> str:
@@ -84,8 +80,7 @@ def open_source(
     """
     ready = open_subnet(path, arch, checkpoint, overrides, note, USED)
     net, words = ready.net, ready.net.space.describe(ready.arch)
-    learned = getattr(net, "tensor_ranges", None)  # task qat: its statistics and ranges belong to its weights
-    if isinstance(net, FlowNet) and (learned or len(net.space) > 1):
+    if isinstance(net, FlowNet) and len(net.space) > 1:
         net = net.subnet(ready.arch)
     samples = 0
     if isinstance(ready.calibration, FrozenBatches):
@@ -94,18 +89,8 @@ def open_source(
             set_buffers(net, ready.calibration, meter.advance)
         samples = len(ready.calibration.split.names)
     net = net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
-    ranges = (learned(), _origin(RunDirectory.open(path).manifest)) if learned else (None, {})
-    where = (ready.calibration_label, samples, *ranges)
+    where = ready.calibration_label, samples
     return Source(_short(path, ready), ready.source, net, ready.arch, words, ready.reason, ready.config, *where)
-
-
-def _origin(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Where the ranges of a run of task qat are from, by its manifest; a fork has those of its source."""
-    when = {"when": "before training in integers"}
-    if parent := manifest.get("forked_from"):
-        return {"method": f"as in {parent['name']}", "hash": parent["hash"], **when}
-    method, _, ids = manifest["initialised_from"]["ranges"].partition(", calibration ids ")
-    return {"method": method, "hash": ids, **when}
 
 
 def _short(path: Path, ready: ReadySubnet) -> str:

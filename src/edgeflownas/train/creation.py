@@ -116,7 +116,21 @@ def read_identity(path: Path) -> dict[str, Any]:
         raise StorageError(
             f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
         )
+    _refuse_qat(path, document["manifest"])
     return document
+
+
+def _refuse_qat(path: Path, manifest: Mapping[str, Any]) -> None:
+    try:
+        task, code = manifest["keys"]["identity"]["train.task"], manifest["code"]
+        writer = f"edgeflownas {code['version']}" + (f", commit {code['commit'][:10]}" if code["commit"] else "")
+    except (KeyError, TypeError):  # an incomplete manifest, which whoever reads the entry refuses
+        return
+    if task == "qat":
+        raise StorageError(
+            f"{path}: a run of train.task qat, which this version no longer has: open it with the version that wrote "
+            f"it ({writer})"
+        )
 
 
 def read_config(path: Path) -> dict[str, Any]:

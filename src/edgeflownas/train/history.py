@@ -159,11 +159,10 @@ def _history(name: str, run: RunDirectory, rows: list[dict[str, Any]], sets: _Se
 
 def _of_evaluation(name: str, run: RunDirectory, row: dict[str, Any], sets: _Sets, which: str) -> list[Result]:
     size, mean = _mean(row)
-    precision = "int8 simulated" if run.manifest["keys"]["identity"].get("train.task") == "qat" else "fp32"
     label, when = sets.label(row), f"{which}: epoch {row['epoch']}, step {row['global_step']}"
 
     def result(model: str, epe: Any, code: str | None = None, kind: str = "model") -> Result:
-        return Result(name, model, code, label, kind, {"epe": _float(epe)}, when, precision)
+        return Result(name, model, code, label, kind, {"epe": _float(epe)}, when, "fp32")
 
     ranking = str(row.get(f"arch_rank_{size}") or "").split("|")
     codes = _codes(run, row)

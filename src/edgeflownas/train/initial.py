@@ -3,7 +3,8 @@
 Other data, another crop, another plan: everything but the network may differ from the source, which is what sets a
 warm start apart from a fork (same experiment, other dynamics).  One subnet may start from a supernet: it takes the
 tensors of its own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.
-Task ``qat`` recalibrates always, and measures the range of every tensor.
+So is frozen batch norm, unless the source's is frozen too: buffers that follow the batches of training are noisier than
+the statistics the source is evaluated with, and these never move again.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.evalset import FrozenBatches
-from edgeflownas.models.deployed.ranges import parse_method
-from edgeflownas.models.deployed.rounded import RoundedNet
+from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.models.stages import number_batchnorms
 from edgeflownas.space import get_space
 from edgeflownas.train.checkpoint import Checkpoint
 from edgeflownas.train.manifest import config_kinds
 from edgeflownas.train.prepared import Prepared
-from edgeflownas.train.qat import calibrate_rounded
 from edgeflownas.train.rundir import RunDirectory
 from edgeflownas.train.teacher import set_buffers
 
@@ -40,19 +40,18 @@ class InitialWeights:
 
     checkpoint: Checkpoint
     facts: dict[str, Any]  # for run_manifest.json
-    whole: bool  # the source is the same network, buffers included; else a supernet of which one subnet is taken
+    copied: bool  # batch-norm statistics come from the source too; else they are recalibrated
 
 
 def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None) -> InitialWeights | None:
     """The weights train.init_from names, None where it is null.
 
     Raises:
-        ConfigError: the source is a network of another space, width or arch; train.qat_calibrate is no method.
+        ConfigError: the source is a network of another space, width or arch.
         StorageError: no run directory, or no such checkpoint that verifies.
     """
     if config.train.init_from is None:
         return None
-    parse_method(config.train.qat_calibrate)
     place, _, name = config.train.init_from.partition("@")
     run = RunDirectory.open(Path(place), warn)
     source = run.manifest["keys"]["identity"]
@@ -80,29 +79,29 @@ def read_initial(config: Config, warn: Callable[[str], None] = lambda text: None
         )
     checkpoint = run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
-    return InitialWeights(checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, theirs == ours)
+    moved_before = config.train.batch_norm == "frozen" and source.get("train.batch_norm") != "frozen"
+    return InitialWeights(
+        checkpoint,
+        {**facts, "step": checkpoint.position.step, "optimizer": "none"},
+        copied=theirs == ours and not moved_before,
+    )
 
 
 @torch.no_grad()
 def load_initial(initial: InitialWeights, prepared: Prepared) -> dict[str, Any]:
     """Put the weights into the task; returns the entry of run_manifest.json."""
-    task = prepared.task
-    source = initial.checkpoint.tensors["model"]
-    net, eval_set = task.net, prepared.eval_set
-    if isinstance(net, RoundedNet):
-        source = {"ranges": net.ranges, **source}
+    task, eval_set = prepared.task, prepared.eval_set
+    source, net = initial.checkpoint.tensors["model"], task.net
     task.load({"model": {name: source[name] for name in task.tensors()["model"]}}, with_optimizer=False)
-    if initial.whole and not isinstance(net, RoundedNet):
+    if initial.copied:
         return {**initial.facts, "batch_norm": "copied"}
     batches = FrozenBatches(
         eval_set.calibration, prepared.splits.train, eval_set.flow_clip, task.device, task.dtype, net.input_form
     )
-    facts = {**initial.facts, "batch_norm": f"recalibrated, calibration ids {eval_set.calibration_hash}"}
-    if not isinstance(net, RoundedNet):
+    net.batchnorms = number_batchnorms(net)  # frozen ones are measured this once
+    with full_precision():
         set_buffers(net, batches)
-        return facts
-    method = prepared.config.train.qat_calibrate
-    calibrate_rounded(net, batches, method)
+    net.batchnorms = number_batchnorms(net, prepared.config.train.batch_norm == "frozen")
     if task.average is not None:
         task.average.take_buffers(net)
-    return {**facts, "ranges": f"{method}, calibration ids {eval_set.calibration_hash}"}
+    return {**initial.facts, "batch_norm": f"recalibrated, calibration ids {eval_set.calibration_hash}"}

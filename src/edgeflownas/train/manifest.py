@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from edgeflownas.config import Config
+from edgeflownas.config.train import GONE_KEYS
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.storage import canonical_json
@@ -134,7 +135,7 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     """
     defaults = _by_key(config_kinds(Config()))
     try:
-        run = _entries(at_start)
+        run = {key: it for key, it in _entries(at_start).items() if (key, it[1]) not in GONE_KEYS.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
     today = _entries(now)

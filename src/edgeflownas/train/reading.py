@@ -119,8 +119,6 @@ def read_configs(
     """The run's configuration, and the same with overrides; a note for each that ``what`` does not read."""
     own = load_config(run.path / "config.yaml")
     config = load_config(run.path / "config.yaml", overrides)
-    if own.train.task == "qat":
-        note(f"{run.path}: train.task qat: the network as int8 will compute it (simulated), batch norm as trained")
     for key, _ in parse_overrides(overrides)[0]:
         if key not in used:
             note(f"--{key} has no effect on {what}")

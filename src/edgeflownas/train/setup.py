@@ -18,7 +18,6 @@ from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.registry import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
-from edgeflownas.models.deployed.rounded import RoundedNet
 from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
@@ -137,8 +136,14 @@ def new_net(config: Config, seed: int | None) -> StagedNet:
     train, form = config.train, InputForm.of(config)
     if train.task == "edgeflownet":
         return EdgeFlowNet(train.width, train.batch_norm, seed, channels_last=train.channels_last, input_form=form)
-    kind = RoundedNet if train.task == "qat" else FlowNet
-    return kind(run_space(config), train.width, seed, channels_last=train.channels_last, input_form=form)
+    return FlowNet(
+        run_space(config),
+        train.width,
+        seed,
+        batch_norm=train.batch_norm,
+        channels_last=train.channels_last,
+        input_form=form,
+    )
 
 
 def build_net(config: Config, device: torch.device) -> StagedNet:

@@ -146,7 +146,7 @@ def pool_facts(
         "eval_loss_uncertainty": _mean(score.loss_uncertainty for score in result.scores),
         "eval_epe_a0": _mean(score.epe_a0 for score in result.scores),
         "eval_epe_a1": _mean(score.epe_a1 for score in result.scores),
-        "epe_protocol": f"{PROTOCOL}, {config.train.evaluated_in}" if config.train.task == "qat" else PROTOCOL,
+        "epe_protocol": PROTOCOL,
         f"epe_standard_error_{size}": _known(np.median(noise.standard_errors)),
         f"mean_epe_standard_error_{size}": _known(noise.mean_standard_error),
         f"smallest_difference_{size}": noise.smallest_difference,

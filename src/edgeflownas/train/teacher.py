@@ -76,8 +76,6 @@ def find_teacher(
     place, _, name = config.train.teacher.partition("@")
     run = RunDirectory.open(Path(place), warn)
     own = load_config(run.path / "config.yaml")
-    if own.train.task == "qat":
-        raise ConfigError(f"train.teacher {place}: a run of task qat is rounded to 8 bits: give the run it began with")
     wanted = config.train.teacher_arch
     if (own.train.task == "supernet") != (wanted is not None):
         what = "is a supernet: say which subnet teaches" if wanted is None else "is a single model: leave it out"
