@@ -18,7 +18,7 @@ from edgeflownas.run.directory import RunDirectory
 from edgeflownas.tracking import Tracker
 from edgeflownas.train.start import Options, launch
 
-KEYS_OF_A_TASK = ("distil_lambda", "distil_weights", "qat_calibrate")
+KEYS_OF_A_TASK = ("distil_lambda", "distil_weights")
 
 
 def run(config: Config) -> Any:

@@ -58,7 +58,6 @@ ARCH = "0,0,0,0,2,1,2,2,2"
 ALONE = {"train.task": "standalone", "train.arch": (ARCH,), "eval.eval_pool_size": 1}
 SINGLE = {"train.task": "edgeflownet", "eval.eval_pool_size": 1}
 TAUGHT = {**ALONE, "train.task": "distil", "train.teacher": "runs/source", "train.teacher_arch": ARCH}
-ROUNDED = {**ALONE, "train.task": "qat", "train.init_from": "runs/source"}
 MANY = {"train.steps_per_epoch": 20}  # more than are loaded ahead
 
 PROBES: dict[str, Probe] = {
@@ -79,7 +78,6 @@ PROBES: dict[str, Probe] = {
     "train.teacher_arch": Probe("0,0,0,0,0,0,0,0,0", run_effects.run_beside_a_source, TAUGHT),
     "train.distil_lambda": Probe(3.0, run_effects.run_beside_a_source, TAUGHT),
     "train.distil_weights": Probe((1.0, 0.0, 1.0), run_effects.run_beside_a_source, TAUGHT),
-    "train.qat_calibrate": Probe("percentile:99", run_effects.run_beside_a_source, ROUNDED),
     "train.batch_norm": Probe("frozen", effects.steps, SINGLE),
     "train.input_normalisation": Probe("raw_0_255", effects.steps),
     "train.space": Probe("v3", effects.network),

@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 from edgeflownas.config import Config, DataConfig, EvalConfig, RuntimeConfig, TrainConfig
 
+ALONE = {"task": "standalone", "arch": ("000021222",)}
+
 
 def test_defaults_are_the_reference_run() -> None:
     config = Config()
@@ -72,7 +74,9 @@ def test_samples_per_epoch_keeps_count_and_fraction_apart() -> None:
         ({"micro_batch_size": 64}, ("micro_batch_size 64", "batch_size 32")),
         ({"precision": "tf32", "gpu_device": -1}, ("precision tf32", "gpu_device")),
         ({"epoch_divisor": 2}, ("epoch_divisor 2", "epoch_mode full_pass")),
-        ({"batch_norm": "frozen"}, ("batch_norm frozen", "task edgeflownet")),
+        ({"batch_norm": "frozen"}, ("batch_norm frozen", "task standalone")),
+        ({"batch_norm": "frozen", **ALONE}, ("batch_norm frozen", "init_from")),
+        ({"batch_norm": "frozen", **ALONE, "task": "distil", "teacher": "runs/a"}, ("batch_norm frozen", "init_from")),
         ({"fast_mode": True}, ("fast_mode", "fast_mode to false")),
         ({"task": "edgeflownet", "space": "v0"}, ("space v0", "task edgeflownet")),
         ({"task": "edgeflownet", "distributed": "path"}, ("distributed path", "task edgeflownet")),
@@ -102,3 +106,11 @@ def test_a_single_model_is_a_pool_of_one() -> None:
     with pytest.raises(ValidationError, match=r"eval\.eval_pool_size 3.*train\.task edgeflownet"):
         Config(train=single, eval=EvalConfig(eval_pool_size=3))
     assert TrainConfig(task="edgeflownet", distributed="both").distributed == "both"  # micro-batches are dealt
+
+
+def test_what_an_earlier_version_wrote_is_read_where_it_meant_nothing() -> None:
+    assert TrainConfig.model_validate({"qat_calibrate": "minmax", "lr": 1e-3}) == TrainConfig(lr=1e-3)
+    with pytest.raises(ValidationError, match="qat_calibrate"):
+        TrainConfig.model_validate({"qat_calibrate": "mse"})
+    with pytest.raises(ValidationError, match=r"recipe finetune_frozen_bn"):
+        TrainConfig.model_validate({**ALONE, "task": "qat"})

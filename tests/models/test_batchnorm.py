@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm, moments, record_moments, use_statistics
+from edgeflownas.models.batchnorm import BatchNorm, moments, record_moments, use_statistics
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -138,7 +138,8 @@ def test_epsilon_in_every_form(layout: str, eps: float) -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_frozen_batch_norm_knows_only_its_own_statistics(training: bool) -> None:
-    bn, recorder = FrozenBatchNorm(4, 1e-3).train(training), Recorder()
+    bn, recorder = BatchNorm(4, 1e-3).train(training), Recorder()
+    bn.frozen = True
     x = features(2, 4, 6, 8)
     with record_moments(bn, recorder), use_statistics(bn, {}):
         torch.testing.assert_close(bn(x), x / (1 + 1e-3) ** 0.5)  # mean 0, variance 1: an affine
@@ -148,3 +149,21 @@ def test_a_frozen_batch_norm_knows_only_its_own_statistics(training: bool) -> No
     assert float(bn.running_mean.mean()) == 2.0
     with pytest.raises(RuntimeError):
         bn(features(2, 3, 6, 8))
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_a_frozen_one_has_the_gradients_of_torch_in_evaluation(layout: str) -> None:
+    bn, reference = BatchNorm(4).double().train(), torch.nn.BatchNorm2d(4).double().eval()
+    bn.frozen = True
+    with torch.no_grad():
+        for name, low in (("weight", 0.5), ("bias", -1.0), ("running_mean", 1.0), ("running_var", 0.5)):
+            for module in (bn, reference):
+                getattr(module, name).copy_(torch.linspace(low, 2.0, 4))
+    before = bn.running_mean.clone(), bn.running_var.clone()
+    x, y = (features(3, 4, 6, 8, layout=layout).double().requires_grad_() for _ in range(2))
+    downstream = torch.randn(3, 4, 6, 8, dtype=torch.float64)
+    ours = torch.autograd.grad(bn(x), (x, bn.weight, bn.bias), downstream)
+    theirs = torch.autograd.grad(reference(y), (y, reference.weight, reference.bias), downstream)
+    for value, exact in zip((bn(x), *ours), (reference(y), *theirs), strict=True):
+        torch.testing.assert_close(value, exact, rtol=1e-12, atol=1e-12)
+    assert torch.equal(bn.running_mean, before[0]) and torch.equal(bn.running_var, before[1])

@@ -16,7 +16,7 @@ from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.evaluate.recalibrate import recalibrate
-from edgeflownas.models.batchnorm import FrozenBatchNorm, use_statistics
+from edgeflownas.models.batchnorm import BatchNorm, use_statistics
 from edgeflownas.models.blocks import Conv
 from edgeflownas.models.edgeflownet import SPACE, EdgeFlowNet, TransposedConv
 from edgeflownas.models.flownet import FlowNet
@@ -114,7 +114,7 @@ def test_images_of_another_layout_are_refused() -> None:
 
 def test_frozen_statistics_never_move_and_its_affine_is_learned() -> None:
     net = EdgeFlowNet(4, "frozen")
-    assert net.batchnorms == () and sum(isinstance(m, FrozenBatchNorm) for m in net.modules()) == 12
+    assert net.batchnorms == () and sum(isinstance(m, BatchNorm) and m.frozen for m in net.modules()) == 12
     x = images()
     for ours, theirs in zip(net.train()(x), net.eval()(x), strict=True):
         assert torch.equal(ours, theirs)

@@ -132,6 +132,14 @@ def test_keys_that_an_older_version_did_not_know_stand_for_the_default():
     assert compare(old, build()) == [Difference("dynamics", "train.gone", 3, "(absent)")]
 
 
+def test_a_key_that_is_gone_is_no_change_where_it_meant_nothing():
+    old = json.loads(canonical_json(build()))
+    old["keys"]["dynamics"]["train.qat_calibrate"] = "minmax"
+    assert compare(old, build()) == []
+    old["keys"]["dynamics"]["train.qat_calibrate"] = "mse"
+    assert [d.key for d in compare(old, build())] == ["train.qat_calibrate"]
+
+
 def test_table_of_refusal():
     now = build(Config(train=TrainConfig(lr=1e-3, width=8), data=DataConfig(num_workers=7)))
     text = refuse_table(compare(build(), now))

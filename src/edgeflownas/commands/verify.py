@@ -76,25 +76,27 @@ def _compared(
     folder: Path, report: Mapping[str, Any], run: Path, overrides: Sequence[str], data: str | None, count: int
 ) -> dict[str, Any]:
     """Document of the comparison with the run.  Raises ConfigError where the folder was made of other weights."""
-    from edgeflownas.commands.export import named_pairs
     from edgeflownas.export.artefacts import deploy
     from edgeflownas.export.build import verify_models
     from edgeflownas.export.check import stored_models
-    from edgeflownas.export.source import open_source
+    from edgeflownas.export.pairs import open_pairs
+    from edgeflownas.export.source import EXPORTED, extracted
     from edgeflownas.report.console import Console
+    from edgeflownas.run.run import Run
 
     console, facts = Console(), report["model"]
     arch = None if facts["code"] == facts["space"] else facts["code"]
     _, _, made_of = facts["weights"].partition("/")
     checkpoint = "best" if run.is_file() or not made_of else made_of
-    source = open_source(run, arch, checkpoint, overrides, console.info, console.task)
-    if source.weights_hash != facts["weights_hash"]:
+    opened = Run.open(run, overrides, console.info, used=EXPORTED, what="this")
+    source = extracted(opened.subnet(arch, checkpoint), console.task)
+    if source.checkpoint.hash != facts["weights_hash"]:
         raise ConfigError(
-            f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
+            f"{run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
             f"({facts['weights']}): give that run"
         )
     size = tuple(facts["size"])
-    pairs = named_pairs("--data", data, "val", source, count, size, console)
+    pairs = open_pairs("--data", data, "val", opened.config.data, count, size, console.info)
     deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
     with console.task("verify", len(pairs)) as meter:
         return verify_models(deployed, stored_models(folder, report), pairs, meter.advance)

@@ -87,7 +87,7 @@ class RuntimeConfig(Group):
     """Steps between two flushes of the TensorBoard files to disk (and at the end)."""
 
 
-_SUBNETS = ("standalone", "distil", "qat")  # tasks that train the subnets of train.arch
+_SUBNETS = ("standalone", "distil")  # tasks that train the subnets of train.arch
 _TASKS_OF_KEY = {  # a key that means nothing for the task is refused where it is set
     "arch": _SUBNETS,
     "arch_name": _SUBNETS,
@@ -96,7 +96,6 @@ _TASKS_OF_KEY = {  # a key that means nothing for the task is refused where it i
     "teacher_arch": ("distil",),
     "distil_lambda": ("distil",),
     "distil_weights": ("distil",),
-    "qat_calibrate": ("qat",),
     "path_batches": ("supernet",),
 }
 
@@ -104,14 +103,13 @@ _TASKS_OF_KEY = {  # a key that means nothing for the task is refused where it i
 class TrainConfig(Group):
     """The model, the plan and the optimiser."""
 
-    task: Literal["supernet", "edgeflownet", "standalone", "distil", "qat"] = identity("supernet")
+    task: Literal["supernet", "edgeflownet", "standalone", "distil"] = identity("supernet")
     """supernet: every subnet of train.space at once; edgeflownet: the published single model; standalone: the subnets
-    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features; qat:
-    the weights of train.init_from fine-tuned as the int8 model that they will be exported as."""
+    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features."""
     space: str = identity("v1")
     """Search space by name (every task but edgeflownet)."""
     arch: tuple[str, ...] = identity(())
-    """Arch codes that task standalone, distil or qat trains; on the command line give the option once for each."""
+    """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
     arch_name: tuple[PlainName, ...] = observation(())
     """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
     teacher: str | None = observation(None)
@@ -123,13 +121,11 @@ class TrainConfig(Group):
     """Task distil: weight of the feature loss beside the flow loss."""
     distil_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = dynamics((1.0, 1.0, 1.0))
     """Task distil: weights of the decoder scales 1/4, 1/2 and 1/1 in the feature loss."""
-    qat_calibrate: str = dynamics("minmax")
-    """Task qat: how the range of every tensor is measured at the start, on the calibration samples; then it stays.
-    minmax, percentile:99.99 (or another share) or mse, the methods of the export."""
     width: Positive = identity(32)
     """Channels of the first convolution (c); the whole network scales with it. Even."""
     batch_norm: Literal["trained", "frozen"] = identity("trained")
-    """frozen (task edgeflownet, as published): statistics never move, a learned affine; trained: batch statistics."""
+    """trained: batch statistics; frozen (single models): statistics that never move, scale and shift are learned. They
+    are those of train.init_from, recalibrated; without it (task edgeflownet only, as published) 0 and 1."""
     input_normalisation: Literal["minus1_1", "raw_0_255"] = identity("minus1_1")
     """Pixel values the network sees: x / 127.5 - 1, or the bytes 0 to 255 as they are (published EdgeFlowNet)."""
     init_from: str | None = dynamics(None)
@@ -267,12 +263,28 @@ class TrainConfig(Group):
             )
         return self
 
+    @field_validator("task", mode="before")
+    @classmethod
+    def _not_gone(cls, value: Any) -> Any:
+        if value == "qat":
+            raise ValueError(
+                "qat is gone, since training in integers gained nothing over frozen batch-norm statistics: use "
+                "standalone with train.batch_norm frozen, as recipe finetune_frozen_bn does"
+            )
+        return value
+
     @model_validator(mode="after")
     def _check_task(self) -> TrainConfig:
         task = self.task
-        if self.batch_norm == "frozen" and task != "edgeflownet":
+        if self.batch_norm == "frozen" and task == "supernet":
             raise ValueError(
-                "train.batch_norm frozen is for train.task edgeflownet (subnets need statistics of their own): use "
+                "train.batch_norm frozen is for single models (subnets need statistics of their own): use trained, or "
+                "train.task standalone, distil or edgeflownet"
+            )
+        if self.batch_norm == "frozen" and task != "edgeflownet" and self.init_from is None:
+            raise ValueError(
+                f"train.batch_norm frozen with train.task {task} needs train.init_from: statistics that never move "
+                "must be those of a trained network, a fresh one has 0 and 1; give the run that trained it, or use "
                 "trained"
             )
         if self.fast_mode and task == "supernet":
@@ -286,8 +298,6 @@ class TrainConfig(Group):
             raise ValueError(
                 "train.distil_weights are all zero, so train.task distil learns nothing from train.teacher"
             )
-        if task == "qat" and self.init_from is None:
-            raise ValueError("train.task qat needs train.init_from: the run that trained the subnet in floating point")
         for key, tasks in _TASKS_OF_KEY.items():
             value = getattr(self, key)
             if task not in tasks and value != type(self).model_fields[key].default:
@@ -332,11 +342,6 @@ class TrainConfig(Group):
 
     @model_validator(mode="after")
     def _check_precision(self) -> TrainConfig:
-        if self.task == "qat" and self.precision not in ("fp32", "fp64"):
-            raise ValueError(
-                f"train.precision {self.precision} is coarser than the int8 steps that train.task qat trains through: "
-                "use fp32"
-            )
         if self.precision == "tf32" and self.gpu_device == -1:
             raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
@@ -344,8 +349,6 @@ class TrainConfig(Group):
     @property
     def evaluated_in(self) -> str:
         """Arithmetic of every EPE of the run, in words."""
-        if self.task == "qat":
-            return "int8 simulated"
         return "fp64" if self.precision == "fp64" else "fp32"
 
 

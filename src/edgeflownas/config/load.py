@@ -25,7 +25,10 @@ from edgeflownas.errors import ConfigError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 NULL_WORDS = ("null", "Null", "NULL", "none", "None", "NONE", "~")
-REMOVED = {"data.worker_kind": "loader workers are threads, which decode as fast as processes did"}
+REMOVED = {
+    "data.worker_kind": "loader workers are threads, which decode as fast as processes did",
+    "train.qat_calibrate": "it belonged to task qat, which is gone",
+}
 """Keys of earlier versions, and why they went.  They are refused, but left out of a config.yaml that a run stored."""
 _LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.edgeflownet import EdgeFlowNet, TransposedConv
 from edgeflownas.models.stages import StagedNet
 
@@ -185,7 +185,7 @@ def _numbered_names(arrays: dict[str, NDArray[Any]], model: EdgeFlowNet, path: s
 
 
 def _kind(module: object) -> str:
-    if isinstance(module, BatchNorm | FrozenBatchNorm):
+    if isinstance(module, BatchNorm):
         return "BN"
     return "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
 

@@ -26,9 +26,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config.load import dump_yaml, parse_yaml
 from torch import Tensor
 
+from edgeflownas.config.load import dump_yaml, parse_yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.files import (
     AppendLog,
@@ -428,4 +428,12 @@ def read_identity(path: Path) -> dict[str, Any]:
         raise StorageError(
             f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
         )
+    with contextlib.suppress(KeyError, TypeError):  # an incomplete manifest, which whoever reads the entry refuses
+        task, code = document["manifest"]["keys"]["identity"]["train.task"], document["manifest"]["code"]
+        if task == "qat":
+            commit = f", commit {code['commit'][:10]}" if code["commit"] else ""
+            raise StorageError(
+                f"{path}: a run of train.task qat, which this version no longer has: open it with the version that "
+                f"wrote it ({code['version']}{commit})"
+            )
     return document

@@ -82,7 +82,7 @@ class FrozenEvaluation:
             "checkpoint": self.checkpoint.name,
             "step": self.checkpoint.position.step,
             "weights": self.weights,
-            "arithmetic": "fp32",
+            "arithmetic": config.train.evaluated_in,
             "protocol": "training",
             "split_label": self.eval_set.evaluation.label,
             "eval_set": self.eval_set.hash,
@@ -218,7 +218,8 @@ def evaluate_on(
     # Decoded pairs in order; the next are read while one is worked on, at most four wait.
     pairs = zip(dataset.names, in_order(dataset.read, range(len(dataset)), 2), strict=True)
     with console.task("evaluate", len(dataset)) as meter, memory_in_words(TOO_LARGE):
-        rows = evaluate_labelled(pairs, predictors, made, mark.label, "fp32", meter.advance)
+        precision = "fp32" if run is None else run.config.train.evaluated_in
+        rows = evaluate_labelled(pairs, predictors, made, mark.label, precision, meter.advance)
     if record is not None:
         append_results(record / EVALUATIONS, rows)
         console.wrote({"results": record / EVALUATIONS})

@@ -421,6 +421,25 @@ class Subnet:
         return self.checkpoint.name if self.run.directory is None else f"{self.run.path} {self.checkpoint.name}"
 
     @property
+    def short_name(self) -> str:
+        """The same without the folders above."""
+        return (
+            self.checkpoint.name
+            if self.run.directory is None
+            else f"{self.run.path.resolve().name}/{self.checkpoint.name}"
+        )
+
+    @property
+    def code(self) -> str:
+        """Arch code without commas, or the network's name where there is no choice."""
+        return str(self.arch).replace(",", "")
+
+    @property
+    def space(self) -> str:
+        """Name of the search space."""
+        return "edgeflownet" if self.config.train.task == "edgeflownet" else self.config.train.space
+
+    @property
     def calibrated_on(self) -> str:
         """Label of the data that batch norm is recalibrated on, empty where it is not."""
         return "" if self.calibration is None else self.calibration.split.label

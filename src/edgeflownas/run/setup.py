@@ -59,7 +59,10 @@ def new_net(config: Config, seed: int | None) -> StagedNet:
     train, form = config.train, InputForm.of(config)
     if train.task == "edgeflownet":
         return EdgeFlowNet(train.width, train.batch_norm, seed, channels_last=train.channels_last, input_form=form)
-    return FlowNet(run_space(config), train.width, seed, channels_last=train.channels_last, input_form=form)
+    norm = train.batch_norm
+    return FlowNet(
+        run_space(config), train.width, seed, batch_norm=norm, channels_last=train.channels_last, input_form=form
+    )
 
 
 def build_net(config: Config, device: torch.device) -> StagedNet:
