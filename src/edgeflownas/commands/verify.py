@@ -92,8 +92,8 @@ def _compared(
     source = extracted(opened.subnet(arch, checkpoint), console.task)
     if source.checkpoint.hash != facts["weights_hash"]:
         raise ConfigError(
-            f"{run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
-            f"({facts['weights']}): give that run"
+            f"{run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of "
+            f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
         )
     size = tuple(facts["size"])
     pairs = open_pairs("--data", data, "val", opened.config.data, count, size, console.info)

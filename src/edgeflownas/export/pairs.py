@@ -15,6 +15,7 @@ from torch import Tensor
 from edgeflownas.config import DataConfig
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.images import image_size
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.data.synthetic.render import generate_pair
 from edgeflownas.data.synthetic.write import FIRST_VAL
 from edgeflownas.data.transforms import load_eval_sample
