@@ -16,18 +16,21 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "edgeflownas"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "randomness", "space", "config"}
+BASE = {"errors", "randomness", "space", "config", "files"}
+JUDGING = BASE | {"models", "data", "evaluate", "hardware"}
+TRAINING = JUDGING | {"run", "train"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "models": BASE,
     "data": BASE,
     "evaluate": BASE | {"models", "data"},
     "hardware": BASE | {"models", "data"},
-    "train": BASE | {"models", "data", "evaluate", "hardware"},
-    "search": BASE | {"models", "data", "evaluate", "hardware", "train"},
-    "export": BASE | {"models", "data", "evaluate", "hardware", "train", "search"},
-    "report": BASE | {"models", "data", "evaluate"},
-    "tracking": BASE | {"models", "data", "evaluate", "report"},
+    "run": JUDGING,
+    "train": JUDGING | {"run"},
+    "search": TRAINING,
+    "export": TRAINING | {"search"},
+    "report": TRAINING | {"search", "export"},
+    "tracking": TRAINING | {"report"},
 }
 TOP = {"commands", "cli", "__main__"}  # may import anything, and nothing below imports them
 WITHOUT_TORCH = BASE | {"data"}
@@ -37,8 +40,8 @@ FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib",
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "torch.save", "os.system", "os.popen"}
 FORBIDDEN_KEYWORDS = {"shell", "allow_pickle"}
 
-MAX_FILE_LINES = 300
-MAX_FUNCTION_LINES = 40
+MAX_FILE_LINES = 600
+MAX_FUNCTION_LINES = 60
 
 
 def layer_of(module: str) -> str:
@@ -150,17 +153,18 @@ def test_imports_follow_the_law(path: Path):
         ("evaluate/pool.py", "from edgeflownas import get_space"),
         ("evaluate/pool.py", "from edgeflownas.hardware.costs import space_costs"),
         ("hardware/costs.py", "from edgeflownas.evaluate.pool import evaluate_pool"),
+        ("run/run.py", "from edgeflownas.train.loop import fit"),
+        ("files.py", "from edgeflownas.data.formats import read_flo"),
         ("models/flops.py", "from edgeflownas.hardware.costs import space_costs"),
-        ("train/fit.py", "from edgeflownas.report.console import Console"),
-        ("train/fit.py", "from edgeflownas.tracking import Tracker"),
+        ("train/loop.py", "from edgeflownas.report.console import Console"),
+        ("train/loop.py", "from edgeflownas.tracking import Tracker"),
         ("report/console.py", "from edgeflownas.train.loop import fit"),
         ("search/pareto.py", "from edgeflownas.report.console import Console"),
-        ("report/pareto_text.py", "from edgeflownas.search.pareto import front"),
-        ("train/fit.py", "from edgeflownas.search.pareto import front"),
-        ("train/fit.py", "import cyclopts"),
-        ("train/fit.py", "if not TYPE_CHECKING:\n    from edgeflownas.tracking import Tracker"),
-        ("train/fit.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from edgeflownas.tracking import Tracker"),
-        ("train/fit.py", "from torch.utils.tensorboard import SummaryWriter"),
+        ("train/loop.py", "from edgeflownas.search.pareto import front"),
+        ("train/loop.py", "import cyclopts"),
+        ("train/loop.py", "if not TYPE_CHECKING:\n    from edgeflownas.tracking import Tracker"),
+        ("train/loop.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from edgeflownas.tracking import Tracker"),
+        ("train/loop.py", "from torch.utils.tensorboard import SummaryWriter"),
         ("newlayer/x.py", "from edgeflownas.space import get_space"),
     ],
 )
@@ -175,7 +179,7 @@ def test_what_the_law_allows_passes():
     assert not list(import_violations("models/flownet.py", allowed))
     assert not list(import_violations("commands/train.py", "import cyclopts\nfrom edgeflownas.train import fit"))
     handed_in = "if TYPE_CHECKING:\n    from edgeflownas.tracking import Tracker"
-    assert not list(import_violations("train/fit.py", handed_in))
+    assert not list(import_violations("train/loop.py", handed_in))
     assert not list(import_violations("config/load.py", "from edgeflownas.config import Config\nimport ruamel.yaml"))
 
 
