@@ -1,22 +1,18 @@
-"""What a data set is worth before it costs a run: unusable files, flow magnitudes, and sets that must not be mixed."""
+"""What a data set is worth before it costs a run: unusable files, and flow magnitudes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowDataset, Sample, read_true_flow
-from edgeflownas.data.fc2 import find_samples
-from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.data.formats import flow_size, is_kitti_flow, read_flow
 from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
 from edgeflownas.data.parallel import Progress, default_workers, in_order
-from edgeflownas.data.sets import is_named, open_dataset
 from edgeflownas.errors import BadSample, DataError
 from edgeflownas.files import first_of
 
@@ -28,46 +24,8 @@ _SLOW_DISK = 0.001  # seconds a sample
 _BIN = 0.01  # px; the error of a percentile is at most this
 _BINS = 400_000  # up to 4000 px, anything beyond is counted in the last
 
-OFFICIAL = 640
-"""Samples of the folder val/ (FlyingChairs2) and of the 2s in FlyingChairs_train_val.txt."""
-HOLD_OUT = (4446, 4447)
-"""The fifth of the 22,232 training samples that FC2_test.txt lists, without and with the one in no list."""
-
 
 # --- unusable files: names, headers, lengths and sizes in seconds, or every pixel ---
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What the check of one data set found: one problem for each unusable file."""
-
-    spec: str
-    dataset: FlowDataset
-    problems: list[BadSample]
-    seconds: float
-
-
-def check_named(
-    spec: str, split: str, key: str, roots: Mapping[str, str], full: bool, progress: Progress | None
-) -> Checked:
-    """Open a data set and check its files; of a folder whose samples are not all complete, those that are.
-
-    Raises:
-        DataError, ConfigError: as :func:`edgeflownas.data.sets.open_dataset`.
-    """
-    started = time.monotonic()
-    problems: list[BadSample] = []
-    try:
-        dataset = open_dataset(spec, split, key, roots)
-    except DataError:
-        if is_named(spec) or not Path(spec).is_dir():
-            raise
-        samples, problems = find_samples(Path(spec), key)
-        if not problems:
-            raise
-        dataset = FlowDataset(Path(spec), split, "folder", samples)  # one look shall tell everything
-    problems = problems + check_dataset(dataset, full, progress)
-    return Checked(spec, dataset, problems, time.monotonic() - started)
 
 
 def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress | None = None) -> list[BadSample]:
@@ -186,20 +144,3 @@ def _measure(sample: Sample) -> tuple[tuple[float, float, int, int], NDArray[np.
     bins = np.minimum(magnitude / _BIN, _BINS - 1).astype(np.int64)
     sums = (float(magnitude.sum()), float(magnitude.max(initial=0.0)), beyond, int((~valid).sum()))
     return sums, np.bincount(bins, minlength=1)
-
-
-# --- two sets of FlyingChairs2 that both go by "validation" ---
-
-
-def mixed_validation(marks: Iterable[Fingerprint]) -> str | None:
-    """A warning where the official validation set and the hold-out of the training folder are used together."""
-    chairs = [mark for mark in marks if mark.name in ("fc2", "flying_chairs") and mark.source != "generated"]
-    official = [mark.label for mark in chairs if mark.count == OFFICIAL]
-    hold_out = [mark.label for mark in chairs if mark.count in HOLD_OUT]
-    if not official or not hold_out:
-        return None
-    return (
-        f"{official[0]} looks like the official validation set (640 samples) and {hold_out[0]} like the hold-out of "
-        "the training folder (4,447 = 22,232 - 17,785): both are called validation, and figures of the two must not "
-        "be compared"
-    )

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from edgeflownas.config.keys import nearest
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.fc2 import scan_fc2
+from edgeflownas.data.fc2 import find_samples, scan_fc2
 from edgeflownas.data.layouts import DATASETS, Layout, Opening
-from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.errors import BadSample, ConfigError, DataError
 
 _NAME = re.compile(r"([^:@/]*)(?=[:@]|$)")
 _SPEC = re.compile(r"(?P<name>[^:@/]+)(?::(?P<variant>[^@]*))?(?:@(?P<root>.*))?", re.DOTALL)
@@ -60,6 +60,21 @@ def open_dataset(
         raise ConfigError(f"{key}: {spec!r}: a folder must follow the @, such as {match['name']}@/data/{match['name']}")
     root = Root(Path(match["root"]).expanduser(), "@") if match["root"] else None
     return _open_variant(layout, variant, key, roots, root)
+
+
+def open_complete(
+    spec: str, split: str, key: str, roots: Mapping[str, str] | None = None
+) -> tuple[FlowDataset, list[BadSample]]:
+    """As :func:`open_dataset`, but of a folder with incomplete samples the others, and what is missing: for a check."""
+    try:
+        return open_dataset(spec, split, key, roots), []
+    except DataError:
+        if is_named(spec) or not Path(spec).is_dir():
+            raise
+        samples, problems = find_samples(Path(spec), key)
+        if not problems:
+            raise
+        return FlowDataset(Path(spec), split, "folder", samples), problems
 
 
 def _open_variant(

@@ -16,8 +16,7 @@ from edgeflownas.config import DataConfig
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.images import image_size
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.data.synthetic.render import generate_pair
-from edgeflownas.data.synthetic.write import FIRST_VAL
+from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.evalset import freeze_split

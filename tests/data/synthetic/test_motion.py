@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.data.synthetic import motion
-from edgeflownas.data.synthetic.draws import Draws
+from edgeflownas.data.synthetic.geometry import Draws
 
 
 @given(st.integers(0, 10_000))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeflownas.data.synthetic.raster import Patch, area
+from edgeflownas.data.synthetic.geometry import Patch, area
 from edgeflownas.files import fill
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeflownas.data.synthetic import motion, render
-from edgeflownas.data.synthetic.render import GeneratedPair, generate_pair
+from edgeflownas.data.synthetic.generate import GeneratedPair, generate_pair
 from edgeflownas.errors import ConfigError
 
 HEIGHT, WIDTH = 120, 160
