@@ -4,8 +4,8 @@
 another crop, another plan: everything but the network may differ from the source, which is what sets a warm start
 apart from a fork (same experiment, other dynamics).  One subnet may start from a supernet: it takes the tensors of its
 own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.  So is frozen
-batch norm, unless the source's is frozen too: buffers that follow the batches of training are noisier than the statistics
-the source is evaluated with, and these never move again.
+batch norm, unless the source's is frozen too: buffers that follow the batches of training are noisier than the
+statistics the source is evaluated with, and these never move again.
 """
 
 from __future__ import annotations
