@@ -236,8 +236,8 @@ def synth(
     from edgeflownas.data.synthetic.generate import generate_dataset
 
     started = time.monotonic()
-    options = {"height": height, "width": width, "backward": backward, "occlusion": occlusion, "workers": workers}
-    made = generate_dataset(out, train, val, seed, **options, progress=_progress("generating"))
+    size, extra = (height, width), (backward, occlusion)
+    made = generate_dataset(out, train, val, seed, *size, *extra, workers=workers, progress=_progress("generating"))
     seconds = time.monotonic() - started
     if json:
         print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))
