@@ -255,7 +255,7 @@ def test_a_signal_before_training_begins_ends_with_75(place: Place, monkeypatch:
         time.sleep(5)
         return []
 
-    monkeypatch.setattr("edgeflownas.train.setup.check_dataset", check)
+    monkeypatch.setattr("edgeflownas.run.setup.check_dataset", check)
     before = signal.getsignal(signal.SIGTERM)
     ended = place.train("early-signal", *KEYS)
     assert ended.code == 75 and "SIGTERM outside the training loop" in ended.err
