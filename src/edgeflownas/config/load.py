@@ -26,10 +26,12 @@ from edgeflownas.errors import ConfigError
 RECIPES = Path(__file__).parents[1] / "recipes"
 NULL_WORDS = ("null", "Null", "NULL", "none", "None", "NONE", "~")
 REMOVED = {
-    "data.worker_kind": "loader workers are threads, which decode as fast as processes did",
-    "train.qat_calibrate": "it belonged to task qat, which is gone",
+    "data.worker_kind": ("loader workers are threads, which decode as fast as processes did", "thread"),
+    "train.qat_calibrate": ("it belonged to task qat, which is gone", "minmax"),
 }
-"""Keys of earlier versions, and why they went.  They are refused, but left out of a config.yaml that a run stored."""
+"""Keys of earlier versions, why they went, and the value that means no change to a run that stored it.
+
+They are refused, but left out of a config.yaml that a run stored."""
 _LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]
 """Where each key is written, as the beginning of a message about it: ``my.yaml:12: `` or ``--``."""
@@ -221,7 +223,7 @@ def _explain_one(kind: str, location: tuple[str, ...], message: str, value: Any)
     full = ".".join(location)
     if kind in ("extra_forbidden", "invalid_key"):
         if full in REMOVED:
-            return f"{full}: was removed ({REMOVED[full]}): remove the key"
+            return f"{full}: was removed ({REMOVED[full][0]}): remove the key"
         return f"{full}: unknown key{_nearest_key(location)}"
     if len(location) < 2:
         if kind == "value_error":  # between keys of the group; the message names them

@@ -99,6 +99,7 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     defaults = {key: value for entries in config_kinds(Config()).values() for key, value in entries.items()}
     try:
         run = _entries(at_start)
+        run = {key: entry for key, entry in run.items() if key not in REMOVED or entry[1] != REMOVED[key][1]}
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
     today = _entries(now)
@@ -108,8 +109,7 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
         run_value = run[key][1] if key in run else defaults.get(key, ABSENT)
         now_value = today[key][1] if key in today else ABSENT
         if run_value != now_value:
-            free = key in allow or key in REMOVED
-            differences.append(Difference("observation" if free else kind, key, run_value, now_value))
+            differences.append(Difference("observation" if key in allow else kind, key, run_value, now_value))
     return sorted(differences, key=lambda difference: KINDS.index(difference.kind))
 
 

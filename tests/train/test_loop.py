@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgeflownas.config import Config
+from edgeflownas.run.checkpoint import Best, TrainState
+from edgeflownas.train import loop
 from edgeflownas.train.loop import LAPS, EpochClock
 
 
@@ -79,3 +82,26 @@ def test_data_wait_share_is_of_the_epoch(parts: tuple[Any, Time, EpochClock]) ->
 
 def test_no_time_at_all_gives_no_error(parts: tuple[Any, Time, EpochClock]) -> None:
     assert sum(parts[2].shares("row").values()) == 0.0
+
+
+def test_state_survives_json() -> None:
+    best = Best(3.5, 2, "step-00000012", "mean", "abcd")
+    state = TrainState(planned=100, num_epochs=4, step=12, best=best, last_epes=[4.0, 3.0], quarantined=["0000001"])
+    assert TrainState.from_json(state.to_json()) == state
+    assert not state.finished and TrainState(planned=1, num_epochs=1, epoch=1).finished
+
+
+def test_small_gains_add_up_against_early_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each evaluation is 0.06 px better: less than 0.1 at a time, more than 0.1 every second time."""
+    values = iter([5.0, 4.94, 4.88, 4.82, 4.76, 4.76, 4.76])
+    monkeypatch.setattr(loop, "criterion", lambda config, result: next(values))
+    config = Config.model_validate({"eval": {"early_stop_patience": 2, "early_stop_min_delta": 0.1}})
+    silent = SimpleNamespace(info=lambda text: None, warn=lambda text: None)
+    state, stops = TrainState(planned=1, num_epochs=9), []
+    evaluator = SimpleNamespace(eval_set=SimpleNamespace(hash="x"))
+    training: Any = SimpleNamespace(config=config, console=silent, evaluator=evaluator, state=state)
+    for _ in range(7):
+        loop.choose_best(training, None)  # type: ignore[arg-type]
+        stops.append(state.stopped_early)
+    assert stops == [False] * 6 + [True]
+    assert state.best is not None and state.best.value == 4.76

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgeflownas.files import canonical_json
+from edgeflownas.run import checkpoint as checkpoints
 from edgeflownas.run.checkpoint import (
     DamagedCheckpoint,
     Position,
@@ -18,7 +19,6 @@ from edgeflownas.run.checkpoint import (
     verify,
     write_checkpoint,
 )
-from edgeflownas.train import checkpoint as checkpoints
 
 AT = Position(12, 1, 4)
 FACTS = {"run": "r1", "logs": {"events.jsonl": 7}, "best": None, "finished": False, "parent": None, "session": {}}

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from edgeflownas.errors import StorageError
+from edgeflownas.run import directory
 from edgeflownas.run.directory import Position, RunDirectory
-from edgeflownas.train import creation
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_an_existing_path_is_refused_and_untouched(tmp_path, kind):
 
 
 def test_leftovers_of_a_creation_that_died_are_removed(tmp_path):
-    mine = creation._unfinished_name(tmp_path / "a").name
+    mine = directory._unfinished_name(tmp_path / "a").name
     dead = tmp_path / mine.replace(f"-{os.getpid()}", "-999999999")
     alive = tmp_path / mine.replace(f"-{os.getpid()}", f"-{os.getppid()}")
     for folder in (dead / "checkpoints", alive, tmp_path / ".new-something-else"):
@@ -83,7 +83,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path, run):
     with pytest.raises(StorageError, match="not a run directory"):
         RunDirectory(tmp_path)
     manifest = run.path / "run_manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format":1', '"format":9'))
+    manifest.write_text(manifest.read_text().replace('"format":2', '"format":9'))
     with pytest.raises(StorageError, match="format 9, this version reads 1"):
         RunDirectory(run.path)
     manifest.write_text("[]")
