@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from numeric import FLOAT32
 
 from edgeflownas.cli import run
 from edgeflownas.hardware.latency import torch_threads
@@ -34,7 +35,7 @@ def test_bench_and_growth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     done: list[None] = []
     result = bench_rank(SPACE, CPU, 2, (28, 32), (2, 1), 3, lambda: done.append(None))
     assert len(done) == 3 and (result["archs"], result["units"]) == (8, 2)
-    assert 0 <= result["largest_epe_difference_px"] < 1e-4
+    assert 0 <= result["largest_epe_difference_px"] < 8 * FLOAT32 * 7.0  # EPEs of random networks here: 7 to 10 px
     assert result["one_by_one_seconds"] == pytest.approx(8 * result["one_by_one_seconds_each"])
     assert result["speedup"] == pytest.approx(result["one_by_one_seconds"] / result["tree_seconds"])
     assert 0 < result["share_of_peak"] < 2 and result["arithmetic_speedup"] > 1 and result["peak_memory_mib"] > 0
