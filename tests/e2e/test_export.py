@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numeric import relative_difference
 from runs import Ended, Place, command, contents
 from tiny import make_tiny
 
@@ -121,7 +122,7 @@ def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> 
     assert ended.code == 0, ended.err
     floats = TfliteModel((place.folder / "both" / "model_float.tflite").read_bytes())
     (exact,) = floats.run(images.astype(np.float32) / np.float32(127.5) - 1).values()
-    np.testing.assert_allclose(exact[0], flow, atol=1e-3)
+    assert relative_difference(exact[0], flow) <= 1e-5
     integers = TfliteModel((place.folder / "both" / "model_int8.tflite").read_bytes())
     ((name, values),) = integers.run(as_integers(images, InputForm())).items()
     noise = integers.real(name, values)[0] - flow

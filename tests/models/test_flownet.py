@@ -78,7 +78,7 @@ def test_initial_values_are_he_normal() -> None:
     net = FlowNet(V1, width=32)
     weight = net.get_parameter("DB0.depth3.1.conv2.weight").detach()
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
-    assert abs(weight.mean().item()) < 1e-4
+    assert abs(weight.mean().item()) < 0.004 * weight.std().item()
     standard = weight / weight.std()
     assert (standard.abs() < 1).float().mean().item() == pytest.approx(0.6827, abs=0.003)
 
@@ -148,7 +148,8 @@ def test_faster_forms_are_the_plain_network(code: str) -> None:
     for ours, theirs, exact, reference in zip(*float32, *float64, strict=True):
         torch.testing.assert_close(exact, reference, rtol=1e-10, atol=1e-10)
         error, plain_error = ((x - reference).square().mean().sqrt() for x in (ours, theirs))
-        assert error < 2e-5 and error < 2 * plain_error + 1e-7
+        size = reference.square().mean().sqrt()
+        assert error < 4e-5 * size and error < 2 * plain_error
 
 
 @pytest.mark.parametrize("code", ["021102120", "21120110101"])

@@ -97,7 +97,10 @@ def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> Non
 
     run_graph(graph, rounded_layers(graph, layers, scales), FORM.encode(pixels(), torch.float32), compare)
     off.pop("mean", None)  # LiteRT's kernel cuts its zero point to a whole number: up to one step everywhere
-    assert {kind: count for kind, count in off.items() if count > 0.01 * seen[kind] + 2} == {}
+    # Which values fall on the other side of a half differs by processor, as the ranges do in their last bits: one in a
+    # hundred (of products 0.4 to 1.0 %), and three standard deviations of such a count.
+    limits = {kind: 0.01 * values + 3 * (0.01 * values) ** 0.5 for kind, values in seen.items()}
+    assert {kind: count for kind, count in off.items() if count > limits[kind]} == {}
     assert sum(off.values()) <= 0.002 * sum(seen.values())
     assert off["up2"] == off["images"] == 0
 
