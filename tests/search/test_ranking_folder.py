@@ -11,9 +11,9 @@ import pytest
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, block_words, write_ranking
 from edgeflownas.evaluate.ranking_parts import Part
-from edgeflownas.space import get_space
 from edgeflownas.run.lock import RunLock
 from edgeflownas.search.ranking_folder import RankingFolder
+from edgeflownas.space import get_space
 
 V1 = get_space("v1")
 ARCHS = [V1.parse(code) for code in ("000000000", "000021222")]
