@@ -84,7 +84,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path, run):
         RunDirectory(tmp_path)
     manifest = run.path / "run_manifest.json"
     manifest.write_text(manifest.read_text().replace('"format":2', '"format":9'))
-    with pytest.raises(StorageError, match="format 9, this version reads 1"):
+    with pytest.raises(StorageError, match="format 9, this version reads 2"):
         RunDirectory(run.path)
     manifest.write_text("[]")
     with pytest.raises(StorageError, match="not the manifest of a run"):

@@ -21,7 +21,7 @@ from edgeflownas.run.lock import RunLock, holder
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
-from edgeflownas.train import creation
+from edgeflownas.run import directory as creation
 from edgeflownas.run.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()

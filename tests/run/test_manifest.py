@@ -109,7 +109,8 @@ def test_changed_data_and_space_are_identity():
 
 def test_code_and_machine_are_observation(monkeypatch):
     before = build()
-    monkeypatch.setattr("edgeflownas.run.manifest.code_version", lambda: {"version": "9.9", "commit": "c0ffee", "dirty": True})
+    code = {"version": "9.9", "commit": "c0ffee", "dirty": True}
+    monkeypatch.setattr("edgeflownas.run.manifest.code_version", lambda: code)
     differences = compare(before, build(surroundings={"torch": "3.0"}))
     assert {d.key for d in differences} >= {"code.version", "environment.torch"}
     assert {d.kind for d in differences} == {"observation"}

@@ -21,8 +21,6 @@ from edgeflownas.files import canonical_json, read_json, replace_file, storing
 from edgeflownas.run.lock import RunLock
 from edgeflownas.space import Arch
 
-__all__ = ["RankingFolder"]
-
 PLAN, UNITS = "plan.json", "unit-[0-9]*.safetensors"
 TEMPORARIES = (f".tmp-{PLAN}-*", f".tmp-{UNITS}-*")
 
@@ -31,9 +29,8 @@ class RankingFolder:
     """``path`` as the place of one ranking, described by its facts and codes."""
 
     def __init__(self, path: Path, facts: Mapping[str, str], archs: Sequence[Arch]) -> None:
-        codes = hashlib.sha256("|".join(map(str, archs)).encode()).hexdigest()
         self.path, self.parts = path, path / "parts"
-        self.plan: dict[str, Any] = {"format": 1, "facts": {**facts}, "subnets": len(archs), "codes": codes}
+        self.plan = _plan(facts, [str(arch) for arch in archs])
         self.lock = RunLock(path)
         self.opened = False
 
@@ -69,7 +66,7 @@ class RankingFolder:
         if not (self.path / TENSORS).exists():
             return None
         ranking = read_ranking(self.path)
-        self._require_ours(_plan_of(ranking))
+        self._require_ours(_plan(ranking.facts, ranking.codes))
         path, rows = self.path / CSV, csv_bytes(ranking)
         with storing(path, "read"):
             stale = not path.exists() or path.read_bytes() != rows
@@ -108,17 +105,13 @@ class RankingFolder:
             except FileNotFoundError:
                 wanted.append(place)
             except (OSError, ValueError, KeyError) as error:
-                warn(f"{self.part(place)}: damaged ({error}); its {len(unit)} subnets are evaluated again")
+                warn(f"{self._part(place)}: damaged ({error}); its {len(unit)} subnets are evaluated again")
                 wanted.append(place)
         return wanted
 
-    def part(self, place: int) -> Path:
-        """The file of a unit."""
-        return self.parts / f"unit-{place:05d}.safetensors"
-
     def read(self, place: int, unit: Sequence[Arch]) -> Part:
         """The part of a unit.  Raises OSError, ValueError or KeyError."""
-        path = self.part(place)
+        path = self._part(place)
         if not path.exists():
             raise FileNotFoundError(path)
         return read_part(path, self._signature(unit))
@@ -129,13 +122,13 @@ class RankingFolder:
             return self.read(place, unit)
         except (OSError, ValueError, KeyError) as error:
             raise StorageError(
-                f"{self.part(place)}: was written and is not to be read ({error}); give the same command again, and "
+                f"{self._part(place)}: was written and is not to be read ({error}); give the same command again, and "
                 "with several machines a folder that all of them share"
             ) from error
 
     def write(self, place: int, unit: Sequence[Arch], part: Part) -> None:
         """Keep a finished unit.  Raises StorageError."""
-        replace_file(self.part(place), part.to_bytes(self._signature(unit)))
+        replace_file(self._part(place), part.to_bytes(self._signature(unit)))
 
     def clear(self) -> None:
         """Remove the parts of a table that is written, the plan last, and their folder where nothing else is in it."""
@@ -148,6 +141,9 @@ class RankingFolder:
         for pattern in patterns:
             for path in self.parts.glob(pattern):
                 path.unlink(missing_ok=True)
+
+    def _part(self, place: int) -> Path:
+        return self.parts / f"unit-{place:05d}.safetensors"
 
     def _signature(self, unit: Sequence[Arch]) -> str:
         text = canonical_json(self.plan).decode() + "|".join(map(str, unit))
@@ -173,7 +169,6 @@ class RankingFolder:
         )
 
 
-def _plan_of(ranking: Ranking) -> dict[str, Any]:
-    """The plan of a finished table."""
-    codes = hashlib.sha256("|".join(ranking.codes).encode()).hexdigest()
-    return {"facts": ranking.facts, "subnets": len(ranking), "codes": codes}
+def _plan(facts: Mapping[str, str], codes: Sequence[str]) -> dict[str, Any]:
+    digest = hashlib.sha256("|".join(codes).encode()).hexdigest()
+    return {"format": 1, "facts": {**facts}, "subnets": len(codes), "codes": digest}

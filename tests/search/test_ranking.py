@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.search.ranking import RankingJob
-from edgeflownas.search.ranking_source import Wanted, _facts, column_names
+from edgeflownas.search.ranking import RankingJob, column_names
 from edgeflownas.space import get_space
 
 
@@ -42,10 +38,10 @@ def test_a_folder_without_a_name_for_a_column() -> None:
 
 
 def test_facts_of_the_arithmetic() -> None:
-    config = Config.model_validate({})
-    net: Any = FlowNet(get_space("v1"), 2)
-    facts = _facts(Wanted(run=Path("run")), "c", "h", config, net)
-    assert facts["channels_last"] == "true"
-    source: Any = SimpleNamespace(facts=facts)
-    jobs = {exact: RankingJob(source, [], Path("run"), exact) for exact in (False, True)}
-    assert jobs[True].facts["threads"] == str(torch.get_num_threads()) and "threads" not in jobs[False].facts
+    run: Any = None
+    facts = {
+        exact: RankingJob(run, FlowNet(get_space("v1"), 2), [], {}, {"device": "cpu"}, exact=exact).table_facts([])
+        for exact in (False, True)
+    }
+    assert facts[True]["threads"] == str(torch.get_num_threads()) and "threads" not in facts[False]
+    assert list(facts[False]) == ["device", "arithmetic", "sample_errors", "cost_models"]
