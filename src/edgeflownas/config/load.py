@@ -286,6 +286,11 @@ class _Representer(SafeRepresenter):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> ScalarNode:
+        # ruamel.yaml would write these without quotes, or not escaped, and not read them back.
+        unsafe = re.search("^[?:]|[\x85\u2028\u2029\ufeff]", data)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if unsafe else None)
+
     def represent_list(self, data: Any) -> SequenceNode:
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 
@@ -296,10 +301,9 @@ class _Representer(SafeRepresenter):
         return node
 
 
+_Representer.add_representer(str, _Representer.represent_str)
 _Representer.add_representer(list, _Representer.represent_list)
 _Representer.add_representer(float, _Representer.represent_float)
-
-
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -307,7 +311,8 @@ def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.Resolver, yaml.Representer = _Resolver, _Representer
     yaml.composer.warn_double_anchors = False
-    yaml.default_flow_style = yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.width = 1 << 20  # one key, one line
     return yaml
