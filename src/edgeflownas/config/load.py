@@ -92,19 +92,18 @@ def find_recipe(name_or_path: str | Path) -> Path:
         ConfigError: neither exists; names the known recipes and the nearest one.
     """
     text, path, names = str(name_or_path), Path(name_or_path), recipe_names()
+    known = ", ".join(names)
     if text in names:
         return RECIPES / f"{text}.yaml"
     if path.is_dir():
-        raise ConfigError(f"{text} is a directory: give a recipe file or one of the recipes {', '.join(names)}")
+        raise ConfigError(f"{text} is a directory: give a recipe file or one of the recipes {known}")
     if path.exists():
         return path
     if path.suffix or len(path.parts) > 1:
-        raise ConfigError(
-            f"recipe file {text} not found: check the path, or give one of the recipes {', '.join(names)}"
-        )
+        raise ConfigError(f"recipe file {text} not found: check the path, or give one of the recipes {known}")
     close = nearest(text, names)
     hint = f"; did you mean {close!r}?" if close else ""
-    raise ConfigError(f"no recipe {text!r} (known: {', '.join(names)}; a file is given by its path){hint}")
+    raise ConfigError(f"no recipe {text!r} (known: {known}; a file is given by its path){hint}")
 
 
 def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usage]:
