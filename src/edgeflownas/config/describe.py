@@ -83,7 +83,7 @@ def _in_words(schema: dict[str, Any]) -> str:
         return f"list of {schema['minItems']}, each a {_in_words(schema['prefixItems'][0])}"
     if "items" in schema:
         return f"list, each a {_in_words(schema['items'])}"
-    kind = schema["type"]
+    kind: str = schema["type"]
     names = {
         "integer": "whole number",
         "boolean": "true or false",

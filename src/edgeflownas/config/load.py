@@ -99,19 +99,18 @@ def find_recipe(name_or_path: str | Path) -> Path:
         ConfigError: neither exists; names the known recipes and the nearest one.
     """
     text, path, names = str(name_or_path), Path(name_or_path), recipe_names()
+    known = ", ".join(names)
     if text in names:
         return RECIPES / f"{text}.yaml"
     if path.is_dir():
-        raise ConfigError(f"{text} is a directory: give a recipe file or one of the recipes {', '.join(names)}")
+        raise ConfigError(f"{text} is a directory: give a recipe file or one of the recipes {known}")
     if path.exists():
         return path
     if path.suffix or len(path.parts) > 1:
-        raise ConfigError(
-            f"recipe file {text} not found: check the path, or give one of the recipes {', '.join(names)}"
-        )
+        raise ConfigError(f"recipe file {text} not found: check the path, or give one of the recipes {known}")
     close = nearest(text, names)
     hint = f"; did you mean {close!r}?" if close else ""
-    raise ConfigError(f"no recipe {text!r} (known: {', '.join(names)}; a file is given by its path){hint}")
+    raise ConfigError(f"no recipe {text!r} (known: {known}; a file is given by its path){hint}")
 
 
 def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usage]:
@@ -298,6 +297,11 @@ class _Representer(SafeRepresenter):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> ScalarNode:
+        # ruamel.yaml would write these without quotes, or not escaped, and not read them back.
+        unsafe = re.search("^[?:]|[\x85\u2028\u2029\ufeff]", data)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if unsafe else None)
+
     def represent_list(self, data: Any) -> SequenceNode:
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 
@@ -308,10 +312,9 @@ class _Representer(SafeRepresenter):
         return node
 
 
+_Representer.add_representer(str, _Representer.represent_str)
 _Representer.add_representer(list, _Representer.represent_list)
 _Representer.add_representer(float, _Representer.represent_float)
-
-
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -320,7 +323,7 @@ def _yaml() -> YAML:
     yaml.Resolver, yaml.Representer = _Resolver, _Representer
     yaml.composer.warn_double_anchors = False
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.width = 1 << 20  # one key, one line
     return yaml
