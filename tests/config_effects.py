@@ -30,7 +30,7 @@ from edgeflownas.evaluate.evalset import freeze
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.run.machine import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net, run_space
-from edgeflownas.train.loop import _choose_best, quarantine
+from edgeflownas.train.loop import choose_best, quarantine
 from edgeflownas.train.machine import World
 from edgeflownas.train.measure import loading
 from edgeflownas.train.records import criterion
@@ -225,9 +225,9 @@ def damaged(config: Config) -> Any:
 def quarantined(config: Config) -> Any:
     """What three bad samples of 100 lead to."""
     rows = [SimpleNamespace(bad_name=f"{i}", by_name="9", reason="truncated") for i in range(3)]
-    job: Any = SimpleNamespace(config=config, run=None, plan=SimpleNamespace(num_samples=100), console=mock.Mock())
-    state = TrainState(planned=1, num_epochs=1)
-    return or_error(lambda: quarantine(job, state, SimpleNamespace(replaced=rows)))  # type: ignore[arg-type]
+    plan, state = SimpleNamespace(num_samples=100), TrainState(planned=1, num_epochs=1)
+    training: Any = SimpleNamespace(config=config, directory=None, plan=plan, state=state, console=mock.Mock())
+    return or_error(lambda: quarantine(training, SimpleNamespace(replaced=rows)))  # type: ignore[arg-type]
 
 
 def pool_result(*epes: float) -> Any:
@@ -241,10 +241,10 @@ def best_figure(config: Config) -> Any:
 
 def early_stop(config: Config) -> Any:
     """After how many evaluations that gain little and then nothing training ends."""
-    job: Any = SimpleNamespace(config=config, console=mock.Mock(), evaluator=mock.Mock())
     state = TrainState(planned=1, num_epochs=100)
+    training: Any = SimpleNamespace(config=config, console=mock.Mock(), evaluator=mock.Mock(), state=state)
     for evaluation in range(10):
         if state.stopped_early:
             return evaluation
-        _choose_best(job, state, pool_result(max(4.0, 5.0 - 0.25 * evaluation)))
+        choose_best(training, pool_result(max(4.0, 5.0 - 0.25 * evaluation)))
     return None

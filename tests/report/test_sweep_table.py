@@ -13,7 +13,7 @@ import pytest
 from edgeflownas.config.load import load_config
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
 from edgeflownas.report.sweep_table import FIGURES, Ended, read_ended, table_text, variant_rows
-from edgeflownas.run.directory import create_run
+from edgeflownas.run.directory import RunDirectory
 
 MEANS = [3.0, 2.0, 1.5, 1.4, 1.6, 1.5]
 
@@ -21,7 +21,7 @@ MEANS = [3.0, 2.0, 1.5, 1.4, 1.6, 1.5]
 def write_run(path: Path, means: list[float], errors: np.ndarray[Any, Any] | None = None) -> Path:
     """A run of one epoch an evaluation; ``errors`` [epochs, samples] are the same for each of its two archs."""
     config, folder = load_config("smoke"), path / "sample_epe"
-    create_run(path, config.model_dump(mode="json"), {"plan": {"num_epochs": len(means)}})
+    RunDirectory.create(path, config.model_dump(mode="json"), {"plan": {"num_epochs": len(means)}})
     folder.mkdir()
     rows = [
         {"event": "evaluation", "epoch": i + 1, "seen_samples": 100 * (i + 1), "eval_set": "e", "zero_flow_epe": 2.5}
