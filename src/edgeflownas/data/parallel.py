@@ -82,9 +82,9 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
         with _spawning():
             idle = [stack.enter_context(_Process(content)) for _ in range(workers)]
         while True:
-            while idle and given - taken < 4 * workers and (numbered_item := next(numbered, None)):
+            while idle and given - taken < 4 * workers and (entry := next(numbered, None)):
                 process = idle.pop()
-                process.send(numbered_item[1])
+                process.send(entry[1])
                 busy[process.pipe] = (given, process)
                 given += 1
             if taken in replies:
