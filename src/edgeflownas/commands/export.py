@@ -7,19 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeflownas.commands._shared import Overrides, Size, WholeNumber, example
-from edgeflownas.commands._target import named_target
-from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.export.artefacts import Format
     from edgeflownas.export.build import Request
-    from edgeflownas.export.pairs import Pairs
-    from edgeflownas.export.source import Source
     from edgeflownas.report.console import Console
 
-__all__ = ["export", "named_pairs"]
-
-GENERATED = "synth"
 FAILED = 65  # exit code
 
 
@@ -149,6 +143,8 @@ def _request(
     check_request(mode, arena)
     parse_method(method)
     need_packages(formats)
+    from edgeflownas.hardware.vela.targets import named_target
+
     target = named_target(chip["target"])
     return Request(formats, size, outputs, uncertainty, method, target, mode, arena)  # type: ignore[arg-type]
 
@@ -164,6 +160,7 @@ def _build(
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files by path, and report.json."""
     from edgeflownas.export.build import Seconds, build
+    from edgeflownas.export.pairs import named_pairs
     from edgeflownas.export.source import open_source
 
     seconds = Seconds()
@@ -175,37 +172,17 @@ def _build(
         _refuse_idle(source.ranges is not None, wanted.ranging, "the run brings the ranges it was trained with")
         if source.ranges is None and any(name.endswith("int8") for name in request.formats):
             spec, count = wanted.calibration
-            calibration = named_pairs("--calibration-data", spec, "train", source, count, request.size, console)
+            calibration = named_pairs(
+                "--calibration-data", spec, "train", source.config, count, request.size, console.info
+            )
         if wanted.checking is not None:
             spec, count = wanted.checking
-            checking = named_pairs("--data", spec, "val", source, count, request.size, console)
+            checking = named_pairs("--data", spec, "val", source.config, count, request.size, console.info)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
         files, report = build(request, source, calibration, checking, seconds, meter.advance)
     if request.arena is not None and (needed := report["vela"]["sram_kib"]) > request.arena:
         console.warn(f"--arena {request.arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
     return files, report
-
-
-def named_pairs(
-    option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
-) -> Pairs:
-    """Pairs of the data that ``option`` names, or of the run's own ``split``.
-
-    Raises:
-        DataError: no such data, or frames smaller than ``size``; says what to do.
-    """
-    from edgeflownas.data.registry import open_dataset
-    from edgeflownas.export.pairs import generated_pairs, read_pairs
-
-    if spec == GENERATED:
-        return generated_pairs(count, size, split)
-    settings = source.config.data
-    own = settings.train_dir if split == "train" else settings.val_dir
-    try:
-        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
-    except DataError as error:
-        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
-    return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
 
 
 def _show(report: dict[str, Any], out: Path, console: Console, as_json: bool) -> int:

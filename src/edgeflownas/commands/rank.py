@@ -187,10 +187,10 @@ def _cost_models(measure_cpu: bool, subnets: int) -> list[CostModel]:
 
 def _on_chip(target: str | None, source: Source, is_main: bool, console: Console) -> list[VelaLatency]:
     """The chip's cost model, its table compiled: here, because a ranking before it may take hours."""
-    from edgeflownas.commands._target import chip_latency
+    from edgeflownas.hardware.vela.latency import chip_latency
 
     network = source.net.space, source.net.width, source.size
-    return [] if target is None else [chip_latency(target, *network, console if is_main else None)]
+    return [] if target is None else [chip_latency(target, *network, console.warn, console.task if is_main else None)]
 
 
 def _agree(work: Workload, yes: bool, console: Console) -> bool:

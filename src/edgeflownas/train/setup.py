@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from edgeflownas.config import Config, DataConfig
+from edgeflownas.config.io import load_config
 from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
@@ -24,6 +26,7 @@ from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch, SearchSpace, get_space
+from edgeflownas.train.rundir import RunDirectory
 
 __all__ = [
     "Splits",
@@ -34,6 +37,7 @@ __all__ = [
     "memory_in_words",
     "new_net",
     "open_splits",
+    "run_network",
     "run_pool",
     "run_space",
     "set_arithmetic",
@@ -119,6 +123,18 @@ def run_space(config: Config) -> SearchSpace:
         return EDGEFLOWNET
     space = get_space(config.train.space)
     return space.restrict(space.parse(config.train.arch[0])) if config.train.arch else space
+
+
+def run_network(path: Path) -> tuple[SearchSpace, int, tuple[int, int]]:
+    """Space, width and image size (px) of the run at ``path``.
+
+    Raises:
+        StorageError: no run is there; ConfigError: its network is no FlowNet.
+    """
+    config = load_config(RunDirectory.open(path).path / "config.yaml")
+    if config.train.task == "edgeflownet":
+        raise ConfigError(f"{path} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
+    return run_space(config), config.train.width, config.data.crop_size
 
 
 def run_pool(config: Config) -> list[Arch]:
