@@ -24,6 +24,6 @@ def _console(log: Callable[[str], None] | None) -> Console:
 
 
 def _report(run: Path) -> None:
-    from edgeflownas.commands.report import write_report
+    from edgeflownas.report.html import write_report
 
-    write_report([run], run / "report.html")
+    write_report({run.resolve().name: run}, run / "report.html")

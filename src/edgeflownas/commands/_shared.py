@@ -6,10 +6,11 @@ Imported by every command and by cli.py, so nothing heavy is imported here.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,6 +86,13 @@ def example(command: Callable[..., object]) -> str:
     return found[1] if found else ""
 
 
+def named_recipe(positional: str | None, option: str | None) -> str | None:
+    """The recipe given as the first argument or by --config.  Raises ConfigError for both."""
+    if positional is not None and option is not None:
+        raise ConfigError(f"recipe given twice, as {positional} and as --config {option}: give one")
+    return option if positional is None else positional
+
+
 def print_json(document: Any) -> None:
     """A machine-readable result.  Raises ValueError for NaN and infinities, which JSON does not know."""
     import json
@@ -105,16 +113,17 @@ def text_width(plain: int) -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else plain
 
 
-def expand_runs(given: Iterable[Path], histories: bool = False) -> Iterator[Path]:
-    """The runs named, in order; a folder that is none stands for those right below it.
+def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path]:
+    """The runs given, by name and in order; a folder that is none stands for those right below it.
 
-    With ``histories`` a folder with an eval_history.csv is one too.
+    A run is called after its folder, or as it was given where two folders are called alike.  With ``histories`` files
+    and folders with an eval_history.csv count too.
 
     Raises:
         ConfigError: one named twice; StorageError: a folder that is neither a run nor a folder of runs.
     """
     marks = ("run_manifest.json", "eval_history.csv") if histories else ("run_manifest.json",)
-    seen: set[Path] = set()
+    paths: list[Path] = []
     for path in given:
         found = [path]
         if path.is_dir() and not any((path / name).exists() for name in marks):
@@ -125,10 +134,22 @@ def expand_runs(given: Iterable[Path], histories: bool = False) -> Iterator[Path
                     f"{path}: neither a run directory (no run_manifest.json){others or ' nor a folder of some'}"
                 )
         for run in found:
-            if run.resolve() in seen:
+            if run.resolve() in [known.resolve() for known in paths]:
                 raise ConfigError(f"{run} is given twice: name each run once")
-            seen.add(run.resolve())
-            yield run
+            paths.append(run)
+    folders = [
+        path.resolve().parent if path.stem == "eval_history" and path.is_file() else path.resolve() for path in paths
+    ]
+    names = [folder.name if folder.is_dir() else folder.stem for folder in folders]
+    return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, paths, strict=True)}
+
+
+def require_writable(out: Path) -> None:
+    """Before long work that ends in a file.  Raises StorageError where it cannot be written."""
+    if not out.parent.is_dir():
+        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
 
 
 def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:

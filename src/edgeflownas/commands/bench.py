@@ -121,7 +121,7 @@ def latency_table(
         seed: of the draw.
         json: machine-readable result on stdout.
     """
-    from edgeflownas.commands._target import chip_latency
+    from edgeflownas.hardware.vela.latency import chip_latency
     from edgeflownas.report.console import Console
     from edgeflownas.search.table_check import check_table
     from edgeflownas.space import get_space
@@ -129,7 +129,7 @@ def latency_table(
     if subnets < 3:
         raise ConfigError(f"--subnets {subnets} must be at least 3")
     network, console = (get_space(space), width, _size(size)), Console()
-    model = chip_latency(target, *network, console)
+    model = chip_latency(target, *network, console.warn, console.task)
     with console.task("Vela", min(subnets, len(network[0]))) as meter:
         return _show(check_table(model, *network, subnets, seed, meter.advance), json)
 

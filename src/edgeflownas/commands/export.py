@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.commands._shared import Overrides, Size, WholeNumber, emit, example
-from edgeflownas.commands._target import named_target
 from edgeflownas.errors import ConfigError, DataError
 
 
@@ -80,6 +79,7 @@ def export(
     from edgeflownas.export.folder import require_free, write_folder
     from edgeflownas.export.pairs import open_pairs
     from edgeflownas.export.source import EXPORTED, extracted
+    from edgeflownas.hardware.vela.targets import named_target
     from edgeflownas.report.console import Console
     from edgeflownas.report.export_text import export_text
     from edgeflownas.run.run import Run

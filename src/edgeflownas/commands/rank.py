@@ -75,8 +75,8 @@ def rank(
     if out is not None and (not out or (folder / "run_manifest.json").exists()):
         raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
 
-    from edgeflownas.commands._target import chip_latency
     from edgeflownas.evaluate.ranking import TENSORS
+    from edgeflownas.hardware.vela.latency import chip_latency
     from edgeflownas.report.console import Console
     from edgeflownas.report.ranking_text import ranking_text
     from edgeflownas.run.machine import memory_in_words
@@ -92,8 +92,8 @@ def rank(
             exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world,
         )  # fmt: skip
         # The chip's table is compiled here, by one rank: a ranking before it may take hours.
-        bar = console if world.is_main else None
-        chips = [] if target is None else [chip_latency(target, *job.network, bar)]
+        bar = console.task if world.is_main else None
+        chips = [] if target is None else [chip_latency(target, *job.network, console.warn, bar)]
         chosen = job.choose(archs, where, sample, seed or 0, chips, console.info)
         timed = [cpu_column(len(chosen))] if measure_cpu else []
         done = rank_space(

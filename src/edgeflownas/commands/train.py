@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeflownas.commands._shared import Overrides
+from edgeflownas.commands._shared import Overrides, named_recipe
 from edgeflownas.errors import ConfigError
 
 
@@ -95,9 +95,7 @@ def _run_and_checkpoint(resume: str | None, fork: str | None) -> tuple[Path | No
 
 def _one_source(positional: str | None, config: str | None, resume: Path | None, fork: str | None) -> str | None:
     """The recipe; exactly one of recipe and run directory must be given, or both for a fork."""
-    if positional is not None and config is not None:
-        raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
-    recipe = positional if positional is not None else config
+    recipe = named_recipe(positional, config)
     if recipe is not None:
         _right_verb(recipe, fork)
     if recipe is not None and resume is not None and fork is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from edgeflownas.errors import DataError
-from edgeflownas.export.artefacts import FILES, VECTOR_KERNELS
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.export.artefacts import FILES, VECTOR_KERNELS, deploy
+from edgeflownas.export.build import verify_models
+from edgeflownas.export.pairs import open_pairs
+from edgeflownas.export.source import EXPORTED, extracted
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.models.deployed.graph import Outputs
-
-__all__ = ["FolderCheck", "check_folder", "read_report", "stored_models"]
+from edgeflownas.run.run import Run
 
 REPORT, README = "report.json", "README.md"
 VECTOR = re.compile(r"test_vectors/(\d+)_(\w+)\.bin")
@@ -110,6 +112,71 @@ class _Report(_Part):
             if not found or set(self.vectors.sha256) != expected:
                 raise ValueError("vectors: a name")
         return self
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The run that a folder is compared with, and the pairs: ``data`` None for the run's own."""
+
+    run: Path
+    overrides: Sequence[str]
+    data: str | None
+    pairs: int
+
+
+def verify_folder(
+    folder: Path, wanted: Comparison | None, note: Callable[[str], None], progress: Callable[[str, int], Any]
+) -> dict[str, Any]:
+    """The document of docs/verify.md: hashes and test vectors, and the same pairs through the run's network.
+
+    ``progress`` opens a bar with a label and a total, as Console.task does.
+
+    Raises:
+        DataError: no report that can be read; ConfigError: a run with other weights, or no LiteRT.
+    """
+    report = read_report(folder)
+    checked = check_folder(folder, report)
+    compared = None
+    if wanted is not None and not checked.reasons:
+        compared = _compared(folder, report, wanted, note, progress)
+    reasons = list(checked.reasons)
+    if compared is not None:
+        reasons += compared["reasons"]
+    elif report["verification"] is not None:
+        reasons += [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
+    return {
+        "folder": folder.name,
+        "model": report["model"],
+        "verdict": "failed" if reasons else "passed",
+        **checked.document(),
+        "reasons": reasons,
+        "verification": compared,
+    }
+
+
+def _compared(
+    folder: Path,
+    report: Mapping[str, Any],
+    wanted: Comparison,
+    note: Callable[[str], None],
+    progress: Callable[[str, int], Any],
+) -> dict[str, Any]:
+    facts = report["model"]
+    arch = None if facts["code"] == facts["space"] else facts["code"]
+    _, _, made_of = facts["weights"].partition("/")
+    checkpoint = "best" if wanted.run.is_file() or not made_of else made_of
+    opened = Run.open(wanted.run, wanted.overrides, note, used=EXPORTED, what="this")
+    source = extracted(opened.subnet(arch, checkpoint), progress)
+    if source.checkpoint.hash != facts["weights_hash"]:
+        raise ConfigError(
+            f"{wanted.run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of "
+            f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
+        )
+    size = tuple(facts["size"])
+    pairs = open_pairs("--data", wanted.data, "val", opened.config.data, wanted.pairs, size, note)
+    deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
+    with progress("verify", len(pairs)) as meter:
+        return verify_models(deployed, stored_models(folder, report), pairs, meter.advance)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -23,10 +23,8 @@ from edgeflownas.evaluate.evalset import freeze_split
 from edgeflownas.export.verify import Sample
 from edgeflownas.models.batches import InputForm
 
-__all__ = ["Pairs", "example_pairs", "generated_pairs", "read_pairs"]
-
-Size = tuple[int, int]
 GENERATED = "synth"
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,24 @@ class Pairs:
         for images in self.images:
             yield form.encode(torch.from_numpy(images[None]), torch.float32)
             advance()
+
+
+def open_pairs(
+    option: str, spec: str | None, split: str, settings: DataConfig, count: int, size: Size, note: Callable[[str], None]
+) -> Pairs:
+    """Pairs of the data that ``option`` names as ``spec``, or of the run's own ``split``.
+
+    Raises:
+        DataError: no such data, or frames smaller than ``size``; says what to do.
+    """
+    if spec == GENERATED:
+        return generated_pairs(count, size, split)
+    own = settings.train_dir if split == "train" else settings.val_dir
+    try:
+        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
+    except DataError as error:
+        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
+    return read_pairs(dataset, count, size, option, note, settings.on_bad_sample == "quarantine")
 
 
 def read_pairs(
@@ -118,24 +134,6 @@ def generated_pairs(count: int, size: Size, split: str) -> Pairs:
         tuple(pair.flow for pair in made),
         tuple(np.ones(size, np.bool_) for _ in made),
     )
-
-
-def open_pairs(
-    option: str, spec: str | None, split: str, data: DataConfig, count: int, size: Size, note: Callable[[str], None]
-) -> Pairs:
-    """Pairs of the data that ``option`` names (``synth``: generated ones), or of a run's own ``split``.
-
-    Raises:
-        DataError: no such data, or frames smaller than ``size``; says what to do.
-    """
-    if spec == GENERATED:
-        return generated_pairs(count, size, split)
-    own = data.train_dir if split == "train" else data.val_dir
-    try:
-        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", data.roots)
-    except DataError as error:
-        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
-    return read_pairs(dataset, count, size, option, note, data.on_bad_sample == "quarantine")
 
 
 def example_pairs(size: Size) -> Pairs:

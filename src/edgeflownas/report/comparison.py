@@ -14,18 +14,7 @@ from typing import Any, NamedTuple
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.labels import Label, Result
-
-__all__ = [
-    "LabelColumn",
-    "Ranked",
-    "csv_table",
-    "differing",
-    "document",
-    "label_columns",
-    "require_one_label",
-    "select",
-    "split_warnings",
-]
+from edgeflownas.report.run_facts import RunFacts
 
 FC2_OFFICIAL = {640}  # the official validation folder of FlyingChairs2
 FC2_HOLD_OUT = {4446, 4447}  # what the 17,785 training samples of the index lists leave over
@@ -134,16 +123,11 @@ def _fc2_count(label: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def document(
-    details: Mapping[str, Mapping[str, str]],
-    paths: Mapping[str, str],
-    columns: Sequence[LabelColumn],
-    warnings: Sequence[str],
-) -> dict[str, Any]:
+def document(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], warnings: Sequence[str]) -> dict[str, Any]:
     """Everything as a JSON document."""
-    differ, _ = differing(details)
+    differ, _ = differing({run.name: run.details for run in facts})
     return {
-        "runs": [{"run": run, "path": paths[run], "details": dict(values)} for run, values in details.items()],
+        "runs": [{"run": run.name, "path": run.path, "details": dict(run.details)} for run in facts],
         "differing": differ,
         "labels": [
             {

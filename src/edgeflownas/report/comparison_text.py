@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeflownas.evaluate.labels import FIGURES, Result
 from edgeflownas.report.comparison import LabelColumn, differing
-
-__all__ = ["details_text", "results_text"]
+from edgeflownas.report.run_facts import RunFacts
 
 GAP = "  "
 NARROWEST = 22  # characters of a run's column; more runs than fit are put below each other
@@ -25,6 +24,12 @@ HEADINGS = {
     "epe_occluded": "occluded",
     "epe_visible": "visible",
 }
+
+
+def comparison_text(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], side_by_side: bool, width: int) -> str:
+    """Details, then results."""
+    details = {run.name: run.details for run in facts}
+    return f"{details_text(details, width)}\n\n{results_text(columns, side_by_side)}"
 
 
 def details_text(details: Mapping[str, Mapping[str, str]], width: int) -> str:

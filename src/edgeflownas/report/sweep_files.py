@@ -6,24 +6,36 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import cv2
 import numpy as np
 
-from edgeflownas.evaluate.columns import csv_line
+from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.evaluate.labels import Label
 from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import label_columns
-from edgeflownas.report.comparison_figure import Series, comparison_figure
-from edgeflownas.report.sweep_table import FIGURES, Ended, VariantRow
-
-if TYPE_CHECKING:
-    from edgeflownas.report.run_facts import CurvePoint, RunFacts
-
-__all__ = ["sweep_document", "write_files"]
+from edgeflownas.report.comparison_figure import Series, comparison_figure, png_file
+from edgeflownas.report.run_facts import CurvePoint, RunFacts, read_facts
+from edgeflownas.report.sweep_table import FIGURES, Ended, VariantRow, read_ended, table_text, variant_rows
+from edgeflownas.train.sweep import read_plan, run_state
 
 LEGEND = ("line: mean over seeds of the mean EPE", "band: lowest to highest seed")
+
+
+def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
+    """Read every run of the folder's plan and write the comparison: (document, table, files by name)."""
+    plan = read_plan(folder)
+    states = {name: run_state(folder / name) for name in plan}
+    runs: list[Ended] = []
+    facts: dict[str, list[RunFacts]] = {}
+    for name, entry in plan.items():
+        if states[name] == "finished":
+            own = read_facts(folder / name, name)
+            runs.append(read_ended(folder / name, entry["variant"], entry["seed"], str(own.results[0].label)))
+            facts.setdefault(entry["variant"], []).append(own)
+    rows = variant_rows(runs)
+    document = sweep_document(folder, plan, states, runs, rows)
+    return document, table_text(rows) if rows else "no run is finished yet", write_files(folder, document, facts)
 
 
 def sweep_document(
@@ -65,28 +77,25 @@ def write_files(folder: Path, document: Mapping[str, Any], facts: Mapping[str, S
     """Replace the files; ``facts`` are the finished runs of each variant.  Returns what was written by name."""
     paths = {kind: folder / f"comparison.{kind}" for kind in ("csv", "json", "png")}
     replace_file(paths["json"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
-    replace_file(paths["csv"], [_csv(document["variants"]).encode()])
+    replace_file(paths["csv"], [_csv(document["variants"])])
     picture = _figure(facts)
     if picture is None:
         del paths["png"]
     else:
-        data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-        replace_file(paths["png"], [data.data])
+        replace_file(paths["png"], [png_file(picture)])
     return {"table" if kind == "csv" else kind: path for kind, path in paths.items()}
 
 
-def _csv(variants: Sequence[Mapping[str, Any]]) -> str:
+def _csv(variants: Sequence[Mapping[str, Any]]) -> bytes:
     """One row a variant: the keys any of them changes, then every figure with its standard deviation."""
     keys = list(dict.fromkeys(key for row in variants for key in row["keys"]))
     figures = [column for name in FIGURES for column in (name, f"{name}_sd")]
-    lines = [csv_line(["variant", *keys, "seeds", "samples", *figures])]
+    lines = [["variant", *keys, "seeds", "samples", *figures]]
     for row in variants:
         numbers = ["" if row[name] is None else f"{row[name]:.6g}" for name in figures]
         told = [row["keys"].get(key, "") for key in keys]
-        lines.append(
-            csv_line([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
-        )
-    return "\n".join(lines) + "\n"
+        lines.append([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
+    return csv_file(lines)
 
 
 def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:

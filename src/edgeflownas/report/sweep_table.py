@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,6 @@ from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors
 from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
 from edgeflownas.report.histories import History, read_history
 from edgeflownas.report.history_files import json_rows
-
-__all__ = ["FIGURES", "Ended", "VariantRow", "read_ended", "table_text", "variant_rows"]
 
 FIGURES = {  # column: format, what it is
     "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
@@ -192,6 +191,19 @@ def _over_seeds(name: str, values: Sequence[float]) -> dict[str, float]:
     known = np.array([value for value in values if not math.isnan(value)])
     mean = float(known.mean()) if known.size else math.nan
     return {name: mean, name + SPREAD: float(known.std(ddof=1)) if known.size > 1 else math.nan}
+
+
+def listing_text(document: Mapping[str, Any]) -> str:
+    """The runs of train/sweep.py listing, one a line."""
+    rows = document["runs"]
+    width = max(len(row["run"]) for row in rows)
+    lines = [f"{len(rows)} runs in {document['sweep']}, one after the other:"]
+    for row in rows:
+        keys = " ".join(f"{key}={value}" for key, value in row["keys"].items())
+        lines.append(
+            f"{row['run']:<{width}}  {row['state']:<11}  {row['steps']} steps  {row['samples']} samples  {keys}"
+        )
+    return "\n".join(lines)
 
 
 def table_text(rows: Sequence[VariantRow]) -> str:

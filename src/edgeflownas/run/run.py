@@ -396,6 +396,18 @@ class Run:
         return calibration, FrozenBatches.of(net, eval_set.evaluation, evaluated, clip)
 
 
+def run_network(path: Path) -> tuple[SearchSpace, int, tuple[int, int]]:
+    """Space, width and image size (px) of the run at ``path``.
+
+    Raises:
+        StorageError: no run is there; ConfigError: its network is no FlowNet.
+    """
+    run = Run.open(path)
+    if run.config.train.task == "edgeflownet":
+        raise ConfigError(f"{path} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
+    return run.space, run.config.train.width, run.config.data.crop_size
+
+
 @dataclass(frozen=True)
 class Subnet:
     """One subnet of a run, ready for pictures it has never seen."""

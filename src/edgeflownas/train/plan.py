@@ -1,16 +1,20 @@
-"""What a configuration will do, in numbers: plain arithmetic on sample counts, without torch and without files.
+"""What a configuration will do, in numbers: plain arithmetic on sample counts, without torch.
 
 ``edgeflownas plan`` shows these figures, ``train --dry-run`` some of them; docs/plan.md explains each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from edgeflownas.config import Config, EvalConfig, TrainConfig
+from edgeflownas.config.load import load_config, recipe_names
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.order import BatchPlan, expected_unique
-from edgeflownas.errors import ConfigError
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.space import get_space
 from edgeflownas.train.schedule import learning_rate
 
@@ -285,3 +289,104 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
         "run_seconds": training + readings + all_evaluations,
     }
     return {**table, "modes": modes, "measured": {**measured, **times}}
+
+
+def plan_recipe(
+    recipe: str | None,
+    overrides: Sequence[str],
+    counts: Mapping[str, int | None],
+    short: Mapping[str, int | None],
+    progress: Callable[[str, int], Any] | None = None,
+) -> dict[str, Any]:
+    """The figures of a recipe (None: every key that is not given has its default), with ``notes`` on their sources.
+
+    Args:
+        recipe: packaged recipe or YAML file.
+        overrides: ``--group.key=value`` tokens.
+        counts: samples of the splits ``train`` and ``val``; None: counted in the data.
+        short: keys of group ``train`` by their names, as the command line gives them in short; None: not given.
+        progress: opens a bar with a label and a total, as Console.task does; where given, steps are timed too.
+
+    Raises:
+        ConfigError: a key given twice, too little said; DataError: data that are not there.
+    """
+    known = {split: count for split, count in counts.items() if count is not None}
+    config = load_config(recipe, [*overrides, *_long_forms(short, overrides)])
+    named_here = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
+    found = _open_splits(config, recipe, known, named_here)
+    sizes = known | {split: len(dataset) for split, dataset in found.items()}
+    order = batch_plan(config, sizes["train"])
+    table = make_plan(config, order, sizes.get("val"))
+    if progress is not None:
+        from edgeflownas.train.measure import TASKS, measure
+
+        splits = (found["train"], found["val"]) if len(found) == 2 else None
+        with progress("measure", TASKS) as meter:
+            table = add_seconds(table, measure(config, order, splits, table, meter.advance))
+    notes = _epoch_notes(recipe, config) if short["steps_per_epoch"] is not None else []
+    notes += [] if recipe is not None else ["no recipe: every key that is not given has its default"]
+    for split, dataset in found.items():
+        notes += [f"{split} samples counted in {dataset.directory}", *filter(None, [dataset.note])]
+    if "val" not in sizes:
+        absent = "" if recipe is None else " (no data at data.val_dir here)"
+        notes.append(f"validation samples unknown{absent}: --val-samples N tells what the evaluation covers")
+    return table | {"notes": notes}
+
+
+def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> list[str]:
+    """The short forms as configuration keys.  Raises ConfigError where the long form of one is given as well."""
+    given = {word[2:].partition("=")[0] for word in overrides}
+    found: list[str] = []
+    for name, value in short.items():
+        if value is None:
+            continue
+        keys, means = {f"train.{name}": str(value)}, ""
+        if name == "steps_per_epoch":
+            keys |= {"train.epoch_mode": "fixed_steps", "train.train_samples_per_epoch": "null"}
+            means = " (it means train.epoch_mode fixed_steps)"
+        if both := given & set(keys):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}{means} and --{sorted(both)[0]} exclude each other: give one")
+        found += [f"--{key}={text}" for key, text in keys.items()]
+    return found
+
+
+def _epoch_notes(recipe: str | None, config: Config) -> list[str]:
+    """Says so where --steps-per-epoch changed what an epoch of the recipe is."""
+    notes = []
+    if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
+        notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
+    if config.train.epoch_divisor > 1:
+        notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    return notes
+
+
+def _open_splits(
+    config: Config, recipe: str | None, counts: Mapping[str, int], named_here: bool
+) -> dict[str, FlowDataset]:
+    """The splits whose size was not given; without a recipe only those whose folder was.
+
+    With a count of training samples the validation split may be missing too, unless the command line names it
+    (``named_here``).
+
+    Raises:
+        ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
+    """
+    found = {}
+    for split in ("train", "val"):
+        key = f"{split}_dir"
+        if split in counts or (recipe is None and key not in config.data.model_fields_set):
+            continue
+        try:
+            found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
+        except (ConfigError, DataError) as error:
+            if split == "val" and "train" in counts and not named_here:
+                continue  # planned without the data; a note says that this split is not known
+            numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in counts)
+            raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
+    if "train" not in {*counts, *found}:
+        raise ConfigError(
+            f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "
+            "--train-samples 17785 --batch-size 32 --steps-per-epoch 50 --num-epochs 200"
+        )
+    return found

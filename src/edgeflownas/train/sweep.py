@@ -25,8 +25,6 @@ from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.start import Options, launch, read_initial
 from edgeflownas.train.variants import PlannedRun, Sweep
 
-__all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
-
 PLAN = "sweep.json"
 FORMAT = 1
 PARTS = ("variant", "seed", "keys", "settings")
@@ -46,6 +44,30 @@ def check_runs(sweep: Sweep) -> dict[str, BatchPlan]:
             error.args = (f"variant {run.variant}: {error}",)
             raise
     return plans
+
+
+def unequal_samples(sweep: Sweep, plans: Mapping[str, BatchPlan]) -> str | None:
+    """A warning where the variants see different numbers of samples: that is no controlled comparison."""
+    seen = {run.variant: plans[run.name].draws_per_epoch * run.config.train.num_epochs for run in sweep.runs}
+    if max(seen.values()) <= 1.01 * min(seen.values()):
+        return None
+    told = ", ".join(f"{variant} {count}" for variant, count in seen.items())
+    return f"the variants see different numbers of samples ({told}): compare them at equal samples seen"
+
+
+def listing(sweep: Sweep, plans: Mapping[str, BatchPlan]) -> dict[str, Any]:
+    """What the sweep would run, as plain data."""
+    rows = [
+        {
+            "run": run.name,
+            "state": run_state(sweep.folder / run.name),
+            "steps": plans[run.name].steps_per_epoch * run.config.train.num_epochs,
+            "samples": plans[run.name].draws_per_epoch * run.config.train.num_epochs,
+            "keys": dict(run.keys),
+        }
+        for run in sweep.runs
+    ]
+    return {"sweep": str(sweep.folder), "runs": rows}
 
 
 def _plan(config: Config, counts: dict[tuple[str, ...], int]) -> BatchPlan:

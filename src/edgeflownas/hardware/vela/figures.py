@@ -11,11 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgeflownas.data.parallel import WorkerDied, in_processes
-from edgeflownas.errors import StorageError
+from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.files import replace_file
+from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.tflite import cost_model_bytes
 from edgeflownas.hardware.vela.compiler import Mode, arena_limit, compile_tflite, facts_of
-from edgeflownas.hardware.vela.targets import Target, architecture, slug_of
+from edgeflownas.hardware.vela.targets import Target, architecture, named_target, require_column, slug_of
 from edgeflownas.models.deployed.graph import Graph
 
 __all__ = ["Figures", "Vela", "cache_folder"]
@@ -154,6 +155,27 @@ class Vela:
             if not self._told:
                 self.note(f"Vela's figures are not kept ({error}); $EDGEFLOWNAS_CACHE may name another folder")
             self._told = True
+
+
+def vela_of(
+    target: str,
+    mode: str = "performance",
+    arena_kib: int | None = None,
+    note: Callable[[str], object] = lambda text: None,
+) -> Vela:
+    """Vela for what --target, --mode and --arena say, with the user's cache.
+
+    Raises:
+        ConfigError: an unknown target or mode, an arena of no use, a missing package; DataError as ``named_target``.
+    """
+    need("litert")
+    if mode not in ("performance", "size"):
+        raise ConfigError(f"--mode {mode}: performance or size")
+    if arena_kib is not None and mode == "size":
+        raise ConfigError(f"--arena {arena_kib} belongs to mode performance: mode size ignores it")
+    chip = named_target(target)
+    require_column(chip)
+    return Vela(chip, "size" if mode == "size" else "performance", arena_kib, note)
 
 
 @dataclass(frozen=True)
