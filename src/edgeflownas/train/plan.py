@@ -22,6 +22,15 @@ MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighb
 FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
 Position = Literal["step", "micro_step"]
+POSITIONS: tuple[Position, ...] = ("step", "micro_step")
+PLACES = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}  # of the plan, for the learning rate
+COVERAGE = (
+    "share_of_split",
+    "unique_without_replacement",
+    "unique_share_without_replacement",
+    "expected_unique_with_replacement",
+    "expected_unique_share_with_replacement",
+)
 
 
 def batch_plan(config: Config, train_samples: int) -> BatchPlan:
@@ -80,7 +89,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         val_samples: size of the validation split; None where nobody said.
     """
     train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
-    draws, steps = plan.draws_per_epoch, plan.steps_per_epoch
+    draws, steps, seen = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
     modes = _modes(plan, paths, epochs)
     present = next(mode for mode in modes if mode["present"])
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
@@ -102,50 +111,23 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "full_pass_steps_floor": floor,
         "full_pass_steps_ceil": ceil,
         "share_of_full_pass_steps": steps / floor,
-        "total_samples": draws * epochs,
+        "total_samples": seen,
         "equivalent_passes": steps * epochs / floor,
-        "passes_by_samples": draws * epochs / n,
+        "passes_by_samples": seen / n,
         "optimizer_updates": steps * epochs,
-        "gradient_readings": _gradient_readings(train, steps * epochs),
+        # of train.monitor_every, the first at step 0; each takes about as long as a step
+        "gradient_readings": 0 if train.monitor_every is None else -(-steps * epochs // train.monitor_every),
         "forward_passes": present["forward_passes"],
-        **_clip(train, plan, paths),
+        "clip_threshold": train.grad_clip_global_norm,
+        "clip_position": train.grad_clip_position,
+        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in POSITIONS},
         "evaluation": _evaluation(config, val_samples, n),
         "calibration": _calibration(config, n),
-        "learning_rate": _rates(train, draws * epochs),
+        "learning_rate": {name: learning_rate(train, round(share * seen), seen) for name, share in PLACES.items()},
         "modes": modes,
         "measured": None,
     }
     return {**table, "warnings": _warnings(config, table)}
-
-
-COVERAGE = (
-    "share_of_split",
-    "unique_without_replacement",
-    "unique_share_without_replacement",
-    "expected_unique_with_replacement",
-    "expected_unique_share_with_replacement",
-)
-
-
-def _clip(train: TrainConfig, plan: BatchPlan, paths: int) -> dict[str, Any]:
-    """Threshold, position, and the checks of a run without dropped steps at either position."""
-    positions: tuple[Position, ...] = ("step", "micro_step")
-    checks = {key: clip_checks_per_epoch(train, plan, paths, key) * train.num_epochs for key in positions}
-    return {
-        "clip_threshold": train.grad_clip_global_norm,
-        "clip_position": train.grad_clip_position,
-        "expected_clip_checks": checks,
-    }
-
-
-def _gradient_readings(train: TrainConfig, steps: int) -> int:
-    """Gradient-only passes of a run (train.monitor_every), each about as long as a step."""
-    return 0 if train.monitor_every is None else -(-steps // train.monitor_every)  # the first at step 0
-
-
-def _rates(train: TrainConfig, planned: int) -> dict[str, float]:
-    places = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}
-    return {name: learning_rate(train, round(share * planned), planned) for name, share in places.items()}
 
 
 def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
