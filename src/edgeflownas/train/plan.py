@@ -305,8 +305,15 @@ def plan_recipe(
         splits = (found["train"], found["val"]) if len(found) == 2 else None
         with progress("measure", TASKS) as meter:
             table = add_seconds(table, measure(config, order, splits, table, meter.advance))
-    notes = _epoch_notes(recipe, config) if short["steps_per_epoch"] is not None else []
-    notes += [] if recipe is not None else ["no recipe: every key that is not given has its default"]
+    notes = []
+    if short["steps_per_epoch"] is not None:
+        before = "fixed_steps" if recipe is None else load_config(recipe).train.epoch_mode
+        if before != "fixed_steps":
+            notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
+        if config.train.epoch_divisor > 1:
+            notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    if recipe is None:
+        notes.append("no recipe: every key that is not given has its default")
     for split, dataset in found.items():
         notes += [f"{split} samples counted in {dataset.directory}", *filter(None, [dataset.note])]
     if "val" not in sizes:
@@ -331,16 +338,6 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
             raise ConfigError(f"{option}{means} and --{sorted(both)[0]} exclude each other: give one")
         found += [f"--{key}={text}" for key, text in keys.items()]
     return found
-
-
-def _epoch_notes(recipe: str | None, config: Config) -> list[str]:
-    """Says so where --steps-per-epoch changed what an epoch of the recipe is."""
-    notes = []
-    if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
-        notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
-    if config.train.epoch_divisor > 1:
-        notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
-    return notes
 
 
 def _open_splits(

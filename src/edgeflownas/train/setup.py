@@ -28,21 +28,6 @@ from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch, SearchSpace, get_space
 from edgeflownas.train.rundir import RunDirectory
 
-__all__ = [
-    "Splits",
-    "build_net",
-    "check_precision",
-    "choose_device",
-    "loading",
-    "memory_in_words",
-    "new_net",
-    "open_splits",
-    "run_network",
-    "run_pool",
-    "run_space",
-    "set_arithmetic",
-]
-
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
 
 
