@@ -22,6 +22,15 @@ MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighb
 FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
 Position = Literal["step", "micro_step"]
+POSITIONS: tuple[Position, ...] = ("step", "micro_step")
+PLACES = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}  # of the plan, for the learning rate
+COVERAGE = (
+    "share_of_split",
+    "unique_without_replacement",
+    "unique_share_without_replacement",
+    "expected_unique_with_replacement",
+    "expected_unique_share_with_replacement",
+)
 
 
 def batch_plan(config: Config, train_samples: int) -> BatchPlan:
@@ -80,7 +89,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         val_samples: size of the validation split; None where nobody said.
     """
     train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
-    draws, steps = plan.draws_per_epoch, plan.steps_per_epoch
+    draws, steps, seen = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
     modes = _modes(plan, paths, epochs)
     present = next(mode for mode in modes if mode["present"])
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
@@ -102,50 +111,23 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "full_pass_steps_floor": floor,
         "full_pass_steps_ceil": ceil,
         "share_of_full_pass_steps": steps / floor,
-        "total_samples": draws * epochs,
+        "total_samples": seen,
         "equivalent_passes": steps * epochs / floor,
-        "passes_by_samples": draws * epochs / n,
+        "passes_by_samples": seen / n,
         "optimizer_updates": steps * epochs,
-        "gradient_readings": _gradient_readings(train, steps * epochs),
+        # of train.monitor_every, the first at step 0; each takes about as long as a step
+        "gradient_readings": 0 if train.monitor_every is None else -(-steps * epochs // train.monitor_every),
         "forward_passes": present["forward_passes"],
-        **_clip(train, plan, paths),
+        "clip_threshold": train.grad_clip_global_norm,
+        "clip_position": train.grad_clip_position,
+        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in POSITIONS},
         "evaluation": _evaluation(config, val_samples, n),
         "calibration": _calibration(config, n),
-        "learning_rate": _rates(train, draws * epochs),
+        "learning_rate": {name: learning_rate(train, round(share * seen), seen) for name, share in PLACES.items()},
         "modes": modes,
         "measured": None,
     }
     return {**table, "warnings": _warnings(config, table)}
-
-
-COVERAGE = (
-    "share_of_split",
-    "unique_without_replacement",
-    "unique_share_without_replacement",
-    "expected_unique_with_replacement",
-    "expected_unique_share_with_replacement",
-)
-
-
-def _clip(train: TrainConfig, plan: BatchPlan, paths: int) -> dict[str, Any]:
-    """Threshold, position, and the checks of a run without dropped steps at either position."""
-    positions: tuple[Position, ...] = ("step", "micro_step")
-    checks = {key: clip_checks_per_epoch(train, plan, paths, key) * train.num_epochs for key in positions}
-    return {
-        "clip_threshold": train.grad_clip_global_norm,
-        "clip_position": train.grad_clip_position,
-        "expected_clip_checks": checks,
-    }
-
-
-def _gradient_readings(train: TrainConfig, steps: int) -> int:
-    """Gradient-only passes of a run (train.monitor_every), each about as long as a step."""
-    return 0 if train.monitor_every is None else -(-steps // train.monitor_every)  # the first at step 0
-
-
-def _rates(train: TrainConfig, planned: int) -> dict[str, float]:
-    places = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}
-    return {name: learning_rate(train, round(share * planned), planned) for name, share in places.items()}
 
 
 def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
@@ -323,8 +305,15 @@ def plan_recipe(
         splits = (found["train"], found["val"]) if len(found) == 2 else None
         with progress("measure", TASKS) as meter:
             table = add_seconds(table, measure(config, order, splits, table, meter.advance))
-    notes = _epoch_notes(recipe, config) if short["steps_per_epoch"] is not None else []
-    notes += [] if recipe is not None else ["no recipe: every key that is not given has its default"]
+    notes = []
+    if short["steps_per_epoch"] is not None:
+        before = "fixed_steps" if recipe is None else load_config(recipe).train.epoch_mode
+        if before != "fixed_steps":
+            notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
+        if config.train.epoch_divisor > 1:
+            notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    if recipe is None:
+        notes.append("no recipe: every key that is not given has its default")
     for split, dataset in found.items():
         notes += [f"{split} samples counted in {dataset.directory}", *filter(None, [dataset.note])]
     if "val" not in sizes:
@@ -349,16 +338,6 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
             raise ConfigError(f"{option}{means} and --{sorted(both)[0]} exclude each other: give one")
         found += [f"--{key}={text}" for key, text in keys.items()]
     return found
-
-
-def _epoch_notes(recipe: str | None, config: Config) -> list[str]:
-    """Says so where --steps-per-epoch changed what an epoch of the recipe is."""
-    notes = []
-    if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
-        notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
-    if config.train.epoch_divisor > 1:
-        notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
-    return notes
 
 
 def _open_splits(
