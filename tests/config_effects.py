@@ -6,11 +6,9 @@ test_no_dead_keys.py compares what they return for two configurations that diffe
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,24 +19,22 @@ import numpy as np
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.data import loader as loader_module
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
-from edgeflownas.train.machine import World
-from edgeflownas.train.loop import _choose_best
-from edgeflownas.train.loop import quarantine
-from edgeflownas.train.schedule import learning_rate
-from edgeflownas.run.machine import choose_device, set_arithmetic
-from edgeflownas.run.run import build_net, run_space
-from edgeflownas.train.measure import loading
 from edgeflownas.run.checkpoint import TrainState
+from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.setup import build_net, run_space
+from edgeflownas.train.loop import _choose_best, quarantine
+from edgeflownas.train.machine import World
+from edgeflownas.train.measure import loading
 from edgeflownas.train.records import criterion
+from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.step import SupernetTask
 
 HEIGHT, WIDTH = 40, 48
@@ -203,30 +199,14 @@ def frozen_set(config: Config) -> Any:
     return freeze(config, dataset(config), dataset(config, "val"), ("train", "val"), lambda note: None).to_json()
 
 
-class RecordingWorkers:
-    """Stands for the loader's threads or processes: notes what it is asked for and never delivers."""
-
-    def __init__(self, kind: str, log: list[Any], load: Any, count: int) -> None:
-        self.log = log
-        log.append((kind, count))
-
-    def submit(self, index: int, epoch: int, position: int) -> Future[Any]:
-        self.log.append((index, epoch, position))
-        return Future()
-
-    def close(self) -> None:
-        return None
-
-
 def workers(config: Config) -> Any:
-    """Kind and number of workers, what is requested ahead, and how the wait for a batch ends."""
-    log: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        for kind in ("start_threads", "start_processes"):
-            fake = functools.partial(RecordingWorkers, kind, log)
-            stack.enter_context(mock.patch.object(loader_module, kind, fake))
-        loader = stack.enter_context(Loader(dataset(config), plan_of(config), loading(config), config.runtime.seed))
-        return or_error(lambda: loader.next_batch(0, 0).names), log
+    """Number of workers, what is requested ahead, and how the wait for a batch ends when none delivers."""
+    with (
+        mock.patch.object(Loader, "_serve", lambda loader: None),
+        Loader(dataset(config), plan_of(config), loading(config), config.runtime.seed) as loader,
+    ):
+        threads, ended = len(loader._threads), or_error(lambda: loader.next_batch(0, 0).names)
+        return threads, ended, loader._samples.qsize()
 
 
 def damaged(config: Config) -> Any:

@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeflownas.config.io import load_config as load_config
-    from edgeflownas.config.models import Config as Config
-    from edgeflownas.data.formats.flo import read_flo as read_flo
-    from edgeflownas.data.formats.flo import write_flo as write_flo
+    from edgeflownas.config.keys import Config as Config
+    from edgeflownas.config.load import load_config as load_config
+    from edgeflownas.data.formats import read_flo as read_flo
+    from edgeflownas.data.formats import write_flo as write_flo
     from edgeflownas.evaluate.losses import accumulate as accumulate
     from edgeflownas.evaluate.losses import multiscale_loss as multiscale_loss
     from edgeflownas.evaluate.pool import evaluate_pool as evaluate_pool
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Arch": "space",
-    "Config": "config.models",
+    "Config": "config.keys",
     "EdgeFlowNet": "models.edgeflownet",
     "FlowNet": "models.flownet",
     "SearchSpace": "space",
     "accumulate": "evaluate.losses",
     "evaluate_pool": "evaluate.pool",
     "get_space": "space",
-    "load_config": "config.io",
+    "load_config": "config.load",
     "load_tf1_weights": "models.weights",
     "multiscale_loss": "evaluate.losses",
-    "read_flo": "data.formats.flo",
-    "write_flo": "data.formats.flo",
+    "read_flo": "data.formats",
+    "write_flo": "data.formats",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -26,17 +26,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.errors import BadSample, ConfigError, StorageError
+from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 
 PathLike = str | os.PathLike[str]
 
 JSON_CAP = 64 * 2**20
 """Largest JSON file read, bytes; our own are kilobytes."""
+_LARGEST_LIST = 64 * 2**20  # bytes
 
 PROTOCOL_POINTS = (
     *("create.written", "create.renamed", "lock.acquired", "lock.lease_written"),
     *("resume.temporaries_removed", "resume.damaged_set_aside", "resume.log_truncated"),
-    *("convert.kept", "convert.written", "convert.done"),
     *("commit.logs_synced", "commit.temporary_made", "commit.file_written", "commit.manifest_written"),
     *("commit.temporary_synced", "commit.renamed", "commit.verified", "commit.marked"),
     *("atomic.temporary_written", "atomic.replaced", "prune.renamed", "prune.removed"),
@@ -49,7 +49,10 @@ TRAINING_POINTS = (
 )
 """Places of the training loop."""
 
-CRASH_POINTS = PROTOCOL_POINTS + TRAINING_POINTS
+CONVERSION_POINTS = ("convert.kept", "convert.written", "convert.done")
+"""Places of a resume that brings a run of format 1 to today's."""
+
+CRASH_POINTS = PROTOCOL_POINTS + CONVERSION_POINTS + TRAINING_POINTS
 _passages: Counter[str] = Counter()
 _PHASE_BYTES = 64
 
@@ -131,6 +134,32 @@ def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> No
         if count == 0:
             raise BadSample(path, "shrank while it was being read")
         done += count
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a list file, blanks at their ends removed, empty lines at the end left out.
+
+    Raises:
+        DataError: missing, no regular file, too large or no text; ``what`` says what it is for.
+        StorageError: it cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; it is {what}")
+        if path.stat().st_size > _LARGEST_LIST:
+            raise DataError(f"{path}: has {path.stat().st_size} bytes, too many for {what}")
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text (byte {error.start} is not UTF-8), expected {what}") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+    return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
+
+
+def first_of(items: Sequence[object], limit: int = 5) -> str:
+    """The first of many, each on an indented line of its own, and how many more there are: the body of a message."""
+    more = f"\n  and {len(items) - limit} more" if len(items) > limit else ""
+    return "".join(f"\n  {item}" for item in items[:limit]) + more
 
 
 # ---- writing ----

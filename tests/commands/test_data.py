@@ -226,7 +226,7 @@ def test_list(
 def test_a_percentile_does_not_exceed_the_largest_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "stats", str(make_folder(tmp_path / "a", 2, flow=4.4721)), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["sets"]
-    assert row["median"] <= row["maximum"] and row["p99"] <= row["maximum"] == pytest.approx(4.4721, abs=1e-5)
+    assert row["median"] <= row["maximum"] and row["p99"] <= row["maximum"] == pytest.approx(4.4721, rel=1e-6)
 
 
 def test_check_of_a_misspelt_set_gives_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -178,16 +177,6 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_cache_travels_small_and_maps_itself(tmp_path: Path) -> None:
-    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
-    cache = open_cache(dataset, tmp_path / "cache")
-    cache.read(0)
-    sent = pickle.dumps(dataset.with_cache(cache))
-    assert len(sent) < cache.path.stat().st_size
-    received = pickle.loads(sent)
-    assert np.array_equal(received.read(2).image1, dataset.read(2).image1)
-
-
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
     dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
     code = (
@@ -206,7 +195,7 @@ def test_a_damaged_image_of_a_set_with_folders_is_named_with_its_folder(tmp_path
     sys.path.insert(0, str(Path(__file__).parent / "registry"))
     from layouts import sintel
 
-    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.data.sets import open_dataset
 
     dataset = open_dataset(f"sintel:clean@{sintel(tmp_path / 'films')}", "val", "x")
     broken = dataset.samples[2].image1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeflownas.data.comparability import mixed_validation
-from edgeflownas.data.fingerprint import Fingerprint
+from edgeflownas.data.fingerprint import Fingerprint, mixed_validation
 
 
 def mark(name: str, source: str, split: str, count: int) -> Fingerprint:

@@ -11,8 +11,7 @@ from fc2_folder import make_folder
 sys.path.insert(0, str(Path(__file__).parent / "registry"))
 from layouts import index_lists  # noqa: E402
 
-from edgeflownas.data.fc2_index import open_index, read_index  # noqa: E402
-from edgeflownas.data.index_report import index_lines, index_problems, index_report  # noqa: E402
+from edgeflownas.data.fc2 import index_lines, index_problems, index_report, open_index, read_index  # noqa: E402  # noqa: E402
 from edgeflownas.errors import DataError  # noqa: E402
 
 OLD = "/Datasets/FlyingChairs2/train/"

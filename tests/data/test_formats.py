@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import FLO_UNKNOWN, flo_size, image_size, images, read_flo, read_image, write_flo
+from edgeflownas.data.formats import FLO_UNKNOWN, flo_size, images, read_flo, write_flo
+from edgeflownas.data.images import image_size, read_image
 from edgeflownas.errors import BadSample
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

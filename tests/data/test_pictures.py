@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeflownas.data.pictures import is_picture, picture_size, read_picture
+from edgeflownas.data.images import is_picture, picture_size, read_picture
 from edgeflownas.errors import BadSample
 
 RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3)).astype(np.uint8)

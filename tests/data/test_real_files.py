@@ -9,20 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import (
-    flo_size,
-    flow_size,
-    image_size,
-    mask_size,
-    pfm_size,
-    read_flo,
-    read_flow,
-    read_image,
-    read_mask,
-    read_pfm,
-    write_flow,
-)
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.formats import flo_size, flow_size, pfm_size, read_flo, read_flow, read_pfm, write_flow
+from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample
 
 REAL = [

@@ -12,8 +12,8 @@ from runs import Place, digest, rows, table
 
 from edgeflownas.evaluate.columns import parse_row
 from edgeflownas.space import get_space
-from edgeflownas.train.loop import LAPS
 from edgeflownas.train.fairness import fair_cycle
+from edgeflownas.train.loop import LAPS
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.step import StopRequested
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from edgeflownas.train.inference import ReadySubnet
 
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
@@ -16,7 +16,6 @@ from edgeflownas.export.source import check_export_size, open_source
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
-from edgeflownas.train.inference import ReadySubnet
 
 
 @pytest.mark.parametrize(
@@ -39,13 +38,6 @@ def no_task(label: str, total: int) -> Any:
     raise AssertionError("nothing is recalibrated here")
 
 
-class Learned(FlowNet):
-    """A network that brings its ranges, as one of fine-tuning in integers does."""
-
-    def tensor_ranges(self) -> dict[str, tuple[float, float]]:
-        return {"E0": (0.0, 2.0)}
-
-
 def ready(net: FlowNet | EdgeFlowNet, arch: str) -> ReadySubnet:
     return ReadySubnet("runs/a step-1", "f" * 64, net, net.space.parse(arch), "--arch", (), "", Config())
 
@@ -56,23 +48,9 @@ def test_a_supernet_is_never_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(Path("runs/a"), None, "best", (), print, no_task)
     assert len(source.net.space) == 1 and not source.net.training
     assert {parameter.dtype for parameter in source.net.parameters()} == {torch.float32}
-    assert (source.code, source.space, source.name, source.ranges) == ("021100101", "v1", "a/step-1", None)
+    assert (source.code, source.space, source.name) == ("021100101", "v1", "a/step-1")
     own = net.state_dict()
     assert all(torch.equal(tensor.double(), own[name]) for name, tensor in source.net.state_dict().items())
-
-
-def test_learned_ranges_come_along_and_the_network_becomes_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    space = get_space("v1")
-    net = Learned(space.restrict(space.parse("021100101")), 4)
-    monkeypatch.setattr(module, "open_subnet", lambda *words: ready(net, "021100101"))
-    begun = {"initialised_from": {"ranges": "mse, calibration ids 0123"}}
-    monkeypatch.setattr(module.RunDirectory, "open", lambda path: SimpleNamespace(manifest=begun))
-    source = open_source(Path("runs/a"), None, "best", (), print, no_task)
-    assert source.ranges_from == {"method": "mse", "hash": "0123", "when": "before training in integers"}
-    begun |= {"forked_from": {"name": "b", "hash": "4567"}}
-    assert open_source(Path("runs/a"), None, "best", (), print, no_task).ranges_from["method"] == "as in b"
-    assert source.ranges == {"E0": (0.0, 2.0)} and type(source.net) is FlowNet
-    assert source.calibration_samples == 0 and source.calibrated_on == ""
 
 
 def test_edgeflownet_has_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

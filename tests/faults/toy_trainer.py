@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from edgeflownas.randomness import uniforms
 from edgeflownas.files import crash_point
+from edgeflownas.randomness import uniforms
 from edgeflownas.run.directory import Position, RunDirectory
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
 from edgeflownas.report.sweep_table import FIGURES, Ended, read_ended, table_text, variant_rows
 from edgeflownas.run.directory import create_run

@@ -16,9 +16,9 @@ from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet, layout
 from edgeflownas.space import get_space
+from edgeflownas.train.fairness import fair_cycle
 from edgeflownas.train.machine import World
 from edgeflownas.train.monitor import GradientReading, read_gradients
-from edgeflownas.train.fairness import fair_cycle
 from edgeflownas.train.step import StopRequested, SupernetTask, batch_slices
 
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas.config.variants import Sweep, plan_sweep
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.train import sweep as module
-from edgeflownas.run.directory import create_run
 from edgeflownas.train.sweep import PLAN, open_sweep, read_plan, run_state, run_sweep
+from edgeflownas.train.variants import Sweep, plan_sweep
 
 
 def planned(root: Path, lrs: str = "1e-3,2e-3", seeds: str = "0", *words: str) -> Sweep:
@@ -72,7 +72,7 @@ def test_states(tmp_path: Path) -> None:
     sweep = planned(tmp_path)
     run = sweep.runs[0]
     assert run_state(sweep.folder / run.name) == "new"
-    create_run(sweep.folder / run.name, run.config.model_dump(mode="json"), {})
+    RunDirectory.create(sweep.folder / run.name, run.config.model_dump(mode="json"), {})
     assert run_state(sweep.folder / run.name) == "begun"
 
 

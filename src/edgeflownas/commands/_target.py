@@ -52,26 +52,24 @@ def _check_column(target: Target) -> None:
         )
 
 
-def vela_of(target: str, console: Console | None, mode: str = "performance", arena: str | None = None) -> Vela:
+def vela_of(target: str, console: Console | None, mode: str = "performance", arena: int | None = None) -> Vela:
     """Vela for it, with the user's cache.
 
     Raises:
         ConfigError: an unknown target or mode, an arena of no use, a missing package; DataError as
             :func:`named_target`.
     """
-    from edgeflownas.commands._overrides import whole_numbers
     from edgeflownas.hardware.extras import need
     from edgeflownas.hardware.vela.figures import Vela
 
     need("litert")
     if mode not in ("performance", "size"):
         raise ConfigError(f"--mode {mode}: performance or size")
-    limit = whole_numbers({"arena": arena}).get("arena")
-    if limit is not None and mode == "size":
+    if arena is not None and mode == "size":
         raise ConfigError(f"--arena {arena} belongs to mode performance: mode size ignores it")
     chip = named_target(target)
     _check_column(chip)
-    vela = Vela(chip, "size" if mode == "size" else "performance", limit)
+    vela = Vela(chip, "size" if mode == "size" else "performance", arena)
     if console is not None:
         vela.note = console.warn
     return vela

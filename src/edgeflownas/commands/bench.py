@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cyclopts import App
 
@@ -140,7 +140,6 @@ def loader(
     *,
     one_core: bool = False,
     workers: tuple[int, ...] = (0, 1, 2),
-    worker_kind: Literal["thread", "process", "both"] = "both",
     batch: int = 8,
     batches: int = 8,
     size: str = "180x240",
@@ -152,7 +151,6 @@ def loader(
         data: folder of samples in FlyingChairs2 layout, or a data set by name, such as sintel:clean@/data/sintel.
         one_core: keep everything on one core.
         workers: numbers of workers to time.
-        worker_kind: thread, process or both.
         batch: samples of a batch.
         batches: batches timed a round.
         size: crop, HEIGHTxWIDTH.
@@ -160,12 +158,11 @@ def loader(
     """
     from edgeflownas.config import DataConfig
     from edgeflownas.data.bench import bench_loader
-    from edgeflownas.data.registry import open_dataset
+    from edgeflownas.data.sets import open_dataset
 
-    kinds: tuple[Literal["thread", "process"], ...] = ("thread", "process") if worker_kind == "both" else (worker_kind,)
     dataset = open_dataset(data, "train", "DATA")
-    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, kinds, batches, one_core=one_core)
-    return _show({f"{row.worker_kind} x {row.num_workers}": row.to_json() for row in rows}, json)
+    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, batches, one_core=one_core)
+    return _show({f"{row.num_workers} workers": row.to_json() for row in rows}, json)
 
 
 @app.command

@@ -29,14 +29,16 @@ def compare(
     figure: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Compare runs: edgeflownas compare RUN RUN ... [--side-by-side].
+    """Compare runs.
+
+    Example: edgeflownas compare RUN RUN ... [--side-by-side]
 
     Shows what differs in how the runs train, and their results: the run's own evaluations (last and best) and the
     rows of its evaluations.jsonl. Results of different protocols, splits or samples are refused (exit 64) unless
     they are asked for side by side. Writes nothing but --csv and --figure.
 
     Args:
-        *runs: run directories, or a folder that holds some.
+        runs: run directories, or a folder that holds some.
         side_by_side: a column for each label, ranked on its own.
         protocol: only results of this protocol, e.g. standard.
         split: only results of this split label, e.g. fc2/folder:val/640/9f3a.

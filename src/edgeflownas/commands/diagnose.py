@@ -25,14 +25,16 @@ def diagnose(
     num_epochs: int | None = None,
     against: Path | None = None,
 ) -> int:
-    """Say what limits a run: edgeflownas diagnose RUN|eval_history.csv|console.log [...].
+    """Say what limits a run.
+
+    Example: edgeflownas diagnose RUN|eval_history.csv|console.log [...]
 
     Reads a finished or running history: a run directory, its eval_history.csv, the TF1 tool's eval_epe_history.csv or
     its console log. Prints findings, most important first, each with its numbers, why it matters and what to try;
     docs/diagnosis.md says how each is judged. Writes nothing.
 
     Args:
-        *histories: run directories or files.
+        histories: run directories or files.
         json: one JSON document: of the history, or {"histories": [...]} of several.
         num_epochs: epochs of the plan, where the history does not say.
         against: the run this one was continued from: adds the go / stop rule (two of three). A forked run's parent is

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import read_size, whole_bytes, whole_numbers
+from edgeflownas.commands._shared import Bytes, WholeNumber, emit, example, read_size
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_target"]
 
-USAGE = "edgeflownas fit-target [RANKING|RUN] --target grove-vision-ai-v2 --sram 900KiB --fps 5"
 LEAST_SRAM = 16 * 1024
 
 
@@ -24,19 +23,21 @@ def fit_target(
     source: Path | None = None,
     *,
     target: str = "grove-vision-ai-v2",
-    sram: str | None = None,
+    sram: Bytes | None = None,
     fps: float | None = None,
-    flash: str | None = None,
+    flash: Bytes | None = None,
     space: str | None = None,
-    width: str | None = None,
+    width: WholeNumber | None = None,
     where: str = "",
     sizes: str = "",
     outputs: str = "flow,half,quarter",
-    top: str | None = None,
+    top: WholeNumber = 10,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Find what fits a chip: edgeflownas fit-target [RANKING|RUN] --target NAME --sram 900KiB --fps 5.
+    """Find what fits a chip.
+
+    Example: edgeflownas fit-target [RANKING|RUN] --target grove-vision-ai-v2 --sram 900KiB --fps 5
 
     Scans subnets, image sizes, outputs and the ways Vela can be asked, and returns what fits, the most accurate
     first, with why the rest does not. Every figure of what is returned is Vela's of the whole graph; a table decides
@@ -65,31 +66,33 @@ def fit_target(
     if out is not None:
         require_writable(out)
     budget = _budget(sram, fps, flash)
-    numbers, console = whole_numbers({"width": width, "top": top}), Console()
-    choice = _choice(source, space, numbers.get("width"), where)
+    console = Console()
+    choice = _choice(source, space, width, where)
     chip = vela_of(target, console)
     shapes = _sizes(sizes) if sizes else sizes_of(choice.size, budget.sram_kib)
     asked: Any = _outputs(outputs)
     if not shapes:
-        raise ConfigError(f"--sram {sram}: not even the images of 96 rows fit; give --sizes")
-    found = fit(choice.subnets, budget, shapes, asked, chip, numbers.get("top", 10), console.task)
+        raise ConfigError(f"--sram {budget.sram_kib:g}KiB: not even the images of 96 rows fit; give --sizes")
+    found = fit(choice.subnets, budget, shapes, asked, chip, top, console.task)
     document = _document(found, choice, budget, chip.facts | {"mode": "as each row says", "arena": "as each row says"})
-    _show(document, json)
+    from edgeflownas.report.fit_text import fit_text
+
+    emit(document, fit_text, json)
     if out is not None:
         _write(out, document)
         console.wrote({"table": out})
     return 0
 
 
-def _budget(sram: str | None, fps: float | None, flash: str | None) -> Budget:
+def _budget(sram: int | None, fps: float | None, flash: int | None) -> Budget:
     from edgeflownas.search.fitting import Budget
 
-    most, weights = whole_bytes("sram", sram), whole_bytes("flash", flash)
-    if most is None or most < LEAST_SRAM:
-        raise ConfigError(f"--sram {sram or '(not given)'}: the chip's memory, at least 16KiB, is needed: {USAGE}")
+    if sram is None or sram < LEAST_SRAM:
+        given = "(not given)" if sram is None else str(sram) if sram % 1024 else f"{sram // 1024}KiB"
+        raise ConfigError(f"--sram {given}: the chip's memory, at least 16KiB, is needed: {example(fit_target)}")
     if fps is not None and not 0 < fps < 1e6:
         raise ConfigError(f"--fps {fps}: frames a second, more than 0")
-    return Budget(most / 1024, fps and 1e3 / fps, weights and weights / 1024)
+    return Budget(sram / 1024, fps and 1e3 / fps, flash and flash / 1024)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _choice(source: Path | None, space: str | None, width: int | None, where: st
         return _ranked(read_ranking(source / "ranking"), source / "ranking", width, where)
     from edgeflownas.commands.profile import of_run
 
-    return _by_size(*of_run(source, None, None if width is None else str(width)), where)
+    return _by_size(*of_run(source, None, width), where)
 
 
 def _ranked(ranking: Ranking, path: Path, width: int | None, where: str) -> _Choice:
@@ -159,7 +162,7 @@ def _subnets(space: SearchSpace, width: int, size: tuple[int, int], archs: Any, 
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
-    found = [read_size(part.strip(), "sizes") for part in text.split(",")]
+    found = [read_size(part.strip(), "--sizes") for part in text.split(",")]
     for rows, columns in found:
         if rows % 16 or columns % 16:
             raise ConfigError(f"--sizes {rows}x{columns}: rows and columns must be multiples of 16")
@@ -194,17 +197,6 @@ def _document(found: dict[str, Any], choice: _Choice, budget: Any, facts: dict[s
         "ranked_at": None if choice.ranking is None else list(choice.size),
         **found,
     }
-
-
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-        return
-    from edgeflownas.report.fit_text import fit_text
-
-    print(fit_text(document))
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeflownas.commands._shared import WholeNumber
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ def pareto(
     run: Path | None = None,
     target: str | None = None,
     mode: str = "performance",
-    arena: str | None = None,
+    arena: WholeNumber | None = None,
     json: bool = False,
 ) -> int:
-    """Choose subnets: edgeflownas pareto RANKING [--minimise epe,macs] [--where "macs<2e9"] [--out DIR].
+    """Choose subnets.
+
+    Example: edgeflownas pareto RANKING [--minimise epe,macs] [--where "macs<2e9"] [--out DIR]
 
     The exact Pareto front over the whole table, which of its members the noise leaves in doubt and which subnets are
     tied with it, hypervolume, knee, a shortlist for training alone, and what each choice of the space is worth.
@@ -76,7 +79,7 @@ def pareto(
 
 
 def _on_chip(
-    document: dict[str, Any], target: str | None, mode: str, arena: str | None, console: Console
+    document: dict[str, Any], target: str | None, mode: str, arena: int | None, console: Console
 ) -> dict[str, Any]:
     if target is None:
         if mode != "performance" or arena is not None:

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_numbers
+from edgeflownas.commands._shared import Overrides, WholeNumber, print_json
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from edgeflownas.config import Config
     from edgeflownas.data.dataset import FlowDataset
 
-OPTIONS = (
-    *("--config", "--train-samples", "--val-samples", "--batch-size", "--steps-per-epoch", "--num-epochs"),
-    *("--measure", "--json", "--help"),
-)
-
 
 def plan(
-    *tokens: OverrideTokens,
+    recipe: str | None = None,
+    /,
+    *,
     config: str | None = None,
-    train_samples: str | None = None,
-    val_samples: str | None = None,
-    batch_size: str | None = None,
-    steps_per_epoch: str | None = None,
-    num_epochs: str | None = None,
+    train_samples: WholeNumber | None = None,
+    val_samples: WholeNumber | None = None,
+    batch_size: WholeNumber | None = None,
+    steps_per_epoch: WholeNumber | None = None,
+    num_epochs: WholeNumber | None = None,
     measure: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Show steps, coverage, cost and learning rate of a run: edgeflownas plan RECIPE, or with bare numbers.
+    """Show steps, coverage, cost and learning rate of a run.
 
-    Without a recipe every other key has its default, e.g. edgeflownas plan --train-samples 17785 --batch-size 32
-    --steps-per-epoch 50 --num-epochs 200. Every configuration key is an option (--train.micro_batch_size 16).
-    docs/plan.md explains each row.
+    Example: edgeflownas plan RECIPE, or edgeflownas plan --train-samples 17785 --batch-size 32 --num-epochs 200
+
+    Without a recipe every other key has its default. docs/plan.md explains each row.
 
     Args:
-        *tokens: recipe and overrides.
+        recipe: recipe, packaged (edgeflownas recipes list) or a YAML file.
         config: the recipe, if not given as the first argument.
         train_samples: training samples, instead of counting those of data.train_dir.
         val_samples: validation samples, instead of counting those of data.val_dir.
@@ -44,15 +43,17 @@ def plan(
         num_epochs: short for --train.num_epochs.
         measure: also time a few steps and one evaluation batch on this machine; writes nothing.
         json: machine-readable result on stdout.
+        overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
-    positional, overrides = split_overrides(tokens, OPTIONS)
-    if positional is not None and config is not None:
-        raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
-    recipe = positional if positional is not None else config
-    counts = whole_numbers({"train-samples": train_samples, "val-samples": val_samples})
-    short = whole_numbers({"batch-size": batch_size, "steps-per-epoch": steps_per_epoch, "num-epochs": num_epochs})
+    if recipe is not None and config is not None:
+        raise ConfigError(f"recipe given twice, as {recipe} and as --config {config}: give one")
+    recipe = recipe if recipe is not None else config
+    given = {"train-samples": train_samples, "val-samples": val_samples}
+    counts = {name: number for name, number in given.items() if number is not None}
+    given = {"batch-size": batch_size, "steps-per-epoch": steps_per_epoch, "num-epochs": num_epochs}
+    short = {name: number for name, number in given.items() if number is not None}
 
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     loaded = load_config(recipe, [*overrides, *_as_overrides(short, overrides)])
     notes = _mode_note(recipe, loaded) if "steps-per-epoch" in short else []
@@ -64,7 +65,7 @@ def plan(
     return 0
 
 
-def _as_overrides(short: dict[str, int], overrides: list[str]) -> list[str]:
+def _as_overrides(short: dict[str, int], overrides: Sequence[str]) -> list[str]:
     """The short forms as configuration keys.  Raises ConfigError where the long form of one is given as well."""
     given = {word[2:].partition("=")[0] for word in overrides}
     found: list[str] = []
@@ -81,7 +82,7 @@ def _as_overrides(short: dict[str, int], overrides: list[str]) -> list[str]:
 
 def _mode_note(recipe: str | None, loaded: Config) -> list[str]:
     """Says so where --steps-per-epoch changed what an epoch of the recipe is."""
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     notes = []
     if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
@@ -103,7 +104,7 @@ def _open(config: Config, recipe: str | None, counts: dict[str, int], named_here
     for split in ("train", "val"):
         named = recipe is not None or f"{split}_dir" in config.data.model_fields_set
         if f"{split}-samples" not in counts and named:
-            from edgeflownas.data.registry import open_dataset
+            from edgeflownas.data.sets import open_dataset
 
             key = f"data.{split}_dir"
             try:
@@ -114,7 +115,7 @@ def _open(config: Config, recipe: str | None, counts: dict[str, int], named_here
                 numbers = " ".join(f"--{name} N" for name in ("train-samples", "val-samples") if name not in counts)
                 raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
     if "train-samples" not in counts and "train" not in found:
-        from edgeflownas.config.io import recipe_names
+        from edgeflownas.config.load import recipe_names
 
         raise ConfigError(
             f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "
@@ -154,9 +155,7 @@ def _sources(recipe: str | None, counts: dict[str, int], found: dict[str, FlowDa
 
 def _show(table: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        import json as encoder
-
-        print(encoder.dumps(table, indent=2))
+        print_json(table)
         return
     from edgeflownas.report.plan_table import print_plan
 

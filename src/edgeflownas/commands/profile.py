@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import read_size, whole_numbers
+from edgeflownas.commands._shared import FromZero, Size, WholeNumber, emit
 from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -25,17 +25,19 @@ def profile(
     *,
     arch: str | None = None,
     space: str | None = None,
-    width: str | None = None,
-    size: str | None = None,
+    width: WholeNumber | None = None,
+    size: Size | None = None,
     out: Path | None = None,
     measure_cpu: bool = False,
-    sample: str | None = None,
-    threads: str | None = None,
-    seed: str | None = None,
+    sample: WholeNumber | None = None,
+    threads: WholeNumber | None = None,
+    seed: FromZero | None = None,
     target: str | None = None,
     json: bool = False,
 ) -> int:
-    """Cost of one subnet or of a whole space: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE].
+    """Cost of one subnet or of a whole space.
+
+    Example: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE]
 
     Parameters, multiply-adds, int8 weights and the peak of the int8 activations; needs neither data nor weights.
     docs/cost.md says what is counted.
@@ -56,13 +58,11 @@ def profile(
     """
     if run is None and arch is None and space is None:
         raise ConfigError("say what to profile: --arch CODE, --space NAME (such as v1), or a run")
-    numbers = whole_numbers({"width": width, "sample": sample, "threads": threads})
     _require_use({"sample": sample, "threads": threads, "seed": seed}, measure_cpu, arch)
-    start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
     if out is not None:
         require_writable(out)
-    found, wide, shape = of_run(run, space, width) if run is not None else _named(space, numbers)
-    network = found, wide, shape if size is None else read_size(size)
+    found, wide, shape = of_run(run, space, width) if run is not None else _named(space, width)
+    network = found, wide, shape if size is None else size
 
     from edgeflownas.report.console import Console
 
@@ -70,9 +70,9 @@ def profile(
     chip, facts = _on_chip(target, network, archs, console)
     columns = _columns(network, archs) | chip
     if measure_cpu:
-        columns |= _measured(network, archs, numbers.get("sample", 20), start, numbers.get("threads", 1), console)
+        columns |= _measured(network, archs, sample or 20, seed or 0, threads or 1, console)
     document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
-    _show(document | {"facts": facts}, json)
+    emit(document | {"facts": facts}, _text, json)
     if out is not None:
         _write(out, found, archs, columns, facts)
         console.wrote({"table": out})
@@ -87,7 +87,7 @@ def require_writable(out: Path) -> None:
         raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
 
 
-def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | None) -> None:
+def _require_use(options: dict[str, int | None], measure_cpu: bool, arch: str | None) -> None:
     """Raises ConfigError for an option that would do nothing."""
     for name, value in options.items():
         if value is not None and not measure_cpu:
@@ -96,11 +96,11 @@ def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | 
             raise ConfigError(f"--{name} draws subnets, and --arch is one: leave one of them out")
 
 
-def of_run(run: Path, space: str | None, width: str | None) -> Network:
+def of_run(run: Path, space: str | None, width: int | None) -> Network:
     """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.run.directory import RunDirectory
-    from edgeflownas.run.run import run_space
+    from edgeflownas.run.setup import run_space
 
     for option, value in (("space", space), ("width", width)):
         if value is not None:
@@ -111,10 +111,10 @@ def of_run(run: Path, space: str | None, width: str | None) -> Network:
     return run_space(config), config.train.width, config.data.crop_size
 
 
-def _named(space: str | None, numbers: dict[str, int]) -> Network:
+def _named(space: str | None, width: int | None) -> Network:
     from edgeflownas.space import get_space
 
-    return get_space(space or "v1"), numbers.get("width", 32), (180, 240)
+    return get_space(space or "v1"), width or 32, (180, 240)
 
 
 def _columns(network: Network, archs: Sequence[Arch]) -> dict[str, Any]:
@@ -216,17 +216,11 @@ def _summary(network: Network, archs: Sequence[Arch], columns: dict[str, Any]) -
     return {**_head(network), "archs": len(archs), "columns": found}
 
 
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-        return
+def _text(document: dict[str, Any]) -> str:
     from edgeflownas.report.profile_text import arch_text, space_text
 
-    print(arch_text(document) if "arch" in document else space_text(document))
-    for name, words in document["facts"].items():
-        print(f"{name}: {words}")
+    found = arch_text(document) if "arch" in document else space_text(document)
+    return "\n".join([found, *(f"{name}: {words}" for name, words in document["facts"].items())])
 
 
 def _write(

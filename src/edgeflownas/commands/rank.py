@@ -7,48 +7,47 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_bytes, whole_numbers
+from edgeflownas.commands._shared import Bytes, FromZero, Overrides, WholeNumber, emit, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
-OPTIONS = (
-    *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
-    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--target", "--yes", "--json", "--help"),
-)
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
-USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]"
 
 
 def rank(
-    *tokens: OverrideTokens,
+    run: Path,
+    /,
+    *,
     out: str | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
     archs: Path | None = None,
     where: str = "",
-    sample: str | None = None,
-    seed: str | None = None,
+    sample: WholeNumber | None = None,
+    seed: FromZero | None = None,
     data: tuple[str, ...] = (),
     protocol: str | None = None,
-    memory: str | None = None,
+    memory: Bytes | None = None,
     keep_sample_errors: bool = False,
     exact: bool = False,
     measure_cpu: bool = False,
     target: str | None = None,
     yes: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Evaluate every subnet of a supernet run and write the ranking: edgeflownas rank RUN [--out DIR].
+    """Evaluate every subnet of a supernet run and write the ranking.
+
+    Example: edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]
 
     Batch norm is recalibrated for each subnet on the run's frozen calibration samples; what subnets share is computed
     once. Writes ranking.csv and ranking.safetensors. Ctrl-C keeps finished parts (exit 75); the same command goes on.
     Start it with torchrun to share the work between processes, GPUs or machines. docs/ranking.md has the columns.
 
     Args:
-        *tokens: run directory, and overrides (--group.key value).
+        run: run directory.
         out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
@@ -66,13 +65,20 @@ def rank(
         target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
         yes: do not ask before a long computation.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = _run_and_overrides(tokens)
-    budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
-    protocol = _protocol(protocol, data)
+    if seed is not None and sample is None:
+        raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
+    if protocol is not None and not data:
+        raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
+    folder = run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}") if out is None else Path(out)
+    if out is not None and (not out or (folder / "run_manifest.json").exists()):
+        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
 
     from edgeflownas.commands._target import chip_latency
+    from edgeflownas.evaluate.ranking import TENSORS
     from edgeflownas.report.console import Console
+    from edgeflownas.report.ranking_text import ranking_text
     from edgeflownas.run.machine import memory_in_words
     from edgeflownas.search.ranking import cpu_column, open_job, rank_space, ranking_document
     from edgeflownas.train.machine import connect
@@ -81,52 +87,25 @@ def rank(
     with closing(connect(on_gpu=False, timeout=PATIENCE)) as world, memory_in_words(remedy):
         console = Console() if world.is_main else Console(io.StringIO(), plain=True)
         job = open_job(
-            path, overrides, console.info,
-            checkpoint=checkpoint, weights=weights, data=data, protocol=protocol,
-            exact=exact, memory=budget, keep_sample_errors=keep_sample_errors, world=world,
+            run, overrides, console.info,
+            checkpoint=checkpoint, weights=weights, data=data, protocol=protocol or "standard",
+            exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world,
         )  # fmt: skip
         # The chip's table is compiled here, by one rank: a ranking before it may take hours.
         bar = console if world.is_main else None
         chips = [] if target is None else [chip_latency(target, *job.network, bar)]
-        chosen = job.choose(archs, where, *draw, chips, console.info)
+        chosen = job.choose(archs, where, sample, seed or 0, chips, console.info)
         timed = [cpu_column(len(chosen))] if measure_cpu else []
         done = rank_space(
             job, chosen, [*timed, *chips], folder, world, console, lambda work: _agree(work, yes, console)
         )
         if done is not None:
             ranking, files = done
-            _show(ranking_document(ranking, job.net.space, folder), files, console, json)
+            emit(ranking_document(ranking, job.net.space, folder), ranking_text, json, console.info)
+            if TENSORS not in files:
+                console.info(f"{folder}: finished before, nothing was computed")
+            console.wrote(files)
     return 0
-
-
-def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    path, overrides = split_overrides(tokens, OPTIONS, "run directory")
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
-    return Path(path), tuple(overrides)
-
-
-def _protocol(protocol: str | None, data: tuple[str, ...]) -> str:
-    if protocol is not None and not data:
-        raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
-    return protocol or "standard"
-
-
-def _draw(sample: str | None, seed: str | None) -> tuple[int | None, int]:
-    """Number and seed of a draw."""
-    if seed is not None and sample is None:
-        raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
-    count = whole_numbers({"sample": sample}).get("sample")
-    return count, whole_numbers({"seed": seed}, least=0).get("seed", 0)
-
-
-def _folder(run: Path, out: str | None, checkpoint: str) -> Path:
-    """The folder of the ranking."""
-    if out is None:
-        return run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
-    if not out or (Path(out) / "run_manifest.json").exists():
-        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
-    return Path(out)
 
 
 def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:
@@ -138,19 +117,3 @@ def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:
         return True
     console.info("nothing was computed")
     return False
-
-
-def _show(document: dict[str, Any], files: dict[str, Path], console: Console, json: bool) -> None:
-    from edgeflownas.evaluate.ranking import TENSORS
-
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2))
-    else:
-        from edgeflownas.report.ranking_text import ranking_text
-
-        console.info(ranking_text(document))
-    if TENSORS not in files:
-        console.info(f"{document['ranking']}: finished before, nothing was computed")
-    console.wrote(files)

@@ -18,11 +18,13 @@ __all__ = ["report", "write_report"]
 def report(*runs: Path, out: Path | None = None, figures: Path | None = None, json: bool = False) -> int:
     """Write one HTML page (no network needed) about a run, or about several beside each other.
 
+    Example: edgeflownas report RUN ... [--out PAGE.html]
+
     It is also refreshed at each evaluation of a training (runtime.report). Reads what `edgeflownas diagnose` reads:
     run directories, also of a training that goes on, and histories in CSV or as a console log.
 
     Args:
-        *runs: run directories, a folder that holds some, or history files.
+        runs: run directories, a folder that holds some, or history files.
         out: the page. Default: RUN/report.html of a single run directory, else ./report.html.
         figures: also write every figure as PNG and SVG into this folder, for papers (needs matplotlib).
         json: what was written and found, as JSON on stdout.

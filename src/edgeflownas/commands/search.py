@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, example, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
-OPTIONS = (
-    *("--table", "--strategy", "--budget", "--minimise", "--where", "--population", "--seed", "--seeds", "--compare"),
-    *("--checkpoint", "--out", "--yes", "--json", "--help"),
-)
-USAGE = "edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING"
-
 
 def search(
-    *tokens: OverrideTokens,
+    run: Path | None = None,
+    /,
+    *,
     table: Path | None = None,
     strategy: str = "nsga2",
     budget: int = 800,
@@ -34,15 +29,18 @@ def search(
     out: Path | None = None,
     yes: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Search subnets of a run for the best trade-off: edgeflownas search RUN [--minimise epe,macs] [--budget 800].
+    """Search subnets of a run for the best trade-off.
+
+    Example: edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING
 
     For spaces too large for `edgeflownas rank`. No subnet is evaluated twice; a generation is evaluated together, so
     that its prefixes are shared. The same command goes on where it was stopped; a larger --budget carries it further.
-    Data that moved: --data.train_dir DATA --data.val_dir DATA. docs/search.md explains strategies and files.
+    docs/search.md explains strategies and files.
 
     Args:
-        *tokens: run directory, and overrides (--group.key value).
+        run: run directory.
         table: a ranking of a whole space, in place of a run: values are looked up, a search takes seconds.
         strategy: nsga2, evolution, random, or all.
         budget: evaluated subnets, those of an earlier start included.
@@ -56,9 +54,12 @@ def search(
         out: folder for journals and results; default: search/ in the run's or the ranking's folder.
         yes: do not ask before a long search.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    run, overrides = split_overrides(tokens, OPTIONS)
-    _require_one(run, table, bool(overrides) or compare is not None or checkpoint is not None)
+    if (run is None) == (table is None):
+        raise ConfigError(f"give a run directory or --table: {example(search)}")
+    if table is not None and (overrides or compare is not None or checkpoint is not None):
+        raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 
     from edgeflownas.report.console import Console
     from edgeflownas.report.search_files import search_json, search_text, write_search
@@ -87,13 +88,6 @@ def search(
     print(search_json(document) if json else search_text(document))
     console.wrote(written)
     return 0
-
-
-def _require_one(run: str | None, table: Path | None, options_of_runs: bool) -> None:
-    if (run is None) == (table is None):
-        raise ConfigError(f"give a run directory or --table: {USAGE}")
-    if table is not None and options_of_runs:
-        raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 
 
 def _agree(each: float, together: int, left: int, yes: bool, console: Console) -> bool:

@@ -14,6 +14,8 @@ __all__ = ["status"]
 def status(root: Path = Path("."), *, json: bool = False) -> None:
     """Show the runs below a folder: state, step, best, time left, lock owner.
 
+    Example: edgeflownas status runs
+
     Args:
         root: Folder to look through; a run directory itself is fine too.
         json: Print a JSON list instead of the table.
@@ -43,13 +45,12 @@ def run_status(path: Path) -> dict[str, Any]:
     """State of one run, read without its lock; a run that cannot be read has state ``unreadable`` and says why."""
     from edgeflownas.errors import StorageError
     from edgeflownas.files import read_rows
-    from edgeflownas.report.run_facts import newest_commit
     from edgeflownas.run.directory import RunDirectory
     from edgeflownas.run.lock import holder
 
     try:
         run = RunDirectory(path)
-        commit = newest_commit(run)
+        commit = run.newest_commit()
         best = run.read_best() if (path / "best.json").exists() else None
     except (StorageError, KeyError, TypeError) as problem:
         return {"run": str(path), "state": "unreadable", "problem": str(problem)}

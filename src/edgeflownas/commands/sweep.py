@@ -6,50 +6,52 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, example
 from edgeflownas.errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
-    from edgeflownas.config.variants import Sweep
     from edgeflownas.data.order import BatchPlan
     from edgeflownas.report.console import Console
     from edgeflownas.report.run_facts import RunFacts
     from edgeflownas.report.sweep_table import Ended
+    from edgeflownas.train.variants import Sweep
 
 __all__ = ["sweep"]
 
-OPTIONS = ("--config", "--vary", "--seeds", "--name", "--dry-run", "--json", "--help")
-
 
 def sweep(
-    *tokens: OverrideTokens,
+    recipe: str | None = None,
+    /,
+    *,
     config: str | None = None,
     vary: tuple[str, ...] = (),
     seeds: str | None = None,
     name: str | None = None,
     dry_run: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Train variants and compare them: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2].
+    """Train variants and compare them.
+
+    Example: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2]
 
     Every combination of values is an ordinary run in output_root/NAME, trained one after the other. The same command
     goes on where it was stopped, skips what is finished, and adds variants and seeds that are new. The table (also
     comparison.csv, .json and .png there) has mean and standard deviation over seeds beside the noise floor.
 
     Args:
-        *tokens: recipe and overrides for every run, --GROUP.KEY VALUE.
+        recipe: recipe, packaged (edgeflownas recipes list) or a YAML file.
         config: the recipe, if not given as the first argument.
         vary: KEY=VALUE,VALUE,... (several times: every combination). Replaces the recipe's values of that key.
         seeds: seeds of every variant, such as 0,1,2.
         name: of the folder; the recipe's runtime.experiment_name if left out.
         dry_run: check every variant and its data, list the runs and train nothing.
         json: the comparison as JSON on stdout.
+        overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
-    positional, overrides = split_overrides(tokens, OPTIONS)
+    from edgeflownas.train.variants import plan_sweep
 
-    from edgeflownas.config.variants import plan_sweep
-
-    recipe = _one_recipe(positional, config)
+    recipe = _one_recipe(recipe, config)
     planned = plan_sweep(recipe, overrides, vary, seeds, name)  # before torch: a mistake shows at once
 
     from edgeflownas.commands._front import standard_front
@@ -76,7 +78,7 @@ def sweep(
 def _one_recipe(positional: str | None, config: str | None) -> str:
     recipe = positional or config
     if recipe is None or None not in (positional, config):
-        raise ConfigError("give one recipe: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2]")
+        raise ConfigError(f"give one recipe: {example(sweep)}")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("a sweep is one process: start its runs with torchrun one by one, as `edgeflownas train`")
     return recipe

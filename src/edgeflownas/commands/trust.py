@@ -7,35 +7,34 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, Paths, emit, example
 from edgeflownas.errors import ConfigError
-
-Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
-OPTIONS = (
-    *("--truth", "--against", "--calibrations", "--ranking", "--checkpoint", "--weights", "--seed", "--json", "--help"),
-)
-USAGE = "edgeflownas trust RUN --truth RUN RUN ..."
 
 
 def trust(
-    *tokens: OverrideTokens,
-    truth: Paths = None,
-    against: Paths = None,
+    run: Path,
+    /,
+    *,
+    truth: Paths | None = None,
+    against: Paths | None = None,
     calibrations: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
     ranking: Path | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
     seed: int = 0,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """How far the ranking of a supernet can be trusted: edgeflownas trust RUN --truth RUN RUN ...
+    """How far the ranking of a supernet can be trusted.
+
+    Example: edgeflownas trust RUN --truth RUN RUN ...
 
     Subnets trained alone are evaluated on the frozen calibration and evaluation sets of RUN, and so are the same
     subnets with the supernet's weights. Printed are rank correlation, top picks and regret with 95 % intervals, beside
     rankings by size, and how well two trainings of one subnet agree. Writes nothing. docs/trust.md defines all of it.
 
     Args:
-        *tokens: the supernet's run directory, and overrides (--group.key value).
+        run: run directory, of the supernet.
         truth: runs of single subnets (train.task standalone), or folders of several.
         against: further supernet runs; the change of the rank correlation has a paired interval.
         calibrations: numbers of calibration batches with which RUN is read again, likewise.
@@ -44,27 +43,19 @@ def trust(
         weights: of RUN: model, or ema for the moving average.
         seed: of the bootstrap.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = split_overrides(tokens, OPTIONS)
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
     if not truth:
-        raise ConfigError(f"--truth: give runs of subnets trained alone: {USAGE}")
+        raise ConfigError(f"--truth: give runs of subnets trained alone: {example(trust)}")
 
     from edgeflownas.report.console import Console
+    from edgeflownas.report.trust_text import trust_text
     from edgeflownas.search.truth import judge_ranking
 
     console = Console()
     document = judge_ranking(
-        Path(path), truth, console, against=against or (), calibrations=calibrations or (), ranking=ranking,
+        run, truth, console, against=against or (), calibrations=calibrations or (), ranking=ranking,
         checkpoint=checkpoint, weights=weights, overrides=overrides, seed=seed,
     )  # fmt: skip
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2))
-    else:
-        from edgeflownas.report.trust_text import trust_text
-
-        console.info(trust_text(document))
+    emit(document, trust_text, json, console.info)
     return 0

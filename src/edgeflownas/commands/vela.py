@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import whole_numbers
+from edgeflownas.commands._shared import WholeNumber
 from edgeflownas.commands._target import named_target
 from edgeflownas.errors import ConfigError, StorageError
 
@@ -21,7 +21,7 @@ def vela(
     *models: Path,
     target: str | None = None,
     mode: str = "performance",
-    arena: str | None = None,
+    arena: WholeNumber | None = None,
     ini: Path | None = None,
     accelerator: str | None = None,
     system_config: str | None = None,
@@ -31,13 +31,15 @@ def vela(
     list_targets: bool = False,
     json: bool = False,
 ) -> int:
-    """Compile int8 TFLite models with Arm's Vela and print their cost: edgeflownas vela MODEL.tflite [--target NAME].
+    """Compile int8 TFLite models with Arm's Vela and print their cost.
+
+    Example: edgeflownas vela MODEL.tflite [--target NAME]
 
     Time, SRAM and flash as Vela estimates them, operator by operator; an operator that would run on the CPU is an
     error, because Vela leaves its time out. Several models give a table. docs/vela.md says what the figures mean.
 
     Args:
-        *models: int8 .tflite files.
+        models: int8 .tflite files.
         target: see --list-targets, or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE; default grove-vision-ai-v2.
         mode: performance (least time) or size (least SRAM, whatever it costs in time).
         arena: SRAM that mode performance may use, KiB; often far faster than size at almost its SRAM.
@@ -54,13 +56,12 @@ def vela(
     if list_targets:
         return _list(json)
     _require_models(models)
-    limit = whole_numbers({"arena": arena}).get("arena")
     chip = _target(target, ini, own)
 
     from edgeflownas.report.console import Console
 
     console = Console()
-    documents = list(_compiled(models, chip, mode, limit, out, console))
+    documents = list(_compiled(models, chip, mode, arena, out, console))
     _warn(documents, console)
     if json:
         import json as encoder

@@ -10,10 +10,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import is_kitti_flow, read_flow, read_image, read_kitti, read_mask
+from edgeflownas.data.formats import is_kitti_flow, read_flow, read_kitti
+from edgeflownas.data.images import read_image, read_mask
 from edgeflownas.errors import BadSample
-
-__all__ = ["FlowDataset", "FlowPair", "Images", "Sample", "Source", "read_occluded", "read_true_flow"]
 
 Source = Literal["folder", "index", "generated"]
 """What says which samples there are: the names in a folder, a list file, or the generator that made them."""
@@ -69,7 +68,7 @@ class FlowDataset:
     cache: Images | None = None
     """Where decoded images come from instead of their files."""
     name: str = "fc2"
-    """The data set (data/registry); a folder given by its path has the layout, and the name, fc2."""
+    """The data set (data/sets.py); a folder given by its path has the layout, and the name, fc2."""
     note: str = ""
     """What the user should know of how the samples were chosen, e.g. by an exclusion list."""
 
@@ -97,7 +96,7 @@ class FlowDataset:
             image1, image2 = self.cache.read(index)
             if image1.shape[:2] != size:
                 raise BadSample(sample.flow, f"is {size[0]}x{size[1]}, its images are {image1.shape[:2]}")
-        return FlowPair(image1, image2, flow, valid, read_occluded(sample, valid))
+        return FlowPair(image1, image2, flow, valid, _read_occluded(sample, valid))
 
     def with_cache(self, cache: Images) -> FlowDataset:
         """The same samples with images from ``cache``."""
@@ -121,14 +120,11 @@ def read_true_flow(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.bool
     return flow, valid
 
 
-def read_occluded(sample: Sample, valid: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _read_occluded(sample: Sample, valid: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """The mask of hidden pixels [H,W], or None where the sample has none.
 
     KITTI has no mask but two flows: of all pixels (``flow_occ``) and of those that stay in sight (``flow_noc``); a
     pixel known in the first alone is hidden.
-
-    Raises:
-        BadSample: the file cannot be used.
     """
     if sample.occluded is None:
         return None

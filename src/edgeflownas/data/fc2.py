@@ -1,7 +1,11 @@
-"""FlyingChairs2 layout: one folder a split, three files a sample.
+"""FlyingChairs2: a folder for each split, or the published lists that say which samples a split has.
 
-``NNNNNNN-img_0.png``, ``NNNNNNN-img_1.png`` (or both ``.ppm``) and ``NNNNNNN-flow_01.flo``; other files
-(``-flow_10.flo``, occlusions, ...) are left alone.
+A folder holds three files a sample: ``NNNNNNN-img_0.png``, ``NNNNNNN-img_1.png`` (or both ``.ppm``) and
+``NNNNNNN-flow_01.flo``; other files (``-flow_10.flo``, occlusions, ...) are left alone.
+
+Of the lists FC2_dirnames.txt names first images, and FC2_{train,val,test}.txt hold INDICES of its lines, the first
+being 0.  The paths are those of the machine the lists were made on, so a prefix of them is replaced by the folder the
+data is in here.  A list is untrusted: a path that leaves that folder is never opened.
 """
 
 from __future__ import annotations
@@ -9,20 +13,30 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.errors import BadSample, DataError, StorageError
-
-__all__ = ["find_samples", "scan_fc2"]
+from edgeflownas.files import first_of, read_lines
 
 PATTERN = "NNNNNNN-img_0.png, NNNNNNN-img_1.png (or .ppm), NNNNNNN-flow_01.flo"
+SPLITS = ("train", "val", "test")
 
 _FILE = re.compile(r"([^.\n].*)-(img_0|img_1|flow_01)\.(png|ppm|flo)")
 _METADATA = "dataset.json"
 _METADATA_LIMIT = 2**20  # bytes; a description of a data set, not its content
+_NAMES = "FC2_dirnames.txt"
+_FIRST = ("-img_0.png", "-img_0.ppm")
+_SET = "FlyingChairs2"
+_SHOWN = 20  # entries of a list in the report; the counts are of all
+
+
+# --- folders ---
 
 
 def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> FlowDataset:
@@ -39,15 +53,16 @@ def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> 
     folder = Path(directory)
     samples, problems = find_samples(folder, key)
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:5])
-        more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DataError(
-            f"{key}: {len(problems)} incomplete samples in {folder} (expected {PATTERN}):{shown}{more}\n"
+            f"{key}: {len(problems)} incomplete samples in {folder} (expected {PATTERN}):{first_of(problems)}\n"
             "Copy the missing files, or remove the other files of these samples."
         )
     if not samples:
+        names = sorted(os.listdir(folder))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        found = ", ".join(map(repr, names[:3])) + more if names else "an empty folder"
         raise DataError(
-            f"{key}: no samples in {folder}: expected files {PATTERN}; found {_first_names(folder)}. "
+            f"{key}: no samples in {folder}: expected files {PATTERN}; found {found}. "
             f"Set {key} to the folder that holds them, or make a set with `edgeflownas data synth`."
         )
     return FlowDataset(folder, split, _source(folder), samples)
@@ -88,13 +103,6 @@ def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSa
     return tuple(samples), problems
 
 
-def _first_names(folder: Path) -> str:
-    names = sorted(os.listdir(folder))
-    if not names:
-        return "an empty folder"
-    return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _source(folder: Path) -> Literal["folder", "generated"]:
     """``generated`` where the set's own metadata, in the folder or the one above it, says so."""
     for path in (folder / _METADATA, folder.resolve().parent / _METADATA):
@@ -108,3 +116,255 @@ def _source(folder: Path) -> Literal["folder", "generated"]:
         if isinstance(content, dict) and content.get("generated") is True:
             return "generated"
     return "folder"
+
+
+# --- index lists ---
+
+
+@dataclass(frozen=True)
+class IndexLists:
+    """The lists as they stand."""
+
+    folder: Path
+    prefix: str
+    """What is cut off the front of every entry; the rest is relative to the data's folder."""
+    entries: tuple[str, ...]
+    splits: Mapping[str, tuple[int, ...]]
+
+    def stem(self, index: int) -> str:
+        """Entry ``index`` relative to the data's folder, without ``-img_0.png``: ``train/0002112``.
+
+        Raises:
+            ValueError: the entry is no first image, is absolute after the prefix was cut off, or leaves the folder.
+        """
+        entry = self.entries[index]
+        inside = entry == self.prefix or entry.startswith(self.prefix.rstrip("/") + "/")
+        relative = entry[len(self.prefix.rstrip("/")) + 1 :] if self.prefix and inside else entry
+        if relative.startswith(("/", "~")):
+            raise ValueError(f"is absolute: it does not begin with the prefix {self.prefix!r}")
+        if ".." in relative.split("/"):
+            raise ValueError("leaves the root ('..')")
+        if not relative.isprintable() or not relative.endswith(_FIRST) or relative.rpartition("/")[2] in _FIRST:
+            raise ValueError(f"is no first image (expected ...{_FIRST[0]})")
+        return relative[: -len(_FIRST[0])]
+
+    def out_of_range(self, split: str) -> list[int]:
+        """Indices of a split that no line belongs to."""
+        return [index for index in self.splits[split] if not 0 <= index < len(self.entries)]
+
+    def duplicates(self, split: str) -> list[int]:
+        """Indices that a split holds more than once."""
+        return sorted(index for index, count in Counter(self.splits[split]).items() if count > 1)
+
+
+def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
+    """Read the four lists of a folder.
+
+    Args:
+        folder: where FC2_dirnames.txt and FC2_{train,val,test}.txt are.
+        prefix: what to cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the
+            folder above its own.
+
+    Raises:
+        DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
+    """
+    entries = read_lines(folder / _NAMES, "the list of first images, one a line")
+    if not entries:
+        raise DataError(f"{folder / _NAMES}: is empty, expected the paths of first images, one a line")
+    splits = {}
+    for split in SPLITS:
+        path = folder / f"FC2_{split}.txt"
+        lines = read_lines(path, f"the {split} split: indices of lines of {_NAMES}, one a line")
+        for number, line in enumerate(lines, start=1):
+            if not (line.isascii() and line.isdecimal() and len(line) < 10):
+                raise DataError(f"{path}:{number}: {line[:20]!r} is no index of a line of {_NAMES} (0 is its first)")
+        splits[split] = tuple(int(line) for line in lines)
+    if prefix is None:
+        parts = entries[0].split("/")
+        if _SET in parts[:-1]:
+            prefix = "/".join(parts[: parts.index(_SET) + 1])
+        else:
+            prefix = "/".join(parts[:-2]) if entries[0].startswith("/") else ""
+    return IndexLists(folder, prefix, tuple(entries), splits)
+
+
+@dataclass
+class _Disk:
+    """What of the lists is on disk below a folder; each folder is listed once."""
+
+    root: Path
+    lists: IndexLists
+    _folders: dict[str, dict[str, bool]] = field(default_factory=dict)
+    _real: str = ""
+
+    def sample(self, index: int) -> tuple[Sample, list[Path]]:
+        """The sample of an index, and those of its files that are not there.
+
+        Raises:
+            ValueError: as :meth:`IndexLists.stem`, or a link leads out of the folder.
+        """
+        stem, suffix = self.lists.stem(index), self.lists.entries[index][-4:]
+        folder, _, name = stem.rpartition("/")
+        known = self._listed(folder)
+        paths = []
+        missing = []
+        for part in (f"img_0{suffix}", f"img_1{suffix}", "flow_01.flo"):
+            file = f"{name}-{part}"
+            paths.append(self.root / folder / file)
+            if file not in known:
+                missing.append(paths[-1])
+            elif known[file]:
+                self._refuse_outside(paths[-1], file)
+        return Sample(stem, *paths), missing
+
+    def _listed(self, folder: str) -> dict[str, bool]:
+        """File name -> whether it is a link, of a folder below the root."""
+        if folder not in self._folders:
+            place = self.root / folder
+            found: dict[str, bool] = {}
+            if place.is_dir():
+                self._refuse_outside(place, place)
+                with os.scandir(place) as entries:
+                    found = {entry.name: entry.is_symlink() for entry in entries}
+            self._folders[folder] = found
+        return self._folders[folder]
+
+    def _refuse_outside(self, path: Path, shown: object) -> None:
+        self._real = self._real or os.path.realpath(self.root)
+        real = os.path.realpath(path)
+        if real != self._real and not real.startswith(self._real.rstrip("/") + "/"):
+            raise ValueError(f"is a link out of {self.root}: {shown} leads to {real}")
+
+
+def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | None = None) -> FlowDataset:
+    """The samples that a list names, below ``root``, sorted by name.
+
+    Raises:
+        DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
+            files that are not there.
+    """
+    lists = read_index(folder, prefix)
+    path = folder / f"FC2_{split}.txt"
+    if not lists.splits[split]:
+        raise DataError(f"{key}: {path} is empty: the index form has no {split} split; the official one is fc2:val")
+    if beyond := lists.out_of_range(split):
+        raise DataError(f"{key}: {path}: index {beyond[0]} is beyond the {len(lists.entries)} lines of {_NAMES}")
+    if twice := lists.duplicates(split):
+        raise DataError(f"{key}: {path}: {len(twice)} indices are there more than once, the first is {twice[0]}")
+    disk = _Disk(root, lists)
+    samples: list[Sample] = []
+    missing: list[Path] = []
+    for index in lists.splits[split]:
+        try:
+            sample, lacking = disk.sample(index)
+        except ValueError as error:
+            raise DataError(f"{key}: {folder / _NAMES}:{index + 1}: {lists.entries[index]!r} {error}") from None
+        samples.append(sample)
+        missing += lacking
+    if missing:
+        raise DataError(
+            f"{key}: {len(missing)} files of {path} are not below {root} (the prefix {lists.prefix!r} is cut off its "
+            f"entries):{first_of(missing)}\n`edgeflownas data check --index {folder} --root {root}` tells what is there"
+        )
+    if len({sample.name for sample in samples}) < len(samples):
+        raise DataError(f"{key}: {folder / _NAMES}: names a sample of {path.name} twice; see `data check --index`")
+    ordered = tuple(sorted(samples, key=lambda sample: sample.name))
+    return FlowDataset(root, split, "index", ordered, name="fc2", note=f"by {path}")
+
+
+# --- what the lists hold, what they leave out, and what of it is on disk ---
+
+
+def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
+    """Counts, duplicates, overlaps, lines in no split, refused entries and (with ``root``) the files there, as JSON."""
+    disk = None if root is None else _Disk(root, lists)
+    refused: list[dict[str, Any]] = []
+    here: list[bool] = []
+    names: list[str] = []
+    for index, entry in enumerate(lists.entries):
+        names.append(entry)
+        try:
+            names[index] = lists.stem(index)
+            here.append(disk is None or not disk.sample(index)[1])
+        except ValueError as error:
+            here.append(False)
+            refused.append({"line": index + 1, "entry": entry, "problem": str(error)})
+
+    splits: dict[str, dict[str, Any]] = {}
+    for split, indices in lists.splits.items():
+        splits[split] = {
+            "count": len(indices),
+            "duplicates": _some(lists.duplicates(split)),
+            "out_of_range": _some(lists.out_of_range(split)),
+        }
+        if disk is not None:
+            complete = sum(here[index] for index in indices if 0 <= index < len(here))
+            splits[split] |= {"complete": complete, "incomplete": len(indices) - complete}
+
+    total, sets = len(lists.entries), {split: set(indices) for split, indices in lists.splits.items()}
+    train = len(sets["train"] & set(range(total)))
+    unused = [index for index in range(total) if not any(index in indices for indices in sets.values())]
+    twice = sorted(entry for entry, count in Counter(lists.entries).items() if count > 1)
+    return {
+        "directory": str(lists.folder),
+        "prefix": lists.prefix,
+        "lines": total,
+        "splits": splits,
+        "overlaps": {f"{a}/{b}": _some(sorted(sets[a] & sets[b])) for a, b in combinations(SPLITS, 2)},
+        "duplicate_entries": _some(twice),
+        "in_no_split": _some([{"index": index, "sample": names[index]} for index in unused]),
+        "not_in_train": {"count": total - train, "arithmetic": f"{total - train:,} = {total:,} - {train:,}"},
+        "refused": _some(refused),
+        "on_disk": None
+        if disk is None
+        else {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)},
+    }
+
+
+def _some(items: Sequence[Any]) -> dict[str, Any]:
+    return {"count": len(items), "first": list(items[:_SHOWN])}
+
+
+def index_problems(report: dict[str, Any]) -> list[str]:
+    """What makes the lists unusable, in words; lines in no split and an empty list are facts, not faults."""
+    problems = []
+    for split, facts in report["splits"].items():
+        for what in ("duplicates", "out_of_range"):
+            if facts[what]["count"]:
+                problems.append(f"{split}: {facts[what]['count']} indices {what.replace('_', ' ')}")
+        if facts.get("incomplete"):
+            problems.append(f"{split}: {facts['incomplete']} samples are not complete on disk")
+    for pair, shared in report["overlaps"].items():
+        if shared["count"]:
+            problems.append(f"{pair} share {shared['count']} indices")
+    for what, words in (("duplicate_entries", "entries are there twice"), ("refused", "entries are refused")):
+        if report[what]["count"]:
+            problems.append(f"{report[what]['count']} {words}")
+    return problems
+
+
+def index_lines(report: dict[str, Any]) -> list[str]:
+    """The report in words."""
+    splits, unused, disk = report["splits"], report["in_no_split"], report["on_disk"]
+    counts = " / ".join(f"{facts['count']:,}" for facts in splits.values())
+    lines = [
+        f"{report['directory']}: {report['lines']:,} lines; {' / '.join(splits)}: {counts}",
+        f"  prefix cut off: {report['prefix'] or '(none)'}",
+    ]
+    for split, facts in splits.items():
+        for what in ("duplicates", "out_of_range"):
+            lines.append(f"  {split}: {facts[what]['count']} {what.replace('_', ' ')}{_first(facts[what])}")
+    lines += [f"  in both {pair}: {shared['count']}{_first(shared)}" for pair, shared in report["overlaps"].items()]
+    lines.append(f"  entries that are there twice: {report['duplicate_entries']['count']}")
+    shown = ", ".join(f"index {row['index']} ({row['sample']})" for row in unused["first"][:3])
+    lines.append(f"  in no split: {unused['count']}{': ' + shown if shown else ''}")
+    lines.append(f"  not in train: {report['not_in_train']['arithmetic']} (test and what is in no split together)")
+    lines += [f"  refused: line {row['line']}: {row['entry']!r} {row['problem']}" for row in report["refused"]["first"]]
+    if disk is None:
+        return [*lines, "  files on disk: not looked at (give --root)"]
+    lines.append(f"  on disk below {disk['root']}: {disk['complete']:,} complete, {disk['incomplete']:,} not")
+    return lines + [f"    {split}: {facts['complete']:,} of {facts['count']:,}" for split, facts in splits.items()]
+
+
+def _first(items: dict[str, Any]) -> str:
+    return f", first {items['first'][0]}" if items["count"] else ""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,10 +16,13 @@ from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
 from edgeflownas.files import fill, open_regular
 
-__all__ = ["FileRow", "Fingerprint", "difference", "fingerprint"]
-
 FULL_LIMIT = 4 * 2**30
 """Bytes of a set up to which every byte is summed; of a larger one the first and last 64 KiB of each file."""
+
+OFFICIAL = 640
+"""Samples of the folder val/ (FlyingChairs2) and of the 2s in FlyingChairs_train_val.txt."""
+HOLD_OUT = (4446, 4447)
+"""The fifth of the 22,232 training samples that FC2_test.txt lists, without and with the one in no list."""
 
 _EDGE = 64 * 1024
 _BLOCK = 2**20
@@ -62,15 +65,7 @@ class Fingerprint:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {
-            "hash": self.hash,
-            "name": self.name,
-            "count": self.count,
-            "split": self.split,
-            "source": self.source,
-            "crc_kind": self.crc_kind,
-            "table": [list(row) for row in self.table],
-        }
+        return {**vars(self), "table": [list(row) for row in self.table]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], path: str = "data fingerprint") -> Fingerprint:
@@ -142,6 +137,20 @@ def difference(old: Fingerprint, new: Fingerprint, limit: int = 20) -> list[str]
     if len(lines) > limit:
         lines[limit:] = [f"and {len(lines) - limit} more files"]
     return lines
+
+
+def mixed_validation(marks: Iterable[Fingerprint]) -> str | None:
+    """A warning where the official validation set and the hold-out of the training folder are used together."""
+    chairs = [mark for mark in marks if mark.name in ("fc2", "flying_chairs") and mark.source != "generated"]
+    official = [mark.label for mark in chairs if mark.count == OFFICIAL]
+    hold_out = [mark.label for mark in chairs if mark.count in HOLD_OUT]
+    if not official or not hold_out:
+        return None
+    return (
+        f"{official[0]} looks like the official validation set (640 samples) and {hold_out[0]} like the hold-out of "
+        "the training folder (4,447 = 22,232 - 17,785): both are called validation, and figures of the two must not "
+        "be compared"
+    )
 
 
 def _hash(kind: CrcKind, table: tuple[FileRow, ...]) -> str:

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.pictures import SUFFIXES, is_picture, picture_size, read_picture
+from edgeflownas.data.images import SUFFIXES, is_picture, picture_size, read_picture
 from edgeflownas.errors import BadSample, ConfigError, DataError
 from edgeflownas.files import open_regular
-
-__all__ = ["Frame", "FramePair", "Frames", "open_frames"]
 
 Note = Callable[[str], None]
 

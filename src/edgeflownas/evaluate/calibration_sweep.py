@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.formats import image_size
+from edgeflownas.data.images import image_size
 from edgeflownas.data.transforms import center_window
 from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.noise import paired_change, student95

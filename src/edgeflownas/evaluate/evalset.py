@@ -17,7 +17,7 @@ from typing import Any
 
 from edgeflownas.config import Config, EvalConfig
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.formats import image_size
+from edgeflownas.data.images import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.data.transforms import center_window, random_window
 from edgeflownas.errors import BadSample, DataError
@@ -256,5 +256,7 @@ def read_eval_set(path: Path) -> EvalSet:
     """The frozen set of a run directory.  Raises DataError."""
     try:
         return EvalSet.from_json(json.loads(path.read_text()))
+    except DataError:  # said already
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a readable eval_set.json ({error}); it is written when a run starts") from error

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeflownas.config import DataConfig
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.formats import image_size
-from edgeflownas.data.synthetic import generate_pair
-from edgeflownas.data.synthetic.write import FIRST_VAL
+from edgeflownas.data.images import image_size
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.evalset import freeze_split
@@ -25,6 +26,7 @@ from edgeflownas.models.batches import InputForm
 __all__ = ["Pairs", "example_pairs", "generated_pairs", "read_pairs"]
 
 Size = tuple[int, int]
+GENERATED = "synth"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,24 @@ def generated_pairs(count: int, size: Size, split: str) -> Pairs:
         tuple(pair.flow for pair in made),
         tuple(np.ones(size, np.bool_) for _ in made),
     )
+
+
+def open_pairs(
+    option: str, spec: str | None, split: str, data: DataConfig, count: int, size: Size, note: Callable[[str], None]
+) -> Pairs:
+    """Pairs of the data that ``option`` names (``synth``: generated ones), or of a run's own ``split``.
+
+    Raises:
+        DataError: no such data, or frames smaller than ``size``; says what to do.
+    """
+    if spec == GENERATED:
+        return generated_pairs(count, size, split)
+    own = data.train_dir if split == "train" else data.val_dir
+    try:
+        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", data.roots)
+    except DataError as error:
+        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
+    return read_pairs(dataset, count, size, option, note, data.on_bad_sample == "quarantine")
 
 
 def example_pairs(size: Size) -> Pairs:

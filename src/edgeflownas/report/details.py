@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["UNKNOWN", "Progress", "training_details"]
-
 UNKNOWN = "-"
 
 
@@ -54,7 +52,7 @@ def training_details(config: Mapping[str, Any], manifest: Mapping[str, Any], pro
         "Adam": ", ".join(f"{name} {keys.text(f'train.adam_{name}')}" for name in ("beta1", "beta2", "epsilon")),
         "moving average": _or_off(keys, "train.ema_decay", "decay {}"),
         "teacher": _teacher(keys, manifest),
-        "arithmetic": _arithmetic(keys),
+        "arithmetic": keys.text("train.precision"),
         "seed": keys.text("runtime.seed"),
         "initial weights": _initial(keys, manifest),
         "updates": _of(progress.updates, plan.get("total_steps")),
@@ -98,14 +96,6 @@ def _network(keys: _Keys, manifest: Mapping[str, Any]) -> str:
     space = manifest.get("space") or {}
     size = f" of {space['size']:,} archs" if space.get("size", 1) > 1 else ""
     return f"space {space.get('name') or keys.text('train.space')}{size}, width {keys.text('train.width')}"
-
-
-def _arithmetic(keys: _Keys) -> str:
-    """``fp32``, with what is rounded on top of it."""
-    precision = keys.text("train.precision")
-    if keys.get("train.task") != "qat":
-        return precision
-    return f"{precision} rounded to int8 (ranges {keys.text('train.qat_calibrate')}), batch-norm statistics frozen"
 
 
 def _teacher(keys: _Keys, manifest: Mapping[str, Any]) -> str:

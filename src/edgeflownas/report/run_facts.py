@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from edgeflownas.errors import DataError, StorageError
-from edgeflownas.evaluate.columns import parse_row
 from edgeflownas.evaluate.evalset import EvalSet, read_eval_set
 from edgeflownas.evaluate.labels import Label, Result, parse_result
-from edgeflownas.files import csv_rows, parse_json, read_json, read_rows
+from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.files import parse_json, read_json
 from edgeflownas.report.details import Progress, training_details
-from edgeflownas.run.checkpoint import DamagedCheckpoint, read_manifest
+from edgeflownas.run.checkpoint import Position
 from edgeflownas.run.directory import RunDirectory
-
-__all__ = ["CurvePoint", "RunFacts", "newest_commit", "read_facts"]
+from edgeflownas.run.history import Evaluation, evaluations
 
 EVALUATIONS = "evaluations.jsonl"
 
@@ -55,67 +56,31 @@ def read_facts(path: Path, name: str) -> RunFacts:
         DataError: a row of evaluations.jsonl that does not say what its figure belongs to.
     """
     run = RunDirectory(path)
-    rows = _evaluations(run)
+    rows = evaluations(path)
     sets = _Sets(run)
     details = training_details(run.config, run.manifest, _progress(run, rows))
-    results = [*_history(name, run, rows, sets), *_recorded(path / EVALUATIONS, name)]
+    results = [*_history(name, rows, sets), *_recorded(path / EVALUATIONS, name)]
     curves: dict[Label, list[CurvePoint]] = {}
     for row in rows:
-        mean = _float(_mean(row)[1])
-        extremes = [_float(row.get(key, mean)) for key in ("per_arch_epe_min", "per_arch_epe_max")]
-        curves.setdefault(sets.label(row), []).append(CurvePoint(int(row["seen_samples"]), mean, *extremes))
+        extremes = [row.figure(key, row.mean) for key in ("per_arch_epe_min", "per_arch_epe_max")]
+        curves.setdefault(sets.label(row), []).append(CurvePoint(row.seen, row.mean, *extremes))
     return RunFacts(name, str(path), details, tuple(results), {k: tuple(v) for k, v in curves.items()})
 
 
-def newest_commit(run: RunDirectory) -> dict[str, Any] | None:
-    """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
-    for name in run.checkpoints():
+def _progress(run: RunDirectory, rows: Sequence[Evaluation]) -> Progress:
+    last = rows[-1] if rows else None
+    updates, seen = (None, None) if last is None else (last.step, last.seen)
+    if (commit := run.newest_commit()) is not None:
+        updates = commit["position"]["step"]
         try:
-            return read_manifest(run.path / "checkpoints" / name, run.id)
-        except DamagedCheckpoint:
-            continue
-    return None
-
-
-def _evaluations(run: RunDirectory) -> list[dict[str, Any]]:
-    """Evaluated epochs, oldest first: exact from events.jsonl, else from eval_history.csv as printed."""
-    needed = ("epoch", "global_step", "seen_samples", "split_label")
-    rows = [r for r in read_rows(run.path / "events.jsonl", b'"evaluation"') if r.get("event") == "evaluation"]
-    if not rows:
-        file = run.path / "eval_history.csv"
-        try:
-            rows = [dict(parse_row(row)) for row in csv_rows(file)]
-        except ValueError as error:
-            raise StorageError(f"{file}: a number cannot be read ({error}): restore it from a copy") from None
-    return [row for row in rows if all(row.get(key) is not None for key in needed) and _mean(row)[0]]
-
-
-def _mean(row: Mapping[str, Any]) -> tuple[int, Any]:
-    """(pool size, mean EPE) from the column mean_epe_N; (0, None) where there is none."""
-    for key, value in row.items():
-        size = key.removeprefix("mean_epe_")
-        if key != size and size.isdecimal() and value is not None:
-            return int(size), value
-    return 0, None
-
-
-def _float(value: Any) -> float:
-    return float("nan") if value is None else float(value)  # "nan" and "inf" are stored as words
-
-
-def _progress(run: RunDirectory, rows: list[dict[str, Any]]) -> Progress:
-    last = rows[-1] if rows else {}
-    updates, seen = last.get("global_step"), last.get("seen_samples")
-    for name in run.checkpoints():
-        folder = run.path / "checkpoints" / name
-        try:
-            updates = read_manifest(folder, run.id)["position"]["step"]
+            folder = run.path / "checkpoints" / Position(**commit["position"]).name
             seen = read_json(folder / "state.json").get("seen", seen)
-        except (DamagedCheckpoint, StorageError, AttributeError):
-            continue
-        break
-    size = _mean(last)[0] or None
-    return Progress(updates, seen, last.get("coverage_share"), last.get("eval_samples_per_arch"), size)
+        except (StorageError, AttributeError):
+            pass
+    if last is None:
+        return Progress(updates, seen, None, None, None)
+    figures = last.figures
+    return Progress(updates, seen, figures.get("coverage_share"), figures.get("eval_samples_per_arch"), last.pool_size)
 
 
 class _Sets:
@@ -126,10 +91,10 @@ class _Sets:
         file = run.path / "eval_set.json"
         self.known: EvalSet | None = read_eval_set(file) if file.exists() else None
 
-    def label(self, row: Mapping[str, Any]) -> Label:
+    def label(self, row: Evaluation) -> Label:
         """Crop, clip and samples of the frozen set; of a set that was replaced since, its hash is all that is left."""
-        split, own = str(row["split_label"]), row.get("eval_set")
-        count = row.get("eval_samples_per_arch", "?")
+        split, own = str(row.figures["split_label"]), row.figures.get("eval_set")
+        count = row.figures.get("eval_samples_per_arch", "?")
         if self.known is None or own != self.known.hash:
             return Label("training", split, f"{count} samples, evaluation set {own or f'unknown of {self.run.path}'}")
         frozen = self.known.evaluation
@@ -143,61 +108,44 @@ class _Sets:
         return Label(f"training:{size}{clip}", split, f"{count} samples" + ("" if whole else f", {digest}"))
 
 
-def _history(name: str, run: RunDirectory, rows: list[dict[str, Any]], sets: _Sets) -> list[Result]:
+def _history(name: str, rows: Sequence[Evaluation], sets: _Sets) -> list[Result]:
     """Results of the last evaluation and, where it is another, of the best on the same pixels."""
     if not rows:
         return []
     last = rows[-1]
-    same = [row for row in rows if row.get("eval_set") == last.get("eval_set") and _mean(row)[0] == _mean(last)[0]]
-    finite = [row for row in same if _float(_mean(row)[1]) == _float(_mean(row)[1])]
-    best = min(finite, key=lambda row: _float(_mean(row)[1]), default=last)
+    own = last.figures.get("eval_set")
+    same = [row for row in rows if row.figures.get("eval_set") == own and row.pool_size == last.pool_size]
+    best = min((row for row in same if not np.isnan(row.mean)), key=lambda row: row.mean, default=last)
     if best is last:
-        return _of_evaluation(name, run, last, sets, "last and best")
-    return _of_evaluation(name, run, last, sets, "last") + _of_evaluation(name, run, best, sets, "best")
+        return _of_evaluation(name, last, sets, "last and best")
+    return _of_evaluation(name, last, sets, "last") + _of_evaluation(name, best, sets, "best")
 
 
-def _of_evaluation(name: str, run: RunDirectory, row: dict[str, Any], sets: _Sets, which: str) -> list[Result]:
-    size, mean = _mean(row)
-    precision = "int8 simulated" if run.manifest["keys"]["identity"].get("train.task") == "qat" else "fp32"
-    label, when = sets.label(row), f"{which}: epoch {row['epoch']}, step {row['global_step']}"
+def _of_evaluation(name: str, row: Evaluation, sets: _Sets, which: str) -> list[Result]:
+    label, when = sets.label(row), f"{which}: epoch {row.epoch}, step {row.step}"
 
-    def result(model: str, epe: Any, code: str | None = None, kind: str = "model") -> Result:
-        return Result(name, model, code, label, kind, {"epe": _float(epe)}, when, precision)
+    def result(model: str, epe: float, code: str | None = None, kind: str = "model") -> Result:
+        return Result(name, model, code or None, label, kind, {"epe": epe}, when, "fp32")
 
-    ranking = str(row.get(f"arch_rank_{size}") or "").split("|")
-    codes = _codes(run, row)
-    best_code, best_epe = None, row.get("per_arch_epe_min")
-    if ranking[0].count(":") == 2:
-        best_code = codes.get(ranking[0].split(":")[1])
-    if size == 1:
-        found = [result("single model", mean, best_code)]
+    best = rank_order(row.epes)[0]
+    if row.pool_size == 1:
+        found = [result("single model", row.mean, row.codes[best])]
     else:
-        pool = hashlib.sha256("|".join(codes[key] for key in sorted(codes)).encode()).hexdigest()[:4]
+        codes = [code for _, code in sorted((str(index), code) for index, code in enumerate(row.codes)) if code]
+        pool = hashlib.sha256("|".join(codes).encode()).hexdigest()[:4]
         found = [
-            result(f"mean of {size} subnets", mean, kind=f"mean of pool {size}/{pool}"),
-            result("best of the pool", best_epe, best_code),
+            result(f"mean of {row.pool_size} subnets", row.mean, kind=f"mean of pool {row.pool_size}/{pool}"),
+            result("best of the pool", row.figure("per_arch_epe_min"), row.codes[best]),
         ]
-        if row.get("bilinear_arch_epe") is not None:
-            baseline = _baseline(row, ranking, codes)
-            if baseline != best_code or baseline is None:
-                found.append(result("bilinear baseline", row["bilinear_arch_epe"], baseline))
-    if row.get("zero_flow_epe") is not None and "last" in which:
-        figures = {"epe": _float(row["zero_flow_epe"])}
-        found.append(Result("", "zero flow", None, label, "model", figures))
+        if row.figures.get("bilinear_arch_epe") is not None:
+            wanted = f"{row.figure('bilinear_arch_epe'):.4f}"
+            alike = [code for code, epe in zip(row.codes, row.epes, strict=True) if f"{epe:.4f}" == wanted]
+            baseline = alike[0] if len(alike) == 1 else None
+            if not baseline or baseline != row.codes[best]:
+                found.append(result("bilinear baseline", row.figure("bilinear_arch_epe"), baseline))
+    if row.figures.get("zero_flow_epe") is not None and "last" in which:
+        found.append(Result("", "zero flow", None, label, "model", {"epe": row.figure("zero_flow_epe")}))
     return found
-
-
-def _baseline(row: Mapping[str, Any], ranking: list[str], codes: Mapping[str, str]) -> str | None:
-    """Code of the entry whose EPE is the baseline's."""
-    wanted = f"{_float(row['bilinear_arch_epe']):.4f}"
-    matches = [entry.split(":")[1] for entry in ranking if entry.endswith(f":{wanted}")]
-    return codes.get(matches[0]) if len(matches) == 1 else None
-
-
-def _codes(run: RunDirectory, row: Mapping[str, Any]) -> dict[str, str]:
-    """arch_index -> code of the pool that was evaluated."""
-    entries = csv_rows(run.path / "per_arch_epe.csv")
-    return {r["arch_index"]: r["code"] for r in entries if r.get("epoch") == str(row["epoch"]) and "code" in r}
 
 
 def _recorded(path: Path, name: str) -> list[Result]:

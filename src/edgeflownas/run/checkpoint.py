@@ -236,6 +236,8 @@ def _read(path: Path, cap: int) -> bytes:
         if size > cap:
             raise DamagedCheckpoint(f"{path}: {size} bytes, expected at most {cap}")
         return path.read_bytes()
+    except DamagedCheckpoint:  # said already
+        raise
     except FileNotFoundError as error:
         raise DamagedCheckpoint(f"{path}: missing") from error
     except OSError as error:

@@ -26,9 +26,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config.load import dump_yaml, parse_yaml
 from torch import Tensor
 
+from edgeflownas.config.load import dump_yaml, parse_yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.files import (
     AppendLog,
@@ -186,6 +186,13 @@ class RunDirectory:
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
         return self._store.names()
+
+    def newest_commit(self) -> dict[str, Any] | None:
+        """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
+        for name in self.checkpoints():
+            with contextlib.suppress(DamagedCheckpoint):
+                return read_manifest(self._store.folder / name, self.id)
+        return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
         """One checkpoint by name, or ``best`` / ``latest``; only the tensor ``groups`` named, if any.
@@ -421,4 +428,12 @@ def read_identity(path: Path) -> dict[str, Any]:
         raise StorageError(
             f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
         )
+    with contextlib.suppress(KeyError, TypeError):  # an incomplete manifest, which whoever reads the entry refuses
+        task, code = document["manifest"]["keys"]["identity"]["train.task"], document["manifest"]["code"]
+        if task == "qat":
+            commit = f", commit {code['commit'][:10]}" if code["commit"] else ""
+            raise StorageError(
+                f"{path}: a run of train.task qat, which this version no longer has: open it with the version that "
+                f"wrote it ({code['version']}{commit})"
+            )
     return document

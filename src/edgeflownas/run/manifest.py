@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from edgeflownas.config import Config
+from edgeflownas.config.load import REMOVED
 from edgeflownas.data.fingerprint import Fingerprint
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
@@ -98,6 +99,7 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     defaults = {key: value for entries in config_kinds(Config()).values() for key, value in entries.items()}
     try:
         run = _entries(at_start)
+        run = {key: entry for key, entry in run.items() if key not in REMOVED or entry[1] != REMOVED[key][1]}
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
     today = _entries(now)

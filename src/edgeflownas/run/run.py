@@ -7,49 +7,48 @@ neither checkpoints nor samples of its own).  Beside it what a configuration alo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
-from edgeflownas.data.cache import ImageCache
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
-from edgeflownas.data.registry import open_dataset
-from edgeflownas.errors import ConfigError, DataError, StorageError
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.evalset import (
     EvalSet,
     FrozenBatches,
     FrozenSplit,
-    freeze,
     freeze_calibration,
     freeze_split,
-    hashed_settings,
     read_eval_set,
 )
 from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.files import read_json
-from edgeflownas.models.batches import InputForm
-from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
-from edgeflownas.run.directory import GROUP, RunDirectory
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
-from edgeflownas.run.machine import check_precision, choose_device, code_version, environment, set_arithmetic
+from edgeflownas.run.machine import choose_device, code_version, environment, set_arithmetic
 from edgeflownas.run.manifest import config_kinds
-from edgeflownas.space import Arch, SearchSpace, get_space
+from edgeflownas.run.setup import (
+    Note,
+    Splits,
+    build_net,
+    freeze_eval_set,
+    new_net,
+    run_pool,
+    run_space,
+    silent,
+    stored_fingerprints,
+)
+from edgeflownas.space import Arch, SearchSpace
 
-Note = Callable[[str], None]
-FINGERPRINTS = "data_fingerprints.json"
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
 CHOOSING = (
     *("eval.eval_pool_size", "eval.eval_batches_per_arch", "eval.bn_recal_batches", "eval.batch_size"),
@@ -80,143 +79,6 @@ PUBLISHED = {
     "data.channel_order": "bgr",
     "data.crop_size": "352x480",
 }
-
-
-def silent(text: str) -> None:
-    """For whoever wants no notes."""
-
-
-# ---- what a configuration decides ----
-
-
-def run_space(config: Config) -> SearchSpace:
-    """The space of the run's network: the configured one, or that of its one arch."""
-    if config.train.task == "edgeflownet":
-        return EDGEFLOWNET
-    space = get_space(config.train.space)
-    return space.restrict(space.parse(config.train.arch[0])) if config.train.arch else space
-
-
-def run_pool(config: Config) -> list[Arch]:
-    """The archs a run evaluates.  Raises ConfigError where the space holds too few."""
-    space = run_space(config)
-    if config.train.task != "supernet":
-        return list(space)
-    return space.pool(config.eval.eval_pool_size, config.runtime.seed)
-
-
-def new_net(config: Config, seed: int | None) -> StagedNet:
-    """The network of the configured task on the CPU, with initial values of ``seed`` (None: whoever asks fills it).
-
-    Raises ConfigError for an unknown space.
-    """
-    train, form = config.train, InputForm.of(config)
-    if train.task == "edgeflownet":
-        return EdgeFlowNet(train.width, train.batch_norm, seed, channels_last=train.channels_last, input_form=form)
-    return FlowNet(run_space(config), train.width, seed, channels_last=train.channels_last, input_form=form)
-
-
-def build_net(config: Config, device: torch.device) -> StagedNet:
-    """The network with its initial values, on the device, in the configured memory format.
-
-    Raises ConfigError for an unknown space or precision the device lacks.
-    """
-    check_precision(config, device)
-    net = new_net(config, config.runtime.seed)
-    return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The two splits of a run with their fingerprints."""
-
-    train: FlowDataset
-    val: FlowDataset
-    train_print: Fingerprint
-    val_print: Fingerprint
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """Data labels of train and val, e.g. ``fc2/folder:val/640/9f3a``."""
-        return self.train_print.label, self.val_print.label
-
-
-def open_splits(
-    config: Config,
-    say: Note,
-    warn: Note,
-    previous: tuple[Fingerprint, Fingerprint] | None = None,
-    *,
-    make_cache: bool = True,
-) -> Splits:
-    """Scan, check and fingerprint both splits.
-
-    ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
-    Without ``make_cache`` data.cache_dir is left alone.
-
-    Raises:
-        DataError: a missing folder, an empty split, or (data.on_bad_sample stop) a file with a bad header or length.
-    """
-    found = []
-    for place, key in enumerate(("train_dir", "val_dir")):
-        spec, split = getattr(config.data, key), key.removesuffix("_dir")
-        dataset = open_dataset(spec, split, f"data.{key}", config.data.roots)
-        problems = check_dataset(dataset)
-        if config.data.on_bad_sample == "stop" or place == 1:
-            refuse(dataset, problems)
-        for problem in problems:
-            warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
-        mark = fingerprint(dataset, previous[place] if previous else None)
-        say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
-        if dataset.note:
-            say(f"data.{key}: {dataset.note}")
-        if config.data.cache_dir is not None and not problems and make_cache:
-            dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
-        found.append((dataset, mark))
-    return Splits(found[0][0], found[1][0], found[0][1], found[1][1])
-
-
-def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
-    """The frozen sets, the pool and its option coverage of this configuration and data."""
-    space, pool = run_space(config), run_pool(config)
-    coverage = space.coverage(pool)
-    uncovered = [name for name, counts in coverage.items() if 0 in counts]
-    if uncovered:
-        note(
-            f"eval.eval_pool_size {len(pool)}: not every option of {', '.join(uncovered)} is in the pool; use at least "
-            f"{space.num_paths}"
-        )
-    eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
-    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config.eval))
-    note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
-    return eval_set
-
-
-def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
-    """Data tables of a run's last session (unchanged files need not be read again); None where there are none."""
-    file = path / FINGERPRINTS
-    if not file.exists():
-        return None
-    content = read_json(file)
-    try:
-        return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
-
-
-def is_group(path: Path) -> bool:
-    """Whether ``path`` is the folder of several models that were trained side by side."""
-    return (path / GROUP).is_file()
-
-
-def group_runs(path: Path) -> list[Path]:
-    """The runs of a folder of several models, in their order; any other path by itself."""
-    if not is_group(path):
-        return [path]
-    return [path / name for name in load_config(path / "config.yaml").train.arch_name]
-
-
-# ---- the run ----
 
 
 class Run:
@@ -370,10 +232,32 @@ class Run:
             return self.space.arch([0] * len(self.space.choices)), "the only subnet"
         if self.space.baseline is None:
             raise ConfigError(
-                f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline: give --arch "
-                "CODE"
+                f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline: give "
+                "--arch CODE"
             )
         return self.space.parse(self.space.baseline), "the bilinear baseline: nothing was evaluated yet"
+
+    def subnet(self, arch: str | None, which: str = "best") -> Subnet:
+        """One subnet with its calibration batches, whose files are all that is read of the data.
+
+        Args:
+            arch: code; None as in :meth:`choose`.
+            which: checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.
+
+        Raises:
+            ConfigError: an arch of another space; DataError: training data that are missing or not those of the run;
+            StorageError: what cannot be read of the run.
+        """
+        if self.directory is None and which != "best":
+            raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
+        if self.directory is not None and which == "best" and not (self.path / "best.json").exists():
+            self.note("no evaluation of this run has chosen a best checkpoint: the latest is used")
+            which = "latest"
+        stored = self.checkpoint(which)
+        net = self.net(stored)
+        chosen, reason = self.choose(arch)
+        batches = FrozenBatches.of(net, *self.own_calibration(), None) if net.batchnorms else None
+        return Subnet(self, stored, net, chosen, reason, batches)
 
     # ---- samples ----
 
@@ -404,9 +288,10 @@ class Run:
         mark = fingerprint(self.train, previous and previous[0])
         if not self.imported and mark.hash != self.manifest["data"]["train"]["fingerprint"]:
             lines = difference(previous[0], mark, limit=5) if previous else []
+            then = self.manifest["data"]["train"]["label"]
             raise DataError(
-                f"data.train_dir: the data differ from those of the run ({self.manifest['data']['train']['label']} then, "
-                f"{mark.label} now), so the calibration samples of the run are not there:"
+                f"data.train_dir: the data differ from those of the run ({then} then, {mark.label} now), so the "
+                "calibration samples of the run are not there:"
                 + "".join(f"\n  {line}" for line in lines)
                 + "\nset --data.train_dir to the run's data"
             )
@@ -511,37 +396,68 @@ class Run:
         return calibration, FrozenBatches.of(net, eval_set.evaluation, evaluated, clip)
 
 
+@dataclass(frozen=True)
+class Subnet:
+    """One subnet of a run, ready for pictures it has never seen."""
+
+    run: Run
+    checkpoint: Checkpoint
+    net: StagedNet
+    """The run's network; after :func:`~edgeflownas.export.source.extracted` the subnet alone."""
+    arch: Arch
+    reason: str
+    """Why this arch."""
+    calibration: FrozenBatches | None
+    """None where batch norm is frozen and needs no samples."""
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration with the overrides it was opened with."""
+        return self.run.config
+
+    @property
+    def name(self) -> str:
+        """Run and checkpoint, or the weights file."""
+        return self.checkpoint.name if self.run.directory is None else f"{self.run.path} {self.checkpoint.name}"
+
+    @property
+    def short_name(self) -> str:
+        """The same without the folders above."""
+        return (
+            self.checkpoint.name
+            if self.run.directory is None
+            else f"{self.run.path.resolve().name}/{self.checkpoint.name}"
+        )
+
+    @property
+    def code(self) -> str:
+        """Arch code without commas, or the network's name where there is no choice."""
+        return str(self.arch).replace(",", "")
+
+    @property
+    def space(self) -> str:
+        """Name of the search space."""
+        return "edgeflownet" if self.config.train.task == "edgeflownet" else self.config.train.space
+
+    @property
+    def calibrated_on(self) -> str:
+        """Label of the data that batch norm is recalibrated on, empty where it is not."""
+        return "" if self.calibration is None else self.calibration.split.label
+
+    @property
+    def calibration_samples(self) -> int:
+        """Number of samples that batch norm is recalibrated on."""
+        return 0 if self.calibration is None else len(self.calibration.split.names)
+
+    @property
+    def flow_divisor(self) -> float:
+        """The network's flow times this is in pixels."""
+        return self.config.data.flow_divisor
+
+
 def _value(config: Config, key: str) -> object:
     group, _, name = key.partition(".")
     return getattr(getattr(config, group), name)
-
-
-def find_runs(paths: Sequence[Path], history_too: bool = False) -> Iterator[Path]:
-    """What was named, in order; a folder that is no run stands for the runs right below it.
-
-    ``history_too``: a folder with an eval_history.csv counts as a run.
-
-    Raises:
-        ConfigError: one named twice; StorageError: neither a run nor a folder of runs.
-    """
-    seen: set[Path] = set()
-    heads = ("run_manifest.json", "eval_history.csv") if history_too else ("run_manifest.json",)
-    for path in paths:
-        found = [path]
-        if path.is_dir() and not any((path / name).exists() for name in heads):
-            found = sorted(file.parent for file in path.glob("*/run_manifest.json") if file.parent.name[0] != ".")
-            if not found and history_too:
-                raise StorageError(
-                    f"{path}: neither a run directory (no run_manifest.json), nor a folder with an eval_history.csv, "
-                    "nor a folder of runs"
-                )
-            if not found:
-                raise StorageError(f"{path}: neither a run directory (no run_manifest.json) nor a folder of some")
-        for one in found:
-            if one.resolve() in seen:
-                raise ConfigError(f"{one} is given twice: name each run once")
-            seen.add(one.resolve())
-            yield one
 
 
 # ---- weights made elsewhere ----

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from edgeflownas.data.fingerprint import fingerprint
-from edgeflownas.data.registry import is_named, open_dataset
+from edgeflownas.data.sets import is_named, open_dataset
 from edgeflownas.errors import ConfigError, DataError, Interrupted
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
 from edgeflownas.evaluate.noise import student95

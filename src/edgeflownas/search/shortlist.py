@@ -9,8 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import explain, load_config, read_recipe
-from edgeflownas.config.yaml import dump_yaml
+from edgeflownas.config.load import dump_yaml, explain, load_config, read_recipe
 from edgeflownas.errors import ConfigError
 
 __all__ = ["shortlist_recipe"]

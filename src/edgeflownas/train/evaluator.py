@@ -1,5 +1,6 @@
-"""The pool evaluation of a run: frozen sets held in memory, archs dealt to ranks, results joined in one sum; and what it
-leaves for people to look at: drawn pairs and the refreshed report.
+"""The pool evaluation of a run: frozen sets held in memory, archs dealt to ranks, results joined in one sum.
+
+And what it leaves for people to look at: drawn pairs and the refreshed report.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def option_losses(space: SearchSpace, seed: int, steps: Sequence[Mapping[str, An
 
     ``relative`` is the path's loss minus the mean over the paths of its step: all of them see the same batch (unless
     train.path_batches is shifted), so it leaves out how hard the batch was.  It still holds the options that this one
-    was drawn with, which evens out over many steps.  An option that was in no path has None; nothing for a single model.
+    was drawn with, which evens out over many steps.  An option that was in no path has None; nothing for one model.
     """
     if space.num_paths == 1:
         return {}

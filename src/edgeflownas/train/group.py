@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.columns import format_value
 from edgeflownas.files import canonical_json, csv_rows, read_json, replace_file
@@ -108,6 +108,8 @@ def _history(path: Path) -> dict[int, dict[str, str]]:
     """Rows of a model's eval_history.csv by epoch, its EPE under the plain name ``epe``."""
     try:
         return {int(row["epoch"]): {**row, "epe": row["mean_epe_1"]} for row in csv_rows(path)}
+    except StorageError:  # said already
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(
             f"{path}: not readable as the history of one model ({error}): restore it from a copy"

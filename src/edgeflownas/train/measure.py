@@ -24,7 +24,7 @@ from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.run.machine import choose_device, memory_in_words, set_arithmetic
-from edgeflownas.run.run import Splits, build_net, new_net, run_pool, silent
+from edgeflownas.run.setup import Splits, build_net, new_net, run_pool, silent
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.machine import World
 from edgeflownas.train.plan import clip_checks_per_epoch, make_plan

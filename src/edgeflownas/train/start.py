@@ -3,7 +3,9 @@
 ``train.init_from`` starts a new run from another run's weights, never from its optimiser or its position.  Other data,
 another crop, another plan: everything but the network may differ from the source, which is what sets a warm start
 apart from a fork (same experiment, other dynamics).  One subnet may start from a supernet: it takes the tensors of its
-own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.
+own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.  So is frozen
+batch norm, unless the source's is frozen too: buffers that follow the batches of training are noisier than the
+statistics the source is evaluated with, and these never move again.
 """
 
 from __future__ import annotations
@@ -19,18 +21,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, Interrupted, StorageError
 from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.recalibrate import set_buffers
+from edgeflownas.models.stages import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory, refuse_existing
 from edgeflownas.run.machine import check_precision, choose_device, environment, memory_in_words, set_arithmetic
 from edgeflownas.run.manifest import build_manifest, compare, config_kinds, refuse
-from edgeflownas.run.run import (
+from edgeflownas.run.setup import (
     FINGERPRINTS,
     Splits,
     build_net,
@@ -472,14 +476,19 @@ class Opening:
         return True
 
     @torch.no_grad()
-    def _take_weights(self, source: Checkpoint, facts: dict[str, Any], whole: bool) -> dict[str, Any]:
+    def _take_weights(self, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
         """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
-        task, frozen = self.task, self.eval_set
+        task, net, frozen = self.task, self.task.net, self.eval_set
         task.load({"model": {name: source.tensors["model"][name] for name in task.tensors()["model"]}}, False)
-        if whole:
+        if copied:
             return {**facts, "batch_norm": "copied"}
-        batches = FrozenBatches.of(task.net, frozen.calibration, self.splits.train, frozen.flow_clip)
-        set_buffers(task.net, batches)
+        batches = FrozenBatches.of(net, frozen.calibration, self.splits.train, frozen.flow_clip)
+        net.batchnorms = number_batchnorms(net)  # frozen ones are measured this once
+        with full_precision():
+            set_buffers(net, batches)
+        net.batchnorms = number_batchnorms(net, self.config.train.batch_norm == "frozen")
+        if task.average is not None:
+            task.average.take_buffers(net)
         return {**facts, "batch_norm": f"recalibrated, calibration ids {frozen.calibration_hash}"}
 
 
@@ -489,8 +498,8 @@ def read_initial(
     """The weights train.init_from names, None where it is null.
 
     Returns:
-        A verified checkpoint, where it comes from (for run_manifest.json), and whether its network is the same, buffers
-        included; else it is a supernet of which one subnet is taken.
+        A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from
+        it too; else they are recalibrated.
 
     Raises:
         ConfigError: the source is a network of another space, width or arch.
@@ -525,7 +534,9 @@ def read_initial(
         )
     checkpoint = run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
-    return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, theirs == ours
+    moved_before = config.train.batch_norm == "frozen" and source.get("train.batch_norm") != "frozen"
+    copied = theirs == ours and not moved_before
+    return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied
 
 
 def _manifest(config: Config, splits: Splits, space: SearchSpace, plan: BatchPlan, device: str) -> dict[str, Any]:

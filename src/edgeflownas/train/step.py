@@ -120,7 +120,7 @@ class MovingAverage:
         self.average = dict(self.net.named_parameters())
 
     def take_buffers(self, net: StagedNet) -> None:
-        """Statistics, where they are frozen, and ranges belong to the weights: take those of ``net``."""
+        """Statistics, where they are frozen, belong to the weights: take those of ``net``."""
         self.net.load_state_dict(dict(net.named_buffers()), strict=False)
 
     @torch.no_grad()

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.registry import open_dataset
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
-from edgeflownas.report.run_facts import newest_commit
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.machine import check_precision, choose_device
 from edgeflownas.run.manifest import config_kinds
-from edgeflownas.run.run import run_pool, run_space
+from edgeflownas.run.setup import run_pool, run_space
 from edgeflownas.train.loop import Front
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.start import Options, launch, read_initial
+from edgeflownas.train.variants import PlannedRun, Sweep
 
 __all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
 
@@ -132,7 +131,7 @@ def run_state(path: Path) -> str:
     """``new``, ``begun`` (nothing committed yet), ``interrupted`` or ``finished``; a run at work is ``interrupted``."""
     if not (path / "run_manifest.json").exists():
         return "new"
-    commit = newest_commit(RunDirectory(path))
+    commit = RunDirectory(path).newest_commit()
     return "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
 
 

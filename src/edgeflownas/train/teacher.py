@@ -22,7 +22,8 @@ from edgeflownas.models.batches import InputForm
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
-from edgeflownas.run.run import Run, Splits, new_net, silent
+from edgeflownas.run.run import Run
+from edgeflownas.run.setup import Splits, new_net, silent
 from edgeflownas.space import Arch
 
 CALIBRATION = (8, 32)  # samples of a batch, batches

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeflownas.data.formats import mask_size, read_mask
+from edgeflownas.data.images import mask_size, read_mask
 from edgeflownas.errors import BadSample
 
 

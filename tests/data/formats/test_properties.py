@@ -18,18 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeflownas.data.formats import (
-    flow_size,
-    image_size,
-    mask_size,
-    pfm_size,
-    read_flow,
-    read_image,
-    read_mask,
-    read_pfm,
-    write_flow,
-    write_pfm,
-)
+from edgeflownas.data.formats import flow_size, pfm_size, read_flow, read_pfm, write_flow, write_pfm
+from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
 from edgeflownas.errors import BadSample
 
 HEIGHT, WIDTH = 5, 7

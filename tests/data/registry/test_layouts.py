@@ -12,8 +12,9 @@ import pytest
 from edgeflownas.data.check import check_dataset
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import fingerprint
-from edgeflownas.data.formats import read_mask
-from edgeflownas.data.registry import DATASETS, open_dataset
+from edgeflownas.data.images import read_mask
+from edgeflownas.data.layouts import DATASETS
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import DataError
 
 

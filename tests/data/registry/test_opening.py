@@ -11,7 +11,7 @@ from fc2_folder import make_folder
 
 from edgeflownas.data import synthetic
 from edgeflownas.data.fingerprint import fingerprint
-from edgeflownas.data.registry import is_named, open_dataset
+from edgeflownas.data.sets import is_named, open_dataset
 from edgeflownas.errors import ConfigError, DataError
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import layouts
 import pytest
 
-from edgeflownas.data.registry import list_datasets, open_dataset
-from edgeflownas.data.registry.roots import find_root, roots_file
+from edgeflownas.data.sets import find_root, list_datasets, open_dataset, roots_file
 from edgeflownas.errors import ConfigError
 
 KNOWN = ("sintel", "fc2")

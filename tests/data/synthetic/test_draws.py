@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeflownas.data.synthetic.draws import Draws
+from edgeflownas.data.synthetic.geometry import Draws
 
 
 @given(st.lists(st.integers(1, 256), min_size=1, max_size=6))

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.data.synthetic import fields, textures
-from edgeflownas.data.synthetic.draws import Draws
-from edgeflownas.data.synthetic.shapes import draw_object
+from edgeflownas.data.synthetic.geometry import Draws, draw_object
 
 
 @pytest.mark.parametrize("size", [(12, 12), (40, 300), (96, 130)])

@@ -10,7 +10,8 @@ import pytest
 
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import read_flo
-from edgeflownas.data.synthetic import generate_dataset, generate_pair, write
+from edgeflownas.data.synthetic import write
+from edgeflownas.data.synthetic.generate import generate_dataset, generate_pair
 from edgeflownas.errors import ConfigError, DataError, StorageError
 
 SIZE: dict[str, Any] = {"height": 48, "width": 64}

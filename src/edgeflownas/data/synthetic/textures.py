@@ -1,4 +1,4 @@
-"""Colour textures, uint8 RGB [h,w,3]: patterns through palettes, dead leaves, and mixtures of them.
+"""Textures: scalar patterns, each from a handful of random numbers, through palettes; dead leaves; mixtures of them.
 
 Dead leaves (overlapping shapes of all sizes) have the edges, occlusions and 1/f spectrum of photographs, and networks
 trained on them learn well (Baradad et al., "Learning to see by looking at noise", NeurIPS 2021); they stand in for
@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.synthetic import fields
-from edgeflownas.data.synthetic.draws import Draws
+from edgeflownas.data.synthetic.geometry import Draws
 
-__all__ = ["background_texture", "object_texture"]
-
+Field = NDArray[np.float32]
+"""[h,w] in 0..1."""
 Texture = NDArray[np.uint8]
+"""[h,w,3], RGB."""
 
 
 def background_texture(draws: Draws, height: int, width: int) -> Texture:
@@ -34,7 +34,7 @@ def background_texture(draws: Draws, height: int, width: int) -> Texture:
 def object_texture(draws: Draws, height: int, width: int) -> Texture:
     """The surface of one part of an object; one in five is nearly plain, as chairs are."""
     if draws.chance(0.2):
-        texture = _coloured(fields.gradient(draws, height, width), _palette(draws, narrow=True))
+        texture = _coloured(gradient(draws, height, width), _palette(draws, narrow=True))
         return _finish(draws, texture, plain=True)
     make = draws.pick([(5.0, _pattern), (2.0, _mixture), (1.5, _leaves)])
     return _finish(draws, make(draws, height, width), plain=False)
@@ -69,7 +69,7 @@ def _rgb(hue: NDArray[np.float64], saturation: NDArray[np.float64], value: NDArr
     return colours
 
 
-def _coloured(field: NDArray[np.float32], palette: Texture) -> Texture:
+def _coloured(field: Field, palette: Texture) -> Texture:
     """Look every level of a 0..1 field up in a palette."""
     level = cv2.convertScaleAbs(field, alpha=255.0)
     return cv2.applyColorMap(level, palette.reshape(256, 1, 3)).astype(np.uint8, copy=False)
@@ -77,53 +77,38 @@ def _coloured(field: NDArray[np.float32], palette: Texture) -> Texture:
 
 def _pattern(draws: Draws, height: int, width: int) -> Texture:
     """One scalar pattern through one palette."""
-    kind = draws.pick(
-        [
-            (3.0, "noise"),
-            (2.0, "waves"),
-            (1.5, "tiles"),
-            (1.5, "cells"),
-            (1.0, "speckles"),
-            (1.0, "strokes"),
-            (1.0, "rgb"),
-        ]
-    )
-    if kind == "noise":
-        return _coloured(_noise(draws, height, width), _palette(draws))
-    if kind == "waves":
-        return _coloured(fields.waves(draws, height, width), _palette(draws, cyclic=True, stepped=draws.chance(0.6)))
-    if kind == "rgb":
+    kinds: list[tuple[float, Callable[[Draws, int, int], Field] | None]] = [
+        *((3.0, _noise), (2.0, waves), (1.5, tiles), (1.5, cells)),
+        *((1.0, speckles), (1.0, strokes), (1.0, None)),
+    ]
+    kind = draws.pick(kinds)
+    if kind is None:  # noise of its own in each channel
         octaves = draws.integer(2, 5)
         cell = draws.log_uniform(1.5, 12.0)
         tint = _palette(draws, stepped=False)
-        noisy = cv2.merge(
-            [_coloured(fields.fractal(draws, height, width, cell, octaves, 0.7), tint)[..., c] for c in range(3)]
-        )
-        return noisy.astype(np.uint8, copy=False)
-    simple: dict[str, Callable[[Draws, int, int], NDArray[np.float32]]] = {
-        "tiles": fields.tiles,
-        "cells": fields.cells,
-        "speckles": fields.speckles,
-        "strokes": fields.strokes,
-    }
-    return _coloured(simple[kind](draws, height, width), _palette(draws))
+        channels = [_coloured(fractal(draws, height, width, cell, octaves, 0.7), tint)[..., c] for c in range(3)]
+        return cv2.merge(channels).astype(np.uint8, copy=False)
+    field = kind(draws, height, width)
+    if kind is waves:
+        return _coloured(field, _palette(draws, cyclic=True, stepped=draws.chance(0.6)))
+    return _coloured(field, _palette(draws))
 
 
-def _noise(draws: Draws, height: int, width: int) -> NDArray[np.float32]:
+def _noise(draws: Draws, height: int, width: int) -> Field:
     """Fractal noise: isotropic, drawn out along one axis (wood, brushed metal), or warped by other noise (marble)."""
     cell, octaves, roughness = draws.log_uniform(1.2, 10.0), draws.integer(2, 6), draws.uniform(0.45, 0.95)
     kind = draws.pick([(2.0, "plain"), (1.0, "long"), (1.0, "warped")])
     if kind == "long":
         narrow = max(8, int(width / draws.log_uniform(3.0, 12.0)))
-        field = fields.fractal(draws, height, narrow, cell, octaves, roughness)
+        field = fractal(draws, height, narrow, cell, octaves, roughness)
         return cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-    field = fields.fractal(draws, height, width, cell, octaves, roughness)
+    field = fractal(draws, height, width, cell, octaves, roughness)
     if kind == "plain":
         return field
     reach = np.float32(draws.log_uniform(10.0, 80.0))
     coarse = draws.log_uniform(15.0, 60.0)
-    x = np.arange(width, dtype=np.float32) + reach * fields.fractal(draws, height, width, coarse, 2, 0.5)
-    y = np.arange(height, dtype=np.float32)[:, None] + reach * fields.fractal(draws, height, width, coarse, 2, 0.5)
+    x = np.arange(width, dtype=np.float32) + reach * fractal(draws, height, width, coarse, 2, 0.5)
+    y = np.arange(height, dtype=np.float32)[:, None] + reach * fractal(draws, height, width, coarse, 2, 0.5)
     warped = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return warped.astype(np.float32, copy=False)
 
@@ -164,7 +149,7 @@ def _mixture(draws: Draws, height: int, width: int) -> Texture:
     first = _pattern(draws, height, width)
     second = _leaves(draws, height, width) if draws.chance(0.3) else _pattern(draws, height, width)
     cell = draws.log_uniform(6.0, 80.0)
-    mask = fields.fractal(draws, height, width, cell, draws.integer(1, 3), 0.6)
+    mask = fractal(draws, height, width, cell, draws.integer(1, 3), 0.6)
     sharpness = np.float32(draws.log_uniform(4.0, 60.0))
     return _blend(first, second, np.clip((mask - np.float32(draws.uniform(0.35, 0.65))) * sharpness + 0.5, 0.0, 1.0))
 
@@ -176,7 +161,7 @@ def _landscape(draws: Draws, height: int, width: int) -> Texture:
     y = np.arange(height, dtype=np.float32)[:, None] / np.float32(height)
     for _ in range(draws.integer(1, 2)):
         angle, place = draws.uniform(-0.6, 0.6), draws.uniform(0.25, 0.75)
-        rough = fields.fractal(draws, height, width, draws.log_uniform(4.0, 40.0), 3, 0.5)
+        rough = fractal(draws, height, width, draws.log_uniform(4.0, 40.0), 3, 0.5)
         height_above = (y - np.float32(place)) + np.float32(angle) * (x - np.float32(0.5))
         height_above += np.float32(draws.uniform(0.02, 0.3)) * (rough - np.float32(0.5))
         other = _pattern(draws, height, width)
@@ -184,7 +169,7 @@ def _landscape(draws: Draws, height: int, width: int) -> Texture:
     return texture
 
 
-def _blend(first: Texture, second: Texture, share: NDArray[np.float32]) -> Texture:
+def _blend(first: Texture, second: Texture, share: Field) -> Texture:
     """``share`` (0..1) of the second texture over the first."""
     return cv2.blendLinear(first, second, np.float32(1.0) - share, share).astype(np.uint8, copy=False)
 
@@ -192,7 +177,7 @@ def _blend(first: Texture, second: Texture, share: NDArray[np.float32]) -> Textu
 def _shaded(draws: Draws, texture: Texture) -> Texture:
     """Uneven light: a slow change of brightness across the texture."""
     height, width = texture.shape[:2]
-    light = fields.fractal(draws, height, width, max(height, width) / draws.uniform(2.0, 6.0), 1, 1.0)
+    light = fractal(draws, height, width, max(height, width) / draws.uniform(2.0, 6.0), 1, 1.0)
     depth = draws.uniform(0.2, 0.7)
     level = cv2.convertScaleAbs(light, alpha=255.0 * depth, beta=255.0 * (1.0 - depth))
     return cv2.multiply(texture, cv2.merge([level, level, level]), scale=1.0 / 255.0).astype(np.uint8, copy=False)
@@ -202,6 +187,138 @@ def _finish(draws: Draws, texture: Texture, plain: bool) -> Texture:
     """Add grain, then limit the band so that sub-pixel interpolation reproduces the texture."""
     height, width = texture.shape[:2]
     strength = draws.log_uniform(0.03, 0.10) if plain else draws.log_uniform(0.02, 0.25)
-    grain = fields.grain(draws, height, width)
-    grainy = cv2.addWeighted(texture, 1.0, cv2.merge([grain, grain, grain]), strength, -127.5 * strength)
+    level = grain(draws, height, width)
+    grainy = cv2.addWeighted(texture, 1.0, cv2.merge([level, level, level]), strength, -127.5 * strength)
     return cv2.GaussianBlur(grainy, (0, 0), draws.uniform(0.4, 0.75)).astype(np.uint8, copy=False)
+
+
+# --- scalar patterns ---
+
+
+def fractal(draws: Draws, height: int, width: int, cell: float, octaves: int, roughness: float) -> Field:
+    """Multi-octave value noise; ``cell`` is its finest grain in px, ``roughness`` the gain of each finer octave.
+
+    Built from the coarsest octave up by doubling, so that the cost is that of the finest one.
+    """
+    total: Field | None = None
+    for octave in reversed(range(octaves)):
+        step = cell * 2.0**octave
+        size = (math.ceil(width / step) + 3, math.ceil(height / step) + 3)
+        fresh = draws.bytes(size[1], size[0]).astype(np.float32)
+        fresh *= np.float32(roughness ** (octaves - 1 - octave))
+        if total is not None:
+            fresh += np.asarray(cv2.resize(total, size, interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+        total = fresh
+    assert total is not None
+    return _spread(np.asarray(cv2.resize(total, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32))
+
+
+def _spread(field: Field) -> Field:
+    """Shift and scale to 0..1: two standard deviations around the mean, the rest clipped."""
+    mean, deviation = cv2.meanStdDev(field)
+    scale = 0.25 / max(float(deviation[0, 0]), 1e-6)
+    return _clipped(field * np.float32(scale) + np.float32(0.5 - scale * float(mean[0, 0])))
+
+
+def _clipped(field: Field) -> Field:
+    """Clip a fresh array to 0..1 in place."""
+    np.clip(field, 0.0, 1.0, out=field)
+    return field
+
+
+def grain(draws: Draws, height: int, width: int) -> NDArray[np.uint8]:
+    """Fine noise of one to three pixels as bytes around 128: what makes flat regions matchable."""
+    cell = draws.log_uniform(1.0, 3.0)
+    small = draws.bytes(math.ceil(height / cell), math.ceil(width / cell))
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+
+
+def _axes(draws: Draws, height: int, width: int, period: float) -> tuple[Field, Field]:
+    """Two perpendicular coordinates in periods, turned and shifted at random."""
+    angle, offset = draws.uniform(0, 2 * math.pi), draws.uniforms(2)
+    x = np.arange(width, dtype=np.float32) / np.float32(period)
+    y = np.arange(height, dtype=np.float32)[:, None] / np.float32(period)
+    cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+    return cos * x + (sin * y + np.float32(offset[0])), cos * y - (sin * x + np.float32(offset[1]))
+
+
+def waves(draws: Draws, height: int, width: int) -> Field:
+    """The phase 0..1 of stripes of one random period, often bent by noise, sometimes rings around a point."""
+    period = draws.log_uniform(5.0, 70.0)
+    u, v = _axes(draws, height, width, period)
+    if draws.chance(0.2):
+        centre = draws.uniforms(2, -0.5, 1.5) * (width / period)
+        u = np.hypot(u - np.float32(centre[0]), v - np.float32(centre[1]))
+    if draws.chance(0.5):
+        bend = draws.uniform(0.3, 2.0)
+        u = u + np.float32(bend) * fractal(draws, height, width, draws.log_uniform(12.0, 60.0), 2, 0.5)
+    phase: Field = u - np.floor(u)
+    return phase
+
+
+def tiles(draws: Draws, height: int, width: int) -> Field:
+    """Checkers, bricks or tiles: one random level for each cell of a grid, often with a joint around it."""
+    u, v = _axes(draws, height, width, draws.log_uniform(8.0, 80.0))
+    v = v * np.float32(draws.log_uniform(0.5, 2.5))
+    row: Field = np.floor(v).astype(np.float32, copy=False)
+    if draws.chance(0.4):
+        u = u + np.float32(0.5) * row  # bricks: every row half a stone further
+    column = np.floor(u)
+    if draws.chance(0.3):
+        checker: Field = np.abs(np.fmod(row + column, np.float32(2.0)))
+        return checker
+    levels = draws.uniforms(256).astype(np.float32)
+    field: Field = levels[(row.astype(np.int32) * 73 + column.astype(np.int32) * 151) & 255]
+    joint = np.float32(draws.uniform(0.0, 0.12))
+    field[(u - column < joint) | (v - row < joint)] = draws.uniform()
+    return field
+
+
+def cells(draws: Draws, height: int, width: int) -> Field:
+    """Voronoi cells: a level for each cell, shaded by the distance to its seed."""
+    size = draws.log_uniform(8.0, 60.0)
+    count = max(4, int(height * width / size**2))
+    seeds = np.full((height, width), 255, dtype=np.uint8)
+    place = draws.uniforms(2 * count).reshape(2, count)
+    seeds[(place[0] * height).astype(int), (place[1] * width).astype(int)] = 0
+    distance, label = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    levels = draws.uniforms(int(label.max()) + 1).astype(np.float32)
+    shade = np.float32(draws.uniform(-0.6, 0.6) / size)
+    return _clipped(levels[label] + shade * np.asarray(distance, dtype=np.float32))
+
+
+def gradient(draws: Draws, height: int, width: int) -> Field:
+    """A smooth ramp across the texture, linear or bent by large noise."""
+    u, _ = _axes(draws, height, width, 1.6 * max(height, width))
+    if draws.chance(0.5):
+        u = u + np.float32(0.4) * fractal(draws, height, width, max(height, width) / 4.0, 1, 1.0)
+    ramp: Field = np.abs(u - np.float32(2.0) * np.floor(u * np.float32(0.5)) - np.float32(1.0))
+    return ramp
+
+
+def speckles(draws: Draws, height: int, width: int) -> Field:
+    """Sparse spots of one size on an even ground."""
+    cell = draws.log_uniform(1.5, 9.0)
+    grid = (math.ceil(height / cell), math.ceil(width / cell))
+    keep = draws.bytes(*grid) < draws.integer(10, 90)
+    spots = np.where(keep, draws.bytes(*grid), np.uint8(0)).astype(np.float32) / np.float32(255.0)
+    grown = np.asarray(cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+    return _clipped(grown * np.float32(1.4))
+
+
+def strokes(draws: Draws, height: int, width: int) -> Field:
+    """Rows of little marks made of a few strokes each, like writing in an unknown script."""
+    size = draws.log_uniform(7.0, 40.0)
+    rows, columns = max(1, int(height / (1.6 * size))), max(1, int(width / (0.9 * size)))
+    while rows * columns > 500:  # fine print costs time and shows no more
+        size *= 1.25
+        rows, columns = max(1, int(height / (1.6 * size))), max(1, int(width / (0.9 * size)))
+    count = rows * columns
+    corner = np.stack(np.meshgrid(np.arange(columns) * 0.9, np.arange(rows) * 1.6), axis=-1).reshape(count, 1, 2)
+    marks = np.floor(draws.uniforms(count * 8).reshape(count, 4, 2) * 3.0) * np.array([0.3, 0.5])
+    lines = ((corner + marks + 0.2) * size * 8.0).astype(np.int32)
+    lines = lines[draws.uniforms(count) > 0.15]  # gaps between words
+    page = np.zeros((height, width), dtype=np.uint8)
+    thickness = max(1, int(size * draws.uniform(0.06, 0.2)))
+    cv2.polylines(page, list(lines), False, (255.0,), thickness, cv2.LINE_AA, 3)
+    return page.astype(np.float32) / np.float32(255.0)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeflownas.data.workers import WorkerDied, start_processes
+from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.errors import StorageError
 from edgeflownas.files import replace_file
 from edgeflownas.hardware.tflite import cost_model_bytes
@@ -122,17 +122,10 @@ class Vela:
         if count < 2:
             yield from (work(place) for place in range(len(graphs)))
             return
-        pool = start_processes(work, count)
-        futures = [pool.submit(place, 0, 0) for place in range(len(graphs))]
         try:
-            for future in futures:
-                yield future.result()
+            yield from in_processes(work, range(len(graphs)), count)
         except WorkerDied as error:
             raise StorageError(f"Vela for {self.target.name}: {error}; is there enough memory?") from None
-        finally:
-            for future in futures:
-                future.cancel()
-            pool.close()
 
     def _kept(self, key: str) -> Figures | None:
         """An entry of the cache; None where there is none that is sound."""
@@ -165,14 +158,14 @@ class Vela:
 
 @dataclass(frozen=True)
 class _Compile:
-    """Compiles one of ``graphs``; sent to a worker process, whose pool asks with three numbers."""
+    """Compiles one of ``graphs``; sent to the worker processes, which are asked with its place."""
 
     graphs: tuple[Graph, ...]
     target: Target
     mode: Mode
     arena_kib: int | None
 
-    def __call__(self, place: int, *_: int) -> Figures:
+    def __call__(self, place: int) -> Figures:
         found = compile_tflite(cost_model_bytes(self.graphs[place]), self.target, self.mode, self.arena_kib)
         layers = tuple((layer.name, layer.cycles) for layer in found.layers)
         return Figures(found.milliseconds, found.cycles, found.sram_kib, found.flash_kib, layers)

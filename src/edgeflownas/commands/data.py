@@ -1,0 +1,262 @@
+"""``edgeflownas data``: list, check, measure or generate data sets."""
+
+from __future__ import annotations
+
+import sys
+import time
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+if TYPE_CHECKING:
+    from edgeflownas.data.dataset import FlowDataset
+    from edgeflownas.data.parallel import Progress
+
+app = App(name="data", help="List, check, measure or generate data sets.")
+
+
+@app.command(name="list")
+def list_sets(*, config: str | None = None, json: bool = False) -> int:
+    """Show every data set: found or not, samples of each variant, where, and what named the folder.
+
+    A folder is named by data.roots in a recipe, by EDGEFLOWNAS_DATA_NAME, or by a line in
+    ~/.config/edgeflownas/datasets.yaml, in this order.
+
+    Args:
+        config: recipe whose data.roots is used.
+        json: one object for each data set.
+    """
+    from edgeflownas.config.load import load_config
+    from edgeflownas.data.sets import list_datasets
+
+    sets = list_datasets(load_config(config).data.roots)
+    if json:
+        print(dumps({"sets": sets}, indent=2))
+        return 0
+    for row in sets:
+        if row["root"] is None:
+            print(f"{row['name']:16} no folder is known; it would hold {row['layout']}")
+            continue
+        print(
+            f"{row['name']:16} {'found' if row['found'] else 'NOT FOUND'} in {row['root']} (named by {row['named_by']})"
+        )
+        for variant in row["variants"]:
+            samples = variant["samples"]
+            what = f"- {variant['problem']}" if samples is None else f"{samples:,} samples"
+            print(f"    {variant['variant']:14} {what}")
+    return 0
+
+
+@app.command
+def check(
+    *,
+    train_dir: str | None = None,
+    val_dir: str | None = None,
+    data: tuple[str, ...] = (),
+    config: str | None = None,
+    index: Path | None = None,
+    root: Path | None = None,
+    prefix: str | None = None,
+    full: bool = False,
+    json: bool = False,
+) -> int:
+    """Find unusable files: names, headers, exact lengths and sizes in seconds, every pixel with --full.
+
+    With --index: what the index lists of FlyingChairs2 hold, what they leave out, and which files are there.
+    Ends with exit code 65 if anything is unusable; every start of a training run makes the quick check too.
+
+    Args:
+        train_dir: the training pairs, a folder or a data set by name.
+        val_dir: the evaluation pairs.
+        data: any data set, such as flying_things3d:clean-train@FOLDER; may be given several times.
+        config: recipe whose data.roots is used, and whose splits are checked where none is given.
+        index: folder of FC2_dirnames.txt and FC2_{train,val,test}.txt.
+        root: with --index: the folder that stands for the lists' prefix; its files are looked up.
+        prefix: with --index: what to cut off the lists' entries instead of the part up to FlyingChairs2.
+        full: decode every file.
+        json: counts and one row for each bad file as JSON.
+    """
+    from edgeflownas.config.load import load_config
+    from edgeflownas.data.check import check_dataset
+    from edgeflownas.data.sets import open_complete
+    from edgeflownas.errors import BadSample, ConfigError, DataError
+
+    if index is not None:
+        if train_dir or val_dir or data or config or full:
+            raise ConfigError("data check: --index is checked alone (with --root, --prefix and --json)")
+        return _check_index(index, root, prefix, json)
+    if root is not None or prefix is not None:
+        raise ConfigError("data check: --root and --prefix belong to --index DIR")
+    settings = load_config(config).data
+    if config is not None and not data:
+        train_dir, val_dir = train_dir or settings.train_dir, val_dir or settings.val_dir
+    splits = (("train", train_dir), ("val", val_dir))
+    wanted = [(spec, split, f"data.{split}_dir") for split, spec in splits if spec is not None]
+    wanted += [(spec, "val", "--data") for spec in data]
+    if not wanted:
+        raise ConfigError(
+            "data check: nothing to check; give --train-dir, --val-dir, --data NAME[:VARIANT][@ROOT], --index DIR or "
+            "--config RECIPE"
+        )
+    sets: list[dict[str, Any]] = []
+    rows: list[dict[str, str]] = []
+    lines: list[str] = []
+    bad: list[BadSample] = []
+    for spec, split, key in wanted:
+        started = time.monotonic()
+        dataset, problems = open_complete(spec, split, key, settings.roots)
+        problems += check_dataset(dataset, full, _progress(f"checking {split}"))
+        seconds = time.monotonic() - started
+        where = {"split": dataset.split, "directory": str(dataset.directory), "source": dataset.source}
+        counts = {"samples": len(dataset), "bad_files": len(problems), "seconds": round(seconds, 3)}
+        sets.append({"spec": spec, "name": dataset.name, **where, **counts})
+        rows += [{"split": dataset.split, "file": problem.path, "problem": problem.problem} for problem in problems]
+        lines.append(
+            f"{dataset.split}: {len(dataset)} samples in {dataset.directory} ({dataset.source}): "
+            f"{f'{len(problems)} bad files' if problems else 'all good'} "
+            f"({'every file decoded' if full else 'names, headers, lengths, sizes'}, {seconds:.1f} s"
+            f"{'; ' if dataset.note else ''}{dataset.note})"
+        )
+        lines += [f"  {problem}" for problem in problems]
+        bad += problems
+    print(dumps({"ok": not bad, "full": full, "sets": sets, "rows": rows}, indent=2) if json else "\n".join(lines))
+    if bad:
+        raise DataError(
+            f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
+        )
+    return 0
+
+
+def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> int:
+    from edgeflownas.data.fc2 import index_lines, index_problems, index_report, read_index
+    from edgeflownas.errors import DataError
+
+    if root is not None and not root.is_dir():
+        raise DataError(f"--root: no folder {root} (from {Path.cwd()}); give the one that holds the lists' files")
+    report = index_report(read_index(folder, prefix), root)
+    problems = index_problems(report)
+    print(dumps({"ok": not problems, **report}, indent=2) if json else "\n".join(index_lines(report)))
+    if problems:
+        raise DataError(f"{folder}: {'; '.join(problems)}")
+    return 0
+
+
+@app.command
+def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
+    """Measure the flow of data sets: mean, median, percentiles, share beyond the default clip, each under its label.
+
+    Warns where the official validation set of FlyingChairs2 and the hold-out of its training folder are both given.
+
+    Args:
+        specs: the folder of one split, one that holds train/ and val/, or a data set by name (sintel:final@FOLDER).
+        config: recipe whose data.roots is used.
+        json: one JSON object for each split.
+    """
+    from dataclasses import asdict
+
+    from edgeflownas.config.load import load_config
+    from edgeflownas.data.check import flow_statistics
+    from edgeflownas.data.fingerprint import fingerprint, mixed_validation
+    from edgeflownas.errors import ConfigError
+
+    if not specs:
+        raise ConfigError(
+            "data stats: nothing to measure; give folders or data sets, such as sintel:final@/data/sintel"
+        )
+    roots = load_config(config).data.roots
+    sets = [found for spec in specs for found in _splits_of(spec, roots)]
+    found = [(each, flow_statistics(each, _progress(f"measuring {each.split}")), fingerprint(each)) for each in sets]
+    warning = mixed_validation(mark for _, _, mark in found)
+    if json:
+        rows = [
+            {"label": mark.label, "name": each.name, "split": each.split, "source": each.source, **asdict(row)}
+            for each, row, mark in found
+        ]
+        print(dumps({"sets": rows, "warnings": [warning] if warning else []}, indent=2))
+        return 0
+    for _, row, mark in found:
+        print(f"{mark.label}: {row.samples} samples, {row.invalid_share:.2%} of the pixels invalid")
+        print(
+            f"  flow magnitude in px: mean {row.mean:.2f}, median {row.median:.2f}, p90 {row.p90:.2f}, "
+            f"p99 {row.p99:.2f}, max {row.maximum:.2f}; {row.share_beyond_50:.2%} with a component beyond 50"
+        )
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def _splits_of(spec: str, roots: dict[str, str]) -> list[FlowDataset]:
+    """One data set, or the two splits of a folder that holds both."""
+    from edgeflownas.data.sets import is_named, open_dataset
+
+    folder = Path(spec)
+    if is_named(spec) or not folder.is_dir():
+        return [open_dataset(spec, "val", "data stats", roots)]
+    splits = [split for split in ("train", "val") if (folder / split).is_dir()]
+    if splits:
+        return [open_dataset(str(folder / split), split, "data stats", roots) for split in splits]
+    name = folder.resolve().name
+    return [open_dataset(spec, name if name in ("train", "val", "test") else "folder", "data stats", roots)]
+
+
+@app.command
+def synth(
+    *,
+    out: Path,
+    train: int,
+    val: int,
+    seed: int,
+    height: int = 384,
+    width: int = 512,
+    backward: bool = False,
+    occlusion: bool = False,
+    workers: int = 1,
+    json: bool = False,
+) -> int:
+    """Generate image pairs with exact flow in FlyingChairs2 layout: OUT/train, OUT/val and OUT/dataset.json.
+
+    A sample depends on the seed and its number only, not on how many are made or by how many workers.
+
+    Args:
+        out: folder to make the set in.
+        train: training pairs.
+        val: evaluation pairs.
+        seed: seed of every pair.
+        height: pixels.
+        width: pixels.
+        backward: also write the flow from image 2 to image 1.
+        occlusion: also write the masks of pixels that are hidden in the other image.
+        workers: processes.
+        json: what was made, as JSON.
+    """
+    from dataclasses import asdict
+
+    from edgeflownas.data.synthetic.generate import generate_dataset
+
+    started = time.monotonic()
+    size, extra = (height, width), (backward, occlusion)
+    made = generate_dataset(out, train, val, seed, *size, *extra, workers=workers, progress=_progress("generating"))
+    seconds = time.monotonic() - started
+    if json:
+        print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))
+        return 0
+    print(f"{train} training and {val} evaluation pairs in {out}, {(train + val) / max(seconds, 1e-9):.1f} a second")
+    return stats(str(out))
+
+
+def _progress(what: str) -> Progress | None:
+    """A line on the terminal that counts, at most ten times a second; none where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    last = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last > 0.1:
+            last = now
+            print(f"\r{what}: {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show

@@ -1,0 +1,384 @@
+"""Image pairs with exact flow, and sets of them on disk: OUT/train, OUT/val in FlyingChairs2 layout, OUT/dataset.json.
+
+Both images of a pair are sampled from the same oversized textures through one cubic warp each, at random sub-pixel
+phases, so neither is sharper than the other.  The flow of a pixel is that of the front-most object covering its centre.
+
+Every file is a pure function of the seed, the pair's number and the size, so a set that was interrupted goes on where
+it stopped, and the number of workers changes nothing (on one machine; another version of OpenCV may round otherwise).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.data.check import FlowStatistics, flow_statistics
+from edgeflownas.data.dataset import FlowDataset, Sample
+from edgeflownas.data.formats import flow_size, write_flo
+from edgeflownas.data.parallel import Progress, WorkerDied, in_processes
+from edgeflownas.data.synthetic import geometry, textures
+from edgeflownas.data.synthetic.geometry import Draws
+from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
+from edgeflownas.files import replace_file
+
+VERSION = 1
+"""Raised whenever the same seed gives other files: sets of two versions are never mixed."""
+FIRST_VAL = 5_000_000
+"""Number of the first evaluation pair: apart from every training pair, and independent of how many there are."""
+
+Image = NDArray[np.uint8]
+Flow = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+_SMALLEST, _LARGEST = 32, 4096
+_GENERATOR = "edgeflownas data synth"
+_METADATA = "dataset.json"
+_PNG_END = b"IEND\xaeB`\x82"
+_PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_MEASURED = 256  # flows that are read back for the statistics, spread over the set
+
+
+# --- one pair: layers in front of each other, drawn twice ---
+
+
+@dataclass(frozen=True)
+class GeneratedPair:
+    """Images uint8 RGB [H,W,3]; flows float32 [H,W,2] in pixels (u right, v down); occlusions bool [H,W].
+
+    ``flow`` lives on image 1 and points into image 2, ``backward_flow`` the other way round.  ``occlusion`` is True
+    at pixels of image 1 whose point is not to be seen in image 2: outside the frame, or nearest to a pixel of another
+    object.  ``backward_occlusion`` says the same of image 2.
+    """
+
+    image1: Image
+    image2: Image
+    flow: Flow
+    backward_flow: Flow
+    occlusion: Mask
+    backward_occlusion: Mask
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A textured outline: ``contours`` None fills the frame; matrices map its coordinates to the two images."""
+
+    contours: list[geometry.Array] | None
+    texture: Image
+    from_texture: geometry.Array
+    motion: geometry.Array
+    owner: int
+
+
+def _check_size(height: int, width: int) -> None:
+    """Raise ConfigError unless both sides are within 32..4096."""
+    for name, value in (("height", height), ("width", width)):
+        if not _SMALLEST <= value <= _LARGEST:
+            raise ConfigError(f"--{name}: {value} is outside {_SMALLEST}..{_LARGEST}; give a size in pixels within it")
+
+
+def generate_pair(seed: int, index: int, height: int = 384, width: int = 512) -> GeneratedPair:
+    """Pair ``index`` of the set ``seed``: a pure function of the four arguments.
+
+    Raises:
+        ConfigError: a side is outside 32..4096 pixels.
+    """
+    _check_size(height, width)
+    parts = _scene(seed, index, height, width)
+    image1, flow, owner1 = _draw(parts, height, width, second=False)
+    image2, backward_flow, owner2 = _draw(parts, height, width, second=True)
+    occlusion = _hidden(flow, owner1, owner2)
+    return GeneratedPair(image1, image2, flow, backward_flow, occlusion, _hidden(backward_flow, owner2, owner1))
+
+
+def _scene(seed: int, index: int, height: int, width: int) -> list[_Part]:
+    """Background and objects, back to front."""
+    draws = Draws(seed, index, 0)
+    pace = geometry.scene_pace(draws)
+    camera = geometry.background_motion(draws, pace, height, width)
+    parts = [_background(draws, camera, height, width)]
+    for number in range(1, 1 + draws.integer(3, 12)):
+        parts += _object(Draws(seed, index, number), number, pace, camera, height, width)
+    return parts
+
+
+def _background(draws: Draws, camera: geometry.Array, height: int, width: int) -> _Part:
+    """A texture a quarter larger than the frame, turned at random; where it ends it is mirrored."""
+    rows, columns = int(1.25 * height), int(1.25 * width)
+    texture = textures.background_texture(draws, rows, columns)
+    turn = draws.uniform(-0.3, 0.3) + (math.pi if draws.chance(0.3) else 0.0)
+    spin = geometry.affine((0.0, 0.0), (0.0, 0.0), turn, draws.uniform(0.9, 1.15), 1.0, 0.0)
+    place = geometry.shift(width / 2 + draws.uniform(), height / 2 + draws.uniform())
+    return _Part(None, texture, place @ spin @ geometry.shift(-columns / 2, -rows / 2), camera, 0)
+
+
+def _object(draws: Draws, owner: int, pace: float, camera: geometry.Array, height: int, width: int) -> list[_Part]:
+    """One object: its outlines in place, a texture for each, and one motion on top of the camera's."""
+    side = min(height, width)
+    outlines = geometry.draw_object(draws, side * draws.log_uniform(0.06, 0.42))
+    x, y = draws.uniform(-0.08, 1.08) * width, draws.uniform(-0.08, 1.08) * height
+    turn = draws.uniform(-0.4, 0.4) if len(outlines) > 1 else draws.uniform(0.0, 2 * math.pi)
+    pose = geometry.affine((0.0, 0.0), (x, y), turn, 1.0, 1.0, 0.0)
+    own = geometry.object_motion(draws, pace, (x, y), width)
+    parts = []
+    for outline in outlines:
+        points = np.concatenate(outline)
+        corner = np.floor(points.min(axis=0)) - 2.0
+        columns, rows = np.ceil(points.max(axis=0) - corner).astype(int) + 2
+        texture = textures.object_texture(draws, max(int(rows), 12), max(int(columns), 12))
+        placed = [geometry.apply(pose, contour) for contour in outline]
+        parts.append(_Part(placed, texture, pose @ geometry.shift(*corner), camera @ own, owner))
+    return parts
+
+
+def _draw(parts: list[_Part], height: int, width: int, second: bool) -> tuple[Image, Flow, NDArray[np.uint8]]:
+    """One of the two images with its flow to the other one and the owner of each pixel centre."""
+    image = np.empty((height, width, 3), dtype=np.uint8)
+    flow = np.empty((height, width, 2), dtype=np.float32)
+    owner = np.zeros((height, width), dtype=np.uint8)
+    for part in parts:
+        here = part.motion if second else np.eye(3)
+        away = _inverse(part.motion) if second else part.motion
+        from_texture = here @ part.from_texture
+        if part.contours is None:
+            image[...] = _sample(part.texture, from_texture, 0, 0, height, width)
+            flow[...] = geometry.flow_of(away, 0, 0, height, width)
+            continue
+        patch = geometry.fill([geometry.apply(here, contour) for contour in part.contours], height, width)
+        if patch is None:
+            continue
+        colour = _sample(part.texture, from_texture, patch.top, patch.left, *patch.inside.shape)
+        image[patch.window] = cv2.blendLinear(image[patch.window], colour, 1 - patch.alpha, patch.alpha)
+        moved = geometry.flow_of(away, patch.top, patch.left, *patch.inside.shape)
+        np.copyto(flow[patch.window], moved, where=patch.inside[..., None])
+        owner[patch.window][patch.inside] = part.owner
+    return image, flow, owner
+
+
+def _sample(texture: Image, from_texture: geometry.Array, top: int, left: int, height: int, width: int) -> Image:
+    """The window of the image that shows ``texture`` placed by ``from_texture``; beyond its ends it is mirrored."""
+    to_texture = _inverse(from_texture) @ geometry.shift(left, top)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    shown = cv2.warpAffine(texture, to_texture[:2], (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return shown.astype(np.uint8, copy=False)
+
+
+def _hidden(flow: Flow, owner: NDArray[np.uint8], owner_there: NDArray[np.uint8]) -> Mask:
+    """Where the point of a pixel centre leaves the frame or is covered by another object in the other image."""
+    height, width = owner.shape
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
+    nearest = cv2.remap(owner_there, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    hidden: Mask = outside | (nearest != owner)
+    return hidden
+
+
+def _inverse(matrix: geometry.Array) -> geometry.Array:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
+# --- a set on disk ---
+
+
+@dataclass(frozen=True)
+class GeneratedStats:
+    """What a call did: pairs written now, pairs found complete, and the flow of (up to 256 pairs of) the set."""
+
+    written: int
+    kept: int
+    flow: FlowStatistics
+
+
+@dataclass(frozen=True)
+class _Set:
+    """What is generated where; calling it writes one pair."""
+
+    out: Path
+    train: int
+    val: int
+    seed: int
+    height: int
+    width: int
+    backward: bool
+    occlusion: bool
+
+    def __call__(self, index: int) -> bool:
+        """Write pair ``index`` unless it is complete; returns whether it was written."""
+        if self._complete(index):
+            return False
+        pair = generate_pair(self.seed, index, self.height, self.width)
+        _write_png(self.file(index, "img_0.png"), pair.image1[..., ::-1])
+        _write_png(self.file(index, "img_1.png"), pair.image2[..., ::-1])
+        if self.occlusion:
+            _write_png(self.file(index, "occ_01.png"), pair.occlusion.astype(np.uint8) * np.uint8(255))
+            _write_png(self.file(index, "occ_10.png"), pair.backward_occlusion.astype(np.uint8) * np.uint8(255))
+        if self.backward:
+            write_flo(self.file(index, "flow_10.flo"), pair.backward_flow)
+        write_flo(self.file(index, "flow_01.flo"), pair.flow)
+        return True
+
+    def file(self, index: int, part: str) -> Path:
+        return self.out / ("val" if index >= FIRST_VAL else "train") / f"{index:07d}-{part}"
+
+    @property
+    def indices(self) -> list[int]:
+        return [*range(self.train), *range(FIRST_VAL, FIRST_VAL + self.val)]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        content = asdict(self)
+        del content["out"]
+        return {"generated": True, "generator": _GENERATOR, "version": VERSION, **content}
+
+    def _complete(self, index: int) -> bool:
+        """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
+        pictures = ["img_0.png", "img_1.png"] + (["occ_01.png", "occ_10.png"] if self.occlusion else [])
+        flows = ["flow_01.flo"] + (["flow_10.flo"] if self.backward else [])
+        try:
+            whole = all(self.file(index, part).read_bytes().endswith(_PNG_END) for part in pictures)
+            return whole and all(flow_size(self.file(index, part)) == (self.height, self.width) for part in flows)
+        except (FileNotFoundError, BadSample):
+            return False
+
+
+def generate_dataset(
+    out: Path,
+    train: int,
+    val: int,
+    seed: int,
+    height: int = 384,
+    width: int = 512,
+    backward: bool = False,
+    occlusion: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> GeneratedStats:
+    """Write ``train`` and ``val`` pairs of height x width pixels below ``out``; go on with what is there already.
+
+    ``backward`` adds NNNNNNN-flow_10.flo; ``occlusion`` adds NNNNNNN-occ_01.png and -occ_10.png, 255 where the pixel
+    of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
+    5,000,000.  ``progress`` is called with (pairs done, pairs in all).
+
+    Raises:
+        ConfigError: a number or size that cannot be.
+        DataError: ``out`` holds something else, or a set generated with other parameters.
+        StorageError: a file cannot be written, or a worker process died.
+    """
+    _check_counts(train, val, workers)
+    _check_size(height, width)
+    task = _Set(Path(out), train, val, seed, height, width, backward, occlusion)
+    _open(task)
+    total, written = train + val, 0
+    for done, fresh in enumerate(_run(task, workers), start=1):
+        written += fresh
+        if progress is not None:
+            progress(done, total)
+    flow = _measure(task)
+    _describe(task, {"complete": True, "statistics": asdict(flow)})
+    return GeneratedStats(written, total - written, flow)
+
+
+def _check_counts(train: int, val: int, workers: int) -> None:
+    for name, value in (("train", train), ("val", val)):
+        if not 0 <= value <= FIRST_VAL:
+            raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
+    if train + val == 0:
+        raise ConfigError("--train and --val are both 0; ask for at least one pair")
+    if workers < 1:
+        raise ConfigError(f"--workers: must be at least 1, got {workers}")
+
+
+def _open(task: _Set) -> None:
+    """Make the folders, or make sure that what is there is the same set and drop what a killed writer left."""
+    out = task.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / _METADATA).exists():
+            _compare(task)
+        elif any(out.iterdir()):
+            raise DataError(f"--out: {out} is not empty and holds no generated set ({_METADATA}); name a new folder")
+        else:
+            _describe(task, {"complete": False})
+        for split, count in (("train", task.train), ("val", task.val)):
+            if count:
+                (out / split).mkdir(exist_ok=True)
+                for leftover in (out / split).glob(".*.tmp"):
+                    leftover.unlink(missing_ok=True)
+    except StorageError:  # said already
+        raise
+    except OSError as error:
+        raise StorageError(f"--out: {out} cannot be used: {error.strerror}") from error
+
+
+def _compare(task: _Set) -> None:
+    """Raise DataError unless dataset.json describes the set that is asked for."""
+    path = task.out / _METADATA
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); name a new folder with --out") from None
+    if not isinstance(found, dict) or found.get("generated") is not True:
+        raise DataError(f"{path}: describes a data set that was not generated; name a new folder with --out")
+    rows = [
+        f"  {key}: the set there has {found.get(key)!r}, asked for {value!r}"
+        for key, value in task.parameters.items()
+        if found.get(key) != value
+    ]
+    if rows:
+        raise DataError(
+            f"--out: {task.out} holds another generated set:\n" + "\n".join(rows) + "\n"
+            "Ask for the same parameters to go on with it, or name a new folder."
+        )
+
+
+def _describe(task: _Set, more: dict[str, Any]) -> None:
+    made_with = {"numpy": np.__version__, "opencv": cv2.__version__}
+    content = {**task.parameters, "first_val": FIRST_VAL, "libraries": made_with, **more}
+    replace_file(task.out / _METADATA, [(json.dumps(content, indent=2) + "\n").encode()])
+
+
+def _run(task: _Set, workers: int) -> Iterator[bool]:
+    """Write every pair, yielding in order whether it had to be written."""
+    if workers == 1:
+        with _one_thread():
+            yield from map(task, task.indices)
+        return
+    try:
+        yield from in_processes(task, task.indices, workers)
+    except WorkerDied as error:
+        raise StorageError(f"generating into {task.out}: {error}; run the same command again to go on") from error
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV on one thread, as in the worker processes: pairs are too small to gain from more."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _measure(task: _Set) -> FlowStatistics:
+    """Flow statistics of pairs spread evenly over the set, read back from disk."""
+    indices = task.indices
+    picked = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, _MEASURED).round().astype(int))]
+    parts = ("img_0.png", "img_1.png", "flow_01.flo")
+    samples = tuple(Sample(f"{index:07d}", *(task.file(index, part) for part in parts)) for index in picked)
+    return flow_statistics(FlowDataset(task.out, "all", "generated", samples))
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image in OpenCV's order (BGR or gray); fast compression, since the sets are made to be read."""
+    done, content = cv2.imencode(".png", image, _PNG_FAST)
+    assert done, "OpenCV cannot encode PNG"
+    replace_file(path, [content.tobytes()])

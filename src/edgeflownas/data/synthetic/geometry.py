@@ -1,0 +1,372 @@
+"""The geometry of a scene: random draws, and the motions and outlines made of them, down to the pixels they cover.
+
+An outline is a list of closed rings [V,2] of (x, y) points; outer rings have positive signed area, holes negative.  A
+pixel (x, y) has its centre at the integer point (x, y) and covers half a pixel to each side: flow is given at centres.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.randomness import words
+
+T = TypeVar("T")
+Array = NDArray[np.float64]
+Point = tuple[float, float]
+Outline = list[Array]
+
+_BLOCK = 256  # random words read at once
+_NOMINAL_WIDTH = 512.0  # displacements are given for this width and scale with the image
+_LARGEST = 100.0  # px; FlyingChairs' nine sample fields end at 112
+_LINES, _MIDDLE = 5, 2  # scan lines a pixel; the middle one passes through the centres
+
+
+# --- random draws ---
+
+
+class Draws:
+    """Random values of layer ``layer`` of pair ``index`` under ``seed``, each a function of these and its position.
+
+    A scene takes an unknown number of values, so the counter-based words of ``edgeflownas.randomness`` are read in
+    blocks.  Every layer has its own counter: a change in how one layer draws leaves the others as they were.
+    """
+
+    def __init__(self, seed: int, index: int, layer: int) -> None:
+        self._seed = seed
+        self._index = index
+        self._layer = layer
+        self._block = 0
+        self._buffer = np.zeros(0)
+
+    def _words(self, count: int) -> NDArray[np.uint64]:
+        self._block += 1
+        return words(self._seed, "synth", self._index, self._layer, self._block, count=count)
+
+    def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Array:
+        """``count`` floats in [low, high)."""
+        while len(self._buffer) < count:
+            fresh = (self._words(max(_BLOCK, count)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+            self._buffer = np.concatenate([self._buffer, fresh])
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return low + (high - low) * taken
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """One float in [low, high)."""
+        return float(self.uniforms(1, low, high)[0])
+
+    def log_uniform(self, low: float, high: float) -> float:
+        """One float in [low, high), uniform in its logarithm: every octave equally often."""
+        return math.exp(self.uniform(math.log(low), math.log(high)))
+
+    def normal(self) -> float:
+        """One standard normal value (Box and Muller 1958)."""
+        first, second = self.uniforms(2)
+        return math.sqrt(-2.0 * math.log1p(-first)) * math.cos(2.0 * math.pi * second)
+
+    def integer(self, low: int, high: int) -> int:
+        """One integer in low..high, both included."""
+        return low + int(self.uniform() * (high - low + 1))
+
+    def chance(self, probability: float) -> bool:
+        """True with the given probability."""
+        return self.uniform() < probability
+
+    def pick(self, options: Sequence[tuple[float, T]]) -> T:
+        """One of ``(weight, option)`` pairs, as often as its weight says."""
+        mark = self.uniform() * sum(weight for weight, _ in options)
+        for weight, option in options:
+            mark -= weight
+            if mark < 0:
+                return option
+        return options[-1][1]
+
+    def bytes(self, *shape: int) -> NDArray[np.uint8]:
+        """Independent uniform bytes of the given shape (an array of its own)."""
+        count = math.prod(shape)
+        raw = self._words(-(-count // 8)).astype("<u8").view(np.uint8)
+        return raw[:count].reshape(shape)
+
+
+# --- motions: 3x3 matrices that map (x, y, 1) of image 1 to image 2, in pixels ---
+#
+# The manner is FlyingChairs' (Dosovitskiy et al., ICCV 2015, section 4): the background moves, every object moves
+# independently relative to it, and magnitudes have a heavy tail.  One pace per scene scales all of its motions, so
+# that a set holds calm scenes of sub-pixel motion as well as fast ones.
+
+
+def shift(x: float, y: float) -> Array:
+    """Translation by (x, y)."""
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def affine(centre: Point, move: Point, angle: float, zoom: float, stretch: float, shear: float) -> Array:
+    """Rotation (radians), zoom (factor), stretch (width over height) and shear about ``centre``, then a translation."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    linear = zoom * turn @ np.array([[math.sqrt(stretch), shear], [0.0, 1.0 / math.sqrt(stretch)]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = np.asarray(centre) + move - linear @ np.asarray(centre)
+    return matrix
+
+
+def apply(matrix: Array, points: Array) -> Array:
+    """Map points [V,2]."""
+    mapped: Array = points @ matrix[:2, :2].T + matrix[:2, 2]
+    return mapped
+
+
+def flow_of(matrix: Array, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
+    """Displacement M(x) - x in pixels at the centres of a window, float32 [height,width,2] (u right, v down)."""
+    x = np.arange(left, left + width, dtype=np.float64)
+    y = np.arange(top, top + height, dtype=np.float64)[:, None]
+    flow = np.empty((height, width, 2), dtype=np.float32)
+    flow[..., 0] = (matrix[0, 0] - 1.0) * x + (matrix[0, 1] * y + matrix[0, 2])
+    flow[..., 1] = matrix[1, 0] * x + ((matrix[1, 1] - 1.0) * y + matrix[1, 2])
+    return flow
+
+
+def scene_pace(draws: Draws) -> float:
+    """How fast a scene is: log-normal, so that most scenes are calm and a few are fast."""
+    return math.exp(1.05 * draws.normal())
+
+
+def background_motion(draws: Draws, pace: float, height: int, width: int) -> Array:
+    """Motion of the background about a point of the image; exactly none in one scene of twenty (a fixed camera)."""
+    if draws.chance(0.05):
+        return np.eye(3)
+    centre = (draws.uniform(0, width), draws.uniform(0, height))
+    move = _displacement(draws, 3.5 * pace, 75.0, width)
+    return _drawn_affine(draws, centre, move, min(pace, 4.0), 0.6, 0.010, 0.004, 0.003)
+
+
+def object_motion(draws: Draws, pace: float, centre: Point, width: int) -> Array:
+    """Motion of an object about its own centre, relative to the background."""
+    own = math.sqrt(pace) * math.exp(1.05 * draws.normal())
+    move = _displacement(draws, 6.0 * own, _LARGEST, width)
+    return _drawn_affine(draws, centre, move, min(own, 3.0), 3.0, 0.03, 0.02, 0.02)
+
+
+def _drawn_affine(
+    draws: Draws, centre: Point, move: Point, scale: float, degrees: float, zoom: float, stretch: float, shear: float
+) -> Array:
+    """An affine motion whose parts are normal with ``scale`` times the given standard deviations."""
+    return affine(
+        centre,
+        move,
+        math.radians(degrees * scale) * draws.normal(),
+        math.exp(zoom * scale * draws.normal()),
+        math.exp(stretch * scale * draws.normal()),
+        shear * scale * draws.normal(),
+    )
+
+
+def _displacement(draws: Draws, scale: float, limit: float, width: int) -> Point:
+    """A translation in a uniform direction; Rayleigh length of the given scale, at most ``limit`` at nominal width."""
+    length = scale * math.sqrt(-2.0 * math.log1p(-draws.uniform()))
+    # Folding the tail back keeps lengths spread out where a clamp would pile them up at one value.
+    length = width / _NOMINAL_WIDTH * (length if length <= limit else limit * draws.uniform(0.3, 1.0))
+    direction = draws.uniform(0.0, 2.0 * math.pi)
+    return length * math.cos(direction), length * math.sin(direction)
+
+
+# --- outlines of objects: polygons, ellipses, stars, blobs, rings with holes, and chairs of plates and thin legs ---
+
+
+def draw_object(draws: Draws, radius: float) -> list[Outline]:
+    """An object of about the given radius (px): one outline for each of its parts."""
+    if draws.chance(0.35):
+        return _chair(draws, radius)
+    ring = draws.pick([(3.0, _polygon), (2.0, _ellipse), (2.0, _star), (3.0, _blob)])(draws)
+    stretch = draws.log_uniform(0.5, 2.0)
+    ring = _outer(ring * radius * np.array([math.sqrt(stretch), 1 / math.sqrt(stretch)]))
+    outline = [ring, *_holes(draws, ring)]
+    if draws.chance(0.3):  # a second texture on an inner copy, or on a band across it
+        return [outline, [_outer(ring * draws.uniform(0.3, 0.75))]] if len(outline) == 1 else [outline]
+    return [outline]
+
+
+def _outer(ring: Array) -> Array:
+    return ring if area(ring) > 0 else ring[::-1].copy()
+
+
+def _polar(angle: Array, distance: Array) -> Array:
+    return np.stack([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
+
+
+def _polygon(draws: Draws) -> Array:
+    corners = draws.integer(3, 8)
+    angle = 2 * math.pi * (np.arange(corners) + draws.uniforms(corners, -0.35, 0.35)) / corners
+    return _polar(angle, draws.uniforms(corners, 0.6, 1.0))
+
+
+def _ellipse(draws: Draws) -> Array:
+    angle = np.linspace(0.0, 2 * math.pi, 72, endpoint=False)
+    power = draws.log_uniform(0.6, 3.0)  # 1 is an ellipse, larger a pillow, towards a rectangle
+    distance = (np.abs(np.cos(angle)) ** (2 * power) + np.abs(np.sin(angle)) ** (2 * power)) ** (-0.5 / power)
+    return _polar(angle, distance * 0.8)
+
+
+def _star(draws: Draws) -> Array:
+    spikes = draws.integer(4, 11)
+    inner = draws.uniform(0.3, 0.8)
+    angle = math.pi * np.arange(2 * spikes) / spikes
+    return _polar(angle, np.where(np.arange(2 * spikes) % 2, inner, 1.0))
+
+
+def _blob(draws: Draws) -> Array:
+    """Closed smooth curve: a circle with a few random harmonics in its radius."""
+    angle = np.linspace(0.0, 2 * math.pi, 96, endpoint=False)
+    radius = np.ones_like(angle)
+    rough = draws.uniform(0.15, 0.5)
+    for harmonic in range(2, 2 + draws.integer(2, 6)):
+        amplitude = rough * draws.uniform(-1.0, 1.0) / math.sqrt(harmonic)
+        radius += amplitude * np.cos(harmonic * angle + draws.uniform(0, 2 * math.pi))
+    return _polar(angle, np.clip(radius, 0.25, 1.7) * 0.75)
+
+
+def _holes(draws: Draws, ring: Array) -> list[Array]:
+    """None mostly; else the ring made a frame, or a few round holes that do not touch each other."""
+    kind = draws.pick([(6.0, "none"), (1.5, "frame"), (2.5, "round")])
+    if kind == "none":
+        return []
+    if kind == "frame":
+        return [(ring * draws.uniform(0.4, 0.8))[::-1].copy()]
+    reach = 0.9 * float(np.hypot(ring[:, 0], ring[:, 1]).min())
+    count = draws.integer(1, 4)
+    size = reach * (0.6 if count == 1 else 0.25) * draws.uniform(0.6, 1.0)
+    angle = 2 * math.pi * np.arange(count) / count + draws.uniform(0, math.pi)
+    centres = _polar(angle, np.full(count, 0.0 if count == 1 else 0.55 * reach))
+    turn = np.linspace(0.0, 2 * math.pi, 32, endpoint=False)
+    return [(centre + _polar(turn, np.full(32, size)))[::-1].copy() for centre in centres]
+
+
+def _bar(start: Point, end: Point, width: float) -> Array:
+    """A straight bar as a rectangle around a line."""
+    along = np.subtract(end, start)
+    normal = np.array([-along[1], along[0]]) * (width / 2 / max(float(np.hypot(*along)), 1e-9))
+    return _outer(np.array([start + normal, end + normal, end - normal, start - normal]))
+
+
+def _quad(a: Point, b: Point, c: Point, d: Point) -> Array:
+    return _outer(np.array([a, b, c, d]))
+
+
+def _chair(draws: Draws, radius: float) -> list[Outline]:
+    """Seat, back (a plate or slats in a frame) and four thin legs, seen from a random side."""
+    half, depth = radius * draws.uniform(0.35, 0.6), radius * draws.uniform(0.1, 0.35)
+    skew = radius * draws.uniform(-0.35, 0.35)
+    top, floor = -radius * draws.uniform(0.6, 1.0), radius * draws.uniform(0.5, 1.0)
+    lean = radius * draws.uniform(-0.15, 0.15)
+    front_l, front_r = (-half, depth / 2), (half, depth / 2)
+    rear_l, rear_r = (-half * 0.9 + skew, -depth / 2), (half * 0.9 + skew, -depth / 2)
+    head_l, head_r = (rear_l[0] + lean, top), (rear_r[0] + lean, top)
+    thick = max(1.5, radius * draws.log_uniform(0.025, 0.12))
+    spread = half * draws.uniform(-0.1, 0.2)
+    legs = [
+        _bar(rear_l, (rear_l[0] - spread, floor * 0.8), thick),
+        _bar(rear_r, (rear_r[0] + spread, floor * 0.8), thick),
+        _bar(front_l, (front_l[0] - spread, floor), thick),
+        _bar(front_r, (front_r[0] + spread, floor), thick),
+        _bar(rear_l, head_l, thick),
+        _bar(rear_r, head_r, thick),
+        _bar(head_l, head_r, thick * 1.5),
+    ]
+    if draws.chance(0.5):
+        legs.append(_bar((-half, floor * 0.6), (half, floor * 0.6), thick * 0.8))
+    seat = [_quad(front_l, front_r, rear_r, rear_l), _bar(front_l, front_r, thick * 1.6)]
+    if draws.chance(0.5):
+        back = [_quad(rear_l, rear_r, head_r, head_l)]
+    else:
+        shares = np.linspace(0.0, 1.0, draws.integer(3, 8))[1:-1]
+        back = [_bar(_between(rear_l, rear_r, t), _between(head_l, head_r, t), thick * 0.9) for t in shares]
+    return [legs, back, seat] if draws.chance(0.5) else [back, legs, seat]
+
+
+def _between(a: Point, b: Point, t: float) -> Point:
+    return (1 - t) * a[0] + t * b[0], (1 - t) * a[1] + t * b[1]
+
+
+# --- the pixels that an outline covers ---
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The part of an outline inside the frame.
+
+    ``alpha`` float32 [h,w] is the covered share of each pixel, ``inside`` bool [h,w] whether its centre is covered;
+    ``top`` and ``left`` place both in the image.
+    """
+
+    top: int
+    left: int
+    alpha: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the patch lies on."""
+        height, width = self.inside.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def area(contour: Array) -> float:
+    """Signed area of a ring [V,2]; the sign is its direction of travel."""
+    x, y = contour[:, 0], contour[:, 1]
+    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+
+
+def fill(contours: list[Array], height: int, width: int) -> Patch | None:
+    """Fill closed rings [V,2] of (x, y) points on a height x width frame; None where nothing of them is in it.
+
+    By non-zero winding.  Crossings of the edges with scan lines are accumulated as signed differences and summed along
+    the row, as font rasterisers do (exact in x); the middle scan line of a pixel decides who owns its centre.
+    """
+    points = np.concatenate(contours)
+    left, top = np.maximum(np.floor(points.min(axis=0) + 0.5).astype(int), 0)
+    right, bottom = np.minimum(np.floor(points.max(axis=0) + 0.5).astype(int) + 1, (width, height))
+    if left >= right or top >= bottom:
+        return None
+    rows, columns = int(bottom - top), int(right - left)
+    line, x, sign = _crossings(contours, float(top), rows)
+    x = np.clip(x - (left - 0.5), 0.0, float(columns))  # pixel c of the patch now covers [c, c + 1)
+    shape, stride = (rows, columns + 2), columns + 2
+    cell = x.astype(np.int64)
+    start = line // _LINES * stride + cell
+    share = sign * (x - cell)
+    size = rows * stride
+    steps = np.bincount(start, sign - share, size) + np.bincount(start + 1, share, size)
+    alpha = np.cumsum(steps.reshape(shape), axis=1)[:, :columns] * (1.0 / _LINES)
+    middle = line % _LINES == _MIDDLE
+    first = np.ceil(x[middle] - 0.5).astype(np.int64)
+    centre = np.bincount(line[middle] // _LINES * stride + first, sign[middle], size).reshape(shape)
+    inside = np.cumsum(centre, axis=1)[:, :columns] > 0.5
+    return Patch(int(top), int(left), np.clip(alpha, 0.0, 1.0).astype(np.float32), inside)
+
+
+def _crossings(contours: list[Array], top: float, rows: int) -> tuple[NDArray[np.int64], Array, Array]:
+    """Scan line number, x and winding sign of every crossing of an edge with a scan line of the patch."""
+    begin = np.concatenate(contours)
+    end = np.concatenate([np.roll(contour, -1, axis=0) for contour in contours])
+    origin = top - _MIDDLE / _LINES
+    down = end[:, 1] > begin[:, 1]
+    low_y = np.minimum(begin[:, 1], end[:, 1])
+    high_y = np.maximum(begin[:, 1], end[:, 1])
+    # Half-open in y, so that two edges meeting on a scan line count once and horizontal edges not at all.
+    low = np.clip(np.ceil((low_y - origin) * _LINES), 0, rows * _LINES).astype(np.int64)
+    high = np.clip(np.ceil((high_y - origin) * _LINES), 0, rows * _LINES).astype(np.int64)
+    count = high - low
+    edge = np.repeat(np.arange(len(begin)), count)
+    line = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count - low, count)
+    rise = np.where(high_y > low_y, end[:, 1] - begin[:, 1], 1.0)
+    slope = (end[:, 0] - begin[:, 0]) / rise
+    y = origin + line / _LINES
+    x = begin[edge, 0] + (y - begin[edge, 1]) * slope[edge]
+    sign = np.where(down[edge], -1.0, 1.0)
+    return line, x, sign
