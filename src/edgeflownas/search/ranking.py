@@ -37,7 +37,8 @@ from edgeflownas.models.stages import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.directory import read_identity
 from edgeflownas.run.machine import choose_device
-from edgeflownas.run.run import Note, Run, silent
+from edgeflownas.run.run import Run
+from edgeflownas.run.setup import Note, silent
 from edgeflownas.search.ranking_folder import RankingFolder
 from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.machine import StopFlag, StopRequested, World

@@ -20,7 +20,8 @@ from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.run.manifest import compare, refused
-from edgeflownas.run.run import Run, group_runs
+from edgeflownas.run.run import Run
+from edgeflownas.run.setup import group_runs
 from edgeflownas.search.ranking import open_run
 from edgeflownas.space import Arch, get_space
 
