@@ -4,6 +4,7 @@
 #   make pipeline     the whole chain at small scale, from generated pairs to files for a chip (examples/pipeline)
 #   make test         the default test suite (everything but the tests marked slow)
 #   make test-unit    its unit tests alone
+#   make test-numeric what compares float results, e.g. with ONEDNN_MAX_CPU_ISA=AVX2 for another processor's kernels
 #   make test-gpu     the tests that need a CUDA device, and the training step timed on it
 #   make test-slow    the slow ones: packaging, long kill runs
 #   make install      .venv alone;  make dev: .venv with the development tools
@@ -15,7 +16,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: quickstart pipeline test test-unit test-gpu test-slow install dev lint format typecheck docs clean
+.PHONY: quickstart pipeline test test-unit test-numeric test-gpu test-slow install dev lint format typecheck docs clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -49,6 +50,11 @@ test: dev
 # Unit tests alone: no kills, no whole commands, no reference outputs, no properties (marked by hypothesis itself).
 test-unit: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or e2e or faults or golden or gpu or hypothesis)" $(PYTEST_ARGS)
+
+# No limit on float results may hang on the order in which one processor adds: run it with other kernels too.
+test-numeric: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" \
+	  tests/evaluate tests/export tests/golden tests/models tests/train $(PYTEST_ARGS)
 
 test-gpu: dev
 	$(BIN)/python -m pytest -m gpu -rs $(PYTEST_ARGS)

@@ -6,11 +6,9 @@ test_no_dead_keys.py compares what they return for two configurations that diffe
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +19,6 @@ import numpy as np
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.data import loader as loader_module
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
@@ -30,14 +27,15 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.evalset import freeze
-from edgeflownas.train.distributed import World
-from edgeflownas.train.epoch_end import _choose_best
-from edgeflownas.train.fit import quarantine
+from edgeflownas.run.checkpoint import TrainState
+from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.setup import build_net, run_space
+from edgeflownas.train.loop import choose_best, quarantine
+from edgeflownas.train.machine import World
+from edgeflownas.train.measure import loading
+from edgeflownas.train.records import criterion
 from edgeflownas.train.schedule import learning_rate
-from edgeflownas.train.setup import build_net, choose_device, loading, run_space, set_arithmetic
-from edgeflownas.train.state import TrainState
-from edgeflownas.train.summary import criterion
-from edgeflownas.train.tasks import SupernetTask
+from edgeflownas.train.step import SupernetTask
 
 HEIGHT, WIDTH = 40, 48
 
@@ -201,30 +199,14 @@ def frozen_set(config: Config) -> Any:
     return freeze(config, dataset(config), dataset(config, "val"), ("train", "val"), lambda note: None).to_json()
 
 
-class RecordingWorkers:
-    """Stands for the loader's threads or processes: notes what it is asked for and never delivers."""
-
-    def __init__(self, kind: str, log: list[Any], load: Any, count: int) -> None:
-        self.log = log
-        log.append((kind, count))
-
-    def submit(self, index: int, epoch: int, position: int) -> Future[Any]:
-        self.log.append((index, epoch, position))
-        return Future()
-
-    def close(self) -> None:
-        return None
-
-
 def workers(config: Config) -> Any:
-    """Kind and number of workers, what is requested ahead, and how the wait for a batch ends."""
-    log: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        for kind in ("start_threads", "start_processes"):
-            fake = functools.partial(RecordingWorkers, kind, log)
-            stack.enter_context(mock.patch.object(loader_module, kind, fake))
-        loader = stack.enter_context(Loader(dataset(config), plan_of(config), loading(config), config.runtime.seed))
-        return or_error(lambda: loader.next_batch(0, 0).names), log
+    """Number of workers, what is requested ahead, and how the wait for a batch ends when none delivers."""
+    with (
+        mock.patch.object(Loader, "_serve", lambda loader: None),
+        Loader(dataset(config), plan_of(config), loading(config), config.runtime.seed) as loader,
+    ):
+        threads, ended = len(loader._threads), or_error(lambda: loader.next_batch(0, 0).names)
+        return threads, ended, loader._samples.qsize()
 
 
 def damaged(config: Config) -> Any:
@@ -243,9 +225,9 @@ def damaged(config: Config) -> Any:
 def quarantined(config: Config) -> Any:
     """What three bad samples of 100 lead to."""
     rows = [SimpleNamespace(bad_name=f"{i}", by_name="9", reason="truncated") for i in range(3)]
-    job: Any = SimpleNamespace(config=config, run=None, plan=SimpleNamespace(num_samples=100), console=mock.Mock())
-    state = TrainState(planned=1, num_epochs=1)
-    return or_error(lambda: quarantine(job, state, SimpleNamespace(replaced=rows)))  # type: ignore[arg-type]
+    plan, state = SimpleNamespace(num_samples=100), TrainState(planned=1, num_epochs=1)
+    training: Any = SimpleNamespace(config=config, directory=None, plan=plan, state=state, console=mock.Mock())
+    return or_error(lambda: quarantine(training, SimpleNamespace(replaced=rows)))  # type: ignore[arg-type]
 
 
 def pool_result(*epes: float) -> Any:
@@ -259,10 +241,10 @@ def best_figure(config: Config) -> Any:
 
 def early_stop(config: Config) -> Any:
     """After how many evaluations that gain little and then nothing training ends."""
-    job: Any = SimpleNamespace(config=config, console=mock.Mock(), evaluator=mock.Mock())
     state = TrainState(planned=1, num_epochs=100)
+    training: Any = SimpleNamespace(config=config, console=mock.Mock(), evaluator=mock.Mock(), state=state)
     for evaluation in range(10):
         if state.stopped_early:
             return evaluation
-        _choose_best(job, state, pool_result(max(4.0, 5.0 - 0.25 * evaluation)))
+        choose_best(training, pool_result(max(4.0, 5.0 - 0.25 * evaluation)))
     return None

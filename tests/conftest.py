@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+settings.register_profile("any machine", deadline=None)  # a slow or busy one is no failure
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,11 @@ import config_effects as effects
 
 from edgeflownas.commands._front import standard_front
 from edgeflownas.config import Config, TrainConfig
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.tracking import Tracker
-from edgeflownas.train.launch import launch
-from edgeflownas.train.prepared import LaunchOptions
-from edgeflownas.train.rundir import RunDirectory
+from edgeflownas.train.start import Options, launch
 
-KEYS_OF_A_TASK = ("distil_lambda", "distil_weights", "qat_calibrate")
+KEYS_OF_A_TASK = ("distil_lambda", "distil_weights")
 
 
 def run(config: Config) -> Any:
@@ -28,7 +27,7 @@ def run(config: Config) -> Any:
     The stored configuration, its hash and the hash of the evaluation set (which covers eval.* as such) do not count.
     """
     with running() as (folder, log):
-        end = effects.or_error(lambda: launch(config, LaunchOptions(), standard_front()))
+        end = effects.or_error(lambda: launch(config, Options(), standard_front()))
         files = [str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name]
         return str(end).replace(str(folder), ""), sorted(files), events(folder), log
 
@@ -42,8 +41,8 @@ def run_beside_a_source(config: Config) -> Any:
     often = config.checkpoint.model_copy(update={"every_steps": 1, "keep": 9})
     source = config.model_copy(update={"runtime": other, "train": supernet, "checkpoint": often})
     with running() as (folder, _):
-        launch(source, LaunchOptions(), standard_front())
-        launch(config, LaunchOptions(), standard_front())
+        launch(source, Options(), standard_front())
+        launch(config, Options(), standard_front())
         return [event["loss"] for event in events(folder) if event["event"] == "step"]
 
 
@@ -51,9 +50,9 @@ def resumed_plan(config: Config) -> Any:
     """Learning rates of a run of one epoch that is resumed for a second."""
     first = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 1, "lr_plan": None})})
     with running() as (folder, _):
-        launch(first, LaunchOptions(), standard_front())
+        launch(first, Options(), standard_front())
         overrides = ["--train.num_epochs=2", f"--train.lr_plan={config.train.lr_plan}"]
-        options = LaunchOptions(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides)
+        options = Options(resume=folder / "runs" / first.runtime.experiment_name, overrides=overrides)
         launch(None, options, standard_front())
         return [event["lr"] for event in events(folder) if "lr" in event]
 

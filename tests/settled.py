@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.models.stages import StagedNet
@@ -20,7 +20,7 @@ def settled(net: StagedNet) -> StagedNet:
     """``net`` in evaluation mode, its batch norms drawn from a seed."""
     generator = torch.Generator().manual_seed(1)
     for module in net.modules():
-        if isinstance(module, BatchNorm | FrozenBatchNorm):
+        if isinstance(module, BatchNorm):
             for tensor, low in ((module.weight, 0.5), (module.running_var, 0.5)):
                 tensor.data.uniform_(low, 1.5, generator=generator)
             for tensor in (module.bias, module.running_mean):

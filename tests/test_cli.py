@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cyclopts import App
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeflownas import cli
+from edgeflownas.commands._shared import Overrides
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.errors import BadSample, ConfigError, Interrupted, NonFiniteError, StorageError
 
-HEAVY = ("torch", "numpy", "pydantic", "cv2", "yaml", "scipy", "matplotlib")
+HEAVY = ("torch", "numpy", "pydantic", "cv2", "ruamel", "scipy", "matplotlib")
 
 
 def run_fresh(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -94,7 +99,7 @@ def test_errors_become_one_line_and_a_code(
     def fail(tokens: list[str]) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli, "call", fail)
     monkeypatch.delenv("EDGEFLOWNAS_DEBUG", raising=False)
     assert cli.run([]) == code
     assert capsys.readouterr().err == text
@@ -107,7 +112,7 @@ def test_our_own_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(tokens: list[str]) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli, "call", fail)
     with pytest.raises(ZeroDivisionError):
         cli.run([])
 
@@ -170,6 +175,104 @@ def test_usage_errors(line: str, parts: list[str], capsys: pytest.CaptureFixture
         assert part in captured.err
 
 
+@pytest.fixture
+def go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command `go` with overrides, and `plain` without."""
+    app = App(exit_on_error=False, print_error=False)
+    monkeypatch.setattr(cli, "app", app)
+
+    @app.command
+    def go(recipe=None, /, *, config=None, resume: Path | None = None, dry_run=False, overrides: Overrides = ()):  # type: ignore[no-untyped-def]
+        """Go.
+
+        Example: go RECIPE
+
+        Args:
+            recipe: recipe, or a file.
+        """
+        return recipe or config, resume and str(resume), dry_run, list(overrides)
+
+    @app.command
+    def plain(place: str) -> str:
+        return place
+
+
+@pytest.mark.usefixtures("go")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("smoke", ("smoke", None, False, [])),
+        ("smoke --train.lr 5e-5", ("smoke", None, False, ["--train.lr=5e-5"])),
+        ("--train.lr 5e-5 smoke", ("smoke", None, False, ["--train.lr=5e-5"])),
+        ("--config smoke --train.lr=5e-5 --dry-run", ("smoke", None, True, ["--train.lr=5e-5"])),
+        ("--train.lr 5e-5 --config=smoke", ("smoke", None, False, ["--train.lr=5e-5"])),
+        ("smoke --train.gpu_device -1 --dry-run", ("smoke", None, True, ["--train.gpu_device=-1"])),
+        ("--resume runs/a --eval.pictures 0", (None, "runs/a", False, ["--eval.pictures=0"])),
+        ("--eval.pictures 0 --resume=runs/a", (None, "runs/a", False, ["--eval.pictures=0"])),
+        ("smoke --data.crop_size [96,128]", ("smoke", None, False, ["--data.crop_size=[96,128]"])),
+        ("a/b.yaml --data.train_dir a=b", ("a/b.yaml", None, False, ["--data.train_dir=a=b"])),
+        ("smoke --foo.bar 3", ("smoke", None, False, ["--foo.bar=3"])),
+    ],
+)
+def test_overrides_are_told_from_the_rest(line: str, expected: tuple[object, ...]) -> None:
+    assert cli.call(["go", *line.split()]) == expected
+
+
+@pytest.mark.usefixtures("go")
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("go --resum runs/a", "unknown option --resum .*did you mean --resume"),
+        ("go smoke --dryrun", "did you mean --dry-run"),
+        ("go smoke --resum=runs/a", "unknown option --resum .*did you mean --resume"),
+        ("go smoke --lr 3", "unknown option --lr; did you mean --train.lr"),
+        ("go smoke --batch-sise 3", "did you mean --(train|eval).batch_size"),
+        ("go smoke --train 3", "--train is a group of keys"),
+        ("go smoke -x", r"unknown option -x \(options: --config, --resume, --dry-run, --help; keys: "),
+        ("go smoke other", "one recipe expected, got smoke and other: overrides look like --train.lr 5e-5"),
+        ("go smoke --train.channels_last", "--train.channels_last needs a value.*true or false"),
+        ("go smoke --train.channels_last --dry-run", "--train.channels_last needs a value"),
+        ("go smoke --train.lrr", "--train.lrr needs a value: write"),
+        ("plain a --train.lr 3", "Unknown option: --train.lr"),
+        ("plain a b", "Unused Tokens"),
+    ],
+)
+def test_what_is_neither_is_refused(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(line.split()) == 64
+    assert re.search(message, capsys.readouterr().err)
+
+
+@given(st.permutations(["smoke", "--train.lr=1", "--data.flow_clip=null", "--dry-run"]))
+def test_the_order_of_tokens_does_not_matter(tokens: list[str]) -> None:
+    rest, overrides = cli._without_overrides(tokens)
+    assert sorted(rest) == ["--dry-run", "smoke"]
+    assert sorted(overrides) == ["--data.flow_clip=null", "--train.lr=1"]
+
+
+VERBS = [name for name, target, _ in cli.COMMANDS if not target.endswith(":app")]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_pages_come_from_signature_and_docstring(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Positional arguments in the usage line, one example, and every parameter with what it means."""
+    assert cli.run([name, "--help"]) == 0
+    usage, _, page = capsys.readouterr().out.partition("\n")
+    arguments = cli.app[name].assemble_argument_collection(parse_docstring=True)
+    places = [argument.name.lstrip("-").upper() for argument in arguments if argument.index is not None]
+    assert re.findall("[A-Z]{2,}", usage) == [*places, "OPTIONS"]
+    assert page.count("Example: edgeflownas ") == 1
+    assert [argument.name for argument in arguments if not argument.parameter.help] == []
+
+
+def test_help_of_commands_imports_nothing_heavy() -> None:
+    code = (
+        f"import sys; from edgeflownas.cli import run; assert not any([run([n, '--help']) for n in {VERBS}]);"
+        f"print(*[m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr.strip()) == (0, "")
+
+
 def test_a_sweep_is_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.run(["sweep", "smoke", "--seeds", "0,1"]) == 64
@@ -208,6 +311,6 @@ def test_recipes_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def load_path(name: str) -> str:
-    from edgeflownas.config.io import find_recipe
+    from edgeflownas.config.load import find_recipe
 
     return str(find_recipe(name))

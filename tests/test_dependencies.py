@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
-    "PyYAML": "yaml",
+    "ruamel.yaml": "ruamel",
     "ai-edge-litert": "ai_edge_litert",
     "ethos-u-vela": "ethosu",
 }

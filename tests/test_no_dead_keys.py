@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from edgeflownas.config import Config, TrainConfig
-from edgeflownas.config.fields import dynamics
+from edgeflownas.config.keys import dynamics
 
 sys.path.insert(0, str(Path(__file__).parent))
 import config_effects as effects  # noqa: E402
@@ -58,7 +58,6 @@ ARCH = "0,0,0,0,2,1,2,2,2"
 ALONE = {"train.task": "standalone", "train.arch": (ARCH,), "eval.eval_pool_size": 1}
 SINGLE = {"train.task": "edgeflownet", "eval.eval_pool_size": 1}
 TAUGHT = {**ALONE, "train.task": "distil", "train.teacher": "runs/source", "train.teacher_arch": ARCH}
-ROUNDED = {**ALONE, "train.task": "qat", "train.init_from": "runs/source"}
 MANY = {"train.steps_per_epoch": 20}  # more than are loaded ahead
 
 PROBES: dict[str, Probe] = {
@@ -79,7 +78,6 @@ PROBES: dict[str, Probe] = {
     "train.teacher_arch": Probe("0,0,0,0,0,0,0,0,0", run_effects.run_beside_a_source, TAUGHT),
     "train.distil_lambda": Probe(3.0, run_effects.run_beside_a_source, TAUGHT),
     "train.distil_weights": Probe((1.0, 0.0, 1.0), run_effects.run_beside_a_source, TAUGHT),
-    "train.qat_calibrate": Probe("percentile:99", run_effects.run_beside_a_source, ROUNDED),
     "train.batch_norm": Probe("frozen", effects.steps, SINGLE),
     "train.input_normalisation": Probe("raw_0_255", effects.steps),
     "train.space": Probe("v3", effects.network),
@@ -137,7 +135,6 @@ PROBES: dict[str, Probe] = {
     "data.contrast": Probe(0.5, effects.batch),
     "data.noise_std": Probe(0.1, effects.batch),
     "data.num_workers": Probe(3, effects.workers, WORKERS),
-    "data.worker_kind": Probe("process", effects.workers, WORKERS),
     "data.prefetch_batches": Probe(1, effects.workers, WORKERS),
     "data.worker_timeout": Probe(0.02, effects.workers, WORKERS),
     "data.on_bad_sample": Probe("quarantine", effects.damaged),

@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
-from edgeflownas.train.measured import read_measured
+from edgeflownas.report.measured import read_measured
 
 STARTS = {"scratch": "from scratch", "warm": "warm start"}
 
 
 def collect(results: Path) -> dict[str, Any]:
     """Plain data of the page: trained subnets, costs at the published width, facts."""
-    recipe = yaml.safe_load((results / "pareto" / "shortlist.yaml").read_text())
+    recipe = parse_yaml((results / "pareto" / "shortlist.yaml").read_text(), "shortlist.yaml")[0]
     train = recipe["train"]
     codes = dict(zip(train["arch_name"], train["arch"], strict=True))
     rows = [trained(results, start, name, code) for name, code in codes.items() for start in STARTS]

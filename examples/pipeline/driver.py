@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 from steps import Chain, Step, Stopped
+
+from edgeflownas.config.load import parse_yaml
 
 HERE = Path(__file__).resolve().parent
 ARENA_KIB = 900  # what the board's vendor advises to use of its SRAM
@@ -39,7 +40,7 @@ class Settings:
     @staticmethod
     def read(path: Path) -> Settings:
         """Raises SystemExit for a key that is missing or unknown."""
-        found, known = yaml.safe_load(path.read_text()), set(Settings.__dataclass_fields__)
+        found, known = parse_yaml(path.read_text(), str(path))[0], set(Settings.__dataclass_fields__)
         if found.keys() != known:
             sys.exit(f"{path}: keys that are missing or unknown: {', '.join(sorted(found.keys() ^ known))}")
         return Settings(**found | {"supernet": path.parent / found["supernet"]})
@@ -71,7 +72,7 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
     """Every step in its order; those after `pareto` are known once it is done, because it chooses the subnets."""
     yield from searched(results, settings)
     recipe = results / "pareto" / "shortlist.yaml"
-    subnets = yaml.safe_load(recipe.read_text())["train"]["arch_name"]
+    subnets = parse_yaml(recipe.read_text(), str(recipe))[0]["train"]["arch_name"]
     if "baseline" not in subnets:
         raise Stopped(64, f"{recipe}: no baseline among {', '.join(subnets)}: rank a part of the space that holds it")
     yield from trained_alone(results, settings, recipe)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import yaml
-
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.hardware.tflite import cost_model_bytes
 from edgeflownas.models.deployed.networks import edgeflownet_graph, subnet_graph
 from edgeflownas.space import get_space
@@ -25,7 +24,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--shortlist", type=Path, required=True)
     given = parser.parse_args()
-    train = yaml.safe_load(given.shortlist.read_text())["train"]
+    train = parse_yaml(given.shortlist.read_text(), str(given.shortlist))[0]["train"]
     space = get_space(train["space"])
     graphs = {f"published_{size[0]}x{size[1]}": edgeflownet_graph(WIDTH, size) for size in (PUBLISHED, SIZE)}
     graphs |= {

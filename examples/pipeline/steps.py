@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from edgeflownas.config.load import parse_yaml
 
 INTERRUPTED = 75  # the exit code of edgeflownas for "the same command goes on"
 
@@ -140,7 +140,7 @@ def _content(path: Path) -> bytes:
     """Of a YAML file what it says, without its comments."""
     if path.suffix != ".yaml":
         return path.read_bytes()
-    return json.dumps(yaml.safe_load(path.read_text()), sort_keys=True).encode()
+    return json.dumps(parse_yaml(path.read_text(), str(path))[0], sort_keys=True).encode()
 
 
 def _hash(content: bytes) -> str:

@@ -20,7 +20,8 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
+from edgeflownas.data.synthetic.generate import generate_pair
+from edgeflownas.data.synthetic.generate import FIRST_VAL
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 

@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeflownas.config.io import load_config as load_config
-    from edgeflownas.config.models import Config as Config
+    from edgeflownas.config.keys import Config as Config
+    from edgeflownas.config.load import load_config as load_config
     from edgeflownas.data.formats import read_flo as read_flo
     from edgeflownas.data.formats import write_flo as write_flo
     from edgeflownas.evaluate.losses import accumulate as accumulate
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Arch": "space",
-    "Config": "config.models",
+    "Config": "config.keys",
     "EdgeFlowNet": "models.edgeflownet",
     "FlowNet": "models.flownet",
     "SearchSpace": "space",
     "accumulate": "evaluate.losses",
     "evaluate_pool": "evaluate.pool",
     "get_space": "space",
-    "load_config": "config.io",
+    "load_config": "config.load",
     "load_tf1_weights": "models.weights",
     "multiscale_loss": "evaluate.losses",
     "read_flo": "data.formats",

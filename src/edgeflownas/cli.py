@@ -1,21 +1,33 @@
-"""The command table, and how errors reach the user.
+"""The command table, how a command line is read, and how errors reach the user.
 
 Commands are registered by import string: ``edgeflownas --help`` imports none of them (no torch, numpy or pydantic).
+A command's signature and docstring say all there is to know about it: what it takes, its help page, most refusals.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import Parameter as PythonParameter
+from inspect import signature
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
+from cyclopts import (
+    App,
+    Argument,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
+from edgeflownas.commands._shared import example
 from edgeflownas.errors import UserError
-
-__all__ = ["app", "main", "run"]
 
 COMMANDS = (
     ("plan", "plan:plan", "Show what a run will do, cost and cover, before it is trained."),
@@ -43,28 +55,6 @@ COMMANDS = (
     ("import-tf1", "import_tf1:import_tf1", "Make a run out of TensorFlow 1 weights."),
     ("bench", "bench:app", "Measure training step, evaluation and loader on this machine."),
 )
-TRAIN_USAGE = """\
-Usage: edgeflownas train RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
-       edgeflownas train --resume RUN [OPTIONS]
-       edgeflownas train [RECIPE] --resume RUN[@CHECKPOINT] --fork NEW_NAME
-
-RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file.
-Every configuration key is an option, e.g. --train.lr 5e-5 (they are listed
-by edgeflownas config keys). SIGINT and SIGTERM commit and exit with 75;
---resume goes on with the same bits.
-"""
-PLAN_USAGE = """\
-Usage: edgeflownas plan RECIPE [--GROUP.KEY VALUE ...] [OPTIONS]
-       edgeflownas plan --train-samples N [--GROUP.KEY VALUE ...] [OPTIONS]
-
-RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file; without
-one every key that is not given has its default. docs/plan.md explains each row.
-"""
-SEARCH_USAGE = """\
-Usage: edgeflownas search RUN [--GROUP.KEY VALUE ...] [OPTIONS]
-       edgeflownas search --table RANKING [OPTIONS]
-"""
-USAGES = {"train": TRAIN_USAGE, "plan": PLAN_USAGE, "search": SEARCH_USAGE}
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 
 
@@ -81,14 +71,11 @@ def _build() -> App:
         help_epilogue="Start with: edgeflownas recipes list. Configuration keys: edgeflownas config keys.",
         version=_version,
         default_parameter=Parameter(negative=()),
-        result_action="return_value",
         exit_on_error=False,
         print_error=False,
-        suppress_keyboard_interrupt=False,  # run() says it
     )
     for name, target, text in COMMANDS:
-        usage = {"usage": USAGES[name]} if name in USAGES else {}
-        table.command(f"edgeflownas.commands.{target}", name=name, help=text, **usage)
+        table.command(f"edgeflownas.commands.{target}", name=name, help=text)
     return table
 
 
@@ -104,13 +91,15 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors that the user can mend are printed, not raised."""
     tokens = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(tokens)
+        code = call(tokens)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(str(error), error.exit_code)
     except CycloptsError as error:
-        return _fail(_usage_problem(error), EXIT_USAGE)
+        if isinstance(error.__cause__, UserError):  # of a parameter's own type
+            return _fail(str(error.__cause__), error.__cause__.exit_code)
+        return _fail(_refusal(error), EXIT_USAGE)
     except BrokenPipeError:  # the reader of a pipe (head) went away; nothing is wrong here
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
@@ -131,13 +120,109 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _usage_problem(error: CycloptsError) -> str:
+def call(tokens: Sequence[str]) -> object:
+    """What the command gives back; configuration overrides go to its parameter ``overrides``, where it has one."""
+    words = [token for token in tokens if token not in ("--help", "-h")]
+    names, apps, _ = app.parse_commands(words)
+    asked = apps[-1]
+    configured = asked.default_command is not None and "overrides" in signature(asked.default_command).parameters
+    rest, overrides = _without_overrides(tokens) if configured else (list(tokens), [])
+    if len(words) < len(tokens):
+        _complete_help(names, asked)
+    command, bound, _ = app.parse_args(rest)
+    if overrides and command is asked.default_command:
+        from edgeflownas.config.load import parse_overrides
+
+        bound.arguments["overrides"] = tuple(f"--{key}={value}" for key, value in parse_overrides(overrides)[0])
+    return command(*bound.args, **bound.kwargs)
+
+
+def _without_overrides(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The tokens that cyclopts reads, and those of ``--GROUP.KEY VALUE`` and ``--GROUP.KEY=VALUE``.
+
+    cyclopts cannot read them: the keys live in the configuration models, which are imported only when they are needed.
+    """
+    rest: list[str] = []
+    overrides: list[str] = []
+    value_next = False
+    for token in tokens:
+        name, equals, _ = token.partition("=")
+        is_override = name.startswith("--") and "." in name
+        taken = is_override or (value_next and not token.startswith("--"))
+        (overrides if taken else rest).append(token)
+        value_next = is_override and not equals
+    return rest, overrides
+
+
+def _complete_help(names: Sequence[str], command: App) -> None:
+    """Let the help page of a command show its whole docstring, and its positional arguments in the usage line."""
+    if command.default_command is None:
+        return
+    command.help = None  # else the line of the command table
+    arguments = command.assemble_argument_collection()
+    if not any(argument.required and argument.index is None for argument in arguments):
+        places = [_placeholder(argument) for argument in arguments if argument.index is not None]
+        command.usage = " ".join(["Usage: edgeflownas", *names, *places, "[OPTIONS]"])
+
+
+def _placeholder(argument: Argument) -> str:
+    """``RUN``, ``[RUN]`` where it may be left out, ``RUNS ...`` for any number."""
+    label = argument.name.lstrip("-").upper()
+    if argument.field_info.kind is PythonParameter.VAR_POSITIONAL:
+        return f"{label} ..."
+    return label if argument.required else f"[{label}]"
+
+
+def _refusal(error: CycloptsError) -> str:
+    """The sentence for a command line that does not fit the signature: ours where cyclopts's would not help."""
     if isinstance(error, UnknownCommandError) and error.app is not None and error.unused_tokens:
         # cyclopts would import every command to write its own message.
         token = error.unused_tokens[0]
         names = [name for name in error.app if not name.startswith("-")]
-        close = difflib.get_close_matches(token, names, n=1, cutoff=0.6)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"unknown command {token!r} (commands: {', '.join(names)}){hint}"
+        return f"unknown command {token!r} (commands: {', '.join(names)}){_hint(token, names, repr)}"
+    if error.app is not None and error.app.default_command is not None:
+        arguments = error.app.assemble_argument_collection(parse_docstring=True)
+        configured = any(argument.field_info.name == "overrides" for argument in arguments)
+        if configured and isinstance(error, UnknownOptionError):
+            options = [argument.name for argument in arguments if argument.parse and argument.index is None]
+            return _unknown_option((error.token.keyword or error.token.value).partition("=")[0], [*options, "--help"])
+        missing = isinstance(error, MissingArgumentError) and error.keyword is None
+        further = isinstance(error, UnusedCliTokensError) and configured
+        places = [argument for argument in arguments if argument.index is not None]
+        line = example(error.app.default_command)
+        if line and (further or (missing and error.argument is not None and error.argument.index is not None)):
+            return _wrong_places(error, places, line)
     error.verbose = False
     return " ".join(str(error).split())
+
+
+def _wrong_places(error: CycloptsError, places: Sequence[Argument], line: str) -> str:
+    """Too few or too many positional arguments; each is called what its description begins with."""
+    called = [re.split(r"[,(;:.]", argument.parameter.help or "")[0].strip() for argument in places]
+    expected = " and ".join(f"{'at most ' * bool(place)}one {name}" for place, name in enumerate(called))
+    if len(called) > 1:
+        return f"{expected} expected: {line}"
+    if isinstance(error, MissingArgumentError):
+        return f"give the {called[0]}: {line}"
+    _, bound, further, _ = app.parse_known_args(error.root_input_tokens)
+    got = " and ".join(map(str, [*bound.args, *further]))
+    return f"{expected} expected, got {got}: overrides look like --train.lr 5e-5"
+
+
+def _unknown_option(option: str, options: list[str]) -> str:
+    from edgeflownas.config.describe import groups, keys
+
+    by_name = {key.name: f"--{full}" for full, key in keys().items()}
+    name = option.lstrip("-").replace("-", "_")
+    if name in groups():  # --train
+        return f"{option} is a group of keys: set one as {option}.KEY VALUE (edgeflownas config keys {name}.)"
+    if name in by_name:  # --lr
+        return f"unknown option {option}; did you mean {by_name[name]}?"
+    close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.6)
+    hint = _hint(option, options) or (f"; did you mean {by_name[close[0]]}?" if close else "")
+    return f"unknown option {option} (options: {', '.join(options)}; keys: edgeflownas config keys){hint}"
+
+
+def _hint(name: str, known: Sequence[str], shown: Callable[[str], str] = str) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {shown(close[0])}?" if close else ""

@@ -12,13 +12,13 @@ class UserError(Exception):
     exit_code = 64
 
 
-class ConfigError(UserError):
+class ConfigError(UserError, ValueError):
     """A key, value or combination in the configuration or on the command line."""
 
     exit_code = 64
 
 
-class DataError(UserError):
+class DataError(UserError, ValueError):
     """A missing, unreadable or inconsistent data file."""
 
     exit_code = 65
@@ -42,7 +42,7 @@ class NonFiniteError(UserError):
     exit_code = 70
 
 
-class StorageError(UserError):
+class StorageError(UserError, OSError):
     """The run directory or a checkpoint cannot be written, read or locked."""
 
     exit_code = 74

@@ -10,7 +10,7 @@ import torch
 
 from edgeflownas.commands.status import status
 from edgeflownas.errors import StorageError
-from edgeflownas.train.rundir import Position, RunDirectory
+from edgeflownas.run.directory import Position, RunDirectory
 
 
 def make(path, steps=0, **last) -> RunDirectory:

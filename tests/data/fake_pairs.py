@@ -1,4 +1,4 @@
-"""Pairs made in memory, with the faults a loader has to survive; importable by worker processes."""
+"""Pairs made in memory, with the faults a loader has to survive."""
 
 import threading
 import time
@@ -17,16 +17,10 @@ HEIGHT, WIDTH = 20, 28
 
 @dataclass
 class Reads:
-    """Counts reads in this process."""
+    """Counts reads."""
 
     count: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __getstate__(self):
-        return {}
-
-    def __setstate__(self, state):
-        self.__init__()
 
     def add(self):
         with self.lock:

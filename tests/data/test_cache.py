@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -176,16 +175,6 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
         f"{name}.lock",
         f"{name}.u8",
     ]
-
-
-def test_a_cache_travels_small_and_maps_itself(tmp_path: Path) -> None:
-    dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
-    cache = open_cache(dataset, tmp_path / "cache")
-    cache.read(0)
-    sent = pickle.dumps(dataset.with_cache(cache))
-    assert len(sent) < cache.path.stat().st_size
-    received = pickle.loads(sent)
-    assert np.array_equal(received.read(2).image1, dataset.read(2).image1)
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:

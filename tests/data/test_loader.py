@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from fake_pairs import FakePairs, make_loader, wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeflownas.errors import BadSample, DataError
+from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
 
 BAD = frozenset({1, 2, 6})
 
@@ -41,7 +45,7 @@ def expected():
     count=st.integers(1, 4),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_same_bits_for_any_threads_prefetch_and_start(expected, workers, prefetch, start, count):
+def test_same_bits_for_any_workers_prefetch_and_start(expected, workers, prefetch, start, count):
     pairs = FakePairs(7, BAD, seconds=0.0005)
     options = {"num_workers": workers, "prefetch_batches": prefetch, "on_bad_sample": "quarantine"}
     with make_loader(pairs, **options) as loader:
@@ -49,12 +53,16 @@ def test_same_bits_for_any_threads_prefetch_and_start(expected, workers, prefetc
         assert [content(batch) for batch in found] == expected[start : start + count]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_same_bits_from_processes(expected, workers):
-    options = {"num_workers": workers, "worker_kind": "process", "prefetch_batches": 3, "on_bad_sample": "quarantine"}
-    with make_loader(FakePairs(7, BAD), **options) as loader:
-        assert [content(loader.next_batch(at // 3, at % 3)) for at in (4, 5, 6)] == expected[4:7]
-        assert content(loader.next_batch(0, 1)) == expected[1], "a jump back"
+@given(
+    workers=st.integers(0, 3), asked=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=6)
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_same_bits_for_batches_asked_out_of_order_and_twice(expected, workers, asked):
+    with make_loader(FakePairs(7, BAD), num_workers=workers, on_bad_sample="quarantine") as loader:
+        for epoch, step in asked:
+            batch = loader.next_batch(epoch, step)
+            assert content(batch) == expected[3 * epoch + step]
+            assert loader.next_batch(epoch, step) is batch, "models that take turns share it"
 
 
 def test_batches_follow_the_plan_over_the_end_of_an_epoch():
@@ -85,18 +93,17 @@ def test_clipped_share_pools_valid_pixels():
     assert batch.clipped_share == pytest.approx(clipped / sum(p.valid.sum() for p in full), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "options", [{"num_workers": 0}, {"num_workers": 2}, {"num_workers": 1, "worker_kind": "process"}]
-)
-def test_a_bad_sample_stops_at_its_own_batch_not_when_prefetched(options):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_sample_stops_at_its_own_batch_not_when_prefetched(workers):
     plan_of = make_loader(FakePairs(12), num_workers=0)._plan
-    victim = int(plan_of.indices(0, 2)[1])
-    with make_loader(FakePairs(12, frozenset({victim})), **options) as loader:
+    victims = [int(index) for index in plan_of.indices(0, 2)[1:3]]
+    with make_loader(FakePairs(12, frozenset(victims)), num_workers=workers) as loader:
         loader.next_batch(0, 0)
         loader.next_batch(0, 1)
-        with pytest.raises(BadSample, match=f"{victim:07d}-flow_01.flo: is truncated") as error:
+        with pytest.raises(BadSample, match=f"{victims[0]:07d}-flow_01.flo: is truncated") as error:
             loader.next_batch(0, 2)
         assert error.value.path.endswith(".flo") and error.value.exit_code == 65
+        assert loader.next_batch(1, 0).epoch == 1, "it goes on with others"
 
 
 def test_quarantine_takes_the_next_readable_index_and_reports_every_bad_one():
@@ -148,3 +155,51 @@ def test_without_workers_nothing_is_loaded_ahead():
     with make_loader(pairs, num_workers=0) as loader:
         loader.next_batch(0, 0)
         assert pairs.reads.count == 4
+
+
+@pytest.mark.faults
+def test_a_stuck_thread_is_an_error_within_the_timeout():
+    pairs = FakePairs(12, stuck=frozenset({5}))
+    with make_loader(pairs, num_workers=2, worker_timeout=0.5) as loader:
+        started = time.monotonic()
+        with pytest.raises(
+            StorageError, match=r"data\.worker_timeout \(0\.5 s\).*first is 0000005.*thread worker"
+        ) as error:
+            for _ in itertools.islice(loader.batches(0), 6):
+                pass
+        assert time.monotonic() - started < 4
+        assert error.value.exit_code == 74
+
+
+@pytest.mark.faults
+def test_a_signal_is_obeyed_while_the_storage_hangs():
+    stops = iter([False, True])
+    pairs = FakePairs(3, stuck=frozenset(range(3)))
+    with make_loader(pairs, num_workers=1, stop_requested=lambda: next(stops)) as loader:
+        started = time.monotonic()
+        with pytest.raises(Interrupted):
+            loader.next_batch(0, 0)
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_stuck_thread_does_not_hold_up_the_end_of_the_program(tmp_path, closed):
+    script = tmp_path / "stuck.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            from fake_pairs import FakePairs, make_loader
+            loader = make_loader(FakePairs(3, stuck=frozenset(range(3))), num_workers=2, worker_timeout=0.1)
+            try:
+                loader.next_batch(0, 0) if {closed} else loader._begin(0, 0)
+            except Exception as error:
+                print(type(error).__name__)
+            """
+        )
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == ("StorageError\n" if closed else "")

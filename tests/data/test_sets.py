@@ -9,9 +9,9 @@ import layouts
 import pytest
 from fc2_folder import make_folder
 
-from edgeflownas.data import synthetic
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.sets import find_root, is_named, list_datasets, open_complete, open_dataset, roots_file
+from edgeflownas.data.synthetic.generate import generate_dataset
 from edgeflownas.errors import ConfigError, DataError
 
 
@@ -78,7 +78,7 @@ def test_mistakes_are_explained(spec: str, error: type[Exception], said: str) ->
 
 def test_generated_must_be_generated(tmp_path: Path) -> None:
     made_in = tmp_path / "made"
-    synthetic.generate_dataset(made_in, 1, 1, 0, height=64, width=64, occlusion=True)
+    generate_dataset(made_in, 1, 1, 0, height=64, width=64, occlusion=True)
     made = open_dataset(f"generated:val@{made_in}", "val", "x")
     assert fingerprint(made).label == fingerprint(open_dataset(str(made_in / "val"), "val", "x")).label
     assert fingerprint(made).label.startswith("fc2/generated:val/1/")

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from edgeflownas import cli
 from edgeflownas.data import loader
-from edgeflownas.train import launch  # noqa: F401  (torch, once)
+from edgeflownas.train import start  # noqa: F401  (torch, once)
 
 
 def become(request: dict[str, Any]) -> NoReturn:

@@ -13,7 +13,7 @@ import torch
 from runs import Place, command, newest, rows, state, table, tensors
 
 from edgeflownas.evaluate.losses import LossTerms, multiscale_loss
-from edgeflownas.train import tasks
+from edgeflownas.train import step
 
 pytestmark = pytest.mark.e2e
 EPOCHS = ("--train.num_epochs=1",)
@@ -130,7 +130,7 @@ def broken_loss(spoil: Callable[[int], bool], value: float = float("nan")) -> Ca
 
 def test_a_non_finite_step_is_dropped_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--train.num_epochs=2", "--train.ema_decay=0.9", "--checkpoint.every_steps=1", "--checkpoint.keep=20")
-    monkeypatch.setattr(tasks, "multiscale_loss", broken_loss(lambda call: call == 7))  # second path of step 3
+    monkeypatch.setattr(step, "multiscale_loss", broken_loss(lambda call: call == 7))  # second path of step 3
     run = place.trained("dropped", *words)
     steps = rows(run, "step")
     assert [row["accepted"] for row in steps] == [True, True, False, True]
@@ -152,7 +152,7 @@ def test_too_many_non_finite_steps_stop_the_run(place: Place, monkeypatch: pytes
     words = ("--train.max_nonfinite_steps=2", "--train.num_epochs=9", f"--train.grad_clip_position={position}")
     name = f"nonfinite_{position}"
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "multiscale_loss", broken_loss(lambda call: call >= 6, float("inf")))
+        patch.setattr(step, "multiscale_loss", broken_loss(lambda call: call >= 6, float("inf")))
         ended = place.train(name, *words)
     assert ended.code == 70 and "train.max_nonfinite_steps" in ended.err and "Traceback" not in ended.err
     run = place.runs / name
@@ -166,7 +166,7 @@ def test_too_many_non_finite_steps_stop_the_run(place: Place, monkeypatch: pytes
 
 
 def test_an_epoch_of_dropped_steps_has_empty_columns(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "multiscale_loss", broken_loss(lambda call: True))
+    monkeypatch.setattr(step, "multiscale_loss", broken_loss(lambda call: True))
     run = place.trained("nothing", *EPOCHS, "--train.max_nonfinite_steps=5")
     (row,) = table(run / "eval_history.csv")
     assert row["train_loss"] == row["grad_norm_p50"] == row["clip_rate"] == "" and row["dropped_steps"] == "2"
@@ -178,11 +178,11 @@ def test_resume_in_an_epoch_with_a_dropped_step(place: Place, monkeypatch: pytes
     words = (*EPOCHS, "--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=3")
     for name, limit in (("at_once", None), ("in_two", 1e-9)):
         with monkeypatch.context() as patch:
-            patch.setattr(tasks, "multiscale_loss", broken_loss(lambda call: call == 0))
+            patch.setattr(step, "multiscale_loss", broken_loss(lambda call: call == 0))
             if limit is None:
                 assert place.train(name, *words).code == 0
             else:
-                from edgeflownas.train.signals import StopFlag
+                from edgeflownas.train.machine import StopFlag
 
                 asked = [0]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from runs import Place, command, contents, newest, rows, state, table, tensors
 
 from edgeflownas.config import TrainConfig
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.train.schedule import learning_rate
 
 pytestmark = pytest.mark.e2e
@@ -76,7 +76,7 @@ def test_lr_plan(run: Path, place: Place, plan: str) -> None:
     copy = place.copy("base", plan)
     ended = place.resume(plan, "--train.num_epochs=4", f"--train.lr_plan={plan}")
     assert ended.code == 0, ended.err
-    config = TrainConfig(**yaml.safe_load((copy / "config.yaml").read_text())["train"])
+    config = TrainConfig(**parse_yaml((copy / "config.yaml").read_text(), "config.yaml")[0]["train"])
     planned = {"keep": 8, "restretch": 16}[plan]  # draws: two or four epochs of one batch of four
     rates = [row["lr"] for row in rows(copy, "step")]
     assert rates[:2] == [learning_rate(config, seen, 8) for seen in (0, 4)]
@@ -188,7 +188,7 @@ def test_fork_from_a_named_checkpoint_with_the_keys_of_a_recipe(run: Path, place
         assert facts["id"] == json.loads((run / "run_manifest.json").read_text())["run"]
         source = run / "checkpoints" / facts["checkpoint"] / "model.safetensors"
         assert (newest(fork) / "model.safetensors").read_bytes() == source.read_bytes()
-        config = yaml.safe_load((fork / "config.yaml").read_text())
+        config = parse_yaml((fork / "config.yaml").read_text(), "config.yaml")[0]
         assert (config["train"]["lr"], config["train"]["num_epochs"]) == (5e-5, 30)
         assert config["train"]["steps_per_epoch"] == 1 and config["runtime"]["experiment_name"] == name  # the run's own
     over = command("train", "continue_fork", "--resume", run, "--fork", "over", "--train.lr=1e-5", "--print-config")

@@ -9,8 +9,9 @@ from typing import Any
 
 import cv2
 import pytest
-import yaml
 from runs import Place, command, contents, rows
+
+from edgeflownas.config.load import dump_yaml, parse_yaml
 
 pytestmark = pytest.mark.e2e
 EVERY = "--eval.eval_every_epoch=1"
@@ -145,12 +146,12 @@ def test_a_figure_without_its_label_is_refused(runs: dict[str, Path], place: Pla
 def test_runs_of_another_version_have_dashes(runs: dict[str, Path], place: Place) -> None:
     """An older config.yaml without keys that ours has, and a newer one with keys that ours lacks."""
     old, new = place.copy("a", "old"), place.copy("a", "new")
-    config = yaml.safe_load((old / "config.yaml").read_text())
+    config = parse_yaml((old / "config.yaml").read_text(), "config.yaml")[0]
     for group, key in (("train", "lr_schedule"), ("train", "grad_clip_position"), ("data", "flow_clip")):
         del config[group][key]
-    (old / "config.yaml").write_text(yaml.safe_dump(config))
+    (old / "config.yaml").write_text(dump_yaml(config))
     config["train"] |= {"task": "edgeflownet", "input_normalisation": "raw_0_255", "epoch_divisor": 4}
-    (new / "config.yaml").write_text(yaml.safe_dump(config))
+    (new / "config.yaml").write_text(dump_yaml(config))
     details = {run["run"]: run["details"] for run in document(runs["a"], old, new)["runs"]}
     assert details["old"]["flow clip"] == "-" and details["a"]["flow clip"] == "+-50 px"
     assert details["old"]["epoch divisor"] in ("-", "1") and details["new"]["epoch divisor"] == "4"

@@ -14,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from runs import Ended, Place, command, contents, table
+from numeric import relative_difference
+from runs import Ended, Place, command, contents
 from tiny import make_tiny
 
 from edgeflownas.data.formats import read_flo
@@ -121,7 +122,7 @@ def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> 
     assert ended.code == 0, ended.err
     floats = TfliteModel((place.folder / "both" / "model_float.tflite").read_bytes())
     (exact,) = floats.run(images.astype(np.float32) / np.float32(127.5) - 1).values()
-    np.testing.assert_allclose(exact[0], flow, atol=1e-3)
+    assert relative_difference(exact[0], flow) <= 1e-5
     integers = TfliteModel((place.folder / "both" / "model_int8.tflite").read_bytes())
     ((name, values),) = integers.run(as_integers(images, InputForm())).items()
     noise = integers.real(name, values)[0] - flow
@@ -253,26 +254,16 @@ def test_other_networks(place: Place, tmp_path: Path) -> None:
     )
 
 
-def test_a_network_tuned_in_integers_ships_what_it_was_evaluated_as(run: Path, place: Place, tmp_path: Path) -> None:
-    """Its ranges and statistics come along; the EPE of the int8 file is that of the run's own last evaluation."""
-    words = ("--train.task=qat", ONE, "--train.arch=021100101", "--eval.eval_every_epoch=1", "--train.width=8")
-    words = (*words, "--train.qat_calibrate=percentile:99.9")
+def test_frozen_statistics_are_folded_as_they_were_trained(run: Path, place: Place, tmp_path: Path) -> None:
+    """On the evaluation's own pairs and size the EPE of the float files is that of the run's last evaluation."""
+    words = ("--train.task=standalone", ONE, "--train.arch=021100101", "--train.width=8", "--data.crop_size=32x48")
+    words = (*words, "--train.batch_norm=frozen", "--eval.eval_every_epoch=1")
     tuned = place.trained("tuned", *words, f"--train.init_from={run}")
-    ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest")
-    assert ended.code in (0, 65), ended.err
+    ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest", "--format=tflite-float")
+    assert ended.code == 0, ended.err
     report = report_of(tmp_path / "tuned")
-    begun = json.loads((tuned / "run_manifest.json").read_text())["manifest"]["initialised_from"]["ranges"]
-    method, ids = (report["calibration"][name] for name in ("method", "hash"))
-    assert (method, f"{method}, calibration ids {ids}") == ("percentile:99.9", begun)
-    assert report["calibration"]["when"] == "before training in integers"
-    assert ids.encode() in (tmp_path / "tuned" / "model_int8.tflite").read_bytes()
-    assert report["verification"]["flow_snr_db"]["tflite-int8"] > 20  # of what was trained, not of the float network
-    (simulated,) = [row["epe"] for row in report["verification"]["paths"] if row["path"] == "int8 simulated"]
-    assert report["batch_norm"]["recalibrated_on"] is None
-    (epe,) = [row["epe"] for row in report["verification"]["paths"] if row["path"] == "tflite-int8"]
-    assert ended.code == 0 and simulated == pytest.approx(epe, rel=0.01)
-    assert epe == pytest.approx(float(table(tuned / "per_arch_epe.csv")[-1]["epe"]), rel=0.01)
-    for option in ("--calibration-data=synth", "--calibrate=percentile:90", "--calibration-pairs=1"):
-        ended = export(tuned, tmp_path / "other", option)
-        said = f"{option.replace('=', ' ')} would do nothing: the run brings the ranges it was trained with"
-        assert ended.code == 64 and said in ended.err
+    assert report["batch_norm"] == {"recalibrated_on": None, "samples": 0}
+    epes = {row["path"]: row["epe"] for row in report["verification"]["paths"]}
+    evaluated = json.loads(command("evaluate", tuned, "--json").out)["results"][0]["epe"]
+    for path in ("training", "folded", "tflite-float"):
+        assert epes[path] == pytest.approx(evaluated, rel=1e-5)

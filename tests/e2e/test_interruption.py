@@ -15,8 +15,8 @@ import pytest
 from runs import Place, command, contents, newest, outcome, rows, state, table
 
 from edgeflownas.data import loader
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.
@@ -148,7 +148,7 @@ def test_signals(place: Place, whole: Path, number: signal.Signals, workers: int
 
 def test_sigterm_to_the_program(place: Place) -> None:
     """The real thing: exit status soon (ten seconds, more where a machine does five things at once), lock released."""
-    words = ("--train.num_epochs=500", "--data.num_workers=2", "--data.worker_kind=process")
+    words = ("--train.num_epochs=500", "--data.num_workers=2")
     run = place.runs / "terminated"
     arguments = [sys.executable, "-m", "edgeflownas", "train", *place.words("terminated", *words)]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
@@ -174,7 +174,6 @@ def test_sigterm_to_the_program(place: Place) -> None:
 
 OBSERVATIONS = {
     "threads": ("--data.num_workers=2", "--data.prefetch_batches=3", "--data.cache_dir={cache}"),
-    "process": ("--data.num_workers=1", "--data.worker_kind=process"),
     "storage": ("--checkpoint.every_steps=1", "--checkpoint.keep=3", "--runtime.tensorboard=true", "--eval.pictures=1"),
 }
 
@@ -194,6 +193,24 @@ def test_observation_keys_at_resume_change_no_bit(
         assert list(cache.iterdir())
     if name == "storage":
         assert len(list((place.runs / name / "checkpoints").glob("step-*"))) >= 3
+
+
+def test_a_run_of_a_version_with_process_workers_goes_on(
+    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 10)
+        assert place.train("former", *KEYS).code == 75
+    run = place.runs / "former"
+    config, manifest = run / "config.yaml", run / "run_manifest.json"
+    config.write_text(config.read_text().replace("  num_workers:", "  worker_kind: process\n  num_workers:"))
+    document = json.loads(manifest.read_text())
+    document["manifest"]["keys"]["observation"]["data.worker_kind"] = "process"
+    manifest.write_text(json.dumps(document))
+    ended = place.resume("former")
+    assert ended.code == 0 and "changed since this run began: data.worker_kind: process -> (absent)" in ended.err
+    assert "worker_kind" not in config.read_text()
+    assert outcome(run) == outcome(whole)
 
 
 def test_the_clock_is_obeyed_while_the_storage_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +255,7 @@ def test_a_signal_before_training_begins_ends_with_75(place: Place, monkeypatch:
         time.sleep(5)
         return []
 
-    monkeypatch.setattr("edgeflownas.train.setup.check_dataset", check)
+    monkeypatch.setattr("edgeflownas.run.setup.check_dataset", check)
     before = signal.getsignal(signal.SIGTERM)
     ended = place.train("early-signal", *KEYS)
     assert ended.code == 75 and "SIGTERM outside the training loop" in ended.err

@@ -145,7 +145,7 @@ def test_the_published_model_needs_no_training_data(place: Place, shared: Path) 
     [
         (("RUN", "--protocol", "kitti"), "standard, edgeflownet, training, deploy"),
         (("RUN", "--protocol", "deploy"), "--size HxW"),
-        (("RUN", "--protocol", "deploy", "--size", "180"), "--size '180' must be HEIGHTxWIDTH"),
+        (("RUN", "--protocol", "deploy", "--size", "180"), "--size '180' must be rows x columns"),
         (("RUN", "--protocol", "standard", "--size", "32x48"), "--size has no meaning"),
         (("RUN", "--protocol", "edgeflownet"), "these are 40x56"),
         (("RUN", "--protocol", "standard", "--references", "raft"), "--references 'raft' is unknown"),

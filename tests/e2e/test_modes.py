@@ -117,7 +117,8 @@ def test_micro_batches_and_clipping_position_change_the_result(place: Place) -> 
         results[name] = tensors(place.trained(f"mode_{name}", ONE, "--train.lr=1e-4", *words))["model/E0.k7.weight"]
     assert not np.array_equal(results["batch"], results["micro"])  # batch-norm statistics belong to the micro-batch
     assert not np.array_equal(results["batch"], results["unclipped"])
-    np.testing.assert_allclose(results["batch"], results["nhwc_off"], atol=2e-4)  # the same but for rounding
+    moved, rounded = (np.linalg.norm(results["batch"] - results[other]) for other in ("micro", "nhwc_off"))
+    assert rounded < 1e-3 * moved  # another layout in memory is the same but for rounding
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp64"])

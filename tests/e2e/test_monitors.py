@@ -12,10 +12,10 @@ from runs import Place, digest, rows, table
 
 from edgeflownas.evaluate.columns import parse_row
 from edgeflownas.space import get_space
-from edgeflownas.train.clock import LAPS
-from edgeflownas.train.samplers import fair_cycle
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.fairness import fair_cycle
+from edgeflownas.train.loop import LAPS
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Two epochs of three steps; readings before the first, the third and the fifth step.

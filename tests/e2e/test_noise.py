@@ -14,8 +14,8 @@ from scipy.stats import t
 from edgeflownas.evaluate.noise import pool_noise, tau_interval
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
 from edgeflownas.evaluate.sample_errors import read_sample_errors
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Four epochs, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.

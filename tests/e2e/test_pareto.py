@@ -11,7 +11,7 @@ import pytest
 from rankings import factorial_codes, made_ranking
 from runs import Place, command, table
 
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.evaluate.ranking import read_ranking, write_ranking
 
 pytestmark = pytest.mark.e2e

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import chromium
 import pytest
-import yaml
+
+from edgeflownas.config.load import dump_yaml, parse_yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
@@ -24,17 +25,17 @@ DRIVER = Path(__file__).resolve().parents[2] / "examples" / "pipeline" / "driver
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's settings with less of everything."""
     folder = tmp_path_factory.mktemp("settings")
-    recipe = yaml.safe_load((DRIVER.parent / "supernet.yaml").read_text())
+    recipe = parse_yaml((DRIVER.parent / "supernet.yaml").read_text(), "supernet.yaml")[0]
     recipe["train"] |= {"width": 4, "num_epochs": 1, "steps_per_epoch": 40, "batch_size": 4}
     recipe["data"] |= {"crop_size": [32, 48]}
     recipe["eval"] |= {"eval_pool_size": 7, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "pictures": 0}
-    (folder / "supernet.yaml").write_text(yaml.safe_dump(recipe))
-    found = yaml.safe_load((DRIVER.parent / "settings.yaml").read_text())
+    (folder / "supernet.yaml").write_text(dump_yaml(recipe))
+    found = parse_yaml((DRIVER.parent / "settings.yaml").read_text(), "settings.yaml")[0]
     found |= {"pairs": {"train": 12, "val": 4, "seed": 1, "motion": 2}, "size": "32x48", "check": 4}
     found |= {"rank": {"where": "EB0=0,EB1=0,DB0=0,DB1=0,H0Out=2"}, "where": "macs>0"}  # holds the baseline
     found["retrain"] |= {"train.steps_per_epoch": 6, "eval.eval_batches_per_arch": 1}
     path = folder / "settings.yaml"
-    path.write_text(yaml.safe_dump(found))
+    path.write_text(dump_yaml(found))
     return path
 
 

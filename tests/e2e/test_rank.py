@@ -12,10 +12,11 @@ import pytest
 from runs import Ended, Place, command, contents, table
 from test_interruption import stop_at
 
+from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.ranking import CSV, TENSORS, read_ranking
+from edgeflownas.run.lock import RunLock
 from edgeflownas.space import get_space
-from edgeflownas.train import storage
 
 pytestmark = pytest.mark.e2e
 SAMPLE = ("--sample", "12", "--seed", "1")
@@ -136,10 +137,10 @@ def interrupted(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
     """Parts of a ranking that lacks its table: writing it failed, as on a full disk."""
 
     def full(directory: Path, ranking: object) -> None:
-        raise storage.StorageError(f"{directory / CSV}: cannot be written: No space left on device")
+        raise StorageError(f"{directory / CSV}: cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("edgeflownas.train.ranking.write_ranking", full)
+        patch.setattr("edgeflownas.search.ranking.write_ranking", full)
         ended = rank(run, out)
     assert ended.code == 74 and "No space left" in ended.err
     return sorted((out / "parts").glob("unit-*"))
@@ -157,7 +158,7 @@ def test_a_damaged_part_is_computed_again(
     parts[2].write_bytes(parts[3].read_bytes())  # sound, but of another unit
     (out / "parts" / ".tmp-unit-00001").write_text("left behind")
     times = {path: path.stat().st_mtime_ns for path in parts[3:]}
-    monkeypatch.setattr("edgeflownas.train.ranking_folder.RankingFolder.clear", lambda self: None)
+    monkeypatch.setattr("edgeflownas.search.ranking_folder.RankingFolder.clear", lambda self: None)
     ended = rank(run, out)
     assert ended.code == 0 and tables(out) == tables(ranked[0])
     for path in parts[:3]:
@@ -169,10 +170,10 @@ def test_a_damaged_part_is_computed_again(
 def test_a_part_cannot_be_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> None:
         if "unit-" in path.name:
-            raise storage.StorageError(f"{path}: cannot write: No space left on device")
+            raise StorageError(f"{path}: cannot write: No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("edgeflownas.train.ranking_folder.replace_file", full)
+    monkeypatch.setattr("edgeflownas.search.ranking_folder.replace_file", full)
     ended = rank(run, tmp_path / "out")
     assert ended.code == 74 and "unit-00000" in ended.err and "No space left" in ended.err
 
@@ -197,8 +198,6 @@ def test_the_folder_of_another_ranking(
 
 
 def test_a_folder_in_use(run: Path, tmp_path: Path) -> None:
-    from edgeflownas.train.lock import RunLock
-
     (tmp_path / "out").mkdir()
     lock = RunLock(tmp_path / "out")
     lock.acquire()

@@ -145,12 +145,12 @@ def test_a_single_model_has_no_ranking(place: Place) -> None:
 
 
 def test_a_long_ranking_is_not_begun_unasked(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeflownas.commands._asking.ASK_SECONDS", -1)
-    monkeypatch.setattr("edgeflownas.commands._asking.REFUSE_SECONDS", -1)
+    monkeypatch.setattr("edgeflownas.commands._shared.ASK_SECONDS", -1)
+    monkeypatch.setattr("edgeflownas.commands._shared.REFUSE_SECONDS", -1)
     refused = rank(run, tmp_path / "out")
     assert refused.code == 64 and "nobody is there to ask: add --yes" in refused.err
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    monkeypatch.setattr("edgeflownas.commands._asking._is_asked", lambda processes: True)
+    monkeypatch.setattr("edgeflownas.commands._shared._is_asked", lambda processes: True)
     declined = rank(run, tmp_path / "out")
     assert declined.code == 0 and "go on? [y/N]" in declined.err and "nothing was computed" in declined.err
     assert not (tmp_path / "out" / "parts").exists()  # the folder is free for any other ranking

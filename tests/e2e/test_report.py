@@ -12,7 +12,7 @@ import runs
 from runs import Place, command, outcome
 
 from edgeflownas.commands import _front
-from edgeflownas.commands.report import write_report
+from edgeflownas.report.html import write_report
 
 pytestmark = pytest.mark.e2e
 REPORT = "--runtime.report=true"  # which tiny runs do without
@@ -171,8 +171,8 @@ def test_refresh_is_fast(trained: Path, place: Place):
     (long / "eval_history.csv").write_text("\n".join(table) + "\n")
     (long / "per_arch_epe.csv").write_text("\n".join(archs) + "\n")
     (long / "events.jsonl").write_text("")
-    write_report([long], long / "report.html")  # imports
+    write_report({"long": long}, long / "report.html")  # imports
     started = time.process_time()
-    write_report([long], long / "report.html")
+    write_report({"long": long}, long / "report.html")
     assert len(page_data(long / "report.html")["axes"]["e0"]) == 200
     assert time.process_time() - started < 1.0, "0.5 s on a quiet machine"

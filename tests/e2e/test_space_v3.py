@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from numeric import FLOAT32, relative_difference
 from runs import Place, command, outcome, rows, state, table, tensors
 
 from edgeflownas.space import get_space
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.tasks import StopRequested
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 
@@ -71,7 +72,7 @@ def test_one_subnet_starts_from_the_supernet_and_learns_from_another(run: Path, 
     source, taken = tensors(run), tensors(warm)
     names = {name for name in taken if name.startswith("model/") and name.endswith("weight")}
     assert {"model/Gate.weight", "model/E1.conv5x5.0.weight"} <= names
-    assert all(abs(taken[name] - source[name]).max() < 1e-6 for name in names)
+    assert all(relative_difference(taken[name], source[name]) <= FLOAT32 for name in names)
     taught = place.trained(
         "taught", *alone, "--train.task=distil", f"--train.teacher={run}", "--train.teacher_arch=22222211111"
     )

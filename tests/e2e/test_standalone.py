@@ -13,10 +13,10 @@ import torch
 from runs import Place, command, digest, outcome, rows, table, tensors
 
 from edgeflownas import space as spaces
-from edgeflownas.config.io import load_config
-from edgeflownas.train import fit
-from edgeflownas.train.job import Job
-from edgeflownas.train.reading import read_run
+from edgeflownas.config.load import load_config
+from edgeflownas.run.run import Run
+from edgeflownas.train import loop
+from edgeflownas.train.loop import Training
 
 pytestmark = pytest.mark.e2e
 TARGET, BASELINE = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"
@@ -78,15 +78,15 @@ def test_interrupted_and_resumed_as_a_group(
     pair: Path, place: Place, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an odd number of steps one model is a step ahead."""
-    show, calls = fit.show, []
+    show, calls = loop.show, []
 
-    def stopping(job: Job, *args: Any) -> None:
+    def stopping(job: Training, *args: Any) -> None:
         show(job, *args)
         calls.append(job.model)
         if len(calls) == steps:
             job.stop.reason = "the test"
 
-    monkeypatch.setattr(fit, "show", stopping)
+    monkeypatch.setattr(loop, "show", stopping)
     name = f"stopped-{steps}"
     ended = place.train(name, *BOTH)
     assert ended.code == 75 and "resume to go on" in ended.err and len(calls) == steps
@@ -158,8 +158,8 @@ def test_buffers_of_a_warm_start_are_those_of_the_subnet(place: Place) -> None:
     source = place.trained("moments", "--train.lr=1e-2", EVERY)
     words = (*ALONE, f"--train.arch={TARGET}", f"--train.init_from={source}", "--runtime.max_seconds=1e-9")
     assert place.train("still", *words).code == 75
-    read = read_run(place.runs / "still")
-    buffers = {name: value.clone() for name, value in read.net.named_buffers()}
+    run = Run.open(place.runs / "still")
+    buffers = {name: value.clone() for name, value in run.net(run.checkpoint()).named_buffers()}
     supernet = tensors(source)
     means = [name for name in buffers if name.endswith("running_mean")]
     assert any(not np.allclose(buffers[name].numpy(), supernet[f"model/{name}"]) for name in means)

@@ -79,12 +79,11 @@ def test_a_supernet_of_its_own_and_other_readings_are_compared(supernet: Path, t
     assert "regret" in text and "noise ceiling" in text and "again" in text and "smallest change of tau" in text
 
 
-def ranking(folder: Path, facts: dict[str, str], epes: list[float], **columns: list[float]) -> Path:
-    numbers = {"epe": np.array(epes), **{name: np.array(column) for name, column in columns.items()}}
+def ranking(folder: Path, facts: dict[str, str], epes: list[float]) -> Path:
     space = get_space("v1")
     words = block_words(space, [space.parse(code) for code in CODES[: len(epes)]])
     folder.mkdir()
-    write_ranking(folder, Ranking("v1", CODES[: len(epes)], numbers, words, facts))
+    write_ranking(folder, Ranking("v1", CODES[: len(epes)], {"epe": np.array(epes)}, words, facts))
     return folder
 
 
@@ -102,21 +101,6 @@ def test_a_table_stands_for_the_evaluation(supernet: Path, truth: list[Path], tm
     short = ranking(tmp_path / "short", facts, [4.0, 3.0, 2.0])
     ended = command("trust", supernet, "--truth", truth[0], "--ranking", short)
     assert ended.code == 65 and CODES[3] in ended.err
-
-
-def test_between_two_columns(tmp_path: Path) -> None:
-    table = ranking(
-        tmp_path / "t", {}, [1.0, 2.0, 3.0, 4.0], epe_other=[1.0, 2.0, 4.0, float("nan")], macs=[1, 1, 1, 1]
-    )
-    document = judged(table, "--between", "epe,epe_other")
-    assert document["rankings"][0]["tau"] == {"value": 1.0, "low": 1.0, "high": 1.0} and document["subnets"] == 3
-    assert "3 subnets" in command("trust", table, "--between", "epe,epe_other").err
-    assert judged(table, "--between", "macs,epe")["rankings"][0]["tau"]["value"] is None
-    for columns, says in (("epe", "two columns"), ("epe,nothing", "no column 'nothing'")):
-        ended = command("trust", table, "--between", columns)
-        assert ended.code == 64 and says in ended.err
-    assert command("trust", table, "--between", "epe,macs", "--truth", table).code == 64
-    assert command("trust", tmp_path / "nothing", "--between", "epe,macs").code == 65
 
 
 def refused(*tokens: object, code: int = 64) -> str:

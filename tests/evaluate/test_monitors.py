@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.errors import DataError

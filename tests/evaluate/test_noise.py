@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric import FLOAT32
 from scipy import stats
 from scipy.stats import kendalltau
 
@@ -89,7 +90,7 @@ def test_properties(seed: int, scale: float, offset: float) -> None:
     for name in ("epes", "standard_errors", "paired", "mean_standard_error", "smallest_differences"):
         assert getattr(shuffled, name) == pytest.approx(getattr(found, name), rel=1e-6, abs=1e-9), name
     apart = pool_noise(np.stack([means[0], np.float32(means[0]) + np.float64(offset)]), counts)
-    assert apart.paired[0, 1] <= 1e-5 and apart.standard_errors[0] > 0.1
+    assert apart.paired[0, 1] <= 4 * FLOAT32 * apart.epes.max() and apart.standard_errors[0] > 0.1
     larger = pool_noise(means * scale, counts * 7)
     assert larger.paired == pytest.approx(found.paired * scale, rel=1e-4)
     assert larger.ranks() == found.ranks() and larger.tied_pairs == found.tied_pairs
@@ -165,7 +166,8 @@ def test_change_of_every_arch() -> None:
     after = means + np.array([0.0, 0.5, 0.0])[:, None]
     after[2] += np.random.default_rng(8).normal(0, 0.1, 50)
     change, error = paired_change(means, after, counts)
-    assert change[:2] == pytest.approx([0.0, 0.5], abs=1e-5) and error[:2] == pytest.approx([0, 0], abs=1e-6)
+    rounding = FLOAT32 * means.max()
+    assert change[:2] == pytest.approx([0.0, 0.5], abs=rounding) and error[:2] == pytest.approx([0, 0], abs=rounding)
     expected = ((after[2] - means[2]) * counts).sum() / counts.sum()
     assert change[2] == pytest.approx(expected, rel=1e-4) and error[2] == pytest.approx(0.1 / math.sqrt(50), rel=0.5)
 

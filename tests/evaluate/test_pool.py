@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numeric import FLOAT32
 
 import edgeflownas
 from edgeflownas.errors import ConfigError, DataError
@@ -148,7 +149,7 @@ def test_scores_the_accumulated_flow_not_the_last_prediction(monkeypatch: pytest
     score = score_pool(net, [SPACE.sample(0)], [batch], [batch]).scores[0]
     assert score.epe == pytest.approx(2**0.5, rel=1e-6)
     last[:, :2] -= 1  # now the sum is perfect and p2 alone is not
-    assert score_pool(net, [SPACE.sample(0)], [batch], [batch]).scores[0].epe == pytest.approx(0, abs=1e-5)
+    assert score_pool(net, [SPACE.sample(0)], [batch], [batch]).scores[0].epe <= FLOAT32 * batch.flow.abs().max()
 
 
 def test_invalid_pixels_count_nowhere(net: FlowNet) -> None:

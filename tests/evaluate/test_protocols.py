@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric import FLOAT32
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.flow_metrics import FlowMetrics
@@ -104,7 +105,7 @@ def test_deploy_by_half_scores_a_perfect_predictor_at_zero(
     inner[1:-1, 1:-1] = True  # beyond the outer centres the edge is repeated
     metrics = FlowMetrics()
     metrics.add(restored, pair.flow, inner)
-    assert metrics.figures().epe < 1e-4
+    assert metrics.figures().epe <= 4 * FLOAT32 * np.abs(pair.flow).max()
 
 
 def test_deploy_scales_each_axis_by_its_own_ratio() -> None:

@@ -40,8 +40,10 @@ def test_pooled_moments_are_those_of_one_giant_batch(channels_last: bool) -> Non
             assert float(((ours[name][1] - var).abs() / var).max()) < 1e-6, name
         # The two wrong ways to pool are visibly different here, so this test can tell.
         by_batch = [plain_moments(net, arch, [batch]) for batch in batches]
-        unweighted = [sum(m[name][0] for m in by_batch) / 3 - plain[name][0] for name in plain]
-        averaged = [sum(m[name][1] for m in by_batch) / 3 - plain[name][1] for name in plain]
+        unweighted = [
+            (sum(m[name][0] for m in by_batch) / 3 - mean) / var.sqrt() for name, (mean, var) in plain.items()
+        ]
+        averaged = [(sum(m[name][1] for m in by_batch) / 3 - var) / var for name, (_, var) in plain.items()]
         telling += max(float(d.abs().max()) for d in unweighted) > 1e-3
         telling += max(float(d.abs().max()) for d in averaged) > 1e-3
     assert telling == 2 * len(archs)

@@ -17,7 +17,8 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
-import yaml
+
+from edgeflownas.config.load import dump_yaml, parse_yaml
 
 PLACE = Path(__file__).resolve().parents[2] / "examples" / "pipeline"
 MODULES = ("driver", "steps", "pairs", "page", "collected", "published")
@@ -181,22 +182,22 @@ def test_a_signal_reaches_the_command_once(tmp_path: Path, number: signal.Signal
 
 def test_unknown_and_missing_settings_are_refused(load, tmp_path: Path) -> None:
     driver = load("driver")
-    settings = yaml.safe_load((PLACE / "settings.yaml").read_text())
+    settings = parse_yaml((PLACE / "settings.yaml").read_text(), "settings.yaml")[0]
     path = tmp_path / "settings.yaml"
-    path.write_text(yaml.safe_dump({k: v for k, v in settings.items() if k != "size"} | {"extent": "32x48"}))
+    path.write_text(dump_yaml({k: v for k, v in settings.items() if k != "size"} | {"extent": "32x48"}))
     with pytest.raises(SystemExit, match="extent, size"):
         driver.Settings.read(path)
 
 
 def test_every_training_is_a_valid_run_and_later_steps_name_earlier_ones(load, tmp_path: Path) -> None:
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     driver = load("driver")
     settings = driver.Settings.read(PLACE / "settings.yaml")
     chosen = tmp_path / "pareto"
     chosen.mkdir()
     groups = {"train": {"task": "standalone", "arch": ["000021222", "111111111"], "arch_name": ["baseline", "best"]}}
-    (chosen / "shortlist.yaml").write_text(yaml.safe_dump(groups))
+    (chosen / "shortlist.yaml").write_text(dump_yaml(groups))
     steps = list(driver.steps(tmp_path, settings))
     assert len({step.name for step in steps}) == len(steps)
     seen: set[str] = set()
@@ -215,7 +216,7 @@ def test_a_shortlist_without_the_baseline_is_refused(load, tmp_path: Path) -> No
     driver, steps = load("driver"), load("steps")
     (tmp_path / "pareto").mkdir()
     groups = {"train": {"arch": ["111111111"], "arch_name": ["best"]}}
-    (tmp_path / "pareto" / "shortlist.yaml").write_text(yaml.safe_dump(groups))
+    (tmp_path / "pareto" / "shortlist.yaml").write_text(dump_yaml(groups))
     with pytest.raises(steps.Stopped, match="no baseline among best"):
         list(driver.steps(tmp_path, driver.Settings.read(PLACE / "settings.yaml")))
 

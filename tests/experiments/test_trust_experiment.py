@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeflownas.config.io import load_config
+from edgeflownas.config.load import load_config
 
 PLACE = Path(__file__).resolve().parents[2] / "experiments" / "trust"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeflownas.export.onnx_model import write_onnx
 from edgeflownas.models.batches import InputForm
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of
@@ -54,7 +54,7 @@ def tiny(name: str, outputs: Outputs = "flow", uncertainty: bool = False, pairs:
     else:
         net = FlowNet(get_space(name), 8).subnet("021100101" if name == "v1" else V3)
     for module in net.modules():
-        if isinstance(module, BatchNorm | FrozenBatchNorm):
+        if isinstance(module, BatchNorm):
             for tensor in (module.weight, module.running_var):
                 tensor.data.uniform_(0.5, 1.5, generator=generator)
             for tensor in (module.bias, module.running_mean):

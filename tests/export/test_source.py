@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +10,12 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
-from edgeflownas.export import source as module
-from edgeflownas.export.source import check_export_size, open_source
+from edgeflownas.export.source import check_export_size, extracted
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
+from edgeflownas.run.checkpoint import Checkpoint, Position
+from edgeflownas.run.run import Run, Subnet
 from edgeflownas.space import get_space
-from edgeflownas.train.inference import ReadySubnet
 
 
 @pytest.mark.parametrize(
@@ -39,47 +38,26 @@ def no_task(label: str, total: int) -> Any:
     raise AssertionError("nothing is recalibrated here")
 
 
-class Learned(FlowNet):
-    """A network that brings its ranges, as one of fine-tuning in integers does."""
-
-    def tensor_ranges(self) -> dict[str, tuple[float, float]]:
-        return {"E0": (0.0, 2.0)}
-
-
-def ready(net: FlowNet | EdgeFlowNet, arch: str) -> ReadySubnet:
-    return ReadySubnet("runs/a step-1", "f" * 64, net, net.space.parse(arch), "--arch", (), "", Config())
+def subnet(net: FlowNet | EdgeFlowNet, arch: str | None, config: Config, name: str) -> Subnet:
+    directory: Any = object()
+    run = Run(Path("runs/a"), None, config, config, print, ())
+    run.directory = None if name.endswith(".npz") else directory
+    stored = Checkpoint(name, Position(1, 0, 0), {}, {}, {}, None, False, "f" * 64, {})
+    chosen = next(iter(net.space)) if arch is None else net.space.parse(arch)
+    return Subnet(run, stored, net, chosen, "--arch", None)
 
 
-def test_a_supernet_is_never_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supernet_is_never_shipped() -> None:
     net = FlowNet(get_space("v1"), 4).double()
-    monkeypatch.setattr(module, "open_subnet", lambda *words: ready(net, "021100101"))
-    source = open_source(Path("runs/a"), None, "best", (), print, no_task)
-    assert len(source.net.space) == 1 and not source.net.training
-    assert {parameter.dtype for parameter in source.net.parameters()} == {torch.float32}
-    assert (source.code, source.space, source.name, source.ranges) == ("021100101", "v1", "a/step-1", None)
+    found = extracted(subnet(net, "021100101", Config(), "step-1"), no_task)
+    assert len(found.net.space) == 1 and not found.net.training
+    assert {parameter.dtype for parameter in found.net.parameters()} == {torch.float32}
+    assert (found.code, found.space, found.short_name) == ("021100101", "v1", "a/step-1")
     own = net.state_dict()
-    assert all(torch.equal(tensor.double(), own[name]) for name, tensor in source.net.state_dict().items())
+    assert all(torch.equal(tensor.double(), own[name]) for name, tensor in found.net.state_dict().items())
 
 
-def test_learned_ranges_come_along_and_the_network_becomes_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    space = get_space("v1")
-    net = Learned(space.restrict(space.parse("021100101")), 4)
-    monkeypatch.setattr(module, "open_subnet", lambda *words: ready(net, "021100101"))
-    begun = {"initialised_from": {"ranges": "mse, calibration ids 0123"}}
-    monkeypatch.setattr(module.RunDirectory, "open", lambda path: SimpleNamespace(manifest=begun))
-    source = open_source(Path("runs/a"), None, "best", (), print, no_task)
-    assert source.ranges_from == {"method": "mse", "hash": "0123", "when": "before training in integers"}
-    begun |= {"forked_from": {"name": "b", "hash": "4567"}}
-    assert open_source(Path("runs/a"), None, "best", (), print, no_task).ranges_from["method"] == "as in b"
-    assert source.ranges == {"E0": (0.0, 2.0)} and type(source.net) is FlowNet
-    assert source.calibration_samples == 0 and source.calibrated_on == ""
-
-
-def test_edgeflownet_has_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    net = EdgeFlowNet(4)
+def test_edgeflownet_has_no_code() -> None:
     config = Config.model_validate({"train": {"task": "edgeflownet", "width": 4}})
-    found = ReadySubnet("w.npz", "f" * 64, net, next(iter(net.space)), "the only subnet", (), "", config)
-    monkeypatch.setattr(module, "open_subnet", lambda *words: found)
-    (tmp_path / "w.npz").touch()
-    source = open_source(tmp_path / "w.npz", None, "best", (), print, no_task)
-    assert (source.code, source.space, source.name) == ("edgeflownet", "edgeflownet", "w.npz")
+    found = extracted(subnet(EdgeFlowNet(4), None, config, "w.npz"), no_task)
+    assert (found.code, found.space, found.short_name) == ("edgeflownet", "edgeflownet", "w.npz")

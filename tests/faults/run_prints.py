@@ -14,7 +14,7 @@ def progress(path: Path) -> list[str]:
 
 def damage_newest(path: Path) -> None:
     """Flip one bit of the newest checkpoint's weights."""
-    from edgeflownas.train.checkpoint import checkpoint_names
+    from edgeflownas.run.checkpoint import checkpoint_names
 
     file = path / "checkpoints" / checkpoint_names(path / "checkpoints")[0] / "model.safetensors"
     data = bytearray(file.read_bytes())
@@ -24,9 +24,9 @@ def damage_newest(path: Path) -> None:
 
 def fingerprint(path: Path) -> dict[str, str]:
     """sha256 of every tensor of the last checkpoint, and of the logs of facts."""
-    from edgeflownas.train.rundir import RunDirectory
+    from edgeflownas.run.directory import RunDirectory
 
-    checkpoint = RunDirectory.open(path).load_latest()
+    checkpoint = RunDirectory(path).load("latest")
     prints = {
         f"{group}/{name}": hashlib.sha256(tensor.reshape(-1).view(torch_bytes()).numpy().tobytes()).hexdigest()
         for group, tensors in checkpoint.tensors.items()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.train.faults import CRASH_POINTS, PROTOCOL_POINTS, crash_point
-from edgeflownas.train.rundir import Position, RunDirectory
+from edgeflownas.files import CRASH_POINTS, PROTOCOL_POINTS, crash_point
+from edgeflownas.run.directory import Position, RunDirectory
 
 HERE = Path(__file__).parent
 TOY = HERE / "toy_trainer.py"
@@ -85,7 +85,7 @@ def test_the_harness_notices_a_trainer_that_does_not_come_back_to_the_same_bits(
 
 
 def newest(path: Path) -> Path:
-    return path / "checkpoints" / RunDirectory.open(path).checkpoints()[0]
+    return path / "checkpoints" / RunDirectory(path).checkpoints()[0]
 
 
 def flip(file: Path, position: int) -> None:
@@ -97,8 +97,8 @@ def flip(file: Path, position: int) -> None:
 def assert_falls_back(path: Path, finished: Path, named: str) -> None:
     """The damaged newest is named and passed over, the run goes on from the one before to the same end."""
     warnings: list[str] = []
-    names = RunDirectory.open(path).checkpoints()
-    loaded = RunDirectory.open(path, warnings.append).load_latest()
+    names = RunDirectory(path).checkpoints()
+    loaded = RunDirectory(path, warnings.append).load("latest")
     assert loaded.name == names[1]
     assert len(warnings) == 1 and named in warnings[0], warnings
     assert toy.train(str(path)) == 0
@@ -113,8 +113,8 @@ def test_truncated_at_every_sixteenth(finished, tmp_path, name):
         file = newest(path) / name
         file.write_bytes(file.read_bytes()[: file.stat().st_size * part // 16])
         warnings: list[str] = []
-        names = RunDirectory.open(path).checkpoints()
-        assert RunDirectory.open(path, warnings.append).load_latest().name == names[1]
+        names = RunDirectory(path).checkpoints()
+        assert RunDirectory(path, warnings.append).load("latest").name == names[1]
         assert str(file) in warnings[0] and ("expected" in warnings[0] or "torn" in warnings[0])
         if part == 7:
             assert_falls_back(path, finished, name)
@@ -125,11 +125,11 @@ def test_flipped_bits_are_never_loaded(finished, tmp_path, name):
     path = tmp_path / "run"
     shutil.copytree(finished, path)
     file = newest(path) / name
-    sound, expected = file.read_bytes(), RunDirectory.open(path).checkpoints()[1]
+    sound, expected = file.read_bytes(), RunDirectory(path).checkpoints()[1]
     for position in range(0, len(sound), max(1, len(sound) // 60)):
         flip(file, position)
         warnings: list[str] = []
-        assert RunDirectory.open(path, warnings.append).load_latest().name == expected, position
+        assert RunDirectory(path, warnings.append).load("latest").name == expected, position
         assert name in warnings[0]
         file.write_bytes(sound)
     flip(file, 100)
@@ -140,7 +140,7 @@ def test_warning_names_hash_expected_and_found(run_copy):
     file = newest(run_copy) / "model.safetensors"
     flip(file, 90)
     warnings: list[str] = []
-    RunDirectory.open(run_copy, warnings.append).load_latest()
+    RunDirectory(run_copy, warnings.append).load("latest")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     flip(file, 90)
     expected = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -154,7 +154,7 @@ def test_deleted_file(run_copy, finished, name):
 
 
 def test_none_left_is_an_error_and_never_a_fresh_start(run_copy):
-    for name in RunDirectory.open(run_copy).checkpoints():
+    for name in RunDirectory(run_copy).checkpoints():
         flip(run_copy / "checkpoints" / name / "model.safetensors", 50)
     before = {
         p: p.read_bytes() for p in run_copy.rglob("*") if p.is_file() and p.name not in ("lease.json", "timing.jsonl")
@@ -176,10 +176,10 @@ def test_checkpoint_of_another_run_is_refused(run_copy, tmp_path):
     shutil.rmtree(newest(run_copy))
     shutil.copytree(stranger, run_copy / "checkpoints" / stranger.name)
     warnings: list[str] = []
-    assert RunDirectory.open(run_copy, warnings.append).load_latest().name != stranger.name
+    assert RunDirectory(run_copy, warnings.append).load("latest").name != stranger.name
     assert "belongs to run" in warnings[0]
     with pytest.raises(StorageError, match="belongs to run"):
-        RunDirectory.open(run_copy).load(stranger.name)
+        RunDirectory(run_copy).load(stranger.name)
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename", "mkdir"])
@@ -203,7 +203,7 @@ def test_disk_refuses_during_a_commit(tmp_path, monkeypatch, call, code):
                 raise OSError(code, os.strerror(code))
             return original(*arguments, **keywords)
 
-        run = RunDirectory.open(path)
+        run = RunDirectory(path)
         with run.locked():
             run.resume()
             run.events.append({"n": n})
@@ -213,7 +213,7 @@ def test_disk_refuses_during_a_commit(tmp_path, monkeypatch, call, code):
                     assert os.strerror(code) in refused
                     assert "an earlier write" in commit_refused(run, Position(500, 0, 0), {}, tensors)
         assert not list(path.rglob(".tmp-*"))
-        latest = RunDirectory.open(path, pytest.fail).load_latest().state["n"]
+        latest = RunDirectory(path, pytest.fail).load("latest").state["n"]
         assert latest in ({stored, n} if refused else {n})  # n: it failed only after the commit's rename
         stored = latest
         if not refused:
@@ -245,7 +245,7 @@ def test_read_only_at_resume(run_copy, monkeypatch):
     monkeypatch.setattr(os, "open", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.EACCES, "Permission denied")))
     with (
         pytest.raises(StorageError, match="cannot lock the folder: Permission denied"),
-        RunDirectory.open(run_copy).locked(),
+        RunDirectory(run_copy).locked(),
     ):
         pass
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeflownas.train.faults import CRASH_POINTS
+from edgeflownas.files import CRASH_POINTS
 
 pytestmark = pytest.mark.faults
 HERE = Path(__file__).parent
@@ -46,7 +46,6 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
         "--data.noise_std=0.02",
         "--data.brightness=0.1",
         f"--data.num_workers={workers}",
-        "--data.worker_kind=process",
         "--checkpoint.every_steps=2",
     ]
     main = "edgeflownas.cli:main"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from edgeflownas.files import crash_point
 from edgeflownas.randomness import uniforms
-from edgeflownas.train.faults import crash_point
-from edgeflownas.train.rundir import Position, RunDirectory
+from edgeflownas.run.directory import Position, RunDirectory
 
 
 def train(directory: str, epochs: int = 3, steps: int = 4, every: int = 2, nap: float = 0.0) -> int:
@@ -23,8 +23,8 @@ def train(directory: str, epochs: int = 3, steps: int = 4, every: int = 2, nap: 
     path = Path(directory)
     if not path.exists():
         RunDirectory.create(path, {"train": {"num_epochs": epochs}}, {"plan": {"total_steps": epochs * steps}})
-    run = RunDirectory.open(path)
-    with run.locked({"code": "toy"}):
+    run = RunDirectory(path)
+    with run.locked():
         checkpoint = run.resume()
         if checkpoint is None:
             at, weights, best = Position(0, 0, 0), torch.zeros(4, 4, dtype=torch.float64), None

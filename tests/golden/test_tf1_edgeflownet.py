@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numeric import relative_difference
 
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
 
 pytestmark = pytest.mark.golden
-TOLERANCE = 2e-4
+TOLERANCE = 5e-6  # of the largest number of an output: 9 to 44 px here, and correct programs are within 6e-5 px of TF1
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def largest_differences(net: EdgeFlowNet, golden: Any) -> list[float]:
     predictions = net(to_nchw(golden["input_bgr_0_255_nhwc"]))
     named = [(p, f"pred{i}") for i, p in enumerate(predictions)]
     named += [(a, f"accumulated{i}") for i, a in enumerate(accumulate(predictions))]
-    return [float((ours - to_nchw(golden[name])).abs().max()) for ours, name in named]
+    return [relative_difference(ours, to_nchw(golden[name])) for ours, name in named]
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -59,7 +60,7 @@ def test_frozen_batch_norm_as_published(path: Path, golden: Any, training: bool,
 def test_trained_batch_norm_with_the_stored_statistics_is_the_same_function(path: Path, golden: Any) -> None:
     net = loaded(path, batch_norm="trained")
     assert max(largest_differences(net.eval(), golden)) < TOLERANCE
-    assert max(largest_differences(net.train(), golden)) > 1.0  # by the batch's own statistics: another function
+    assert max(largest_differences(net.train(), golden)) > 0.5  # by the batch's own statistics: another function
 
 
 def test_the_comparison_can_tell(path: Path, golden: Any) -> None:
@@ -68,8 +69,8 @@ def test_the_comparison_can_tell(path: Path, golden: Any) -> None:
     for name, module in net.layers():
         if name.endswith(("bn", "bn1", "bn2")):
             module.eps = 1e-5  # type: ignore[assignment]
-    assert max(largest_differences(net, golden)) > 10 * TOLERANCE
+    assert max(largest_differences(net, golden)) > 100 * TOLERANCE
     net = loaded(path)
     for name, buffer in net.named_buffers():
         buffer.fill_(float(name.endswith("var")))
-    assert max(largest_differences(net, golden)) > 1.0
+    assert max(largest_differences(net, golden)) > 0.5

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numeric import relative_difference
 
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
@@ -17,6 +18,9 @@ from edgeflownas.models.weights import load_tf1_weights, tf1_width
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.golden
+# Of the largest number of an output: 2 to 56 px in eval mode, 3 to 12 in train mode. Correct programs are about 6e-5 px
+# from TF1; in train mode, where the statistics of two small maps are rounded as well, up to twice that by processor.
+TOLERANCE = {"eval": 1e-5, "train": 4e-5}
 CODES = ("000000000", "000021222", "210210210")
 
 
@@ -54,7 +58,7 @@ def test_outputs_loss_and_gradient(net: FlowNet, golden: Any, code: str, mode: s
     expected = {key.split("/")[-1]: golden[key] for key in golden.files if key.startswith(f"arch_{code}/{mode}/")}
     accumulated = accumulate(predictions)[-1]
     for prediction, name in zip([*predictions, accumulated], ("pred0", "pred1", "pred2", "accumulated"), strict=True):
-        torch.testing.assert_close(prediction.detach(), to_nchw(expected[name]), rtol=0, atol=2e-4)
+        assert relative_difference(prediction, to_nchw(expected[name])) < TOLERANCE[mode], name
     assert epe(*sample_errors(accumulated.detach(), flow)) == pytest.approx(float(expected["epe"]), rel=1e-4)
     assert total == pytest.approx(float(expected["loss_total"]), rel=1e-4)
     assert optical == pytest.approx(float(expected["loss_optical"]), rel=1e-4)

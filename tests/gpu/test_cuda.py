@@ -14,10 +14,11 @@ from edgeflownas.evaluate.pool import evaluate_pool
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
+from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.setup import build_net
 from edgeflownas.space import get_space, list_spaces
-from edgeflownas.train.distributed import World
-from edgeflownas.train.setup import build_net, choose_device, set_arithmetic
-from edgeflownas.train.tasks import StepOutput, SupernetTask
+from edgeflownas.train.machine import World
+from edgeflownas.train.step import StepOutput, SupernetTask
 
 pytestmark = [
     pytest.mark.gpu,
@@ -75,7 +76,7 @@ def test_pool_agrees_with_the_cpu(name: str) -> None:
         batch = make_batch()
         data = [to_flow_batch(batch.images, batch.flow, batch.valid, device)]
         scores.append([r.epe for r in evaluate_pool(FlowNet(space, 8).to(device), space.pool(6), data, data)])
-    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+    assert scores[1] == pytest.approx(scores[0], rel=2e-5)  # 1e-4 px of the 4 to 5 px here
 
 
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
@@ -87,7 +88,7 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_tree_agrees_with_the_cpu(exact: bool) -> None:
-    """The ranking's fused heads and its exact path on a GPU against the CPU: fp32, TF32 off, 1e-4 px."""
+    """The ranking's fused heads and its exact path on a GPU against the CPU: fp32, TF32 off, 1e-4 px of 5 px."""
     space, found = get_space("v1"), []
     archs = list(space)[:: len(space) // 100]
     for device in (torch.device("cuda", 0), torch.device("cpu")):
@@ -98,4 +99,4 @@ def test_tree_agrees_with_the_cpu(exact: bool) -> None:
         for scores in tree.score(archs):
             sums[list(scores.unit.members)] = scores.sums[0]
         found.append(sums / tree.pixels[0])
-    assert (found[0] - found[1]).abs().max() < 1e-4
+    assert ((found[0] - found[1]) / found[1]).abs().max() < 2e-5

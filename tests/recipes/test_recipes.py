@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgeflownas.config.io import find_recipe, load_config, read_recipe, recipe_names
-from edgeflownas.config.variants import plan_sweep
+from edgeflownas.config.load import find_recipe, load_config, read_recipe, recipe_names
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
+from edgeflownas.train.variants import plan_sweep
 
 
 def test_the_recipes_are_packaged() -> None:
@@ -130,10 +130,11 @@ def test_retraining_compares_two_subnets_over_the_whole_validation_split() -> No
     assert config.eval.eval_batches_per_arch * config.eval.batch_size == 640
 
 
-def test_int8_fine_tuning_begins_with_the_retrained_target() -> None:
-    before, config = load_config("retrain_fc2_180x240"), load_config("qat_fc2_180x240")
+def test_fine_tuning_begins_with_the_retrained_target_at_a_tenth_of_its_rate() -> None:
+    before, config = load_config("retrain_fc2_180x240"), load_config("finetune_frozen_bn")
     target = f"{before.runtime.output_root}/{before.runtime.experiment_name}/{before.train.arch_name[0]}"
-    assert (config.train.task, config.train.arch) == ("qat", before.train.arch[:1])
+    assert (config.train.task, config.train.arch) == ("standalone", before.train.arch[:1])
+    assert (config.train.batch_norm, config.train.lr) == ("frozen", pytest.approx(before.train.lr / 10))
     assert config.train.init_from == f"{target}@best" and config.train.num_epochs <= 10
     assert (config.data, config.eval, config.train.width) == (before.data, before.eval, before.train.width)
 

@@ -16,14 +16,16 @@ from edgeflownas.evaluate.columns import csv_line
 from edgeflownas.evaluate.labels import Label, Result
 from edgeflownas.report.comparison import (
     csv_table,
+    details_text,
     differing,
     document,
     label_columns,
     require_one_label,
+    results_text,
     select,
     split_warnings,
 )
-from edgeflownas.report.comparison_text import details_text, results_text
+from edgeflownas.report.run_facts import RunFacts
 
 STANDARD = Label("standard", "fc2/folder:val/640/9f3a", "640 samples")
 CROPPED = Label("training:180x240,clip50", "fc2/folder:val/640/9f3a", "128 samples, 12345678")
@@ -86,7 +88,7 @@ def test_no_output_has_two_labels_in_one_column_of_numbers(given_results: list[R
         assert all(str(column.label) in str(refused.value) for column in columns)
     else:
         require_one_label(columns)
-    listed = document({"a": {}, "b": {}}, {"a": "a", "b": "b"}, columns, [])["labels"]
+    listed = document([RunFacts(run, run, {}, (), {}) for run in "ab"], columns, [])["labels"]
     assert [(e["protocol"], e["split_label"], e["samples"]) for e in listed] == [column.label for column in columns]
 
 

@@ -52,13 +52,3 @@ def test_what_is_not_known_is_said() -> None:
     assert "change of tau" not in text and "could be seen" not in text
     none = {"seeds": [1, 2], "subnets": 8, "tau": figure(-0.2), "attainable_tau": None, "std": 0.1}
     assert "do not agree at all" in trust_text(document(seeds={**seeds, "compared": none}))
-
-
-def test_two_columns_of_a_ranking() -> None:
-    text = trust_text(
-        {
-            **{"ranking": "table", "truth": "epe_other", "subnets": 19683, "draws": 200, "notes": []},
-            "rankings": [ranking("epe", 0.9, None)],
-        }
-    )
-    assert text.startswith("table: 19,683 subnets, taken in the order of epe_other") and "0.90 [0.80, 1.00]" in text

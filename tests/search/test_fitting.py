@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ def subnets(scores: list[float] | None = None) -> Subnets:
     archs = [V1.parse(code) for code in CODES]
     costs = space_costs(V1, 8, (32, 48), archs)
     found = np.array(scores) if scores else -costs["macs"].astype(np.float64)
-    return Subnets(V1, 8, archs, found, costs["int8_weight_kib"], costs["macs"], scores is not None)
+    return Subnets(
+        *(V1, 8, archs, found, costs["int8_weight_kib"], costs["macs"]), ranking=Path("measured") if scores else None
+    )
 
 
 def real(vela: Vela, code: str, size: tuple[int, int], outputs: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from rankings import factorial_codes, made_ranking
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import dump_config, load_config
+from edgeflownas.config.load import dump_config, load_config
 from edgeflownas.errors import ConfigError
 from edgeflownas.search.choosing import choose
 from edgeflownas.search.question import Question

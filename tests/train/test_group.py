@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.train.eventlog import CsvLog, csv_rows
+from edgeflownas.files import CsvLog, csv_rows
 from edgeflownas.train.group import write_comparison
 
 

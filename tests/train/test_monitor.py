@@ -16,10 +16,10 @@ from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet, layout
 from edgeflownas.space import get_space
-from edgeflownas.train.distributed import World
+from edgeflownas.train.fairness import fair_cycle
+from edgeflownas.train.machine import World
 from edgeflownas.train.monitor import GradientReading, read_gradients
-from edgeflownas.train.samplers import fair_cycle
-from edgeflownas.train.tasks import StopRequested, SupernetTask, batch_slices
+from edgeflownas.train.step import StopRequested, SupernetTask, batch_slices
 
 CPU = torch.device("cpu")
 SPACE = get_space("v1")

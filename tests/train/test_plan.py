@@ -15,7 +15,7 @@ from edgeflownas.config import Config, EvalConfig, TrainConfig
 from edgeflownas.data.order import expected_unique
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.train.plan import add_seconds, batch_plan, clip_checks, make_plan
-from edgeflownas.train.tasks import batch_slices
+from edgeflownas.train.step import batch_slices
 
 CHAIRS, VAL = 17_785, 640
 USERS = {"epoch_mode": "fixed_steps", "steps_per_epoch": 50, "batch_size": 32, "num_epochs": 200}

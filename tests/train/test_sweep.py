@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeflownas.config.variants import Sweep, plan_sweep
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.train import sweep as module
-from edgeflownas.train.creation import create_run
 from edgeflownas.train.sweep import PLAN, open_sweep, read_plan, run_state, run_sweep
+from edgeflownas.train.variants import Sweep, plan_sweep
 
 
 def planned(root: Path, lrs: str = "1e-3,2e-3", seeds: str = "0", *words: str) -> Sweep:
@@ -72,7 +72,7 @@ def test_states(tmp_path: Path) -> None:
     sweep = planned(tmp_path)
     run = sweep.runs[0]
     assert run_state(sweep.folder / run.name) == "new"
-    create_run(sweep.folder / run.name, run.config.model_dump(mode="json"), {})
+    RunDirectory.create(sweep.folder / run.name, run.config.model_dump(mode="json"), {})
     assert run_state(sweep.folder / run.name) == "begun"
 
 
@@ -85,7 +85,7 @@ class Launched:
         monkeypatch.setattr(module, "launch", self)
         monkeypatch.setattr(module, "run_state", lambda path: {"lr_1e-3-seed_0": "finished"}.get(path.name, "begun"))
 
-    def __call__(self, config: object, options: module.LaunchOptions, front: object) -> int:
+    def __call__(self, config: object, options: module.Options, front: object) -> int:
         assert config is None and options.resume is not None
         self.asked.append(options.resume.name)
         if error := self.outcomes.pop(0):

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeflownas.report.console import Console
 from edgeflownas.report.pictures import draw
 from edgeflownas.tracking import Tracker
-from edgeflownas.train.job import Front
+from edgeflownas.train.loop import Front
 
 __all__ = ["standard_front"]
 
@@ -24,6 +24,6 @@ def _console(log: Callable[[str], None] | None) -> Console:
 
 
 def _report(run: Path) -> None:
-    from edgeflownas.commands.report import write_report
+    from edgeflownas.report.html import write_report
 
-    write_report([run], run / "report.html")
+    write_report({run.resolve().name: run}, run / "report.html")

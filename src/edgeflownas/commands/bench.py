@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cyclopts import App
 
@@ -26,8 +26,8 @@ def train_step(
         rounds: timed rounds (after one that is not).
         json: machine-readable result on stdout.
     """
+    from edgeflownas.run.machine import choose_device
     from edgeflownas.train.benchmarks import bench_train_step
-    from edgeflownas.train.setup import choose_device
 
     device, _ = choose_device(gpu_device)
     return _show(bench_train_step(device, width, batch, _size(size), rounds), json)
@@ -47,8 +47,8 @@ def eval_pool(
         rounds: timed rounds (after one that is not).
         json: machine-readable result on stdout.
     """
+    from edgeflownas.run.machine import choose_device
     from edgeflownas.train.benchmarks import bench_eval_pool
-    from edgeflownas.train.setup import choose_device
 
     device, _ = choose_device(gpu_device)
     return _show(bench_eval_pool(device, width, batch, _size(size), rounds), json)
@@ -82,9 +82,9 @@ def rank(
     """
     from edgeflownas.report.console import Console
     from edgeflownas.report.growth_figure import write_growth
+    from edgeflownas.run.machine import choose_device
     from edgeflownas.space import get_space
     from edgeflownas.train.rank_bench import bench_rank, rank_growth
-    from edgeflownas.train.setup import choose_device
 
     for name, count in (("calibration", calibration), ("evaluation", evaluation), ("codes", codes)):
         if count < 1:
@@ -121,7 +121,7 @@ def latency_table(
         seed: of the draw.
         json: machine-readable result on stdout.
     """
-    from edgeflownas.commands._target import chip_latency
+    from edgeflownas.hardware.vela.latency import chip_latency
     from edgeflownas.report.console import Console
     from edgeflownas.search.table_check import check_table
     from edgeflownas.space import get_space
@@ -129,7 +129,7 @@ def latency_table(
     if subnets < 3:
         raise ConfigError(f"--subnets {subnets} must be at least 3")
     network, console = (get_space(space), width, _size(size)), Console()
-    model = chip_latency(target, *network, console)
+    model = chip_latency(target, *network, console.warn, console.task)
     with console.task("Vela", min(subnets, len(network[0]))) as meter:
         return _show(check_table(model, *network, subnets, seed, meter.advance), json)
 
@@ -140,7 +140,6 @@ def loader(
     *,
     one_core: bool = False,
     workers: tuple[int, ...] = (0, 1, 2),
-    worker_kind: Literal["thread", "process", "both"] = "both",
     batch: int = 8,
     batches: int = 8,
     size: str = "180x240",
@@ -152,7 +151,6 @@ def loader(
         data: folder of samples in FlyingChairs2 layout, or a data set by name, such as sintel:clean@/data/sintel.
         one_core: keep everything on one core.
         workers: numbers of workers to time.
-        worker_kind: thread, process or both.
         batch: samples of a batch.
         batches: batches timed a round.
         size: crop, HEIGHTxWIDTH.
@@ -162,10 +160,9 @@ def loader(
     from edgeflownas.data.bench import bench_loader
     from edgeflownas.data.sets import open_dataset
 
-    kinds: tuple[Literal["thread", "process"], ...] = ("thread", "process") if worker_kind == "both" else (worker_kind,)
     dataset = open_dataset(data, "train", "DATA")
-    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, kinds, batches, one_core=one_core)
-    return _show({f"{row.worker_kind} x {row.num_workers}": row.to_json() for row in rows}, json)
+    rows = bench_loader(dataset, DataConfig(crop_size=_size(size)), batch, workers, batches, one_core=one_core)
+    return _show({f"{row.num_workers} workers": row.to_json() for row in rows}, json)
 
 
 @app.command

@@ -18,19 +18,18 @@ def keys(text: str | None = None, /, *, json: bool = False) -> int:
     import dataclasses
     from json import dumps
 
-    from edgeflownas.config.keys import keys as all_keys
+    from edgeflownas.config.describe import keys as all_keys
     from edgeflownas.errors import ConfigError
 
     wanted = (text or "").lower()
-    found = [key for key in all_keys() if wanted in key.full.lower() or wanted in key.help.lower()]
+    found = {full: key for full, key in all_keys().items() if wanted in full.lower() or wanted in key.help.lower()}
     if not found:
         raise ConfigError(f"no key contains {text!r}: edgeflownas config keys lists all")
     if json:
-        rows = [{"key": key.full} | dataclasses.asdict(key) for key in found]
-        print(dumps(rows, indent=2))
+        print(dumps([{"key": full} | dataclasses.asdict(key) for full, key in found.items()], indent=2))
         return 0
-    for key in found:
-        print(f"{key.full} = {dumps(key.default)}  [{key.kind}; {key.values}]\n    {' '.join(key.help.split())}")
+    for full, key in found.items():
+        print(f"{full} = {dumps(key.default)}  [{key.kind}; {key.values}]\n    {' '.join(key.help.split())}")
     return 0
 
 
@@ -43,7 +42,7 @@ def schema(*, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config.keys import json_schema
+    from edgeflownas.config.describe import json_schema
 
     print(dumps(json_schema(), indent=2))
     return 0
@@ -58,7 +57,7 @@ def docs(*, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config.keys import configuration_markdown
+    from edgeflownas.config.describe import configuration_markdown
 
     page = configuration_markdown()
     print(dumps({"markdown": page}) if json else page, end="\n" if json else "")

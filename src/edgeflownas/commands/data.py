@@ -28,7 +28,7 @@ def list_sets(*, config: str | None = None, json: bool = False) -> int:
         config: recipe whose data.roots is used.
         json: one object for each data set.
     """
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.data.sets import list_datasets
 
     sets = list_datasets(load_config(config).data.roots)
@@ -78,7 +78,7 @@ def check(
         full: decode every file.
         json: counts and one row for each bad file as JSON.
     """
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.data.check import check_dataset
     from edgeflownas.data.sets import open_complete
     from edgeflownas.errors import BadSample, ConfigError, DataError
@@ -156,7 +156,7 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
     """
     from dataclasses import asdict
 
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
     from edgeflownas.data.check import flow_statistics
     from edgeflownas.data.fingerprint import fingerprint, mixed_validation
     from edgeflownas.errors import ConfigError
@@ -233,7 +233,7 @@ def synth(
     """
     from dataclasses import asdict
 
-    from edgeflownas.data.synthetic import generate_dataset
+    from edgeflownas.data.synthetic.generate import generate_dataset
 
     started = time.monotonic()
     made = generate_dataset(

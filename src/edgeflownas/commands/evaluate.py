@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, Size, emit, example, print_json
 from edgeflownas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from edgeflownas.evaluate.pool import PoolEvaluation
-    from edgeflownas.evaluate.results import ResultRow
-    from edgeflownas.report.console import Console
-    from edgeflownas.space import Arch
-    from edgeflownas.train.reading import ReadRun
-
-OPTIONS = (
-    *("--arch", "--checkpoint", "--weights", "--split", "--batches", "--data", "--protocol", "--size"),
-    *("--baseline", "--references", "--record", "--calibration-sweep", "--json", "--help"),
-)
-USAGE = "edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard"
 
 
 def evaluate(
-    *tokens: OverrideTokens,
+    run: Path | None = None,
+    /,
+    *,
     arch: list[str] | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
@@ -31,21 +19,24 @@ def evaluate(
     batches: str | None = None,
     data: str | None = None,
     protocol: str | None = None,
-    size: str | None = None,
+    size: Size | None = None,
     baseline: str | None = None,
     references: str | None = None,
     record: bool = False,
     calibration_sweep: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Score subnets of a run, batch norm recalibrated for each: edgeflownas evaluate RUN [--arch CODE ...].
+    """Score subnets of a run, batch norm recalibrated for each.
+
+    Example: edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard
 
     Without further options the figures are those of the run's own history, to the bit on the same machine.
     With --data or --protocol they are labelled rows on any data set, beside references on the same pixels. Writes
-    nothing unless --record is given. Data that moved: --data.train_dir DATA --data.val_dir DATA (folder or name).
+    nothing unless --record is given.
 
     Args:
-        *tokens: run directory or weights file (npz), and overrides (--group.key value).
+        run: run directory, or weights file (npz).
         arch: an arch code such as 0,0,0,0,2,1,2,2,2 (may be given several times); default: the run's pool.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
@@ -53,159 +44,87 @@ def evaluate(
         batches: of the frozen evaluation: number of batches, or all for the whole split; default: the frozen set.
         data: data set as NAME[:VARIANT][@ROOT]; default with --protocol: the run's own data.val_dir.
         protocol: standard, edgeflownet, training or deploy (docs/protocols.md); default with --data: standard.
-        size: HEIGHTxWIDTH: the input of protocol deploy, or another crop for edgeflownet.
+        size: the input of protocol deploy, or another crop for edgeflownet.
         baseline: evaluate zero, dis, dis_fast or farneback instead of weights; needs --data.
         references: baselines beside the result: all (default), none, or a list such as zero,dis.
         record: append the rows, references included, to RUN/evaluations.jsonl.
         calibration_sweep: EPE under 8, 16, 32, 64 calibration batches and another set: hard, or badly calibrated?
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = split_overrides(tokens, OPTIONS)
+    labelled = data is not None or protocol is not None or baseline is not None
+    of_frozen = {"split": split, "batches": batches, "calibration-sweep": calibration_sweep or None}
+    of_labelled = {"size": size, "references": references, "record": record or None}
+    for name, value in (of_frozen if labelled else of_labelled).items():
+        if value is not None:
+            belong = "of the frozen evaluation; --data names split and samples"
+            raise ConfigError(f"--{name} is an option {belong if labelled else 'of --data or --protocol; add one'}")
+    if not labelled and run is None:
+        raise ConfigError(f"give the run directory: {example(evaluate)}")
+    if labelled:
+        _check(run, arch, data, baseline, record, checkpoint, weights, overrides)
 
     from edgeflownas.report.console import Console
+    from edgeflownas.report.result_table import calibration_table, result_document, result_table
+    from edgeflownas.run.evaluate import FrozenEvaluation, evaluate_on
+    from edgeflownas.run.run import Run
 
-    if data is not None or protocol is not None or baseline is not None:
-        frozen: dict[str, object] = {"split": split, "batches": batches, "calibration-sweep": calibration_sweep or None}
-        _refuse(frozen, "of the frozen evaluation; --data names split and samples")
-        from edgeflownas.commands._labelled import Request, evaluate_on
-
-        place = None if path is None else Path(path)
-        words = (data, protocol or "standard", size, baseline, "all" if references is None else references, record)
-        rows = evaluate_on(Request(place, overrides, arch, checkpoint, weights, *words), Console())
-        _show_rows(*rows, json)
+    console = Console()
+    opened = None if run is None else Run.open(run, overrides, console.info)
+    if labelled or opened is None:
+        rows = evaluate_on(
+            opened,
+            console,
+            codes=arch,
+            checkpoint=checkpoint,
+            weights=weights,
+            data=data,
+            protocol=protocol or "standard",
+            size=size,
+            baseline=baseline,
+            references="all" if references is None else references,
+            record=run if record else None,
+        )
+        emit(result_document(*rows), lambda _: result_table(*rows), json, console.info)
         return 0
-    _refuse({"size": size, "references": references, "record": record or None}, "of --data or --protocol; add one")
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
-    run = _read(Path(path), checkpoint, weights, split, batches, overrides)
-    (_sweep if calibration_sweep else _show)(run, _archs(run, arch), weights, json)
+    frozen = FrozenEvaluation.open(opened, checkpoint, weights, arch, split or "val", batches)
+    if calibration_sweep:
+        found, document = frozen.sweep_calibration(console)
+        emit(document, lambda _: calibration_table(found), json, console.info)
+        return 0
+    result = frozen.score(console)
+    if json:
+        print_json(frozen.document(result))
+        return 0
+    label = frozen.eval_set.evaluation.label
+    console.info(f"{frozen.checkpoint.name} ({weights}) on {label}, evaluation set {frozen.eval_set.hash}")
+    pool = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
+    noise = result.noise
+    console.pool_table(pool, frozen.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
     return 0
 
 
-def _read(
-    path: Path, checkpoint: str, weights: str, split: str | None, batches: str | None, overrides: list[str]
-) -> ReadRun:
-    from edgeflownas.report.console import Console
-    from edgeflownas.train.reading import read_run
-
-    return read_run(path, checkpoint, weights, split or "val", batches, overrides, Console().info)
-
-
-def _sweep(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
-    from edgeflownas.commands._calibration import calibration_sweep
-    from edgeflownas.report.console import Console
-
-    calibration_sweep(run, archs, Console(), json)
-
-
-def _refuse(options: dict[str, object], belong: str) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise ConfigError(f"--{name} is an option {belong}")
-
-
-def _show_rows(results: list[ResultRow], references: list[ResultRow], json: bool) -> None:
-    from edgeflownas.report.console import Console
-    from edgeflownas.report.result_table import result_table
-
-    if not json:
-        Console().info(result_table(results, references))
-        return
-    import json as encoder
-
-    first = results[0]
-    common = {name: getattr(first, name) for name in ("protocol", "split_label", "precision", "samples")}
-    rows = {"results": results, "references": references}
-    document = {**common, **{name: [row.to_json() for row in part] for name, part in rows.items()}}
-    print(encoder.dumps(document, indent=2))
-
-
-def _show(run: ReadRun, archs: list[Arch], weights: str, json: bool) -> None:
-    from edgeflownas.report.console import Console
-
-    console = Console()
-    result, unrounded = _score(run, archs, console), _unrounded(run, archs, console)
-    if json:
-        import json as encoder
-
-        print(encoder.dumps({**_document(run, result, weights), "float_epe": unrounded}, indent=2))
-        return
-    rows = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
-    noise = result.noise
-    name, data = run.checkpoint.name, run.eval_set.evaluation.label
-    console.info(f"{name} ({weights}) on {data}, evaluation set {run.eval_set.hash}")
-    console.pool_table(rows, run.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
-    if unrounded is not None:
-        console.info(f"the same weights in floating point, batch norm as trained: EPE {unrounded:.4f} px")
-
-
-def _archs(run: ReadRun, codes: list[str] | None) -> list[Arch]:
-    from edgeflownas.train.setup import run_pool
-
-    pool = run.eval_set.pool or [str(code) for code in run_pool(run.config)]
-    return [run.net.space.parse(code) for code in (codes or pool)]
-
-
-def _score(run: ReadRun, archs: list[Arch], console: Console) -> PoolEvaluation:
-    from edgeflownas.evaluate.evalset import FrozenBatches
-    from edgeflownas.evaluate.pool import score_pool
-
-    first = next(run.net.parameters())
-    place = (run.eval_set.flow_clip, first.device, first.dtype, run.net.input_form)
-    calibration = FrozenBatches(run.eval_set.calibration, run.train, *place)
-    evaluation = FrozenBatches(run.eval_set.evaluation, run.val, *place)
-    with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
-        return score_pool(run.net, archs, calibration, evaluation, meter.advance, run.config.data.flow_divisor)
-
-
-def _unrounded(run: ReadRun, archs: list[Arch], console: Console) -> float | None:
-    """EPE (px) of the same weights in floating point; None where nothing is rounded."""
-    from edgeflownas.models.deployed.rounded import RoundedNet
-
-    if not isinstance(run.net, RoundedNet):
-        return None
-    run.net.rounded = False
-    try:
-        return _score(run, archs, console).epes[0]
-    finally:
-        run.net.rounded = True
-
-
-def _document(run: ReadRun, result: PoolEvaluation, weights: str) -> dict[str, Any]:
-    noise = result.noise
-    ranks, margins = noise.ranks(result.epes), noise.margins()
-    return {
-        "run": str(run.directory.path),
-        "checkpoint": run.checkpoint.name,
-        "step": run.checkpoint.position.step,
-        "weights": weights,
-        "arithmetic": run.config.train.evaluated_in,
-        "protocol": "training",
-        "split_label": run.eval_set.evaluation.label,
-        "eval_set": run.eval_set.hash,
-        "calibration_set": run.eval_set.calibration_hash,
-        "frozen": run.frozen,
-        "flow_clip": run.eval_set.flow_clip,
-        "flow_divisor": run.config.data.flow_divisor,
-        "samples": result.samples,
-        "zero_flow_epe": result.zero_flow_epe,
-        "smallest_difference": noise.smallest_difference,
-        "eval_seconds": result.eval_seconds,
-        "bn_recal_seconds": result.recal_seconds,
-        "results": [
-            {
-                "arch_index": index,
-                "code": str(score.arch),
-                "epe": score.epe,
-                "rank": ranks[index],
-                "epe_margin": margins[index] if margins else None,
-                "epe_a0": score.epe_a0,
-                "epe_a1": score.epe_a1,
-                "loss_total": score.loss_total,
-                "loss_optical": score.loss_optical,
-                "loss_uncertainty": score.loss_uncertainty,
-                "sample_epe": score.sample_epe.tolist(),
-            }
-            for index, score in enumerate(result.scores)
-        ],
-    }
+def _check(
+    run: Path | None,
+    arch: list[str] | None,
+    data: str | None,
+    baseline: str | None,
+    record: bool,
+    checkpoint: str,
+    weights: str,
+    overrides: Overrides,
+) -> None:
+    """Raises ConfigError for options that do not go together."""
+    if (run is None) == (baseline is None):
+        raise ConfigError(
+            "give what to evaluate: edgeflownas evaluate RUN|WEIGHTS --data NAME, or --baseline zero|dis|... alone"
+        )
+    if baseline is not None and (arch or overrides):
+        raise ConfigError(f"--baseline {baseline} has no weights: --arch and configuration keys mean nothing")
+    if baseline is not None and data is None:
+        raise ConfigError(f"--baseline {baseline} needs --data NAME[:VARIANT][@ROOT]")
+    if record and (run is None or not run.is_dir()):
+        raise ConfigError("--record appends to a run directory, and this is none: redirect --json into a file instead")
+    for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
+        if run is not None and run.is_file() and value != usual:
+            raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")

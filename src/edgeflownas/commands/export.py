@@ -3,58 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from edgeflownas.commands._overrides import OverrideTokens, read_size, split_overrides, whole_numbers
-from edgeflownas.commands._target import named_target
+from edgeflownas.commands._shared import Overrides, Size, WholeNumber, emit, example
 from edgeflownas.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from edgeflownas.export.artefacts import Format
-    from edgeflownas.export.build import Request
-    from edgeflownas.export.pairs import Pairs
-    from edgeflownas.export.source import Source
-    from edgeflownas.report.console import Console
-
-__all__ = ["export", "named_pairs"]
-
-OPTIONS = (
-    *("--arch", "--format", "--size", "--out", "--outputs", "--uncertainty", "--calibrate", "--calibration-pairs"),
-    *("--calibration-data", "--data", "--pairs", "--checkpoint", "--target", "--mode", "--arena", "--no-verify"),
-    *("--json", "--help"),
-)
-USAGE = "edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR"
-GENERATED = "synth"
-FAILED = 65  # exit code
 
 
 def export(
-    *tokens: OverrideTokens,
+    run: Path | None = None,
+    /,
+    *,
     arch: str | None = None,
     format: str = "tflite-int8",
-    size: str | None = None,
+    size: Size | None = None,
     out: Path | None = None,
     outputs: str = "flow",
     uncertainty: bool = False,
     calibrate: str | None = None,
-    calibration_pairs: str | None = None,
+    calibration_pairs: WholeNumber | None = None,
     calibration_data: str | None = None,
     data: str | None = None,
-    pairs: str | None = None,
+    pairs: WholeNumber | None = None,
     checkpoint: str = "best",
     target: str | None = None,
     mode: str | None = None,
-    arena: str | None = None,
+    arena: WholeNumber | None = None,
     no_verify: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Write a subnet for a device: edgeflownas export RUN|WEIGHTS --format tflite-int8 --size 192x256 --out DIR.
+    """Write a subnet for a device.
+
+    Example: edgeflownas export RUN --format tflite-int8 --size 192x256 --out DIR
 
     Batch norm is recalibrated on the run's frozen calibration samples and folded. DIR gets the models and report.json;
     with tflite-int8 also the Vela-compiled model, model.h, test vectors and a README.md with code. docs/export.md.
 
     Args:
-        *tokens: run directory or an npz file of TF1 weights, and overrides (--group.key value).
+        run: run directory or weights file (npz of TF1 weights).
         arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
         format: some of tflite-int8, tflite-float, onnx, onnx-int8, separated by commas.
         size: rows x columns of the frames, px, multiples of 16.
@@ -73,157 +59,60 @@ def export(
         arena: SRAM that mode performance may use, KiB; often far faster than mode size at almost its SRAM.
         no_verify: do not compare the files with the float model.
         json: report.json on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = split_overrides(tokens, OPTIONS, "run directory or weights file")
-    if path is None or size is None or out is None:
-        missing = [n for n, v in (("the run", path), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
-        raise ConfigError(f"{' and '.join(missing)} missing: {USAGE}")
-    counts = {"calibration-pairs": 32, "pairs": 16}
-    counts |= whole_numbers({"calibration-pairs": calibration_pairs, "pairs": pairs})
-    ranging = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
-    chip = {"target": target, "mode": mode, "arena": arena}
-    formats = _formats(format, ranging, chip, {"data": data, "pairs": pairs} if no_verify else {})
-    request = _request(formats, read_size(size), outputs, uncertainty, calibrate or "minmax", chip)
-    from edgeflownas.export.folder import require_free, write_folder
-    from edgeflownas.report.console import Console
+    if run is None or size is None or out is None:
+        missing = [n for n, v in (("the run", run), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
+        raise ConfigError(f"{' and '.join(missing)} missing: {example(export)}")
 
-    require_free(out)
-    console = Console()
-    checking = None if no_verify else (data, counts["pairs"])
-    wanted = _Wanted((calibration_data, counts["calibration-pairs"]), ranging, checking)
-    files, report = _build(Path(path), arch, checkpoint, overrides, request, wanted, console)
-    write_folder(out, files)
-    return _show(report, out, console, json)
-
-
-def _refuse_idle(idle: bool, options: dict[str, str | None], why: str) -> None:
-    """Raises ConfigError where one of ``options`` was given though they would do nothing."""
-    for name, value in options.items():
-        if idle and value is not None:
-            raise ConfigError(f"--{name} {value} would do nothing: {why}; leave it out")
-
-
-class _Wanted(NamedTuple):
-    """Data (None: the run's own) and number of the pairs that give the ranges, and of those that are verified on.
-
-    ``ranging``: the options for the former, as they were given.
-    """
-
-    calibration: tuple[str | None, int]
-    ranging: dict[str, str | None]
-    checking: tuple[str | None, int] | None
-
-
-def _formats(
-    text: str, ranging: dict[str, str | None], chip: dict[str, str | None], comparing: dict[str, str | None]
-) -> tuple[Format, ...]:
-    """The formats of ``--format``.  Raises ConfigError for options that do nothing with them, or without a check."""
     from edgeflownas.export.artefacts import formats_of
 
-    formats = formats_of(text)
-    _refuse_idle(not any(name.endswith("int8") for name in formats), ranging, "no format is in integers")
+    formats = formats_of(format)
+    integers = any(name.endswith("int8") for name in formats)
+    ranging = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
+    _refuse_idle(not integers, ranging, "no format is in integers")
+    chip = {"target": target, "mode": mode, "arena": arena}
     _refuse_idle("tflite-int8" not in formats, chip, "Vela compiles the format tflite-int8 only")
-    _refuse_idle(True, comparing, "--no-verify compares nothing")
-    return formats
+    _refuse_idle(no_verify, {"data": data, "pairs": pairs}, "--no-verify compares nothing")
 
+    from edgeflownas.export.build import Request, Seconds, build
+    from edgeflownas.export.folder import require_free, write_folder
+    from edgeflownas.export.pairs import open_pairs
+    from edgeflownas.export.source import EXPORTED, extracted
+    from edgeflownas.hardware.vela.targets import named_target
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.export_text import export_text
+    from edgeflownas.run.run import Run
 
-def _request(
-    formats: tuple[Format, ...],
-    size: tuple[int, int],
-    outputs: str,
-    uncertainty: bool,
-    method: str,
-    chip: dict[str, str | None],
-) -> Request:
-    """The words as an export takes them; everything that can be wrong with them is found here, before long work."""
-    from typing import get_args
-
-    from edgeflownas.export.artefacts import need_packages
-    from edgeflownas.export.build import Request
-    from edgeflownas.export.source import check_export_size
-    from edgeflownas.hardware.vela.compiler import Mode, check_request
-    from edgeflownas.models.deployed.graph import Outputs
-    from edgeflownas.models.deployed.ranges import parse_method
-
-    check_export_size(size)
-    mode, arena = chip["mode"] or "performance", whole_numbers({"arena": chip["arena"]}).get("arena")
-    for option, value, known in (("outputs", outputs, Outputs), ("mode", mode, Mode)):
-        if value not in get_args(known):
-            raise ConfigError(f"--{option} {value!r} is unknown: {', '.join(get_args(known))}")
-    check_request(mode, arena)
-    parse_method(method)
-    need_packages(formats)
-    target = named_target(chip["target"])
-    return Request(formats, size, outputs, uncertainty, method, target, mode, arena)  # type: ignore[arg-type]
-
-
-def _build(
-    path: Path,
-    arch: str | None,
-    checkpoint: str,
-    overrides: list[str],
-    request: Request,
-    wanted: _Wanted,
-    console: Console,
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Files by path, and report.json."""
-    from edgeflownas.export.build import Seconds, build
-    from edgeflownas.export.source import open_source
-
-    seconds = Seconds()
+    words: Any = (outputs, uncertainty, calibrate or "minmax", named_target(target), mode or "performance", arena)
+    request, console, seconds = Request(formats, size, *words), Console(), Seconds()
+    require_free(out)
     with seconds.of("open and recalibrate"):
-        source = open_source(path, arch, checkpoint, overrides, console.info, console.task)
-    console.info(f"{source.name}, arch {source.code} ({source.reason})")
+        opened = Run.open(run, overrides, console.info, used=EXPORTED, what="this")
+        subnet = extracted(opened.subnet(arch, checkpoint), console.task)
+    console.info(f"{subnet.short_name}, arch {subnet.code} ({subnet.reason})")
     with seconds.of("read pairs"):
-        calibration, checking = None, None
-        _refuse_idle(source.ranges is not None, wanted.ranging, "the run brings the ranges it was trained with")
-        if source.ranges is None and any(name.endswith("int8") for name in request.formats):
-            spec, count = wanted.calibration
-            calibration = named_pairs("--calibration-data", spec, "train", source, count, request.size, console)
-        if wanted.checking is not None:
-            spec, count = wanted.checking
-            checking = named_pairs("--data", spec, "val", source, count, request.size, console)
+        settings, calibration, checking = opened.config.data, None, None
+        if integers:
+            place = ("--calibration-data", calibration_data, "train", settings, calibration_pairs or 32)
+            calibration = open_pairs(*place, size, console.info)
+        if not no_verify:
+            checking = open_pairs("--data", data, "val", settings, pairs or 16, size, console.info)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
-        files, report = build(request, source, calibration, checking, seconds, meter.advance)
-    if request.arena is not None and (needed := report["vela"]["sram_kib"]) > request.arena:
-        console.warn(f"--arena {request.arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
-    return files, report
-
-
-def named_pairs(
-    option: str, spec: str | None, split: str, source: Source, count: int, size: tuple[int, int], console: Console
-) -> Pairs:
-    """Pairs of the data that ``option`` names, or of the run's own ``split``.
-
-    Raises:
-        DataError: no such data, or frames smaller than ``size``; says what to do.
-    """
-    from edgeflownas.data.sets import open_dataset
-    from edgeflownas.export.pairs import generated_pairs, read_pairs
-
-    if spec == GENERATED:
-        return generated_pairs(count, size, split)
-    settings = source.config.data
-    own = settings.train_dir if split == "train" else settings.val_dir
-    try:
-        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
-    except DataError as error:
-        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
-    return read_pairs(dataset, count, size, option, console.info, settings.on_bad_sample == "quarantine")
-
-
-def _show(report: dict[str, Any], out: Path, console: Console, as_json: bool) -> int:
-    """Print what was made; the exit code."""
-    if as_json:
-        import json as encoder
-
-        print(encoder.dumps(report, indent=2, allow_nan=False))
-    else:
-        from edgeflownas.report.export_text import export_text
-
-        print(export_text(report))
+        files, report = build(request, subnet, calibration, checking, seconds, meter.advance)
+    if arena is not None and (needed := report["vela"]["sram_kib"]) > arena:
+        console.warn(f"--arena {arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
+    write_folder(out, files)
+    emit(report, export_text, json)
     console.wrote({"export": out})
     if report["verified"] is not False:
         return 0
     console.warn(f"the verification failed, {out} is marked so: {'; '.join(report['verification']['reasons'])}")
-    return FAILED
+    return DataError.exit_code
+
+
+def _refuse_idle(idle: bool, options: dict[str, Any], why: str) -> None:
+    """Raises ConfigError where one of ``options`` was given though they would do nothing."""
+    for name, value in options.items():
+        if idle and value is not None:
+            raise ConfigError(f"--{name} {value} would do nothing: {why}; leave it out")

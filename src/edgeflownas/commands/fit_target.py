@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgeflownas.commands._overrides import read_size, whole_bytes, whole_numbers
+from edgeflownas.commands._shared import Bytes, WholeNumber, emit, example, read_size, require_writable
 from edgeflownas.errors import ConfigError
 
-if TYPE_CHECKING:
-    from edgeflownas.evaluate.ranking import Ranking
-    from edgeflownas.search.fitting import Budget, Subnets
-    from edgeflownas.space import SearchSpace
-
-__all__ = ["fit_target"]
-
-USAGE = "edgeflownas fit-target [RANKING|RUN] --target grove-vision-ai-v2 --sram 900KiB --fps 5"
 LEAST_SRAM = 16 * 1024
 
 
@@ -24,19 +15,21 @@ def fit_target(
     source: Path | None = None,
     *,
     target: str = "grove-vision-ai-v2",
-    sram: str | None = None,
+    sram: Bytes | None = None,
     fps: float | None = None,
-    flash: str | None = None,
+    flash: Bytes | None = None,
     space: str | None = None,
-    width: str | None = None,
+    width: WholeNumber | None = None,
     where: str = "",
     sizes: str = "",
     outputs: str = "flow,half,quarter",
-    top: str | None = None,
+    top: WholeNumber = 10,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Find what fits a chip: edgeflownas fit-target [RANKING|RUN] --target NAME --sram 900KiB --fps 5.
+    """Find what fits a chip.
+
+    Example: edgeflownas fit-target [RANKING|RUN] --target grove-vision-ai-v2 --sram 900KiB --fps 5
 
     Scans subnets, image sizes, outputs and the ways Vela can be asked, and returns what fits, the most accurate
     first, with why the rest does not. Every figure of what is returned is Vela's of the whole graph; a table decides
@@ -57,171 +50,38 @@ def fit_target(
         out: write what fits and what does not to this CSV file.
         json: machine-readable result on stdout.
     """
-    from edgeflownas.commands._target import vela_of
-    from edgeflownas.commands.profile import require_writable
+    from edgeflownas.hardware.vela.figures import vela_of
     from edgeflownas.report.console import Console
-    from edgeflownas.search.fitting import fit, sizes_of
+    from edgeflownas.report.fit_text import fit_text, write_fit
+    from edgeflownas.search.fitting import FINEST, Budget, fit_document, read_subnets, sizes_of
 
     if out is not None:
         require_writable(out)
-    budget = _budget(sram, fps, flash)
-    numbers, console = whole_numbers({"width": width, "top": top}), Console()
-    choice = _choice(source, space, numbers.get("width"), where)
-    chip = vela_of(target, console)
-    shapes = _sizes(sizes) if sizes else sizes_of(choice.size, budget.sram_kib)
-    asked: Any = _outputs(outputs)
+    told = "(not given)" if sram is None else str(sram) if sram % 1024 else f"{sram // 1024}KiB"
+    if sram is None or sram < LEAST_SRAM:
+        raise ConfigError(f"--sram {told}: the chip's memory, at least 16KiB, is needed: {example(fit_target)}")
+    if fps is not None and not 0 < fps < 1e6:
+        raise ConfigError(f"--fps {fps}: frames a second, more than 0")
+    budget = Budget(sram / 1024, fps and 1e3 / fps, flash and flash / 1024)
+    console, subnets = Console(), read_subnets(source, space, width, where)
+    chip = vela_of(target, note=console.warn)
+    shapes = _sizes(sizes) if sizes else sizes_of(subnets.size, budget.sram_kib)
+    asked: Any = tuple(dict.fromkeys(part.strip() for part in outputs.split(",")))
+    if not set(asked) <= set(FINEST):
+        raise ConfigError(f"--outputs {outputs}: one or more of {', '.join(FINEST)}, separated by commas")
     if not shapes:
-        raise ConfigError(f"--sram {sram}: not even the images of 96 rows fit; give --sizes")
-    found = fit(choice.subnets, budget, shapes, asked, chip, numbers.get("top", 10), console.task)
-    document = _document(found, choice, budget, chip.facts | {"mode": "as each row says", "arena": "as each row says"})
-    _show(document, json)
+        raise ConfigError(f"--sram {told}: not even the images of 96 rows fit; give --sizes")
+    document = fit_document(subnets, budget, shapes, asked, chip, top, console.task)
+    emit(document, fit_text, json)
     if out is not None:
-        _write(out, document)
+        write_fit(out, document)
         console.wrote({"table": out})
     return 0
 
 
-def _budget(sram: str | None, fps: float | None, flash: str | None) -> Budget:
-    from edgeflownas.search.fitting import Budget
-
-    most, weights = whole_bytes("sram", sram), whole_bytes("flash", flash)
-    if most is None or most < LEAST_SRAM:
-        raise ConfigError(f"--sram {sram or '(not given)'}: the chip's memory, at least 16KiB, is needed: {USAGE}")
-    if fps is not None and not 0 < fps < 1e6:
-        raise ConfigError(f"--fps {fps}: frames a second, more than 0")
-    return Budget(most / 1024, fps and 1e3 / fps, weights and weights / 1024)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What is chosen from, and where its accuracy is from; ``size``: that it was measured at, or the usual one."""
-
-    subnets: Subnets
-    size: tuple[int, int]
-    ranking: Path | None
-
-
-def _choice(source: Path | None, space: str | None, width: int | None, where: str) -> _Choice:
-    """Raises ConfigError, and DataError for a source that cannot be read."""
-    from edgeflownas.evaluate.ranking import read_ranking
-    from edgeflownas.space import get_space
-
-    if source is None:
-        return _by_size(get_space(space or "v1"), width or 32, (180, 240), where)
-    if space is not None:
-        raise ConfigError(f"--space {space}: {source} has its own; leave one of them out")
-    if not (source / "run_manifest.json").is_file():
-        return _ranked(read_ranking(source), source, width, where)
-    if (source / "ranking" / "ranking.safetensors").is_file():
-        return _ranked(read_ranking(source / "ranking"), source / "ranking", width, where)
-    from edgeflownas.commands.profile import of_run
-
-    return _by_size(*of_run(source, None, None if width is None else str(width)), where)
-
-
-def _ranked(ranking: Ranking, path: Path, width: int | None, where: str) -> _Choice:
-    import numpy as np
-
-    from edgeflownas.evaluate.where import parse_where
-    from edgeflownas.search.question import allowed
-    from edgeflownas.space import get_space
-
-    own = ranking.facts.get("width")
-    if not ranking.space or own is None or (width is not None and int(own) != width):
-        raise ConfigError(
-            f"{path}: its space is {ranking.space or 'not said'}, its width {own or 'not said'}: give the folder that "
-            "`edgeflownas rank` wrote, without --width"
-        )
-    kept = allowed(ranking, parse_where(where, [*ranking.columns, *ranking.words]))
-    epe = np.where(kept & np.isfinite(ranking.columns["epe"]), ranking.columns["epe"], np.inf)
-    places = np.flatnonzero(np.isfinite(epe))
-    if not len(places):
-        raise ConfigError(f"{path}: no subnet has a finite EPE{' under ' + where if where else ''}")
-    rows, columns = (int(side) for side in ranking.facts["size"].split("x"))
-    space = get_space(ranking.space)
-    archs = [space.parse(ranking.codes[place]) for place in places]
-    return _Choice(_subnets(space, int(own), (rows, columns), archs, epe[places]), (rows, columns), path)
-
-
-def _by_size(space: SearchSpace, width: int, size: tuple[int, int], where: str) -> _Choice:
-    from edgeflownas.evaluate.ranking_codes import choose_archs
-
-    return _Choice(_subnets(space, width, size, choose_archs(space, None, where)), size, None)
-
-
-def _subnets(space: SearchSpace, width: int, size: tuple[int, int], archs: Any, epe: Any = None) -> Subnets:
-    from edgeflownas.hardware.costs import space_costs
-    from edgeflownas.search.fitting import Subnets
-
-    costs = space_costs(space, width, size, archs)
-    scores = -costs["macs"].astype(float) if epe is None else epe
-    return Subnets(space, width, archs, scores, costs["int8_weight_kib"], costs["macs"], epe is not None)
-
-
 def _sizes(text: str) -> list[tuple[int, int]]:
-    found = [read_size(part.strip(), "sizes") for part in text.split(",")]
+    found = [read_size(part.strip(), "--sizes") for part in text.split(",")]
     for rows, columns in found:
         if rows % 16 or columns % 16:
             raise ConfigError(f"--sizes {rows}x{columns}: rows and columns must be multiples of 16")
     return list(dict.fromkeys(found))
-
-
-def _outputs(text: str) -> tuple[str, ...]:
-    from edgeflownas.search.fitting import FINEST
-
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not set(found) <= set(FINEST):
-        raise ConfigError(f"--outputs {text}: one or more of {', '.join(FINEST)}, separated by commas")
-    return found
-
-
-def _document(found: dict[str, Any], choice: _Choice, budget: Any, facts: dict[str, str]) -> dict[str, Any]:
-    """The result as plain data; rows get EPE, where it was measured, frames a second."""
-    subnets = choice.subnets
-    grid = [side + -side % 16 for side in choice.size]
-    for row in found["fits"]:
-        place = row.pop("place")
-        if choice.ranking is not None:
-            row["epe"] = float(subnets.scores[place])
-            row["epe_measured_here"] = row["outputs"] == "flow" and row["size"] == grid
-        row["fps"] = 1e3 / row["milliseconds"]
-    return {
-        "facts": facts,
-        "space": subnets.space.name,
-        "width": subnets.width,
-        "budget": {name: getattr(budget, name) for name in ("sram_kib", "milliseconds", "flash_kib")},
-        "ranking": None if choice.ranking is None else str(choice.ranking),
-        "ranked_at": None if choice.ranking is None else list(choice.size),
-        **found,
-    }
-
-
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-        return
-    from edgeflownas.report.fit_text import fit_text
-
-    print(fit_text(document))
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """A row for each size and outputs that was decided: ``fits`` yes or no, and why not."""
-    import csv
-    import io
-
-    from edgeflownas.data.files import replace_file
-    from edgeflownas.report.vela_text import facts_text
-
-    rows = [{"fits": "yes", **row} for row in document["fits"]] + [{"fits": "no", **row} for row in document["failed"]]
-    for row in rows:
-        mode, _, arena = row["mode"].partition(", arena ")
-        row["figures_by"] = facts_text(document["facts"] | {"mode": mode, "arena": arena or "no limit"})
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "size": "x".join(map(str, row["size"]))} for row in rows)
-    replace_file(path, [text.getvalue().encode()])

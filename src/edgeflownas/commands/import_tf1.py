@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, example, print_json
 from edgeflownas.errors import ConfigError
 
-OPTIONS = ("--out", "--json", "--help")
 
+def import_tf1(
+    file: Path | None = None, /, *, out: Path | None = None, json: bool = False, overrides: Overrides = ()
+) -> int:
+    """Make a run out of TF1 weights.
 
-def import_tf1(*tokens: OverrideTokens, out: Path | None = None, json: bool = False) -> int:
-    """Make a run out of TF1 weights: edgeflownas import-tf1 FILE.npz --out RUN [--data.train_dir DIR ...].
+    Example: edgeflownas import-tf1 FILE.npz --out RUN
 
     Which model (the supernet or the published EdgeFlowNet) and its width are read from the file. EdgeFlowNet gets the
     input it was trained on (BGR, 0 to 255, 352x480) and frozen batch norm; with --train.batch_norm trained it is
@@ -19,22 +21,20 @@ def import_tf1(*tokens: OverrideTokens, out: Path | None = None, json: bool = Fa
     --data.train_dir (calibration), --data.val_dir and --data.crop_size now or when evaluating.
 
     Args:
-        *tokens: FILE.npz and overrides (--group.key value).
+        file: weights file, which the six lines of TensorFlow wrote.
         out: the run directory to make; it must not exist.
         json: machine-readable result on stdout.
+        overrides: configuration keys of the run, such as --data.train_dir DIR.
     """
-    file, overrides = split_overrides(tokens, OPTIONS)
     if file is None or out is None:
-        raise ConfigError("give the weights and the run to make: edgeflownas import-tf1 FILE.npz --out RUN")
+        raise ConfigError(f"give the weights and the run to make: {example(import_tf1)}")
 
     from edgeflownas.report.console import Console
-    from edgeflownas.train.importing import import_weights
+    from edgeflownas.run.run import import_weights
 
-    facts = import_weights(Path(file), out, overrides)
+    facts = import_weights(file, out, overrides)
     if json:
-        import json as encoder
-
-        print(encoder.dumps(facts))
+        print_json(facts)
     else:
         console = Console()
         console.info(f"{facts['tensors']} tensors of {file}: space {facts['space']}, width {facts['width']}")

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import read_size, whole_numbers
-from edgeflownas.errors import ConfigError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgeflownas.report.console import Console
-    from edgeflownas.space import Arch, SearchSpace
-
-__all__ = ["of_run", "profile", "require_writable"]
-
-Network = tuple["SearchSpace", int, tuple[int, int]]  # space, width, size
+from edgeflownas.commands._shared import FromZero, Size, WholeNumber, emit, require_writable
+from edgeflownas.errors import ConfigError
 
 
 def profile(
@@ -25,17 +13,19 @@ def profile(
     *,
     arch: str | None = None,
     space: str | None = None,
-    width: str | None = None,
-    size: str | None = None,
+    width: WholeNumber | None = None,
+    size: Size | None = None,
     out: Path | None = None,
     measure_cpu: bool = False,
-    sample: str | None = None,
-    threads: str | None = None,
-    seed: str | None = None,
+    sample: WholeNumber | None = None,
+    threads: WholeNumber | None = None,
+    seed: FromZero | None = None,
     target: str | None = None,
     json: bool = False,
 ) -> int:
-    """Cost of one subnet or of a whole space: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE].
+    """Cost of one subnet or of a whole space.
+
+    Example: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE]
 
     Parameters, multiply-adds, int8 weights and the peak of the int8 activations; needs neither data nor weights.
     docs/cost.md says what is counted.
@@ -56,189 +46,41 @@ def profile(
     """
     if run is None and arch is None and space is None:
         raise ConfigError("say what to profile: --arch CODE, --space NAME (such as v1), or a run")
-    numbers = whole_numbers({"width": width, "sample": sample, "threads": threads})
-    _require_use({"sample": sample, "threads": threads, "seed": seed}, measure_cpu, arch)
-    start = whole_numbers({"seed": seed}, least=0).get("seed", 0)
-    if out is not None:
-        require_writable(out)
-    found, wide, shape = of_run(run, space, width) if run is not None else _named(space, numbers)
-    network = found, wide, shape if size is None else read_size(size)
-
-    from edgeflownas.report.console import Console
-
-    console, archs = Console(), list(found) if arch is None else [found.parse(arch)]
-    chip, facts = _on_chip(target, network, archs, console)
-    columns = _columns(network, archs) | chip
-    if measure_cpu:
-        columns |= _measured(network, archs, numbers.get("sample", 20), start, numbers.get("threads", 1), console)
-    document = _stages(network, archs[0], columns) if len(archs) == 1 else _summary(network, archs, columns)
-    _show(document | {"facts": facts}, json)
-    if out is not None:
-        _write(out, found, archs, columns, facts)
-        console.wrote({"table": out})
-    return 0
-
-
-def require_writable(out: Path) -> None:
-    """Raises StorageError; here, because a measurement before it may take long."""
-    if not out.parent.is_dir():
-        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
-
-
-def _require_use(options: dict[str, str | None], measure_cpu: bool, arch: str | None) -> None:
-    """Raises ConfigError for an option that would do nothing."""
-    for name, value in options.items():
+    for name, value in {"sample": sample, "threads": threads, "seed": seed}.items():
         if value is not None and not measure_cpu:
             raise ConfigError(f"--{name} belongs to a measurement: add --measure-cpu, or leave it out")
         if value is not None and arch is not None and name != "threads":
             raise ConfigError(f"--{name} draws subnets, and --arch is one: leave one of them out")
+    for name, given in {"space": space, "width": width}.items():
+        if run is not None and given is not None:
+            raise ConfigError(f"--{name} {given}: {run} has its own; leave --{name} out, or the run")
+    if out is not None:
+        require_writable(out)
 
-
-def of_run(run: Path, space: str | None, width: str | None) -> Network:
-    """Raises ConfigError where the run's network is no FlowNet, StorageError where there is no run."""
-    from edgeflownas.config.io import load_config
-    from edgeflownas.train.rundir import RunDirectory
-    from edgeflownas.train.setup import run_space
-
-    for option, value in (("space", space), ("width", width)):
-        if value is not None:
-            raise ConfigError(f"--{option} {value}: {run} has its own; leave --{option} out, or the run")
-    config = load_config(RunDirectory.open(run).path / "config.yaml")
-    if config.train.task == "edgeflownet":
-        raise ConfigError(f"{run} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
-    return run_space(config), config.train.width, config.data.crop_size
-
-
-def _named(space: str | None, numbers: dict[str, int]) -> Network:
+    from edgeflownas.hardware.costs import space_costs
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.profile import measured_times, profile_document, profile_text, write_profile
     from edgeflownas.space import get_space
 
-    return get_space(space or "v1"), numbers.get("width", 32), (180, 240)
+    if run is None:
+        network = get_space(space or "v1"), width or 32, (180, 240)
+    else:
+        from edgeflownas.run.run import run_network
 
+        network = run_network(run)
+    network = *network[:2], size or network[2]
+    console, facts = Console(), dict[str, str]()
+    archs = list(network[0]) if arch is None else [network[0].parse(arch)]
+    columns = space_costs(*network, archs)
+    if target is not None:
+        from edgeflownas.hardware.vela.latency import chip_latency
 
-def _columns(network: Network, archs: Sequence[Arch]) -> dict[str, Any]:
-    from edgeflownas.hardware.costs import space_costs
-
-    return space_costs(*network, archs)
-
-
-def _measured(
-    network: Network, archs: Sequence[Arch], sample: int, seed: int, threads: int, console: Console
-) -> dict[str, Any]:
-    """Column cpu_ms, nan where nothing was measured; says first how long it takes."""
-    import numpy as np
-
-    from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
-    from edgeflownas.report.words import duration
-
-    chosen = draw_archs(network[0], sample, seed) if len(archs) > 1 else [0]
-    model = CpuLatency(threads)
-    trial = CpuLatency(threads, repeats=1).costs(*network, archs[-1:])["cpu_ms"][0]
-    seconds = trial / 1e3 * (model.repeats + WARM_UP) * len(chosen)
-    console.info(f"measuring {len(chosen)} of {len(archs)} subnets: at most about {duration(seconds)}")
-    with console.task("measure", len(chosen)) as meter:
-        model.advance = meter.advance
-        times = model.costs(*network, [archs[position] for position in chosen])
-    columns = {name: np.full(len(archs), np.nan) for name in times}
-    for name, values in times.items():
-        columns[name][chosen] = values
-    return columns
-
-
-def _on_chip(
-    target: str | None, network: Network, archs: Sequence[Arch], console: Console
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The column, and what decides its figures."""
-    if target is None:
-        return {}, {}
-    from edgeflownas.commands._target import chip_latency
-
-    model = chip_latency(target, *network, console)
-    return model.costs(*network, archs), model.facts
-
-
-def _head(network: Network) -> dict[str, Any]:
-    space, width, size = network
-    return {"space": space.name, "width": width, "size": list(size)}
-
-
-def _stages(network: Network, arch: Arch, columns: dict[str, Any]) -> dict[str, Any]:
-    """The document of one arch: totals, stages in order, every operator with its memory, and the peak."""
-    from edgeflownas.hardware.costs import stage_costs
-
-    stages = stage_costs(network[0], network[1], arch, network[2])
-    peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
-    return {
-        **_head(network),
-        "arch": str(arch),
-        "words": network[0].describe(arch),
-        **{name: column[0].item() for name, column in columns.items()},
-        "stages": [
-            {
-                "name": stage.name,
-                "output": _shape(stage.output),
-                "parameters": stage.parameters,
-                "macs": stage.macs,
-                "weight_bytes": stage.weight_bytes,
-                "peak_bytes": stage.peak.bytes,
-                "operators": {moment.op.output.name: moment.bytes for moment in stage.moments},
-            }
-            for stage in stages
-        ],
-        "peak": {
-            "stage": peak.op.stage,
-            "operator": peak.op.output.name,
-            "alive": [{"name": b.name, "shape": _shape(b), "bytes": b.bytes} for b in peak.alive],
-        },
-    }
-
-
-def _shape(buffer: Any) -> list[int]:
-    return [buffer.channels, buffer.rows, buffer.columns]
-
-
-def _summary(network: Network, archs: Sequence[Arch], columns: dict[str, Any]) -> dict[str, Any]:
-    """The document of a space: each column's extremes with their archs, and its median."""
-    import numpy as np
-
-    found = {}
-    for name, column in columns.items():
-        low, high = int(np.nanargmin(column)), int(np.nanargmax(column))
-        found[name] = {
-            "min": column[low].item(),
-            "median": float(np.nanmedian(column)),
-            "max": column[high].item(),
-            "min_arch": str(archs[low]),
-            "max_arch": str(archs[high]),
-            "archs": int(np.isfinite(column).sum()),
-        }
-    return {**_head(network), "archs": len(archs), "columns": found}
-
-
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-        return
-    from edgeflownas.report.profile_text import arch_text, space_text
-
-    print(arch_text(document) if "arch" in document else space_text(document))
-    for name, words in document["facts"].items():
-        print(f"{name}: {words}")
-
-
-def _write(
-    path: Path, space: SearchSpace, archs: Sequence[Arch], columns: dict[str, Any], facts: dict[str, str]
-) -> None:
-    """Code, the option of each block in words, the columns, and ``COLUMN_by`` with what decides its figures."""
-    from edgeflownas.data.files import replace_file
-    from edgeflownas.evaluate.columns import csv_line
-
-    lines = [["code", *(choice.name for choice in space.choices), *columns, *(f"{name}_by" for name in facts)]]
-    figures = zip(*(column.tolist() for column in columns.values()), strict=True)
-    for arch, row in zip(archs, figures, strict=True):
-        words = [choice.meaning(digit) for choice, digit in zip(space.choices, arch, strict=True)]
-        lines.append([str(arch), *words, *map(repr, row), *facts.values()])
-    replace_file(path, [("\n".join(map(csv_line, lines)) + "\n").encode()])
+        model = chip_latency(target, *network, console.warn, console.task)
+        columns, facts = columns | model.costs(*network, archs), model.facts
+    if measure_cpu:
+        columns |= measured_times(network, archs, sample or 20, seed or 0, threads or 1, console)
+    emit(profile_document(network, archs, columns, facts), profile_text, json)
+    if out is not None:
+        write_profile(out, network[0], archs, columns, facts)
+        console.wrote({"table": out})
+    return 0

@@ -2,63 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import io
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._asking import may_begin
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides, whole_bytes, whole_numbers
+from edgeflownas.commands._shared import Bytes, FromZero, Overrides, WholeNumber, emit, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgeflownas.evaluate.ranking import Ranking
-    from edgeflownas.hardware.latency import CostModel
-    from edgeflownas.hardware.vela.latency import VelaLatency
     from edgeflownas.report.console import Console
-    from edgeflownas.space import Arch, SearchSpace
-    from edgeflownas.train.ranking import RankingJob, Workload
-    from edgeflownas.train.ranking_source import Source
 
-__all__ = ["rank"]
-
-OPTIONS = (
-    *("--out", "--checkpoint", "--weights", "--archs", "--where", "--sample", "--seed", "--data", "--protocol"),
-    *("--memory", "--keep-sample-errors", "--exact", "--measure-cpu", "--target", "--yes", "--json", "--help"),
-)
-MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
-USAGE = "edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]"
 
 
 def rank(
-    *tokens: OverrideTokens,
+    run: Path,
+    /,
+    *,
     out: str | None = None,
     checkpoint: str = "latest",
     weights: str = "model",
     archs: Path | None = None,
     where: str = "",
-    sample: str | None = None,
-    seed: str | None = None,
+    sample: WholeNumber | None = None,
+    seed: FromZero | None = None,
     data: tuple[str, ...] = (),
     protocol: str | None = None,
-    memory: str | None = None,
+    memory: Bytes | None = None,
     keep_sample_errors: bool = False,
     exact: bool = False,
     measure_cpu: bool = False,
     target: str | None = None,
     yes: bool = False,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Evaluate every subnet of a supernet run and write the ranking: edgeflownas rank RUN [--out DIR].
+    """Evaluate every subnet of a supernet run and write the ranking.
+
+    Example: edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]
 
     Batch norm is recalibrated for each subnet on the run's frozen calibration samples; what subnets share is computed
     once. Writes ranking.csv and ranking.safetensors. Ctrl-C keeps finished parts (exit 75); the same command goes on.
     Start it with torchrun to share the work between processes, GPUs or machines. docs/ranking.md has the columns.
 
     Args:
-        *tokens: run directory, and overrides (--group.key value).
+        run: run directory.
         out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
@@ -76,177 +65,55 @@ def rank(
         target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
         yes: do not ask before a long computation.
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    path, overrides = _run_and_overrides(tokens)
-    budget, draw, folder = whole_bytes("memory", memory), _draw(sample, seed), _folder(path, out, checkpoint)
-    protocol = _protocol(protocol, data)
-
-    from edgeflownas.train.distributed import connect
-    from edgeflownas.train.ranking import RankingJob
-    from edgeflownas.train.ranking_source import Wanted, open_source
-    from edgeflownas.train.setup import memory_in_words
-
-    world = connect(on_gpu=False, timeout=PATIENCE)
-    try:
-        with memory_in_words("give a smaller --memory, or fewer samples"):
-            console, wanted = _console(world.is_main), Wanted(path, checkpoint, weights, data, protocol, overrides)
-            source = open_source(wanted, world, console.info)
-            chips = _on_chip(target, source, world.is_main, console)
-            chosen = _chosen(source, archs, where, draw, chips, console)
-            models = [*_cost_models(measure_cpu, len(chosen)), *chips]
-            job = RankingJob(source, chosen, folder, exact, budget, keep_sample_errors, models)
-            return _run(job, world, console, yes, json)
-    finally:
-        world.close()
-
-
-def _run_and_overrides(tokens: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    path, overrides = split_overrides(tokens, OPTIONS, "run directory")
-    if path is None:
-        raise ConfigError(f"give the run directory: {USAGE}")
-    return Path(path), tuple(overrides)
-
-
-def _protocol(protocol: str | None, data: tuple[str, ...]) -> str:
-    if protocol is not None and not data:
-        raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
-    return protocol or "standard"
-
-
-def _draw(sample: str | None, seed: str | None) -> tuple[int | None, int]:
-    """Number and seed of a draw."""
     if seed is not None and sample is None:
         raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
-    count = whole_numbers({"sample": sample}).get("sample")
-    return count, whole_numbers({"seed": seed}, least=0).get("seed", 0)
-
-
-def _folder(run: Path, out: str | None, checkpoint: str) -> Path:
-    """The folder of the ranking."""
-    if out is None:
-        return run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
-    if not out or (Path(out) / "run_manifest.json").exists():
+    if protocol is not None and not data:
+        raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
+    folder = run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}") if out is None else Path(out)
+    if out is not None and (not out or (folder / "run_manifest.json").exists()):
         raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
-    return Path(out)
 
-
-def _run(job: RankingJob, world: Any, console: Console, yes: bool, json: bool) -> int:
     from edgeflownas.evaluate.ranking import TENSORS
-    from edgeflownas.train.ranking import rank_space
+    from edgeflownas.hardware.vela.latency import chip_latency
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.ranking_text import ranking_text
+    from edgeflownas.run.machine import memory_in_words
+    from edgeflownas.search.ranking import cpu_column, open_job, rank_space, ranking_document
+    from edgeflownas.train.machine import connect
 
-    done = rank_space(job, world, console, lambda work: _agree(work, yes, console))
-    if done is None:
-        return 0
-    ranking, files = done
-    document = _document(ranking, job.source.net.space, job.out)
-    if json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2))
-    else:
-        from edgeflownas.report.ranking_text import ranking_text
-
-        console.info(ranking_text(document))
-    if TENSORS not in files:
-        console.info(f"{job.out}: finished before, nothing was computed")
-    console.wrote(files)
+    remedy = "give a smaller --memory, or fewer samples"
+    with closing(connect(on_gpu=False, timeout=PATIENCE)) as world, memory_in_words(remedy):
+        console = Console() if world.is_main else Console(io.StringIO(), plain=True)
+        job = open_job(
+            run, overrides, console.info,
+            checkpoint=checkpoint, weights=weights, data=data, protocol=protocol or "standard",
+            exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world,
+        )  # fmt: skip
+        # The chip's table is compiled here, by one rank: a ranking before it may take hours.
+        bar = console.task if world.is_main else None
+        chips = [] if target is None else [chip_latency(target, *job.network, console.warn, bar)]
+        chosen = job.choose(archs, where, sample, seed or 0, chips, console.info)
+        timed = [cpu_column(len(chosen))] if measure_cpu else []
+        done = rank_space(
+            job, chosen, [*timed, *chips], folder, world, console, lambda work: _agree(work, yes, console)
+        )
+        if done is not None:
+            ranking, files = done
+            emit(ranking_document(ranking, job.net.space, folder), ranking_text, json, console.info)
+            if TENSORS not in files:
+                console.info(f"{folder}: finished before, nothing was computed")
+            console.wrote(files)
     return 0
 
 
-def _console(speaks: bool) -> Console:
-    import io
-
-    from edgeflownas.report.console import Console
-
-    return Console() if speaks else Console(io.StringIO(), plain=True)
-
-
-def _chosen(
-    source: Source,
-    archs: Path | None,
-    where: str,
-    draw: tuple[int | None, int],
-    models: Sequence[VelaLatency],
-    console: Console,
-) -> list[Arch]:
-    from functools import partial
-
-    from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
-    from edgeflownas.hardware.costs import COLUMNS, space_costs
-
-    space, network = source.net.space, (source.net.space, source.net.width, source.size)
-    costs: dict[str, Any] = dict.fromkeys(COLUMNS, partial(space_costs, *network))
-    costs |= {model.column: partial(model.costs, *network) for model in models}
-    if archs is None:
-        return choose_archs(space, None, where, *draw, costs)
-    codes, again = read_codes(archs, space)
-    if again:
-        from edgeflownas.report.words import counted
-
-        console.info(f"--archs {archs}: a code counts once; {counted(again, 'line')} left out")
-    return choose_archs(space, codes, where, *draw, costs)
-
-
-def _cost_models(measure_cpu: bool, subnets: int) -> list[CostModel]:
-    if not measure_cpu:
-        return []
-    if subnets > MOST_MEASURED:
-        raise ConfigError(
-            f"--measure-cpu runs every subnet by itself, a second or more each; {subnets:,} are too many (limit "
-            f"{MOST_MEASURED}): add --sample or --archs"
-        )
-    from edgeflownas.hardware.latency import CpuLatency
-
-    return [CpuLatency()]
-
-
-def _on_chip(target: str | None, source: Source, is_main: bool, console: Console) -> list[VelaLatency]:
-    """The chip's cost model, its table compiled: here, because a ranking before it may take hours."""
-    from edgeflownas.commands._target import chip_latency
-
-    network = source.net.space, source.net.width, source.size
-    return [] if target is None else [chip_latency(target, *network, console if is_main else None)]
-
-
-def _agree(work: Workload, yes: bool, console: Console) -> bool:
+def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:
     """Say what will be done; whether to go on."""
     from edgeflownas.report.ranking_text import workload_text
 
-    console.info(workload_text({**asdict(work.estimate), **asdict(work)}))
-    if yes or may_begin(work.seconds, "rank fewer subnets (--where, --sample)", work.processes):
+    console.info(workload_text(work))
+    if yes or may_begin(work["seconds"], "rank fewer subnets (--where, --sample)", work["processes"]):
         return True
     console.info("nothing was computed")
     return False
-
-
-def _document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[str, Any]:
-    """The head of the table as plain data; figures that are not finite are None."""
-    import numpy as np
-
-    from edgeflownas.evaluate.ranking_parts import TIED
-
-    order = np.argsort(ranking.columns["rank"]).tolist()
-    baseline = None if space.baseline is None else str(space.parse(space.baseline))
-    place = ranking.codes.index(baseline) if baseline in ranking.codes else None
-    tied = ranking.facts.get(TIED)
-    return {
-        "ranking": str(out),
-        "facts": ranking.facts,
-        "subnets": len(ranking),
-        "within_noise_of_best": None if tied is None else int(tied),
-        "top": [_row(ranking, position) for position in order[:10]],
-        "worst": _row(ranking, order[-1]),
-        "baseline": None if place is None else _row(ranking, place),
-    }
-
-
-def _row(ranking: Ranking, position: int) -> dict[str, Any]:
-    from math import isfinite
-
-    from edgeflownas.evaluate.noise import student95
-
-    values = {name: column[position].item() for name, column in ranking.columns.items()}
-    margin = student95(values["samples"]) * values["epe_standard_error"]
-    figures = {**values, "epe_margin": margin}
-    finite = {name: value if isfinite(value) else None for name, value in figures.items()}
-    return {"code": ranking.codes[position], **finite, "options": {n: w[position] for n, w in ranking.words.items()}}

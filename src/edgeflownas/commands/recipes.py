@@ -18,15 +18,16 @@ def list_(*, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config.io import find_recipe, recipe_names
+    from edgeflownas.config.load import find_recipe, recipe_names
 
-    rows = [{"name": name, "summary": _summary(find_recipe(name))} for name in recipe_names()]
+    first_lines = {name: find_recipe(name).read_text(encoding="utf-8").partition("\n")[0] for name in recipe_names()}
+    summaries = {name: line.lstrip("# ").strip() for name, line in first_lines.items()}
     if json:
-        print(dumps(rows, indent=2))
+        print(dumps([{"name": name, "summary": summary} for name, summary in summaries.items()], indent=2))
         return 0
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        print(f"{row['name']:<{width}}  {row['summary']}")
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        print(f"{name:<{width}}  {summary}")
     return 0
 
 
@@ -40,14 +41,12 @@ def show(name: str, /, *, json: bool = False) -> int:
     """
     from json import dumps
 
-    from edgeflownas.config.io import find_recipe, load_config
+    from edgeflownas.config.load import find_recipe, load_config
 
     config = load_config(name)
     text = find_recipe(name).read_text(encoding="utf-8")
-    print(
-        dumps({"name": name, "text": text, "config": config.model_dump(mode="json")}, indent=2) if json else text,
-        end="",
-    )
+    document = {"name": name, "text": text, "config": config.model_dump(mode="json")}
+    print(dumps(document, indent=2) if json else text, end="")
     return 0
 
 
@@ -62,7 +61,7 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
     """
     from json import dumps
 
-    from edgeflownas.config.io import find_recipe, read_recipe
+    from edgeflownas.config.load import find_recipe, read_recipe
     from edgeflownas.errors import ConfigError
 
     source = find_recipe(name)
@@ -78,9 +77,3 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
     words = f"{'train' if usage.sweep is None else 'sweep'} {target}" + " --resume RUN --fork NEW_NAME" * usage.fork
     print(dumps({"path": str(target)}) if json else f"{target} written; run it: edgeflownas {words}")
     return 0
-
-
-def _summary(path: Path) -> str:
-    """The first comment line of a recipe."""
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.lstrip("# ").strip()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgeflownas.commands._overrides import OverrideTokens, split_overrides
+from edgeflownas.commands._shared import Overrides, named_recipe
 from edgeflownas.errors import ConfigError
-
-OPTIONS = (
-    *("--config", "--resume", "--fork", "--reset-optimizer", "--dry-run", "--print-config", "--max-seconds"),
-    *("--json", "--help"),
-)
 
 
 def train(
-    *tokens: OverrideTokens,
+    recipe: str | None = None,
+    /,
+    *,
     config: str | None = None,
     resume: str | None = None,
     fork: str | None = None,
@@ -23,15 +21,17 @@ def train(
     print_config: bool = False,
     max_seconds: float | None = None,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Train a supernet or a single model: edgeflownas train RECIPE [--GROUP.KEY VALUE ...].
+    """Train a supernet or a single model from a recipe, or go on with a run.
 
-    RECIPE is a packaged recipe (edgeflownas recipes list) or a YAML file. Every configuration key is an option,
-    e.g. --train.lr 5e-5 (edgeflownas config keys lists them). SIGINT and SIGTERM commit and exit with 75;
-    edgeflownas train --resume RUN_DIRECTORY goes on with the same bits.
+    Example: edgeflownas train RECIPE [--GROUP.KEY VALUE ...], or edgeflownas train --resume RUN
+
+    SIGINT and SIGTERM commit and exit with 75; --resume goes on with the same bits. With --fork NEW_NAME it begins a
+    new run from a checkpoint instead, with changed keys.
 
     Args:
-        *tokens: recipe and overrides.
+        recipe: recipe, packaged (edgeflownas recipes list) or a YAML file.
         config: the recipe, if not given as the first argument.
         resume: run directory to go on with; its own configuration is used. With --fork also RUN@best or
             RUN@step-00001234, the checkpoint to start from (the newest by default).
@@ -42,25 +42,24 @@ def train(
         print_config: print the complete configuration as YAML (with --json as JSON) and stop.
         max_seconds: commit and exit with 75 after this many seconds.
         json: machine-readable result on stdout.
+        overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
-    positional, overrides = split_overrides(tokens, OPTIONS)
     run, checkpoint = _run_and_checkpoint(resume, fork)
-    recipe = _one_source(positional, config, run, fork)
+    recipe = _one_source(recipe, config, run, fork)
     _check_fork(resume, fork, reset_optimizer)
     if max_seconds is not None and not 0 < max_seconds < float("inf"):
         raise ConfigError(f"--max-seconds {max_seconds:g} must be a positive number; leave it out for no limit")
     if print_config:
         return _print_config(recipe, run, overrides, json)
 
-    from edgeflownas.config.io import load_config
+    from edgeflownas.config.load import load_config
 
     loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
     from edgeflownas.commands._front import standard_front
-    from edgeflownas.train.launch import launch
-    from edgeflownas.train.prepared import LaunchOptions
+    from edgeflownas.train.start import Options, launch
 
-    options = LaunchOptions(
+    options = Options(
         resume=run,
         fork=fork,
         checkpoint=checkpoint,
@@ -69,7 +68,7 @@ def train(
         dry_run=dry_run,
         max_seconds=max_seconds,
         json=json,
-        overrides=overrides,
+        overrides=list(overrides),
     )
     return int(launch(loaded, options, standard_front()))
 
@@ -96,9 +95,7 @@ def _run_and_checkpoint(resume: str | None, fork: str | None) -> tuple[Path | No
 
 def _one_source(positional: str | None, config: str | None, resume: Path | None, fork: str | None) -> str | None:
     """The recipe; exactly one of recipe and run directory must be given, or both for a fork."""
-    if positional is not None and config is not None:
-        raise ConfigError(f"recipe given twice, as {positional} and as --config {config}: give one")
-    recipe = positional if positional is not None else config
+    recipe = named_recipe(positional, config)
     if recipe is not None:
         _right_verb(recipe, fork)
     if recipe is not None and resume is not None and fork is None:
@@ -107,7 +104,7 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None,
             "give --resume alone (overrides are allowed), the recipe to start a new run, or add --fork NEW_NAME"
         )
     if recipe is None and resume is None:
-        from edgeflownas.config.io import recipe_names
+        from edgeflownas.config.load import recipe_names
 
         raise ConfigError(f"give a recipe ({', '.join(recipe_names())}, or a YAML file) or --resume RUN_DIRECTORY")
     return recipe
@@ -115,7 +112,7 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None,
 
 def _right_verb(recipe: str, fork: str | None) -> None:
     """Raises ConfigError for a recipe that is no run by itself."""
-    from edgeflownas.config.io import read_recipe
+    from edgeflownas.config.load import read_recipe
 
     usage = read_recipe(recipe)[2]
     if usage.sweep is not None:
@@ -126,8 +123,8 @@ def _right_verb(recipe: str, fork: str | None) -> None:
         )
 
 
-def _print_config(recipe: str | None, run: Path | None, overrides: list[str], as_json: bool) -> int:
-    from edgeflownas.config.io import dump_config, load_config
+def _print_config(recipe: str | None, run: Path | None, overrides: Sequence[str], as_json: bool) -> int:
+    from edgeflownas.config.load import dump_config, load_config
 
     loaded = load_config(recipe, overrides) if run is None else load_config(run / "config.yaml", overrides, recipe)
     print(loaded.model_dump_json(indent=2) if as_json else dump_config(loaded), end="\n" if as_json else "")

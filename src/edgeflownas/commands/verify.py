@@ -3,106 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._overrides import OverrideTokens, split_inputs, whole_numbers
+from edgeflownas.commands._shared import Overrides, WholeNumber, emit
 from edgeflownas.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["verify"]
-
-OPTIONS = ("--data", "--pairs", "--json", "--help")
 
 
 def verify(
-    *tokens: OverrideTokens,
+    folder: Path,
+    run: Path | None = None,
+    /,
+    *,
     data: str | None = None,
-    pairs: str | None = None,
+    pairs: WholeNumber | None = None,
     json: bool = False,
+    overrides: Overrides = (),
 ) -> int:
-    """Check an exported folder again: edgeflownas verify DIR [RUN].
+    """Check an exported folder again.
+
+    Example: edgeflownas verify DIR [RUN]
 
     Without a run: the files have the hashes of report.json, and LiteRT gives exactly the stored test vectors. With it:
     also the same pairs through the trained network and every file, as export does. Exits with 65 where anything fails.
     docs/verify.md.
 
     Args:
-        *tokens: folder that export made; the run or weights it was made from; overrides (--group.key value).
+        folder: folder, as export made it.
+        run: run (or weights) that it was made from.
         data: pairs to compare on: a data set or folder, or synth; default: the run's validation data.
         pairs: how many of them (16).
         json: machine-readable result on stdout.
+        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
-    places, overrides = split_inputs(tokens, OPTIONS)
-    if not 1 <= len(places) <= 2:
-        raise ConfigError("one folder and at most one run expected: edgeflownas verify DIR [RUN]")
-    if len(places) == 1 and (given := [*(["--data"] * bool(data)), *(["--pairs"] * bool(pairs)), *overrides]):
+    if run is None and (given := [*(["--data"] * bool(data)), *(["--pairs"] * bool(pairs)), *overrides]):
         raise ConfigError(f"{given[0]} belongs to a comparison with the run: edgeflownas verify DIR RUN")
-    count = whole_numbers({"pairs": pairs}).get("pairs", 16)
 
-    from edgeflownas.export.check import check_folder, read_report
-
-    folder = Path(places[0])
-    report = read_report(folder)
-    checked = check_folder(folder, report)
-    comparison = None
-    if len(places) == 2 and not checked.reasons:
-        comparison = _compared(folder, report, Path(places[1]), overrides, data, count)
-    reasons = [*checked.reasons, *(comparison["reasons"] if comparison else _stored_reasons(report))]
-    document = {
-        "folder": folder.name,
-        "model": report["model"],
-        "verdict": "failed" if reasons else "passed",
-        **checked.document(),
-        "reasons": reasons,
-        "verification": comparison,
-    }
-    _show(document, json)
-    return DataError.exit_code if reasons else 0
-
-
-def _stored_reasons(report: Mapping[str, Any]) -> list[str]:
-    """What the export itself found, where nothing is compared anew."""
-    if report["verification"] is None:
-        return []
-    return [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
-
-
-def _compared(
-    folder: Path, report: Mapping[str, Any], run: Path, overrides: list[str], data: str | None, count: int
-) -> dict[str, Any]:
-    """Document of the comparison with the run.  Raises ConfigError where the folder was made of other weights."""
-    from edgeflownas.commands.export import named_pairs
-    from edgeflownas.export.artefacts import deploy
-    from edgeflownas.export.build import verify_models
-    from edgeflownas.export.check import stored_models
-    from edgeflownas.export.source import open_source
+    from edgeflownas.export.check import verify_folder
     from edgeflownas.report.console import Console
-
-    console, facts = Console(), report["model"]
-    arch = None if facts["code"] == facts["space"] else facts["code"]
-    _, _, made_of = facts["weights"].partition("/")
-    checkpoint = "best" if run.is_file() or not made_of else made_of
-    source = open_source(run, arch, checkpoint, overrides, console.info, console.task)
-    if source.weights_hash != facts["weights_hash"]:
-        raise ConfigError(
-            f"{run}: its weights are {source.weights_hash[:16]}, the folder was made of {facts['weights_hash'][:16]} "
-            f"({facts['weights']}): give that run"
-        )
-    size = tuple(facts["size"])
-    pairs = named_pairs("--data", data, "val", source, count, size, console)
-    deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
-    with console.task("verify", len(pairs)) as meter:
-        return verify_models(deployed, stored_models(folder, report), pairs, meter.advance)
-
-
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        import json as encoder
-
-        print(encoder.dumps(document, indent=2, allow_nan=False))
-        return
     from edgeflownas.report.verify_text import folder_text
 
-    print(folder_text(document))
+    console = Console()
+    document = verify_folder(folder, run, overrides, data, pairs or 16, console.info, console.task)
+    emit(document, folder_text, json)
+    return 0 if document["verdict"] == "passed" else DataError.exit_code

@@ -1,5 +1,5 @@
-"""Configuration: the models (every key, its check, its help), reading and merging, the table of keys."""
+"""Configuration: every key once (``keys``), reading and merging (``load``), schema and docs (``describe``)."""
 
-from edgeflownas.config.models import CheckpointConfig, Config, DataConfig, EvalConfig, RuntimeConfig, TrainConfig
+from edgeflownas.config.keys import CheckpointConfig, Config, DataConfig, EvalConfig, RuntimeConfig, TrainConfig
 
 __all__ = ["CheckpointConfig", "Config", "DataConfig", "EvalConfig", "RuntimeConfig", "TrainConfig"]

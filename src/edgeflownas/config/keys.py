@@ -1,175 +1,488 @@
-"""The list of configuration keys, and what is generated from it: value descriptions, JSON schema, the docs page."""
+"""Every configuration key, once: its type, default and manifest kind, its help (the text beneath it), its checks.
+
+The manifest kind decides what a resume may change (docs/concepts.md). Unknown keys are refused.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import json
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from edgeflownas.config import Config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-__all__ = ["Key", "configuration_markdown", "json_schema", "key_table", "keys", "nearest"]
+from edgeflownas.errors import ConfigError
+from edgeflownas.space import get_space
+
+# Strict: without it pydantic reads true as 1 and "8" as 8.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
+SIZE = "^[0-9]+x[0-9]+$"
+SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
 
 
-USAGE: dict[str, tuple[str, dict[str, Any]]] = {  # how a recipe is meant to be run, beside its groups
-    "sweep": (
-        "Makes it a recipe of `edgeflownas sweep`: `train.lr: [1e-4, 5e-5]` varies a key, `NAME: {train.lr: 5e-5}` "
-        "names a variant that changes one or several (`{}`: none), `seeds: [0, 1, 2]` repeats each.",
-        {"type": "object"},
-    ),
-    "fork": (
-        "true: its keys go over those of a run that exists, `edgeflownas train RECIPE --resume RUN --fork NEW_NAME`.",
-        {"type": "boolean"},
-    ),
+class _Mapping(dict[str, str]):
+    """Hashable, as the frozen models that hold it are; never changed after it was made."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+def plain_name(value: str) -> str:
+    """Check a name that becomes a directory's.  Raises ValueError."""
+    allowed = all(c.isalnum() or c in "._-" for c in value)
+    if not value or not allowed or value[0] in ".-" or len(value.encode()) > 200:
+        raise ValueError("must be 1 to 200 letters, digits, '.', '-', '_', not starting with '.' or '-'")
+    return value
+
+
+Roots = Annotated[dict[str, str], AfterValidator(_Mapping)]
+PlainName = Annotated[str, AfterValidator(plain_name)]
+
+
+def _key(kind: str, default: Any) -> Any:
+    return Field(default=default, json_schema_extra={"kind": kind})
+
+
+identity = functools.partial(_key, "identity")  # what the run is: a resume that changes it is refused
+dynamics = functools.partial(_key, "dynamics")  # how it evolves: a resume that changes it needs a fork
+observation = functools.partial(_key, "observation")  # how it is watched, stored or executed: free at resume
+
+
+class Group(BaseModel):
+    """Base of the groups: frozen, no unknown keys, help from the attribute docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class RuntimeConfig(Group):
+    """Where the run lives and how it is executed."""
+
+    output_root: str = observation("runs")
+    """Folder that holds the run directories; the run directory is output_root/experiment_name."""
+    experiment_name: PlainName = observation("supernet")
+    """Name of the run directory (letters, digits, dot, dash, underscore)."""
+    seed: Count = dynamics(0)
+    """Seed of everything random: initial values, sample order, augmentation, fair cycles."""
+    deterministic: bool = dynamics(True)
+    """Deterministic kernels only (an operation without one is an error) and no autotuning."""
+    num_threads: Count = observation(0)
+    """CPU threads of one process; 0 takes all cores. Sums round differently with another count, so it is recorded."""
+    max_seconds: PositiveFloat | None = observation(None)
+    """Stop after this many seconds as if by a signal: commit, exit 75, resume later. null: no limit."""
+    tensorboard: bool = observation(True)
+    """Write TensorBoard event files beside events.jsonl."""
+    report: bool = observation(True)
+    """Refresh report.html in the run directory at each evaluation (and write pictures/ for it, see eval.pictures)."""
+    summary_every: Positive = observation(1)
+    """Steps between two points of the training curves in TensorBoard; events.jsonl holds every step."""
+    summary_flush_every: Positive = observation(100)
+    """Steps between two flushes of the TensorBoard files to disk (and at the end)."""
+
+
+_SUBNETS = ("standalone", "distil")  # tasks that train the subnets of train.arch
+_TASKS_OF_KEY = {  # a key that means nothing for the task is refused where it is set
+    "arch": _SUBNETS,
+    "arch_name": _SUBNETS,
+    "space": ("supernet", *_SUBNETS),
+    "teacher": ("distil",),
+    "teacher_arch": ("distil",),
+    "distil_lambda": ("distil",),
+    "distil_weights": ("distil",),
+    "path_batches": ("supernet",),
 }
 
 
-@dataclass(frozen=True)
-class Key:
-    """One configuration key."""
+class TrainConfig(Group):
+    """The model, the plan and the optimiser."""
 
-    group: str
-    name: str
-    kind: str
-    """identity, dynamics or observation: what a resume may change."""
-    values: str
-    """The accepted values, in words."""
-    default: Any
-    help: str
-    takes_text: bool
-    """A command-line value is taken as it stands, not read as YAML (names and paths)."""
-    repeats: bool
-    """A list of texts: on the command line every occurrence of the option adds one."""
+    task: Literal["supernet", "edgeflownet", "standalone", "distil"] = identity("supernet")
+    """supernet: every subnet of train.space at once; edgeflownet: the published single model; standalone: the subnets
+    of train.arch, each for itself, on the same batches; distil: the same, also taught by train.teacher's features."""
+    space: str = identity("v1")
+    """Search space by name (every task but edgeflownet)."""
+    arch: tuple[str, ...] = identity(())
+    """Arch codes that task standalone or distil trains; on the command line give the option once for each."""
+    arch_name: tuple[PlainName, ...] = observation(())
+    """Names of the directories of several archs inside the run directory, as a list or separated by commas."""
+    teacher: str | None = observation(None)
+    """Run that teaches task distil, a supernet or a single model: RUN, RUN@best or RUN@step-00001234. A resume takes
+    the checkpoint it began with; its content is identity, the place free."""
+    teacher_arch: str | None = identity(None)
+    """Which subnet teaches, where train.teacher is a supernet."""
+    distil_lambda: PositiveFloat = dynamics(1.0)
+    """Task distil: weight of the feature loss beside the flow loss."""
+    distil_weights: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = dynamics((1.0, 1.0, 1.0))
+    """Task distil: weights of the decoder scales 1/4, 1/2 and 1/1 in the feature loss."""
+    width: Positive = identity(32)
+    """Channels of the first convolution (c); the whole network scales with it. Even."""
+    batch_norm: Literal["trained", "frozen"] = identity("trained")
+    """trained: batch statistics; frozen (single models): statistics that never move, scale and shift are learned. They
+    are those of train.init_from, recalibrated; without it (task edgeflownet only, as published) 0 and 1."""
+    input_normalisation: Literal["minus1_1", "raw_0_255"] = identity("minus1_1")
+    """Pixel values the network sees: x / 127.5 - 1, or the bytes 0 to 255 as they are (published EdgeFlowNet)."""
+    init_from: str | None = dynamics(None)
+    """Run directory whose weights (not optimiser, not position) a new run starts from; RUN@best, RUN@step-00001234."""
+    gpu_device: Annotated[int, Field(ge=-1, strict=True)] | Literal["auto"] = observation("auto")
+    """-1 CPU, n that GPU (an error where it does not exist), auto: GPU 0 where there is one, else CPU."""
+    precision: Literal["fp32", "bf16", "tf32", "fp64"] = dynamics("fp32")
+    """Arithmetic of the training step; bf16 by autocast with fp32 weights, tf32 on GPU only, fp64 for verification."""
+    channels_last: bool = dynamics(True)
+    """Memory format NHWC (faster here) rather than NCHW."""
+    distributed: Literal["data", "path", "both"] = observation("data")
+    """What torchrun ranks take: micro-batches of every path, whole paths, or any (path, micro-batch) unit."""
+    num_epochs: Positive = dynamics(200)
+    """Epochs of the plan; the learning-rate plan ends with them."""
+    epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"] = dynamics("full_pass")
+    """fixed_steps: steps_per_epoch steps; full_pass: every sample, the last batch filled up; near_full: as many whole
+    batches as the split holds (floor(N / batch)); by_samples: train_samples_per_epoch draws."""
+    steps_per_epoch: Positive | None = dynamics(None)
+    """Steps of an epoch; with epoch_mode fixed_steps, and only then."""
+    train_samples_per_epoch: Positive | PositiveFloat | None = dynamics(None)
+    """Draws of an epoch: a count (integer) or a fraction of the split (0.5); with epoch_mode by_samples only."""
+    epoch_divisor: Positive = dynamics(1)
+    """Shortens the epoch: its steps (by_samples: its draws) divided by this, rounded down, at least 1 (DivTrain)."""
+    train_sampling_mode: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"] = dynamics(
+        "shuffle_no_replacement"
+    )
+    """Order of the draws."""
+    batch_size: Positive = dynamics(32)
+    """Samples every path of a step sees."""
+    micro_batch_size: Positive | None = dynamics(None)
+    """Samples of one forward pass (memory; batch-norm statistics belong to it). null: batch_size."""
+    path_batches: Literal["same", "shifted"] = dynamics("same")
+    """same: all paths of a step see one batch; shifted: a step draws paths x batch, path p takes slice (p + step)."""
+    lr: PositiveFloat = dynamics(1e-4)
+    """Base learning rate of Adam."""
+    lr_schedule: Literal["cosine", "constant", "step_decay", "one_cycle", "fast_anneal"] = dynamics("cosine")
+    """Learning rate as a function of seen over planned samples."""
+    lr_final_ratio: Fraction = dynamics(0.0)
+    """Floor of cosine, one_cycle and fast_anneal as a share of lr."""
+    lr_milestones: tuple[Fraction, ...] = dynamics((0.5, 0.75))
+    """step_decay: shares of the plan at which the rate is multiplied by lr_decay."""
+    lr_decay: Fraction = dynamics(0.1)
+    """step_decay: the factor at each milestone."""
+    lr_anneal_share: Annotated[float, Field(gt=0.0, le=1.0, strict=True)] = dynamics(0.5)
+    """fast_anneal: share of the plan at which the floor is reached."""
+    lr_peak_share: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] = dynamics(0.3)
+    """one_cycle: share of the plan at which the rate peaks at lr (it starts at lr / 25)."""
+    lr_warmup_share: Fraction = dynamics(0.0)
+    """Linear warm-up from 0 over this share of the plan, multiplied onto any schedule."""
+    lr_plan: Literal["keep", "restretch"] | None = observation(None)
+    """A resume with another num_epochs: keep (the old plan, then its floor) or restretch (same seen, new planned)."""
+    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.9)
+    """Decay of Adam's first moment."""
+    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.999)
+    """Decay of Adam's second moment."""
+    adam_epsilon: PositiveFloat = dynamics(1e-8)
+    """Adam's epsilon."""
+    weight_decay: NonNegativeFloat = dynamics(4e-5)
+    """Coupled L2 on convolution kernels: lambda x w joins the gradient once a step, inside the clipped norm."""
+    grad_clip_global_norm: PositiveFloat | None = dynamics(200.0)
+    """Threshold of the global gradient norm; null: no clipping."""
+    grad_clip_position: Literal["step", "micro_step"] = dynamics("step")
+    """step: the summed gradient is clipped once; micro_step: each (path, micro-batch) gradient, before the sum."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0, strict=True)] | None = dynamics(None)
+    """Decay of an exponential moving average of the weights, evaluated beside them. null: none."""
+    max_nonfinite_steps: Positive = dynamics(5)
+    """Dropped (non-finite) steps in a row after which the run stops with exit 70."""
+    monitor_every: Positive | None = observation(200)
+    """Steps between two gradient readings (monitor.csv); one takes 1.1 to 1.6 times as long as a step. null: none."""
+    fast_mode: bool = observation(False)
+    """Raises data.prefetch_batches to 8 where it is null. Single models only: a supernet step is slower than a disk."""
+
+    @field_validator("width")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("must be even (the last head has width / 2 channels)")
+        return value
+
+    @field_validator("arch", "arch_name", mode="before")
+    @classmethod
+    def _listed(cls, value: Any, info: ValidationInfo) -> Any:
+        """One text stands for a list; names may be separated by commas, which arch codes hold themselves."""
+        texts = [value] if isinstance(value, str) else value
+        if info.field_name == "arch_name" and isinstance(texts, list | tuple):
+            return [part for text in texts for part in (text.split(",") if isinstance(text, str) else [text])]
+        return texts
+
+    @field_validator("train_samples_per_epoch")
+    @classmethod
+    def _count_or_share(cls, value: int | float | None) -> int | float | None:
+        if isinstance(value, float) and value > 1.0:
+            if value != int(value):
+                raise ValueError("must be a whole number of samples, or a fraction of the split up to 1.0")
+            return int(value)
+        return value
+
+    @field_validator("lr_milestones")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(value):
+            raise ValueError("must be in ascending order")
+        return value
+
+    @model_validator(mode="after")
+    def _check_plan(self) -> TrainConfig:
+        for mode, key in {"fixed_steps": "steps_per_epoch", "by_samples": "train_samples_per_epoch"}.items():
+            given = getattr(self, key) is not None
+            if self.epoch_mode == mode and not given:
+                raise ValueError(f"train.epoch_mode {mode} needs train.{key}: set it")
+            if self.epoch_mode != mode and given:
+                raise ValueError(
+                    f"train.{key} has no effect with train.epoch_mode {self.epoch_mode}: "
+                    f"remove it, or set train.epoch_mode to {mode}"
+                )
+        if self.epoch_mode == "full_pass" and self.epoch_divisor > 1:
+            raise ValueError(
+                f"train.epoch_divisor {self.epoch_divisor} contradicts train.epoch_mode full_pass (every sample): use "
+                "near_full, fixed_steps or by_samples, or train.epoch_divisor 1"
+            )
+        if self.epoch_mode == "full_pass" and self.train_sampling_mode == "random_with_replacement":
+            raise ValueError(
+                "train.epoch_mode full_pass cannot use train.train_sampling_mode random_with_replacement (it would "
+                "miss samples): use shuffle_no_replacement or sequential, or another train.epoch_mode such as near_full"
+            )
+        if self.path_batches == "shifted" and self.train_sampling_mode == "random_with_replacement":
+            raise ValueError(
+                "train.path_batches shifted draws distinct samples, train.train_sampling_mode random_with_replacement "
+                "does not: use shuffle_no_replacement or sequential, or train.path_batches same"
+            )
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise ValueError(
+                f"train.micro_batch_size {self.micro_batch_size} is larger than train.batch_size {self.batch_size}: "
+                "lower it or set it to null"
+            )
+        return self
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _not_gone(cls, value: Any) -> Any:
+        if value == "qat":
+            raise ValueError(
+                "qat is gone, since training in integers gained nothing over frozen batch-norm statistics: use "
+                "standalone with train.batch_norm frozen, as recipe finetune_frozen_bn does"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_task(self) -> TrainConfig:
+        task = self.task
+        if self.batch_norm == "frozen" and task == "supernet":
+            raise ValueError(
+                "train.batch_norm frozen is for single models (subnets need statistics of their own): use trained, or "
+                "train.task standalone, distil or edgeflownet"
+            )
+        if self.batch_norm == "frozen" and task != "edgeflownet" and self.init_from is None:
+            raise ValueError(
+                f"train.batch_norm frozen with train.task {task} needs train.init_from: statistics that never move "
+                "must be those of a trained network, a fresh one has 0 and 1; give the run that trained it, or use "
+                "trained"
+            )
+        if self.fast_mode and task == "supernet":
+            raise ValueError(
+                "train.fast_mode is for single models (a supernet step takes longer than loading its batch): set "
+                "data.prefetch_batches instead, or train.fast_mode to false"
+            )
+        if task == "distil" and self.teacher is None:
+            raise ValueError("train.task distil needs train.teacher: the run that teaches, or train.task standalone")
+        if task == "distil" and sum(self.distil_weights) == 0:
+            raise ValueError(
+                "train.distil_weights are all zero, so train.task distil learns nothing from train.teacher"
+            )
+        for key, tasks in _TASKS_OF_KEY.items():
+            value = getattr(self, key)
+            if task not in tasks and value != type(self).model_fields[key].default:
+                shown = f" {value}" if isinstance(value, str) else ""
+                raise ValueError(
+                    f"train.{key}{shown} has no effect with train.task {task}: remove it, or set another train.task"
+                )
+        if task != "supernet" and self.distributed == "path":  # data and both deal the micro-batches of one path too
+            raise ValueError(
+                f"train.distributed path has no effect with train.task {task}: remove it, or set another train.task"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_archs(self) -> TrainConfig:
+        if self.task not in _SUBNETS:
+            return self
+        if not self.arch:
+            raise ValueError(f"train.task {self.task} needs train.arch: the code of the subnet to train")
+        try:
+            codes = [get_space(self.space).parse(code) for code in self.arch]
+        except ConfigError as error:
+            raise ValueError(f"train.arch: {error}") from None
+        names = [name.lower() for name in self.arch_name]
+        if len(set(codes)) < len(codes):
+            raise ValueError("train.arch names one code twice: equal models on equal batches end in equal bits")
+        if names and len(names) != len(codes):
+            raise ValueError(
+                f"train.arch_name has {len(names)} names, train.arch {len(codes)} codes: give one for each "
+                '(a single model needs none: --train.arch_name "[]")'
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"train.arch_name {', '.join(self.arch_name)}: every name must be another, also in lower case"
+            )
+        for given, name in zip(self.arch_name, names, strict=True):
+            if name in ("config.yaml", "group.json", "comparison.csv"):
+                raise ValueError(f"train.arch_name {given} is the name of a file beside the models: choose another")
+        if len(codes) > 1 and not names:
+            raise ValueError("train.arch with several codes needs train.arch_name: a directory name for each")
+        return self
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> TrainConfig:
+        if self.precision == "tf32" and self.gpu_device == -1:
+            raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
+        return self
 
     @property
-    def full(self) -> str:
-        """``group.name``."""
-        return f"{self.group}.{self.name}"
+    def evaluated_in(self) -> str:
+        """Arithmetic of every EPE of the run, in words."""
+        return "fp64" if self.precision == "fp64" else "fp32"
 
 
-@functools.cache
-def keys() -> tuple[Key, ...]:
-    """Every key in the order of declaration."""
-    definitions = json_schema()["$defs"]
-    found = []
-    for group, field in Config.model_fields.items():
-        assert field.annotation is not None
-        for name, schema in definitions[field.annotation.__name__]["properties"].items():
-            found.append(
-                Key(
-                    group=group,
-                    name=name,
-                    kind=schema["kind"],
-                    values=describe(schema),
-                    default=schema["default"],
-                    help=schema["description"],
-                    takes_text=any(_is_text(option) for option in schema.get("anyOf", [schema])),
-                    repeats=schema.get("type") == "array" and _is_text(schema.get("items", {})),
-                )
+class DataConfig(Group):
+    """The samples and what is done to them."""
+
+    train_dir: str = observation("data/FlyingChairs2/train")
+    """A folder in FlyingChairs2 layout, or a data set by name, NAME[:VARIANT][@ROOT] (docs/data.md).
+    The content is identity, the place free."""
+    val_dir: str = observation("data/FlyingChairs2/val")
+    """The evaluation pairs: a folder or a data set by name."""
+    roots: Roots = observation({})
+    """Data set name to folder, before EDGEFLOWNAS_DATA_NAME and ~/.config/edgeflownas/datasets.yaml."""
+    crop_size: tuple[Positive, Positive] = identity((180, 240))
+    """Height and width of the crop (random in training, centre in evaluation), e.g. 180x240."""
+    channel_order: Literal["rgb", "bgr"] = identity("rgb")
+    """Order of the channels the network sees (published EdgeFlowNet: bgr). Files and cache are RGB either way."""
+    flow_clip: PositiveFloat | None = identity(50.0)
+    """Flow components beyond +-this are clipped and stay valid; null: off. Applies to training and pool evaluation."""
+    flow_divisor: PositiveFloat = identity(1.0)
+    """The network learns flow (clipped) divided by this; evaluation multiplies back, so every EPE is in pixels."""
+    horizontal_flip: Fraction = dynamics(0.0)
+    """Probability of mirroring left-right (u changes sign)."""
+    vertical_flip: Fraction = dynamics(0.0)
+    """Probability of mirroring top-bottom (v changes sign)."""
+    brightness: NonNegativeFloat = dynamics(0.0)
+    """Largest change of brightness, in units of the 0..1 range, same for both images."""
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0, strict=True)] = dynamics(0.0)
+    """Largest relative change of contrast about the mean, same for both images."""
+    noise_std: NonNegativeFloat = dynamics(0.0)
+    """Standard deviation of Gaussian pixel noise, in units of the 0..1 range, drawn for each image."""
+    num_workers: Count = observation(2)
+    """Loader threads; 0 loads in the training thread. Never changes a bit of the result."""
+    prefetch_batches: Positive | None = observation(None)
+    """Batches loaded ahead; bounds the memory. null: 4, or 8 with train.fast_mode."""
+    worker_timeout: PositiveFloat = observation(60.0)
+    """Seconds to wait for one batch before a stuck worker is an error."""
+    on_bad_sample: Literal["stop", "quarantine"] = dynamics("stop")
+    """A file that turns out unreadable: stop with exit 65, or replace it by the next in name order and log it."""
+    quarantine_cap: Fraction = observation(0.001)
+    """Share of the training samples (at least one sample) that may be quarantined before the run stops with exit 65."""
+    cache_dir: str | None = observation(None)
+    """Folder for decoded uint8 images, one memory-mapped file per data fingerprint; null: decode each time."""
+
+    @field_validator("crop_size", mode="before", json_schema_input_type=tuple[Positive, Positive] | SizeText)
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(SIZE, value):
+            return [int(part) for part in value.split("x")]
+        return value
+
+
+class EvalConfig(Group):
+    """The pool evaluation, best checkpoint and early stop."""
+
+    eval_pool_size: Positive = observation(12)
+    """Subnets in the evaluation pool. A single model is a pool of one by itself: leave the default there."""
+    eval_every_epoch: Positive = observation(1)
+    """Evaluate after every this many epochs, and after the last."""
+    eval_batches_per_arch: Positive = observation(16)
+    """Evaluation batches; every subnet sees the same ones."""
+    bn_recal_batches: Positive = observation(32)
+    """Calibration batches (training samples, centre crop) of the batch-norm recalibration of every subnet."""
+    batch_size: Positive = observation(8)
+    """Samples of an evaluation or calibration batch."""
+    selection: Literal["spread", "prefix"] = observation("spread")
+    """Which samples: evenly spaced over the sorted names, or the first ones (historical)."""
+    wide_every_epoch: Positive | None = observation(None)
+    """Also score the wide set, with the same calibration, at the first evaluation after every this many epochs, and
+    after the last; null: never. It is decoded each time, not held in memory."""
+    wide_batches_per_arch: Positive | None = observation(None)
+    """Batches of the wide set; null: the whole validation split."""
+    train_batches: Count = observation(2)
+    """Batches of training samples scored at each evaluation, in the centre crop and in a fixed random one; 0: none."""
+    keep_sample_errors: bool = observation(True)
+    """Keep the error of every sample and subnet of each evaluation (sample_epe/): what `edgeflownas noise` reads."""
+    best_by: Literal["mean", "median", "p90", "mix"] = observation("mean")
+    """Statistic of the pool's EPE that chooses the best checkpoint."""
+    best_mix: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = observation((0.5, 0.25, 0.25))
+    """Weights of mean, median and p90 for best_by mix."""
+    early_stop_patience: Positive | None = observation(None)
+    """Evaluations without improvement after which training ends (exit 0); null: never."""
+    early_stop_min_delta: NonNegativeFloat = observation(0.0)
+    """Improvement in px below this does not count for early stopping."""
+    pictures: Count = observation(2)
+    """Fixed pairs drawn at each evaluation, for TensorBoard and the report: image, prediction, truth, error."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EvalConfig:
+        if sum(self.best_mix) <= 0:
+            raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
+        if self.wide_batches_per_arch is not None and self.wide_every_epoch is None:
+            raise ValueError(
+                f"eval.wide_batches_per_arch {self.wide_batches_per_arch} has no effect without a wide evaluation: "
+                "set eval.wide_every_epoch"
             )
-    return tuple(found)
+        return self
+
+    def wide_is_due(self, epoch: int) -> bool:
+        """Whether a multiple of wide_every_epoch lies between the evaluation before and the one after ``epoch``."""
+        every = self.wide_every_epoch
+        return every is not None and epoch // every > (epoch - self.eval_every_epoch) // every
 
 
-def key_table() -> dict[str, dict[str, Key]]:
-    """Group name -> key name -> Key."""
-    table: dict[str, dict[str, Key]] = {group: {} for group in Config.model_fields}
-    for key in keys():
-        table[key.group][key.name] = key
-    return table
+class CheckpointConfig(Group):
+    """When the run is committed to disk."""
+
+    every_steps: Positive | None = observation(None)
+    """Also commit after every this many steps; null: at the end of each epoch and before each evaluation only."""
+    keep: Annotated[int, Field(ge=2, strict=True)] = observation(2)
+    """Verified checkpoints kept, beside the best."""
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a recipe, for editors (``edgeflownas config schema``)."""
-    schema = Config.model_json_schema()
-    schema["properties"] |= {name: {"description": text, **kind} for name, (text, kind) in USAGE.items()}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "EdgeFlowNAS configuration"}
+class Config(Group):
+    """A whole run."""
+
+    runtime: RuntimeConfig = RuntimeConfig()
+    train: TrainConfig = TrainConfig()
+    data: DataConfig = DataConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        default = EvalConfig.model_fields["eval_pool_size"].default
+        if self.train.task != "supernet" and self.eval.eval_pool_size not in (1, default):
+            raise ValueError(
+                f"eval.eval_pool_size {self.eval.eval_pool_size}: with train.task {self.train.task} every model is a "
+                "pool of one: remove the key"
+            )
+        return self
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a misspelt ``name`` most likely means, or None."""
     close = difflib.get_close_matches(name.lower().replace("-", "_"), list(candidates), n=1, cutoff=0.6)
     return close[0] if close else None
-
-
-def _is_text(schema: dict[str, Any]) -> bool:
-    return schema.get("type") == "string" and not {"enum", "const", "pattern"} & schema.keys()
-
-
-def describe(schema: dict[str, Any]) -> str:
-    """The values that a JSON schema accepts, in words: ``whole number above 0, or null``."""
-    if "anyOf" in schema:
-        options = [describe(option) for option in schema["anyOf"]]
-        return ", or ".join(options)
-    if "enum" in schema:
-        return "one of " + ", ".join(str(value) for value in schema["enum"])
-    if "const" in schema:
-        return str(schema["const"])
-    kind: str = schema["type"]
-    if kind == "object":
-        return "a mapping such as {sintel: /data/sintel}"
-    if kind == "array":
-        return _describe_list(schema)
-    if kind == "string" and "examples" in schema:
-        return f"text such as {schema['examples'][0]}"
-    words = {"integer": "whole number", "boolean": "true or false", "string": "text"}
-    return words.get(kind, kind) + _describe_range(schema)
-
-
-def _describe_list(schema: dict[str, Any]) -> str:
-    if "prefixItems" in schema:
-        return f"list of {schema['minItems']}, each a {describe(schema['prefixItems'][0])}"
-    return f"list, each a {describe(schema['items'])}"
-
-
-def _describe_range(schema: dict[str, Any]) -> str:
-    bounded = {"maximum", "exclusiveMaximum"} & schema.keys()
-    words = {
-        "minimum": "from" if bounded else "of at least",
-        "exclusiveMinimum": "above",
-        "maximum": "to",
-        "exclusiveMaximum": "below",
-    }
-    return "".join(f" {word} {schema[bound]:g}" for bound, word in words.items() if bound in schema)
-
-
-_INTRODUCTION = """\
-<!-- Generated by `edgeflownas config docs`. Edit the models in src/edgeflownas/config/, not this page. -->
-# Configuration
-
-A run is described by a YAML recipe with five groups; every key may be left out and has the default below.
-`edgeflownas train smoke` takes a packaged recipe by name (`edgeflownas recipes list`),
-`edgeflownas train my.yaml` a file. Any key is overridden on the command line; the last one wins:
-
-    edgeflownas train smoke --train.lr 5e-5 --data.crop_size=96x128 --train.micro_batch_size null
-
-Values are YAML 1.2 (`5e-5` is a number; `true`, `false`; `null` or `none` switches off); names and paths are taken
-as they stand. Unknown keys, keys given twice in a file and values out of range are refused with exit code 64.
-`--print-config` shows the result. `edgeflownas config schema > edgeflownas.schema.json` makes the schema that editors
-complete from (`# yaml-language-server: $schema=edgeflownas.schema.json` on the first line of a recipe).
-
-The *kind* says what `--resume` may change: **identity** keys say what the run is (a change is refused), **dynamics**
-keys how its weights evolve (a change needs `--fork NEW_NAME`), **observation** keys how it is watched, stored or
-executed (free).
-
-Beside the groups a recipe may say how it is meant to be run:
-
-{usage}
-"""
-
-
-def configuration_markdown() -> str:
-    """The page docs/configuration.md."""
-    usage = "\n".join(f"- `{name}`: {text}" for name, (text, _) in USAGE.items())
-    parts = [_INTRODUCTION.replace("{usage}", usage)]
-    for group, table in key_table().items():
-        model = Config.model_fields[group].annotation
-        assert model is not None
-        parts.append(f"\n## {group}\n\n{(model.__doc__ or '').strip()}\n\n| key | values | default | kind | meaning |")
-        parts.append("|---|---|---|---|---|")
-        for key in table.values():
-            cells = [f"`{key.full}`", key.values, f"`{json.dumps(key.default)}`", key.kind, " ".join(key.help.split())]
-            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(parts) + "\n"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,15 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LoaderRow", "bench_loader"]
 
-Kind = Literal["thread", "process"]
-
 
 @dataclass(frozen=True)
 class LoaderRow:
     """One setting; rates are medians over the rounds."""
 
-    worker_kind: str
-    """thread or process; none for 0 workers."""
     num_workers: int
     samples_per_second: float
     decode_samples_per_second: float
@@ -57,12 +53,11 @@ def bench_loader(
     data_config: DataConfig,
     batch_size: int,
     worker_counts: Sequence[int],
-    worker_kinds: Sequence[Kind],
     batches: int,
     rounds: int = 3,
     one_core: bool = False,
 ) -> list[LoaderRow]:
-    """Time every (kind, count), each round in turn with the two plain loops over the same samples.
+    """Time every number of workers, each round in turn with the two plain loops over the same samples.
 
     With ``one_core`` everything, workers included, shares one core: what is measured is work, not parallelism.
 
@@ -73,14 +68,11 @@ def bench_loader(
     plan = BatchPlan(len(dataset), batch_size, 1, "fixed_steps", "shuffle_no_replacement", batches + 1, None, seed=0)
     samples = np.concatenate([plan.indices(0, step) for step in range(1, batches + 1)])
     _plain_seconds(dataset, np.unique(np.concatenate([samples, plan.indices(0, 0)])))
-    settings: list[tuple[str, int]] = [("none", 0)] if 0 in worker_counts else []
-    settings += [(kind, count) for kind in worker_kinds for count in worker_counts if count]
     rows = []
     with _on_one_core() if one_core else nullcontext():
         cores = len(os.sched_getaffinity(0))
-        for kind, count in settings:
-            update: dict[str, Any] = {"num_workers": count} | ({"worker_kind": kind} if count else {})
-            settled = data_config.model_copy(update=update)
+        for count in worker_counts:
+            settled = data_config.model_copy(update={"num_workers": count})
             seconds = [
                 (
                     _loader_seconds(dataset, plan, settled),
@@ -91,7 +83,7 @@ def bench_loader(
             ]
             loader, decode, plain = (median(len(samples) / row[i] for row in seconds) for i in range(3))
             to_decode, to_plain = (median(row[i] / row[0] for row in seconds) for i in (1, 2))
-            rows.append(LoaderRow(kind, count, loader, decode, plain, to_decode, to_plain, cores, batches))
+            rows.append(LoaderRow(count, loader, decode, plain, to_decode, to_plain, cores, batches))
     return rows
 
 

@@ -8,6 +8,7 @@ it was made is made again, also where the fingerprint (which sums only parts of 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -21,31 +22,25 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowDataset, Sample
-from edgeflownas.data.files import open_regular, replace_file
 from edgeflownas.data.images import image_size, read_image
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
-
-__all__ = ["ImageCache"]
+from edgeflownas.files import open_regular, replace_file
 
 _VERSION = 1
 
 
 class ImageCache:
-    """Images of a data set, by sample index; cheap to send to a worker process (it maps the file itself)."""
+    """Images of a data set, by sample index."""
 
     def __init__(self, path: Path, directory: Path, sidecar: dict[str, Any]) -> None:
         self.path = path
         self._directory = directory
         self._samples: list[list[Any]] = sidecar["samples"]
         self._problems: dict[str, list[str]] = sidecar["problems"]
-        self._pixels: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self._samples)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pixels": None}  # a memmap would be sent as all its pixels
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """(image 1, image 2) of a sample as read-only slices [H,W,3] of the file.
@@ -58,13 +53,15 @@ class ImageCache:
         if name in self._problems:
             file, problem = self._problems[name]
             raise BadSample(self._directory / file, problem)
-        if self._pixels is None:
-            try:
-                self._pixels = np.memmap(self.path, dtype=np.uint8, mode="r")
-            except (OSError, ValueError) as error:
-                raise StorageError(f"{self.path}: the image cache cannot be opened: {error}") from error
         both = self._pixels[offset : offset + 6 * height * width].reshape(2, height, width, 3)
         return both[0], both[1]
+
+    @functools.cached_property
+    def _pixels(self) -> NDArray[np.uint8]:
+        try:
+            return np.memmap(self.path, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.path}: the image cache cannot be opened: {error}") from error
 
     @classmethod
     def open_or_create(
@@ -145,8 +142,13 @@ def _make(
     """Decode all images into the folder; gives the sidecar as stored."""
     for stale in [folder / f"{stem}.json", *folder.glob(f".{stem}.*.tmp")]:  # we hold the lock: nobody writes these
         stale.unlink(missing_ok=True)
-    size = _room(folder, sidecar["bytes"])
-    announce(f"image cache {folder / stem}.u8: {size} for {len(dataset)} samples is being made")
+    needed, free = sidecar["bytes"] / 2**20, shutil.disk_usage(folder).free / 2**20
+    if free < needed:
+        raise StorageError(
+            f"data.cache_dir: {folder} has {free:.1f} MiB free, the image cache takes {needed:.1f} MiB; "
+            "free some space, name another folder or set data.cache_dir to null"
+        )
+    announce(f"image cache {folder / stem}.u8: {needed:.1f} MiB for {len(dataset)} samples is being made")
     problems: dict[str, list[str]] = {}
     temporary = folder / f".{stem}.{uuid.uuid4().hex}.tmp"
     try:
@@ -171,17 +173,6 @@ def _make(
     made = {**sidecar, "problems": problems}
     replace_file(folder / f"{stem}.json", [json.dumps(made).encode()], durable=True)
     return made
-
-
-def _room(folder: Path, size: int) -> str:
-    """The size in words; an error where the disk has not that much left."""
-    needed, free = size / 2**20, shutil.disk_usage(folder).free / 2**20
-    if free < needed:
-        raise StorageError(
-            f"data.cache_dir: {folder} has {free:.1f} MiB free, the image cache takes {needed:.1f} MiB; "
-            "free some space, name another folder or set data.cache_dir to null"
-        )
-    return f"{needed:.1f} MiB"
 
 
 def _decode(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | BadSample:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowDataset, Sample, read_true_flow
-from edgeflownas.data.files import first_of
 from edgeflownas.data.formats import flow_size, is_kitti_flow, read_flow
 from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, DataError
+from edgeflownas.files import first_of
 
 _CHUNK = 64  # samples handed to a thread at a time: a header check is shorter than handing it over
 # Threads share the round trips of a network disk, and there minutes are lost; on a local disk they only fight for the

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeflownas.data.dataset import FlowDataset, Sample
-from edgeflownas.data.files import first_of, read_lines
 from edgeflownas.errors import BadSample, DataError, StorageError
+from edgeflownas.files import first_of, read_lines
 
 PATTERN = "NNNNNNN-img_0.png, NNNNNNN-img_1.png (or .ppm), NNNNNNN-flow_01.flo"
 SPLITS = ("train", "val", "test")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.files import fill, open_regular
 from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, StorageError
+from edgeflownas.files import fill, open_regular
 
 FULL_LIMIT = 4 * 2**30
 """Bytes of a set up to which every byte is summed; of a larger one the first and last 64 KiB of each file."""

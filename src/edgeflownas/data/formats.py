@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, open_regular, replace_file
 from edgeflownas.data.images import (
     MAX_SIDE,
     Header,
@@ -30,6 +29,7 @@ from edgeflownas.data.images import (
 )
 from edgeflownas.data.images import read_mask as read_mask  # docs/data.md names it as part of this module
 from edgeflownas.errors import BadSample, DataError, StorageError
+from edgeflownas.files import PathLike, open_regular, replace_file
 
 FLO_UNKNOWN = 1.6666666752e9
 """What Middlebury's tools write into both components of a pixel whose flow is not known."""

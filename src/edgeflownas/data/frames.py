@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import open_regular
 from edgeflownas.data.images import SUFFIXES, is_picture, picture_size, read_picture
 from edgeflownas.errors import BadSample, ConfigError, DataError
-
-__all__ = ["Frame", "FramePair", "Frames", "open_frames"]
+from edgeflownas.files import open_regular
 
 Note = Callable[[str], None]
 

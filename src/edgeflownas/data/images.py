@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import PathLike, fill, open_regular
 from edgeflownas.errors import BadSample
+from edgeflownas.files import PathLike, fill, open_regular
 
 MAX_SIDE = 16384
 MAX_PIXELS = 2**27

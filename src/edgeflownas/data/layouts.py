@@ -15,8 +15,8 @@ from string import Formatter
 
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.fc2 import open_index, scan_fc2
-from edgeflownas.data.files import first_of, read_lines
 from edgeflownas.errors import DataError, StorageError
+from edgeflownas.files import first_of, read_lines
 
 Words = Mapping[str, tuple[str, ...]]
 Bound = dict[str, str]

@@ -22,8 +22,6 @@ from edgeflownas.config import TrainConfig
 from edgeflownas.errors import DataError
 from edgeflownas.randomness import permutation, words
 
-__all__ = ["BatchPlan", "Coverage", "expected_unique", "prefix", "spread"]
-
 Indices = NDArray[np.int64]
 
 # Draws with replacement are made in blocks, because starting a Philox generator costs more than its words.

@@ -1,19 +1,37 @@
-"""Map over many files with threads, in order and within bounded memory."""
+"""Map over many items with threads or processes, in order and within bounded memory."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import ctypes
+import multiprocessing
 import os
+import signal
+import sys
+import traceback
+import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, TypeVar, cast
 
-__all__ = ["Progress", "default_workers", "in_order"]
+from edgeflownas.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 """Called with (done, total) now and then."""
+
+TRAINER_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class WorkerDied(Exception):
+    """A worker process ended by itself; the text says which and how."""
 
 
 def default_workers() -> int:
@@ -41,3 +59,135 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def in_processes(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
+    """As :func:`in_order` by spawned processes, for work that holds the interpreter lock; ``4 * workers`` wait.
+
+    ``function``, items and results must be picklable, and ``function`` of an importable module.  However the iterator
+    is left, the processes are killed, in the middle of their work too.  The thread that asks for the first result must
+    live as long as they shall: Linux ends them with the thread that started them.
+
+    Python's executor is not used: a broken pool ends its workers with SIGTERM, which ours ignore.
+
+    Raises:
+        WorkerDied: a process ended by itself.
+    """
+    content = bytes(ForkingPickler.dumps(function))  # once, although it may be long
+    numbered = enumerate(items)
+    busy: dict[Connection, tuple[int, _Process]] = {}
+    replies: dict[int, tuple[bool, Any]] = {}
+    given = taken = 0
+    with contextlib.ExitStack() as stack:
+        with _spawning():
+            idle = [stack.enter_context(_Process(content)) for _ in range(workers)]
+        while True:
+            while idle and given - taken < 4 * workers and (entry := next(numbered, None)):
+                process = idle.pop()
+                process.send(entry[1])
+                busy[process.pipe] = (given, process)
+                given += 1
+            if taken in replies:
+                done, reply = replies.pop(taken)
+                if not done:
+                    raise reply
+                yield reply
+                taken += 1
+            elif busy:
+                for pipe in cast(list[Connection], wait(busy)):
+                    number, process = busy.pop(pipe)
+                    replies[number] = process.receive()
+                    idle.append(process)
+            else:
+                return
+
+
+class _Process:
+    """A process and the pipe to it; as a context it is killed at the end, and at the end of the program."""
+
+    def __init__(self, content: bytes) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
+        self._process.start()
+        theirs.close()  # only the worker holds it now, so its death closes the pipe
+        self._content: bytes | None = content
+        atexit.register(self._kill)  # before that of multiprocessing, which sends SIGTERM and waits
+
+    def send(self, item: Any) -> None:
+        with self._alive():
+            if self._content is not None:  # here and not at the start: the process reads it once it is up
+                self.pipe.send_bytes(self._content)
+                self._content = None
+            self.pipe.send(item)
+
+    def receive(self) -> tuple[bool, Any]:
+        """(True, result) or (False, error)."""
+        with self._alive():
+            return self.pipe.recv()  # type: ignore[no-any-return]
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            self._process.join(timeout=1.0)
+            code = self._process.exitcode
+            killed = code is not None and code < 0
+            how = f"was killed by {signal.Signals(-code).name}" if code and killed else f"ended with exit code {code}"
+            raise WorkerDied(f"loader worker process {self._process.pid} {how}") from error
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
+        atexit.unregister(self._kill)
+        self._process.kill()
+        self._process.join()
+
+
+@contextlib.contextmanager
+def _spawning() -> Iterator[None]:
+    """Start processes so that signals cannot hit them half-way and the caller's script is not run again in them.
+
+    A worker inherits the blocked mask and lifts it once it ignores the signals.  ``spawn`` imports the parent's
+    main module in every worker: needless here, slow where it imports torch, and an endless loop where a script has
+    no ``if __name__ == "__main__"``.
+    """
+    resource_tracker.ensure_running()  # starting it later would lift the mask
+    main = sys.modules["__main__"]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, TRAINER_SIGNALS)
+    try:
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _work(pipe: Connection, parent: int) -> None:
+    """Life of a worker process: replies (True, result) or (False, error) until the parent closes the pipe or ends."""
+    for number in TRAINER_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TRAINER_SIGNALS)
+    if sys.platform == "linux":  # elsewhere it ends when it next reads or writes the pipe
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the line above
+        return
+    import cv2
+
+    cv2.setNumThreads(0)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        function = pipe.recv()
+        while True:
+            item = pipe.recv()
+            try:
+                reply = (True, function(item))
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    error.add_note(traceback.format_exc())  # the traceback itself does not travel
+                reply = (False, error)
+            pipe.send(reply)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeflownas.config.keys import nearest
-from edgeflownas.config.yaml import parse_yaml
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import find_samples, scan_fc2
 from edgeflownas.data.layouts import DATASETS, Opening

@@ -23,18 +23,6 @@ from edgeflownas.randomness import uniforms, words
 if TYPE_CHECKING:
     from edgeflownas.data.dataset import FlowDataset, FlowPair
 
-__all__ = [
-    "LoadedSample",
-    "Window",
-    "augment",
-    "center_window",
-    "clip_flow",
-    "crop",
-    "load_eval_sample",
-    "load_training_sample",
-    "random_window",
-]
-
 Images = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 Valid = NDArray[np.bool_]

@@ -9,20 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-
-__all__ = [
-    "EVAL_HISTORY_COLUMNS",
-    "MONITOR_COLUMNS",
-    "PER_ARCH_COLUMNS",
-    "PER_OPTION_COLUMNS",
-    "columns",
-    "csv_header",
-    "csv_row",
-    "format_value",
-    "parse_row",
-    "parse_value",
-]
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Value = int | float | str | None
 
@@ -202,6 +189,13 @@ def csv_line(cells: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()
+
+
+def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
+    """A whole table, header first: lines that end with a line feed, UTF-8."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def parse_row(row: Mapping[str, str]) -> dict[str, Value]:

@@ -256,5 +256,7 @@ def read_eval_set(path: Path) -> EvalSet:
     """The frozen set of a run directory.  Raises DataError."""
     try:
         return EvalSet.from_json(json.loads(path.read_text()))
+    except DataError:  # said already
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a readable eval_set.json ({error}); it is written when a run starts") from error

@@ -16,6 +16,7 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.transforms import Window, load_eval_sample
 from edgeflownas.errors import DataError
 from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
+from edgeflownas.models.stages import StagedNet
 
 __all__ = ["FrozenBatches", "FrozenSplit"]
 
@@ -76,6 +77,14 @@ class FrozenBatches(Sequence[FlowBatch]):
         self._indices = [position[name] for name in split.names]
         self._load = functools.partial(load_eval_sample, dataset, flow_clip=flow_clip)
         self._held = self._decode(slice(None)) if hold else None
+
+    @classmethod
+    def of(
+        cls, net: StagedNet, split: FrozenSplit, dataset: FlowDataset, flow_clip: float | None, hold: bool = True
+    ) -> FrozenBatches:
+        """Batches where ``net`` is and in the form it reads.  Raises DataError as the constructor."""
+        first = next(net.parameters())
+        return cls(split, dataset, flow_clip, first.device, first.dtype, net.input_form, hold)
 
     def _decode(self, which: slice) -> list[tuple[NDArray[Any], ...]]:
         with ThreadPoolExecutor(2) as pool:

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from edgeflownas.errors import DataError
 from edgeflownas.models.blocks import up2
-from edgeflownas.models.stages import Sums
 
 __all__ = ["SCALES", "LossTerms", "accumulate", "multiscale_loss"]
 
@@ -33,12 +32,7 @@ class LossTerms(NamedTuple):
 
 
 def accumulate(predictions: Sequence[Tensor]) -> list[Tensor]:
-    """[A0, A1, A2] of predictions [p0, p1, p2]: the flow (and uncertainty) at 1/4, 1/2 and 1/1, four channels each.
-
-    Sums stay what they are.
-    """
-    if isinstance(predictions, Sums):
-        return predictions
+    """[A0, A1, A2] of predictions [p0, p1, p2]: the flow (and uncertainty) at 1/4, 1/2 and 1/1, four channels each."""
     total = _at_least_float32(predictions[0])
     sums = [total]
     for prediction in predictions[1:]:

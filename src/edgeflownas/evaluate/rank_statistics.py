@@ -16,6 +16,7 @@ __all__ = [
     "kendall_taus",
     "pool_statistics",
     "rank_order",
+    "parse_rank_string",
     "rank_string",
 ]
 
@@ -92,6 +93,14 @@ def rank_string(epes: Sequence[float], ranks: Sequence[int] | None = None) -> st
     """
     places = enumerate(rank_order(epes), start=1)
     return "|".join(f"{ranks[index] if ranks else place}:{index}:{epes[index]:.4f}" for place, index in places)
+
+
+def parse_rank_string(text: str) -> tuple[list[float], list[int]]:
+    """Inverse of :func:`rank_string`: EPEs (px, four decimals) and ranks by arch_index.  Raises ValueError."""
+    entries = sorted((int(i), float(epe), int(rank)) for rank, i, epe in (e.split(":") for e in text.split("|")))
+    if [index for index, _, _ in entries] != list(range(len(entries))):
+        raise ValueError(f"{text[:40]!r} does not name each arch once")
+    return [epe for _, epe, _ in entries], [rank for _, _, rank in entries]
 
 
 def best_criterion(

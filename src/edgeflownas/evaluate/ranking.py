@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.files import replace_file
-from edgeflownas.errors import DataError
+from edgeflownas.errors import DataError, UserError
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
+from edgeflownas.files import replace_file
 from edgeflownas.space import SPACES, Arch, SearchSpace
 
 __all__ = [
@@ -106,6 +106,8 @@ def read_ranking(path: Path) -> Ranking:
     try:
         ranking = _from_csv(file) if file.suffix == ".csv" else _from_tensors(file)
         _require_sound(ranking)
+    except UserError:  # said already
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise DataError(f"{file}: not readable as a ranking ({error!r:.300}); {REMEDY}") from error
     return ranking

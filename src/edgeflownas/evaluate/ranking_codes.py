@@ -90,6 +90,8 @@ def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
                 found.append(space.parse(cell))
             except ConfigError as error:
                 raise ConfigError(f"--archs {path}, line {number}: {error}") from None
+    except ConfigError:  # said already
+        raise
     except (csv.Error, ValueError) as error:
         raise DataError(f"--archs {path}: no sound CSV: {error}") from error
     if not found:

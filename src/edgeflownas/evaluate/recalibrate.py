@@ -18,7 +18,7 @@ from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["MomentTree", "NodeStatistics", "Statistics", "recalibrate", "recalibrate_prefixes"]
+__all__ = ["MomentTree", "NodeStatistics", "Statistics", "recalibrate", "recalibrate_prefixes", "set_buffers"]
 
 Statistics = dict[int, tuple[torch.Tensor, torch.Tensor]]
 NodeStatistics = dict[Node, Statistics]
@@ -112,3 +112,12 @@ def recalibrate_prefixes(
     finally:
         net.train(was_training)
     return [*found, recorder.statistics(dtype)]
+
+
+@torch.no_grad()
+def set_buffers(net: StagedNet, calibration: Iterable[FlowBatch], advance: Callable[[], None] = lambda: None) -> None:
+    """Recalibrate the network of one arch and write the moments into its buffers; ``advance``: before each batch."""
+    for slots in recalibrate(net, list(net.space), calibration, advance).values():
+        for slot, (mean, var) in slots.items():
+            net.batchnorms[slot].running_mean.copy_(mean)
+            net.batchnorms[slot].running_var.copy_(var)

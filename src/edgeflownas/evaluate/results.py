@@ -98,6 +98,8 @@ def append_results(path: Path, rows: Iterable[ResultRow]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except StorageError:  # said already
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 

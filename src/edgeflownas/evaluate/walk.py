@@ -46,11 +46,6 @@ def walk(
     the position of an arch in ``archs`` and its three predictions.  Without ``at_leaf`` heads that hold no
     batch norm are still run only once per option.
     """
-    if net.whole:
-        for member, arch in enumerate(archs):
-            if at_leaf is not None:
-                at_leaf(member, net.run_from(start, images, arch))
-        return
     Heads = dict[int, torch.Tensor]
 
     def descend(stage: int, state: State, prefix: tuple[int, ...], members: list[int], heads: list[Heads]) -> None:

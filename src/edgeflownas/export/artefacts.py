@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.export.pairs import Pairs
-from edgeflownas.export.source import Source
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.hardware.tflite.model import Kernels
@@ -25,6 +24,7 @@ from edgeflownas.models.deployed.graph import Buffer, Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import Range, Scale, integer_layers, tensor_scales
 from edgeflownas.models.deployed.ranges import collect_ranges
+from edgeflownas.run.run import Subnet
 
 __all__ = [
     "FILES",
@@ -54,7 +54,7 @@ VECTOR_KERNELS: Kernels = "reference"
 class Deployed:
     """Graph, folded layers, and the ranges of its tensors where anything is to be in integers."""
 
-    source: Source
+    source: Subnet
     graph: Graph
     layers: Mapping[str, Layer]
     ranges: Mapping[str, Range]
@@ -88,7 +88,7 @@ def need_packages(formats: Iterable[Format]) -> None:
 
 
 def deploy(
-    source: Source,
+    source: Subnet,
     size: tuple[int, int],
     outputs: Outputs,
     uncertainty: bool,
@@ -109,8 +109,6 @@ def deploy(
     """
     graph = graph_of(source.net, size, outputs, uncertainty)
     layers = fold(source.net, graph)
-    if source.ranges is not None:
-        return Deployed(source, graph, layers, source.ranges, source.ranges_from)
     if pairs is None:
         return Deployed(source, graph, layers, {}, {})
     with torch_threads(1):
@@ -147,7 +145,7 @@ def metadata(deployed: Deployed, name: Format) -> dict[str, str]:
         "code": source.code,
         "space": source.space,
         "width": str(source.net.width),
-        "weights": source.weights_hash,
+        "weights": source.checkpoint.hash,
         "input_size": f"{graph.images.rows}x{graph.images.columns}",
         "input": input_text(source, name),
         "channel_order": source.net.input_form.channel_order,
@@ -165,7 +163,7 @@ def metadata(deployed: Deployed, name: Format) -> dict[str, str]:
     return notes | {f"output.{buffer.name}": describe_output(buffer, source.flow_divisor) for buffer in graph.outputs}
 
 
-def input_text(source: Source, name: Format) -> str:
+def input_text(source: Subnet, name: Format) -> str:
     """What the input tensor of a format holds."""
     order = source.net.input_form.channel_order.upper()
     layout = "NCHW" if name.startswith("onnx") else "NHWC"

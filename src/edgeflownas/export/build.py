@@ -11,12 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from edgeflownas.errors import DataError
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.export.artefacts import (
     FILES,
     VECTOR_KERNELS,
@@ -25,20 +25,23 @@ from edgeflownas.export.artefacts import (
     deploy,
     describe_output,
     input_text,
+    need_packages,
     write_models,
 )
 from edgeflownas.export.header import header_text
 from edgeflownas.export.pairs import Pairs, example_pairs
 from edgeflownas.export.paths import as_integers
 from edgeflownas.export.readme import readme_text
-from edgeflownas.export.source import Source
+from edgeflownas.export.source import check_export_size
 from edgeflownas.export.verify import verify
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.hardware.vela import Compiled, Target, compile_tflite
-from edgeflownas.hardware.vela.compiler import Mode
+from edgeflownas.hardware.vela.compiler import Mode, check_request
 from edgeflownas.models.deployed.graph import Outputs
+from edgeflownas.models.deployed.ranges import parse_method
 from edgeflownas.models.deployed.running import run_graph
+from edgeflownas.run.run import Subnet
 
 __all__ = ["Request", "build", "verify_models"]
 
@@ -70,6 +73,16 @@ class Request:
     mode: Mode
     arena: int | None  # KiB
 
+    def __post_init__(self) -> None:
+        """Finds everything that can be wrong with the words, before long work.  Raises ConfigError."""
+        check_export_size(self.size)
+        for option, value, known in (("outputs", self.outputs, Outputs), ("mode", self.mode, Mode)):
+            if value not in get_args(known):
+                raise ConfigError(f"--{option} {value!r} is unknown: {', '.join(get_args(known))}")
+        check_request(self.mode, self.arena)
+        parse_method(self.method)
+        need_packages(self.formats)
+
 
 @dataclass
 class Seconds:
@@ -87,7 +100,7 @@ class Seconds:
 
 def build(
     request: Request,
-    source: Source,
+    source: Subnet,
     calibration: Pairs | None,
     checking: Pairs | None,
     seconds: Seconds,
@@ -98,7 +111,7 @@ def build(
     Args:
         request: what is asked for.
         source: the network.
-        calibration: pairs that give the ranges; None without int8 or where the run has its own.
+        calibration: pairs that give the ranges; None without int8.
         checking: pairs to verify on; None: not verified.
         seconds: told what each step took.
         advance: called after each pair of either.
@@ -140,11 +153,11 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "model": {
             "tool": f"edgeflownas {version('edgeflownas')}",
-            "weights": source.name,
-            "weights_hash": source.weights_hash,
+            "weights": source.short_name,
+            "weights_hash": source.checkpoint.hash,
             "code": source.code,
             "code_choice": source.reason,
-            "words": source.words,
+            "words": source.run.space.describe(source.arch),
             "space": source.space,
             "width": source.net.width,
             "size": [rows, columns],
@@ -262,7 +275,6 @@ def verify_models(
 ) -> dict[str, Any]:
     """The document of a verification of ``models`` (bytes by format) on ``pairs``; errors as verify.verify."""
     source = deployed.source
-    trained = deployed.scales if source.ranges is not None else None
-    where = source.flow_divisor, advance, trained
-    found = verify(source.net, deployed.graph, deployed.layers, models, pairs.samples(), *where)
+    net, divisor = source.net, source.flow_divisor
+    found = verify(net, deployed.graph, deployed.layers, models, pairs.samples(), divisor, advance)
     return {**pairs.facts(), **found.document()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from edgeflownas.errors import DataError
-from edgeflownas.export.artefacts import FILES, VECTOR_KERNELS
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.export.artefacts import FILES, VECTOR_KERNELS, deploy
+from edgeflownas.export.build import verify_models
+from edgeflownas.export.pairs import open_pairs
+from edgeflownas.export.source import EXPORTED, extracted
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.models.deployed.graph import Outputs
-
-__all__ = ["FolderCheck", "check_folder", "read_report", "stored_models"]
+from edgeflownas.run.run import Run
 
 REPORT, README = "report.json", "README.md"
 VECTOR = re.compile(r"test_vectors/(\d+)_(\w+)\.bin")
@@ -110,6 +112,61 @@ class _Report(_Part):
             if not found or set(self.vectors.sha256) != expected:
                 raise ValueError("vectors: a name")
         return self
+
+
+def verify_folder(
+    folder: Path,
+    run: Path | None,
+    overrides: Sequence[str],
+    data: str | None,
+    count: int,
+    note: Callable[[str], None],
+    progress: Callable[[str, int], Any],
+) -> dict[str, Any]:
+    """The document of docs/verify.md: hashes and test vectors, and ``count`` pairs through the network of ``run``.
+
+    Args:
+        folder: an export.
+        run: that it was made from, or its weights; None: the files alone.
+        overrides: ``--group.key=value`` tokens for the run's configuration.
+        data: where the pairs come from; None: the run's validation data.
+        count: of the pairs.
+        note: is told what a person should know.
+        progress: opens a bar with a label and a total, as Console.task does.
+
+    Raises:
+        DataError: no report that can be read; ConfigError: a run with other weights, or no LiteRT.
+    """
+    report = read_report(folder)
+    checked, compared, facts = check_folder(folder, report), None, report["model"]
+    reasons = list(checked.reasons)
+    if run is not None and not reasons:
+        arch = None if facts["code"] == facts["space"] else facts["code"]
+        _, _, made_of = facts["weights"].partition("/")
+        checkpoint = "best" if run.is_file() or not made_of else made_of
+        opened = Run.open(run, overrides, note, used=EXPORTED, what="this")
+        source = extracted(opened.subnet(arch, checkpoint), progress)
+        if source.checkpoint.hash != facts["weights_hash"]:
+            raise ConfigError(
+                f"{run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of "
+                f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
+            )
+        size = tuple(facts["size"])
+        pairs = open_pairs("--data", data, "val", opened.config.data, count, size, note)
+        deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
+        with progress("verify", len(pairs)) as meter:
+            compared = verify_models(deployed, stored_models(folder, report), pairs, meter.advance)
+        reasons += compared["reasons"]
+    elif report["verification"] is not None:
+        reasons += [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
+    return {
+        "folder": folder.name,
+        "model": facts,
+        "verdict": "failed" if reasons else "passed",
+        **checked.document(),
+        "reasons": reasons,
+        "verification": compared,
+    }
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,8 @@ def require_free(out: Path) -> None:
         trial = _temporary(above / out.absolute().name)
         trial.mkdir()
         trial.rmdir()
+    except StorageError:  # said already
+        raise
     except OSError as error:
         raise StorageError(f"{out}: cannot be made: {error.strerror}; give another --out") from None
 

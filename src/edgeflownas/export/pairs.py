@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeflownas.config import DataConfig
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.images import image_size
-from edgeflownas.data.synthetic import generate_pair
-from edgeflownas.data.synthetic.generate import FIRST_VAL
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.evalset import freeze_split
 from edgeflownas.export.verify import Sample
 from edgeflownas.models.batches import InputForm
 
-__all__ = ["Pairs", "example_pairs", "generated_pairs", "read_pairs"]
-
+GENERATED = "synth"
 Size = tuple[int, int]
 
 
@@ -62,6 +62,24 @@ class Pairs:
         for images in self.images:
             yield form.encode(torch.from_numpy(images[None]), torch.float32)
             advance()
+
+
+def open_pairs(
+    option: str, spec: str | None, split: str, settings: DataConfig, count: int, size: Size, note: Callable[[str], None]
+) -> Pairs:
+    """Pairs of the data that ``option`` names as ``spec``, or of the run's own ``split``.
+
+    Raises:
+        DataError: no such data, or frames smaller than ``size``; says what to do.
+    """
+    if spec == GENERATED:
+        return generated_pairs(count, size, split)
+    own = settings.train_dir if split == "train" else settings.val_dir
+    try:
+        dataset = open_dataset(spec or own, split, option if spec else f"data.{split}_dir", settings.roots)
+    except DataError as error:
+        raise DataError(f"{error}\nsay where pairs are with {option} DIR, or generate some: {option} synth") from None
+    return read_pairs(dataset, count, size, option, note, settings.on_bad_sample == "quarantine")
 
 
 def read_pairs(

@@ -21,14 +21,13 @@ from edgeflownas.models.batches import InputForm
 from edgeflownas.models.blocks import up2
 from edgeflownas.models.deployed.builder import HEADS, SCALES
 from edgeflownas.models.deployed.folding import Layer
-from edgeflownas.models.deployed.graph import Buffer, Graph
-from edgeflownas.models.deployed.quantise import Range, Scale, rounded_layers, rounding
+from edgeflownas.models.deployed.graph import Graph
+from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.models.stages import StagedNet
 
 __all__ = [
     "FOLDED",
-    "SIMULATED",
     "TRAINING",
     "Path",
     "as_integers",
@@ -39,9 +38,8 @@ __all__ = [
     "trained_path",
 ]
 
-TRAINING, FOLDED, SIMULATED = "training", "folded", "int8 simulated"
+TRAINING, FOLDED = "training", "folded"
 Values = dict[str, NDArray[np.float32]]
-At = Callable[[Buffer, Tensor], Tensor]
 Path = Callable[[NDArray[np.uint8]], Values]
 
 
@@ -50,18 +48,14 @@ def open_paths(
     graph: Graph,
     layers: Mapping[str, Layer],
     models: Mapping[str, bytes],
-    trained_scales: Mapping[str, Scale] | None = None,
 ) -> dict[str, Path]:
     """The paths by name: ``training`` (the module, batch norm in evaluation), ``folded``, and one for each model.
-
-    With the scales that a network was trained with also ``int8 simulated``: what was trained.
 
     Args:
         net: fixed network in evaluation mode, float32, on the CPU.
         graph: what is deployed of it.
         layers: its folded weights.
         models: bytes of files by format: tflite-float, tflite-int8, onnx, onnx-int8.
-        trained_scales: of task qat, every tensor's.
 
     Raises:
         ConfigError: a package of the extra ``export`` is missing.
@@ -69,8 +63,6 @@ def open_paths(
     """
     form = net.input_form
     paths = {TRAINING: trained_path(net, graph), FOLDED: _folded(graph, layers, form)}
-    if trained_scales is not None:
-        paths[SIMULATED] = _folded(graph, rounded_layers(graph, layers, trained_scales), form, rounding(trained_scales))
     return paths | {name: _of_file(name, content, form) for name, content in models.items()}
 
 
@@ -130,10 +122,10 @@ def trained_path(net: StagedNet, graph: Graph) -> Path:
     return run
 
 
-def _folded(graph: Graph, layers: Mapping[str, Layer], form: InputForm, at: At | None = None) -> Path:
+def _folded(graph: Graph, layers: Mapping[str, Layer], form: InputForm) -> Path:
     @torch.inference_mode()
     def run(images: NDArray[np.uint8]) -> Values:
-        found = run_graph(graph, layers, _encoded(form, images), at)
+        found = run_graph(graph, layers, _encoded(form, images))
         return {name: values[0].numpy() for name, values in found.items()}
 
     return run

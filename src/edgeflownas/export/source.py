@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 
-from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.hardware.latency import torch_threads
-from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.stages import GRID, StagedNet
-from edgeflownas.space import Arch
-from edgeflownas.train.inference import ReadySubnet, open_subnet
-from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import memory_in_words
-from edgeflownas.train.teacher import set_buffers
-
-__all__ = ["Source", "check_export_size", "open_source"]
+from edgeflownas.models.stages import GRID
+from edgeflownas.run.machine import memory_in_words
+from edgeflownas.run.run import SHOWN, Subnet
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
-USED = ("data.val_dir", "data.on_bad_sample")  # by the pairs that are read for an export
+EXPORTED = (*SHOWN, "data.val_dir", "data.on_bad_sample")  # keys an export reads: also those of the pairs
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
 
 
@@ -38,78 +30,23 @@ class Meter(Protocol):
         """One more is done."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """One network of one arch in evaluation mode, float32, on the CPU, and where it comes from."""
-
-    name: str  # run or file, and checkpoint; no folders above it
-    weights_hash: str
-    net: StagedNet
-    arch: Arch
-    words: str  # the arch in words
-    reason: str  # why this arch
-    config: Config
-    calibrated_on: str  # label of the data that batch norm was recalibrated on; empty: it was not
-    calibration_samples: int
-    ranges: Mapping[str, Range] | None  # those a run was trained with; nothing else may choose others
-    ranges_from: Mapping[str, str]  # method, hash of the calibration ids, and when; empty without such ranges
-
-    @property
-    def space(self) -> str:
-        """Name of the search space."""
-        return "edgeflownet" if self.config.train.task == "edgeflownet" else self.config.train.space
-
-    @property
-    def code(self) -> str:
-        """Arch code without commas, or the network's name where there is no choice."""
-        return str(self.arch).replace(",", "")
-
-    @property
-    def flow_divisor(self) -> float:
-        """The network's flow times this is in pixels."""
-        return self.config.data.flow_divisor
-
-
-def open_source(
-    path: Path,
-    arch: str | None,
-    checkpoint: str,
-    overrides: Sequence[str],
-    note: Callable[[str], None],
-    task: Callable[[str, int], AbstractContextManager[Meter]],
-) -> Source:
-    """The network to ship.  Arguments and errors as :func:`edgeflownas.train.inference.open_subnet`.
+def extracted(subnet: Subnet, task: Callable[[str, int], AbstractContextManager[Meter]]) -> Subnet:
+    """The same with a network of its arch alone: evaluation mode, float32, on the CPU, batch norm recalibrated.
 
     ``task`` (label, number of batches) begins what is told of each batch that batch norm has seen.
     """
-    ready = open_subnet(path, arch, checkpoint, overrides, note, USED)
-    net, words = ready.net, ready.net.space.describe(ready.arch)
-    learned = getattr(net, "tensor_ranges", None)  # task qat: its statistics and ranges belong to its weights
-    if isinstance(net, FlowNet) and (learned or len(net.space) > 1):
-        net = net.subnet(ready.arch)
-    samples = 0
-    if isinstance(ready.calibration, FrozenBatches):
-        metering, exact = task("calibrate", len(ready.calibration)), full_precision()
-        with metering as meter, exact, torch_threads(1), memory_in_words(MEMORY):
-            set_buffers(net, ready.calibration, meter.advance)
-        samples = len(ready.calibration.split.names)
-    net = net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False)
-    ranges = (learned(), _origin(RunDirectory.open(path).manifest)) if learned else (None, {})
-    where = (ready.calibration_label, samples, *ranges)
-    return Source(_short(path, ready), ready.source, net, ready.arch, words, ready.reason, ready.config, *where)
-
-
-def _origin(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Where the ranges of a run of task qat are from, by its manifest; a fork has those of its source."""
-    when = {"when": "before training in integers"}
-    if parent := manifest.get("forked_from"):
-        return {"method": f"as in {parent['name']}", "hash": parent["hash"], **when}
-    method, _, ids = manifest["initialised_from"]["ranges"].partition(", calibration ids ")
-    return {"method": method, "hash": ids, **when}
-
-
-def _short(path: Path, ready: ReadySubnet) -> str:
-    return path.name if path.is_file() else f"{path.resolve().name}/{ready.name.rpartition(' ')[2]}"
+    net, batches = subnet.net, subnet.calibration
+    if isinstance(net, FlowNet) and len(net.space) > 1:
+        net = net.subnet(subnet.arch)
+    if batches is not None:
+        with (
+            task("calibrate", len(batches)) as meter,
+            full_precision(),
+            torch_threads(1),
+            memory_in_words(MEMORY),
+        ):
+            set_buffers(net, batches, meter.advance)
+    return replace(subnet, net=net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False))
 
 
 def check_export_size(size: tuple[int, int]) -> None:

@@ -10,10 +10,10 @@ is no better than zero flow.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeflownas.export.paths import SIMULATED, TRAINING
+from edgeflownas.export.paths import TRAINING
 
 __all__ = [
     "LARGEST_LOSS",
@@ -24,7 +24,6 @@ __all__ = [
     "PathRow",
     "doubts",
     "failures",
-    "reference_of",
     "too_far",
 ]
 
@@ -68,14 +67,9 @@ class PathRow:
     """Half of the 95 % interval of the loss; None below two pairs."""
 
 
-def reference_of(path: str, paths: Container[str]) -> str:
-    """The path that ``path`` is held against: what was trained, in integers where it was."""
-    return SIMULATED if path.endswith("int8") and SIMULATED in paths else TRAINING
-
-
 def too_far(row: OutputRow, least: float) -> bool:
     """Whether an output of a float path agrees to ``least`` dB only, or less."""
-    if row.path.endswith(("int8", SIMULATED)) or row.rms_difference is None:
+    if row.path.endswith("int8") or row.rms_difference is None:
         return False
     return row.snr_db <= least and row.rms_difference >= NO_SIGNAL
 
@@ -113,7 +107,7 @@ def doubts(outputs: Sequence[OutputRow], rows: Sequence[PathRow]) -> tuple[str, 
     """A note for each figure that these pairs do not decide, and for values that were clipped."""
     scores = {row.path: row.epe for row in rows}
     found = []
-    trained = scores.get(reference_of("int8", scores), 0.0)
+    trained = scores.get(TRAINING, 0.0)
     if any(path.endswith("int8") for path in scores) and trained >= scores[ZERO]:
         found.append(
             f"the trained network's EPE, {trained:.4g} px, is not below that of zero flow, "

@@ -37,12 +37,11 @@ from edgeflownas.export.verdict import (
     PathRow,
     doubts,
     failures,
-    reference_of,
     too_far,
 )
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
-from edgeflownas.models.deployed.quantise import Range, Scale
+from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.stages import StagedNet
 
 __all__ = ["Sample", "Verification", "compare", "verify"]
@@ -97,7 +96,6 @@ def verify(
     samples: Sequence[Sample],
     divisor: float = 1.0,
     advance: Callable[[], None] = lambda: None,
-    trained_scales: Mapping[str, Scale] | None = None,
 ) -> Verification:
     """Compare files with the network they were made of; where one fails, find the operator at which error enters.
 
@@ -109,13 +107,12 @@ def verify(
         samples: pairs of the graph's size.
         divisor: the network's flow times this is in px (data.flow_divisor).
         advance: called after every pair.
-        trained_scales: of a network that was trained in integers: it is what int8 files are held against.
 
     Raises:
         ConfigError: a package of the extra ``export`` is missing.
         DataError: no pairs, pairs of another size, bytes that are no model, a model without one of the outputs.
     """
-    paths = open_paths(net, graph, layers, models, trained_scales)
+    paths = open_paths(net, graph, layers, models)
     result = compare(paths, samples, divisor, advance, integer_ends(models))
     if any(too_far(row, LEAST_SNR) for row in result.outputs):
         result = _within_rounding(result, net, graph, samples[:LAYER_PAIRS])
@@ -157,7 +154,6 @@ def compare(
 ) -> Verification:
     """Run ``samples`` through ``paths`` and hold them against the one named ``training``; else as :func:`verify`.
 
-    Int8 files are held against ``int8 simulated``, where there is such a path.
     ``ends``: by path and output, the least and the greatest number that its integers stand for.
     """
     if not samples:
@@ -166,7 +162,7 @@ def compare(
     for sample in samples:
         found = {name: path(sample.images) for name, path in paths.items()}
         for name in paths:
-            tallies[name].add(found[name], found[reference_of(name, paths)], sample)
+            tallies[name].add(found[name], found[TRAINING], sample)
         tallies[ZERO].add_truth(torch.zeros(2, *sample.images.shape[:2]), sample)
         advance()
     others = [name for name in paths if name != TRAINING]
@@ -243,8 +239,6 @@ def _losses(tallies: Mapping[str, _Tally]) -> tuple[PathRow, ...]:
     rows = [PathRow(ZERO, zero), PathRow(TRAINING, epe)]
     for name, tally in tallies.items():
         if name not in (ZERO, TRAINING) and np.isfinite(tally.errors).all():
-            before = tallies[reference_of(name, tallies)]
-            epe = float(np.dot(before.errors, before.valid)) / pixels
             own = float(np.dot(tally.errors, tally.valid)) / pixels
             margin = spread * float(paired_change([before.errors], [tally.errors], before.valid)[1][0])
             loss, interval = (100 * value / epe if epe > 0 else math.nan for value in (own - epe, margin))

@@ -20,7 +20,6 @@ from edgeflownas.errors import ConfigError
 
 __all__ = [
     "BatchNorm",
-    "FrozenBatchNorm",
     "MomentRecorder",
     "moments",
     "precise_moments",
@@ -44,7 +43,13 @@ class MomentRecorder(Protocol):
 
 
 class BatchNorm(nn.Module):
-    """Normalisation by batch statistics in training mode, by running (or lent) statistics in eval mode."""
+    """Normalisation by batch statistics in training mode, by running (or lent) statistics in eval mode.
+
+    One that is ``frozen`` (:func:`edgeflownas.models.stages.number_batchnorms`) takes its running statistics in both
+    modes; scale and shift are learned.  It has nothing to recalibrate, so no recorder and no lent statistics reach it.
+    With mean 0 and variance 1 (the initial values) it is a learned affine: what TF1 code computes that leaves out
+    ``training=``.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -56,6 +61,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.eps = eps
+        self.frozen = False
         self.slot = -1  # position in net.batchnorms and module path: set by the network that holds it
         self.name = ""
         self.recorder: MomentRecorder | None = None
@@ -64,7 +70,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalised features.  Raises ConfigError where a batch is too small to have a variance."""
-        if not self.training:
+        if self.frozen or not self.training:
             mean, var = self._eval_statistics()
             return F.batch_norm(features, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         count = features.numel() // features.shape[1]
@@ -100,34 +106,6 @@ class BatchNorm(nn.Module):
                 f"no statistics given for batch norm {self.name}: calibrate the same arch that is evaluated"
             )
         return self.running_mean, self.running_var
-
-    def extra_repr(self) -> str:
-        """Channels, for printing."""
-        return f"{self.weight.numel()}"
-
-
-class FrozenBatchNorm(nn.Module):
-    """Normalisation by statistics that never move, in training as in evaluation; scale and shift are learned.
-
-    With mean 0 and variance 1 (the initial values) it is a learned affine: what TF1 code computes that leaves out
-    ``training=``.  It has nothing to recalibrate, so no recorder and no lent statistics reach it.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, eps: float = EPS) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-        self.eps = eps
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Scaled and shifted features."""
-        statistics = self.running_mean, self.running_var
-        return F.batch_norm(features, *statistics, self.weight, self.bias, False, 0.0, self.eps)
 
     def extra_repr(self) -> str:
         """Channels, for printing."""
@@ -199,7 +177,7 @@ class _GroupedBatchNorm(torch.autograd.Function):
 
 
 def _batchnorms(net: nn.Module) -> list[BatchNorm]:
-    return [module for module in net.modules() if isinstance(module, BatchNorm)]
+    return [module for module in net.modules() if isinstance(module, BatchNorm) and not module.frozen]
 
 
 @contextmanager

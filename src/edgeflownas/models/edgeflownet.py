@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeflownas.models.batches import InputForm
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import OUTPUT_CHANNELS, Conv
-from edgeflownas.models.stages import Stage, StagedNet, number_batchnorms
+from edgeflownas.models.stages import BatchNormKind, Stage, StagedNet, number_batchnorms
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import SearchSpace
 
@@ -32,8 +31,6 @@ __all__ = ["SPACE", "EdgeFlowNet", "TransposedConv"]
 
 SPACE = SearchSpace("edgeflownet", ())
 EPS = 1e-3  # of its batch norm: TF1's default
-
-BatchNormKind = Literal["trained", "frozen"]
 
 
 class TransposedConv(nn.Module):
@@ -72,19 +69,15 @@ def _convolution(transposed: bool, inputs: int, outputs: int, kernel: int, strid
     )
 
 
-def _batch_norm(kind: BatchNormKind, channels: int) -> nn.Module:
-    return BatchNorm(channels, EPS) if kind == "trained" else FrozenBatchNorm(channels, EPS)
-
-
 class _Convolution(nn.Module):
-    """A convolution, alone or (``kind``) with batch norm and ReLU: one stage."""
+    """A convolution, alone or (``norm``) with batch norm and ReLU: one stage."""
 
     def __init__(
-        self, transposed: bool, inputs: int, outputs: int, kernel: int, stride: int, kind: BatchNormKind | None
+        self, transposed: bool, inputs: int, outputs: int, kernel: int, stride: int, norm: bool = False
     ) -> None:
         super().__init__()
         self.conv = _convolution(transposed, inputs, outputs, kernel, stride)
-        self.bn = None if kind is None else _batch_norm(kind, outputs)
+        self.bn = BatchNorm(outputs, EPS) if norm else None
 
     def forward(self, x: Tensor, option: int = 0) -> Tensor:
         """Features or a prediction; there is no option but 0."""
@@ -98,12 +91,12 @@ class _Convolution(nn.Module):
 class _Residual(nn.Module):
     """conv3 BN ReLU conv3 BN, add the input, ReLU; with transposed convolutions in the decoder."""
 
-    def __init__(self, transposed: bool, channels: int, kind: BatchNormKind) -> None:
+    def __init__(self, transposed: bool, channels: int) -> None:
         super().__init__()
         self.conv1 = _convolution(transposed, channels, channels, 3)
-        self.bn1 = _batch_norm(kind, channels)
+        self.bn1 = BatchNorm(channels, EPS)
         self.conv2 = _convolution(transposed, channels, channels, 3)
-        self.bn2 = _batch_norm(kind, channels)
+        self.bn2 = BatchNorm(channels, EPS)
 
     def forward(self, x: Tensor, option: int = 0) -> Tensor:
         """Features of the same shape; there is no option but 0."""
@@ -138,33 +131,33 @@ class EdgeFlowNet(StagedNet):
         self.batch_norm = batch_norm
         c, out = width, OUTPUT_CHANNELS
         layout: list[tuple[str, nn.Module, int | None]] = [
-            ("E0", _Convolution(False, 6, c, 7, 2, batch_norm), None),
-            ("E1", _Convolution(False, c, 2 * c, 5, 2, batch_norm), None),
-            ("EB0", _Residual(False, 2 * c, batch_norm), None),
-            ("Down1", _Convolution(False, 2 * c, 4 * c, 3, 2, None), None),
-            ("EB1", _Residual(False, 4 * c, batch_norm), None),
-            ("Down2", _Convolution(False, 4 * c, 8 * c, 3, 2, None), None),
-            ("DB0", _Residual(True, 8 * c, batch_norm), None),
-            ("Up1", _Convolution(True, 8 * c, 4 * c, 3, 2, None), None),
-            ("DB1", _Residual(True, 4 * c, batch_norm), None),
-            ("Up2", _Convolution(True, 4 * c, 2 * c, 3, 2, None), None),
-            ("H0Out", _Convolution(True, 2 * c, out, 7, 1, None), 0),
-            ("H1", _Convolution(True, 2 * c, c, 5, 2, batch_norm), None),
-            ("H1Out", _Convolution(True, c, out, 7, 1, None), 1),
-            ("H2", _Convolution(True, c, c // 2, 7, 2, batch_norm), None),
-            ("H2Out", _Convolution(True, c // 2, out, 7, 1, None), 2),
+            ("E0", _Convolution(False, 6, c, 7, 2, norm=True), None),
+            ("E1", _Convolution(False, c, 2 * c, 5, 2, norm=True), None),
+            ("EB0", _Residual(False, 2 * c), None),
+            ("Down1", _Convolution(False, 2 * c, 4 * c, 3, 2), None),
+            ("EB1", _Residual(False, 4 * c), None),
+            ("Down2", _Convolution(False, 4 * c, 8 * c, 3, 2), None),
+            ("DB0", _Residual(True, 8 * c), None),
+            ("Up1", _Convolution(True, 8 * c, 4 * c, 3, 2), None),
+            ("DB1", _Residual(True, 4 * c), None),
+            ("Up2", _Convolution(True, 4 * c, 2 * c, 3, 2), None),
+            ("H0Out", _Convolution(True, 2 * c, out, 7, 1), 0),
+            ("H1", _Convolution(True, 2 * c, c, 5, 2, norm=True), None),
+            ("H1Out", _Convolution(True, c, out, 7, 1), 1),
+            ("H2", _Convolution(True, c, c // 2, 7, 2, norm=True), None),
+            ("H2Out", _Convolution(True, c // 2, out, 7, 1), 2),
         ]
         for name, module, _ in layout:
             self.add_module(name, module)
         self.stages = tuple(Stage(name, None, output) for name, _, output in layout)
-        self.batchnorms = number_batchnorms(self)
+        self.batchnorms = number_batchnorms(self, batch_norm == "frozen")
         if seed is not None:
             _initialise(self, seed)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Convolutions and batch norms by name, in the order of computation (and of the TF1 graph)."""
-        kinds = (Conv, TransposedConv, BatchNorm, FrozenBatchNorm)
+        kinds = (Conv, TransposedConv, BatchNorm)
         return ((name, module) for name, module in self.named_modules() if isinstance(module, kinds))
 
 

@@ -25,7 +25,7 @@ from edgeflownas.models.attention import ContextGate, EfficientChannelAttention
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.blocks import BlockChoice, ChainChoice, ConvChoice, OutputChoice, conv_chain, up2, up2_pooled
 from edgeflownas.models.phases import to_pixels
-from edgeflownas.models.stages import Stage, StagedNet, number_batchnorms, resolve
+from edgeflownas.models.stages import BatchNormKind, Stage, StagedNet, number_batchnorms, resolve
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import Arch, Choice, SearchSpace
 
@@ -127,6 +127,8 @@ class FlowNet(StagedNet):
         seed: initial values are a pure function of (seed, parameter name), so that a subnet trained alone starts
             from the supernet's; None leaves the kernels zero for a caller that loads them.
         channels_last: memory format of weights and features.
+        batch_norm: ``trained`` (batch statistics in training, recalibrated in evaluation), or ``frozen``: the stored
+            ones in both, for the fine-tuning of one arch.
         plain: every layer as it is drawn, from native operators (resize, then convolve): the reference that the
             faster forms are compared with, the same function to rounding.
         input_form: what its images look like.
@@ -138,12 +140,13 @@ class FlowNet(StagedNet):
         width: int = 32,
         seed: int | None = 0,
         *,
+        batch_norm: BatchNormKind = "trained",
         channels_last: bool = True,
         plain: bool = False,
         input_form: InputForm = InputForm(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__(space, width, channels_last, input_form)
-        self.plain = plain
+        self.batch_norm, self.plain = batch_norm, plain
         self.slots, options = layout(space), slot_options(space)
         inputs, context, phases = 6, 0, False
         for slot in self.slots:
@@ -157,7 +160,7 @@ class FlowNet(StagedNet):
         self.stages = tuple(
             Stage(slot.name, space.position(slot.name), slot.output, slot.context) for slot in self.slots
         )
-        self.batchnorms = number_batchnorms(self)
+        self.batchnorms = number_batchnorms(self, batch_norm == "frozen")
         if seed is not None:
             initialise(self, seed)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
@@ -174,6 +177,7 @@ class FlowNet(StagedNet):
             restricted,
             self.width,
             seed=None,
+            batch_norm=self.batch_norm,
             channels_last=self.channels_last,
             plain=self.plain,
             input_form=self.input_form,

@@ -21,8 +21,9 @@ from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import replicate_pad
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["GRID", "Stage", "StagedNet", "Sums", "check_width", "number_batchnorms", "resolve"]
+__all__ = ["GRID", "BatchNormKind", "Stage", "StagedNet", "check_width", "number_batchnorms", "resolve"]
 
+BatchNormKind = Literal["trained", "frozen"]
 GRID = 16  # heights and widths are padded to multiples of it: four halvings
 
 
@@ -38,10 +39,6 @@ class Stage:
     choice: int | None
     output: int | None
     context: Literal["", "gives", "takes"] = ""
-
-
-class Sums(list[Tensor]):
-    """What :meth:`StagedNet.run_from` gives where the network has summed its predictions itself: A0, A1, A2."""
 
 
 def resolve(space: SearchSpace, arch: Arch | Sequence[int] | str | None) -> Arch:
@@ -66,12 +63,10 @@ class StagedNet(nn.Module):
 
     Whoever derives from it sets ``stages`` and ``batchnorms`` (those with statistics to recalibrate; may be none).
     ``input_form`` says what the images it is trained on look like; everything that feeds it batches obeys it.
-    One that is ``whole`` has the stages as parts only: it runs from the images to the sums or not at all.
     """
 
     stages: tuple[Stage, ...]
     batchnorms: tuple[BatchNorm, ...]
-    whole = False
 
     def __init__(self, space: SearchSpace, width: int, channels_last: bool, input_form: InputForm) -> None:
         super().__init__()
@@ -89,7 +84,7 @@ class StagedNet(nn.Module):
 
         They end before a stage that gives context, so that what they hand on is their features alone.
         """
-        if self.whole or all(stage.choice is None for stage in self.stages):
+        if all(stage.choice is None for stage in self.stages):
             return 0
         return next(i for i, stage in enumerate(self.stages) if stage.choice is not None or stage.context == "gives")
 
@@ -164,9 +159,9 @@ class StagedNet(nn.Module):
         return features
 
 
-def number_batchnorms(net: nn.Module) -> tuple[BatchNorm, ...]:
-    """The batch norms of ``net`` in order, each told its position and its name."""
+def number_batchnorms(net: nn.Module, frozen: bool = False) -> tuple[BatchNorm, ...]:
+    """The batch norms of ``net`` in order, each told its position and its name; none to recalibrate if ``frozen``."""
     named = [(name, module) for name, module in net.named_modules() if isinstance(module, BatchNorm)]
     for slot, (name, module) in enumerate(named):
-        module.slot, module.name = slot, name
-    return tuple(module for _, module in named)
+        module.slot, module.name, module.frozen = slot, name, frozen
+    return () if frozen else tuple(module for _, module in named)

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.edgeflownet import EdgeFlowNet, TransposedConv
 from edgeflownas.models.stages import StagedNet
 
@@ -135,6 +135,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                 for name in file.files
                 if name.startswith(PREFIX) or not prefixed
             }
+    except DataError:  # said already
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable npz file of TF1 weights ({error})") from error
 
@@ -183,7 +185,7 @@ def _numbered_names(arrays: dict[str, NDArray[Any]], model: EdgeFlowNet, path: s
 
 
 def _kind(module: object) -> str:
-    if isinstance(module, BatchNorm | FrozenBatchNorm):
+    if isinstance(module, BatchNorm):
         return "BN"
     return "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.evaluate.labels import Label
-from edgeflownas.report.comparison import LabelColumn
-
-__all__ = ["Series", "comparison_figure", "ticks"]
+from edgeflownas.files import replace_file
+from edgeflownas.report.comparison import LabelColumn, csv_table
+from edgeflownas.report.run_facts import RunFacts
 
 WIDTH, PANEL = 1280, 520  # px
 LEFT, TOP, BOTTOM, LEGEND = 70, 64, 72, 330  # px around the axes; the legend stands to the right
@@ -66,6 +69,35 @@ def comparison_figure(
     runs += [row.result.run for column in columns for row in column.rows if row.result.run]
     colours = {run: COLOURS[place % len(COLOURS)] for place, run in enumerate(dict.fromkeys(runs))}
     return np.concatenate([_panel(column, curves.get(column.label, ()), colours, legend) for column in columns])
+
+
+def png_file(picture: Picture) -> bytes:
+    """An RGB picture as PNG."""
+    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def write_comparison(
+    facts: Sequence[RunFacts], columns: Sequence[LabelColumn], table: Path | None, figure: Path | None
+) -> dict[str, Path]:
+    """Write the files that are asked for; returns what was written by name.
+
+    Raises:
+        ConfigError: a figure without anything to draw; StorageError: a file cannot be written.
+    """
+    written = {}
+    if table is not None:
+        replace_file(table, [csv_file(csv_table({run.name: run.details for run in facts}, columns))])
+        written["table"] = table
+    if figure is not None:
+        if not columns:
+            raise ConfigError(f"--figure {figure}: none of these runs has a result to draw yet")
+        labels = [column.label for column in columns]
+        curves = {
+            label: [Series(run.name, run.curves[label]) for run in facts if label in run.curves] for label in labels
+        }
+        replace_file(figure, [png_file(comparison_figure(columns, curves))])
+        written["figure"] = figure
+    return written
 
 
 def ticks(start: float, end: float, about: int = 5) -> list[float]:

@@ -1,15 +1,16 @@
-"""What fits a chip, and why the rest does not, as plain text."""
+"""What fits a chip, and why the rest does not, as plain text and as a CSV file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from edgeflownas.evaluate.columns import csv_file
+from edgeflownas.files import replace_file
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.vela_text import constants_word
+from edgeflownas.report.vela_text import constants_word, facts_text
 from edgeflownas.report.words import counted
-
-__all__ = ["fit_text"]
 
 EXAMPLES = 3
 
@@ -32,6 +33,17 @@ def fit_text(document: Mapping[str, Any]) -> str:
         f"ini {facts['ini_sha256'][:12]}"
     )
     return "\n\n".join(filter(None, [head, _fits(document), _failed(document)]))
+
+
+def write_fit(path: Path, document: Mapping[str, Any]) -> None:
+    """A row for each size and outputs that was decided: ``fits`` yes or no, and why not."""
+    rows = [{"fits": "yes", **row} for row in document["fits"]] + [{"fits": "no", **row} for row in document["failed"]]
+    for row in rows:
+        mode, _, arena = row["mode"].partition(", arena ")
+        row["size"] = _size(row)
+        row["figures_by"] = facts_text(document["facts"] | {"mode": mode, "arena": arena or "no limit"})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    replace_file(path, [csv_file([names, *([row.get(name, "") for name in names] for row in rows)])])
 
 
 def _fits(document: Mapping[str, Any]) -> str:

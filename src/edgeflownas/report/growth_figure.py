@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeflownas.data.files import replace_file
 from edgeflownas.errors import StorageError
+from edgeflownas.files import replace_file
 from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
 
 if TYPE_CHECKING:

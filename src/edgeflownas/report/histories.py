@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
+from edgeflownas.evaluate.rank_statistics import rank_string
 from edgeflownas.report.history_files import (
     Line,
     Value,
@@ -30,6 +31,7 @@ from edgeflownas.report.history_files import (
 )
 from edgeflownas.report.history_pool import baseline_of, parse_ranking, per_arch_table, with_pool_figures
 from edgeflownas.report.history_run import RunRecord, read_record
+from edgeflownas.run.history import TIERS
 
 __all__ = ["Array", "History", "RunRecord", "read_history"]
 
@@ -144,6 +146,9 @@ def _event_row(path: Path, event: Mapping[str, Any]) -> Row:
         row = {name: typed(name, v) for name, v in named.items() if not isinstance(v, (dict, list, bool))}
     except ValueError as error:
         raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
+    for tier in TIERS:
+        if isinstance(epes := event.get(f"{tier}epes"), list):
+            row[f"{tier}arch_rank_12"] = rank_string([float(epe) for epe in epes], event.get(f"{tier}ranks"))
     return {**row, "pool_size": size}
 
 

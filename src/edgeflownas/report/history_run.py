@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.config.yaml import parse_yaml
+from edgeflownas.config.load import parse_yaml
 from edgeflownas.errors import DataError, StorageError
 from edgeflownas.report.history_files import Value, json_rows, table_lines, text_of, typed
 
@@ -41,6 +41,8 @@ def read_record(path: Path, notes: list[str]) -> RunRecord:
         manifest = document["manifest"]
         if not isinstance(manifest, dict):
             raise ValueError("manifest is no object")
+    except DataError:  # said already
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
     config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))

@@ -1,15 +1,18 @@
-"""What `edgeflownas pareto` says: front, confidence, shortlist, what each choice is worth; a few short tables."""
+"""What `edgeflownas pareto` says and writes: front, confidence, shortlist, what each choice is worth."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.columns import csv_file
+from edgeflownas.files import replace_file
 from edgeflownas.report.text_table import text_table
 from edgeflownas.report.words import SRAM_COUNT
-
-__all__ = ["pareto_text"]
 
 SCALES = ((1e9, "G"), (1e6, "M"))
 MOST_PAIRS = 5
@@ -43,6 +46,48 @@ def pareto_text(summary: Mapping[str, Any]) -> str:
         "\n".join(_choices(summary, units)),
     ]
     return "\n\n".join(parts)
+
+
+def write_choice(
+    out: Path, document: Mapping[str, Any], summary: Mapping[str, Any], warn: Callable[[str], object]
+) -> dict[str, Path]:
+    """Write pareto.json, .csv, .html and .png; returns what was written by name.  Raises StorageError, OSError.
+
+    A picture that cannot be drawn must not cost the rest: it is named to ``warn``, with the remedy.
+    """
+    from edgeflownas.report.pareto_figure import pareto_figure
+    from edgeflownas.report.scatter import render
+
+    files = {
+        "result": (out / "pareto.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()),
+        "table": (out / "pareto.csv", _csv(document, summary)),
+        "page": (out / "pareto.html", render(document).encode()),
+    }
+    try:
+        files["picture"] = out / "pareto.png", pareto_figure(document)
+    except ConfigError as error:
+        warn(f"{out / 'pareto.png'} is not written: {error}")
+    out.mkdir(parents=True, exist_ok=True)
+    for path, content in files.values():
+        replace_file(path, [content])
+    return {name: path for name, (path, _) in files.items()}
+
+
+def _csv(document: Mapping[str, Any], summary: Mapping[str, Any]) -> bytes:
+    """One row for each member of the front, each tie and each of the shortlist, in the order of the ranking."""
+    sure = {row["code"]: row["sure"] for row in summary["front"]}
+    names = dict(zip(document["shortlist"], document["shortlist_names"], strict=True))
+    blocks, ties = document["blocks"], set(document["ties"])
+    by = {"vela_by": document["chip"]["figures_by"]} if "chip" in document else {}
+    lines = [["code", "kind", "sure", "shortlist", *document["values"], *(block["name"] for block in blocks), *by]]
+    for position in sorted({*document["front"], *ties, *document["shortlist"]}):
+        code = document["codes"][position]
+        printed = ",".join(code)
+        kind = "front" if printed in sure else "tie" if position in ties else ""
+        words = [block["options"][int(digit)] for block, digit in zip(blocks, code, strict=True)]
+        figures = [column[position] for column in document["values"].values()]
+        lines.append([printed, kind, sure.get(printed), names.get(position, ""), *figures, *words, *by.values()])
+    return csv_file(lines)
 
 
 def _head(summary: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ __all__ = ["ranking_text", "workload_text"]
 
 
 def workload_text(work: Mapping[str, Any]) -> str:
-    """What is about to be done, from the plain data of a Workload and its Estimate."""
+    """What is about to be done, as rank_space tells it."""
     macs = work["calibration_macs"] + work["evaluation_macs"]
     units = counted(work["units"] - work["units_done"], "unit")
     data, memory, disk = (scaled(work[f"{name}_bytes"], "B") for name in ("data", "memory", "disk"))

@@ -1,12 +1,14 @@
-"""Result rows of one protocol and one split as aligned plain text, references below a line."""
+"""Results of `edgeflownas evaluate` for people: rows of one protocol and one split, and calibration sweeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from edgeflownas.evaluate.calibration_sweep import CalibrationSweep
+from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.results import ResultRow
-
-__all__ = ["result_table"]
+from edgeflownas.report.text_table import text_table
 
 GAP = "  "
 # Field, heading, whether it is a share (printed in percent).
@@ -56,3 +58,36 @@ def _cell(row: ResultRow, name: str, share: bool) -> str:
     if value is None:
         return "-"
     return f"{100 * value:.2f}" if share else f"{value:.4f}"
+
+
+def result_document(results: Sequence[ResultRow], references: Sequence[ResultRow]) -> dict[str, Any]:
+    """The same rows as plain data under what they have in common."""
+    common = {name: getattr(results[0], name) for name in ("protocol", "split_label", "precision", "samples")}
+    rows = {"results": results, "references": references}
+    return {**common, **{name: [row.to_json() for row in part] for name, part in rows.items()}}
+
+
+def calibration_table(found: CalibrationSweep) -> str:
+    """EPE of each arch under every calibration set, what changed between them, and the verdict."""
+    largest, taus, verdicts = max(found.others), found.taus(), found.verdicts()
+    heading = ["index", "code", f"own {found.own_batches}", *map(str, found.others)]
+    heading += [f"{found.own_batches}->{largest}", "+-", "own->other", "+-", f"own->{largest}", "+-", "gap", "verdict"]
+    rows = []
+    for index in rank_order(found.own.epes):
+        score, verdict = found.own.scores[index], verdicts[index]
+        figures = [f"{result.epes[index]:.4f}" for result in (found.own, *found.others.values())]
+        changes = [verdict.more, verdict.more_margin, verdict.other, verdict.other_margin]
+        changes += [verdict.total, verdict.total_margin, verdict.relevant]
+        signs = ("+.4f", ".4f") * 3 + (".4f",)
+        cells = ["-" if value is None else format(value, sign) for value, sign in zip(changes, signs, strict=True)]
+        rows.append([str(index), str(score.arch), *figures, *cells, verdict.verdict])
+    last = [taus[size] for size in found.others]
+    rows.append(["", "Kendall tau", "", *("-" if tau is None else f"{tau:.3f}" for tau in last), *[""] * 8])
+    notes = (
+        "EPE px by number of calibration batches: the run's own set, then growing random sets; Kendall tau: to its own",
+        f"{found.own_batches}->{largest}: change with more batches; own->other: with other samples; own->{largest}: "
+        "with both; +-: 95 % for the whole pool",
+        "gap: to the pool's median EPE (at least the median gap); not calibration: all changes, with their +-, are "
+        "smaller (docs/evaluation.md)",
+    )
+    return "\n".join([text_table(heading, rows, ("code", "verdict")), *notes])

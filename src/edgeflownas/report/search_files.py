@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.data.files import replace_file
 from edgeflownas.errors import ConfigError
+from edgeflownas.files import replace_file
 from edgeflownas.report.text_table import text_table
 
 __all__ = ["search_figure", "search_json", "search_text", "write_search"]

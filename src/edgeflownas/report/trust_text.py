@@ -12,21 +12,14 @@ __all__ = ["trust_text"]
 
 def trust_text(document: Mapping[str, Any]) -> str:
     """The document of `edgeflownas trust` (see docs/trust.md) for people; errors in px."""
-    lines = [*_title(document), _table(document["rankings"]), *_legend(document)]
-    if "pairs" in document:
-        lines += [_pairs(document["pairs"]), *_seeds(document["seeds"])]
-    return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])
-
-
-def _title(document: Mapping[str, Any]) -> list[str]:
-    if "pairs" not in document:
-        truth = document["truth"]
-        return [f"{document['ranking']}: {document['subnets']:,} subnets, taken in the order of {truth}"]
-    return [
+    title = (
         f"{document['run']}/{document['checkpoint']}: {len(document['subnets'])} subnets trained alone for "
         f"{document['truth_steps']:,} steps, {document['samples']} samples, evaluation set {document['eval_set']}, "
         f"zero flow {document['zero_flow_epe']:.4f} px"
-    ]
+    )
+    lines = [title, _table(document["rankings"]), *_legend(document), _pairs(document["pairs"])]
+    lines += [*_seeds(document["seeds"]), *(f"note: {note}" for note in document["notes"])]
+    return "\n".join(lines)
 
 
 def _table(rows: list[Mapping[str, Any]]) -> str:

@@ -7,7 +7,10 @@ from typing import Any
 
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["comparison_text", "constants_word", "facts_text", "model_text", "not_kept_text", "targets_text"]
+
+def models_text(documents: Sequence[Mapping[str, Any]]) -> str:
+    """One model operator by operator, or several in a table."""
+    return model_text(documents[0]) if len(documents) == 1 else comparison_text(documents)
 
 
 def model_text(document: Mapping[str, Any]) -> str:

@@ -12,22 +12,27 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.hardware.costs import arch_digits
+from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.ranking import read_ranking
+from edgeflownas.evaluate.ranking_codes import choose_archs
+from edgeflownas.evaluate.where import parse_where
+from edgeflownas.hardware.costs import arch_digits, space_costs
 from edgeflownas.hardware.liveness import liveness
 from edgeflownas.hardware.vela.figures import Figures, Vela
 from edgeflownas.hardware.vela.latency import VelaLatency
 from edgeflownas.hardware.vela.targets import architecture
 from edgeflownas.models.deployed.graph import Graph, Outputs
 from edgeflownas.models.deployed.networks import subnet_graph
-from edgeflownas.space import Arch, SearchSpace
-
-__all__ = ["Budget", "Subnets", "fit", "sizes_of"]
+from edgeflownas.run.run import run_network
+from edgeflownas.search.question import allowed
+from edgeflownas.space import Arch, SearchSpace, get_space
 
 SLACK = {"performance": 0.01, "size": 0.05}  # by which a time predicted from the smallest subnet may be wrong
 FLASH_SLACK = 0.02  # the same of the flash: 1.3 % at most on 144 graphs of v1 and v3
@@ -60,8 +65,8 @@ class Budget:
 class Subnets:
     """What is chosen from: archs, and a score of each, the smallest the best.
 
-    ``ranked``: scores are measured errors; else they order the subnets of one case, and the multiply-adds of the whole
-    graph order the cases.
+    With a ``ranking`` scores are its errors, measured at ``size``; else they order the subnets of one case, the
+    multiply-adds of the whole graph order the cases, and ``size`` is the usual one.
     """
 
     space: SearchSpace
@@ -72,7 +77,55 @@ class Subnets:
     """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
     macs: NDArray[np.int64]
     """Of every arch [A], at any size."""
-    ranked: bool
+    size: Size = (180, 240)
+    ranking: Path | None = None
+
+
+def read_subnets(path: Path | None, space: str | None, width: int | None, where: str) -> Subnets:
+    """The subnets of a ranking, of a run (of its ranking where it has one), or of ``space``, that ``where`` allows.
+
+    Raises:
+        ConfigError: options that contradict the source, nothing left; DataError: a source that cannot be read.
+    """
+    if path is None:
+        known = get_space(space or "v1")
+        return _subnets(known, width or 32, (180, 240), choose_archs(known, None, where))
+    if space is not None:
+        raise ConfigError(f"--space {space}: {path} has its own; leave one of them out")
+    if not (path / "run_manifest.json").is_file():
+        return _ranked(path, width, where)
+    if (path / "ranking" / "ranking.safetensors").is_file():
+        return _ranked(path / "ranking", width, where)
+    if width is not None:
+        raise ConfigError(f"--width {width}: {path} has its own; leave --width out, or the run")
+    own, wide, size = run_network(path)
+    return _subnets(own, wide, size, choose_archs(own, None, where))
+
+
+def _ranked(path: Path, width: int | None, where: str) -> Subnets:
+    ranking = read_ranking(path)
+    own = ranking.facts.get("width")
+    if not ranking.space or own is None or (width is not None and int(own) != width):
+        raise ConfigError(
+            f"{path}: its space is {ranking.space or 'not said'}, its width {own or 'not said'}: give the folder that "
+            "`edgeflownas rank` wrote, without --width"
+        )
+    kept = allowed(ranking, parse_where(where, [*ranking.columns, *ranking.words]))
+    places = np.flatnonzero(kept & np.isfinite(ranking.columns["epe"]))
+    if not len(places):
+        raise ConfigError(f"{path}: no subnet has a finite EPE{' under ' + where if where else ''}")
+    rows, columns = (int(side) for side in ranking.facts["size"].split("x"))
+    space = get_space(ranking.space)
+    archs = [space.parse(ranking.codes[place]) for place in places]
+    found = _subnets(space, int(own), (rows, columns), archs)
+    return replace(found, scores=ranking.columns["epe"][places], ranking=path)
+
+
+def _subnets(space: SearchSpace, width: int, size: Size, archs: Sequence[Arch]) -> Subnets:
+    """Larger networks first, as long as nothing was measured."""
+    costs = space_costs(space, width, size, archs)
+    macs = costs["macs"]
+    return Subnets(space, width, archs, -macs.astype(float), costs["int8_weight_kib"], macs, size)
 
 
 @dataclass
@@ -147,6 +200,35 @@ def fit(
         "further": len(passed) - len(rows),
         "failed": [case.failed for case in cases if case.failed is not None],
         "too_slow": sum(int((case.predicted > limit).sum()) for case in passed),
+    }
+
+
+def fit_document(
+    subnets: Subnets,
+    budget: Budget,
+    sizes: Sequence[Size],
+    outputs: Sequence[Outputs],
+    vela: Vela,
+    top: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The document of :func:`fit` with what was asked; rows get EPE, where it was measured, frames a second."""
+    grid = [side + -side % 16 for side in subnets.size]
+    found = fit(subnets, budget, sizes, outputs, vela, top, progress)
+    for row in found["fits"]:
+        place = row.pop("place")
+        if subnets.ranking is not None:
+            row["epe"] = float(subnets.scores[place])
+            row["epe_measured_here"] = row["outputs"] == "flow" and row["size"] == grid
+        row["fps"] = 1e3 / row["milliseconds"]
+    return {
+        "facts": vela.facts | {"mode": "as each row says", "arena": "as each row says"},
+        "space": subnets.space.name,
+        "width": subnets.width,
+        "budget": asdict(budget),
+        "ranking": None if subnets.ranking is None else str(subnets.ranking),
+        "ranked_at": None if subnets.ranking is None else list(subnets.size),
+        **found,
     }
 
 
@@ -257,7 +339,7 @@ class _Search:
 
     def _key(self, case: _Case, place: int) -> float:
         """The smallest first."""
-        if self.subnets.ranked:
+        if self.subnets.ranking is not None:
             return float(self.subnets.scores[place])
         return -float(sum(op.macs for op in self._graph(case, place).ops))
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.files import JsonLog, parse_json, row_text, storing
 from edgeflownas.space import Arch, SearchSpace
-from edgeflownas.train.eventlog import JsonLog
-from edgeflownas.train.storage import parse_json, row_text, storing
 
 __all__ = ["Entry", "Journal"]
 

@@ -9,16 +9,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import explain, load_config, read_recipe
-from edgeflownas.config.yaml import dump_yaml
+from edgeflownas.config.load import dump_yaml, explain, load_config, read_recipe
 from edgeflownas.errors import ConfigError
-
-__all__ = ["shortlist_recipe"]
 
 PLAN = "retrain_fc2_180x240"
 """The packaged recipe whose training plan (epochs, learning rate, clipping) is taken."""
 TRAIN_OF_RUN = ("width", "input_normalisation", "batch_size", "micro_batch_size")
 EVAL_OF_RUN = ("eval_batches_per_arch", "batch_size", "bn_recal_batches")
+
+
+def run_around(ranking: Path) -> Path | None:
+    """The run in which `edgeflownas rank` leaves its folder by default."""
+    folder = (ranking if ranking.is_dir() else ranking.parent).resolve().parent
+    return folder if (folder / "run_manifest.json").is_file() else None
 
 
 def shortlist_recipe(document: Mapping[str, Any], run: Path | None = None) -> tuple[str, str]:

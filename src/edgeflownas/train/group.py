@@ -14,22 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.io import load_config, parse_overrides
+from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.columns import format_value
-from edgeflownas.train.creation import GROUP, config_text, create_folder
-from edgeflownas.train.eventlog import csv_rows
-from edgeflownas.train.storage import canonical_json, read_json, replace_file
-
-__all__ = ["create_group", "group_config", "is_group", "member_configs", "write_comparison"]
+from edgeflownas.files import canonical_json, csv_rows, read_json, replace_file
+from edgeflownas.run.directory import GROUP, config_text, create_folder
 
 COMPARED = ("train_loss", "eval_loss_total", "eval_loss_optical", "eval_loss_uncertainty", "epe")
 OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
-
-
-def is_group(path: Path) -> bool:
-    """Whether ``path`` is the folder of several models."""
-    return (path / GROUP).is_file()
 
 
 def member_configs(config: Config) -> dict[str, Config]:
@@ -86,7 +78,7 @@ def write_comparison(path: Path, names: list[str]) -> None:
     writer = csv.DictWriter(text, list(_columns(names)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    replace_file(path / "comparison.csv", text.getvalue().encode())
+    replace_file(path / "comparison.csv", text.getvalue().encode(), durable=True)
 
 
 def _columns(names: list[str]) -> list[str]:
@@ -116,6 +108,8 @@ def _history(path: Path) -> dict[int, dict[str, str]]:
     """Rows of a model's eval_history.csv by epoch, its EPE under the plain name ``epe``."""
     try:
         return {int(row["epoch"]): {**row, "epe": row["mean_epe_1"]} for row in csv_rows(path)}
+    except StorageError:  # said already
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(
             f"{path}: not readable as the history of one model ({error}): restore it from a copy"

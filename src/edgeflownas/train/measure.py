@@ -1,4 +1,4 @@
-"""A few steps of a configuration, timed on this machine; nothing is written, nothing of the run exists."""
+"""What a run takes on this machine: a few steps timed, memory estimated, ``train --dry-run``; nothing is written."""
 
 from __future__ import annotations
 
@@ -10,42 +10,49 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
-from edgeflownas.config import Config
+from edgeflownas.config import Config, DataConfig
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.loader import Batch, Loader
+from edgeflownas.data.loader import PREFETCH, Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.evalset import FrozenBatches, freeze
+from edgeflownas.evaluate.evalset import WIDE, EvalSet, FrozenBatches, freeze
+from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.stages import StagedNet
-from edgeflownas.train.benchmarks import device_name, random_batch, timed
-from edgeflownas.train.distributed import World
-from edgeflownas.train.preview import memory_mib
-from edgeflownas.train.setup import (
-    build_net,
-    choose_device,
-    loading,
-    memory_in_words,
-    new_net,
-    run_pool,
-    set_arithmetic,
-)
-from edgeflownas.train.tasks import SupernetTask
-
-__all__ = ["TASKS", "TIMED_STEPS", "measure"]
+from edgeflownas.run.machine import choose_device, memory_in_words, set_arithmetic
+from edgeflownas.run.setup import Splits, build_net, new_net, run_pool, silent
+from edgeflownas.space import SearchSpace
+from edgeflownas.train.machine import World
+from edgeflownas.train.plan import clip_checks_per_epoch, make_plan
+from edgeflownas.train.step import SupernetTask
 
 TIMED_STEPS = 5  # after one that is not: it allocates and chooses kernels
 TASKS = TIMED_STEPS + 3  # things measure() reports as done: the steps, a calibration and an evaluation batch
 
-Splits = tuple[FlowDataset, FlowDataset]
+FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
+
+
+def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
+    """The data keys as the loader takes them: data.prefetch_batches decided, and said where train.fast_mode is on."""
+    given = config.data.prefetch_batches
+    batches = given or (FAST_PREFETCH if config.train.fast_mode else PREFETCH)
+    if config.train.fast_mode:
+        why = "data.prefetch_batches is set" if given else f"raised from {PREFETCH}"
+        say(f"train.fast_mode: {batches} batches loaded ahead ({why})")
+    return config.data.model_copy(update={"prefetch_batches": batches})
 
 
 @memory_in_words()
 def measure(
-    config: Config, plan: BatchPlan, splits: Splits | None, table: dict[str, Any], advance: Callable[[], None]
+    config: Config,
+    plan: BatchPlan,
+    splits: tuple[FlowDataset, FlowDataset] | None,
+    table: dict[str, Any],
+    advance: Callable[[], None],
 ) -> dict[str, Any]:
     """Seconds of a step, of a calibration and an evaluation batch, and the peak of the memory, by name.
 
@@ -91,7 +98,11 @@ def measure(
 
 
 def _steps(
-    config: Config, plan: BatchPlan, splits: Splits | None, task: SupernetTask, advance: Callable[[], None]
+    config: Config,
+    plan: BatchPlan,
+    splits: tuple[FlowDataset, FlowDataset] | None,
+    task: SupernetTask,
+    advance: Callable[[], None],
 ) -> dict[str, float]:
     """Median seconds of a step, loading included, and of one pair through one path."""
     paths, seconds, passes, waited = task.net.space.num_paths, [], [], []
@@ -117,7 +128,7 @@ def _steps(
 
 @contextmanager
 def _batches(
-    config: Config, plan: BatchPlan, splits: Splits | None
+    config: Config, plan: BatchPlan, splits: tuple[FlowDataset, FlowDataset] | None
 ) -> Iterator[tuple[Iterator[Batch], Callable[[], float]]]:
     """Batches of training without end, and the seconds spent waiting for them so far."""
     if splits is None:
@@ -129,7 +140,11 @@ def _batches(
 
 
 def _evaluation(
-    config: Config, splits: Splits | None, net: StagedNet, device: torch.device, advance: Callable[[], None]
+    config: Config,
+    splits: tuple[FlowDataset, FlowDataset] | None,
+    net: StagedNet,
+    device: torch.device,
+    advance: Callable[[], None],
 ) -> dict[str, float]:
     """Seconds of one calibration and one evaluation batch, each through the whole pool."""
     calibration, evaluation = _eval_batches(config, splits, net, device)
@@ -155,7 +170,7 @@ def _evaluation(
 
 
 def _eval_batches(
-    config: Config, splits: Splits | None, net: StagedNet, device: torch.device
+    config: Config, splits: tuple[FlowDataset, FlowDataset] | None, net: StagedNet, device: torch.device
 ) -> tuple[FlowBatch, FlowBatch]:
     """One calibration and one evaluation batch."""
     first = next(net.parameters())
@@ -175,3 +190,113 @@ def _resident_mib() -> float:
     """The most memory this process has held so far; the system counts it in KiB, macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
+    """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
+    figures = make_plan(config, plan, len(splits.val))
+    coverage = plan.coverage(0)
+    net = new_net(config, None)
+    evaluated, calibrated = len(eval_set.evaluation.names), len(eval_set.calibration.names)
+    return {
+        "train_samples": plan.num_samples,
+        "val_samples": len(splits.val),
+        "train_data": splits.labels[0],
+        "val_data": splits.labels[1],
+        "space": f"{space.name}: {len(space)} subnets, {space.num_paths} paths a step",
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "steps_per_epoch": figures["steps_per_epoch"],
+        "total_steps": figures["optimizer_updates"],
+        "draws_per_epoch": figures["samples_per_epoch"],
+        "unique_samples_per_epoch": coverage.unique,
+        "coverage_share": round(coverage.share, 6),
+        "planned_samples": figures["total_samples"],
+        "expected_clip_checks_per_epoch": clip_checks_per_epoch(config.train, plan, space.num_paths),
+        "eval_samples_per_arch": evaluated,
+        "calibration_samples": calibrated,
+        "eval_set": eval_set.hash,
+        **memory_mib(config, net, plan, _held_samples(eval_set)),
+    }
+
+
+def _held_samples(eval_set: EvalSet) -> int:
+    """Frozen samples kept in memory; those of the wide set are read each time."""
+    monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
+    return sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))
+
+
+def memory_mib(config: Config, net: StagedNet, plan: BatchPlan, frozen_samples: int) -> dict[str, float]:
+    """Estimated memory of a run by what it is for, MiB; ``frozen_samples`` are those evaluations keep decoded."""
+    train = config.train
+    wide = train.precision == "fp64"
+    micro = train.micro_batch_size or train.batch_size
+    activations = activation_bytes(config, net, micro) * {"bf16": 2, "fp64": 8}.get(train.precision, 4) // 4
+    # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
+    state = sum(p.numel() for p in net.parameters()) * (8 if wide else 4) * (5 if train.ema_decay else 4)
+    height, width = config.data.crop_size
+    sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
+    prefetched = ((loading(config).prefetch_batches or 0) + 1) * plan.draws_per_step * sample
+    parts = {
+        "weights_gradient_adam": state,
+        "activations": activations,
+        "prefetch": prefetched,
+        "evaluation_samples": frozen_samples * sample,
+    }
+    parts["total"] = sum(parts.values())
+    return {f"memory_{name}_mib": round(size / 2**20, 1) for name, size in parts.items()}
+
+
+def activation_bytes(config: Config, net: StagedNet, samples: int) -> int:
+    """Bytes that one forward pass of the largest arch keeps for its backward pass, fp32, counted on one sample.
+
+    What kernels use for themselves (about one more feature map) comes on top.
+    """
+    space = net.space
+    largest = space.arch([len(choice.options) - 1 for choice in space.choices])
+    kept: dict[int, int] = {}
+    held: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[storage.data_ptr()] = storage.nbytes()
+        held.append(tensor)  # a storage freed meanwhile would lend its address to the next
+        return tensor
+
+    height, width = config.data.crop_size
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        predictions = net.train()(torch.zeros(1, 6, height, width), largest)
+        multiscale_loss(predictions, torch.zeros(1, 2, height, width))
+    return sum(kept.values()) * samples
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def random_batch(count: int, size: tuple[int, int], seed: int = 0) -> Batch:
+    """``count`` pairs of noise [count, H, W, ...] in the form the loader gives, a function of ``seed``."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    return Batch(
+        images=rng.integers(0, 256, (count, height, width, 6), dtype=np.uint8),
+        flow=rng.normal(0.0, 5.0, (count, height, width, 2)).astype(np.float32),
+        valid=np.ones((count, height, width), bool),
+        names=tuple(map(str, range(count))),
+        indices=np.arange(count),
+        positions=np.arange(count),
+        epoch=0,
+        step=0,
+        clipped_share=0.0,
+        replaced=(),
+    )
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of ``work``, a GPU's queue included."""
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

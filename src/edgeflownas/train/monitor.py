@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.columns import MONITOR_COLUMNS, format_value
 from edgeflownas.space import Arch
-from edgeflownas.train.job import Job
-from edgeflownas.train.state import TrainState
-from edgeflownas.train.tasks import SupernetTask
+from edgeflownas.train.step import SupernetTask
 
-__all__ = ["GradientReading", "log_reading", "read_gradients", "reading_due"]
+if TYPE_CHECKING:
+    from edgeflownas.train.loop import Training
 
 ALL = "all"
 
@@ -41,7 +40,7 @@ class GradientReading:
     path_cosine: float | None
 
 
-def reading_due(job: Job, state: TrainState, batch: Batch) -> GradientReading | None:
+def reading_due(training: Training, batch: Batch) -> GradientReading | None:
     """The reading before the next step, where its turn has come.
 
     A function of the position alone, so that a resumed run reads at the same places.  It is logged together with its
@@ -49,11 +48,11 @@ def reading_due(job: Job, state: TrainState, batch: Batch) -> GradientReading | 
 
     Raises StopRequested where a rank was asked to stop.
     """
-    every = job.config.train.monitor_every
+    every, state = training.config.train.monitor_every, training.state
     if every is None or state.step % every:
         return None
-    with job.clock.lap("monitor"):
-        return read_gradients(job.task, batch, state.step, state.epoch + 1, job.stop.check)
+    with training.clock.lap("monitor"):
+        return read_gradients(training.task, batch, state.step, state.epoch + 1, training.stop.check)
 
 
 def read_gradients(
@@ -93,17 +92,17 @@ def _mean_cosine(vectors: Sequence[torch.Tensor]) -> float | None:
     return float(torch.stack([units[i] @ units[j] for i, j in pairs]).mean())
 
 
-def log_reading(job: Job, reading: GradientReading) -> None:
+def log_reading(training: Training, reading: GradientReading) -> None:
     """An event, rows of monitor.csv and points of the curves (means over paths)."""
     codes = [str(path) for path in reading.paths]
     facts = {"norms": reading.norms, "all": reading.all, "path_cosine": reading.path_cosine}
-    if job.run is not None:
+    if (directory := training.directory) is not None:
         place = {"step": reading.step, "epoch": reading.epoch}
-        job.run.events.append({"event": "monitor", **place, "paths": codes, **facts})
+        directory.events.append({"event": "monitor", **place, "paths": codes, **facts})
         for path, code in enumerate(codes):
             for block, norms in (*reading.norms.items(), (ALL, reading.all)):
                 row: dict[str, Any] = {**place, "path": path, "code": code, "block": block, "grad_norm": norms[path]}
-                job.run.monitor.append({name: format_value(name, row[name]) for name in MONITOR_COLUMNS})
+                directory.monitor.append({name: format_value(name, row[name]) for name in MONITOR_COLUMNS})
     means = {name: sum(norms) / len(norms) for name, norms in (*reading.norms.items(), (ALL, reading.all))}
     curves: dict[str, float | None] = {f"monitor/grad_norm {name}": mean for name, mean in means.items()}
-    job.tracker.scalars(reading.step, {**curves, "monitor/path_cosine": reading.path_cosine})
+    training.tracker.scalars(reading.step, {**curves, "monitor/path_cosine": reading.path_cosine})

@@ -1,25 +1,36 @@
-"""What a configuration will do, in numbers: plain arithmetic on sample counts, without torch and without files.
+"""What a configuration will do, in numbers: plain arithmetic on sample counts, without torch.
 
 ``edgeflownas plan`` shows these figures, ``train --dry-run`` some of them; docs/plan.md explains each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from edgeflownas.config import Config, EvalConfig, TrainConfig
+from edgeflownas.config.load import load_config, recipe_names
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.order import BatchPlan, expected_unique
-from edgeflownas.errors import ConfigError
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.space import get_space
 from edgeflownas.train.schedule import learning_rate
-
-__all__ = ["add_seconds", "batch_plan", "clip_checks", "clip_checks_per_epoch", "evaluations", "make_plan"]
 
 MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighbours apart by far
 FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
 Position = Literal["step", "micro_step"]
+POSITIONS: tuple[Position, ...] = ("step", "micro_step")
+PLACES = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}  # of the plan, for the learning rate
+COVERAGE = (
+    "share_of_split",
+    "unique_without_replacement",
+    "unique_share_without_replacement",
+    "expected_unique_with_replacement",
+    "expected_unique_share_with_replacement",
+)
 
 
 def batch_plan(config: Config, train_samples: int) -> BatchPlan:
@@ -78,7 +89,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         val_samples: size of the validation split; None where nobody said.
     """
     train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
-    draws, steps = plan.draws_per_epoch, plan.steps_per_epoch
+    draws, steps, seen = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
     modes = _modes(plan, paths, epochs)
     present = next(mode for mode in modes if mode["present"])
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
@@ -100,50 +111,23 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "full_pass_steps_floor": floor,
         "full_pass_steps_ceil": ceil,
         "share_of_full_pass_steps": steps / floor,
-        "total_samples": draws * epochs,
+        "total_samples": seen,
         "equivalent_passes": steps * epochs / floor,
-        "passes_by_samples": draws * epochs / n,
+        "passes_by_samples": seen / n,
         "optimizer_updates": steps * epochs,
-        "gradient_readings": _gradient_readings(train, steps * epochs),
+        # of train.monitor_every, the first at step 0; each takes about as long as a step
+        "gradient_readings": 0 if train.monitor_every is None else -(-steps * epochs // train.monitor_every),
         "forward_passes": present["forward_passes"],
-        **_clip(train, plan, paths),
+        "clip_threshold": train.grad_clip_global_norm,
+        "clip_position": train.grad_clip_position,
+        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in POSITIONS},
         "evaluation": _evaluation(config, val_samples, n),
         "calibration": _calibration(config, n),
-        "learning_rate": _rates(train, draws * epochs),
+        "learning_rate": {name: learning_rate(train, round(share * seen), seen) for name, share in PLACES.items()},
         "modes": modes,
         "measured": None,
     }
     return {**table, "warnings": _warnings(config, table)}
-
-
-COVERAGE = (
-    "share_of_split",
-    "unique_without_replacement",
-    "unique_share_without_replacement",
-    "expected_unique_with_replacement",
-    "expected_unique_share_with_replacement",
-)
-
-
-def _clip(train: TrainConfig, plan: BatchPlan, paths: int) -> dict[str, Any]:
-    """Threshold, position, and the checks of a run without dropped steps at either position."""
-    positions: tuple[Position, ...] = ("step", "micro_step")
-    checks = {key: clip_checks_per_epoch(train, plan, paths, key) * train.num_epochs for key in positions}
-    return {
-        "clip_threshold": train.grad_clip_global_norm,
-        "clip_position": train.grad_clip_position,
-        "expected_clip_checks": checks,
-    }
-
-
-def _gradient_readings(train: TrainConfig, steps: int) -> int:
-    """Gradient-only passes of a run (train.monitor_every), each about as long as a step."""
-    return 0 if train.monitor_every is None else -(-steps // train.monitor_every)  # the first at step 0
-
-
-def _rates(train: TrainConfig, planned: int) -> dict[str, float]:
-    places = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}
-    return {name: learning_rate(train, round(share * planned), planned) for name, share in places.items()}
 
 
 def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
@@ -287,3 +271,101 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
         "run_seconds": training + readings + all_evaluations,
     }
     return {**table, "modes": modes, "measured": {**measured, **times}}
+
+
+def plan_recipe(
+    recipe: str | None,
+    overrides: Sequence[str],
+    counts: Mapping[str, int | None],
+    short: Mapping[str, int | None],
+    progress: Callable[[str, int], Any] | None = None,
+) -> dict[str, Any]:
+    """The figures of a recipe (None: every key that is not given has its default), with ``notes`` on their sources.
+
+    Args:
+        recipe: packaged recipe or YAML file.
+        overrides: ``--group.key=value`` tokens.
+        counts: samples of the splits ``train`` and ``val``; None: counted in the data.
+        short: keys of group ``train`` by their names, as the command line gives them in short; None: not given.
+        progress: opens a bar with a label and a total, as Console.task does; where given, steps are timed too.
+
+    Raises:
+        ConfigError: a key given twice, too little said; DataError: data that are not there.
+    """
+    known = {split: count for split, count in counts.items() if count is not None}
+    config = load_config(recipe, [*overrides, *_long_forms(short, overrides)])
+    named_here = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
+    found = _open_splits(config, recipe, known, named_here)
+    sizes = known | {split: len(dataset) for split, dataset in found.items()}
+    order = batch_plan(config, sizes["train"])
+    table = make_plan(config, order, sizes.get("val"))
+    if progress is not None:
+        from edgeflownas.train.measure import TASKS, measure
+
+        splits = (found["train"], found["val"]) if len(found) == 2 else None
+        with progress("measure", TASKS) as meter:
+            table = add_seconds(table, measure(config, order, splits, table, meter.advance))
+    notes = []
+    if short["steps_per_epoch"] is not None:
+        before = "fixed_steps" if recipe is None else load_config(recipe).train.epoch_mode
+        if before != "fixed_steps":
+            notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
+        if config.train.epoch_divisor > 1:
+            notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    if recipe is None:
+        notes.append("no recipe: every key that is not given has its default")
+    for split, dataset in found.items():
+        notes += [f"{split} samples counted in {dataset.directory}", *filter(None, [dataset.note])]
+    if "val" not in sizes:
+        absent = "" if recipe is None else " (no data at data.val_dir here)"
+        notes.append(f"validation samples unknown{absent}: --val-samples N tells what the evaluation covers")
+    return table | {"notes": notes}
+
+
+def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> list[str]:
+    """The short forms as configuration keys.  Raises ConfigError where the long form of one is given as well."""
+    given = {word[2:].partition("=")[0] for word in overrides}
+    found: list[str] = []
+    for name, value in short.items():
+        if value is None:
+            continue
+        keys, means = {f"train.{name}": str(value)}, ""
+        if name == "steps_per_epoch":
+            keys |= {"train.epoch_mode": "fixed_steps", "train.train_samples_per_epoch": "null"}
+            means = " (it means train.epoch_mode fixed_steps)"
+        if both := given & set(keys):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option}{means} and --{sorted(both)[0]} exclude each other: give one")
+        found += [f"--{key}={text}" for key, text in keys.items()]
+    return found
+
+
+def _open_splits(
+    config: Config, recipe: str | None, counts: Mapping[str, int], named_here: bool
+) -> dict[str, FlowDataset]:
+    """The splits whose size was not given; without a recipe only those whose folder was.
+
+    With a count of training samples the validation split may be missing too, unless the command line names it
+    (``named_here``).
+
+    Raises:
+        ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
+    """
+    found = {}
+    for split in ("train", "val"):
+        key = f"{split}_dir"
+        if split in counts or (recipe is None and key not in config.data.model_fields_set):
+            continue
+        try:
+            found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
+        except (ConfigError, DataError) as error:
+            if split == "val" and "train" in counts and not named_here:
+                continue  # planned without the data; a note says that this split is not known
+            numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in counts)
+            raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
+    if "train" not in {*counts, *found}:
+        raise ConfigError(
+            f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "
+            "--train-samples 17785 --batch-size 32 --steps-per-epoch 50 --num-epochs 200"
+        )
+    return found

@@ -6,8 +6,6 @@ import math
 
 from edgeflownas.config import TrainConfig
 
-__all__ = ["learning_rate"]
-
 ONE_CYCLE_START = 1 / 25  # share of the peak rate a one-cycle plan starts from (Smith & Topin, arXiv 1708.07120)
 
 

@@ -12,22 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.config import Config
-from edgeflownas.config.variants import PlannedRun, Sweep
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
-from edgeflownas.train.history import newest_commit
-from edgeflownas.train.initial import read_initial
-from edgeflownas.train.job import Front
-from edgeflownas.train.launch import launch
-from edgeflownas.train.manifest import config_kinds
-from edgeflownas.train.prepared import LaunchOptions
-from edgeflownas.train.rundir import RunDirectory
-from edgeflownas.train.setup import check_precision, choose_device, run_pool, run_space
-from edgeflownas.train.signals import StopFlag
-from edgeflownas.train.storage import canonical_json, read_json, replace_file
-
-__all__ = ["PLAN", "check_runs", "open_sweep", "read_plan", "run_state", "run_sweep"]
+from edgeflownas.files import canonical_json, read_json, replace_file
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.machine import check_precision, choose_device
+from edgeflownas.run.manifest import config_kinds
+from edgeflownas.run.setup import run_pool, run_space
+from edgeflownas.train.loop import Front
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.start import Options, launch, read_initial
+from edgeflownas.train.variants import PlannedRun, Sweep
 
 PLAN = "sweep.json"
 FORMAT = 1
@@ -48,6 +44,30 @@ def check_runs(sweep: Sweep) -> dict[str, BatchPlan]:
             error.args = (f"variant {run.variant}: {error}",)
             raise
     return plans
+
+
+def unequal_samples(sweep: Sweep, plans: Mapping[str, BatchPlan]) -> str | None:
+    """A warning where the variants see different numbers of samples: that is no controlled comparison."""
+    seen = {run.variant: plans[run.name].draws_per_epoch * run.config.train.num_epochs for run in sweep.runs}
+    if max(seen.values()) <= 1.01 * min(seen.values()):
+        return None
+    told = ", ".join(f"{variant} {count}" for variant, count in seen.items())
+    return f"the variants see different numbers of samples ({told}): compare them at equal samples seen"
+
+
+def listing(sweep: Sweep, plans: Mapping[str, BatchPlan]) -> dict[str, Any]:
+    """What the sweep would run, as plain data."""
+    rows = [
+        {
+            "run": run.name,
+            "state": run_state(sweep.folder / run.name),
+            "steps": plans[run.name].steps_per_epoch * run.config.train.num_epochs,
+            "samples": plans[run.name].draws_per_epoch * run.config.train.num_epochs,
+            "keys": dict(run.keys),
+        }
+        for run in sweep.runs
+    ]
+    return {"sweep": str(sweep.folder), "runs": rows}
 
 
 def _plan(config: Config, counts: dict[tuple[str, ...], int]) -> BatchPlan:
@@ -133,7 +153,7 @@ def run_state(path: Path) -> str:
     """``new``, ``begun`` (nothing committed yet), ``interrupted`` or ``finished``; a run at work is ``interrupted``."""
     if not (path / "run_manifest.json").exists():
         return "new"
-    commit = newest_commit(RunDirectory.open(path))
+    commit = RunDirectory(path).newest_commit()
     return "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
 
 
@@ -151,7 +171,7 @@ def run_sweep(sweep: Sweep, front: Front, say: Callable[[str], None], ended: Cal
         say(f"sweep run {number} of {len(sweep.runs)}: {run.name}, {state}")
         if state == "finished":
             continue
-        options = LaunchOptions(overrides=list(run.overrides))
+        options = Options(overrides=list(run.overrides))
         try:
             with StopFlag.at_once():
                 if state == "new":

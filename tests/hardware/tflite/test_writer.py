@@ -20,11 +20,12 @@ from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Buffer, Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of
-from edgeflownas.models.deployed.quantise import Scale, integer_layers, rounded_layers, rounding, tensor_scales
+from edgeflownas.models.deployed.quantise import Scale, integer_layers, tensor_scales
 from edgeflownas.models.deployed.ranges import collect_ranges
 from edgeflownas.models.deployed.running import run_graph
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from integers import rounded_layers, rounding  # noqa: E402
 from settled import SIZE, networks  # noqa: E402
 
 FORM = InputForm()
@@ -82,7 +83,7 @@ def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> Non
     model = TfliteModel(integer_file(graph, layers, scales), "plain", preserve_all=True)
     model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
     kinds = {op.output.name: op.kind for op in graph.ops} | {"images": "images"}
-    seen, off, at = defaultdict(int), defaultdict(int), rounding(scales)
+    seen, off, at = defaultdict(int), defaultdict(int), rounding(graph, scales)
 
     def compare(buffer: Buffer, values: torch.Tensor) -> torch.Tensor:
         stored = model.tensors([buffer.name])[buffer.name]
@@ -96,7 +97,10 @@ def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> Non
 
     run_graph(graph, rounded_layers(graph, layers, scales), FORM.encode(pixels(), torch.float32), compare)
     off.pop("mean", None)  # LiteRT's kernel cuts its zero point to a whole number: up to one step everywhere
-    assert {kind: count for kind, count in off.items() if count > 0.01 * seen[kind] + 2} == {}
+    # Which values fall on the other side of a half differs by processor, as the ranges do in their last bits: one in a
+    # hundred (of products 0.4 to 1.0 %), and three standard deviations of such a count.
+    limits = {kind: 0.01 * values + 3 * (0.01 * values) ** 0.5 for kind, values in seen.items()}
+    assert {kind: count for kind, count in off.items() if count > limits[kind]} == {}
     assert sum(off.values()) <= 0.002 * sum(seen.values())
     assert off["up2"] == off["images"] == 0
 
@@ -108,7 +112,7 @@ def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, kernels: Kern
     graph, layers, scales = case(name)
     images = FORM.encode(pixels(), torch.float32)
     exact = run_graph(graph, layers, images)
-    rounded = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(scales))
+    rounded = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(graph, scales))
     model = TfliteModel(integer_file(graph, layers, scales), kernels)
     found = model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
     for output, values in exact.items():

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numeric import FLOAT32, relative_difference
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.folding import fold
 from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import (
-    fake_quantise,
     integer_layers,
     pixel_scale,
-    rounded_layers,
-    rounding,
     scale_of,
     tensor_scales,
 )
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from integers import fake_quantise, rounded_layers, rounding  # noqa: E402
 
 FORM, SIZE = InputForm(), (32, 48)
 
@@ -43,9 +47,9 @@ def test_pixels_are_exact() -> None:
         scale = pixel_scale(form)
         real = bytes_ / 127.5 - 1 if normalisation == "minus1_1" else bytes_
         found = scale.scale * ((bytes_ - 128) - scale.zero_point) + scale.offset
-        torch.testing.assert_close(found, real, rtol=0, atol=1e-5)
+        assert relative_difference(found, real) <= FLOAT32
         rounded = fake_quantise(real.float(), scale) + scale.offset
-        torch.testing.assert_close(rounded.double(), real, rtol=0, atol=1e-5)
+        assert relative_difference(rounded, real) <= 2 * FLOAT32
 
 
 def quantised():
@@ -64,7 +68,7 @@ def quantised():
 @torch.no_grad()
 def test_eight_bits_are_near_the_real_numbers() -> None:
     _, graph, layers, images, scales, exact = quantised()
-    found = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(scales))
+    found = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(graph, scales))
     error = (found["flow"] - exact["flow"]).square().mean() / exact["flow"].square().mean()
     assert 0 < error < 0.02
     steps = found["flow"] / scales["flow"].scale
@@ -72,23 +76,16 @@ def test_eight_bits_are_near_the_real_numbers() -> None:
 
 
 @torch.no_grad()
-def test_integers_stand_for_the_rounded_layers() -> None:
+def test_integers_are_within_half_a_step_of_the_layers() -> None:
     _, graph, layers, _, scales, _ = quantised()
-    integers, rounded = integer_layers(graph, layers, scales), rounded_layers(graph, layers, scales)
-    inputs = {op.output.name: scales[op.inputs[0].name].scale for op in graph.ops}
-    for name, layer in integers.items():
-        weight = layer.weight * layer.scales[:, None, None, None]
-        np.testing.assert_allclose(weight, rounded[name].weight.numpy(), rtol=1e-5, atol=1e-7)
-        bias = layer.bias * layer.scales.astype(np.float64) * inputs[name]
-        np.testing.assert_allclose(bias, rounded[name].bias.numpy(), rtol=1e-5, atol=1e-7)
+    inputs = {op.output.name: op.inputs[0].name for op in graph.ops}
+    for name, integers in integer_layers(graph, layers, scales).items():
+        exact, step, pixels = layers[name], integers.scales.astype(np.float64), scales[inputs[name]]
+        weight = exact.weight.numpy() / step[:, None, None, None]
+        assert np.abs(integers.weight - weight).max() <= 0.501 and np.abs(integers.weight).max() == 127
+        offset = exact.weight.double().sum((1, 2, 3)).numpy() / 255 if inputs[name] == "images" else 0.0
+        assert np.abs(integers.bias - (exact.bias.numpy() + offset) / (step * pixels.scale)).max() <= 0.51
     assert scales["H1_x2"] == scales["H1"]
-
-
-def test_gradients_reach_the_network() -> None:
-    net, graph, _, images, scales, _ = quantised()
-    layers = rounded_layers(graph, fold(net, graph), scales)
-    run_graph(graph, layers, images, rounding(scales))["flow"].square().sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.parameters())
 
 
 def test_a_huge_bias_fits() -> None:

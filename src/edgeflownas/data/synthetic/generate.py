@@ -12,9 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,12 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.check import FlowStatistics, flow_statistics
 from edgeflownas.data.dataset import FlowDataset, Sample
-from edgeflownas.data.files import replace_file
 from edgeflownas.data.formats import flow_size, write_flo
-from edgeflownas.data.parallel import Progress
+from edgeflownas.data.parallel import Progress, WorkerDied, in_processes
 from edgeflownas.data.synthetic import geometry, textures
 from edgeflownas.data.synthetic.geometry import Draws
-from edgeflownas.data.workers import WorkerDied, start_processes
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
+from edgeflownas.files import replace_file
 
 VERSION = 1
 """Raised whenever the same seed gives other files: sets of two versions are never mixed."""
@@ -47,7 +44,6 @@ _METADATA = "dataset.json"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _MEASURED = 256  # flows that are read back for the statistics, spread over the set
-_AHEAD = 4  # pairs that wait for each worker
 
 
 # --- one pair: layers in front of each other, drawn twice ---
@@ -203,7 +199,7 @@ class GeneratedStats:
 
 @dataclass(frozen=True)
 class _Set:
-    """What is generated where; calling it writes one pair (the shape of work that worker processes take)."""
+    """What is generated where; calling it writes one pair."""
 
     out: Path
     train: int
@@ -214,7 +210,7 @@ class _Set:
     backward: bool
     occlusion: bool
 
-    def __call__(self, index: int, _epoch: int = 0, _position: int = 0) -> bool:
+    def __call__(self, index: int) -> bool:
         """Write pair ``index`` unless it is complete; returns whether it was written."""
         if self._complete(index):
             return False
@@ -307,11 +303,10 @@ def _open(task: _Set) -> None:
             raise DataError(f"--out: {out} is not empty and holds no generated set ({_METADATA}); name a new folder")
         else:
             _describe(task, {"complete": False})
-        for split, count in (("train", task.train), ("val", task.val)):
-            if count:
-                (out / split).mkdir(exist_ok=True)
-                for leftover in (out / split).glob(".*.tmp"):
-                    leftover.unlink(missing_ok=True)
+        for folder in [out / split for split, count in (("train", task.train), ("val", task.val)) if count]:
+            folder.mkdir(exist_ok=True)
+            for leftover in [*folder.glob(".tmp-*"), *folder.glob(".*.tmp")]:  # the second: of older versions
+                leftover.unlink(missing_ok=True)
     except StorageError:  # said already
         raise
     except OSError as error:
@@ -351,21 +346,10 @@ def _run(task: _Set, workers: int) -> Iterator[bool]:
         with _one_thread():
             yield from map(task, task.indices)
         return
-    pool = start_processes(task, workers)
-    waiting: deque[Future[bool]] = deque()
     try:
-        for index in task.indices:
-            waiting.append(pool.submit(index, 0, 0))
-            if len(waiting) >= _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_processes(task, task.indices, workers)
     except WorkerDied as error:
         raise StorageError(f"generating into {task.out}: {error}; run the same command again to go on") from error
-    finally:
-        for future in waiting:
-            future.cancel()
-        pool.close()
 
 
 @contextlib.contextmanager

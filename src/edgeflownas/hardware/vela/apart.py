@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeflownas.data.workers import WorkerDied, start_processes
+from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.hardware.vela.compiler import Compiled, check_request, compile_tflite
 from edgeflownas.hardware.vela.targets import Target, architecture
@@ -30,31 +31,31 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
         model = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    process, started = start_processes(_Compile(model, target, mode, arena_kib), 1), False
-    try:
-        process.submit(START, 0, 0).result()
-        started = True
-        return process.submit(COMPILE, 0, 0).result()  # type: ignore[no-any-return]
-    except WorkerDied as error:
-        if not started:
+    with contextlib.closing(in_processes(_Compile(model, target, mode, arena_kib), (START, COMPILE), 1)) as replies:
+        try:
+            next(replies)
+        except WorkerDied as error:
             raise StorageError(f"{path}: the process that compiles it does not start: {error}") from None
-        raise DataError(f"{path}: Vela breaks off on it: a damaged or truncated file") from None
-    except (ConfigError, DataError) as error:
-        raise type(error)(f"{path}: {error}") from None
-    finally:
-        process.close()
+        try:
+            compiled = next(replies)
+        except WorkerDied:
+            raise DataError(f"{path}: Vela breaks off on it: a damaged or truncated file") from None
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{path}: {error}") from None
+    assert compiled is not None
+    return compiled
 
 
 @dataclass(frozen=True)
 class _Compile:
-    """Compiles ``model``; sent to the process, which is asked with three numbers."""
+    """Compiles ``model``; sent to the process, which is asked to start, then to compile."""
 
     model: bytes
     target: Target
     mode: str
     arena_kib: int | None
 
-    def __call__(self, step: int, *_: int) -> Compiled | None:
+    def __call__(self, step: int) -> Compiled | None:
         if step == START:
             _mute()
             return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from edgeflownas.errors import StorageError
+from edgeflownas.files import replace_file
 from edgeflownas.hardware.vela.compiler import Compiled, LayerCost, Placed
-
-__all__ = ["alive_at", "description"]
 
 
 def description(compiled: Compiled) -> dict[str, Any]:
@@ -32,6 +34,18 @@ def description(compiled: Compiled) -> dict[str, Any]:
             "alive": [asdict(placed) for placed in alive],
         }
     }
+
+
+def write_compiled(folder: Path, compiled: bytes, document: Mapping[str, Any]) -> dict[str, Path]:
+    """Write a compiled model and its document; returns what was written by name.  Raises StorageError."""
+    paths = {"model": folder / f"{document['name']}_vela.tflite", "costs": folder / f"{document['name']}_vela.json"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}; give another --out") from error
+    replace_file(paths["model"], [compiled])
+    replace_file(paths["costs"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    return paths
 
 
 def alive_at(placed: Sequence[Placed], time: int) -> list[Placed]:

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from edgeflownas.data.files import replace_file
-from edgeflownas.data.workers import WorkerDied, start_processes
-from edgeflownas.errors import StorageError
+from edgeflownas.data.parallel import WorkerDied, in_processes
+from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.files import replace_file
+from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.tflite import cost_model_bytes
 from edgeflownas.hardware.vela.compiler import Mode, arena_limit, compile_tflite, facts_of
-from edgeflownas.hardware.vela.targets import Target, architecture, slug_of
+from edgeflownas.hardware.vela.targets import Target, architecture, named_target, require_column, slug_of
 from edgeflownas.models.deployed.graph import Graph
 
 __all__ = ["Figures", "Vela", "cache_folder"]
@@ -122,17 +123,10 @@ class Vela:
         if count < 2:
             yield from (work(place) for place in range(len(graphs)))
             return
-        pool = start_processes(work, count)
-        futures = [pool.submit(place, 0, 0) for place in range(len(graphs))]
         try:
-            for future in futures:
-                yield future.result()
+            yield from in_processes(work, range(len(graphs)), count)
         except WorkerDied as error:
             raise StorageError(f"Vela for {self.target.name}: {error}; is there enough memory?") from None
-        finally:
-            for future in futures:
-                future.cancel()
-            pool.close()
 
     def _kept(self, key: str) -> Figures | None:
         """An entry of the cache; None where there is none that is sound."""
@@ -163,16 +157,37 @@ class Vela:
             self._told = True
 
 
+def vela_of(
+    target: str,
+    mode: str = "performance",
+    arena_kib: int | None = None,
+    note: Callable[[str], object] = lambda text: None,
+) -> Vela:
+    """Vela for what --target, --mode and --arena say, with the user's cache.
+
+    Raises:
+        ConfigError: an unknown target or mode, an arena of no use, a missing package; DataError as ``named_target``.
+    """
+    need("litert")
+    if mode not in ("performance", "size"):
+        raise ConfigError(f"--mode {mode}: performance or size")
+    if arena_kib is not None and mode == "size":
+        raise ConfigError(f"--arena {arena_kib} belongs to mode performance: mode size ignores it")
+    chip = named_target(target)
+    require_column(chip)
+    return Vela(chip, "size" if mode == "size" else "performance", arena_kib, note)
+
+
 @dataclass(frozen=True)
 class _Compile:
-    """Compiles one of ``graphs``; sent to a worker process, whose pool asks with three numbers."""
+    """Compiles one of ``graphs``; sent to the worker processes, which are asked with its place."""
 
     graphs: tuple[Graph, ...]
     target: Target
     mode: Mode
     arena_kib: int | None
 
-    def __call__(self, place: int, *_: int) -> Figures:
+    def __call__(self, place: int) -> Figures:
         found = compile_tflite(cost_model_bytes(self.graphs[place]), self.target, self.mode, self.arena_kib)
         layers = tuple((layer.name, layer.cycles) for layer in found.layers)
         return Figures(found.milliseconds, found.cycles, found.sram_kib, found.flash_kib, layers)

@@ -8,21 +8,20 @@ stand for the rest of the network.  docs/cost.md has the error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.costs import arch_digits
-from edgeflownas.hardware.vela.figures import Figures, Vela
+from edgeflownas.hardware.vela.figures import Figures, Vela, vela_of
 from edgeflownas.models.deployed.graph import Graph, Op, Outputs
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.space import Arch, SearchSpace
-
-__all__ = ["VelaLatency", "in_context"]
 
 OWN, AROUND = "own", "around"  # names in the little graphs: the operator, and what it is compiled with
 
@@ -93,6 +92,27 @@ class VelaLatency:
                 table[place] = sum(cycles[graph] for graph in needed)
             total += table[digits[:, before], digits[:, own]]
         return (total * (figures[0].milliseconds / figures[0].cycles)).astype(np.float64)
+
+
+def chip_latency(
+    target: str,
+    space: SearchSpace,
+    width: int,
+    size: tuple[int, int],
+    note: Callable[[str], object],
+    progress: Callable[[str, int], Any] | None,
+) -> VelaLatency:
+    """The cost model of ``--target``, its table compiled now where ``progress`` opens a bar (label, total) for it.
+
+    Raises:
+        ConfigError, DataError: as :func:`edgeflownas.hardware.vela.figures.vela_of`, and for a bad width or size.
+    """
+    model = VelaLatency(vela_of(target, note=note))
+    if progress is not None:
+        entries = model.entries(space, width, size)
+        with progress("Vela", len(entries)) as meter:
+            model.vela.figures(entries, meter.advance)
+    return model
 
 
 Terms = dict[tuple[int, int], dict[tuple[int, int], list[Graph]]]

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.extras import need
-from edgeflownas.hardware.vela.ini import check_ini, read_ini
+from edgeflownas.hardware.vela.ini import check_ini, read_ini, sections
 
-__all__ = ["TARGETS", "Architecture", "Target", "architecture", "get_target", "own_target", "slug_of"]
+DEFAULT = "grove-vision-ai-v2"
+RESERVED = ("cpu", "vela")  # their columns: of --measure-cpu, and of pareto
 
 # Himax WE2 (HX6538), memory speeds as in the vendor's file for this board.
 WE2 = """\
@@ -90,6 +91,56 @@ def get_target(name: str) -> Target:
         own = "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"
         raise ConfigError(f"target {name!r} is unknown: {', '.join(TARGETS)}; or give your own as {own}")
     return TARGETS[name]
+
+
+def named_target(text: str | None) -> Target:
+    """A target by name (None: the usual one), or ``FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE``.
+
+    Raises:
+        ConfigError: an unknown name, a section that is missing; DataError: the file cannot be read.
+    """
+    name, *parts = (part.strip() for part in (DEFAULT if text is None else text).rsplit(",", 3))
+    if not parts:
+        return get_target(name)
+    if len(parts) != 3:
+        raise ConfigError(
+            f"--target {text}: a name (edgeflownas vela --list-targets), or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,"
+            "MEMORY_MODE, such as my.ini,ethos-u55-64,WE2,WE2_Shared"
+        )
+    return own_target(Path(name), *parts)
+
+
+def target_of_options(
+    name: str | None, ini: Path | None, accelerator: str | None, system_config: str | None, memory_mode: str | None
+) -> Target:
+    """The target of the options --target, or --ini with the three that belong to it.
+
+    Raises:
+        ConfigError: options that are missing, or that would do nothing; else as :func:`named_target`.
+    """
+    own = {"--accelerator": accelerator, "--system-config": system_config, "--memory-mode": memory_mode}
+    missing = [option for option, value in own.items() if value is None]
+    if ini is None:
+        if given := [option for option in own if option not in missing]:
+            raise ConfigError(f"{given[0]} belongs to --ini FILE: add it, or choose a --target (--list-targets)")
+        return named_target(name)
+    if name is not None:
+        raise ConfigError(f"--target {name} and --ini {ini} both say what to compile for: leave one of them out")
+    if missing:
+        found = sections(read_ini(ini))
+        choices = (f"its sections [{kind}.NAME] are {', '.join(names) or 'none'}" for kind, names in found.items())
+        raise ConfigError(f"--ini {ini} needs {', '.join(missing)} too: {'; '.join(choices)}")
+    return own_target(ini, *map(str, own.values()))
+
+
+def require_column(target: Target) -> None:
+    """Raises ConfigError for a file whose name makes the column of something else."""
+    slug = slug_of(target)
+    if target not in TARGETS.values() and slug in {"", *RESERVED, *map(slug_of, TARGETS.values())}:
+        raise ConfigError(
+            f"--target {target.name}.ini: a column of the tables is named after the file, and {slug + '_ms'!r} is "
+            f"{'taken' if slug else 'no name'}: give a copy of another name, of letters a to z and digits"
+        )
 
 
 def slug_of(target: Target) -> str:

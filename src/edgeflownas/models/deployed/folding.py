@@ -1,7 +1,4 @@
-"""Batch norm folded into the convolutions of a graph: one kernel and one bias each.
-
-Differentiable, so that fine-tuning can fold in every step and keep the network's own parameters.
-"""
+"""Batch norm folded into the convolutions of a graph: one kernel and one bias each."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.batchnorm import BatchNorm, FrozenBatchNorm
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.deployed.graph import Graph, Op
 from edgeflownas.models.edgeflownet import TransposedConv
 from edgeflownas.models.stages import StagedNet
@@ -58,7 +55,7 @@ def _fold(net: StagedNet, op: Op) -> Layer:
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Factor and summand [C] of a batch norm in evaluation, formed in float64."""
-    assert isinstance(norm, BatchNorm | FrozenBatchNorm)
+    assert isinstance(norm, BatchNorm)
     scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
     shift = norm.bias.double() - norm.running_mean.double() * scale
     return scale.to(norm.weight), shift.to(norm.weight)

@@ -1,4 +1,4 @@
-"""Eight-bit integers for a deployed graph: one arithmetic for the file that is written and for fine-tuning.
+"""Eight-bit integers for a deployed graph: the scales of its tensors, and its layers as integers.
 
 real = scale x (integer - zero point).  Activations int8, one scale a tensor; kernels int8 in -127..127, symmetric, one
 scale an output channel; biases int32 at (input scale x kernel scale).  Source: TensorFlow Lite 8-bit quantization
@@ -10,8 +10,8 @@ the first bias (only the zeros of the padding do not know of it).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,18 +22,15 @@ from torch import Tensor
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.folding import Layer
-from edgeflownas.models.deployed.graph import Buffer, Graph, Op
+from edgeflownas.models.deployed.graph import Graph, Op
 
 __all__ = [
     "IntegerLayer",
     "PixelScale",
     "Range",
     "Scale",
-    "fake_quantise",
     "integer_layers",
     "pixel_scale",
-    "rounded_layers",
-    "rounding",
     "scale_of",
     "tensor_scales",
 ]
@@ -42,22 +39,16 @@ LOW, HIGH = -128, 127
 KERNEL_HIGH = 127
 LARGEST_BIAS = 2**30
 SMALLEST_SCALE = 1e-12
-TIE = 2**-14  # steps; a third of an enlarged tensor's values are halfway
 LARGEST_LOGIT = 6.25  # beyond it the sigmoid in steps of 1/256 is 0 or 255/256
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """real = scale x (integer - zero_point); ``scale`` is a float32 value.
-
-    With ``away`` a number halfway between two integers becomes the one further from 0, as TensorFlow Lite and Vela
-    round in RESIZE_BILINEAR.
-    """
+    """real = scale x (integer - zero_point); ``scale`` is a float32 value."""
 
     scale: float
     zero_point: int
-    away: bool = field(default=False, compare=False)
 
     @property
     def range(self) -> Range:
@@ -112,7 +103,7 @@ def tensor_scales(graph: Graph, ranges: Mapping[str, Range], form: InputForm) ->
     for op in graph.ops:
         name = op.output.name
         if op.kind == "up2":
-            scales[name] = replace(scales[op.inputs[0].name], away=True)
+            scales[name] = scales[op.inputs[0].name]
         elif op.activation == "sigmoid":
             low, high = _range(ranges, op.logits.name)
             scales[op.logits.name] = scale_of((max(low, -LARGEST_LOGIT), min(high, LARGEST_LOGIT)))
@@ -126,20 +117,6 @@ def _range(ranges: Mapping[str, Range], name: str) -> Range:
     if name not in ranges:
         raise ConfigError(f"no range for tensor {name!r}: calibrate the same graph that is quantised")
     return ranges[name]
-
-
-def fake_quantise(values: Tensor, scale: Scale) -> Tensor:
-    """The real numbers that int8 can express nearest to ``values``, clipped; the gradient passes where none is clipped.
-
-    Images lose their offset: it is in the bias of the layers that :func:`rounded_layers` gives.
-    """
-    if isinstance(scale, PixelScale):
-        values = values - scale.offset
-    if scale.away:
-        nudge = scale.scale * TIE
-        values = values + torch.where(values < -scale.scale * scale.zero_point, -nudge, nudge)
-    result: Tensor = torch.fake_quantize_per_tensor_affine(values, scale.scale, scale.zero_point, LOW, HIGH)
-    return result
 
 
 def _bias(op: Op, layer: Layer, scales: Mapping[str, Scale]) -> Tensor:
@@ -157,61 +134,21 @@ def _kernel_scales(weight: Tensor, bias: Tensor, input_scale: float) -> Tensor:
     return torch.maximum(largest, fits).clamp(min=SMALLEST_SCALE)
 
 
-def _steps(
-    graph: Graph, layers: Mapping[str, Layer], scales: Mapping[str, Scale]
-) -> Iterator[tuple[str, Layer, Tensor, Tensor]]:
-    """Name, layer (the images' offset in its bias), step of each output channel's kernel and of its bias [out]."""
-    for op in graph.ops:
-        if op.output.name in layers:
-            layer, scale = layers[op.output.name], scales[op.inputs[0].name].scale
-            layer = Layer(layer.weight, _bias(op, layer, scales))
-            kernel = _kernel_scales(layer.weight, layer.bias, scale)
-            yield op.output.name, layer, kernel, kernel.double() * scale
-
-
-def _in_steps(layer: Layer, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    weight = torch.round(layer.weight / _broadcast(kernel, layer.weight)).clamp(-KERNEL_HIGH, KERNEL_HIGH)
-    return weight, torch.round(layer.bias.double() / bias)
-
-
-def _broadcast(channels: Tensor, weight: Tensor) -> Tensor:
-    return channels.view(-1, *[1] * (weight.dim() - 1))
-
-
 def integer_layers(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[str, Scale]) -> dict[str, IntegerLayer]:
     """Integers of every layer, by the name of its operator's output."""
     found = {}
-    for name, layer, kernel, bias in _steps(graph, layers, scales):
-        weight, integers = _in_steps(layer, kernel, bias)
-        found[name] = IntegerLayer(_array(weight, np.int8), _array(integers, np.int32), _array(kernel, np.float32))
+    for op in graph.ops:
+        if op.output.name in layers:
+            layer, step = layers[op.output.name], scales[op.inputs[0].name].scale
+            bias = _bias(op, layer, scales)
+            kernel = _kernel_scales(layer.weight, bias, step)
+            shape = -1, *[1] * (layer.weight.dim() - 1)
+            weight = torch.round(layer.weight / kernel.view(shape)).clamp(-KERNEL_HIGH, KERNEL_HIGH)
+            integers = torch.round(bias.double() / (kernel.double() * step))
+            parts = _array(weight, np.int8), _array(integers, np.int32), _array(kernel, np.float32)
+            found[op.output.name] = IntegerLayer(*parts)
     return found
 
 
 def _array(values: Tensor, kind: Any) -> NDArray[Any]:
     return np.ascontiguousarray(values.detach().cpu().numpy().astype(kind))
-
-
-def rounded_layers(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[str, Scale]) -> dict[str, Layer]:
-    """The real numbers that :func:`integer_layers` stands for; gradients pass as if nothing had been rounded."""
-    found = {}
-    for name, layer, kernel, bias in _steps(graph, layers, scales):
-        weight, integers = _in_steps(layer, kernel, bias)
-        rounded = weight * _broadcast(kernel, weight), (integers * bias).to(layer.bias)
-        found[name] = Layer(_straight(layer.weight, rounded[0]), _straight(layer.bias, rounded[1]))
-    return found
-
-
-def _straight(values: Tensor, rounded: Tensor) -> Tensor:
-    return values + (rounded - values).detach()
-
-
-def rounding(scales: Mapping[str, Scale]) -> Callable[[Buffer, Tensor], Tensor]:
-    """For ``run_graph(at=...)``: every tensor as int8 would have it.
-
-    An enlarged tensor is rounded too; a sum of two tensors once, after the activation.
-    """
-
-    def at(buffer: Buffer, values: Tensor) -> Tensor:
-        return fake_quantise(values, scales[buffer.name])
-
-    return at

@@ -1,7 +1,7 @@
 """Runs a deployed graph in torch, in floating point, tensor by tensor.
 
-One executor for all who need it: the folded reference, calibration (which watches every tensor), fine-tuning (which
-rounds every tensor) and the ONNX export.  Shapes: features [B,C,H,W].
+One executor for all who need it: the folded reference, calibration (which watches every tensor) and the ONNX export.
+Shapes: features [B,C,H,W].
 """
 
 from __future__ import annotations

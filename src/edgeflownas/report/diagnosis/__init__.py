@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from edgeflownas.errors import UserError
 from edgeflownas.report.diagnosis.findings import Diagnosis, Finding, NotJudged, Unjudged, in_order, verdict
 from edgeflownas.report.diagnosis.rules import OF_THE_WHOLE, RULES
 from edgeflownas.report.diagnosis.series import comparable
-from edgeflownas.report.histories import History
+from edgeflownas.report.histories import History, read_history
 
-__all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose"]
+__all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose", "diagnose_continued"]
 
 
 def diagnose(history: History) -> Diagnosis:
@@ -39,6 +41,25 @@ def diagnose(history: History) -> Diagnosis:
     ordered = in_order(findings)
     count = int(np.isfinite(same.column("mean_epe_12")).sum())
     return Diagnosis(verdict(ordered, count), ordered, tuple(not_judged), criteria(same), stability(same))
+
+
+def diagnose_continued(history: History, parent: History | None = None) -> tuple[History, Diagnosis]:
+    """The diagnosis with the go / stop rule against the run this one was continued from.
+
+    Without ``parent`` a forked run's own is read; where that cannot be done, the history that is returned has a note.
+    """
+    from edgeflownas.report.diagnosis.continuation import continuation
+
+    diagnosis = diagnose(history)
+    fork = history.run.manifest.get("forked_from") if history.run is not None else None
+    if parent is None and isinstance(fork, dict):
+        try:
+            parent = read_history(Path(str(fork.get("run"))))
+        except UserError as error:
+            history = replace(history, notes=(*history.notes, f"its parent is not compared: {error}"))
+    if parent is None:
+        return history, diagnosis
+    return history, replace(diagnosis, continuation=continuation(history, parent))
 
 
 def _named(text: str, history: History) -> str:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from edgeflownas.errors import ConfigError
+from edgeflownas.files import replace_file
+from edgeflownas.report.details import Progress, training_details
+from edgeflownas.report.diagnosis import Diagnosis, diagnose
+from edgeflownas.report.histories import History, read_history
 from edgeflownas.report.html.accuracy import accuracy_charts, subnet_charts
 from edgeflownas.report.html.charts import Chart
 from edgeflownas.report.html.document import whole_page
@@ -17,11 +25,69 @@ from edgeflownas.report.html.scope import Scope
 from edgeflownas.report.html.sections import chart_frame, facts_section, key_figures, runs_table
 from edgeflownas.report.html.training import gradient_charts, plan_charts, time_charts
 
-if TYPE_CHECKING:
-    from edgeflownas.report.diagnosis import Diagnosis
-    from edgeflownas.report.histories import History
 
-__all__ = ["all_charts", "render", "waiting_page"]
+def write_report(runs: Mapping[str, Path], out: Path, figures: Path | None = None) -> dict[str, Any]:
+    """Write the page of ``runs`` (by name) to ``out``, replacing it as a whole; returns what was found, as plain data.
+
+    Raises:
+        StorageError: something cannot be read or written.
+        DataError: a history that cannot be understood.
+        ConfigError: figures are wanted of runs without an evaluation, or without matplotlib.
+    """
+    waiting = {name: path for name, path in runs.items() if _waits(path)}
+    left_out = [f"{path}: no evaluation yet, so it is not on the page" for path in waiting.values()]
+    histories = [replace(read_history(path), name=name) for name, path in runs.items() if name not in waiting]
+    diagnoses = [diagnose(history) for history in histories]
+    written = time.strftime("%Y-%m-%d %H:%M")
+    if histories:
+        details = [_details(history) for history in histories]
+        page = render(histories, diagnoses, details=details, notes=left_out, written=written)
+    else:
+        reason = "The page fills after the first evaluated epoch (eval.eval_every_epoch); until then see train.log."
+        page, left_out = waiting_page(", ".join(runs), reason, written), []
+    replace_file(out, [page.encode()])
+    if figures is not None:
+        from edgeflownas.report.paper_figures import write_figures
+
+        if not histories:
+            raise ConfigError(f"--figures {figures}: none of these runs has an evaluation to draw yet")
+        write_figures(histories, diagnoses, figures)
+    found = [
+        {"run": history.name, "path": str(history.source), **diagnosis.to_json()}
+        for history, diagnosis in zip(histories, diagnoses, strict=True)
+    ]
+    found += [
+        {"run": name, "path": str(path), "verdict": "no evaluation yet", "findings": []}
+        for name, path in waiting.items()
+    ]
+    return {
+        "report": str(out),
+        "figures": None if figures is None else str(figures),
+        "left_out": left_out,
+        "runs": found,
+    }
+
+
+def _waits(path: Path) -> bool:
+    """Whether this is a run directory whose first evaluation is still to come."""
+    history, events = path / "eval_history.csv", path / "events.jsonl"
+    if not (path / "run_manifest.json").exists():
+        return False
+    if not history.exists():
+        return not events.exists() or b'"evaluation"' not in events.read_bytes()
+    with history.open("rb") as file:
+        return len(file.readlines(1 << 16)) < 2
+
+
+def _details(history: History) -> dict[str, str]:
+    """How the run trains, in words; nothing for a history without its run directory."""
+    if history.run is None:
+        return {}
+    last: dict[str, Any] = {name: value for name, value in history.rows[-1].items() if not isinstance(value, str)}
+    names = ("global_step", "seen_samples", "coverage_share", "eval_samples_per_arch")
+    updates, seen, coverage, samples = map(last.get, names)
+    progress = Progress(updates, seen, coverage, samples, history.pool_size)
+    return training_details(history.run.config, history.run.manifest, progress)
 
 
 def all_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> dict[str, list[Chart]]:

@@ -1,0 +1,176 @@
+"""What the commands share: types of their parameters, printing, folders of runs, and asking before long work.
+
+Imported by every command and by cli.py, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from edgeflownas.errors import ConfigError, StorageError
+
+LARGEST = 10**12
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+ASK_SECONDS, REFUSE_SECONDS = 60, 600
+
+
+def _whole_number(least: int) -> Parameter:
+    """Strict, because cyclopts takes 1.5 for 2."""
+
+    def read(type_: Any, tokens: Sequence[Token]) -> int:
+        text = tokens[0].value
+        number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+        if not least <= number <= LARGEST:
+            raise ConfigError(
+                f"{tokens[0].keyword} {text} must be a whole number from {least} to {LARGEST}, such as 50"
+            )
+        return number
+
+    return Parameter(converter=read)
+
+
+def read_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """Rows and columns, px.  Raises ConfigError."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides):
+        raise ConfigError(f"{option} {text!r} must be rows x columns in px, such as 180x240")
+    return int(sides[0]), int(sides[1])
+
+
+def _read_bytes(type_: Any, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?I?B?)", text.strip().upper())
+    unit = None if match is None else match[2] if match[2].endswith("B") or not match[2] else f"{match[2]}B"
+    if match is None or unit not in UNITS or float(match[1]) * UNITS[unit] < 1:
+        raise ConfigError(f"{tokens[0].keyword} {text!r} must be a size such as 8GB, 500MB or 900KiB")
+    return int(float(match[1]) * UNITS[unit])
+
+
+WholeNumber = Annotated[int, _whole_number(1)]
+FromZero = Annotated[int, _whole_number(0)]
+Size = Annotated[
+    tuple[int, int],
+    Parameter(
+        converter=lambda type_, tokens: read_size(tokens[0].value, tokens[0].keyword),
+        n_tokens=1,
+        metavar="ROWSxCOLUMNS",
+    ),
+]
+Bytes = Annotated[int, Parameter(converter=_read_bytes, metavar="SIZE")]
+Paths = Annotated[list[Path], Parameter(consume_multiple=True)]
+Overrides = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--GROUP.KEY",
+        parse=False,  # cli.py fills it in
+        show=True,
+        show_default=False,
+        metavar="VALUE",
+    ),
+]
+"""Configuration overrides as ``--group.key=value``."""
+
+
+def example(command: Callable[..., object]) -> str:
+    """The example line of a command's docstring, which its help page shows and refusals quote; empty without one."""
+    found = re.search(r"^Example: (.*)$", inspect.getdoc(command) or "", re.MULTILINE)
+    return found[1] if found else ""
+
+
+def named_recipe(positional: str | None, option: str | None) -> str | None:
+    """The recipe given as the first argument or by --config.  Raises ConfigError for both."""
+    if positional is not None and option is not None:
+        raise ConfigError(f"recipe given twice, as {positional} and as --config {option}: give one")
+    return option if positional is None else positional
+
+
+def print_json(document: Any) -> None:
+    """A machine-readable result.  Raises ValueError for NaN and infinities, which JSON does not know."""
+    import json
+
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def emit(document: Any, text: Callable[[Any], str], json: bool, say: Callable[[str], object] = print) -> None:
+    """The result of a command: JSON on stdout, or its ``text`` by ``say``."""
+    if json:
+        print_json(document)
+    else:
+        say(text(document))
+
+
+def text_width(plain: int) -> int:
+    """Columns of stdout, ``plain`` where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else plain
+
+
+def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path]:
+    """The runs given, by name and in order; a folder that is none stands for those right below it.
+
+    A run is called after its folder, or as it was given where two folders are called alike.  With ``histories`` files
+    and folders with an eval_history.csv count too.
+
+    Raises:
+        ConfigError: one named twice; StorageError: a folder that is neither a run nor a folder of runs.
+    """
+    marks = ("run_manifest.json", "eval_history.csv") if histories else ("run_manifest.json",)
+    paths: list[Path] = []
+    for path in given:
+        found = [path]
+        if path.is_dir() and not any((path / name).exists() for name in marks):
+            found = sorted(file.parent for file in path.glob("*/run_manifest.json") if file.parent.name[0] != ".")
+            if not found:
+                others = ", nor a folder with an eval_history.csv, nor a folder of runs" if histories else None
+                raise StorageError(
+                    f"{path}: neither a run directory (no run_manifest.json){others or ' nor a folder of some'}"
+                )
+        for run in found:
+            if run.resolve() in [known.resolve() for known in paths]:
+                raise ConfigError(f"{run} is given twice: name each run once")
+            paths.append(run)
+    folders = [
+        path.resolve().parent if path.stem == "eval_history" and path.is_file() else path.resolve() for path in paths
+    ]
+    names = [folder.name if folder.is_dir() else folder.stem for folder in folders]
+    return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, paths, strict=True)}
+
+
+def require_writable(out: Path) -> None:
+    """Before long work that ends in a file.  Raises StorageError where it cannot be written."""
+    if not out.parent.is_dir():
+        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
+
+
+def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:
+    """Whether work estimated to take ``seconds`` may begin: at once below a minute, else as the terminal answers.
+
+    Without a terminal (torchrun's processes have none of their own) it begins, unless it takes over ten minutes.
+
+    Raises:
+        ConfigError: nobody is there to ask; names --yes and what makes the work ``shorter``.
+    """
+    if seconds < ASK_SECONDS:
+        return True
+    if _is_asked(processes):
+        print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if seconds > REFUSE_SECONDS:
+        from edgeflownas.report.words import duration
+
+        raise ConfigError(f"estimated {duration(seconds)}, and nobody is there to ask: add --yes, or {shorter}")
+    return True
+
+
+def _is_asked(processes: int) -> bool:
+    return processes == 1 and sys.stdin.isatty() and sys.stderr.isatty()

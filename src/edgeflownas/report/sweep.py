@@ -1,0 +1,314 @@
+"""What the runs of a sweep ended with, as a table and as files: a row a variant, mean and deviation over its seeds.
+
+Figures of a run come from its evaluations: the last mean and spread of the pool's EPE, how smooth the curve is, the
+epoch from which it falls no more, samples seen, clip rate, seconds.  A difference between two variants says something
+only where it is larger than the noise of the evaluation set and than the variance between seeds; both stand beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.errors import DataError
+from edgeflownas.evaluate.columns import csv_file
+from edgeflownas.evaluate.labels import Label
+from edgeflownas.evaluate.noise import pool_noise
+from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.files import replace_file
+from edgeflownas.report.comparison import label_columns
+from edgeflownas.report.comparison_figure import Series, comparison_figure, png_file
+from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
+from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.history_files import json_rows
+from edgeflownas.report.run_facts import CurvePoint, RunFacts, read_facts
+from edgeflownas.train.sweep import read_plan, run_state
+
+FIGURES = {  # column: format, what it is
+    "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
+    "std_epe": (".4f", "spread of the pool's EPE there, px"),
+    "noise": (".4f", "standard error of that mean: other evaluation samples, px"),
+    "difference": (".4f", "mean EPE minus that of the first variant, seed by seed, px"),
+    "difference_noise": (".4f", "standard error of that difference on these samples, px"),
+    "smoothness": (
+        ".4f",
+        "standard deviation of the steps of the mean EPE, second half of the evaluations, px",
+    ),
+    "smoothness_noise": (
+        ".4f",
+        "standard error of such a step on these samples, px: none can be told to be smoother",
+    ),
+    "plateau_share": (".2f", "share of the seeds whose mean EPE ends level (as diagnose judges it)"),
+    "plateau_epoch": (".1f", "epoch from which it is level, of those seeds"),
+    "seen_samples": (".0f", "draws"),
+    "clip_rate": (".4f", "share of the clip checks that clipped"),
+    "seconds": (".0f", "wall clock of epochs and evaluations"),
+}
+SPREAD = "_sd"  # suffix of a figure's standard deviation over seeds (n - 1)
+GAP = "  "
+LEGEND = ("line: mean over seeds of the mean EPE", "band: lowest to highest seed")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One finished run of the sweep, as plain data."""
+
+    name: str
+    variant: str
+    seed: int
+    samples: str
+    """Label of the last evaluation: EPEs of different labels must not be compared."""
+    zero_flow_epe: float
+    figures: Mapping[str, float]
+    """By the names of FIGURES; nan where unknown."""
+    course: tuple[tuple[int, float], ...]
+    """Samples seen and mean EPE (px) of every evaluation, oldest first."""
+    sample_means: Floats
+    """Last EPE of each evaluation sample, mean of the pool, px [N]; empty where it was not kept."""
+    valid_pixels: NDArray[np.int64]
+    """[N]"""
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """A variant over its seeds."""
+
+    variant: str
+    seeds: tuple[int, ...]
+    samples: tuple[str, ...]
+    figures: Mapping[str, float]
+    """Mean of each figure, and its standard deviation over seeds under NAME_sd (nan with one seed)."""
+
+
+def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
+    """The evaluations of the run at ``path``.  Raises StorageError or DataError as ``read_history``."""
+    history = read_history(path)
+    means = history.column("mean_epe_12")
+    counted = list(json_rows(path / "events.jsonl", b'"clip_checks"', []))  # of epochs without evaluation, too
+    made, clipped = (sum(row.get(key) or 0 for row in counted) for key in ("clip_checks", "clip_count"))
+    timing = () if history.run is None else history.run.timing
+    passes = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}  # of one that was repeated, the last
+    parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
+    figures = {
+        "mean_epe": float(means[-1]),
+        "std_epe": float(history.column("std_epe_12")[-1]),
+        "noise": float(history.column("mean_epe_standard_error_12")[-1]),
+        **_smoothness(path, history.epochs.tolist(), means),
+        **_plateau(history, means),
+        "seen_samples": float(history.column("seen_samples")[-1]),
+        "clip_rate": clipped / made if made else math.nan,
+        "seconds": float(sum(row.get(part) or 0.0 for row in passes.values() for part in parts)),
+    }
+    course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
+    zero = float(history.column("zero_flow_epe")[-1])
+    last = _sample_means(path, int(history.epochs[-1]))
+    return Ended(path.name, variant, seed, samples, zero, figures, course, *last)
+
+
+def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, float]:
+    """Standard deviation (ddof 0) of the first differences over the second half, and the noise of one difference.
+
+    The noise is the root mean square, over the same differences, of the paired standard error of the pool's mean
+    between two evaluations of the same samples.
+    """
+    half = len(means) // 2
+    steps = np.diff(means[half:])
+    known = len(steps) > 1
+    kept = [_sample_means(path, epoch) for epoch in epochs[half:]]
+    errors = [
+        _paired(first, second, pixels) if np.array_equal(pixels, others) else math.nan
+        for (first, pixels), (second, others) in zip(kept, kept[1:], strict=False)
+    ]
+    noise = float(np.sqrt(np.mean(np.square(errors)))) if known else math.nan
+    return {"smoothness": float(steps.std()) if known else math.nan, "smoothness_noise": noise}
+
+
+def _sample_means(path: Path, epoch: int) -> tuple[Floats, NDArray[np.int64]]:
+    """EPE of each sample, mean of the pool, and its valid pixels; empty where the run kept none."""
+    try:
+        errors = read_sample_errors(path / sample_errors_name(epoch))
+    except DataError:
+        return np.empty(0), np.empty(0, np.int64)
+    return errors.sample_epe.mean(axis=0, dtype=np.float64), errors.valid_pixels
+
+
+def _paired(first: Floats, second: Floats, pixels: NDArray[np.int64]) -> float:
+    """Standard error of the difference of two figures on the same samples; nan for none."""
+    return float(pool_noise(np.stack([first, second]), pixels).paired[0, 1]) if len(pixels) else math.nan
+
+
+def _plateau(history: History, means: Floats) -> dict[str, float]:
+    """Where the level stretch at the end of the curve begins, as `edgeflownas diagnose` finds it."""
+    epochs, values = cleaned(history.epochs.astype(np.float64), means)
+    found = plateau(epochs, values) if len(values) >= LEAST else None
+    if found is None:
+        return {"plateau_share": 0.0 if len(values) >= LEAST else math.nan, "plateau_epoch": math.nan}
+    return {"plateau_share": 1.0, "plateau_epoch": float(found.start)}
+
+
+def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
+    """A row a variant, in the order of first appearance."""
+    rows = []
+    first = {run.seed: run for run in runs if run.variant == runs[0].variant}
+    for variant in dict.fromkeys(run.variant for run in runs):
+        own = [run for run in runs if run.variant == variant]
+        others = [(first[run.seed], run) for run in own if first.get(run.seed, run) is not run]  # not with itself
+        pairs = [(other, run) for other, run in others if other.samples == run.samples]
+        figures = {"difference_noise": _difference_noise(pairs), f"difference_noise{SPREAD}": math.nan}
+        figures |= _over_seeds(
+            "difference", [run.figures["mean_epe"] - other.figures["mean_epe"] for other, run in pairs]
+        )
+        for name in FIGURES.keys() - figures.keys():
+            figures |= _over_seeds(name, [run.figures[name] for run in own])
+        sets = tuple(dict.fromkeys(run.samples for run in own))
+        rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
+    return rows
+
+
+def _difference_noise(pairs: Sequence[tuple[Ended, Ended]]) -> float:
+    """Standard error, over samples, of the mean difference of pairs of runs; nan where samples were not kept."""
+    if not pairs or any(
+        not np.array_equal(run.valid_pixels, pairs[0][0].valid_pixels) for pair in pairs for run in pair
+    ):
+        return math.nan
+    first, second = (np.mean([pair[side].sample_means for pair in pairs], axis=0) for side in (0, 1))
+    return _paired(first, second, pairs[0][0].valid_pixels)
+
+
+def _over_seeds(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Mean and standard deviation (n - 1) of those that are known."""
+    known = np.array([value for value in values if not math.isnan(value)])
+    mean = float(known.mean()) if known.size else math.nan
+    return {name: mean, name + SPREAD: float(known.std(ddof=1)) if known.size > 1 else math.nan}
+
+
+def listing_text(document: Mapping[str, Any]) -> str:
+    """The runs of train/sweep.py listing, one a line."""
+    rows = document["runs"]
+    width = max(len(row["run"]) for row in rows)
+    lines = [f"{len(rows)} runs in {document['sweep']}, one after the other:"]
+    for row in rows:
+        keys = " ".join(f"{key}={value}" for key, value in row["keys"].items())
+        lines.append(
+            f"{row['run']:<{width}}  {row['state']:<11}  {row['steps']} steps  {row['samples']} samples  {keys}"
+        )
+    return "\n".join(lines)
+
+
+def table_text(rows: Sequence[VariantRow]) -> str:
+    """Aligned text, what the columns are below it; variants evaluated on different samples are marked."""
+    names = [name for name in FIGURES if any(not math.isnan(row.figures[name]) for row in rows)]
+    sets = list(dict.fromkeys(one for row in rows for one in row.samples))
+    several = len(sets) > 1
+    lines = [["variant", "seeds", *(["set"] if several else []), *names]]
+    for row in rows:
+        marks = ",".join(chr(ord("A") + sets.index(one)) for one in row.samples)
+        cells = [_cell(row, name) for name in names]
+        lines.append([row.variant, str(len(row.seeds)), *([marks] if several else []), *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [GAP.join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text += ["", *(f"{name}: {FIGURES[name][1]}" for name in names)]
+    if several:
+        text.append("EPEs of different sets must not be compared with each other:")
+        text += [f"{chr(ord('A') + place)}: {one}" for place, one in enumerate(sets)]
+    if any(len(row.seeds) > 1 for row in rows):
+        text.append("+-: standard deviation over seeds (n - 1); a difference within it, or within noise, is none")
+    return "\n".join(text)
+
+
+def _cell(row: VariantRow, name: str) -> str:
+    form, spread = FIGURES[name][0], row.figures[name + SPREAD]
+    value = row.figures[name]
+    if math.isnan(value):
+        return "-"
+    plain = name == "plateau_share" or (name == "seen_samples" and spread == 0.0)
+    return format(value, form) + ("" if math.isnan(spread) or plain else f" +- {format(spread, form)}")
+
+
+def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
+    """Read every run of the folder's plan and write the comparison there: (document, table, files by name).
+
+    The document has mean and sd of each figure of the variants, and every planned run; unknown figures are null.
+    """
+    plan = read_plan(folder)
+    states = {name: run_state(folder / name) for name in plan}
+    runs: list[Ended] = []
+    facts: dict[str, list[RunFacts]] = {}
+    for name, entry in plan.items():
+        if states[name] == "finished":
+            own = read_facts(folder / name, name)
+            runs.append(read_ended(folder / name, entry["variant"], entry["seed"], str(own.results[0].label)))
+            facts.setdefault(entry["variant"], []).append(own)
+    rows, ended = variant_rows(runs), {run.name: _plain(run.figures) for run in runs}
+    keys = {entry["variant"]: entry["keys"] for entry in plan.values()}
+    variants = [
+        {
+            "variant": row.variant,
+            "keys": dict(keys[row.variant]),
+            "seeds": list(row.seeds),
+            "samples": list(row.samples),
+        }
+        | _plain(row.figures)
+        for row in rows
+    ]
+    document = {
+        "sweep": str(folder),
+        "figures": {name: text for name, (_, text) in FIGURES.items()},
+        "variants": variants,
+        "runs": [
+            {"run": name, "variant": entry["variant"], "seed": entry["seed"], "state": states[name]}
+            | ended.get(name, {})
+            for name, entry in plan.items()
+        ],
+    }
+    files = {"table": folder / "comparison.csv", "json": folder / "comparison.json"}
+    replace_file(files["table"], [_csv(variants)])
+    replace_file(files["json"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    if (picture := _figure(facts)) is not None:
+        files["png"] = folder / "comparison.png"
+        replace_file(files["png"], [png_file(picture)])
+    return document, table_text(rows) if rows else "no run is finished yet", files
+
+
+def _plain(figures: Mapping[str, float]) -> dict[str, Any]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _csv(variants: Sequence[Mapping[str, Any]]) -> bytes:
+    """One row a variant: the keys any of them changes, then every figure with its standard deviation."""
+    keys = list(dict.fromkeys(key for row in variants for key in row["keys"]))
+    figures = [column for name in FIGURES for column in (name, f"{name}_sd")]
+    lines = [["variant", *keys, "seeds", "samples", *figures]]
+    for row in variants:
+        numbers = ["" if row[name] is None else f"{row[name]:.6g}" for name in figures]
+        told = [row["keys"].get(key, "") for key in keys]
+        lines.append([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
+    return csv_file(lines)
+
+
+def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """EPE over samples seen, a line a variant and a panel a label; None before the first evaluation."""
+    curves: dict[Label, list[Series]] = {}
+    for variant, runs in facts.items():
+        for label in dict.fromkeys(label for run in runs for label in run.curves):
+            points = _course([run.curves[label] for run in runs if label in run.curves])
+            curves.setdefault(label, []).append(Series(variant, points))
+    results = [result for runs in facts.values() for run in runs for result in run.results if result.label in curves]
+    return comparison_figure(label_columns(results), curves, LEGEND) if curves else None
+
+
+def _course(courses: Sequence[Sequence[CurvePoint]]) -> list[tuple[float, float, float, float]]:
+    """Mean, lowest and highest of the seeds' mean EPEs where all of them have an evaluation."""
+    tables = [{point.seen: point.mean for point in course} for course in courses]
+    seen = sorted(set.intersection(*(set(table) for table in tables)))
+    values = {place: [table[place] for table in tables] for place in seen}
+    return [(float(place), sum(v) / len(v), min(v), max(v)) for place, v in values.items()]

@@ -1,0 +1,427 @@
+"""Checkpoints: what one holds, how it is written and verified, and the folder ``checkpoints/`` of a run.
+
+A checkpoint is a folder of safetensors and JSON files under a manifest that holds the hash of each.  The manifest is
+written last, in canonical form and with its own hash, so that a folder is either complete and unaltered to the bit or
+refused.  Nothing here can run code that a file brings along: no pickle.
+
+Order of a commit: write files into ``.tmp-*`` on the same file system, fsync each, manifest last, fsync the folder,
+check that the run is still ours, rename to a name that does not exist, fsync the parent, read everything back
+(docs/concepts.md; after "All File Systems Are Not Created Equal", OSDI 2014).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from edgeflownas.errors import StorageError
+from edgeflownas.files import (
+    JSON_CAP,
+    canonical_json,
+    crash_point,
+    decode_floats,
+    encode_floats,
+    parse_json,
+    storing,
+    sync_folder,
+    write_durably,
+)
+
+FORMAT = 1
+MANIFEST_CAP = 2**20
+NONE_YET = "none-yet"
+"""File in ``checkpoints/`` from creation to the first commit: tells a run without one from a run that lost all."""
+_NAME = re.compile(r"step-(\d{8,})(-before-evaluation)?")
+_FILE = re.compile(r"[a-z][a-z0-9_]*\.(safetensors|json)")
+
+
+class DamagedCheckpoint(StorageError):
+    """A checkpoint that is incomplete, altered, of another run or of a future format; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the run between two optimiser steps.
+
+    ``step`` counts finished steps of the run, ``epoch`` is the current epoch (from 0) and ``batch`` the next batch
+    in it.  ``evaluated`` is False only between the last step of an epoch and the evaluation due there.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    evaluated: bool = True
+
+    @property
+    def name(self) -> str:
+        """Folder name: ``step-00001234``, or ``step-00001234-before-evaluation``."""
+        return f"step-{self.step:08d}" + ("" if self.evaluated else "-before-evaluation")
+
+
+@dataclass
+class Best:
+    """The evaluation with the lowest criterion so far, and the evaluation set it was measured on."""
+
+    value: float
+    epoch: int
+    checkpoint: str
+    criterion: str
+    eval_set: str
+
+
+@dataclass
+class TrainState:
+    """Position and bookkeeping.  ``epoch`` and ``batch`` name the next step; all counts include dropped steps.
+
+    Everything else a run needs (sample order, fair cycles, learning rate, option counts) is a pure function of these.
+    """
+
+    planned: int  # draws of the learning-rate plan
+    num_epochs: int
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    seen: int = 0
+    accepted: int = 0
+    nonfinite_in_a_row: int = 0
+    best: Best | None = None
+    evaluations_without_gain: int = 0
+    value_of_last_gain: float | None = None  # px; what early stopping compares with, so that small gains add up
+    stopped_early: bool = False
+    last_epes: list[float] = field(default_factory=list)  # of the last evaluated pool, for kendall_tau_prev
+    last_zero_flow_epe: float | None = None
+    last_ranks: list[int] = field(default_factory=list)  # shared within noise; empty: an older version did not know
+    last_margins: list[float] = field(default_factory=list)  # px: half of each EPE's 95 % interval; empty: unknown
+    eval_set: str = ""  # hash of the set the evaluations above were made on
+    quarantined: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.stopped_early or self.epoch >= self.num_epochs
+
+    def forget_pool(self) -> None:
+        """The figures of the last evaluation belong to another set or pool."""
+        self.last_epes, self.last_zero_flow_epe, self.last_ranks, self.last_margins = [], None, [], []
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for state.json."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainState:
+        """Inverse of :meth:`to_json`."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        values = {name: value for name, value in data.items() if name in known}
+        values["best"] = Best(**values["best"]) if values.get("best") else None
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a commit stored, read back and verified.
+
+    ``tensors`` maps group (model, optimizer, ...) and name to a contiguous CPU tensor; ``logs`` maps log file names
+    to their lengths in bytes at the commit; ``best`` is the content of best.json as of this checkpoint.
+    """
+
+    name: str
+    position: Position
+    state: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]] = field(repr=False)
+    logs: dict[str, int]
+    best: dict[str, Any] | None
+    finished: bool
+    hash: str
+    session: dict[str, Any] = field(repr=False)
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    """Checkpoints of a ``checkpoints`` folder, newest first, by step (never by date)."""
+    entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    found = [match for match in map(_NAME.fullmatch, entries) if match]
+    found.sort(key=lambda match: (int(match[1]), match[2] is None), reverse=True)
+    return [match[0] for match in found]
+
+
+def write_checkpoint(
+    folder: Path,
+    position: Position,
+    state: Mapping[str, Any],
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    facts: Mapping[str, Any],
+) -> str:
+    """Write all files into the fresh ``folder``, the manifest last, each brought to the disk.  Returns its hash.
+
+    ``facts`` are the manifest's further entries (run, logs, best, parent ...).  Raises OSError.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for group, named in tensors.items():
+        with torch.no_grad():
+            # Contiguous CPU copies: safetensors stores neither memory formats nor views of a shared buffer.
+            copies = {
+                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+                for name, tensor in named.items()
+            }
+        files |= _write_file(folder / f"{group}.safetensors", tensors_to_bytes(copies, {"format": "pt"}))
+    files |= _write_file(folder / "state.json", canonical_json(encode_floats(dict(state))))
+    document = {"format": FORMAT, "position": asdict(position), "files": files, **facts}
+    document["hash"] = _own_hash(document)
+    write_durably(folder / "manifest.json", canonical_json(document))
+    crash_point("commit.manifest_written")
+    sync_folder(folder)
+    crash_point("commit.temporary_synced")
+    return str(document["hash"])
+
+
+def _write_file(path: Path, data: bytes) -> dict[str, dict[str, Any]]:
+    """Write one file of a checkpoint; its entry of the manifest by name."""
+    assert _FILE.fullmatch(path.name), path.name
+    write_durably(path, data)
+    crash_point("commit.file_written")
+    return {path.name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}}
+
+
+def _own_hash(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json({k: v for k, v in document.items() if k != "hash"})).hexdigest()
+
+
+def read_manifest(folder: Path, run: str | None = None) -> dict[str, Any]:
+    """The checked manifest of a checkpoint folder; its files are not looked at.
+
+    Raises DamagedCheckpoint when it is missing, altered, of another run than ``run`` or of a newer format.
+    """
+    path = folder / "manifest.json"
+    data = _read(path, MANIFEST_CAP)
+    try:
+        document = parse_json(data)
+        if not isinstance(document, dict) or canonical_json(document) != data:
+            raise ValueError("not in the form it was written in")
+    except ValueError as error:
+        raise DamagedCheckpoint(f"{path}: altered or torn ({error})") from error
+    if document.get("hash") != _own_hash(document):
+        raise DamagedCheckpoint(f"{path}: sha256 {_own_hash(document)}, expected {document.get('hash')}")
+    if document["format"] != FORMAT:
+        raise DamagedCheckpoint(
+            f"{path}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
+        )
+    if run is not None and document["run"] != run:
+        raise DamagedCheckpoint(
+            f"{path}: belongs to run {document['run']}, expected {run}: it was copied here from elsewhere"
+        )
+    name = Position(**document["position"]).name
+    if name != folder.name and not folder.name.startswith("."):
+        raise DamagedCheckpoint(f"{path}: is the manifest of {name}, not {folder.name}")
+    return document
+
+
+def _read(path: Path, cap: int) -> bytes:
+    try:
+        size = path.lstat().st_size
+        if size > cap:
+            raise DamagedCheckpoint(f"{path}: {size} bytes, expected at most {cap}")
+        return path.read_bytes()
+    except DamagedCheckpoint:  # said already
+        raise
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(f"{path}: missing") from error
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _verified_bytes(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
+    """Content of one file; what is parsed later is exactly what was hashed here."""
+    path = folder / name
+    if not _FILE.fullmatch(name):
+        raise DamagedCheckpoint(f"{path}: not a name of a checkpoint file")
+    expected = int(entry["bytes"])
+    data = _read(path, expected)
+    if len(data) != expected:
+        raise DamagedCheckpoint(f"{path}: {len(data)} bytes, expected {expected} (sha256 {entry['sha256']})")
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry["sha256"]:
+        raise DamagedCheckpoint(f"{path}: sha256 {found}, expected {entry['sha256']}")
+    return data
+
+
+def verify(folder: Path, run: str | None = None) -> dict[str, Any]:
+    """Check every file against its hash and return the manifest.  Raises DamagedCheckpoint naming the file."""
+    manifest = read_manifest(folder, run)
+    for name, entry in manifest["files"].items():
+        _verified_bytes(folder, name, entry)
+    return manifest
+
+
+def read_checkpoint(folder: Path, run: str | None = None, groups: Collection[str] | None = None) -> Checkpoint:
+    """Verify and load a checkpoint folder (only the tensor ``groups`` named, if any; the rest is then not read).
+
+    Raises DamagedCheckpoint naming the file and, for altered content, the hash expected and found.
+    """
+    manifest = read_manifest(folder, run)
+    state: dict[str, Any] = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for name, entry in manifest["files"].items():
+        group = name.removesuffix(".safetensors")
+        if name != "state.json" and groups is not None and group not in groups:
+            continue
+        data = _verified_bytes(folder, name, entry)
+        try:
+            if name == "state.json":
+                state = decode_floats(parse_json(data[:JSON_CAP]))
+            else:
+                tensors[group] = tensors_from_bytes(data)
+        except (ValueError, SafetensorError) as error:
+            raise DamagedCheckpoint(f"{folder / name}: {error}") from error
+    kept = {name: manifest[name] for name in ("logs", "best", "finished", "hash", "session")}
+    return Checkpoint(folder.name, Position(**manifest["position"]), state, tensors, **kept)
+
+
+class CheckpointStore:
+    """Checkpoints of run ``run`` in ``folder``; ``warn`` is told of every damaged one passed over."""
+
+    def __init__(self, folder: Path, run: str, warn: Callable[[str], None]) -> None:
+        self.folder, self.run, self.warn = folder, run, warn
+        self._verified: dict[str, Mapping[str, Any] | None] = {}  # name -> best.json as of that one
+
+    def names(self) -> list[str]:
+        """Newest first, by step; not verified."""
+        return checkpoint_names(self.folder)
+
+    def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
+        """One checkpoint by name.  Raises StorageError."""
+        if name not in self.names():
+            raise StorageError(
+                f"{self.folder / name}: no such checkpoint (there are: {', '.join(self.names()) or 'none'})"
+            )
+        return read_checkpoint(self.folder / name, self.run, groups)
+
+    def newest_verified(
+        self, groups: Collection[str] | None = None, check: Callable[[Checkpoint], None] | None = None
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that verifies, and the names of the damaged newer ones.
+
+        ``check`` may refuse a sound checkpoint by raising DamagedCheckpoint.  None before the first commit; raises
+        StorageError when there were checkpoints and none is left.
+        """
+        damaged: list[str] = []
+        for name in self.names():
+            try:
+                checkpoint = read_checkpoint(self.folder / name, self.run, groups)
+                if check is not None:
+                    check(checkpoint)
+            except DamagedCheckpoint as damage:
+                self.warn(f"{damage}; going back to the checkpoint before {name}")
+                damaged.append(name)
+                continue
+            self._verified[name] = checkpoint.best
+            return checkpoint, damaged
+        if damaged or not (self.folder / NONE_YET).exists():
+            raise StorageError(
+                f"{self.folder}: no usable checkpoint is left ({len(damaged)} damaged, expected at least one that "
+                "verifies); restore the folder from a copy, or start anew under another runtime.experiment_name"
+            )
+        return None, []
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` is stored and verifies; a damaged one of that name is set aside to make room."""
+        if name not in self.names():
+            return False
+        try:
+            verify(self.folder / name, self.run)
+        except DamagedCheckpoint as damage:
+            self.warn(f"{damage}; {name} is made again")
+            with storing(self.folder, "set a damaged checkpoint aside"):
+                self.set_aside(name)
+            return False
+        return True
+
+    def put(
+        self,
+        position: Position,
+        state: Mapping[str, Any],
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        facts: Mapping[str, Any],
+        still_ours: Callable[[], None],
+    ) -> str:
+        """Commit one checkpoint and return its hash.  ``still_ours`` raises where another process holds the run.
+
+        Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
+        """
+        temporary = self.folder / f".tmp-{uuid.uuid4().hex}"
+        final = self.folder / position.name
+        with storing(self.folder, f"commit {position.name}"):
+            try:
+                temporary.mkdir()
+                crash_point("commit.temporary_made")
+                digest = write_checkpoint(temporary, position, state, tensors, facts)
+                still_ours()
+                os.rename(temporary, final)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            crash_point("commit.renamed")
+            sync_folder(self.folder)
+            try:
+                manifest = verify(final, self.run)
+                if manifest["hash"] != digest:
+                    raise DamagedCheckpoint(f"{final}: not what was written")
+            except DamagedCheckpoint:
+                self.set_aside(position.name)
+                raise
+            self._verified[position.name] = manifest["best"]
+            crash_point("commit.verified")
+            (self.folder / NONE_YET).unlink(missing_ok=True)
+        crash_point("commit.marked")
+        return digest
+
+    def set_aside(self, name: str) -> None:
+        """Take a damaged checkpoint out of the way without deleting it.  Raises OSError."""
+        target = self.folder / f".damaged-{name}"
+        if target.exists():
+            target = self.folder / f".damaged-{name}-{uuid.uuid4().hex[:8]}"
+        os.rename(self.folder / name, target)
+        sync_folder(self.folder)
+        self._verified.pop(name, None)
+        crash_point("resume.damaged_set_aside")
+
+    def prune(self, keep: int) -> None:
+        """Remove all but the newest ``keep`` verified checkpoints and those that they name as best.
+
+        Raises StorageError.
+        """
+        kept: list[str] = []
+        with storing(self.folder, "remove an old checkpoint"):
+            for name in self.names():
+                if len(kept) < keep:
+                    kept += [name] if self._is_sound(name) else []
+                elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:
+                    # Rename first: a half-removed checkpoint must not look like a damaged one.
+                    doomed = self.folder / f".tmp-pruned-{uuid.uuid4().hex}"
+                    os.rename(self.folder / name, doomed)
+                    crash_point("prune.renamed")
+                    shutil.rmtree(doomed)
+                    self._verified.pop(name, None)
+                    crash_point("prune.removed")
+
+    def _is_sound(self, name: str) -> bool:
+        if name not in self._verified:
+            try:
+                self._verified[name] = verify(self.folder / name, self.run)["best"]
+            except DamagedCheckpoint as damage:
+                self.warn(f"{damage}; {name} does not count among the checkpoints kept")
+                return False
+        return True

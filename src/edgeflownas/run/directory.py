@@ -1,0 +1,433 @@
+"""The run directory: everything a run writes, committed so that no interruption loses or doubles a row.
+
+    run = RunDirectory.create(path, config, manifest)          # or RunDirectory(path)
+    with run.locked():
+        checkpoint = run.resume()                              # None: nothing committed yet, start at step 0
+        ...
+        run.events.append({"kind": "step", "step": 12, "loss": 3.25})
+        run.commit(Position(12, 0, 12), state, {"model": model_tensors, "optimizer": adam_tensors})
+
+A commit writes a temporary folder, brings every file and the folder to the disk, renames it to a name that did not
+exist, reads it back, and only then removes older ones.  So a kill or power cut at any moment leaves the checkpoint
+before or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgeflownas.config.load import dump_yaml, parse_yaml
+from edgeflownas.errors import StorageError
+from edgeflownas.files import (
+    AppendLog,
+    CsvLog,
+    JsonLog,
+    canonical_json,
+    crash_point,
+    read_json,
+    read_rows,
+    remove_temporaries,
+    replace_file,
+    storing,
+    sync_folder,
+    write_durably,
+)
+from edgeflownas.run.checkpoint import (
+    NONE_YET,
+    Checkpoint,
+    CheckpointStore,
+    DamagedCheckpoint,
+    Position,
+    read_manifest,
+)
+from edgeflownas.run.history import converted_events
+from edgeflownas.run.lock import RunLock, boot_id, is_alive
+
+FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
+GROUP = "group.json"  # in a folder of several models that were trained side by side
+KEPT = "events.format1.jsonl"  # the log as it was before a resume converted it
+
+
+def _to_stderr(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+class RunDirectory:
+    """One run on disk.  Reading needs no lock; appending and committing happen within :meth:`locked`.
+
+    ``keep`` is the number of verified checkpoints that a commit leaves, beside the best.
+    ``events``, ``history`` (eval_history.csv), ``per_arch`` (per_arch_epe.csv), ``per_option``, ``monitor`` and
+    ``quarantine`` hold deterministic facts and are cut back to the committed length at resume; ``timing`` and ``log``
+    (train.log) only grow.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None] = _to_stderr) -> None:
+        self.path = path
+        self.warn = warn
+        document = read_identity(path)
+        self.id: str = document["run"]
+        self.format: int = document["format"]
+        self.manifest: dict[str, Any] = document["manifest"]
+        self.converted: dict[str, int] = document.get("converted", {})
+        self.events = JsonLog(path / "events.jsonl")
+        self.quarantine = JsonLog(path / "quarantine.jsonl")
+        self.history = CsvLog(path / "eval_history.csv")
+        self.per_arch = CsvLog(path / "per_arch_epe.csv")
+        self.per_option = CsvLog(path / "per_option.csv")
+        self.monitor = CsvLog(path / "monitor.csv")
+        self.timing = JsonLog(path / "timing.jsonl")
+        self.log = AppendLog(path / "train.log")
+        self.best: dict[str, Any] | None = None
+        self.keep = 2
+        self._store = CheckpointStore(path / "checkpoints", self.id, warn)
+        self._lock = RunLock(path)
+        self._parent: str | None = None
+        self._failure: str | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        warn: Callable[[str], None] = _to_stderr,
+    ) -> RunDirectory:
+        """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
+        document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
+        files = {
+            f"checkpoints/{NONE_YET}": b"",
+            "config.yaml": config_text(config),
+            "run_manifest.json": canonical_json(document),
+        }
+        create_folder(path, files)
+        return cls(path, warn)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Content of config.yaml.  Raises StorageError where it is missing or unreadable."""
+        file = self.path / "config.yaml"
+        try:
+            document, _ = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{file}: cannot be read: {error}") from error
+        if not isinstance(document, dict):
+            raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
+        return document
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace config.yaml (a resume that changed observation keys).  Raises StorageError."""
+        replace_file(self.path / "config.yaml", config_text(config), durable=True)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
+        self.manifest = dict(manifest)
+        document = {"format": self.format, "run": self.id, "manifest": self.manifest}
+        if self.converted:
+            document["converted"] = self.converted
+        replace_file(self.path / "run_manifest.json", canonical_json(document), durable=True)
+
+    def write_json(self, name: str, document: Any) -> None:
+        """Replace a JSON file of the run durably.  Raises StorageError."""
+        replace_file(self.path / name, canonical_json(document), durable=True)
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
+        path = self.path / name
+        with storing(path.parent, "make"):
+            path.parent.mkdir(exist_ok=True)
+        replace_file(path, content, durable=True)
+
+    # ---- the lock ----
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[RunDirectory]:
+        """Hold the run against every other process.
+
+        Raises StorageError naming the holder's host and process where another holds it.
+        """
+        self._lock.acquire()
+        try:
+            self._note_time("session", pid=os.getpid(), token=self._lock.token)
+            yield self
+        finally:
+            for log in (*self._fact_logs.values(), self.timing, self.log):
+                log.close()
+            self._lock.release()
+
+    def _note_time(self, what: str, **facts: Any) -> None:
+        self.timing.append({"what": what, "time": time.time(), **facts})
+
+    @property
+    def _fact_logs(self) -> dict[str, AppendLog]:
+        logs = (self.events, self.quarantine, self.history, self.per_arch, self.per_option, self.monitor)
+        return {log.path.name: log for log in logs}
+
+    # ---- reading ----
+
+    def step_events(self, epoch: int) -> list[dict[str, Any]]:
+        """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
+        rows = read_rows(self.events.path) if self.events.offset() else []
+        return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
+
+    def checkpoints(self) -> list[str]:
+        """Names of the checkpoints, newest first (not verified)."""
+        return self._store.names()
+
+    def newest_commit(self) -> dict[str, Any] | None:
+        """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
+        for name in self.checkpoints():
+            with contextlib.suppress(DamagedCheckpoint):
+                return read_manifest(self._store.folder / name, self.id)
+        return None
+
+    def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
+        """One checkpoint by name, or ``best`` / ``latest`` that verifies (a warning for each damaged one passed over).
+
+        Only the tensor ``groups`` named, if any.  Raises StorageError (DamagedCheckpoint) naming the file.
+        """
+        if name != "latest":
+            return self._store.load(self.read_best()["checkpoint"] if name == "best" else name, groups)
+        checkpoint, _ = self._store.newest_verified(groups)
+        if checkpoint is None:
+            raise StorageError(
+                f"{self.path}: nothing was committed yet; go on with `edgeflownas train --resume {self.path}`"
+            )
+        return checkpoint
+
+    def read_best(self) -> dict[str, Any]:
+        """Content of best.json.  Raises StorageError where no evaluation has chosen a best yet."""
+        path = self.path / "best.json"
+        if not path.exists():
+            raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
+        best = read_json(path)
+        if not isinstance(best, dict) or not isinstance(best.get("checkpoint"), str):
+            raise StorageError(f"{path}: names no checkpoint; `edgeflownas train --resume {self.path}` writes it again")
+        return best
+
+    # ---- resuming and committing ----
+
+    def resume(self) -> Checkpoint | None:
+        """Bring the directory back to its newest verified checkpoint and return it; None before the first commit.
+
+        Removes what an interrupted commit left, sets damaged checkpoints aside (with a warning that names the file),
+        cuts the fact logs to their committed lengths and restores best.json.  Raises StorageError when checkpoints
+        existed and none is left: never a silent fresh start.
+        """
+        assert self._lock.held, "resume() within locked()"
+        with storing(self.path, "go back to the last commit"):
+            for folder in (self._store.folder, self.path, self.path / "sample_epe", self.path / "pictures"):
+                remove_temporaries(folder)
+            crash_point("resume.temporaries_removed")
+            if self.format == 1:
+                self._convert()
+            checkpoint, damaged = self._store.newest_verified(check=self._check_logs)
+            for name in damaged:
+                self._store.set_aside(name)
+            for name, log in self._fact_logs.items():
+                log.truncate(self._committed(checkpoint, name) if checkpoint else 0)
+                crash_point("resume.log_truncated")
+        self.write_best(checkpoint.best if checkpoint else None)
+        self._parent = checkpoint.hash if checkpoint else None
+        step = checkpoint.position.step if checkpoint else 0
+        self._note_time("resume", step=step, checkpoint=checkpoint.name if checkpoint else None)
+        return checkpoint
+
+    def _check_logs(self, checkpoint: Checkpoint) -> None:
+        for name, log in self._fact_logs.items():
+            wanted = self._committed(checkpoint, name)
+            if not log.holds(wanted):
+                raise DamagedCheckpoint(
+                    f"{log.path}: {log.offset()} bytes, {checkpoint.name} was made with {wanted}: rows are missing"
+                )
+
+    def _committed(self, checkpoint: Checkpoint, log: str) -> int:
+        """Length in bytes of a log when ``checkpoint`` was made; that of a converted log is in run_manifest.json."""
+        if log == self.events.path.name and checkpoint.hash in self.converted:
+            return self.converted[checkpoint.hash]
+        return checkpoint.logs.get(log, 0)
+
+    def _convert(self) -> None:
+        """Bring a run of format 1 to this one, once: rankings in events.jsonl become numbers, the old log is kept.
+
+        Checkpoints know how long the old log was, so their lengths in the new one go into run_manifest.json.  Killed
+        between two of the three writes, it begins again with the log that was kept.
+        """
+        kept = self.path / KEPT
+        if not kept.exists():
+            old = self.events.path.read_bytes() if self.events.path.exists() else b""
+            replace_file(kept, old, durable=True)
+        crash_point("convert.kept")
+        content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
+        replace_file(self.events.path, content, durable=True)
+        crash_point("convert.written")
+        for name in self._store.names():
+            with contextlib.suppress(DamagedCheckpoint):
+                manifest = read_manifest(self._store.folder / name, self.id)
+                # A length at which no line ends is of a log that has lost rows: it stays one that no log has.
+                self.converted[manifest["hash"]] = lengths.get(manifest["logs"].get(self.events.path.name, 0), 2**62)
+        self.format = FORMAT
+        self.write_manifest(self.manifest)
+        crash_point("convert.done")
+
+    def write_best(self, best: Mapping[str, Any] | None) -> None:
+        """Make best.json say ``best`` (its key ``checkpoint`` names a committed one), or remove it.
+
+        Raises StorageError.
+        """
+        path = self.path / "best.json"
+        self.best = dict(best) if best is not None else None
+        if best is None:
+            with storing(path, "remove"):
+                path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_bytes() != canonical_json(best):
+            replace_file(path, canonical_json(best), durable=True)
+
+    def commit(
+        self,
+        position: Position,
+        state: Mapping[str, Any],
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        *,
+        best: Mapping[str, Any] | None = None,
+        finished: bool = False,
+    ) -> str:
+        """Store the run as it is at ``position`` for good and return the checkpoint's name.
+
+        Args:
+            position: between two steps; committing one that is stored already changes nothing.
+            state: JSON document; non-finite floats come back exactly.
+            tensors: group -> name -> tensor; each group becomes one safetensors file.
+            best: new content of best.json with the key ``checkpoint``; None keeps the present one.
+            finished: nothing is left to train; `--resume` then says so.
+
+        Raises:
+            StorageError: the disk refused; the former checkpoints are intact, and this object commits no more (after a
+                failed fsync a second one may report success for data that is lost).
+        """
+        assert self._lock.held, "commit() within locked()"
+        if self._failure:
+            raise StorageError(f"{self.path}: not committed, an earlier write of this process failed: {self._failure}")
+        began = time.perf_counter()
+        try:
+            if self._store.has(position.name):
+                return position.name
+            facts = self._facts(best, finished)
+            self._parent = self._store.put(position, state, tensors, facts, self._lock.check)
+            if best is not None:
+                self.write_best(best)
+            self._store.prune(self.keep)
+            seconds = round(time.perf_counter() - began, 4)
+            self._note_time("commit", **asdict(position), checkpoint=position.name, seconds=seconds, finished=finished)
+        except StorageError as error:
+            self._failure = str(error)
+            raise
+        return position.name
+
+    def _facts(self, best: Mapping[str, Any] | None, finished: bool) -> dict[str, Any]:
+        """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
+        logs = {}
+        for name, log in self._fact_logs.items():
+            log.sync()
+            logs[name] = log.offset()
+        with storing(self.path, "bring to the disk"):
+            sync_folder(self.path)
+        crash_point("commit.logs_synced")
+        kept = best if best is not None else self.best
+        return {
+            "run": self.id,
+            "logs": logs,
+            "best": dict(kept) if kept else None,
+            "finished": finished,
+            "parent": self._parent,
+            "session": {"token": self._lock.token},
+        }
+
+
+def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make ``path`` with ``files`` (relative path -> content), whole or not at all.
+
+    Raises StorageError where it exists.
+    """
+    with storing(path, "make the run directory"):
+        refuse_existing(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _unfinished_name(path)
+        try:
+            for name, content in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                write_durably(fresh / name, content)
+            for folder in {(fresh / name).parent for name in files}:
+                sync_folder(folder)
+            crash_point("create.written")
+            refuse_existing(path)  # again: a rename would replace an empty folder
+            os.rename(fresh, path)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+    crash_point("create.renamed")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise StorageError where something has the name of the run directory to be made."""
+    if os.path.lexists(path):
+        raise StorageError(
+            f"{path}: exists already; go on with `edgeflownas train --resume {path}`, or choose another "
+            "runtime.experiment_name"
+        )
+
+
+def config_text(config: Mapping[str, Any]) -> bytes:
+    """Content of config.yaml, keys in the order of the configuration models."""
+    return dump_yaml(dict(config)).encode()
+
+
+def _unfinished_name(path: Path) -> Path:
+    """Where the run directory is built before it gets its name; leftovers of dead processes are removed."""
+    prefix = f".new-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-{boot_id()[:8]}-"
+    for leftover in path.parent.glob(f"{prefix}*"):
+        pid = leftover.name.removeprefix(prefix)
+        if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+            shutil.rmtree(leftover)
+    return path.with_name(f"{prefix}{os.getpid()}")
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
+    file = path / "run_manifest.json"
+    if (path / GROUP).is_file():
+        names = ", ".join(str(path / name) for name in read_json(path / GROUP).get("models", {}))
+        raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")
+    if not file.is_file():
+        raise StorageError(
+            f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
+        )
+    document = read_json(file)
+    keys = {"format", "run", "manifest"}
+    if not isinstance(document, dict) or not keys <= document.keys() or not isinstance(document["manifest"], dict):
+        raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
+    if document["format"] not in (1, FORMAT):
+        raise StorageError(
+            f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
+        )
+    with contextlib.suppress(KeyError, TypeError):  # an incomplete manifest, which whoever reads the entry refuses
+        task, code = document["manifest"]["keys"]["identity"]["train.task"], document["manifest"]["code"]
+        if task == "qat":
+            commit = f", commit {code['commit'][:10]}" if code["commit"] else ""
+            raise StorageError(
+                f"{path}: a run of train.task qat, which this version no longer has: open it with the version that "
+                f"wrote it ({code['version']}{commit})"
+            )
+    return document

@@ -1,0 +1,525 @@
+"""``Run``: the one opened run, for everything that only looks at it: no lock, no write.
+
+Weights, search space, pool, frozen samples and history of a run directory, or of a file of TF1 weights (which has
+neither checkpoints nor samples of its own).  Beside it what a configuration alone decides: network, space, data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgeflownas.config import Config
+from edgeflownas.config.load import load_config, parse_overrides
+from edgeflownas.data.check import check_dataset, refuse
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.evaluate.evalset import (
+    EvalSet,
+    FrozenBatches,
+    FrozenSplit,
+    freeze_calibration,
+    freeze_split,
+    read_eval_set,
+)
+from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
+from edgeflownas.run.directory import RunDirectory
+from edgeflownas.run.history import Evaluation, evaluations
+from edgeflownas.run.machine import choose_device, code_version, environment, set_arithmetic
+from edgeflownas.run.manifest import config_kinds
+from edgeflownas.run.setup import (
+    Note,
+    Splits,
+    build_net,
+    freeze_eval_set,
+    new_net,
+    run_pool,
+    run_space,
+    silent,
+    stored_fingerprints,
+)
+from edgeflownas.space import Arch, SearchSpace
+
+# What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
+CHOOSING = (
+    *("eval.eval_pool_size", "eval.eval_batches_per_arch", "eval.bn_recal_batches", "eval.batch_size"),
+    *("eval.selection", "data.crop_size", "runtime.seed"),
+)
+# What the weights are, and the images they were made for: no reader may change it.
+NETWORK = (
+    *("train.task", "train.space", "train.arch", "train.width", "train.batch_norm", "train.input_normalisation"),
+    *("data.channel_order", "data.flow_divisor"),
+)
+_MACHINE = ("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic")
+EVALUATED = (
+    *CHOOSING,
+    *("data.train_dir", "data.val_dir", "data.roots", "data.flow_clip", "data.on_bad_sample", *NETWORK, *_MACHINE),
+)
+"""Keys that an evaluation reads."""
+SHOWN = ("data.train_dir", "data.roots", *NETWORK, *_MACHINE)
+"""Keys that one subnet for new pictures reads; imported weights add those that choose samples."""
+_CHOOSING_SAMPLES = (
+    *("eval.bn_recal_batches", "eval.batch_size", "eval.selection", "data.crop_size", "data.on_bad_sample"),
+)
+TRAINING_DATA = "batch norm is recalibrated on the run's training data: say where they are with --data.train_dir DIR"
+TF1_SPACE = "v1"
+# What the published EdgeFlowNet was trained with.
+PUBLISHED = {
+    "train.batch_norm": "frozen",
+    "train.input_normalisation": "raw_0_255",
+    "data.channel_order": "bgr",
+    "data.crop_size": "352x480",
+}
+
+
+class Run:
+    """A run opened to be read.
+
+    ``directory`` is None for a file of weights.  ``own`` is the configuration it was trained with, ``config`` the same
+    with the overrides of whoever opened it.
+    """
+
+    def __init__(
+        self, path: Path, directory: RunDirectory | None, own: Config, config: Config, note: Note, given: Sequence[str]
+    ) -> None:
+        self.path, self.directory, self.own, self.config, self.note = path, directory, own, config, note
+        self.given = given
+        self.manifest: dict[str, Any] = {} if directory is None else directory.manifest
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        overrides: Sequence[str] = (),
+        note: Note = silent,
+        *,
+        used: Sequence[str] = EVALUATED,
+        what: str = "an evaluation",
+        warn: Note | None = None,
+    ) -> Run:
+        """Open a run directory or a file of TF1 weights (npz).
+
+        Args:
+            path: run directory or file.
+            overrides: ``--group.key value`` tokens, e.g. another place of the data.
+            note: told of every choice made here, and of keys given that ``what`` does not read.
+            used: the keys that ``what`` reads.
+            what: who asks, in words.
+            warn: told of damaged checkpoints that are passed over; stderr where it is left out.
+
+        Raises:
+            ConfigError: a key that would change the network; StorageError: not a run directory; DataError: not such a
+                file.
+        """
+        given = [key for key, _ in parse_overrides(list(overrides))[0]]
+        directory = None if path.is_file() else RunDirectory(path, *([] if warn is None else [warn]))
+        if directory is None:
+            own = config = weights_config(path, overrides)
+        else:
+            own = load_config(path / "config.yaml")
+            config = load_config(path / "config.yaml", overrides)
+            if "imported_from" in directory.manifest:
+                used = (*used, *_CHOOSING_SAMPLES)
+        for key in given:
+            if key not in used:
+                note(f"--{key} has no effect on {what}")
+        for key in NETWORK if directory is not None else ():
+            if _value(config, key) != _value(own, key):
+                raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
+        return cls(path, directory, own, config, note, given)
+
+    @property
+    def imported(self) -> bool:
+        """Whether the weights were made elsewhere: no frozen samples, no plan."""
+        return self.directory is None or "imported_from" in self.manifest
+
+    @property
+    def anew(self) -> bool:
+        """Whether pool and samples are chosen anew: imported weights, or a key that chooses them was given."""
+        return self.imported or any(_value(self.own, key) != _value(self.config, key) for key in CHOOSING)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space of the run's network."""
+        return run_space(self.config)
+
+    @cached_property
+    def stored_eval_set(self) -> EvalSet:
+        """The frozen set on disk.  Raises DataError where it is missing or damaged."""
+        stored = self.path / "eval_set.json"
+        if not stored.exists():
+            raise DataError(f"{stored}: missing; `edgeflownas train --resume {self.path}` writes it again")
+        return read_eval_set(stored)
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        """Codes of the evaluation pool."""
+        own = () if self.anew else self.stored_eval_set.pool
+        return own or tuple(map(str, run_pool(self.config)))
+
+    def history(self) -> list[Evaluation]:
+        """The run's own evaluations, oldest first.  Raises StorageError."""
+        return evaluations(self.path)
+
+    # ---- weights ----
+
+    def checkpoint(self, which: str = "latest", weights: str = "model") -> Checkpoint:
+        """A verified checkpoint with the tensors of ``weights``.
+
+        Args:
+            which: ``latest``, ``best`` or a name such as ``step-00001234``.
+            weights: ``model``, or ``ema`` for the moving average.
+
+        Raises:
+            ConfigError: weights that the run does not keep; StorageError: no such checkpoint.
+        """
+        if weights not in ("model", "ema"):
+            raise ConfigError(f"--weights {weights!r} is unknown: model or ema")
+        if self.directory is None:
+            net = new_net(self.config, None)
+            load_tf1_weights(net, self.path)
+            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+            tensors = {"model": dict(net.state_dict())}
+            return Checkpoint(self.path.name, Position(0, 0, 0), {}, tensors, {}, None, True, digest, {})
+        stored = self.directory.load(which, ["model", weights])
+        if weights not in stored.tensors:
+            raise ConfigError(
+                f"--weights ema: {self.path} keeps no moving average (train.ema_decay is null); use model"
+            )
+        return stored
+
+    def net(self, stored: Checkpoint, weights: str = "model") -> StagedNet:
+        """The network on its device in fp32 arithmetic, with the weights of a checkpoint of this run."""
+        config = self.config
+        device, _ = choose_device(config.train.gpu_device)
+        set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
+        net = build_net(config, device)
+        # The moving average holds weights only; frozen batch-norm statistics are those of the model.
+        values = stored.tensors["model"] | stored.tensors[weights]
+        for name, tensor in net.state_dict().items():
+            tensor.data.copy_(values[name])
+        return net
+
+    def label(self, stored: Checkpoint, weights: str = "model") -> str:
+        """Run and checkpoint, for result rows."""
+        if self.directory is None:
+            return self.path.name
+        return f"{self.path.name}/{stored.name}" + ("" if weights == "model" else f":{weights}")
+
+    def choose(self, arch: str | None) -> tuple[Arch, str]:
+        """The arch that is meant, and why: a given code, the best of the last evaluation, or the bilinear baseline.
+
+        Raises ConfigError where none of these is there.
+        """
+        if arch is not None:
+            return self.space.parse(arch), "--arch"
+        history = self.history() if self.directory is not None else []
+        if history and (last := history[-1]).codes[first := rank_order(last.epes)[0]]:
+            tied = last.ranks.count(1) - 1
+            others = f", within noise of {tied} other{'' if tied == 1 else 's'}" if tied else ""
+            where = f"rank 1 of {last.pool_size} in the evaluation of epoch {last.epoch}"
+            return self.space.parse(last.codes[first]), f"{where}, EPE {last.epes[first]:.4f} px{others}"
+        if len(self.space) == 1:
+            return self.space.arch([0] * len(self.space.choices)), "the only subnet"
+        if self.space.baseline is None:
+            raise ConfigError(
+                f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline: give "
+                "--arch CODE"
+            )
+        return self.space.parse(self.space.baseline), "the bilinear baseline: nothing was evaluated yet"
+
+    def subnet(self, arch: str | None, which: str = "best") -> Subnet:
+        """One subnet with its calibration batches, whose files are all that is read of the data.
+
+        Args:
+            arch: code; None as in :meth:`choose`.
+            which: checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.
+
+        Raises:
+            ConfigError: an arch of another space; DataError: training data that are missing or not those of the run;
+            StorageError: what cannot be read of the run.
+        """
+        if self.directory is None and which != "best":
+            raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
+        if self.directory is not None and which == "best" and not (self.path / "best.json").exists():
+            self.note("no evaluation of this run has chosen a best checkpoint: the latest is used")
+            which = "latest"
+        stored = self.checkpoint(which)
+        net = self.net(stored)
+        chosen, reason = self.choose(arch)
+        batches = FrozenBatches.of(net, *self.own_calibration(), None) if net.batchnorms else None
+        return Subnet(self, stored, net, chosen, reason, batches)
+
+    # ---- samples ----
+
+    @cached_property
+    def train(self) -> FlowDataset:
+        """The training split, checked.  Raises ConfigError, DataError."""
+        if self.directory is None and "data.train_dir" not in self.given:
+            raise ConfigError(
+                f"{self.path}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir "
+                "DIR"
+            )
+        dataset = open_dataset(self.config.data.train_dir, "train", "data.train_dir", self.config.data.roots)
+        if self.directory is not None and self.config.data.on_bad_sample == "stop":
+            refuse(dataset, check_dataset(dataset))
+        return dataset
+
+    @cached_property
+    def val(self) -> FlowDataset:
+        """The validation split, checked.  Raises DataError."""
+        dataset = open_dataset(self.config.data.val_dir, "val", "data.val_dir", self.config.data.roots)
+        refuse(dataset, check_dataset(dataset))
+        return dataset
+
+    @cached_property
+    def train_print(self) -> Fingerprint:
+        """Fingerprint of the training split.  Raises DataError where it is not the run's."""
+        previous = stored_fingerprints(self.path) if self.directory is not None else None
+        mark = fingerprint(self.train, previous and previous[0])
+        if not self.imported and mark.hash != self.manifest["data"]["train"]["fingerprint"]:
+            lines = difference(previous[0], mark, limit=5) if previous else []
+            then = self.manifest["data"]["train"]["label"]
+            raise DataError(
+                f"data.train_dir: the data differ from those of the run ({then} then, {mark.label} now), so the "
+                "calibration samples of the run are not there:"
+                + "".join(f"\n  {line}" for line in lines)
+                + "\nset --data.train_dir to the run's data"
+            )
+        return mark
+
+    def calibration(self) -> tuple[FrozenSplit, FlowDataset]:
+        """The run's frozen calibration samples, or others of its training data (and a note), with their data set.
+
+        Raises ConfigError, DataError.
+        """
+        mark = self.train_print
+        if not self.anew:
+            return self.stored_eval_set.calibration, self.train
+        split = freeze_calibration(self.config, self.train, mark.label, self.note)
+        if self.directory is None:
+            self.note(f"calibrated on {len(split.names)} samples of {split.label}")
+        else:
+            self.note(f"not the run's frozen calibration samples: {len(split.names)} of {mark.label}")
+        return split, self.train
+
+    def own_calibration(self) -> tuple[FrozenSplit, FlowDataset]:
+        """As :meth:`calibration`, reading only the files of the samples themselves: for whoever evaluates nothing."""
+        if self.directory is None:
+            return self.calibration()
+        data = self.config.data
+        try:
+            train = open_dataset(data.train_dir, "train", "data.train_dir", data.roots)
+        except DataError as error:
+            raise DataError(f"{error}\n{TRAINING_DATA}") from None
+        if self.imported:
+            self.note(f"imported weights have no calibration samples of their own: {train.directory} gives them")
+            return freeze_calibration(self.config, train, str(train.directory), self.note), train
+        split = self.stored_eval_set.calibration
+        wanted = set(split.names)
+        chosen = replace(train, samples=tuple(sample for sample in train.samples if sample.name in wanted))
+        if missing := wanted - set(chosen.names):
+            raise DataError(
+                f"{train.directory}: {len(missing)} of {len(wanted)} calibration samples are missing, the first is "
+                f"{min(missing)!r}\n{TRAINING_DATA}"
+            )
+        previous = stored_fingerprints(self.path)
+        if previous is not None:  # else removed by hand; names and windows are checked all the same
+            recorded = {row.name: row for row in previous[0].table}
+            limit = 2**62 if previous[0].crc_kind == "full" else -1  # sums of the same kind as those on record
+            for row in fingerprint(chosen, previous[0], full_limit=limit).table:
+                then = recorded.get(row.name)
+                if then is None or (then.size, then.crc) != (row.size, row.crc):
+                    raise DataError(
+                        f"{chosen.directory / row.name}: not the file this run was calibrated with "
+                        f"({'unknown to it' if then is None else f'{then.size} bytes then, {row.size} now'})"
+                        f"\n{TRAINING_DATA}"
+                    )
+        return split, train
+
+    def evaluation(self, split: str = "val", batches: str | None = None) -> tuple[EvalSet, bool]:
+        """The frozen set of the run, one chosen anew for other keys, or other evaluation samples (and a note).
+
+        Args:
+            split: ``val`` or ``train``: where evaluation samples come from.
+            batches: None for the run's frozen set; a number of evaluation batches, or ``all`` for the whole split.
+
+        Returns:
+            The set, and whether it is the run's own, so that figures are those of its history.
+        """
+        if split not in ("train", "val"):
+            raise ConfigError(f"--split {split!r} is unknown: train or val")
+        train, val, config = self.train, self.val, self.config
+        if self.imported:
+            self.note("this run has no frozen evaluation set (imported weights): one is made of the given data")
+        else:
+            _ = self.stored_eval_set
+        train_mark = self.train_print
+        previous = stored_fingerprints(self.path)
+        val_mark = fingerprint(val, previous and previous[1])
+        if self.anew:
+            eval_set = freeze_eval_set(config, Splits(train, val, train_mark, val_mark), self.note)
+        else:
+            eval_set = self.stored_eval_set
+        same = not self.anew and val_mark.hash == self.manifest["data"]["val"]["fingerprint"]
+        same = same and self.own.data.flow_clip == config.data.flow_clip
+        if (same or self.anew) and split == "val" and batches is None:
+            if self.anew:
+                count = len(eval_set.evaluation.names)
+                self.note(f"not the run's frozen evaluation set: {count} samples of {val_mark.label}")
+            return eval_set, same
+        dataset, mark = (val, val_mark) if split == "val" else (train, train_mark)
+        if batches is None or batches == "all":
+            wanted = None if batches else config.eval.eval_batches_per_arch
+        elif not batches.isdecimal() or len(batches) > 12 or int(batches) == 0:
+            raise ConfigError(f"--batches {batches!r} must be a positive number, or all")
+        else:
+            wanted = int(batches)
+        place = (config.data.crop_size, config.eval.batch_size, wanted, config.eval.selection)
+        evaluation = freeze_split(dataset, mark.label, *place, "--batches", self.note)
+        self.note(f"not the run's frozen evaluation set: {len(evaluation.names)} samples of {mark.label}")
+        return replace(eval_set, evaluation=evaluation, flow_clip=config.data.flow_clip), False
+
+    def batches(self, net: StagedNet, eval_set: EvalSet, split: str = "val") -> tuple[FrozenBatches, FrozenBatches]:
+        """Calibration and evaluation batches of a set for ``net``; ``split`` is that of the evaluation samples."""
+        clip, evaluated = eval_set.flow_clip, self.val if split == "val" else self.train
+        calibration = FrozenBatches.of(net, eval_set.calibration, self.train, clip)
+        return calibration, FrozenBatches.of(net, eval_set.evaluation, evaluated, clip)
+
+
+def run_network(path: Path) -> tuple[SearchSpace, int, tuple[int, int]]:
+    """Space, width and image size (px) of the run at ``path``.
+
+    Raises:
+        StorageError: no run is there; ConfigError: its network is no FlowNet.
+    """
+    run = Run.open(path)
+    if run.config.train.task == "edgeflownet":
+        raise ConfigError(f"{path} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
+    return run.space, run.config.train.width, run.config.data.crop_size
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """One subnet of a run, ready for pictures it has never seen."""
+
+    run: Run
+    checkpoint: Checkpoint
+    net: StagedNet
+    """The run's network; after :func:`~edgeflownas.export.source.extracted` the subnet alone."""
+    arch: Arch
+    reason: str
+    """Why this arch."""
+    calibration: FrozenBatches | None
+    """None where batch norm is frozen and needs no samples."""
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration with the overrides it was opened with."""
+        return self.run.config
+
+    @property
+    def name(self) -> str:
+        """Run and checkpoint, or the weights file."""
+        return self.checkpoint.name if self.run.directory is None else f"{self.run.path} {self.checkpoint.name}"
+
+    @property
+    def short_name(self) -> str:
+        """The same without the folders above."""
+        return (
+            self.checkpoint.name
+            if self.run.directory is None
+            else f"{self.run.path.resolve().name}/{self.checkpoint.name}"
+        )
+
+    @property
+    def code(self) -> str:
+        """Arch code without commas, or the network's name where there is no choice."""
+        return str(self.arch).replace(",", "")
+
+    @property
+    def space(self) -> str:
+        """Name of the search space."""
+        return "edgeflownet" if self.config.train.task == "edgeflownet" else self.config.train.space
+
+    @property
+    def calibrated_on(self) -> str:
+        """Label of the data that batch norm is recalibrated on, empty where it is not."""
+        return "" if self.calibration is None else self.calibration.split.label
+
+    @property
+    def calibration_samples(self) -> int:
+        """Number of samples that batch norm is recalibrated on."""
+        return 0 if self.calibration is None else len(self.calibration.split.names)
+
+    @property
+    def flow_divisor(self) -> float:
+        """The network's flow times this is in pixels."""
+        return self.config.data.flow_divisor
+
+
+def _value(config: Config, key: str) -> object:
+    group, _, name = key.partition(".")
+    return getattr(getattr(config, group), name)
+
+
+# ---- weights made elsewhere ----
+
+
+def weights_config(file: Path, overrides: Sequence[str]) -> Config:
+    """Configuration of the TF1 weights in ``file``, which decides task and width.
+
+    EdgeFlowNet's are read as published (frozen batch norm, BGR, 0..255) unless ``overrides`` say otherwise.
+
+    Raises ConfigError for an override that contradicts the file, DataError for a file that is none.
+    """
+    task, width = tf1_model(file), tf1_width(file)
+    for key, what in (("task", f"the weights of task {task}"), ("width", f"a network of width {width}")):
+        if any(token.partition("=")[0] == f"--train.{key}" for token in overrides):
+            raise ConfigError(f"--train.{key} cannot be set here: {file} holds {what}")
+    published = [f"--{key}={value}" for key, value in PUBLISHED.items()] if task == "edgeflownet" else []
+    config = load_config(None, [*published, *overrides, f"--train.task={task}", f"--train.width={width}"])
+    if task == "supernet" and config.train.space != TF1_SPACE:
+        raise ConfigError(
+            f"--train.space {config.train.space}: {file} holds the TF1 supernet, whose space is {TF1_SPACE}; weights "
+            "of other spaces cannot be imported: leave --train.space out"
+        )
+    return config
+
+
+def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Make the run ``out`` from TF1 weights (npz, see models/weights.py) of the supernet or of EdgeFlowNet.
+
+    Raises:
+        ConfigError: an override that contradicts the file; DataError: a file that is none or does not fit;
+        StorageError: ``out`` exists or cannot be written.
+    """
+    name = ["--runtime.output_root", str(out.parent), "--runtime.experiment_name", out.name]
+    config = weights_config(file, [*overrides, *name])
+    net = new_net(config, None)
+    load_tf1_weights(net, file)
+    space, tensors = net.space, dict(net.state_dict())
+    source = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    manifest = {
+        "keys": config_kinds(config),
+        "data": {},
+        "space": {"name": space.name, "size": len(space)},
+        "imported_from": source,
+        "code": code_version(),
+        "environment": environment(),
+    }
+    directory = RunDirectory.create(out, config.model_dump(mode="json"), manifest)
+    state = TrainState(planned=0, num_epochs=0)
+    with directory.locked():
+        directory.resume()
+        directory.commit(Position(0, 0, 0), state.to_json(), {"model": tensors}, finished=True)
+    return {"run": str(out), "space": space.name, "width": net.width, "tensors": len(tensors), **source}

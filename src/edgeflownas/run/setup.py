@@ -1,0 +1,165 @@
+"""What a configuration decides before there is a run: network, search space, pool, data, frozen sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.config.load import load_config
+from edgeflownas.data.cache import ImageCache
+from edgeflownas.data.check import check_dataset, refuse
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.fingerprint import Fingerprint, fingerprint
+from edgeflownas.data.sets import open_dataset
+from edgeflownas.errors import StorageError
+from edgeflownas.evaluate.evalset import EvalSet, freeze, hashed_settings
+from edgeflownas.files import read_json
+from edgeflownas.models.batches import InputForm
+from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
+from edgeflownas.models.edgeflownet import EdgeFlowNet
+from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.run.directory import GROUP
+from edgeflownas.run.machine import check_precision
+from edgeflownas.space import Arch, SearchSpace, get_space
+
+Note = Callable[[str], None]
+FINGERPRINTS = "data_fingerprints.json"
+
+
+def silent(text: str) -> None:
+    """For whoever wants no notes."""
+
+
+def run_space(config: Config) -> SearchSpace:
+    """The space of the run's network: the configured one, or that of its one arch."""
+    if config.train.task == "edgeflownet":
+        return EDGEFLOWNET
+    space = get_space(config.train.space)
+    return space.restrict(space.parse(config.train.arch[0])) if config.train.arch else space
+
+
+def run_pool(config: Config) -> list[Arch]:
+    """The archs a run evaluates.  Raises ConfigError where the space holds too few."""
+    space = run_space(config)
+    if config.train.task != "supernet":
+        return list(space)
+    return space.pool(config.eval.eval_pool_size, config.runtime.seed)
+
+
+def new_net(config: Config, seed: int | None) -> StagedNet:
+    """The network of the configured task on the CPU, with initial values of ``seed`` (None: whoever asks fills it).
+
+    Raises ConfigError for an unknown space.
+    """
+    train, form = config.train, InputForm.of(config)
+    if train.task == "edgeflownet":
+        return EdgeFlowNet(train.width, train.batch_norm, seed, channels_last=train.channels_last, input_form=form)
+    norm = train.batch_norm
+    return FlowNet(
+        run_space(config), train.width, seed, batch_norm=norm, channels_last=train.channels_last, input_form=form
+    )
+
+
+def build_net(config: Config, device: torch.device) -> StagedNet:
+    """The network with its initial values, on the device, in the configured memory format.
+
+    Raises ConfigError for an unknown space or precision the device lacks.
+    """
+    check_precision(config, device)
+    net = new_net(config, config.runtime.seed)
+    return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The two splits of a run with their fingerprints."""
+
+    train: FlowDataset
+    val: FlowDataset
+    train_print: Fingerprint
+    val_print: Fingerprint
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Data labels of train and val, e.g. ``fc2/folder:val/640/9f3a``."""
+        return self.train_print.label, self.val_print.label
+
+
+def open_splits(
+    config: Config,
+    say: Note,
+    warn: Note,
+    previous: tuple[Fingerprint, Fingerprint] | None = None,
+    *,
+    make_cache: bool = True,
+) -> Splits:
+    """Scan, check and fingerprint both splits.
+
+    ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
+    Without ``make_cache`` data.cache_dir is left alone.
+
+    Raises:
+        DataError: a missing folder, an empty split, or (data.on_bad_sample stop) a file with a bad header or length.
+    """
+    found = []
+    for place, key in enumerate(("train_dir", "val_dir")):
+        spec, split = getattr(config.data, key), key.removesuffix("_dir")
+        dataset = open_dataset(spec, split, f"data.{key}", config.data.roots)
+        problems = check_dataset(dataset)
+        if config.data.on_bad_sample == "stop" or place == 1:
+            refuse(dataset, problems)
+        for problem in problems:
+            warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
+        mark = fingerprint(dataset, previous[place] if previous else None)
+        say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
+        if dataset.note:
+            say(f"data.{key}: {dataset.note}")
+        if config.data.cache_dir is not None and not problems and make_cache:
+            dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
+        found.append((dataset, mark))
+    return Splits(found[0][0], found[1][0], found[0][1], found[1][1])
+
+
+def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
+    """The frozen sets, the pool and its option coverage of this configuration and data."""
+    space, pool = run_space(config), run_pool(config)
+    coverage = space.coverage(pool)
+    uncovered = [name for name, counts in coverage.items() if 0 in counts]
+    if uncovered:
+        note(
+            f"eval.eval_pool_size {len(pool)}: not every option of {', '.join(uncovered)} is in the pool; use at least "
+            f"{space.num_paths}"
+        )
+    eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
+    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config.eval))
+    note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
+    return eval_set
+
+
+def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
+    """Data tables of a run's last session (unchanged files need not be read again); None where there are none."""
+    file = path / FINGERPRINTS
+    if not file.exists():
+        return None
+    content = read_json(file)
+    try:
+        return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
+
+
+def is_group(path: Path) -> bool:
+    """Whether ``path`` is the folder of several models that were trained side by side."""
+    return (path / GROUP).is_file()
+
+
+def group_runs(path: Path) -> list[Path]:
+    """The runs of a folder of several models, in their order; any other path by itself."""
+    if not is_group(path):
+        return [path]
+    return [path / name for name in load_config(path / "config.yaml").train.arch_name]

@@ -1,0 +1,220 @@
+"""The pool evaluation of a run: frozen sets held in memory, archs dealt to ranks, results joined in one sum.
+
+And what it leaves for people to look at: drawn pairs and the refreshed report.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import torch
+
+from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.evaluate.evalset import WIDE, EvalSet, FrozenBatches
+from edgeflownas.evaluate.losses import accumulate
+from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
+from edgeflownas.evaluate.walk import walk
+from edgeflownas.files import crash_point
+from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.run.checkpoint import Position
+from edgeflownas.space import Arch, SearchSpace
+from edgeflownas.train.machine import StopRequested, World
+
+if TYPE_CHECKING:
+    from edgeflownas.train.loop import Training
+
+
+FOLDER = "pictures"
+FIGURES = ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty")  # of ArchScore
+
+
+@dataclass(frozen=True)
+class FlowPicture:
+    """A fixed evaluation pair with a subnet's prediction: tensors on the host, [6,H,W], [2,H,W], [2,H,W], [H,W]."""
+
+    name: str
+    images: torch.Tensor
+    predicted: torch.Tensor
+    true: torch.Tensor
+    valid: torch.Tensor
+
+
+class Evaluator:
+    """Evaluates a pool of archs on a frozen set and its monitors; decodes samples once, but those of the wide set."""
+
+    def __init__(
+        self,
+        archs: list[Arch],
+        eval_set: EvalSet,
+        train: FlowDataset,
+        val: FlowDataset,
+        net: StagedNet,
+        world: World = World(),  # noqa: B008  (frozen)
+        flow_divisor: float = 1.0,
+        like: Evaluator | None = None,
+    ) -> None:
+        """``like`` is an evaluator of another network on the same data: equal frozen samples are held once."""
+        self.archs, self.eval_set, self.world, self.flow_divisor = archs, eval_set, world, flow_divisor
+        clip = eval_set.flow_clip
+        self.calibration: FrozenBatches
+        self.evaluation: FrozenBatches
+        self.monitors: dict[str, FrozenBatches]
+        if like is not None and _samples(like.eval_set) == _samples(eval_set):
+            self.calibration, self.evaluation, self.monitors = like.calibration, like.evaluation, like.monitors
+        else:
+            self.calibration = FrozenBatches.of(net, eval_set.calibration, train, clip)
+            self.evaluation = FrozenBatches.of(net, eval_set.evaluation, val, clip)
+            self.monitors = {
+                name: FrozenBatches.of(net, split, val if name == WIDE else train, clip, hold=name != WIDE)
+                for name, split in eval_set.monitors.items()
+            }
+        self.mine = list(range(world.rank, len(archs), world.size))
+
+    def evaluate(self, net: StagedNet, check_stop: Callable[[], None]) -> PoolEvaluation:
+        """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
+        mine, sets = [self.archs[i] for i in self.mine], (self.calibration, self.evaluation)
+        return self._together(lambda check: score_pool(net, mine, *sets, check, self.flow_divisor), check_stop)
+
+    def monitor(
+        self, name: str, net: StagedNet, result: PoolEvaluation, check_stop: Callable[[], None]
+    ) -> PoolEvaluation | None:
+        """The same of a monitor (None where the frozen set has none of that name), calibrated as ``result`` was."""
+        if name not in self.monitors:
+            return None
+        mine, sets = [self.archs[i] for i in self.mine], (result.statistics, self.monitors[name])
+        return self._together(lambda check: score_recalibrated(net, mine, *sets, check, self.flow_divisor), check_stop)
+
+    def _together(
+        self, score: Callable[[Callable[[], None]], PoolEvaluation], check_stop: Callable[[], None]
+    ) -> PoolEvaluation:
+        """What every rank scored, joined; StopRequested on all where one is asked to stop."""
+        own: PoolEvaluation | None = None
+        stopped = ""
+
+        def before_batch() -> None:
+            crash_point("evaluation.batch")
+            check_stop()
+
+        try:
+            own = score(before_batch)
+        except StopRequested as stop:
+            stopped = str(stop) or "another rank"
+        if self.world.any(bool(stopped)):
+            raise StopRequested(stopped)
+        assert own is not None
+        if self.world.size == 1:
+            return own
+        # Each rank fills its rows of a table of zeros, and the tables are added.  Every rank looks at every sample, so
+        # the numbers of valid pixels are the same on all of them.
+        table = torch.zeros(len(self.archs), 7 + own.samples, dtype=torch.float64)
+        for i, s in zip(self.mine, own.scores, strict=True):
+            figures = [*(getattr(s, name) for name in FIGURES), own.zero_flow_epe]
+            table[i] = torch.cat([torch.tensor(figures, dtype=torch.float64), s.sample_epe])
+        self.world.sum(table)
+        scores = [
+            ArchScore(arch=arch, sample_epe=row[7:].clone(), **dict(zip(FIGURES, row[:6].tolist(), strict=True)))
+            for arch, row in zip(self.archs, table, strict=True)
+        ]
+        return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]))
+
+    @torch.no_grad()
+    def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[FlowPicture]:
+        """Predictions of ``arch`` (recalibrated as just evaluated) for the first ``count`` evaluation pairs."""
+        found: list[FlowPicture] = []
+        was_training = net.training
+        net.eval()
+        for index in range(len(self.evaluation)):
+            if len(found) >= count:
+                break
+            batch = self.evaluation[index]
+            leaves: list[list[torch.Tensor]] = []
+            walk(
+                net,
+                [arch],
+                net.prepare(batch.images),
+                lambda node: use_statistics(net, evaluation.statistics.get(node, {})),
+                lambda _, predictions, leaves=leaves: leaves.append(predictions),  # type: ignore[misc]
+            )
+            height, width = batch.flow.shape[-2:]
+            flow = accumulate(leaves[0])[2][:, :2, :height, :width] * self.flow_divisor
+            names = self.eval_set.evaluation.names[index * self.eval_set.evaluation.batch_size :]
+            for row, name in zip(range(min(len(flow), count - len(found))), names, strict=False):
+                parts = (batch.images[row], flow[row], batch.flow[row], batch.valid[row])
+                found.append(FlowPicture(name, *(part.cpu() for part in parts)))
+        net.train(was_training)
+        return found
+
+
+def _samples(eval_set: EvalSet) -> tuple[object, ...]:
+    return eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip
+
+
+def show_evaluation(training: Training, result: PoolEvaluation) -> None:
+    """Draw eval.pictures pairs (TensorBoard, RUN/pictures) and refresh RUN/report.html, where they are wanted.
+
+    Nothing here is a fact of the run, so nothing here may end it: what fails is said in a warning.
+    """
+    config, directory = training.config, training.directory
+    reported = config.runtime.report and directory is not None
+    try:
+        if config.eval.pictures and (reported or training.tracker.enabled):
+            _draw(training, result, reported)
+        if reported and directory is not None:
+            training.front.report(directory.path)
+    except Exception as error:  # of whatever kind: days of training do not end over a picture
+        training.console.warn(
+            f"epoch {training.state.epoch + 1}: the report was not refreshed ({type(error).__name__}: {error}); "
+            "training goes on, and `edgeflownas report` writes it later"
+        )
+
+
+def _roles(evaluator: Evaluator, space: SearchSpace, result: PoolEvaluation) -> dict[int, list[str]]:
+    """arch_index -> what it is, of best, baseline and worst among the archs that this process has calibrated."""
+    mine = sorted(evaluator.mine, key=lambda i: (not math.isfinite(result.scores[i].epe), result.scores[i].epe, i))
+    finite = [i for i in mine if math.isfinite(result.scores[i].epe)] or mine
+    found = {finite[0]: ["best"]}
+    code = space.baseline
+    baseline = next((i for i in mine if code and evaluator.archs[i] == space.parse(code)), None)
+    if baseline is not None:
+        found.setdefault(baseline, []).append("baseline")
+    if len(mine) > 1:
+        found.setdefault(finite[-1], []).append("worst")
+    return found
+
+
+def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
+    """Each pair of each of these archs once; TensorBoard gets the baseline's (else the best's), as ever."""
+    state, net, directory = training.state, training.task.net, training.directory
+    roles = _roles(training.evaluator, net.space, result)
+    shown = next((i for i, names in roles.items() if "baseline" in names), next(iter(roles)))
+    entries: list[dict[str, Any]] = []
+    for index, names in roles.items() if reported else [(shown, roles[shown])]:
+        score = result.scores[index]
+        pairs = training.evaluator.pictures(net, result, score.arch, training.config.eval.pictures)
+        for place, pair in enumerate(pairs):
+            image = net.input_form.picture(pair.images)
+            flows = (pair.predicted.permute(1, 2, 0).numpy(), pair.true.permute(1, 2, 0).numpy())
+            drawn = training.front.draw(image, *flows, pair.valid.numpy())
+            if index == shown:
+                training.tracker.images(state.step, f"pairs/{pair.name} arch {score.arch}", drawn.picture)
+            file, errors = f"{names[0]}-{place}.png", (score.epe, float(score.sample_epe[place]))
+            epe, sample_epe = (value if math.isfinite(value) else None for value in errors)
+            entry = {"file": file, "roles": names, "arch_index": index, "code": str(score.arch), "epe": epe}
+            entries.append(entry | {"sample": pair.name, "panels": list(drawn.labels), "sample_epe": sample_epe})
+            if reported and directory is not None:
+                data = cv2.imencode(".png", cv2.cvtColor(drawn.picture, cv2.COLOR_RGB2BGR))[1]
+                directory.write_file(f"{FOLDER}/{file}", data.tobytes())
+    if reported and directory is not None:
+        name = Position(state.step, state.epoch + 1, 0).name
+        facts = {"epoch": state.epoch + 1, "step": state.step, "checkpoint": name, "pictures": entries}
+        directory.write_file(f"{FOLDER}/index.json", (json.dumps(facts, indent=1) + "\n").encode())
+        named = {entry["file"] for entry in entries}
+        for path in (directory.path / FOLDER).glob("*.png"):  # of an earlier evaluation
+            if path.name not in named:
+                path.unlink(missing_ok=True)

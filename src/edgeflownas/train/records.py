@@ -1,0 +1,224 @@
+"""Rows of the logs: one event a step, one an epoch, one row of eval_history.csv an evaluated epoch.
+
+Facts that are the same after any interruption go to events.jsonl; durations go to timing.jsonl; eval_history.csv
+joins both.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeflownas.config import Config
+from edgeflownas.data.loader import Batch
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.evaluate.pool import PoolEvaluation
+from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
+from edgeflownas.run.checkpoint import TrainState
+from edgeflownas.space import SearchSpace
+from edgeflownas.train.fairness import fairness_gap, option_counts, option_losses
+from edgeflownas.train.step import StepOutput
+
+PROTOCOL = "training"
+
+
+def step_event(
+    state: TrainState, batch: Batch, output: StepOutput, rate: float, expected_checks: int
+) -> dict[str, Any]:
+    """Facts of a step; ``draws`` is the crc32 of its sample indices.  A dropped step names samples and codes."""
+    event: dict[str, Any] = {
+        "event": "step",
+        "step": state.step,
+        "epoch": state.epoch + 1,
+        "batch": state.batch,
+        "drawn": len(batch.indices),
+        "seen": state.seen,
+        "lr": rate,
+        "accepted": output.accepted,
+        "loss": output.loss,
+        "loss_optical": output.loss_optical,
+        "loss_uncertainty": output.loss_uncertainty,
+        **({} if output.loss_feature is None else {"loss_feature": output.loss_feature}),
+        "path_losses": output.path_losses,
+        "grad_norms": output.grad_norms,
+        "clip_count": output.clip_count,
+        "expected_clip_checks": expected_checks if output.accepted else 0,
+        "clipped_flow_share": batch.clipped_share,
+        "draws": f"{zlib.crc32(np.asarray(batch.indices, dtype='<i8').tobytes()):08x}",
+    }
+    if not output.accepted:
+        event["samples"] = list(batch.names)
+        event["codes"] = [str(path) for path in output.paths]
+    return event
+
+
+def epoch_facts(
+    config: Config,
+    plan: BatchPlan,
+    space: SearchSpace,
+    state: TrainState,
+    steps: Sequence[Mapping[str, Any]],
+    rate: float,
+) -> dict[str, Any]:
+    """Training columns of a finished epoch from its step events; ``rate`` is the learning rate after it."""
+    accepted = [row for row in steps if row["accepted"]]
+    norms = [float(norm) for row in accepted for norm in row["grad_norms"]]
+    coverage = plan.coverage(state.epoch)
+    drawn = sum(row["drawn"] for row in steps)
+    assert drawn == coverage.drawn, f"epoch {state.epoch + 1} drew {drawn} samples, its plan says {coverage.drawn}"
+    clips = sum(row["clip_count"] for row in accepted)
+    return {
+        "epoch": state.epoch + 1,
+        "global_step": state.step,
+        "seen_samples": state.seen,
+        "lr": rate,
+        "train_loss": _mean(row["loss"] for row in accepted),
+        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
+        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
+        "grad_norm_mean": _mean(norms),
+        **{f"grad_norm_p{q}": float(np.percentile(norms, q)) if norms else None for q in (50, 90, 99)},
+        "clip_threshold": config.train.grad_clip_global_norm,
+        "clip_checks": len(norms),
+        "expected_clip_checks": sum(row["expected_clip_checks"] for row in steps),
+        "clip_count": clips,
+        "clip_rate": clips / len(norms) if norms else None,
+        "unique_samples": coverage.unique,
+        "train_samples": plan.num_samples,
+        "train_drawn": coverage.drawn,
+        "coverage_share": coverage.share,
+        "expected_unique_samples": coverage.expected_unique,
+        "cumulative_passes": coverage.cumulative_passes,
+        "clipped_flow_share": float(np.mean([row["clipped_flow_share"] for row in steps])),
+        "dropped_steps": len(steps) - len(accepted),
+        "quarantined_samples": len(state.quarantined),
+        "fairness_gap": fairness_gap(option_counts(space, config.runtime.seed, state.step)),
+        **clip_facts(config.train.grad_clip_global_norm, norms, clips),
+        **({} if space.num_paths == 1 else {"options": option_losses(space, config.runtime.seed, accepted)}),
+    }
+
+
+def pool_facts(
+    config: Config, space: SearchSpace, result: PoolEvaluation, previous: Sequence[float], label: str
+) -> dict[str, Any]:
+    """Evaluation columns of an epoch (names carry the pool size), and its codes, EPEs and ranks by arch_index."""
+    archs, epes, noise = [score.arch for score in result.scores], result.epes, result.noise
+    figures = pool_statistics(epes)
+    size = len(archs)
+    baseline = space.parse(space.baseline) if space.baseline else None
+    return {
+        f"mean_epe_{size}": figures.mean,
+        f"std_epe_{size}": figures.std,
+        f"median_epe_{size}": figures.median,
+        f"p90_epe_{size}": figures.p90,
+        "per_arch_epe_min": figures.min,
+        "per_arch_epe_median": figures.median,
+        "per_arch_epe_max": figures.max,
+        "bilinear_arch_epe": epes[archs.index(baseline)] if baseline in archs else None,
+        "zero_flow_epe": result.zero_flow_epe,
+        "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
+        "eval_samples_per_arch": result.samples,
+        "split_label": label,
+        "codes": [str(arch) for arch in archs],
+        "epes": epes,
+        "ranks": noise.ranks(epes),
+        "bn_recal_batches": config.eval.bn_recal_batches,
+        "eval_batches_per_arch": config.eval.eval_batches_per_arch,
+        **_losses("eval_loss", result),
+        "eval_epe_a0": _mean(score.epe_a0 for score in result.scores),
+        "eval_epe_a1": _mean(score.epe_a1 for score in result.scores),
+        "epe_protocol": PROTOCOL,
+        f"epe_standard_error_{size}": _known(np.median(noise.standard_errors)),
+        f"mean_epe_standard_error_{size}": _known(noise.mean_standard_error),
+        f"smallest_difference_{size}": noise.smallest_difference,
+        f"tied_pairs_{size}": noise.tied_pairs,
+    }
+
+
+def train_facts(centre: PoolEvaluation, random_crop: PoolEvaluation) -> dict[str, Any]:
+    """Columns of the training samples that are scored as the evaluation samples are."""
+    size = len(centre.scores)
+    return {
+        f"train_epe_{size}": _mean(centre.epes),
+        f"train_epe_random_crop_{size}": _mean(random_crop.epes),
+        **_losses("train_eval_loss", centre),
+        "train_eval_samples": centre.samples,
+    }
+
+
+def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]:
+    """Columns of the wide set, and how the frequent one compares with it on the same calibration."""
+    epes, noise, size = wide.epes, wide.noise, len(wide.scores)
+    figures = pool_statistics(epes)
+    return {
+        f"wide_mean_epe_{size}": figures.mean,
+        f"wide_std_epe_{size}": figures.std,
+        f"wide_median_epe_{size}": figures.median,
+        f"wide_p90_epe_{size}": figures.p90,
+        "wide_zero_flow_epe": wide.zero_flow_epe,
+        f"wide_difference_{size}": pool_statistics(frequent.epes).mean - figures.mean,
+        "wide_kendall_tau": kendall_tau_b(frequent.epes, epes),
+        f"wide_smallest_difference_{size}": noise.smallest_difference,
+        "wide_samples_per_arch": wide.samples,
+        "wide_epes": epes,
+        "wide_ranks": noise.ranks(epes),
+    }
+
+
+def criterion(config: Config, result: PoolEvaluation) -> float:
+    """The figure (px) that chooses the best checkpoint."""
+    statistics = pool_statistics([score.epe for score in result.scores])
+    return best_criterion(config.eval.best_by, config.eval.best_mix, statistics)
+
+
+def _losses(prefix: str, result: PoolEvaluation) -> dict[str, float | None]:
+    terms = ("total", "optical", "uncertainty")
+    return {f"{prefix}_{term}": _mean(getattr(score, f"loss_{term}") for score in result.scores) for term in terms}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return float(np.mean(numbers)) if numbers else None
+
+
+def _known(value: Any) -> float | None:
+    """A standard error; None where there are too few samples for one, or a network diverged."""
+    return float(value) if np.isfinite(value) else None
+
+
+def clip_facts(threshold: float | None, norms: Sequence[float], clipped: int) -> dict[str, Any]:
+    """Columns ``clip_verdict`` and ``clip_suggested`` of an epoch from its clip checks.
+
+    Args:
+        threshold: train.grad_clip_global_norm.
+        norms: observed norms before clipping, one a check.
+        clipped: how many checks clipped.
+
+    Returns:
+        The verdict: ``saturated`` where every check clipped, ``idle`` where none did, ``active`` between, ``off``
+        without a threshold; None where nothing was checked.  The suggestion: the 90th percentile of the norms, which
+        would have clipped about one check in ten; None where no norm is finite and above 0.
+    """
+    verdict = "off" if threshold is None else "active"
+    if threshold is not None and clipped in (0, len(norms)):
+        verdict = "idle" if clipped == 0 else "saturated"
+    finite = [norm for norm in norms if np.isfinite(norm)]
+    suggested = float(np.percentile(finite, 90)) if finite else 0.0
+    return {"clip_verdict": verdict if norms else None, "clip_suggested": suggested or None}
+
+
+def clip_note(facts: dict[str, Any], before: str | None) -> str | None:
+    """What to tell about an epoch whose verdict is another than ``before``; None where there is nothing to tell."""
+    verdict, threshold, suggested = (facts[name] for name in ("clip_verdict", "clip_threshold", "clip_suggested"))
+    if verdict == before or verdict not in ("saturated", "idle") or suggested is None:
+        return None
+    rounded = f"{float(f'{suggested:.3g}'):g}"  # three digits, and no 1.71e+03
+    seen = f"(p90 of the norms {rounded})"
+    if verdict == "idle":
+        return f"clipping idle: no norm of the epoch reached {threshold:g} {seen}"
+    return (
+        f"clipping saturated: every step of the epoch was cut at {threshold:g} {seen}: try "
+        f"train.grad_clip_global_norm {rounded}"
+    )

@@ -1,0 +1,619 @@
+"""The one way into training: a new run, a resumed one, a fork, a warm start or a dry run; checks first, then the disk.
+
+``train.init_from`` starts a new run from another run's weights, never from its optimiser or its position.  Other data,
+another crop, another plan: everything but the network may differ from the source, which is what sets a warm start
+apart from a fork (same experiment, other dynamics).  One subnet may start from a supernet: it takes the tensors of its
+own name, and its batch norm is recalibrated, because the supernet's buffers are those of all subnets.  So is frozen
+batch norm, unless the source's is frozen too: buffers that follow the batches of training are noisier than the
+statistics the source is evaluated with, and these never move again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgeflownas.config import Config
+from edgeflownas.config.load import load_config, parse_overrides
+from edgeflownas.data.loader import Loader
+from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import ConfigError, Interrupted, StorageError
+from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.evaluate.recalibrate import set_buffers
+from edgeflownas.models.stages import number_batchnorms
+from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
+from edgeflownas.run.directory import RunDirectory, refuse_existing
+from edgeflownas.run.machine import check_precision, choose_device, environment, memory_in_words, set_arithmetic
+from edgeflownas.run.manifest import build_manifest, compare, config_kinds, refuse
+from edgeflownas.run.setup import (
+    FINGERPRINTS,
+    Splits,
+    build_net,
+    freeze_eval_set,
+    is_group,
+    open_splits,
+    run_space,
+    silent,
+    stored_fingerprints,
+)
+from edgeflownas.space import SearchSpace, get_space
+from edgeflownas.train.evaluator import Evaluator
+from edgeflownas.train.group import create_group, group_config, member_configs, write_comparison
+from edgeflownas.train.loop import EpochClock, Front, Training, fit
+from edgeflownas.train.machine import StopFlag, connect
+from edgeflownas.train.measure import loading, preview
+from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.step import SupernetTask
+from edgeflownas.train.teacher import Teacher
+
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Console
+
+ORIGINS = ("forked_from", "imported_from", "initialised_from")  # manifest entries of weights made elsewhere
+# What decides names and shapes of the weights, and what images they were made for.
+SAME_WEIGHTS = ("train.space", "train.width", "train.input_normalisation", "data.channel_order", "data.flow_divisor")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the configuration."""
+
+    resume: Path | None = None
+    fork: str | None = None
+    checkpoint: str = "latest"  # which one a fork starts from
+    overlay: str | None = None  # recipe whose keys go over those of the run that is forked
+    reset_optimizer: bool = False
+    dry_run: bool = False
+    max_seconds: float | None = None
+    json: bool = False
+    overrides: Sequence[str] = ()
+
+
+class LogSink:
+    """Console lines for train.log; those said before the first run directory exists are kept until it does."""
+
+    def __init__(self) -> None:
+        self._early: list[str] = []
+        self._writers: list[Callable[[str], None]] = []
+
+    def __call__(self, line: str) -> None:
+        """Keep or write one line."""
+        if not self._writers:
+            self._early.append(line)
+        for write in self._writers:
+            write(line)
+
+    def attach(self, write: Callable[[str], None]) -> None:
+        """Send lines to ``write``, too, from now on; first those that were kept."""
+        self._writers.append(write)
+        for line in self._early:
+            write(line)
+
+    def detach(self) -> None:
+        """Keep lines again."""
+        self._writers.clear()
+        self._early.clear()
+
+
+@memory_in_words()
+def launch(config: Config | None, options: Options, front: Front) -> int:
+    """Train what ``config``, or the run directory of ``options``, describes.  Returns the exit code 0.
+
+    Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
+    """
+    with StopFlag.at_once(), begin(config, options, front) as models:
+        if not models:
+            return 0
+        for training in models:
+            if training.state.finished:
+                epochs = f"{training.state.epoch} of {training.state.num_epochs}"
+                training.console.info(f"nothing left to train: {epochs} epochs are done")
+        outcome = "finished"
+        try:
+            fit(models)
+        except Interrupted:
+            outcome = "interrupted"
+            raise
+        finally:
+            over = outcome == "interrupted" or all(training.state.finished for training in models)
+            if options.json and over and models[0].directory is not None:
+                results = [_result(training, outcome) for training in models]
+                print(json.dumps({"models": results} if models[0].model else results[0]), flush=True)
+        for training in models:
+            _show_end(training)
+    return 0
+
+
+@contextmanager
+def begin(config: Config | None, options: Options, front: Front) -> Iterator[list[Training]]:
+    """The models to train, their run directories locked, each where its last commit ended.
+
+    Several models of one group share data, batches and signals; a single run is a group of one without a name.  A dry
+    run checks everything, shows what would be done, and gives no model.
+
+    Args:
+        config: of a new run; None to go on with ``options.resume``, or to fork it.
+        options: what the command line says beside it.
+        front: what people see.
+
+    Raises:
+        ConfigError, DataError, StorageError: before anything is made, wherever that can be told.
+    """
+    if config is None:
+        assert options.resume is not None
+        config = stored_config(options.resume, options)
+    device, note = choose_device(config.train.gpu_device)
+    with ExitStack() as stack:
+        world = connect(device.type == "cuda")
+        stack.callback(world.close)
+        if world.size > 1:
+            device, note = choose_device(config.train.gpu_device, world.local_rank, world.size)
+        log = LogSink()
+        console = front.console(log if world.is_main else None)
+        console.info(note)
+        check_precision(config, device)
+        console.info(set_arithmetic(config))
+        members = {name: (own, _own_options(options, name)) for name, own in member_configs(config).items()}
+        folder = None if options.resume is None else options.resume / next(iter(members))
+        previous = None if options.fork or folder is None else stored_fingerprints(folder)
+        splits = open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
+        plan = BatchPlan.from_config(config.train, len(splits.train), run_space(config).num_paths, config.runtime.seed)
+        if options.dry_run:
+            tables = {}
+            for name, (own, own_options) in members.items():
+                eval_set = freeze_eval_set(own, splits, console.info)
+                _check_target(own, own_options, splits, plan)
+                tables[name] = preview(own, run_space(own), plan, eval_set, splits)
+            if world.is_main:
+                _show_preview(tables.get("", tables), options.json)
+            yield []
+            return
+
+        for own, _ in members.values():
+            if options.resume is None:
+                read_initial(own)  # what cannot be read is refused before there is a folder
+        begun = RunDirectory(folder).manifest if folder is not None and folder.exists() else {}
+        teacher = Teacher.find(config, console.warn, begun.get("teacher", {}).get("checkpoint"))
+        openings = []
+        for name, (own, own_options) in members.items():
+            task = SupernetTask(build_net(own, device), own.train, own.runtime.seed, world, device)
+            task.teacher = teacher.ready(own, splits, device, task.dtype) if teacher else None
+            eval_set = freeze_eval_set(own, splits, console.info)
+            openings.append(Opening(name, own, own_options, splits, plan, eval_set, task, console))
+        if world.is_main and config.train.arch_name and options.resume is None:
+            create_group(config)
+
+        stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
+        loader = Loader(splits.train, plan, loading(config, console.info), config.runtime.seed, stop.requested)
+        stack.callback(loader.close)
+        stack.callback(log.detach)
+        models: list[Training] = []
+        for opening in openings:
+            like = models[0].evaluator if models else None
+            models.append(opening.enter(stack, log).training(loader, stop, front, like))
+            stack.callback(models[-1].tracker.close)
+        if world.is_main and config.train.arch_name:
+            group = Path(config.runtime.output_root) / config.runtime.experiment_name
+            for training in models:
+                training.epoch_ended = functools.partial(write_comparison, group, list(members))
+        yield models
+
+
+def stored_config(path: Path, options: Options) -> Config:
+    """The configuration of the run or group to resume or fork, with overrides on top; a fork gets its own name.
+
+    The keys that the recipe ``options.overlay`` writes go between the two (forks only).
+
+    Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate, and for imported
+    weights.
+    """
+    overrides = list(options.overrides)
+    if is_group(path):
+        return group_config(path, overrides, options.fork)
+    manifest = RunDirectory(path).manifest
+    if "imported_from" in manifest:
+        raise ConfigError(
+            f"{path} holds weights imported from {manifest['imported_from']['file']}: there is no plan and no "
+            "optimiser state to go on from; it can be evaluated (edgeflownas evaluate)"
+        )
+    before = load_config(path / "config.yaml")
+    given = dict(parse_overrides(overrides)[0])
+    if options.fork is not None:
+        if "runtime.experiment_name" in given:
+            raise ConfigError("--fork and --runtime.experiment_name both name the new run: give --fork alone")
+        beside = [] if "runtime.output_root" in given else ["--runtime.output_root", str(path.parent)]
+        words = [*overrides, *beside, "--runtime.experiment_name", options.fork]
+        return load_config(path / "config.yaml", words, options.overlay)
+    config = load_config(path / "config.yaml", overrides)
+    if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
+        raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
+    return config
+
+
+def _plan_needed(wanted: int, had: int) -> str:
+    return (
+        f"train.num_epochs {wanted} differs from the run's {had}, which changes the learning rate of every step: add "
+        "--train.lr_plan keep (the old plan, then its floor) or --train.lr_plan restretch (same samples seen, new plan)"
+    )
+
+
+def _own_options(options: Options, name: str) -> Options:
+    """A model of a group is resumed in its own folder, or begun where the group was interrupted before."""
+    if not name or options.resume is None:
+        return options
+    folder = options.resume / name
+    return replace(options, resume=folder if folder.exists() else None)
+
+
+@dataclass
+class Opening:
+    """A checked model on its way to its run directory (rank 0's) and the state to train from."""
+
+    name: str  # among several that are trained side by side
+    config: Config
+    options: Options
+    splits: Splits
+    plan: BatchPlan
+    eval_set: EvalSet
+    task: SupernetTask
+    console: Console
+    directory: RunDirectory | None = None
+    state: TrainState | None = None
+
+    def enter(self, stack: ExitStack, log: LogSink) -> Opening:
+        """Open the run directory on rank 0 (its lock is held until ``stack`` ends) and give every rank its state."""
+        world, state = self.task.world, None
+        if world.is_main:
+            if self.options.fork is not None:
+                state = self._fork(stack)
+            else:
+                state = self._new(stack) if self.options.resume is None else self._resume(stack)
+            assert self.directory is not None
+            log.attach(self.directory.log.append)
+        self.state = TrainState.from_json(world.share_json(state.to_json() if state else None))
+        for tensors in self.task.tensors().values():
+            world.share_tensors(tensors)
+        return self
+
+    def training(self, loader: Loader, stop: StopFlag, front: Front, like: Evaluator | None) -> Training:
+        """What the loop runs; ``like`` is the evaluator of another model on the same samples."""
+        assert self.state is not None, "enter() before training()"
+        config, task, state, directory = self.config, self.task, self.state, self.directory
+        archs = [task.net.space.parse(code) for code in self.eval_set.pool]
+        sets = (self.eval_set, self.splits.train, self.splits.val, task.net, task.world, config.data.flow_divisor, like)
+        folder = (directory.path if directory else Path(config.runtime.output_root)) / "tensorboard"
+        curves = config.runtime.tensorboard and directory is not None and not state.finished
+        logged = [] if directory is None else directory.step_events(state.epoch + 1)
+        return Training(
+            config=config,
+            plan=self.plan,
+            task=task,
+            state=state,
+            loader=loader,
+            evaluator=Evaluator(archs, *sets),
+            directory=directory,
+            console=self.console,
+            tracker=front.tracker(folder, curves, state.step + 1 if state.step else None),
+            stop=stop,
+            world=task.world,
+            front=front,
+            clock=EpochClock(loader),
+            steps=task.world.share_json(logged),
+            model=self.name,
+        )
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Facts of run_manifest.json."""
+        manifest = _manifest(self.config, self.splits, self.task.net.space, self.plan, str(self.task.device))
+        frozen = self.eval_set
+        manifest["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
+        if self.task.teacher is not None:
+            manifest["teacher"] = self.task.teacher.facts
+        return manifest
+
+    def _fresh_state(self) -> TrainState:
+        epochs = self.config.train.num_epochs
+        return TrainState(self.plan.draws_per_epoch * epochs, epochs, eval_set=self.eval_set.hash)
+
+    def _new(self, stack: ExitStack) -> TrainState:
+        """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
+        manifest, initial = self.manifest, read_initial(self.config, self.console.warn)
+        if initial is not None:
+            manifest["initialised_from"] = self._take_weights(*initial)
+        directory, state = self._create(manifest, stack), self._fresh_state()
+        epochs = f"{self.config.train.num_epochs} epochs of {self.plan.steps_per_epoch} steps"
+        self.console.info(f"run {directory.path}: {epochs}")
+        if initial is not None:
+            directory.commit(Position(0, 0, 0), state.to_json(), self.task.tensors())
+            facts = initial[1]
+            self.console.info(f"weights of {facts['checkpoint']} of {facts['run']}, fresh optimiser")
+        return state
+
+    def _fork(self, stack: ExitStack) -> TrainState:
+        """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
+        options, manifest = self.options, self.manifest
+        assert options.resume is not None
+        source = RunDirectory(options.resume, self.console.warn)
+        changes = compare(source.manifest, manifest)
+        refuse([change for change in changes if change.kind == "identity"])
+        checkpoint = source.load(options.checkpoint)
+        self.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
+        manifest["forked_from"] = {
+            "run": str(source.path),
+            "name": source.path.resolve().name,
+            "id": source.id,
+            "checkpoint": checkpoint.name,
+            "hash": checkpoint.hash,
+            "step": checkpoint.position.step,
+            "epoch": checkpoint.position.epoch,
+            "optimizer": "reset" if options.reset_optimizer else "kept",
+            "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
+        }
+        directory, state = self._create(manifest, stack), self._fresh_state()
+        directory.commit(Position(0, 0, 0), state.to_json(), self.task.tensors())
+        self.console.info(f"run {directory.path}: forked from {checkpoint.name} of {source.path}")
+        return state
+
+    def _create(self, manifest: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
+        path = Path(self.config.runtime.output_root) / self.config.runtime.experiment_name
+        directory = RunDirectory.create(path, self.config.model_dump(mode="json"), manifest, self.console.warn)
+        self._lock(directory, stack)
+        self._store_session(directory)
+        directory.resume()
+        return directory
+
+    def _lock(self, directory: RunDirectory, stack: ExitStack) -> None:
+        stack.enter_context(directory.locked())
+        directory.keep = self.config.checkpoint.keep
+        self.directory = directory
+
+    def _store_session(self, directory: RunDirectory) -> None:
+        """What belongs to this session: data tables and evaluation set."""
+        prints = {"train": self.splits.train_print.to_json(), "val": self.splits.val_print.to_json()}
+        directory.write_json(FINGERPRINTS, prints)
+        directory.write_json("eval_set.json", self.eval_set.to_json())
+
+    def _resume(self, stack: ExitStack) -> TrainState:
+        """Go on where the newest verified checkpoint ends.
+
+        Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
+        """
+        console, manifest = self.console, self.manifest
+        assert self.options.resume is not None
+        directory = RunDirectory(self.options.resume, console.warn)
+        changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
+        refuse(changes)
+        self._lock(directory, stack)
+        checkpoint = directory.resume()
+        if checkpoint is not None:
+            state = TrainState.from_json(checkpoint.state)
+            self.task.load(checkpoint.tensors)
+        elif any(name in directory.manifest for name in ORIGINS):
+            raise StorageError(
+                f"{directory.path}: was interrupted before its first commit, so the weights it starts from are not in "
+                "it: remove the folder and make it again"
+            )
+        else:
+            state = self._fresh_state()
+        # The plan of the last session: it may have brought another one and have ended before it could commit.
+        state.num_epochs, state.planned = (
+            directory.manifest["plan"][name] for name in ("num_epochs", "planned_samples")
+        )
+        self._adopt_plan(state)
+        manifest["plan"]["planned_samples"] = state.planned
+        # Only now, when nothing can be refused any more, does the run take over what this session brings.
+        if self._adopt_eval_set(state, directory):
+            manifest |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
+            directory.write_config(self.config.model_dump(mode="json"))
+            directory.write_manifest(manifest)
+            self._store_session(directory)
+        lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
+        directory.timing.append({"what": "resumed", "step": state.step, "changed": lines})
+        for line in lines:
+            console.info(f"changed since this run began: {line}")
+        where = f"resumed at step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
+        console.info(f"run {directory.path}: {where}")
+        return state
+
+    def _adopt_plan(self, state: TrainState) -> None:
+        """Another number of epochs: what it means for the learning rate was said with train.lr_plan."""
+        train, console = self.config.train, self.console
+        wanted = train.num_epochs
+        if state.num_epochs == wanted:
+            if "train.lr_plan" in dict(parse_overrides(list(self.options.overrides))[0]):
+                console.warn(f"train.lr_plan {train.lr_plan} has no effect: train.num_epochs stays {wanted}")
+            return
+        if train.lr_plan is None:  # config.yaml was edited by hand
+            raise ConfigError(_plan_needed(wanted, state.num_epochs))
+        begun = state.epoch + (state.batch > 0)
+        if begun > wanted:
+            raise ConfigError(
+                f"train.num_epochs {wanted} is below the {begun} epochs already done or begun: give as many"
+            )
+        before = learning_rate(train, state.seen, state.planned)
+        if train.lr_plan == "restretch":
+            state.planned = self.plan.draws_per_epoch * wanted
+        after = learning_rate(train, state.seen, state.planned)
+        console.info(
+            f"train.num_epochs {state.num_epochs} -> {wanted}, train.lr_plan {train.lr_plan}: learning rate of the "
+            f"next step {before:.6e} before, {after:.6e} now"
+        )
+        state.num_epochs = wanted
+
+    def _adopt_eval_set(self, state: TrainState, directory: RunDirectory) -> bool:
+        """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew.
+
+        Returns False where nothing is left to train: the run then keeps the set its figures were measured on.
+        """
+        eval_set, console = self.eval_set, self.console
+        if state.eval_set == eval_set.hash:
+            return True
+        if state.epoch >= state.num_epochs:
+            console.warn(
+                f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas "
+                f"evaluate {directory.path}` takes the same eval.* keys"
+            )
+            state.forget_pool()  # of other archs, perhaps: not shown as this pool's
+            return False
+        console.warn(
+            f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew"
+        )
+        state.best = None
+        state.forget_pool()
+        state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
+        state.eval_set = eval_set.hash
+        directory.write_best(None)
+        return True
+
+    @torch.no_grad()
+    def _take_weights(self, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
+        """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
+        task, net, frozen = self.task, self.task.net, self.eval_set
+        task.load({"model": {name: source.tensors["model"][name] for name in task.tensors()["model"]}}, False)
+        if copied:
+            return {**facts, "batch_norm": "copied"}
+        batches = FrozenBatches.of(net, frozen.calibration, self.splits.train, frozen.flow_clip)
+        net.batchnorms = number_batchnorms(net)  # frozen ones are measured this once
+        with full_precision():
+            set_buffers(net, batches)
+        net.batchnorms = number_batchnorms(net, self.config.train.batch_norm == "frozen")
+        if task.average is not None:
+            task.average.take_buffers(net)
+        return {**facts, "batch_norm": f"recalibrated, calibration ids {frozen.calibration_hash}"}
+
+
+def read_initial(
+    config: Config, warn: Callable[[str], None] = silent
+) -> tuple[Checkpoint, dict[str, Any], bool] | None:
+    """The weights train.init_from names, None where it is null.
+
+    Returns:
+        A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from
+        it too; else they are recalibrated.
+
+    Raises:
+        ConfigError: the source is a network of another space, width or arch.
+        StorageError: no run directory, or no such checkpoint that verifies.
+    """
+    if config.train.init_from is None:
+        return None
+    place, _, name = config.train.init_from.partition("@")
+    run = RunDirectory(Path(place), warn)
+    source = run.manifest["keys"]["identity"]
+    wanted, defaults = config_kinds(config)["identity"], config_kinds(Config())["identity"]
+    for key in SAME_WEIGHTS:
+        own = source.get(key, defaults[key])  # a run of a version that did not know the key
+        if own != wanted[key]:
+            raise ConfigError(
+                f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
+                "use the same"
+            )
+    tasks = source.get("train.task", "supernet"), config.train.task
+    if (tasks[0] == "edgeflownet") != (tasks[1] == "edgeflownet"):
+        raise ConfigError(
+            f"train.init_from {place}: its train.task is {tasks[0]}, this run's is {tasks[1]}: EdgeFlowNet's weights "
+            "fit no other network"
+        )
+    space = get_space(config.train.space)
+    both = source.get("train.arch", []), config.train.arch
+    theirs, ours = ([str(space.parse(code)) for code in codes] for codes in both)
+    if theirs and theirs != ours:
+        raise ConfigError(
+            f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
+            f"{ours[0] if ours else 'every subnet'}: give a supernet, or a run of the same arch"
+        )
+    checkpoint = run.load(name or "latest", ["model"])
+    facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
+    moved_before = config.train.batch_norm == "frozen" and source.get("train.batch_norm") != "frozen"
+    copied = theirs == ours and not moved_before
+    return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied
+
+
+def _manifest(config: Config, splits: Splits, space: SearchSpace, plan: BatchPlan, device: str) -> dict[str, Any]:
+    prints = {"train": splits.train_print, "val": splits.val_print}
+    return build_manifest(config, prints, space, plan, environment(device))
+
+
+def _check_target(config: Config, options: Options, splits: Splits, plan: BatchPlan) -> None:
+    """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
+    resume, fork = options.resume, options.fork
+    if resume is None:
+        read_initial(config)
+        Teacher.find(config)
+    if resume is None or fork is not None:
+        refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
+    if resume is not None:
+        run = RunDirectory(resume)
+        now = _manifest(config, splits, run_space(config), plan, "cpu")
+        begun_with = run.manifest.get("teacher", {}).get("checkpoint")
+        if (teacher := Teacher.find(config, begun_with=begun_with)) is not None:
+            now["teacher"] = teacher.facts
+        changes = compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
+        refuse([change for change in changes if fork is None or change.kind == "identity"])
+        if fork is not None:
+            run.load(options.checkpoint, [])
+
+
+def _show_preview(table: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(table, indent=2))
+        return
+    for name, value in table.items():
+        if isinstance(value, dict):
+            print(f"{name}:")
+            _show_preview(value, False)
+        else:
+            print(f"{name:34} {value}")
+
+
+def _show_end(training: Training) -> None:
+    """The pool's last ranking and what was written."""
+    state, directory = training.state, training.directory
+    if state.last_epes:
+        archs = training.evaluator.archs
+        rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(archs, state.last_epes, strict=True))]
+        figures = (state.last_zero_flow_epe, state.last_ranks, state.last_margins)
+        training.console.pool_table(rows, training.task.net.space, *figures)
+    if directory is not None:
+        path = directory.path
+        names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
+        written = {"run": path, **{name: path / name for name in names}}
+        if training.model:
+            written["comparison.csv"] = path.parent / "comparison.csv"
+        training.console.wrote(written)
+
+
+def _result(training: Training, outcome: str) -> dict[str, Any]:
+    assert training.directory is not None
+    state = training.state
+    epes, ranks, margins = state.last_epes, state.last_ranks, state.last_margins
+    pool = [
+        {
+            "rank": ranks[i] if ranks else place,
+            "arch_index": i,
+            "code": str(training.evaluator.archs[i]),
+            "epe": epes[i],
+            "epe_margin": margins[i] if margins else None,
+        }
+        for place, i in enumerate(rank_order(epes), start=1)
+    ]
+    return {
+        "run": str(training.directory.path),
+        "state": outcome,
+        "step": state.step,
+        "epoch": state.epoch,
+        "num_epochs": state.num_epochs,
+        "best": state.to_json()["best"],
+        "zero_flow_epe": state.last_zero_flow_epe,
+        "pool": pool,
+    }

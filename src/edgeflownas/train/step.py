@@ -1,0 +1,439 @@
+"""What one training step computes.  The loop knows no model; a task knows nothing of epochs or files.
+
+The unit of work is (path, micro-batch): its batch-norm statistics and its gradient belong to it.  Forward never
+writes a training buffer; an accepted step updates weights, Adam and batch norm together, a dropped or abandoned one
+changes nothing.
+
+Every ``parameter.grad`` is a view into one flat vector, so that zeroing, the norm and the sum over ranks are one
+operation each.  Views have the strides of their parameter (channels_last kernels included): the fused Adam kernel walks
+parameter, gradient and moments in memory order.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+
+from edgeflownas.config import TrainConfig
+from edgeflownas.data.loader import Batch
+from edgeflownas.evaluate.losses import multiscale_loss
+from edgeflownas.files import crash_point
+from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.batchnorm import record_moments
+from edgeflownas.models.stages import StagedNet
+from edgeflownas.space import Arch
+from edgeflownas.train.fairness import assert_fair, fair_cycle
+from edgeflownas.train.machine import StopRequested, World
+from edgeflownas.train.plan import clip_checks
+
+if TYPE_CHECKING:
+    from edgeflownas.train.teacher import Teacher
+
+
+class FlatGradient:
+    """The gradients of named parameters as views of ``vector`` (shape [number of weights])."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], extra: int = 0) -> None:
+        """``extra`` further elements at the end of ``buffer`` travel with the gradient in the sum over ranks."""
+        tensors = list(parameters.values())
+        size = sum(p.numel() for p in tensors)
+        self.buffer = torch.zeros(size + extra, dtype=tensors[0].dtype, device=tensors[0].device)
+        self.vector = self.buffer[:size]
+        self.extra = self.buffer[size:]
+        offset = 0
+        for p in tensors:
+            piece = self.vector[offset : offset + p.numel()]
+            p.grad = piece.as_strided(p.shape, p.stride(), piece.storage_offset())
+            offset += p.numel()
+
+    def norm(self) -> torch.Tensor:
+        """Global L2 norm (0-d)."""
+        norm: torch.Tensor = torch.linalg.vector_norm(self.vector)
+        return norm
+
+
+def clip_factor(norm: float, threshold: float | None) -> float:
+    """Factor that brings a gradient of this norm to the threshold; 1 where it is below (or there is none)."""
+    return threshold / norm if threshold is not None and norm > threshold else 1.0
+
+
+class Adam:
+    """Adam (Kingma & Ba, arXiv 1412.6980) with coupled L2 on convolution kernels; state stored by parameter name."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], config: TrainConfig) -> None:
+        self.parameters = dict(parameters)
+        self.weight_decay = config.weight_decay
+        self.kernels = [p for p in self.parameters.values() if p.dim() > 2]  # of 1-D (ECA) and 2-D ones
+        self.adam = torch.optim.Adam(
+            self.parameters.values(),
+            lr=config.lr,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            fused=True,
+        )
+        for p in self.parameters.values():
+            self.adam.state[p] = {
+                "step": torch.zeros((), dtype=torch.float32, device=p.device),
+                "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
+            }
+
+    def decay(self) -> None:
+        """Add lambda x w to the gradient of every convolution kernel, once a step, before the norm is taken."""
+        if self.weight_decay > 0:
+            gradients = [p.grad for p in self.kernels if p.grad is not None]
+            torch._foreach_add_(gradients, [p.detach() for p in self.kernels], alpha=self.weight_decay)
+
+    def step(self, rate: float) -> None:
+        """Update every weight from its gradient."""
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Moments and step counts by name, for a checkpoint."""
+        return {
+            f"{name}/{key}": value for name, p in self.parameters.items() for key, value in self.adam.state[p].items()
+        }
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Overwrite the state in place (strides kept)."""
+        for name, own in self.tensors().items():
+            own.copy_(tensors[name])
+
+
+class MovingAverage:
+    """Exponential moving average of the weights, held by a network of its own so that it can be evaluated as it is.
+
+    Its batch-norm buffers stay unused where every evaluation recalibrates; elsewhere they are those of the weights.
+    """
+
+    def __init__(self, net: StagedNet, decay: float) -> None:
+        self.decay = decay
+        self.source = dict(net.named_parameters())
+        self.net = copy.deepcopy(net)
+        self.average = dict(self.net.named_parameters())
+
+    def take_buffers(self, net: StagedNet) -> None:
+        """Statistics, where they are frozen, belong to the weights: take those of ``net``."""
+        self.net.load_state_dict(dict(net.named_buffers()), strict=False)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the weights by 1 - decay; once per accepted step."""
+        torch._foreach_lerp_(
+            [p.detach() for p in self.average.values()], [p.detach() for p in self.source.values()], 1.0 - self.decay
+        )
+
+
+MOMENTUM = 0.1  # of the training batch-norm buffers, DESIGN "One supernet step"
+
+
+class UnitMoments:
+    """Weighted sums of batch-norm moments over the units of a step, kept in the tail of the flat gradient buffer."""
+
+    precise = False
+
+    def __init__(self, net: StagedNet, tail: torch.Tensor) -> None:
+        self.net = net
+        self.weight = 0.0
+        self.parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        offset = 0
+        for bn in net.batchnorms:
+            channels = bn.running_mean.numel()
+            piece = tail[offset : offset + 1 + 2 * channels]
+            self.parts.append((piece[:1], piece[1 : 1 + channels], piece[1 + channels :]))
+            offset += len(piece)
+
+    @staticmethod
+    def size(net: StagedNet) -> int:
+        """Elements needed in the tail."""
+        return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
+
+    def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
+        """File one unit's moments under the weight of the unit being computed."""
+        total, sum_mean, sum_var = self.parts[slot]
+        total += self.weight
+        sum_mean.add_(mean.detach(), alpha=self.weight)
+        sum_var.add_(var.detach(), alpha=self.weight)
+
+    @torch.no_grad()
+    def update_buffers(self) -> None:
+        """Move each used batch norm once towards the weighted mean over its units."""
+        for bn, (total, mean, var) in zip(self.net.batchnorms, self.parts, strict=True):
+            weight = float(total)
+            if weight > 0:
+                bn.running_mean.lerp_(mean / weight, MOMENTUM)
+                bn.running_var.lerp_(var / weight, MOMENTUM)
+
+
+class SharedStem:
+    """``with SharedStem(net, batch, autocast) as features:`` run paths on ``features`` and call their backward."""
+
+    def __init__(self, net: StagedNet, batch: FlowBatch, autocast: Callable[[], AbstractContextManager[None]]) -> None:
+        with autocast():
+            features = net.prepare(batch.images)
+            for index in range(net.shared_stages):
+                features = net.run_stage(index, features, 0)
+        self.output = features
+        self.leaf = features.detach().requires_grad_()
+
+    def __enter__(self) -> torch.Tensor:
+        return self.leaf
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            torch.autograd.backward(self.output, self.leaf.grad)
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """Facts of one step, measured before clipping; ``accepted`` is False for a dropped (non-finite) step."""
+
+    paths: list[Arch]
+    loss: float
+    loss_optical: float
+    loss_uncertainty: float
+    loss_feature: float | None  # of a teacher, part of the loss; None without one
+    path_losses: list[float]
+    grad_norms: list[float]  # one per clip check
+    clip_count: int
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One path on one micro-batch; ``weight`` is its share of the step's mean gradient."""
+
+    index: int
+    path: int
+    micro: int
+    weight: float
+
+
+def batch_slices(batch_size: int, micro_batch_size: int | None) -> list[slice]:
+    """Micro-batches of a path's batch; they do not depend on the number of ranks."""
+    size = micro_batch_size or batch_size
+    return [slice(start, min(start + size, batch_size)) for start in range(0, batch_size, size)]
+
+
+class SupernetTask:
+    """Strict-fairness steps on a network of stages; where its space holds one arch, plain steps of a single model."""
+
+    def __init__(self, net: StagedNet, config: TrainConfig, seed: int, world: World, device: torch.device) -> None:
+        self.net, self.config, self.seed, self.world, self.device = net, config, seed, world, device
+        self.parameters = dict(net.named_parameters())
+        self.dtype = next(net.parameters()).dtype
+        self.adam = Adam(self.parameters, config)
+        self.teacher: Teacher | None = None
+        self.average = MovingAverage(net, config.ema_decay) if config.ema_decay else None
+        slices = len(batch_slices(config.batch_size, config.micro_batch_size))
+        self.max_units = net.space.num_paths * slices
+        moments = UnitMoments.size(net)
+        self.gradient = FlatGradient(self.parameters, extra=moments + 6 * self.max_units + 1)
+        self.moments = UnitMoments(net, self.gradient.extra[:moments])
+        # Per unit: total, optical, uncertainty, feature loss; norm of its gradient; whether it was clipped.
+        self.facts = self.gradient.extra[moments:-1].view(6, self.max_units)
+        self.stop = self.gradient.extra[-1:]
+        self.sum = torch.zeros_like(self.gradient.vector) if config.grad_clip_position == "micro_step" else None
+
+    def expected_clip_checks(self, draws: int) -> int:
+        """Clip checks an accepted step of ``draws`` draws has to make, from the configuration alone."""
+        return clip_checks(self.config, self.net.space.num_paths, self._path_size(draws))
+
+    def step(self, batch: Batch, step: int, rate: float, check_stop: Callable[[], None]) -> StepOutput:
+        """One strict-fairness step.
+
+        Raises StopRequested where this or another rank was asked to stop: nothing has changed then.
+        """
+        paths = fair_cycle(self.net.space, self.seed, step)
+        assert_fair(self.net.space, paths, self.seed, step)
+        self.gradient.buffer.zero_()
+        if self.sum is not None:
+            self.sum.zero_()
+        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
+        units = self._units(len(paths), len(data.images))
+        try:
+            with record_moments(self.net, self.moments):
+                self._run(data, paths, units, step, check_stop)
+        except StopRequested:
+            self.stop.fill_(1.0)
+        crash_point("step.accumulated")
+        if self.sum is not None:
+            self.gradient.vector.copy_(self.sum)
+        self.world.sum(self.gradient.buffer)
+        if float(self.stop) > 0:
+            raise StopRequested
+        return self._finish(paths, units, rate)
+
+    def path_gradients(self, batch: Batch, step: int, check_stop: Callable[[], None]) -> Iterator[Arch]:
+        """The paths of a step in turn, each with the gradient of its own mean loss in ``gradient.vector``.
+
+        Micro-batches weigh as in the step, ranks share the units as there; weight decay and clipping are left out.  For
+        who watches: nothing changes but the gradient buffer, which every step zeroes before it is used.
+
+        Raises StopRequested where this or another rank was asked to stop.
+        """
+        paths = fair_cycle(self.net.space, self.seed, step)
+        data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
+        units = [unit for unit in self._units(len(paths), len(data.images)) if self._mine(unit)]
+        self.net.train()
+        for index, path in enumerate(paths):
+            self.gradient.buffer.zero_()
+            try:
+                for unit in units:
+                    if unit.path == index:
+                        loss = self._loss(unit, path, self._slice(data, unit, len(paths), step), None, check_stop)
+                        torch.autograd.backward(loss * (unit.weight * len(paths)))
+            except StopRequested:
+                self.stop.fill_(1.0)
+            self.world.sum(self.gradient.buffer)
+            if float(self.stop) > 0:
+                raise StopRequested
+            yield path
+
+    def abandon(self) -> NoReturn:
+        """Take part in the sum of a step without having a batch, so that no rank waits for this one in vain."""
+        self.gradient.buffer.zero_()
+        self.stop.fill_(1.0)
+        self.world.sum(self.gradient.buffer)
+        raise StopRequested
+
+    def _path_size(self, draws: int) -> int:
+        return draws // self.net.space.num_paths if self.config.path_batches == "shifted" else draws
+
+    def _units(self, paths: int, draws: int) -> list[Unit]:
+        size = self._path_size(draws)
+        slices = batch_slices(size, self.config.micro_batch_size)
+        shares = [(piece.stop - piece.start) / size / paths for piece in slices]
+        pairs = [(path, micro) for path in range(paths) for micro in range(len(slices))]
+        return [Unit(i, path, micro, shares[micro]) for i, (path, micro) in enumerate(pairs)]
+
+    def _mine(self, unit: Unit) -> bool:
+        turn = {"data": unit.micro, "path": unit.path, "both": unit.index}[self.config.distributed]
+        return turn % self.world.size == self.world.rank
+
+    def _run(
+        self, data: FlowBatch, paths: Sequence[Arch], units: list[Unit], step: int, check_stop: Callable[[], None]
+    ) -> None:
+        """Forward and backward of this rank's units, micro-batch by micro-batch."""
+        self.net.train()
+        check_stop()
+        mine = [unit for unit in units if self._mine(unit)]
+        share_stem = self.config.path_batches == "same" and self.sum is None and self.net.shared_stages > 0
+        for micro in sorted({unit.micro for unit in mine}):
+            group = [unit for unit in mine if unit.micro == micro]
+            self.moments.weight = group[0].weight
+            if share_stem:
+                piece = self._slice(data, group[0], len(paths), step)
+                with SharedStem(self.net, piece, self._autocast) as features:
+                    for unit in group:
+                        self._unit(unit, paths[unit.path], piece, features, check_stop)
+            else:
+                for unit in group:
+                    self.moments.weight = unit.weight
+                    self._unit(unit, paths[unit.path], self._slice(data, unit, len(paths), step), None, check_stop)
+
+    def _slice(self, data: FlowBatch, unit: Unit, paths: int, step: int) -> FlowBatch:
+        """The samples of a unit: of the common batch, or of slice (path + step) mod paths of the step's draws."""
+        size = self._path_size(len(data.images))
+        start = (unit.path + step) % paths * size if self.config.path_batches == "shifted" else 0
+        piece = batch_slices(size, self.config.micro_batch_size)[unit.micro]
+        rows = slice(start + piece.start, start + piece.stop)
+        return FlowBatch(*(tensor[rows] for tensor in data))
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        if self.config.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _unit(
+        self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
+    ) -> None:
+        total = self._loss(unit, arch, piece, features, check_stop)
+        if self.sum is None:
+            torch.autograd.backward(total * unit.weight)
+        else:
+            self._clip_unit(unit, total)
+
+    def _loss(
+        self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
+    ) -> torch.Tensor:
+        """Loss of a unit (0-d), its terms filed; ``features`` are those after the shared stem, if that has run."""
+        check_stop()
+        decoder: list[torch.Tensor] | None = None if self.teacher is None else []
+        with self._autocast():
+            start = 0 if features is None else self.net.shared_stages
+            inputs = self.net.prepare(piece.images) if features is None else features
+            predictions = self.net.run_from(start, inputs, arch, decoder)
+        terms = multiscale_loss(predictions, piece.flow, piece.valid)
+        total = terms.total
+        if self.teacher is not None and decoder is not None:
+            taught = self.teacher.loss(piece.images, decoder)
+            total = total + taught
+            self.facts[3, unit.index] = taught.detach()
+        self.facts[:3, unit.index] = torch.stack([total, terms.optical, terms.uncertainty]).detach()
+        return total
+
+    def _clip_unit(self, unit: Unit, loss: torch.Tensor) -> None:
+        """``micro_step``: the gradient of this unit's own loss is clipped, then joins the sum with its weight."""
+        assert self.sum is not None
+        self.gradient.vector.zero_()
+        torch.autograd.backward(loss)
+        norm = float(self.gradient.norm())
+        factor = clip_factor(norm, self.config.grad_clip_global_norm)
+        self.facts[4, unit.index] = norm
+        self.facts[5, unit.index] = float(factor < 1.0)
+        self.sum.add_(self.gradient.vector, alpha=factor * unit.weight)
+
+    def _finish(self, paths: list[Arch], units: list[Unit], rate: float) -> StepOutput:
+        """Decay, norm, clip, update; or drop the step whole where anything is not finite."""
+        self.adam.decay()
+        norm = float(self.gradient.norm())
+        facts = self.facts[:, : len(units)].double().cpu()
+        weights = torch.tensor([unit.weight for unit in units], dtype=torch.float64)
+        losses = (facts[:4] * weights).sum(1).tolist()
+        by_path = [0.0] * len(paths)
+        for unit in units:
+            by_path[unit.path] += float(facts[0, unit.index]) * unit.weight * len(paths)
+        # Moments, losses and norms: a variance can overflow where loss and gradient stay finite.
+        accepted = bool(torch.isfinite(self.gradient.extra).all()) and norm < float("inf")
+        if self.sum is None:
+            factor = clip_factor(norm, self.config.grad_clip_global_norm) if accepted else 1.0
+            norms, clipped = [norm], int(factor < 1.0)
+            if factor < 1.0:
+                self.gradient.vector.mul_(factor)
+        else:
+            norms, clipped = facts[4].tolist(), int(facts[5].sum())
+        if accepted:
+            self.adam.step(rate)
+            self.moments.update_buffers()
+            if self.average is not None:
+                self.average.update()
+        total, optical, uncertainty, feature = losses
+        taught = feature if self.teacher else None
+        return StepOutput(paths, total, optical, uncertainty, taught, by_path, norms, clipped, accepted)
+
+    def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Everything a checkpoint holds, by file and name."""
+        files = {"model": dict(self.net.state_dict()), "optimizer": self.adam.tensors()}
+        if self.average is not None:
+            files["ema"] = dict(self.average.average)
+        return files
+
+    def load(self, files: dict[str, dict[str, torch.Tensor]], with_optimizer: bool = True) -> None:
+        """Overwrite weights, buffers, Adam and moving average in place (memory formats kept)."""
+        own = self.tensors()
+        for file, tensors in own.items():
+            if file == "optimizer" and not with_optimizer:
+                continue
+            source = files.get(file) or (files["model"] if file == "ema" else {})
+            for name, tensor in tensors.items():
+                tensor.data.copy_(source[name])
+        if self.average is not None:
+            self.average.take_buffers(self.net)

@@ -1,0 +1,228 @@
+"""What the runs of a sweep are: which keys differ, what each variant is called, and its checked configuration.
+
+An axis is a list of variants; the runs of a sweep are every combination of one variant an axis, for each seed.
+``--vary train.lr=1e-4,5e-5`` is an axis, and so is each entry ``train.lr: [1e-4, 5e-5]`` of a recipe's ``sweep:``.
+Named variants (``by_half: {train.epoch_mode: by_samples, train.train_samples_per_epoch: 0.5}``) are one axis together:
+they change several keys at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeflownas.config.describe import groups, keys
+from edgeflownas.config.keys import Config, nearest, plain_name
+from edgeflownas.config.load import Origins, load_config, parse_overrides, read_recipe
+from edgeflownas.errors import ConfigError
+
+OWN = {  # keys that a sweep sets itself
+    "runtime.seed": "give the seeds with --seeds 0,1,2 (sweep: {seeds: [0, 1, 2]} in a recipe)",
+    "runtime.experiment_name": "the sweep names its runs; --name NAME names the sweep",
+    "runtime.output_root": "the runs of a sweep lie in one folder, output_root/NAME",
+}
+EXAMPLE = "write --vary train.lr=1e-4,5e-5"
+
+
+class Variant(NamedTuple):
+    """Part of the name of some runs, and their keys with values as on the command line."""
+
+    name: str
+    keys: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep; its directory is ``config.runtime.output_root/name``."""
+
+    name: str
+    variant: str
+    seed: int
+    keys: Mapping[str, str]
+    """What the variant changes: ``group.key`` -> value as text."""
+    config: Config
+    overrides: tuple[str, ...]
+    """What makes ``config`` of the recipe, as on the command line."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All runs in the order in which they are trained: a seed of every variant before the next seed."""
+
+    folder: Path
+    runs: tuple[PlannedRun, ...]
+
+
+def plan_sweep(
+    recipe: str | Path,
+    overrides: Sequence[str] = (),
+    vary: Sequence[str] = (),
+    seeds: str | None = None,
+    name: str | None = None,
+) -> Sweep:
+    """Check everything that can be checked without data, and name the runs.
+
+    Args:
+        recipe: packaged recipe or YAML file; its ``sweep:`` gives axes and ``seeds``.
+        overrides: ``--group.key=value`` for every run.
+        vary: ``group.key=value,value,...``, an axis each; replaces that of the recipe with the same key.
+        seeds: ``0,1,2``; None for those of the recipe, or its ``runtime.seed``.
+        name: of the sweep's folder in ``runtime.output_root``; None for the recipe's ``runtime.experiment_name``.
+
+    Raises:
+        ConfigError: an unknown key, a value that its key does not take, an axis of one value, equal variants.
+    """
+    _, origins, usage = read_recipe(recipe)
+    axes, numbers = _recipe_axes(usage.sweep, origins)
+    axes |= _given_axes(vary)
+    for key, value in dict(parse_overrides(overrides)[0]).items():
+        if key in axes or key in ("runtime.seed", "runtime.experiment_name"):
+            raise ConfigError(f"--{key} {value}: {OWN.get(key, 'the sweep varies this key: give it in one place')}")
+    base = load_config(recipe, overrides)
+    if seeds is not None:
+        numbers = _seeds(seeds.split(","), f"--seeds {seeds}")
+    numbers = numbers or [base.runtime.seed]
+    combinations = [_combined(parts) for parts in itertools.product(*axes.values())]
+    if len(combinations) * len(numbers) < 2:
+        raise ConfigError(f"nothing to compare: a sweep needs two runs; {EXAMPLE}, or --seeds 0,1,2")
+    try:
+        folder = Path(base.runtime.output_root) / plain_name(name or base.runtime.experiment_name)
+    except ValueError as error:
+        raise ConfigError(f"--name {name} {error}") from None
+    runs = [_planned(recipe, overrides, folder, one, seed) for seed in numbers for one in combinations]
+    _refuse_equal(runs)
+    return Sweep(folder, tuple(runs))
+
+
+def _recipe_axes(content: Any, origins: Origins) -> tuple[dict[str, list[Variant]], list[int]]:
+    """Axes by their key (named variants under no key) and seeds of a recipe's ``sweep:``."""
+    axes: dict[str, list[Variant]] = {}
+    seeds: list[int] = []
+    if content is None:
+        return axes, seeds
+    if not isinstance(content, dict) or not content:
+        raise ConfigError(f"{origins[('sweep',)]}sweep: must map keys to lists, such as {{train.lr: [1e-4, 5e-5]}}")
+    for name, value in ((str(entry), value) for entry, value in content.items()):
+        where = f"{origins.get(('sweep', name), '')}sweep.{name}"
+        values = value if isinstance(value, list) else [value]
+        if name == "seeds":
+            seeds = _seeds(values, where)
+        elif value is not None and not isinstance(value, dict):
+            axes[name] = _axis(name, [_text(one) for one in values], where)
+        elif name.partition(".")[0] in groups():
+            raise ConfigError(f"{where}: give a list of values; a variant has another name than a key")
+        else:
+            try:
+                plain_name(name)
+            except ValueError as error:
+                raise ConfigError(f"{where}: a variant's name {error}") from None
+            changed = {str(key): _text(one) for key, one in (value or {}).items()}
+            for key in changed:
+                _check_varied(key, where)
+            axes.setdefault("", []).append(Variant(name, changed))
+    if len(named := axes.get("", [])) == 1:
+        where = origins.get(("sweep", named[0].name), "")
+        raise ConfigError(f"{where}sweep: one named variant ({named[0].name}): name at least two, one may be {{}}")
+    return axes, seeds
+
+
+def _given_axes(vary: Sequence[str]) -> dict[str, list[Variant]]:
+    axes: dict[str, list[Variant]] = {}
+    for text in vary:
+        key, equals, values = text.removeprefix("--").partition("=")
+        if key in axes:
+            raise ConfigError(f"--vary {key} is given twice: put all its values into one, {key}=A,B,C")
+        if not equals:
+            raise ConfigError(f"--vary {text} has no values: {EXAMPLE}")
+        # At the commas that stand in no bracket: [0.5,0.75],[0.6,0.9] are two values.
+        axes[key] = _axis(key, re.split(r",(?![^\[{]*[\]}])", values), f"--vary {key}")
+    return axes
+
+
+def _axis(key: str, values: Sequence[str], where: str) -> list[Variant]:
+    """One variant a value.  Raises ConfigError naming ``where``."""
+    _check_varied(key, where)
+    if any(not value.strip() for value in values):
+        raise ConfigError(f"{where}: an empty value between two commas: {EXAMPLE}")
+    if len(values) < 2:
+        raise ConfigError(
+            f"{where}: one value ({', '.join(values)}): give at least two, or set it for every run with "
+            f"--{key} {''.join(values) or 'VALUE'}"
+        )
+    if twice := _first_double(values):
+        raise ConfigError(f"{where}: {twice} is given twice: the two runs would be the same")
+    short = key.partition(".")[2]
+    # The value as part of a directory's name.
+    plain = [re.sub(r"[^\w.-]+", "_", value).strip("_.")[:60] or "empty" for value in values]
+    return [Variant(f"{short}_{name}", {key: value}) for name, value in zip(plain, values, strict=True)]
+
+
+def _check_varied(key: str, where: str) -> None:
+    if key in OWN:
+        raise ConfigError(f"{where}: {key} is not varied: {OWN[key]}")
+    if key not in keys():
+        names = {full: full for full in keys()} | {one.name: full for full, one in keys().items()}
+        close = nearest(key, names)
+        hint = f"; did you mean {names[close]}?" if close else " (edgeflownas config keys lists them)"
+        raise ConfigError(f"{where}: unknown key {key}{hint}")
+
+
+def _first_double(values: Sequence[str]) -> str | None:
+    return next((value for value in values if values.count(value) > 1), None)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _seeds(values: Sequence[Any], where: str) -> list[int]:
+    texts = [str(value).strip() for value in values]
+    if not all(re.fullmatch("[0-9]{1,18}", text) for text in texts):
+        raise ConfigError(f"{where}: whole numbers from 0 expected, such as 0,1,2")
+    seeds = [int(text) for text in texts]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where}: a seed is given twice: the two runs would be the same")
+    return seeds
+
+
+def _combined(parts: Sequence[Variant]) -> Variant:
+    changed: dict[str, str] = {}
+    for part in parts:
+        for key in changed.keys() & part.keys.keys():
+            raise ConfigError(f"the sweep varies {key} in two ways: as a list, and in its named variants")
+        changed |= part.keys
+    return Variant("-".join(part.name for part in parts) or "same", changed)
+
+
+def _planned(recipe: str | Path, overrides: Sequence[str], folder: Path, variant: Variant, seed: int) -> PlannedRun:
+    name = f"{variant.name}-seed_{seed}"
+    own = {**variant.keys, "runtime.seed": seed, "runtime.output_root": folder, "runtime.experiment_name": name}
+    words = (*overrides, *(f"--{key}={value}" for key, value in own.items()))
+    try:
+        config = load_config(recipe, words)
+    except ConfigError as error:
+        raise ConfigError(f"variant {variant.name}: {error}") from None
+    if config.train.arch_name:
+        raise ConfigError(
+            "train.arch_name: a sweep compares runs of one model or supernet each; several models side by side are one "
+            "run of `edgeflownas train`"
+        )
+    return PlannedRun(name, variant.name, seed, variant.keys, config, words)
+
+
+def _refuse_equal(runs: Sequence[PlannedRun]) -> None:
+    found: dict[str, str] = {}
+    for run in runs:
+        values = run.config.model_dump(mode="json")
+        del values["runtime"]["experiment_name"]
+        text = json.dumps(values)
+        if text in found:
+            raise ConfigError(f"{found[text]} and {run.name} are the same run: their values mean the same")
+        found[text] = run.name
+    if twice := _first_double([run.name for run in runs]):
+        raise ConfigError(f"two runs would be called {twice}: name the variants in a recipe (sweep: NAME: {{...}})")

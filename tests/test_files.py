@@ -1,0 +1,151 @@
+"""Logs: whole lines, exact truncation, torn tails, floats that JSON has no word for."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeflownas.errors import StorageError
+from edgeflownas.files import (
+    AppendLog,
+    CsvLog,
+    JsonLog,
+    decode_floats,
+    encode_floats,
+    parse_json,
+    read_json,
+    read_rows,
+    row_text,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def same(a, b) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return type(a) is type(b) and a == b
+
+
+@given(json_values)
+def test_state_with_any_float_comes_back_exactly(value):
+    text = json.dumps(encode_floats(value), allow_nan=False).encode()
+    assert same(decode_floats(parse_json(text)), value)
+
+
+def test_rows_have_sorted_keys_and_words_for_nonfinite_numbers():
+    row = {"b": float("nan"), "a": [1, float("-inf")], "c": {"z": 1, "y": float("inf")}}
+    assert row_text(row) == '{"a": [1, "-inf"], "b": "nan", "c": {"y": "inf", "z": 1}}'
+
+
+@given(st.lists(st.dictionaries(st.text(), json_values, max_size=3), max_size=5))
+def test_a_row_is_one_line(rows):
+    for row in rows:
+        assert "\n" not in row_text(row)
+
+
+def test_truncation_then_the_same_rows_give_the_same_bytes(tmp_path):
+    log = JsonLog(tmp_path / "events.jsonl")
+    for n in range(3):
+        log.append({"n": n})
+    offset, committed = log.offset(), log.path.read_bytes()
+    log.append({"n": 3})
+    whole = log.path.read_bytes()
+    log.truncate(offset)
+    assert log.path.read_bytes() == committed
+    log.append({"n": 3})
+    assert log.path.read_bytes() == whole
+    log.close()
+
+
+def test_truncating_to_nothing_and_without_a_file(tmp_path):
+    log = JsonLog(tmp_path / "events.jsonl")
+    log.truncate(0)
+    assert not log.path.exists()
+    log.append({})
+    log.truncate(0)
+    assert log.path.read_bytes() == b""
+
+
+def test_a_log_shorter_than_committed_is_an_error(tmp_path):
+    log = JsonLog(tmp_path / "events.jsonl")
+    log.append({"n": 1})
+    log.close()
+    with pytest.raises(StorageError, match=r"events.jsonl: 9 bytes, the checkpoint was made with 30: rows are missing"):
+        log.truncate(30)
+    assert not log.holds(5)  # in the middle of a row
+
+
+def test_torn_last_line_is_closed_before_the_next_row(tmp_path):
+    path = tmp_path / "timing.jsonl"
+    path.write_bytes(b'{"n": 1}\n{"n": 2, "se')
+    log = JsonLog(path)
+    log.append({"n": 3})
+    log.close()
+    assert path.read_bytes() == b'{"n": 1}\n{"n": 2, "se\n{"n": 3}\n'
+    assert [row["n"] for row in read_rows(path)] == [1, 3]
+    assert list(read_rows(tmp_path / "absent.jsonl")) == []
+
+
+def test_plain_log(tmp_path):
+    log = AppendLog(tmp_path / "train.log")
+    log.append("epoch 1: größer")
+    log.sync()
+    log.close()
+    assert log.path.read_text(encoding="utf-8") == "epoch 1: größer\n"
+
+
+def test_a_csv_log_cut_to_nothing_writes_its_header_again(tmp_path):
+    log = CsvLog(tmp_path / "monitor.csv")
+    log.append({"step": 1})
+    log.truncate(0)
+    log.append({"step": 2})
+    log.append({"step": 3})
+    assert log.path.read_text() == "step\n2\n3\n"
+    log.close()
+
+
+def test_csv_header_cells_and_change_of_columns(tmp_path):
+    log = CsvLog(tmp_path / "eval_history.csv")
+    log.append({"epoch": 1, "mean_epe_12": 0.1, "note": "a,b\nc"})
+    log.append({"epoch": 2, "mean_epe_12": None, "note": ""})
+    log = CsvLog(log.path)
+    log.append({"epoch": 3, "mean_epe_12": float("nan"), "note": "x"})
+    log.append({"epoch": 4, "mean_epe_6": 2.0})
+    log.append({"epoch": 5, "mean_epe_6": 3.0})
+    assert log.path.read_text() == (
+        'epoch,mean_epe_12,note\n1,0.1,"a,b c"\n2,,\n3,nan,x\nepoch,mean_epe_6\n4,2.0\n5,3.0\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"a": 1, "a": 2}', "key 'a' occurs twice"),
+        (b'{"x": {"b": 1, "b": 1}}', "key 'b' occurs twice"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not"),
+        (b'{"a": ', "Expecting value"),
+        (b"\xff\xfe", "codec can't decode"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b" " * 2000, "2000 bytes, expected at most 1000"),
+    ],
+)
+def test_strict_json(tmp_path, content, problem):
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=problem) as caught:
+        read_json(path, cap=1000 if content.isspace() else 10**6)
+    assert str(path) in str(caught.value)
