@@ -133,6 +133,11 @@ SINGLE = (
 PUBLISHED = ("--train.batch_norm=frozen", "--train.input_normalisation=raw_0_255", "--data.channel_order=bgr")
 CUT = {"EDGEFLOWNAS_CRASH_AT": "step.logged:3"}
 KILLED = {"EDGEFLOWNAS_CRASH_AT": "commit.file_written:5"}
+SWEPT = tuple(
+    word
+    for word in train("x", "--eval.train_batches=0", "--train.num_epochs=1").words[1:]
+    if "experiment_name" not in word
+)
 DATA = ("--train", "12", "--val", "5", "--height", "56", "--width", "72")
 
 CASES = (
@@ -286,24 +291,11 @@ CASES = (
     Case(
         "sweep",
         (
-            Step(
-                (
-                    "sweep",
-                    "smoke",
-                    *(word for word in train("x").words[2:] if "experiment_name" not in word),
-                    "--vary",
-                    "train.lr=1e-3,2e-3",
-                    "--seeds",
-                    "0,1",
-                    "--name",
-                    "swept",
-                    "--eval.train_batches=0",
-                    "--train.num_epochs=1",
-                )
-            ),
+            Step(("sweep", *SWEPT, "--name=varied", "--vary", "train.lr=1e-3,2e-3", "--dry-run", "--json")),
+            Step(("sweep", *SWEPT, "--name=swept", "--seeds=0,1,2")),
         ),
         ("runs/swept",),
-    ),  # fmt: skip
+    ),
     Case(
         "evaluate",
         (
@@ -311,7 +303,7 @@ CASES = (
             asks("evaluate", "runs/supernet", "--weights", "ema", "--checkpoint", "step-00000002", "--arch", BASELINE),
             asks("evaluate", "runs/supernet", "--batches", "all", "--split", "train", "--arch", TARGET),
             asks("evaluate", "runs/supernet", "--calibration-sweep", "--arch", TARGET, "--arch", BASELINE),
-            asks("evaluate", "runs/single", "--data", "fc2@data", "--protocol", "edgeflownet"),
+            asks("evaluate", "runs/single", "--data", "fc2@data", "--protocol", "edgeflownet", "--size", "48x64"),
             asks("evaluate", "runs/pair/target", "--protocol", "training", "--record", "--references", "zero,dis"),
             asks("evaluate", "--baseline", "farneback", "--data", "fc2:train@data"),
             asks("evaluate", "runs/alone", "--data.train_dir", "moved/train", "--data.val_dir", "moved/val"),
@@ -329,7 +321,7 @@ CASES = (
                 "rank",
                 "runs/supernet",
                 "--where",
-                "EB0=1,DB1=2,H1=7,H2=3,H2Out=5,EB1=1",
+                "EB0=1,DB1=2,H1=0,H2=1,H2Out=2,EB1=1",
                 "--out",
                 "ranked/where",
                 "--data",
@@ -370,15 +362,16 @@ CASES = (
             asks("diagnose", "runs/published"),
             asks("status", "runs"),
             asks("compare", "runs/supernet", "runs/v3"),
-            asks("compare", "runs/pair", "runs/supernet"),
+            asks("compare", "runs/pair", "runs/supernet", "--side-by-side"),
             asks("noise", "runs/supernet", "--resolution", "0.05"),
-            asks("noise", "runs/supernet", "runs/v3"),
+            asks("noise", "runs/supernet", "--wide", "--epoch", "1"),
+            asks("noise", "runs/swept/same-seed_0", "--seeds", "runs/swept/same-seed_1", "runs/swept/same-seed_2"),
             Step(("train", *train("dry", *RICH).words[1:], "--dry-run", "--json")),
             Step(("train", *train("dry", *GROUP).words[1:], "--dry-run", "--json")),
             Step(("train", "--resume", "runs/supernet", "--dry-run", "--json")),
         ),
         (),
-        ("supernet", "supernet-v3", "group", "edgeflownet"),
+        ("supernet", "supernet-v3", "group", "edgeflownet", "sweep"),
     ),
     Case(
         "plan",

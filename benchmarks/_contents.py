@@ -29,6 +29,8 @@ IDENTITIES = {
     *("run_id", "token", "session", "pid", "host", "lock_owner", "commit", "dirty", "version", "config_hash"),
     *("hash_of_manifest", "checkpoint_hash", "parent", "created", "source_commit", "python"),
 }
+# "name value": a run's id, the hash of a checkpoint (over that id) as source of a figure, version and commit.
+IDENTITY = re.compile(r"\S+ [0-9a-f]{32}|source [0-9a-f]{64}|code \d+\.\d+\.\d+( [0-9a-f]+)?")
 # Files whose content is times, processes or caches: their presence is compared, no more.
 PRESENCE = {"LOCK", "lease.json", "timing.jsonl", "data_fingerprints.json"}
 IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|events\.jsonl\.format1$|\.before")
@@ -38,6 +40,8 @@ GONE_KEYS = {"train.qat_calibrate", "qat_calibrate"}
 GONE_WORDS = re.compile(r"\bqat_fc2_180x240, |, bench\b|, finetune_frozen_bn\b|\bfinetune_frozen_bn, ")
 GONE_LINES = re.compile(r"\bqat|\bbench\b|finetune_frozen_bn")
 
+# Lines that come by the clock, or say that the code of a resumed run is another.
+BY_CHANCE = re.compile(r"train step \d|changed since this run began: code\.")
 NUMBER = re.compile(r"[-+]?\b\d[\d,]*(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
 
 
@@ -51,7 +55,7 @@ def masked(text: str, places: list[str]) -> list[str]:
     text = GONE_WORDS.sub("", text)
     lines = []
     for line in text.splitlines():
-        if line.startswith("train step ") or GONE_LINES.search(line):
+        if BY_CHANCE.match(line) or GONE_LINES.search(line):
             continue
         line = re.sub(r"\b[0-9a-f]{8,64}\b", "HASH", line)
         line = re.sub(r"\b(one|two|\d+) (seconds?|minutes?|h|min|s|ms)\b", "# s", line)
@@ -87,12 +91,14 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         if not value:
             yield path, {}
     elif isinstance(value, list):
-        kept = [item for item in value if not (isinstance(item, str) and GONE_LINES.search(item))]
+        kept = [item for item in value if not (isinstance(item, str) and (item == "code" or GONE_LINES.search(item)))]
         yield f"{path}[]", len(kept)
         for index, item in enumerate(kept):
             yield from flat(item, f"{path}[{index}]")
+    elif isinstance(value, str) and IDENTITY.fullmatch(f"{path.rpartition('.')[2]} {value}"):
+        yield path, "masked"
     else:
-        yield path, "run id" if isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) else value
+        yield path, value
 
 
 def document_differences(base: Any, tree: Any, places: list[str] | None = None) -> list[str]:
@@ -169,7 +175,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, entry in head.items():
         if name == "__metadata__":
-            found.update({f"metadata {key}": value for key, value in entry.items() if key not in IDENTITIES})
+            facts = {key: json.loads(value) if value.startswith("{") else value for key, value in entry.items()}
+            found.update({f"metadata{path}": value for path, value in flat(facts) if path != ".checksum"})
         else:
             start, end = entry["data_offsets"]
             found[name] = (entry["dtype"], tuple(entry["shape"]), data[start:end])
