@@ -3,10 +3,10 @@
     python benchmarks/files_run.py [--tree DIR]              the five counts of a small training run
     python benchmarks/files_run.py [--tree DIR] -- ARGS ...  the phases of `edgeflownas ARGS ...`
 
-A function, not a module's top level, a class body or a comprehension in one of them; what the interpreter runs while it
-imports a module is left out too, for it happens once a process and belongs to no work.  Inside a phase that happens
-several times (a commit, a sample) each time is counted by itself and the largest is given.  Work of child processes is
-not seen.
+A function, not a module's top level or a class body.  Beside each count stands the one that also holds what ran while a
+module was imported (a decorator, a comprehension at its top level): once a process, part of no work.  Of a phase that
+happens several times (a commit, a sample) each time is counted by itself and the largest is given.  Work of child
+processes is not seen.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ PHASES: dict[str, tuple[str, ...]] = {
     "opening a new run": ("train/opening.py:open_new", "run/run.py:Run.create"),
 }
 LIMITS = {WHOLE: 30, TO_LOOP: 30, "one commit": 6, "one sample from disk": 5, "opening a new run": 8}
-COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+IMPORTS = ", only while importing"
 IS_FUNCTION = 0x1  # CO_OPTIMIZED: set for functions, not for modules and class bodies
 
 
 class Counter:
-    """A profile function that notes files by phase."""
+    """A profile function that notes files by phase, apart from those that only ran while something was imported."""
 
     def __init__(self, package: Path) -> None:
         self.package = f"{package}/"
         self.known: dict[CodeType, tuple[str, tuple[str, ...]] | None] = {}
         self.found: dict[str, set[str]] = defaultdict(set)
+        self.imported: dict[str, set[str]] = defaultdict(set)
         self.looping = False
         self.threads = threading.local()
 
@@ -50,61 +51,61 @@ class Counter:
         """File below the package and the phases that this function is; None where it does not count."""
         if not code.co_filename.startswith(self.package) or not code.co_flags & IS_FUNCTION:
             return None
-        if code.co_name in COMPREHENSIONS and "<locals>" not in code.co_qualname:
-            return None
         file = code.co_filename[len(self.package) :]
-        name = f"{file}:{code.co_qualname}"
-        return file, tuple(phase for phase, names in PHASES.items() if name in names)
+        return file, tuple(phase for phase, names in PHASES.items() if f"{file}:{code.co_qualname}" in names)
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Called by the interpreter at every call and return."""
         if event not in ("call", "return"):
             return
-        code = frame.f_code
-        importing = self.threads.__dict__.setdefault("importing", [0])
-        if code.co_name == "<module>":  # whatever it calls runs while it is imported
-            importing[0] += 1 if event == "call" else -1
+        code, own = frame.f_code, self.threads.__dict__
+        importing: list[FrameType] = own.setdefault("importing", [])
+        if code.co_name == "<module>":
+            importing.append(frame) if event == "call" else importing.pop()
             return
         if code not in self.known:
             self.known[code] = self.look_up(code)
         entry = self.known[code]
-        if entry is None or importing[0]:
+        if entry is None:
             return
         file, phases = entry
-        open_phases: dict[str, tuple[FrameType, set[str]]] = self.threads.__dict__.setdefault("phases", {})
+        inside: dict[str, tuple[FrameType, set[str]]] = own.setdefault("inside", {})
         if event == "return":
             for phase in phases:
-                if phase in open_phases and open_phases[phase][0] is frame:
-                    files = open_phases.pop(phase)[1]
-                    self.found[phase] = max(self.found[phase], files, key=len)
+                if phase in inside and inside[phase][0] is frame:
+                    self.found[phase] = max(self.found[phase], inside.pop(phase)[1], key=len)
             return
         self.looping = self.looping or TO_LOOP in phases
         for phase in phases:
-            if phase != TO_LOOP and phase not in open_phases:
-                open_phases[phase] = (frame, set())
-        self.found[WHOLE].add(file)
-        if not self.looping:
-            self.found[TO_LOOP].add(file)
-        for _, files in open_phases.values():
+            if phase != TO_LOOP:
+                inside.setdefault(phase, (frame, set()))
+        for name in (WHOLE, *(() if self.looping else (TO_LOOP,))):
+            (self.imported if importing else self.found)[name].add(file)
+        for _, files in inside.values() if not importing else ():
             files.add(file)
+
+    def result(self) -> dict[str, list[str]]:
+        """Phase -> files, with those of imports under another name."""
+        more = {f"{phase}{IMPORTS}": files - self.found[phase] for phase, files in self.imported.items()}
+        return {phase: sorted(files) for phase, files in {**self.found, **more}.items()}
 
 
 def count(tree: Path, words: list[str]) -> dict[str, list[str]]:
     """Phase -> files of `edgeflownas` with these words, in this process."""
     sys.path.insert(0, str(tree / "src"))
     counter = Counter(tree / "src" / "edgeflownas")
-    from edgeflownas.cli import run
-
     threading.setprofile(counter)
     sys.setprofile(counter)
     try:
+        from edgeflownas.cli import run
+
         code = run(words)
     finally:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
     if code:
         raise SystemExit(f"edgeflownas {' '.join(words)} ended with {code}")
-    return {phase: sorted(files) for phase, files in counter.found.items()}
+    return counter.result()
 
 
 def five_counts(tree: Path) -> dict[str, list[str]]:
@@ -135,8 +136,8 @@ def five_counts(tree: Path) -> dict[str, list[str]]:
             "eval.batch_size": 4,
         }
         words = ["train", "smoke", *(f"--{key}={value}" for key, value in values.items())]
-        whole = run_apart(tree, [*words, "--dry-run"])[WHOLE]
-        return {**run_apart(tree, words), WHOLE: whole}
+        dry = run_apart(tree, [*words, "--dry-run"])
+        return run_apart(tree, words) | {name: files for name, files in dry.items() if name.startswith(WHOLE)}
 
 
 def run_apart(tree: Path, words: list[str]) -> dict[str, list[str]]:
@@ -161,12 +162,12 @@ def main() -> None:
     if given.json:
         print(json.dumps(found))
         return
-    for phase in [WHOLE, *PHASES]:
-        if phase in found:
-            limit = "" if given.words else f" (at most {LIMITS[phase]})"
-            what = f"{phase} dry run" if phase == WHOLE and not given.words else phase
-            print(f"{len(found[phase]):3} {what}{limit}")
-            print(f"      {' '.join(found[phase])}")
+    for phase in [phase for phase in (WHOLE, *PHASES) if phase in found]:
+        more = found.get(phase + IMPORTS, [])
+        what = f"{phase} dry run" if phase == WHOLE and not given.words else phase
+        limit = "" if given.words else f", at most {LIMITS[phase]}"
+        print(f"{len(found[phase]):3} ({len(found[phase]) + len(more)} with imports) {what}{limit}")
+        print(f"      {' '.join(found[phase])}" + (f" (imports: {' '.join(more)})" if more else ""))
 
 
 if __name__ == "__main__":
