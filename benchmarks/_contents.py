@@ -57,6 +57,7 @@ def masked(text: str, places: list[str]) -> list[str]:
     for line in text.splitlines():
         if BY_CHANCE.match(line) or GONE_LINES.search(line):
             continue
+        line = re.sub(r"\b\d+\.\d+\.\d+( [0-9a-f]{7,40})?\b", "VERSION", line)
         line = re.sub(r"\b[0-9a-f]{8,64}\b", "HASH", line)
         line = re.sub(r"\b(one|two|\d+) (seconds?|minutes?|h|min|s|ms)\b", "# s", line)
         line = NUMBER.sub("#", line)

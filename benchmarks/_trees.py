@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgeflownas" / "environments"
@@ -30,7 +32,37 @@ class Ended:
     seconds: float
 
 
-@dataclass(frozen=True)
+class Server:
+    """The process of _server.py that runs the commands of one tree, one at a time."""
+
+    def __init__(self, tree: Tree) -> None:
+        program = [tree.python, str(Path(__file__).with_name("_server.py"))]
+        self.process = subprocess.Popen(
+            program, cwd=tree.work, env=tree.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.outputs = [tree.work / "tmp" / name for name in ("stdout", "stderr")]
+
+    def run(self, words: Sequence[str], variables: Mapping[str, str]) -> Ended:
+        """One command line."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        out, err = self.outputs
+        request = {"argv": list(words), "variables": dict(variables), "out": str(out), "err": str(err), "limit": LIMIT}
+        started = time.monotonic()
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        code = int(self.process.stdout.readline())
+        said = [path.read_text(encoding="utf-8", errors="replace") for path in self.outputs]
+        return Ended(code, *said, time.monotonic() - started)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@dataclass
 class Tree:
     """A checkout, the interpreter that runs it, and the folder that its commands see as their own."""
 
@@ -39,6 +71,7 @@ class Tree:
     python: str
     work: Path
     threads: int = 1
+    server: Server | None = None
 
     def environment(self, **variables: str) -> dict[str, str]:
         """What a command sees: nothing of the caller's settings, a home of its own."""
@@ -49,6 +82,8 @@ class Tree:
 
     def run(self, words: Sequence[str], ranks: int = 1, variables: Mapping[str, str] | None = None) -> Ended:
         """``edgeflownas`` with these words, in the tree's folder; several ``ranks`` by torchrun."""
+        if self.server is not None and ranks == 1:
+            return self.server.run(words, variables or {})
         module = ["-m", "edgeflownas"]
         if ranks > 1:
             module = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *module]
@@ -56,7 +91,6 @@ class Tree:
 
     def python_run(self, words: Sequence[str], variables: Mapping[str, str] | None = None) -> Ended:
         """The interpreter with these words."""
-        (self.work / "tmp").mkdir(parents=True, exist_ok=True)
         environment = self.environment(**(variables or {}))
         started = time.monotonic()
         ended = subprocess.run(
@@ -67,34 +101,40 @@ class Tree:
         return Ended(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
 
 
-@dataclass(frozen=True)
-class Trees:
+class Trees(NamedTuple):
     """The commit that is compared with, and the working tree."""
 
     base: Tree
     tree: Tree
-    both: tuple[Tree, Tree] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "both", (self.base, self.tree))
 
 
 @contextlib.contextmanager
-def two_trees(commit: str, keep: Path | None, same_environment: bool, threads: int = 1) -> Iterator[Trees]:
-    """Check ``commit`` out beside the working tree, in ``keep`` or in a temporary folder that is removed at the end."""
+def two_trees(
+    commit: str, keep: Path | None, same_environment: bool, threads: int = 1, served: bool = False
+) -> Iterator[Trees]:
+    """Check ``commit`` out beside the working tree, in ``keep`` or in a temporary folder that is removed at the end.
+
+    With ``served`` commands start in a fork of a process that has the large libraries, not in an interpreter of their
+    own: two seconds sooner.
+    """
     place = Path(tempfile.mkdtemp(prefix="same_as-")) if keep is None else keep.resolve()
     try:
         base = place / "base"
         shutil.rmtree(base, ignore_errors=True)
         for name in ("base", "tree"):
             shutil.rmtree(place / f"work_{name}", ignore_errors=True)
-            (place / f"work_{name}").mkdir(parents=True)
+            (place / f"work_{name}" / "tmp").mkdir(parents=True)
         check_out(commit, base)
         python = sys.executable if same_environment else environment_of(base)
-        yield Trees(
+        trees = Trees(
             Tree("base", base, python, place / "work_base", threads),
             Tree("tree", ROOT, sys.executable, place / "work_tree", threads),
         )
+        with contextlib.ExitStack() as servers:
+            for tree in trees if served else ():
+                tree.server = Server(tree)
+                servers.callback(tree.server.close)
+            yield trees
     finally:
         if keep is None:
             shutil.rmtree(place, ignore_errors=True)

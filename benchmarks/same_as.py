@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this folder and leave everything there")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument("--same-environment", action="store_true", help="run the base with this interpreter too")
-    parser.add_argument("--together", action="store_true", help="base and tree at the same time, not in turn")
+    parser.add_argument("--in-turn", action="store_true", help="base and tree one after the other, not on two cores")
     parser.add_argument("--all-lines", action="store_true", help="show every difference, not the first few")
     given = parser.parse_args()
     if given.list:
@@ -50,8 +50,8 @@ def main() -> int:
     unknown = set(given.only) - {case.name for case in CASES}
     if unknown:
         parser.error(f"no case is called {', '.join(sorted(unknown))}; --list names them")
-    with two_trees(given.commit, given.keep, given.same_environment) as trees:
-        return compare(trees, given.only, 2 if given.together else 1, None if given.all_lines else 30)
+    with two_trees(given.commit, given.keep, given.same_environment, served=True) as trees:
+        return compare(trees, given.only, 1 if given.in_turn else 2, None if given.all_lines else 30)
 
 
 def compare(trees: Trees, only: Sequence[str], at_once: int, most: int | None) -> int:
@@ -89,9 +89,9 @@ def chosen(only: Sequence[str]) -> list[Case]:
 
 def differences(case: Case, trees: Trees, each: Callable[..., Iterator[Ended]]) -> Iterator[str]:
     """Run a case in both trees and yield what differs."""
-    base, tree = trees.both
-    places = [str(place) for side in trees.both for place in (side.work, side.root / "src", side.python)]
-    for side in trees.both:
+    base, tree = trees
+    places = [str(place) for side in trees for place in (side.work, side.root / "src", side.python)]
+    for side in trees:
         if case.before is not None:
             case.before(side.work)
     for number, step in enumerate(case.steps):
@@ -99,7 +99,7 @@ def differences(case: Case, trees: Trees, each: Callable[..., Iterator[Ended]]) 
             folder = case.handed[1]
             shutil.rmtree(tree.work / folder, ignore_errors=True)
             shutil.copytree(base.work / folder, tree.work / folder)
-        ours, theirs = each(lambda side, step=step: side.run(step.words, step.ranks, step.variables), trees.both)
+        ours, theirs = each(lambda side, step=step: side.run(step.words, step.ranks, step.variables), trees)
         where = f"[{' '.join(step.words[:3])}{' ...' if len(step.words) > 3 else ''}]"
         if step.code is not None and ours.code != step.code:
             yield f"{where} the base itself ends with {ours.code}, not {step.code}: {ours.err.strip()[-300:]}"

@@ -20,8 +20,8 @@ from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.deployed.rounded import RoundedNet
 from edgeflownas.space import get_space
-from edgeflownas.train.benchmarks import random_batch
 from edgeflownas.train.distributed import World
+from edgeflownas.train.measure import random_batch
 from edgeflownas.train.qat import calibrate_rounded
 from edgeflownas.train.tasks import SupernetTask
 

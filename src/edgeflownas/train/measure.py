@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from edgeflownas.config import Config
@@ -21,7 +22,6 @@ from edgeflownas.evaluate.evalset import FrozenBatches, freeze
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.stages import StagedNet
-from edgeflownas.train.benchmarks import device_name, random_batch, timed
 from edgeflownas.train.distributed import World
 from edgeflownas.train.preview import memory_mib
 from edgeflownas.train.setup import (
@@ -35,7 +35,7 @@ from edgeflownas.train.setup import (
 )
 from edgeflownas.train.tasks import SupernetTask
 
-__all__ = ["TASKS", "TIMED_STEPS", "measure"]
+__all__ = ["TASKS", "TIMED_STEPS", "device_name", "measure", "random_batch", "timed"]
 
 TIMED_STEPS = 5  # after one that is not: it allocates and chooses kernels
 TASKS = TIMED_STEPS + 3  # things measure() reports as done: the steps, a calibration and an evaluation batch
@@ -175,3 +175,35 @@ def _resident_mib() -> float:
     """The most memory this process has held so far; the system counts it in KiB, macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of ``work``, a GPU's queue included."""
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def random_batch(count: int, size: tuple[int, int], seed: int = 0) -> Batch:
+    """``count`` pairs of noise [count, H, W, ...] in the form the loader gives, a function of ``seed``."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    return Batch(
+        images=rng.integers(0, 256, (count, height, width, 6), dtype=np.uint8),
+        flow=rng.normal(0.0, 5.0, (count, height, width, 2)).astype(np.float32),
+        valid=np.ones((count, height, width), bool),
+        names=tuple(map(str, range(count))),
+        indices=np.arange(count),
+        positions=np.arange(count),
+        epoch=0,
+        step=0,
+        clipped_share=0.0,
+        replaced=(),
+    )

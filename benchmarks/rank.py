@@ -1,4 +1,4 @@
-"""The whole space by the tree against one by one, in one run, and how its time grows (``edgeflownas bench rank``).
+"""Time the ranking of a whole space by its prefix tree against random codes one by one, in turn.
 
 Between the tree's units a few random codes are scored one by one on the same sets, so that both sides meet the same
 machine; their mean is scaled to the whole list.
@@ -6,12 +6,16 @@ machine; their mean is scaled to the whole list.
 
 from __future__ import annotations
 
+import csv
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from _shared import at_least, flow_batch, matmul_gflops, options, run
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,14 +25,15 @@ from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.tree import Estimate, TreeEvaluator
 from edgeflownas.evaluate.walk import walk
-from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation, words
-from edgeflownas.space import Arch, SearchSpace
-from edgeflownas.train.benchmarks import device_name, matmul_gflops, random_batch, timed
-
-__all__ = ["Growth", "bench_rank", "rank_growth"]
+from edgeflownas.report.console import Console
+from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
+from edgeflownas.space import Arch, SearchSpace, get_space
+from edgeflownas.train.measure import device_name, random_batch, timed
+from edgeflownas.train.setup import choose_device
 
 BATCH = 8  # samples of a calibration or evaluation batch at most
 
@@ -40,6 +45,33 @@ class Growth(NamedTuple):
     samples: int
     codes: int
     seconds: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = options(__doc__, gpu=True, size="180x240")
+    parser.add_argument("--space", default="v1", help="search space")
+    parser.add_argument("--calibration", type=at_least(1), default=8, help="images of the calibration set")
+    parser.add_argument("--evaluation", type=at_least(1), default=8, help="images of the evaluation set")
+    parser.add_argument(
+        "--codes", type=at_least(1), default=20, help="random codes scored one by one, spread over the run"
+    )
+    parser.add_argument(
+        "--growth", type=Path, help="folder for a table and two pictures of time against samples and codes (matplotlib)"
+    )
+    return run(parser, measure, argv)
+
+
+def measure(given: Any) -> dict[str, Any]:
+    """The figures, and the growth where it is asked for."""
+    space, (device, _) = get_space(given.space), choose_device(given.gpu_device)
+    samples = given.calibration, given.evaluation
+    with Console().task("rank", given.codes) as meter:
+        result = bench_rank(space, device, given.width, given.size, samples, given.codes, meter.advance)
+    if given.growth is not None:
+        rows = rank_growth(space, device, given.width, given.size, max(samples))
+        result["growth"] = [str(path) for path in write_growth(rows, given.growth)]
+    return result
 
 
 def bench_rank(
@@ -168,8 +200,7 @@ def _alone(net: FlowNet, arch: Arch, calibration: Sequence[FlowBatch], evaluatio
 
 
 def _batches(count: int, size: tuple[int, int], device: torch.device, seed: int) -> list[FlowBatch]:
-    data = random_batch(count, size, seed)
-    whole = to_flow_batch(data.images, data.flow, data.valid, device)
+    whole = flow_batch(random_batch(count, size, seed), device)
     return [FlowBatch(*parts) for parts in zip(*(tensor.split(BATCH) for tensor in whole), strict=True)]
 
 
@@ -195,3 +226,43 @@ def _memory(estimate: Estimate, device: torch.device) -> dict[str, float]:
         torch.cuda.max_memory_allocated(device) if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     )
     return {"feature_memory_mib": estimate.memory_bytes / 2**20, "peak_memory_mib": peak / 2**20}
+
+
+def write_growth(rows: Sequence[Growth], folder: Path) -> list[Path]:
+    """Write growth.csv, growth_samples.png and growth_codes.png into ``folder`` (made if missing).
+
+    Raises ConfigError where matplotlib is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "growth.csv"]
+    with paths[0].open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([Growth._fields, *rows])
+    with drawing(f"--growth {folder}:") as Figure:
+        for kind, words in (("samples", "images of each set"), ("codes", "random codes")):
+            points = [
+                (row.samples if kind == "samples" else row.codes, row.seconds) for row in rows if row.kind == kind
+            ]
+            paths.append(folder / f"growth_{kind}.png")
+            figure = _figure(points, words, logarithmic=kind == "codes", new=Figure)
+            figure.savefig(paths[-1], dpi=DPI, metadata={"Software": None})
+    return paths
+
+
+def _figure(points: Sequence[tuple[int, float]], words: str, logarithmic: bool, new: Any) -> Any:
+    """Measured times beside those proportional to the first (logarithmic axes) or the last of them."""
+    figure = new(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.add_subplot()
+    places = [place for place, _ in points]
+    base, seconds = points[0 if logarithmic else -1]
+    axes.plot(places, [time for _, time in points], marker="o", markersize=3.5, color=COLOURS["c0"], label="measured")
+    line = [seconds * place / base for place in places]
+    axes.plot(places, line, linestyle="--", color=COLOURS["c1"], label="proportional")
+    if logarithmic:
+        axes.set(xscale="log", yscale="log")
+    axes.set(title=f"Time of a ranking against {words}", xlabel=words, ylabel="seconds")
+    axes.legend(loc="best")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
