@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from _shared import at_least, options, run
-from edgeflownas.commands._target import chip_latency
 from scipy.stats import spearmanr
 
 from edgeflownas.hardware.latency import draw_archs
-from edgeflownas.hardware.vela.latency import VelaLatency
+from edgeflownas.hardware.vela.latency import VelaLatency, chip_latency
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.report.console import Console
 from edgeflownas.space import SearchSpace, get_space
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(given: Any) -> dict[str, Any]:
     """The figures."""
     network, console = (get_space(given.space), given.width, given.size), Console()
-    model = chip_latency(given.target, *network, console)
+    model = chip_latency(given.target, *network, console.warn, console.task)
     with console.task("Vela", min(given.subnets, len(network[0]))) as meter:
         return check_table(model, *network, given.subnets, given.seed, meter.advance)
 
