@@ -26,7 +26,7 @@ from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import UserError
-from edgeflownas.evaluate.evalset import freeze
+from edgeflownas.evaluate.frozen import freeze
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.run.machine import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net, run_space

@@ -14,8 +14,8 @@ import config_effects as effects
 
 from edgeflownas.commands._front import standard_front
 from edgeflownas.config import Config, TrainConfig
+from edgeflownas.report.console import Tracker
 from edgeflownas.run.directory import RunDirectory
-from edgeflownas.tracking import Tracker
 from edgeflownas.train.start import Options, launch
 
 KEYS_OF_A_TASK = ("distil_lambda", "distil_weights")

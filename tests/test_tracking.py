@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.tracking import Tracker
+from edgeflownas.report.console import Tracker
 
 
 def read(directory):
@@ -55,7 +55,7 @@ def test_a_resumed_run_hides_the_abandoned_tail(tmp_path, monkeypatch):
 def test_disabled_writes_and_imports_nothing(tmp_path):
     program = (
         "import sys, pathlib, numpy as np\n"
-        "from edgeflownas.tracking import Tracker\n"
+        "from edgeflownas.report.console import Tracker\n"
         "with Tracker(pathlib.Path(sys.argv[1]), enabled=False) as t:\n"
         "    t.scalars(1, {'loss': 1.0}); t.images(1, 'x', np.zeros((2, 2, 3), np.uint8)); t.flush(); t.close()\n"
         "print('tensorboard' in sys.modules, 'torch' in sys.modules)\n"

@@ -209,7 +209,7 @@ def _wrong_places(error: CycloptsError, places: Sequence[Argument], line: str) -
 
 
 def _unknown_option(option: str, options: list[str]) -> str:
-    from edgeflownas.config.describe import groups, keys
+    from edgeflownas.config.keys import groups, keys
 
     by_name = {key.name: f"--{full}" for full, key in keys().items()}
     name = option.lstrip("-").replace("-", "_")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeflownas.config import Config
-from edgeflownas.config.describe import configuration_markdown, json_schema, keys
+from edgeflownas.config.describe import configuration_markdown, json_schema
+from edgeflownas.config.keys import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 

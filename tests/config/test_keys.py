@@ -108,9 +108,6 @@ def test_a_single_model_is_a_pool_of_one() -> None:
     assert TrainConfig(task="edgeflownet", distributed="both").distributed == "both"  # micro-batches are dealt
 
 
-def test_what_an_earlier_version_wrote_is_read_where_it_meant_nothing() -> None:
-    assert TrainConfig.model_validate({"qat_calibrate": "minmax", "lr": 1e-3}) == TrainConfig(lr=1e-3)
-    with pytest.raises(ValidationError, match="qat_calibrate"):
-        TrainConfig.model_validate({"qat_calibrate": "mse"})
+def test_a_task_of_an_earlier_version_is_refused_with_what_replaces_it() -> None:
     with pytest.raises(ValidationError, match=r"recipe finetune_frozen_bn"):
         TrainConfig.model_validate({**ALONE, "task": "qat"})

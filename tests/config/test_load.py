@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.config import Config
-from edgeflownas.config.describe import keys
+from edgeflownas.config.keys import keys
 from edgeflownas.config.load import (
     dump_config,
     dump_yaml,

@@ -12,7 +12,7 @@ from runs import Place, command, outcome, rows, state, table, tensors
 from test_interruption import resume_to_the_end, stop_at
 from tiny import make_tiny
 
-from edgeflownas.tracking import Tracker
+from edgeflownas.report.console import Tracker
 
 pytestmark = pytest.mark.e2e
 SINGLE = (

@@ -156,7 +156,7 @@ def test_a_non_finite_reading_is_logged(place: Place) -> None:
 
 
 def test_curves(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeflownas.tracking import Tracker
+    from edgeflownas.report.console import Tracker
 
     seen: dict[str, list[int]] = {}
 

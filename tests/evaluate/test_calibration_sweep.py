@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.evaluate.calibration_sweep import CalibrationSweep, other_samples, sweep_calibration, sweep_sizes
-from edgeflownas.evaluate.evalset import FrozenBatches, freeze_split
+from edgeflownas.evaluate.frozen import FrozenBatches, freeze_split
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space

@@ -19,7 +19,7 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import read_flo, write_flo
 from edgeflownas.errors import BadSample, DataError
-from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches, FrozenSplit, freeze, freeze_split, read_eval_set
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, FrozenSplit, freeze, freeze_split, read_eval_set
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import make_tiny, tiny_options  # noqa: E402

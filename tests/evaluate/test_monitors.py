@@ -15,7 +15,7 @@ from edgeflownas.config.load import load_config
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.errors import DataError
-from edgeflownas.evaluate.evalset import (
+from edgeflownas.evaluate.frozen import (
     RANDOM_CROP,
     TRAIN,
     WIDE,

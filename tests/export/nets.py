@@ -11,6 +11,7 @@ from torch import Tensor
 from edgeflownas.export.onnx_model import write_onnx
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.batchnorm import BatchNorm
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of
@@ -18,7 +19,6 @@ from edgeflownas.models.deployed.quantise import Range, Scale, tensor_scales
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import get_space
 
 SIZE = (32, 48)

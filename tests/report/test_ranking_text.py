@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeflownas.report.console import counted, scaled
 from edgeflownas.report.ranking_text import ranking_text, workload_text
-from edgeflownas.report.words import counted, scaled
 
 ROW = {"rank": 1, "code": "0,0", "macs": 1e9, "parameters": 7, "sram_kib": 1.0}
 FIGURES = ("epe", "epe_margin", "epe_median", "epe_p90")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeflownas.report.words import clean, duration, epoch_line, step_facts
+from edgeflownas.report.console import clean, duration, epoch_line, step_facts
 
 
 @pytest.mark.parametrize(

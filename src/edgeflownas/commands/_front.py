@@ -6,9 +6,8 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeflownas.report.console import Console
+from edgeflownas.report.console import Console, Tracker
 from edgeflownas.report.pictures import draw
-from edgeflownas.tracking import Tracker
 from edgeflownas.train.loop import Front
 
 __all__ = ["standard_front"]

@@ -166,7 +166,7 @@ def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:
         print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     if seconds > REFUSE_SECONDS:
-        from edgeflownas.report.words import duration
+        from edgeflownas.report.console import duration
 
         raise ConfigError(f"estimated {duration(seconds)}, and nobody is there to ask: add --yes, or {shorter}")
     return True

@@ -18,7 +18,7 @@ def keys(text: str | None = None, /, *, json: bool = False) -> int:
     import dataclasses
     from json import dumps
 
-    from edgeflownas.config.describe import keys as all_keys
+    from edgeflownas.config.keys import keys as all_keys
     from edgeflownas.errors import ConfigError
 
     wanted = (text or "").lower()

@@ -92,7 +92,7 @@ def search(
 
 def _agree(each: float, together: int, left: int, yes: bool, console: Console) -> bool:
     """Say what the evaluations that are left will take; whether to go on."""
-    from edgeflownas.report.words import duration
+    from edgeflownas.report.console import duration
 
     whole = duration(each * left)
     console.info(f"about {each:.2g} s a subnet, {together} at a time with shared prefixes: {left} take about {whole}")

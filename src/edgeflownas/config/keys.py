@@ -9,6 +9,7 @@ import difflib
 import functools
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -486,3 +487,81 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a misspelt ``name`` most likely means, or None."""
     close = difflib.get_close_matches(name.lower().replace("-", "_"), list(candidates), n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+@dataclass(frozen=True)
+class Key:
+    """One configuration key."""
+
+    group: str
+    name: str
+    kind: str
+    """identity, dynamics or observation: what a resume may change."""
+    values: str
+    """The accepted values, in words."""
+    default: Any
+    help: str
+    takes_text: bool
+    """A command-line value is taken as it stands, not read as YAML (names and paths)."""
+    repeats: bool
+    """A list of texts: on the command line every occurrence of the option adds one."""
+
+
+def groups() -> dict[str, type[Group]]:
+    """The model of every group by name."""
+    return {name: field.annotation for name, field in Config.model_fields.items()}  # type: ignore[misc]
+
+
+@functools.cache
+def keys() -> dict[str, Key]:
+    """Every key by its full name ``group.name``, in the order of declaration."""
+    found = {}
+    definitions = Config.model_json_schema()["$defs"]
+    for group, model in groups().items():
+        for name, schema in definitions[model.__name__]["properties"].items():
+            found[f"{group}.{name}"] = Key(
+                group=group,
+                name=name,
+                kind=schema["kind"],
+                values=_in_words(schema),
+                default=schema["default"],
+                help=schema["description"],
+                takes_text=any(_is_text(option) for option in schema.get("anyOf", [schema])),
+                repeats="items" in schema and _is_text(schema["items"]),
+            )
+    return found
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "string" and not {"enum", "const", "pattern"} & schema.keys()
+
+
+def _in_words(schema: dict[str, Any]) -> str:
+    """The values that a JSON schema accepts: ``whole number above 0, or null``."""
+    if "anyOf" in schema:
+        return ", or ".join(_in_words(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "examples" in schema:
+        return f"text such as {schema['examples'][0]}"
+    if "prefixItems" in schema:
+        return f"list of {schema['minItems']}, each a {_in_words(schema['prefixItems'][0])}"
+    if "items" in schema:
+        return f"list, each a {_in_words(schema['items'])}"
+    kind: str = schema["type"]
+    names = {
+        "integer": "whole number",
+        "boolean": "true or false",
+        "string": "text",
+        "object": "a mapping such as {sintel: /data/sintel}",
+    }
+    bounds = {
+        "minimum": "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "to",
+        "exclusiveMaximum": "below",
+    }
+    limits = [f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema]
+    return str(names.get(kind, kind)) + "".join(limits)

@@ -19,8 +19,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver
 
-from edgeflownas.config.describe import groups, keys
-from edgeflownas.config.keys import Config, nearest
+from edgeflownas.config.keys import Config, groups, keys, nearest
 from edgeflownas.errors import ConfigError
 
 RECIPES = Path(__file__).parents[1] / "recipes"

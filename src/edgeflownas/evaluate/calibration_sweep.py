@@ -26,7 +26,7 @@ from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
 from edgeflownas.evaluate.recalibrate import recalibrate_prefixes
 from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgeflownas.config import Config, EvalConfig
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.transforms import Window, load_eval_sample
-from edgeflownas.errors import DataError
+from edgeflownas.data.images import image_size
+from edgeflownas.data.order import prefix, spread
+from edgeflownas.data.transforms import Window, center_window, load_eval_sample, random_window
+from edgeflownas.errors import BadSample, DataError
 from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
-from edgeflownas.models.stages import StagedNet
-
-__all__ = ["FrozenBatches", "FrozenSplit"]
+from edgeflownas.models.blocks import StagedNet
+from edgeflownas.randomness import uniforms
 
 
 @dataclass(frozen=True)
@@ -119,3 +124,227 @@ class FrozenBatches(Sequence[FlowBatch]):
                 if index + 1 < len(self):
                     coming = ahead.submit(self._samples, index + 1)
                 yield self._batch(samples)
+
+
+Note = Callable[[str], None]
+WIDE, TRAIN, RANDOM_CROP = "wide", "train", "train_random_crop"  # names of the monitors
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """What a pool evaluation reads: calibration and evaluation samples and the clip of the truth."""
+
+    calibration: FrozenSplit
+    evaluation: FrozenSplit
+    flow_clip: float | None
+    pool: tuple[str, ...] = ()
+    coverage: dict[str, list[int]] = field(default_factory=dict)  # occurrences of each option in the pool
+    settings: dict[str, Any] = field(default_factory=dict)  # the eval.* keys: another setting is another set
+    monitors: dict[str, FrozenSplit] = field(default_factory=dict)  # further sets by name: WIDE, TRAIN, RANDOM_CROP
+
+    def with_pool(self, pool: Sequence[str], coverage: dict[str, list[int]], settings: dict[str, Any]) -> EvalSet:
+        """The same samples with the pool's codes, its option coverage and the eval.* keys on record."""
+        return replace(self, pool=tuple(pool), coverage=coverage, settings=settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with its own hash, and those of the monitors, which are no part of it."""
+        data = self._identity()
+        monitors = {name: {**split.to_json(), "hash": self.hash_of(name)} for name, split in self.monitors.items()}
+        return {**data, "hash": _hash(data), **({"monitors": monitors} if monitors else {})}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "protocol": "training: centre crop, fp32, truth clipped to flow_clip, EPE of A2 pooled over valid pixels",
+            "flow_clip": self.flow_clip,
+            "calibration": self.calibration.to_json(),
+            "evaluation": self.evaluation.to_json(),
+            "pool": list(self.pool),
+            "coverage": self.coverage,
+            "settings": self.settings,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> EvalSet:
+        """Inverse of :meth:`to_json`.  Raises DataError where a stored hash does not fit."""
+        stored = dict(data)
+        expected, monitors = stored.pop("hash", None), stored.pop("monitors", {})
+        _require_hash(expected, _hash(stored))
+        found = cls(
+            FrozenSplit.from_json(data["calibration"]),
+            FrozenSplit.from_json(data["evaluation"]),
+            data["flow_clip"],
+            tuple(data["pool"]),
+            data["coverage"],
+            data["settings"],
+            {name: FrozenSplit.from_json(split) for name, split in monitors.items()},
+        )
+        for name, split in monitors.items():
+            _require_hash(split["hash"], found.hash_of(name))
+        return found
+
+    @property
+    def hash(self) -> str:
+        """Identity of the evaluated pixels."""
+        return _hash(self._identity())
+
+    def hash_of(self, monitor: str) -> str:
+        """Identity of a monitor's pixels: the hash of the set whose evaluation they would be."""
+        return replace(self, evaluation=self.monitors[monitor]).hash
+
+    @property
+    def calibration_hash(self) -> str:
+        """Identity of the calibration ids alone, logged with every evaluation."""
+        return _hash(self.calibration.to_json())
+
+
+def _hash(data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hashed_settings(settings: EvalConfig) -> dict[str, Any]:
+    """The eval.* keys as they enter the hash, plain data.
+
+    Keys that say what is kept or drawn are left out, and so are newer ones at their default: a run of a version that
+    did not know them keeps its hash.
+    """
+    values = settings.model_dump(mode="json", exclude={"pictures", "keep_sample_errors"})
+    default = EvalConfig().model_dump(mode="json")
+    newer = ("wide_every_epoch", "wide_batches_per_arch", "train_batches")
+    return {name: value for name, value in values.items() if name not in newer or value != default[name]}
+
+
+def _require_hash(stored: object, own: str) -> None:
+    if stored != own:
+        raise DataError(f"eval_set.json: hash {stored} does not fit its content ({own}): the file was edited")
+
+
+def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note) -> EvalSet:
+    """Choose the calibration, evaluation and monitor samples of a run.
+
+    Fewer samples than asked for: all of them, and a note.  ``labels`` are the splits' data labels (train, val).
+    """
+    calibration = freeze_calibration(config, train, labels[0], note)
+    evaluation = freeze_split(
+        val,
+        labels[1],
+        config.data.crop_size,
+        config.eval.batch_size,
+        config.eval.eval_batches_per_arch,
+        config.eval.selection,
+        "eval.eval_batches_per_arch",
+        note,
+    )
+    monitors = _freeze_monitors(config, train, val, labels, note)
+    return EvalSet(calibration, evaluation, config.data.flow_clip, monitors=monitors)
+
+
+def freeze_calibration(
+    config: Config, train: FlowDataset, label: str, note: Note, key: str = "bn_recal_batches"
+) -> FrozenSplit:
+    """As many training samples as the eval ``key`` says, for calibration unless it is another.
+
+    data.on_bad_sample decides about those that cannot be read.
+    """
+    return freeze_split(
+        train,
+        label,
+        config.data.crop_size,
+        config.eval.batch_size,
+        getattr(config.eval, key),
+        config.eval.selection,
+        f"eval.{key}",
+        note,
+        skip_bad=config.data.on_bad_sample == "quarantine",
+    )
+
+
+def _freeze_monitors(
+    config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note
+) -> dict[str, FrozenSplit]:
+    settings, crop_size = config.eval, config.data.crop_size
+    found = {}
+    if settings.wide_every_epoch is not None:
+        wanted, key = settings.wide_batches_per_arch, "eval.wide_batches_per_arch"
+        found[WIDE] = freeze_split(
+            val, labels[1], crop_size, settings.batch_size, wanted, settings.selection, key, note
+        )
+    if settings.train_batches:
+        centre = freeze_calibration(config, train, labels[0], note, "train_batches")
+        found |= {TRAIN: centre, RANDOM_CROP: _random_crop(centre, train, config)}
+    return found
+
+
+def _random_crop(split: FrozenSplit, dataset: FlowDataset, config: Config) -> FrozenSplit:
+    """The same samples, each in a window of its own that is a function of runtime.seed and the sample's position."""
+    position = {name: i for i, name in enumerate(dataset.names)}
+    windows = []
+    for name in split.names:
+        index = position[name]
+        place = uniforms(config.runtime.seed, "train monitor crop", index, count=2)
+        image = dataset.samples[index].image1
+        size = image_size(image)
+        windows.append(random_window(*size, *config.data.crop_size, (float(place[0]), float(place[1])), str(image)))
+    return replace(split, windows=tuple(windows))
+
+
+def freeze_split(
+    dataset: FlowDataset,
+    label: str,
+    crop_size: tuple[int, int],
+    batch_size: int,
+    batches: int | None,
+    selection: str,
+    key: str,
+    note: Note,
+    skip_bad: bool = False,
+) -> FrozenSplit:
+    """The first or evenly spaced ``batches`` x ``batch_size`` samples with centre windows; None: the whole split.
+
+    ``skip_bad`` reads every chosen sample and puts the next that reads in the place of one that does not.
+    """
+    wanted = len(dataset) if batches is None else batches * batch_size
+    if wanted > len(dataset):
+        note(f"{key}: {wanted} samples asked for, split {label} holds {len(dataset)}: all of them are used")
+    choose = prefix if selection == "prefix" else spread
+    indices = [int(i) for i in choose(len(dataset), wanted)]
+    if skip_bad:
+        indices = _readable(dataset, indices, note)
+    samples = [dataset.samples[i] for i in indices]
+    windows = tuple(center_window(*image_size(s.image1), *crop_size, str(s.image1)) for s in samples)
+    return FrozenSplit(label, tuple(s.name for s in samples), windows, batch_size)
+
+
+def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]:
+    """``indices`` with unreadable samples replaced by the next (around the end) that reads and is not chosen yet."""
+    kept: list[int] = []
+    tried = set(indices)
+    for index in indices:
+        candidate: int | None = index
+        while candidate is not None and (reason := _fault(dataset, candidate)) is not None:
+            note(f"calibration sample {dataset.names[candidate]} cannot be used: {reason}")
+            later = ((index + step) % len(dataset) for step in range(1, len(dataset)))
+            candidate = next((i for i in later if i not in tried), None)
+            tried.add(-1 if candidate is None else candidate)
+        kept += [] if candidate is None else [candidate]
+    if not kept:
+        raise DataError(f"{dataset.directory}: none of the {len(dataset)} samples can be read; check them")
+    return kept
+
+
+def _fault(dataset: FlowDataset, index: int) -> str | None:
+    try:
+        dataset.read(index)
+    except BadSample as problem:
+        return str(problem)
+    return None
+
+
+def read_eval_set(path: Path) -> EvalSet:
+    """The frozen set of a run directory.  Raises DataError."""
+    try:
+        return EvalSet.from_json(json.loads(path.read_text()))
+    except DataError:  # said already
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a readable eval_set.json ({error}); it is written when a run starts") from error

@@ -21,7 +21,7 @@ from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.stages import StagedNet, resolve
+from edgeflownas.models.blocks import StagedNet, resolve
 from edgeflownas.space import Arch
 
 __all__ = [

@@ -23,7 +23,7 @@ from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import NodeStatistics
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.stages import GRID, StagedNet
+from edgeflownas.models.blocks import GRID, StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["BASELINES", "Model", "Predictor", "SubnetPredictor", "check_finite", "make_baseline"]

@@ -15,7 +15,7 @@ import torch
 from edgeflownas.evaluate.walk import Node, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["MomentTree", "NodeStatistics", "Statistics", "recalibrate", "recalibrate_prefixes", "set_buffers"]

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["Node", "State", "advance", "walk"]

@@ -19,7 +19,7 @@ from edgeflownas.data.sets import open_dataset
 from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError
-from edgeflownas.evaluate.evalset import freeze_split
+from edgeflownas.evaluate.frozen import freeze_split
 from edgeflownas.export.verify import Sample
 from edgeflownas.models.batches import InputForm
 

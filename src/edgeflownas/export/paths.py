@@ -18,13 +18,12 @@ from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.export.onnx_model import OnnxModel, integer_outputs
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.models.batches import InputForm
-from edgeflownas.models.blocks import up2
+from edgeflownas.models.blocks import StagedNet, up2
 from edgeflownas.models.deployed.builder import HEADS, SCALES
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
 from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.deployed.running import run_graph
-from edgeflownas.models.stages import StagedNet
 
 __all__ = [
     "FOLDED",

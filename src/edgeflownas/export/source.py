@@ -13,8 +13,8 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.hardware.latency import torch_threads
+from edgeflownas.models.blocks import GRID
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.stages import GRID
 from edgeflownas.run.machine import memory_in_words
 from edgeflownas.run.run import SHOWN, Subnet
 

@@ -39,10 +39,10 @@ from edgeflownas.export.verdict import (
     failures,
     too_far,
 )
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
 from edgeflownas.models.deployed.quantise import Range
-from edgeflownas.models.stages import StagedNet
 
 __all__ = ["Sample", "Verification", "compare", "verify"]
 

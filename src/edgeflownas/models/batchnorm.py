@@ -45,7 +45,7 @@ class MomentRecorder(Protocol):
 class BatchNorm(nn.Module):
     """Normalisation by batch statistics in training mode, by running (or lent) statistics in eval mode.
 
-    One that is ``frozen`` (:func:`edgeflownas.models.stages.number_batchnorms`) takes its running statistics in both
+    One that is ``frozen`` (:func:`edgeflownas.models.blocks.number_batchnorms`) takes its running statistics in both
     modes; scale and shift are learned.  It has nothing to recalibrate, so no recorder and no lent statistics reach it.
     With mean 0 and variance 1 (the initial values) it is a learned affine: what TF1 code computes that leaves out
     ``training=``.

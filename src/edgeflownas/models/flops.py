@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeflownas.models.attention import attention_kernel
-from edgeflownas.models.blocks import OUTPUT_CHANNELS, conv_chain
+from edgeflownas.models.blocks import GRID, OUTPUT_CHANNELS, conv_chain, resolve
 from edgeflownas.models.flownet import Slot, layout, slot_options
-from edgeflownas.models.stages import GRID, resolve
 from edgeflownas.space import Arch, SearchSpace
 
 __all__ = ["macs", "parameters", "stage_macs", "stage_parameters", "training_flop"]

@@ -23,9 +23,21 @@ from torch import nn
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.attention import ContextGate, EfficientChannelAttention
 from edgeflownas.models.batches import InputForm
-from edgeflownas.models.blocks import BlockChoice, ChainChoice, ConvChoice, OutputChoice, conv_chain, up2, up2_pooled
+from edgeflownas.models.blocks import (
+    BatchNormKind,
+    BlockChoice,
+    ChainChoice,
+    ConvChoice,
+    OutputChoice,
+    Stage,
+    StagedNet,
+    conv_chain,
+    number_batchnorms,
+    resolve,
+    up2,
+    up2_pooled,
+)
 from edgeflownas.models.phases import to_pixels
-from edgeflownas.models.stages import BatchNormKind, Stage, StagedNet, number_batchnorms, resolve
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import Arch, Choice, SearchSpace
 

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
 from edgeflownas.models.batchnorm import BatchNorm
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.edgeflownet import EdgeFlowNet, TransposedConv
-from edgeflownas.models.stages import StagedNet
 
 __all__ = ["load_tf1_weights", "tf1_model", "tf1_width"]
 

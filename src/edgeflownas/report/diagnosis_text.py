@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeflownas.report.console import clean
 from edgeflownas.report.diagnosis import Diagnosis, Finding
 from edgeflownas.report.histories import History
-from edgeflownas.report.words import clean
 
 __all__ = ["diagnosis_document", "diagnosis_text"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.files import replace_file
+from edgeflownas.report.console import counted
 from edgeflownas.report.text_table import text_table
 from edgeflownas.report.vela_text import constants_word, facts_text
-from edgeflownas.report.words import counted
 
 EXAMPLES = 3
 

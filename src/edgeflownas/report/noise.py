@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.evalset import WIDE
+from edgeflownas.evaluate.frozen import WIDE
 from edgeflownas.evaluate.noise import pool_noise, split_half_tau, student95
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
 from edgeflownas.evaluate.sample_errors import SampleErrors, read_sample_errors, sample_errors_name

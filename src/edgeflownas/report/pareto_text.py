@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.files import replace_file
+from edgeflownas.report.console import SRAM_COUNT
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.words import SRAM_COUNT
 
 SCALES = ((1e9, "G"), (1e6, "M"))
 MOST_PAIRS = 5

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeflownas.report.words import clean, duration
+from edgeflownas.report.console import clean, duration
 
 __all__ = ["print_plan"]
 

@@ -14,9 +14,8 @@ from edgeflownas.files import replace_file
 from edgeflownas.hardware.costs import stage_costs
 from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
 from edgeflownas.models.deployed.graph import Buffer
-from edgeflownas.report.console import Console
+from edgeflownas.report.console import Console, duration
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.words import duration
 from edgeflownas.space import Arch, SearchSpace
 
 Network = tuple[SearchSpace, int, tuple[int, int]]  # space, width, rows and columns

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgeflownas.report.console import SRAM_COUNT, counted, duration, scaled
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.words import SRAM_COUNT, counted, duration, scaled
 
 __all__ = ["ranking_text", "workload_text"]
 

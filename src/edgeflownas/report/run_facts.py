@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgeflownas.errors import DataError, StorageError
-from edgeflownas.evaluate.evalset import EvalSet, read_eval_set
+from edgeflownas.evaluate.frozen import EvalSet, read_eval_set
 from edgeflownas.evaluate.labels import Label, Result, parse_result
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.files import parse_json, read_json

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeflownas.report.console import counted
 from edgeflownas.report.text_table import text_table
-from edgeflownas.report.words import counted
 
 __all__ = ["folder_text", "verification_text"]
 

@@ -21,14 +21,14 @@ from edgeflownas.evaluate.calibration_sweep import (
     sweep_calibration,
     sweep_sizes,
 )
-from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
 from edgeflownas.evaluate.labelled import evaluate_labelled
 from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool
 from edgeflownas.evaluate.predictors import BASELINES, Predictor, SubnetPredictor, make_baseline
 from edgeflownas.evaluate.protocols import make_protocol
 from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.results import EVALUATIONS, ResultRow, append_results
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.machine import memory_in_words
 from edgeflownas.run.run import Run

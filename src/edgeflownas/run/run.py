@@ -20,7 +20,7 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.evalset import (
+from edgeflownas.evaluate.frozen import (
     EvalSet,
     FrozenBatches,
     FrozenSplit,
@@ -29,7 +29,7 @@ from edgeflownas.evaluate.evalset import (
     read_eval_set,
 )
 from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory

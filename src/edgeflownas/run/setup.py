@@ -16,13 +16,13 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import StorageError
-from edgeflownas.evaluate.evalset import EvalSet, freeze, hashed_settings
+from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
 from edgeflownas.files import read_json
 from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.stages import StagedNet
 from edgeflownas.run.directory import GROUP
 from edgeflownas.run.machine import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space

@@ -22,7 +22,7 @@ import torch
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.sets import is_named, open_dataset
 from edgeflownas.errors import ConfigError, DataError, Interrupted
-from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
 from edgeflownas.evaluate.noise import student95
 from edgeflownas.evaluate.protocols import PROTOCOLS, make_protocol
 from edgeflownas.evaluate.ranking import Ranking, write_ranking
@@ -33,7 +33,7 @@ from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.hardware.costs import COLUMNS, space_costs
 from edgeflownas.hardware.latency import CostModel, CpuLatency
 from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.directory import read_identity
 from edgeflownas.run.machine import choose_device

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate import trust
-from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches, freeze_calibration
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, freeze_calibration
 from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool
 from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.hardware.costs import space_costs
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.manifest import compare, refused
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import group_runs

@@ -15,13 +15,13 @@ import cv2
 import torch
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.evaluate.evalset import WIDE, EvalSet, FrozenBatches
+from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
 from edgeflownas.evaluate.walk import walk
 from edgeflownas.files import crash_point
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Position
 from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.machine import StopRequested, World

@@ -25,7 +25,7 @@ from edgeflownas.data.loader import Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
-from edgeflownas.evaluate.evalset import RANDOM_CROP, TRAIN, WIDE
+from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import rank_string
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
@@ -42,9 +42,8 @@ from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.step import StepOutput, SupernetTask
 
 if TYPE_CHECKING:
-    from edgeflownas.report.console import Console, Meter
+    from edgeflownas.report.console import Console, Meter, Tracker
     from edgeflownas.report.pictures import Drawing
-    from edgeflownas.tracking import Tracker
 
 #: What time is told apart by; ``other`` is the rest: logging, pictures, other models trained beside this one.
 LAPS = ("data_wait", "step", "eval", "recal", "checkpoint", "monitor", "other")

@@ -18,11 +18,11 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.loader import PREFETCH, Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.evalset import WIDE, EvalSet, FrozenBatches, freeze
+from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches, freeze
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.machine import choose_device, memory_in_words, set_arithmetic
 from edgeflownas.run.setup import Splits, build_net, new_net, run_pool, silent
 from edgeflownas.space import SearchSpace

@@ -25,11 +25,11 @@ from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, Interrupted, StorageError
-from edgeflownas.evaluate.evalset import EvalSet, FrozenBatches
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.recalibrate import set_buffers
-from edgeflownas.models.stages import number_batchnorms
+from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory, refuse_existing
 from edgeflownas.run.machine import check_precision, choose_device, environment, memory_in_words, set_arithmetic

@@ -25,7 +25,7 @@ from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.files import crash_point
 from edgeflownas.models.batches import FlowBatch, to_flow_batch
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 from edgeflownas.train.fairness import assert_fair, fair_cycle
 from edgeflownas.train.machine import StopRequested, World

@@ -16,11 +16,11 @@ import torch
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.distil import feature_loss
-from edgeflownas.evaluate.evalset import FrozenBatches, freeze_split
+from edgeflownas.evaluate.frozen import FrozenBatches, freeze_split
 from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.stages import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Splits, new_net, silent

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeflownas.config.describe import groups, keys
-from edgeflownas.config.keys import Config, nearest, plain_name
+from edgeflownas.config.keys import Config, groups, keys, nearest, plain_name
 from edgeflownas.config.load import Origins, load_config, parse_overrides, read_recipe
 from edgeflownas.errors import ConfigError
 

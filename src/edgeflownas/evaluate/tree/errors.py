@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.blocks import up2
+from edgeflownas.models.blocks import GRID, up2
 from edgeflownas.models.headkernels import BLOCK, block_pixels
-from edgeflownas.models.stages import GRID
 
 __all__ = ["Pixels", "error_sums"]
 

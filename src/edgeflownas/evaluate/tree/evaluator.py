@@ -35,8 +35,8 @@ from edgeflownas.evaluate.tree.units import Estimate, Size, Unit, node_counts, t
 from edgeflownas.evaluate.walk import Node, State, advance, walk
 from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.flops import stage_macs
-from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["TreeEvaluator", "UnitScores"]

@@ -20,7 +20,7 @@ from edgeflownas.evaluate.tree.errors import Pixels, error_sums
 from edgeflownas.evaluate.tree.pieces import Pieces
 from edgeflownas.evaluate.walk import Node
 from edgeflownas.models.batchnorm import precise_moments
-from edgeflownas.models.blocks import Conv, ConvChoice, OutputChoice
+from edgeflownas.models.blocks import Conv, ConvChoice, OutputChoice, Stage, StagedNet
 from edgeflownas.models.headkernels import (
     UpKernels,
     flow_conv,
@@ -31,7 +31,6 @@ from edgeflownas.models.headkernels import (
     up_kernels,
 )
 from edgeflownas.models.phases import as_map, from_map
-from edgeflownas.models.stages import Stage, StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["Heads", "can_fuse"]

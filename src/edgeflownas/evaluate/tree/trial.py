@@ -16,7 +16,7 @@ import torch
 
 from edgeflownas.evaluate.tree.units import Size, Unit, Work, node_counts, tree_work
 from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["Trial", "quickest"]

@@ -17,7 +17,7 @@ from edgeflownas.evaluate.recalibrate import MomentTree, NodeStatistics, Statist
 from edgeflownas.evaluate.tree.pieces import Pieces
 from edgeflownas.evaluate.walk import Node, State, advance
 from edgeflownas.models.batchnorm import record_moments, use_statistics
-from edgeflownas.models.stages import StagedNet
+from edgeflownas.models.blocks import StagedNet
 
 __all__ = ["Level", "Trunk", "choose_levels"]
 

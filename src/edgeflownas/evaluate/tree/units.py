@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.flops import stage_macs
-from edgeflownas.models.stages import StagedNet
 from edgeflownas.space import Arch
 
 __all__ = ["Estimate", "Size", "Unit", "Work", "node_counts", "tree_work", "trunk_length", "units_of"]

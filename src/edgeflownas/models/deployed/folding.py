@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.batchnorm import BatchNorm
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.deployed.graph import Graph, Op
 from edgeflownas.models.edgeflownet import TransposedConv
-from edgeflownas.models.stages import StagedNet
 
 __all__ = ["Layer", "fold"]
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.attention import attention_kernel
-from edgeflownas.models.blocks import conv_chain
+from edgeflownas.models.blocks import GRID, StagedNet, check_width, conv_chain, resolve
 from edgeflownas.models.deployed.builder import GraphBuilder
 from edgeflownas.models.deployed.graph import Graph, Outputs, check_size
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet, Slot, layout, slot_options
-from edgeflownas.models.stages import GRID, StagedNet, check_width, resolve
 from edgeflownas.space import Arch, SearchSpace
 
 __all__ = ["edgeflownet_graph", "graph_of", "subnet_graph"]
