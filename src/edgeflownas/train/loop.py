@@ -9,7 +9,6 @@ Several models on the same batches take turns, the one that is furthest behind f
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -59,9 +58,8 @@ class EpochClock:
 
     def __init__(self, loader: Loader, now: Callable[[], float] = time.monotonic) -> None:
         self._loader, self._now = loader, now
-        self._laps = dict.fromkeys(LAPS, 0.0)
+        self._laps, self._marks = dict.fromkeys(LAPS, 0.0), dict[str, dict[str, float]]()
         self._began, self._waited_before = now(), loader.wait_seconds
-        self._marks: dict[str, dict[str, float]] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -96,8 +94,7 @@ class EpochClock:
         """Seconds of each lap since ``mark`` was asked for last; the first time, since the clock was made."""
         total = dict(self._laps, data_wait=self._loader.wait_seconds - self._waited_before)
         total["other"] = max(0.0, self._now() - self._began - sum(total.values()))
-        before = self._marks.get(mark, dict.fromkeys(LAPS, 0.0))
-        self._marks[mark] = total
+        before, self._marks[mark] = self._marks.get(mark, dict.fromkeys(LAPS, 0.0)), total
         return {name: max(0.0, total[name] - before[name]) for name in LAPS}
 
     def shares(self, mark: str) -> dict[str, float]:
@@ -155,11 +152,11 @@ class Training:
 
     def commit(self) -> str:
         """Make weights, optimiser, state and logs durable together; returns the checkpoint's name."""
-        state, place = self.state, self.position
+        state, place = self.state.to_json(), self.position
         if self.directory is not None:
-            best = None if state.best is None else dataclasses.asdict(state.best)
             with self.clock.lap("checkpoint"):
-                self.directory.commit(place, state.to_json(), self.task.tensors(), best=best, finished=state.finished)
+                finished = self.state.finished
+                self.directory.commit(place, state, self.task.tensors(), best=state["best"], finished=finished)
         return place.name
 
 
@@ -300,11 +297,11 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     facts = epoch_facts(config, training.plan, training.task.net.space, state, training.steps, training.rate)
     times: dict[str, Any] = {"epoch": state.epoch + 1, "epoch_seconds": clock.seconds, **clock.figures()}
     if facts["clip_checks"] != facts["expected_clip_checks"]:
-        where = "look at train.grad_clip_position"
-        if config.train.grad_clip_position == "micro_step":
-            where += f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
-        counts = f"{facts['clip_checks']} differs from expected_clip_checks {facts['expected_clip_checks']}"
-        console.warn(f"clip_checks {counts}: {where}")
+        micro = f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
+        console.warn(
+            f"clip_checks {facts['clip_checks']} differs from expected_clip_checks {facts['expected_clip_checks']}: "
+            f"look at train.grad_clip_position{micro if config.train.grad_clip_position == 'micro_step' else ''}"
+        )
     note = clip_note(facts, training.clip_verdict)
     training.clip_verdict = facts["clip_verdict"]
     if note is not None:  # saturated is worth a look, idle is not
@@ -357,10 +354,8 @@ def evaluate(
         random_crop = evaluator.monitor(RANDOM_CROP, task.net, result, check)
         if centre is not None and random_crop is not None:
             facts |= train_facts(centre, random_crop)
-        wide = None
-        if last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1):
-            wide = evaluator.monitor(WIDE, task.net, result, check)
-        if wide is not None:
+        wide_is_due = last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1)
+        if wide_is_due and (wide := evaluator.monitor(WIDE, task.net, result, check)) is not None:
             facts |= {**wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
@@ -372,9 +367,8 @@ def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str
     """The error of every sample in a file of its own; an evaluation that is repeated writes the same bytes."""
     if training.directory is None or not training.config.eval.keep_sample_errors:
         return
-    epoch = training.state.epoch + 1
+    epoch, codes = training.state.epoch + 1, tuple(str(score.arch) for score in result.scores)
     errors, pixels = result.sample_epe.numpy().astype(np.float32), result.valid_pixels.numpy()
-    codes = tuple(str(score.arch) for score in result.scores)
     content = SampleErrors(codes, errors, pixels, eval_set, epoch).to_bytes()
     training.directory.write_file(sample_errors_name(epoch, tier), content)
 

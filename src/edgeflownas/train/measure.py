@@ -34,6 +34,7 @@ from edgeflownas.train.step import SupernetTask
 TIMED_STEPS = 5  # after one that is not: it allocates and chooses kernels
 TASKS = TIMED_STEPS + 3  # things measure() reports as done: the steps, a calibration and an evaluation batch
 
+Pair = tuple[FlowDataset, FlowDataset]  # train and val
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
 
 
@@ -49,23 +50,13 @@ def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
 
 @memory_in_words()
 def measure(
-    config: Config,
-    plan: BatchPlan,
-    splits: tuple[FlowDataset, FlowDataset] | None,
-    table: dict[str, Any],
-    advance: Callable[[], None],
+    config: Config, plan: BatchPlan, splits: Pair | None, table: dict[str, Any], advance: Callable[[], None]
 ) -> dict[str, Any]:
     """Seconds of a step, of a calibration and an evaluation batch, and the peak of the memory, by name.
 
-    Args:
-        config: the run; of several models side by side the first is timed.
-        plan: its order of samples.
-        splits: train and val; None: noise of the right shape, no loading.
-        table: its figures (train/plan.py make_plan).
-        advance: called after each of ``TASKS`` things.
-
-    Returns:
-        Plain data for train/plan.py add_seconds; memory in MiB beside the estimate for the whole run.
+    Of several models side by side the first is timed.  Without ``splits``: on noise of the right shape, no loading.
+    ``table`` has the figures of the run (make_plan); ``advance`` is called after each of ``TASKS`` things.  Returns
+    plain data for add_seconds; memory in MiB beside the estimate for the whole run.
 
     Raises:
         ConfigError: a task that cannot be timed alone, a device or precision that is not there, no memory left.
@@ -99,11 +90,7 @@ def measure(
 
 
 def _steps(
-    config: Config,
-    plan: BatchPlan,
-    splits: tuple[FlowDataset, FlowDataset] | None,
-    task: SupernetTask,
-    advance: Callable[[], None],
+    config: Config, plan: BatchPlan, splits: Pair | None, task: SupernetTask, advance: Callable[[], None]
 ) -> dict[str, float]:
     """Median seconds of a step, loading included, and of one pair through one path."""
     paths, seconds, passes, waits = task.net.space.num_paths, [], [], []
@@ -127,11 +114,7 @@ def _steps(
 
 
 def _evaluation(
-    config: Config,
-    splits: tuple[FlowDataset, FlowDataset] | None,
-    net: StagedNet,
-    device: torch.device,
-    advance: Callable[[], None],
+    config: Config, splits: Pair | None, net: StagedNet, device: torch.device, advance: Callable[[], None]
 ) -> dict[str, float]:
     """Seconds of one calibration and one evaluation batch, each through the whole pool."""
     place = (device, next(net.parameters()).dtype, net.input_form)

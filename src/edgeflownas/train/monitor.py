@@ -65,7 +65,7 @@ def read_gradients(
     norms: dict[str, list[float]] = {name: [] for name in blocks}
     for path in task.path_gradients(batch, step, check_stop):
         paths.append(path)
-        total.append(float(task.gradient.norm()))
+        total.append(task.gradient.norm())
         for name, parameters in blocks.items():
             each = torch._foreach_norm(_gradients(parameters))
             norms[name].append(float(torch.linalg.vector_norm(torch.stack(each).double())) if each else 0.0)

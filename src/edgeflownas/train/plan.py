@@ -101,10 +101,7 @@ def clip_checks_per_epoch(train: TrainConfig, plan: BatchPlan, paths: int, posit
 def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[str, Any]:
     """Every figure of a run by name: plain data for JSON; shares are 0..1, None is what cannot be known.
 
-    Args:
-        config: the run.
-        plan: its :func:`batch_plan`.
-        val_samples: size of the validation split; None where nobody said.
+    ``plan`` is the :func:`batch_plan` of ``config``; ``val_samples`` None where nobody said how many there are.
     """
     train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
     draws, steps, planned = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
@@ -176,17 +173,17 @@ def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
     others.append(replace(plan, epoch_mode="full_pass", divisor=1))
     names = [f"fixed_steps {plan.steps_per_epoch}", *(f"by_samples {share}N" for share in SHARES), "full_pass"]
     rows = list(zip(names, others, strict=True))
-    own = (plan.epoch_mode, plan.draws_per_epoch)
-    place = next((i for i, other in enumerate(others) if (other.epoch_mode, other.draws_per_epoch) == own), None)
-    if place is None:  # near_full, or by_samples of another size
+    same = [(other.epoch_mode, other.draws_per_epoch) == (plan.epoch_mode, plan.draws_per_epoch) for other in others]
+    if not any(same):  # near_full, or by_samples of another size
         key = plan.samples_per_epoch_key
         size = f" {key}{'N' if isinstance(key, float) else ''}" if plan.epoch_mode == "by_samples" else ""
         shorter = f" / {plan.divisor}" if plan.divisor > 1 else ""
         rows.insert(0, (plan.epoch_mode + size + shorter, plan))
+    present = same.index(True) if any(same) else 0
     return [
         {
             "mode": name,
-            "present": i == (place or 0),
+            "present": i == present,
             "steps_per_epoch": mode.steps_per_epoch,
             "samples_per_epoch": mode.draws_per_epoch,
             **_coverage(mode.num_samples, mode.draws_per_epoch),
@@ -264,10 +261,8 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
 def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
     """The figures of :func:`make_plan` with what was measured, and the times that follow from it.
 
-    Args:
-        table: the plan.
-        measured: at least ``pass_seconds`` (one pair through one path and back, data wait included),
-            ``calibration_batch_seconds`` and ``evaluation_batch_seconds`` (of the whole pool).
+    ``measured`` has at least ``pass_seconds`` (one pair through one path and back, data wait included),
+    ``calibration_batch_seconds`` and ``evaluation_batch_seconds`` (of the whole pool).
     """
     modes = [{**mode, "train_seconds": mode["forward_passes"] * measured["pass_seconds"]} for mode in table["modes"]]
     training = table["forward_passes"] * measured["pass_seconds"]
@@ -276,9 +271,9 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
     per_sample = per_batch * evaluated["batches_per_arch"] / evaluated["samples_per_arch"]
     evaluation = (calibration + per_batch * evaluated["batches_per_arch"]) * evaluated["weights"]
     evaluation += per_sample * 2 * evaluated["train_samples"]  # centre and random crop
-    wide = evaluated["wide"] or {"samples_per_arch": 0, "evaluations": 0}
-    all_wide = per_sample * (wide["samples_per_arch"] or 0) * wide["evaluations"]
-    all_evaluations = evaluation * evaluated["evaluations"] + all_wide
+    all_evaluations = evaluation * evaluated["evaluations"]
+    if (wide := evaluated["wide"]) is not None:
+        all_evaluations += per_sample * (wide["samples_per_arch"] or 0) * wide["evaluations"]
     readings = table["gradient_readings"] * measured["pass_seconds"] * table["forward_passes"]
     readings /= table["optimizer_updates"]
     times = {
@@ -313,8 +308,8 @@ def plan_recipe(
     """
     known = {split: count for split, count in counts.items() if count is not None}
     config = load_config(recipe, [*overrides, *_long_forms(short, overrides)])
-    named_here = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
-    found = _open_splits(config, recipe, known, named_here)
+    val_named = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
+    found = _open_splits(config, recipe, known, val_named)
     sizes = known | {split: len(dataset) for split, dataset in found.items()}
     order = batch_plan(config, sizes["train"])
     table = make_plan(config, order, sizes.get("val"))
@@ -359,15 +354,13 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
 
 
 def _open_splits(
-    config: Config, recipe: str | None, counts: Mapping[str, int], named_here: bool
+    config: Config, recipe: str | None, counts: Mapping[str, int], val_named: bool
 ) -> dict[str, FlowDataset]:
     """The splits whose size was not given; without a recipe only those whose folder was.
 
-    With a count of training samples the validation split may be missing too, unless the command line names it
-    (``named_here``).
+    With a count of training samples the validation split may be missing too, unless the command line names it.
 
-    Raises:
-        ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
+    Raises ConfigError or DataError as open_dataset, with the option that makes the files unnecessary.
     """
     found = {}
     for split in ("train", "val"):
@@ -377,7 +370,7 @@ def _open_splits(
         try:
             found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
         except (ConfigError, DataError) as error:
-            if split == "val" and "train" in counts and not named_here:
+            if split == "val" and "train" in counts and not val_named:
                 continue  # planned without the data; a note says that this split is not known
             numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in counts)
             raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error

@@ -138,15 +138,10 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
     """The models to train, their run directories locked, each where its last commit ended.
 
     Several models of one group share data, batches and signals; a single run is a group of one without a name.  A dry
-    run checks everything, shows what would be done, and gives no model.
+    run checks everything, shows what would be done, and gives no model.  ``config`` is that of a new run, None to go on
+    with ``options.resume`` or to fork it.
 
-    Args:
-        config: of a new run; None to go on with ``options.resume``, or to fork it.
-        options: what the command line says beside it.
-        front: what people see.
-
-    Raises:
-        ConfigError, DataError, StorageError: before anything is made, wherever that can be told.
+    Raises ConfigError, DataError or StorageError: before anything is made, wherever that can be told.
     """
     if config is None:
         assert options.resume is not None
@@ -225,7 +220,6 @@ def stored_config(path: Path, options: Options) -> Config:
             f"{path} holds weights imported from {manifest['imported_from']['file']}: there is no plan and no "
             "optimiser state to go on from; it can be evaluated (edgeflownas evaluate)"
         )
-    before = load_config(path / "config.yaml")
     given = dict(parse_overrides(overrides)[0])
     if options.fork is not None:
         if "runtime.experiment_name" in given:
@@ -233,7 +227,7 @@ def stored_config(path: Path, options: Options) -> Config:
         beside = [] if "runtime.output_root" in given else ["--runtime.output_root", str(path.parent)]
         words = [*overrides, *beside, "--runtime.experiment_name", options.fork]
         return load_config(path / "config.yaml", words, options.overlay)
-    config = load_config(path / "config.yaml", overrides)
+    before, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
         raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
     return config
@@ -326,22 +320,17 @@ def _create(training: Training, manifest: Mapping[str, Any], stack: ExitStack) -
     config = training.config
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     directory = RunDirectory.create(path, config.model_dump(mode="json"), manifest, training.console.warn)
-    _lock(directory, config, stack)
+    directory.keep = config.checkpoint.keep
+    stack.enter_context(directory.locked())
     _store_session(training, directory)
     directory.resume()
     return directory
 
 
-def _lock(directory: RunDirectory, config: Config, stack: ExitStack) -> None:
-    stack.enter_context(directory.locked())
-    directory.keep = config.checkpoint.keep
-
-
 def _store_session(training: Training, directory: RunDirectory) -> None:
     """What belongs to this session: data tables and evaluation set."""
-    splits = training.splits
-    prints = {"train": splits.train_print.to_json(), "val": splits.val_print.to_json()}
-    directory.write_json(FINGERPRINTS, prints)
+    train, val = training.splits.train_print, training.splits.val_print
+    directory.write_json(FINGERPRINTS, {"train": train.to_json(), "val": val.to_json()})
     directory.write_json("eval_set.json", training.eval_set.to_json())
 
 
@@ -355,7 +344,8 @@ def _resume(training: Training, options: Options, stack: ExitStack) -> RunDirect
     directory = RunDirectory(options.resume, console.warn)
     changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
     refuse(changes)
-    _lock(directory, config, stack)
+    directory.keep = config.checkpoint.keep
+    stack.enter_context(directory.locked())
     checkpoint = directory.resume()
     if checkpoint is not None:
         training.state = TrainState.from_json(checkpoint.state)
@@ -381,8 +371,8 @@ def _resume(training: Training, options: Options, stack: ExitStack) -> RunDirect
     directory.timing.append({"what": "resumed", "step": state.step, "changed": lines})
     for line in lines:
         console.info(f"changed since this run began: {line}")
-    at = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
-    console.info(f"run {directory.path}: resumed at {at}")
+    place = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
+    console.info(f"run {directory.path}: resumed at {place}")
     return directory
 
 
@@ -477,11 +467,11 @@ def read_initial(
                 f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
                 "use the same"
             )
-    tasks = source.get("train.task", "supernet"), config.train.task
-    if (tasks[0] == "edgeflownet") != (tasks[1] == "edgeflownet"):
+    task = source.get("train.task", "supernet")
+    if (task == "edgeflownet") != (config.train.task == "edgeflownet"):
         raise ConfigError(
-            f"train.init_from {place}: its train.task is {tasks[0]}, this run's is {tasks[1]}: EdgeFlowNet's weights "
-            "fit no other network"
+            f"train.init_from {place}: its train.task is {task}, this run's is {config.train.task}: EdgeFlowNet's "
+            "weights fit no other network"
         )
     space = get_space(config.train.space)
     theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (source.get("train.arch", []), config.train.arch))
@@ -548,10 +538,8 @@ def _show_end(training: Training) -> None:
     if directory is not None:
         path = directory.path
         names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
-        written = {"run": path, **{name: path / name for name in names}}
-        if training.model:
-            written["comparison.csv"] = path.parent / "comparison.csv"
-        training.console.wrote(written)
+        comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
+        training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
 
 
 def _result(training: Training, outcome: str) -> dict[str, Any]:

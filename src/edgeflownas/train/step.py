@@ -52,10 +52,9 @@ class FlatGradient:
             p.grad = piece.as_strided(p.shape, p.stride(), piece.storage_offset())
             offset += p.numel()
 
-    def norm(self) -> torch.Tensor:
-        """Global L2 norm (0-d)."""
-        norm: torch.Tensor = torch.linalg.vector_norm(self.vector)
-        return norm
+    def norm(self) -> float:
+        """Global L2 norm."""
+        return float(torch.linalg.vector_norm(self.vector))
 
 
 def clip_factor(norm: float, threshold: float | None) -> float:
@@ -316,7 +315,7 @@ class SupernetTask:
                 # micro_step: the gradient of this unit's own loss is clipped, then joins the sum with its weight.
                 self.gradient.vector.zero_()
                 torch.autograd.backward(loss)
-                norm = float(self.gradient.norm())
+                norm = self.gradient.norm()
                 factor = clip_factor(norm, self.config.grad_clip_global_norm)
                 self.facts[4, unit.index] = norm
                 self.facts[5, unit.index] = float(factor < 1.0)
@@ -359,7 +358,7 @@ class SupernetTask:
     def _finish(self, paths: list[Arch], units: list[Unit], rate: float) -> StepOutput:
         """Decay, norm, clip, update; or drop the step whole where anything is not finite."""
         self.adam.decay()
-        norm = float(self.gradient.norm())
+        norm = self.gradient.norm()
         facts = self.facts[:, : len(units)].double().cpu()
         weights = torch.tensor([unit.weight for unit in units], dtype=torch.float64)
         total, optical, uncertainty, feature = (facts[:4] * weights).sum(1).tolist()
