@@ -22,7 +22,7 @@ from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.comparison import LabelColumn, Ranked
 from edgeflownas.report.comparison_figure import Series, comparison_figure
-from edgeflownas.report.sweep_table import Ended, read_ended
+from edgeflownas.report.sweep import Ended, read_ended
 from edgeflownas.train.sweep import read_plan, run_state
 
 BATCHES, BATCH = 16, 2  # of the frozen evaluation set

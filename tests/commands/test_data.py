@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgeflownas.cli import run
-from edgeflownas.data import synthetic
 from edgeflownas.data.formats import write_flo
+from edgeflownas.data.synthetic import generate
 
 
 def make_folder(folder: Path, count: int, flow: float = 3.0) -> Path:
@@ -118,26 +118,19 @@ def test_synth_hands_every_option_on(
 
     calls: list[tuple[object, ...]] = []
 
-    def generate(*args: object, **options: object) -> object:
+    def made(*args: object, **options: object) -> object:
         options.pop("progress")
         calls.append((*args, options))
         make_folder(tmp_path / "set" / "train", 1)
         return make_dataclass("Stats", ["mean"])(mean=3.0)
 
-    monkeypatch.setattr(synthetic, "generate_dataset", generate, raising=False)
+    monkeypatch.setattr(generate, "generate_dataset", made)
     command = [
         "data",
         "synth",
         "--out",
         str(tmp_path / "set"),
-        "--train",
-        "4",
-        "--val",
-        "2",
-        "--seed",
-        "7",
-        "--width",
-        "64",
+        *["--train", "4", "--val", "2", "--seed", "7", "--width", "64"],
     ]
     assert run([*command, "--occlusion", "--workers", "2", "--json"]) == 0
     options = {"height": 384, "width": 64, "backward": False, "occlusion": True, "workers": 2}
@@ -163,12 +156,12 @@ def test_stats_of_any_set_under_its_label(shared: Path, capsys: pytest.CaptureFi
 
 
 def test_stats_warn_of_two_validation_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from edgeflownas.data import comparability
+    from edgeflownas.data import fingerprint
 
     official, hold_out = make_folder(tmp_path / "a" / "val", 2), make_folder(tmp_path / "b" / "val", 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparability, "OFFICIAL", 2)
-        patch.setattr(comparability, "HOLD_OUT", (3,))
+        patch.setattr(fingerprint, "OFFICIAL", 2)
+        patch.setattr(fingerprint, "HOLD_OUT", (3,))
         assert run(["data", "stats", str(official), str(hold_out)]) == 0
         assert "warning: fc2/folder:val/2/" in capsys.readouterr().err
         assert run(["data", "stats", str(official), str(hold_out), "--json"]) == 0

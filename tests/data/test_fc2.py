@@ -1,4 +1,4 @@
-"""What counts as a sample, and what is said where one is incomplete."""
+"""What counts as a sample of FlyingChairs2, in a folder and by index lists; and what is said where it does not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 import pytest
 from fc2_folder import HEIGHT, WIDTH, make_folder
+from layouts import index_lists
 
-from edgeflownas.data.fc2 import scan_fc2
+from edgeflownas.data.fc2 import index_lines, index_problems, index_report, open_index, read_index, scan_fc2
 from edgeflownas.data.formats import write_flo
 from edgeflownas.errors import BadSample, DataError
+
+# --- folders ---
 
 
 def test_samples_are_sorted_by_name_and_other_files_left_alone(tmp_path: Path) -> None:
@@ -36,6 +39,8 @@ def test_reading_gives_the_written_arrays(tmp_path: Path, suffix: str) -> None:
     assert pair.valid.all() and pair.valid.shape == (HEIGHT, WIDTH)
     assert np.array_equal(pair.image2, cv2.imread(str(dataset.samples[1].image2))[..., ::-1])
     assert not np.array_equal(pair.image1, pair.image2)
+    again = pickle.loads(pickle.dumps(dataset))  # as it is sent to a worker
+    assert again == dataset and np.array_equal(again.read(0).flow, dataset.read(0).flow)
 
 
 def test_sizes_must_agree(tmp_path: Path) -> None:
@@ -65,42 +70,35 @@ def test_an_image_there_twice_is_refused(tmp_path: Path) -> None:
         scan_fc2(tmp_path, "train")
 
 
-def test_a_missing_or_empty_folder_names_key_folder_pattern_and_remedy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none", "no folder"), ("file", "no folder"), ("empty", "an empty folder"), (".", "'empty', 'file'")],
+)
+def test_a_missing_or_empty_folder_names_key_folder_pattern_and_remedy(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
-    for name, said in (
-        ("none", "no folder"),
-        ("file", "no folder"),
-        ("empty", "an empty folder"),
-        (".", "'empty', 'file'"),
-    ):
-        with pytest.raises(DataError) as caught:
-            scan_fc2(tmp_path / name, "val", "data.val_dir")
-        for words in ("data.val_dir", str(tmp_path / name), "NNNNNNN-img_0.png", "data synth", said):
-            assert words in str(caught.value)
+    with pytest.raises(DataError) as caught:
+        scan_fc2(tmp_path / name, "val", "data.val_dir")
+    for words in ("data.val_dir", str(tmp_path / name), "NNNNNNN-img_0.png", "data synth", said):
+        assert words in str(caught.value)
 
 
 def test_a_generated_set_says_so(tmp_path: Path) -> None:
+    made = tmp_path / "made"
     for split in ("train", "val"):
-        make_folder(tmp_path / "made" / split, 1)
-    (tmp_path / "made" / "dataset.json").write_text(json.dumps({"generated": True, "seed": 1}))
-    (tmp_path / "link").symlink_to(tmp_path / "made" / "val")  # the truth is beside the real folder
-    assert scan_fc2(tmp_path / "made" / "train", "train").source == "generated"
+        make_folder(made / split, 1)
+    (made / "dataset.json").write_text(json.dumps({"generated": True, "seed": 1}))
+    (tmp_path / "link").symlink_to(made / "val")  # the truth is beside the real folder
+    assert scan_fc2(made / "train", "train").source == "generated"
     assert scan_fc2(tmp_path / "link", "val").source == "generated"
-    for content, source in (('{"generated": false}', "folder"), ("[]", "folder"), ('{"generated": "yes"}', "folder")):
-        (tmp_path / "made" / "train" / "dataset.json").write_text(content)
-        (tmp_path / "made" / "dataset.json").write_text("{}")
-        assert scan_fc2(tmp_path / "made" / "train", "train").source == source
+    (made / "dataset.json").write_text("{}")
+    for content in ('{"generated": false}', "[]", '{"generated": "yes"}'):
+        (made / "train" / "dataset.json").write_text(content)
+        assert scan_fc2(made / "train", "train").source == "folder"
     for content in ("", "{", "[" * 100_000, "\udcff"):
-        (tmp_path / "made" / "dataset.json").write_text(content, errors="surrogateescape")
+        (made / "dataset.json").write_text(content, errors="surrogateescape")
         with pytest.raises(DataError, match="dataset.json"):
-            scan_fc2(tmp_path / "made" / "train", "train")
-
-
-def test_a_data_set_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    dataset = scan_fc2(make_folder(tmp_path, 2), "train")
-    again = pickle.loads(pickle.dumps(dataset))
-    assert again == dataset and np.array_equal(again.read(0).flow, dataset.read(0).flow)
+            scan_fc2(made / "train", "train")
 
 
 def test_the_real_layout(shared: Path) -> None:
@@ -109,3 +107,151 @@ def test_the_real_layout(shared: Path) -> None:
         assert len(dataset) == count
         assert all(dataset.read(i).flow.shape == (384, 512, 2) for i in range(count))
     assert scan_fc2(shared / "data" / "flyingchairs2_crop_io_only", "train").read(0).valid.shape == (50, 50)
+
+
+# --- index lists: counts and what they leave out; entries that lead out of the data are never followed ---
+
+
+def entries(*names: str) -> list[str]:
+    return [f"/Datasets/FlyingChairs2/train/{name}-img_0.png" for name in names]
+
+
+def test_the_published_lists(shared: Path) -> None:
+    report = index_report(read_index(shared / "data" / "fc2_index_lists"))
+    assert [report["splits"][split]["count"] for split in ("train", "val", "test")] == [17785, 0, 4446]
+    assert report["lines"] == 22232 and report["not_in_train"]["arithmetic"] == "4,447 = 22,232 - 17,785"
+    assert report["in_no_split"] == {"count": 1, "first": [{"index": 13847, "sample": "train/0002112"}]}
+    assert {row["count"] for row in report["overlaps"].values()} == {0}
+    assert report["prefix"] == "/Datasets/FlyingChairs2"
+    assert report["on_disk"] is None and index_problems(report) == []
+    words = "\n".join(index_lines(report))
+    assert "17,785 / 0 / 4,446" in words and "in no split: 1: index 13847 (train/0002112)" in words
+    assert "4,447 = 22,232 - 17,785" in words and "not looked at (give --root)" in words
+
+
+def test_every_fault_of_the_lists_is_counted(tmp_path: Path) -> None:
+    make_folder(tmp_path / "data" / "train", ["0000000", "0000001", "0000002", "0000003"])
+    (tmp_path / "data" / "train" / "0000003-flow_01.flo").unlink()
+    names = ["0000000", "0000001", "0000002", "0000003", "0000001"]
+    folder = index_lists(tmp_path, entries(*names), train="0 1 1 3", val="9", test="2 0")
+    report = index_report(read_index(folder), tmp_path / "data")
+    splits = report["splits"]
+    assert splits["train"]["duplicates"] == {"count": 1, "first": [1]} and splits["train"]["complete"] == 3
+    assert splits["val"]["out_of_range"] == {"count": 1, "first": [9]} and splits["val"]["complete"] == 0
+    assert report["overlaps"]["train/test"] == {"count": 1, "first": [0]}
+    assert report["duplicate_entries"]["count"] == 1 and report["in_no_split"]["first"][0]["index"] == 4
+    assert report["on_disk"] == {"root": str(tmp_path / "data"), "complete": 4, "incomplete": 1}
+    assert index_problems(report) == [
+        "train: 1 indices duplicates",
+        "train: 1 samples are not complete on disk",
+        "val: 1 indices out of range",
+        "val: 1 samples are not complete on disk",
+        "train/test share 1 indices",
+        "1 entries are there twice",
+    ]
+
+
+def test_samples_are_those_of_the_lines(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    make_folder(here / "train", 4)
+    folder = index_lists(tmp_path, entries("0000003", "0000000", "0000002", "0000001"), train="3 0", test="1")
+    dataset = open_index(folder, here, "train", "key")
+    assert dataset.names == ("train/0000001", "train/0000003") and dataset.source == "index"
+    assert [dataset.file_name(path) for path in dataset.samples[0].files] == [
+        f"train/0000001-{part}" for part in ("img_0.png", "img_1.png", "flow_01.flo")
+    ]
+    with pytest.raises(DataError, match="FC2_val.txt is empty"):
+        open_index(folder, here, "val", "key")
+    (here / "train" / "0000003-img_1.png").unlink()
+    with pytest.raises(DataError, match=r"1 files of .*FC2_train.txt are not below (.*\n)+.*0000003-img_1.png"):
+        open_index(folder, here, "train", "key")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("/etc/0000001-img_0.png", "is absolute: it does not begin with the prefix"),
+        ("/Datasets/FlyingChairs2/../secret/0000001-img_0.png", "leaves the root"),
+        ("/Datasets/FlyingChairs2//etc/0000001-img_0.png", "is absolute"),
+        ("/Datasets/FlyingChairs22/train/0000001-img_0.png", "is absolute"),
+        ("~/0000001-img_0.png", "is absolute"),
+        ("/Datasets/FlyingChairs2/train/0000001-img_1.png", "is no first image"),
+        ("/Datasets/FlyingChairs2/train/-img_0.png", "is no first image"),
+        ("/Datasets/FlyingChairs2/train/\0-img_0.png", "is no first image"),
+        ("", "is no first image"),
+    ],
+)
+def test_what_leaves_the_root_is_refused(tmp_path: Path, entry: str, said: str) -> None:
+    make_folder(tmp_path / "data" / "train", 1)
+    folder = index_lists(tmp_path, [*entries("0000000"), entry, *entries("0000000")], train="1", test="0")
+    report = index_report(read_index(folder), tmp_path / "data")
+    (row,) = report["refused"]["first"]
+    assert row["line"] == 2 and row["entry"] == entry and said in row["problem"]
+    assert "1 entries are refused" in index_problems(report)
+    with pytest.raises(DataError, match="FC2_dirnames.txt:2: ") as caught:
+        open_index(folder, tmp_path / "data", "train", "key")
+    assert said in str(caught.value)
+
+
+def test_links_out_of_the_root_are_refused_and_others_are_not(tmp_path: Path) -> None:
+    outside = make_folder(tmp_path / "outside", 2)
+    inside = make_folder(tmp_path / "data" / "store", ["0000005"])
+    data = tmp_path / "data"
+    (data / "train").symlink_to(inside)
+    (data / "away").symlink_to(outside)
+    (data / "mixed").mkdir()
+    for part in ("img_0.png", "img_1.png", "flow_01.flo"):
+        (data / "mixed" / f"0000000-{part}").symlink_to(outside / f"0000000-{part}")
+    names = ["train/0000005", "away/0000000", "mixed/0000000", "away/0000001"]
+    folder = index_lists(tmp_path, [f"/x/{name}-img_0.png" for name in names], train="0", val="1 3", test="2")
+    report = index_report(read_index(folder, "/x"), data)
+    assert report["on_disk"]["complete"] == 1
+    assert [row["line"] for row in report["refused"]["first"]] == [2, 3, 4]
+    assert all(f"is a link out of {data}" in row["problem"] for row in report["refused"]["first"])
+    assert open_index(folder, data, "train", "key", "/x").names == ("train/0000005",)
+    for split in ("val", "test"):
+        with pytest.raises(DataError, match="is a link out of"):
+            open_index(folder, data, split, "key", "/x")
+
+
+@pytest.mark.parametrize(
+    ("first", "prefix", "stem"),
+    [
+        ("/a/b/FlyingChairs2/train/1-img_0.png", "/a/b/FlyingChairs2", "train/1"),
+        ("/a/chairs/train/1-img_0.png", "/a/chairs", "train/1"),
+        ("FlyingChairs2/train/1-img_0.png", "FlyingChairs2", "train/1"),
+        ("train/1-img_0.ppm", "", "train/1"),
+    ],
+)
+def test_the_prefix_is_read_off_the_first_entry(tmp_path: Path, first: str, prefix: str, stem: str) -> None:
+    lists = read_index(index_lists(tmp_path, [first], train="0"))
+    assert lists.prefix == prefix and lists.stem(0) == stem
+    if first.startswith("/"):
+        with pytest.raises(ValueError, match="is absolute"):
+            read_index(tmp_path, "/elsewhere").stem(0)
+
+
+def test_lists_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="FC2_dirnames.txt: no such file; it is the list of first images"):
+        read_index(tmp_path)
+    index_lists(tmp_path, [])
+    with pytest.raises(DataError, match="is empty"):
+        read_index(tmp_path)
+    index_lists(tmp_path, entries("1"), train="0 x")
+    with pytest.raises(DataError, match="FC2_train.txt:2: 'x' is no index"):
+        read_index(tmp_path)
+    for wrong in ("-1", "1.5", "99999999999", "\u0663"):
+        (tmp_path / "FC2_train.txt").write_text(f"{wrong}\n")
+        with pytest.raises(DataError, match="FC2_train.txt:1"):
+            read_index(tmp_path)
+    (tmp_path / "FC2_train.txt").write_bytes(b"\xff\n")
+    with pytest.raises(DataError, match="is no text"):
+        read_index(tmp_path)
+    (tmp_path / "FC2_train.txt").unlink()
+    (tmp_path / "FC2_train.txt").mkdir()
+    with pytest.raises(DataError, match="is no regular file"):
+        read_index(tmp_path)
+    for train, said in (("0 5", "index 5 is beyond the 1 lines"), ("0 0", "1 indices are there more than once")):
+        index_lists(tmp_path / "ok", entries("1"), train=train)
+        with pytest.raises(DataError, match=said):
+            open_index(tmp_path / "ok", tmp_path, "train", "key")

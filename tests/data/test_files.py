@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeflownas.data.formats import flo_size, read_flo, write_flo
+from edgeflownas.data.formats import flow_size, read_flo, write_flo
 from edgeflownas.data.images import image_size, read_image
 from edgeflownas.errors import BadSample, StorageError
 
@@ -34,7 +34,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     real = tmp_path / "real.flo"
     write_flo(real, np.zeros((2, 3, 2), np.float32))
     (tmp_path / "link.flo").symlink_to(real)
-    assert flo_size(tmp_path / "link.flo") == (2, 3)
+    assert flow_size(tmp_path / "link.flo") == (2, 3)
     (tmp_path / "dangling.flo").symlink_to(tmp_path / "gone")
     (tmp_path / "loop.flo").symlink_to(tmp_path / "loop.flo")
     (tmp_path / "folder.flo").mkdir()
@@ -49,9 +49,9 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         ("none.flo", "does not exist"),
         ("real.flo/x.flo", "does not exist"),
         ("nul\0.flo", "not a file name"),
-        ("n" * 300, "too long a name"),
+        ("n" * 300 + ".flo", "too long a name"),
     ]:
-        for reader in (read_flo, flo_size, read_image, image_size):
+        for reader in (read_flo, flow_size, read_image, image_size):
             with pytest.raises(BadSample, match=said):
                 reader(tmp_path / name)
 

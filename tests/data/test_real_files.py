@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import flo_size, flow_size, pfm_size, read_flo, read_flow, read_pfm, write_flow
+from edgeflownas.data.formats import flow_size, read_flo, read_flow, read_pfm, write_flow
 from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample
@@ -53,7 +53,7 @@ def warp_error(
 def test_real_flow_takes_image_one_to_image_two(shared: Path, stem: str) -> None:
     for one, two, label in real_pairs(shared / "data", stem):
         flow, valid = read_flo(label)
-        image1, image2 = (read_image(path, flo_size(label)) for path in (one, two))
+        image1, image2 = (read_image(path, flow_size(label)) for path in (one, two))
         still = warp_error(image1, image2, np.zeros_like(flow), valid)
         right = warp_error(image1, image2, flow, valid)
         assert right < 0.75 * still
@@ -106,7 +106,7 @@ def test_a_real_flow_survives_every_writer_that_can_hold_it(shared: Path, tmp_pa
 
 def test_real_pfm(shared: Path) -> None:
     disparity = read_pfm(shared / "data/pfm/A-0032-0006.pfm")
-    assert disparity.shape == pfm_size(shared / "data/pfm/A-0032-0006.pfm") == (540, 960)
+    assert disparity.shape == flow_size(shared / "data/pfm/A-0032-0006.pfm") == (540, 960)
     assert disparity.min() > 0 and disparity.max() < 960  # a disparity of a 960 pixel wide image
     # Rows the right way up: depth is smooth within an image, so are rows that are neighbours.
     assert np.median(np.abs(np.diff(disparity, axis=0))) < 1
@@ -133,7 +133,7 @@ def test_every_other_real_file_is_read_or_refused_for_a_reason(shared: Path) -> 
     data = shared / "data"
     seen = 0
     for path in sorted(data.rglob("*.flo")):
-        assert read_flo(path)[0].shape[:2] == flo_size(path)
+        assert read_flo(path)[0].shape[:2] == flow_size(path)
         seen += 1
     for path in sorted(data.rglob("*.png")):
         seen += 1

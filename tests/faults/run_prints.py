@@ -26,7 +26,7 @@ def fingerprint(path: Path) -> dict[str, str]:
     """sha256 of every tensor of the last checkpoint, and of the logs of facts."""
     from edgeflownas.run.directory import RunDirectory
 
-    checkpoint = RunDirectory(path).load_latest()
+    checkpoint = RunDirectory(path).load("latest")
     prints = {
         f"{group}/{name}": hashlib.sha256(tensor.reshape(-1).view(torch_bytes()).numpy().tobytes()).hexdigest()
         for group, tensors in checkpoint.tensors.items()

@@ -98,7 +98,7 @@ def assert_falls_back(path: Path, finished: Path, named: str) -> None:
     """The damaged newest is named and passed over, the run goes on from the one before to the same end."""
     warnings: list[str] = []
     names = RunDirectory(path).checkpoints()
-    loaded = RunDirectory(path, warnings.append).load_latest()
+    loaded = RunDirectory(path, warnings.append).load("latest")
     assert loaded.name == names[1]
     assert len(warnings) == 1 and named in warnings[0], warnings
     assert toy.train(str(path)) == 0
@@ -114,7 +114,7 @@ def test_truncated_at_every_sixteenth(finished, tmp_path, name):
         file.write_bytes(file.read_bytes()[: file.stat().st_size * part // 16])
         warnings: list[str] = []
         names = RunDirectory(path).checkpoints()
-        assert RunDirectory(path, warnings.append).load_latest().name == names[1]
+        assert RunDirectory(path, warnings.append).load("latest").name == names[1]
         assert str(file) in warnings[0] and ("expected" in warnings[0] or "torn" in warnings[0])
         if part == 7:
             assert_falls_back(path, finished, name)
@@ -129,7 +129,7 @@ def test_flipped_bits_are_never_loaded(finished, tmp_path, name):
     for position in range(0, len(sound), max(1, len(sound) // 60)):
         flip(file, position)
         warnings: list[str] = []
-        assert RunDirectory(path, warnings.append).load_latest().name == expected, position
+        assert RunDirectory(path, warnings.append).load("latest").name == expected, position
         assert name in warnings[0]
         file.write_bytes(sound)
     flip(file, 100)
@@ -140,7 +140,7 @@ def test_warning_names_hash_expected_and_found(run_copy):
     file = newest(run_copy) / "model.safetensors"
     flip(file, 90)
     warnings: list[str] = []
-    RunDirectory(run_copy, warnings.append).load_latest()
+    RunDirectory(run_copy, warnings.append).load("latest")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     flip(file, 90)
     expected = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -176,7 +176,7 @@ def test_checkpoint_of_another_run_is_refused(run_copy, tmp_path):
     shutil.rmtree(newest(run_copy))
     shutil.copytree(stranger, run_copy / "checkpoints" / stranger.name)
     warnings: list[str] = []
-    assert RunDirectory(run_copy, warnings.append).load_latest().name != stranger.name
+    assert RunDirectory(run_copy, warnings.append).load("latest").name != stranger.name
     assert "belongs to run" in warnings[0]
     with pytest.raises(StorageError, match="belongs to run"):
         RunDirectory(run_copy).load(stranger.name)
@@ -213,7 +213,7 @@ def test_disk_refuses_during_a_commit(tmp_path, monkeypatch, call, code):
                     assert os.strerror(code) in refused
                     assert "an earlier write" in commit_refused(run, Position(500, 0, 0), {}, tensors)
         assert not list(path.rglob(".tmp-*"))
-        latest = RunDirectory(path, pytest.fail).load_latest().state["n"]
+        latest = RunDirectory(path, pytest.fail).load("latest").state["n"]
         assert latest in ({stored, n} if refused else {n})  # n: it failed only after the commit's rename
         stored = latest
         if not refused:

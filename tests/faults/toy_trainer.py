@@ -24,7 +24,7 @@ def train(directory: str, epochs: int = 3, steps: int = 4, every: int = 2, nap: 
     if not path.exists():
         RunDirectory.create(path, {"train": {"num_epochs": epochs}}, {"plan": {"total_steps": epochs * steps}})
     run = RunDirectory(path)
-    with run.locked({"code": "toy"}):
+    with run.locked():
         checkpoint = run.resume()
         if checkpoint is None:
             at, weights, best = Position(0, 0, 0), torch.zeros(4, 4, dtype=torch.float64), None

@@ -16,14 +16,15 @@ from edgeflownas.evaluate.columns import csv_line
 from edgeflownas.evaluate.labels import Label, Result
 from edgeflownas.report.comparison import (
     csv_table,
+    details_text,
     differing,
     document,
     label_columns,
     require_one_label,
+    results_text,
     select,
     split_warnings,
 )
-from edgeflownas.report.comparison_text import details_text, results_text
 from edgeflownas.report.run_facts import RunFacts
 
 STANDARD = Label("standard", "fc2/folder:val/640/9f3a", "640 samples")

@@ -114,11 +114,11 @@ def test_before_the_first_commit_a_resume_starts_fresh(run):
     assert (run.path / "events.jsonl").read_bytes() == b""
     assert (run.path / "train.log").read_bytes() == b"hello\n"
     with pytest.raises(StorageError, match="nothing was committed yet"):
-        run.load_latest()
+        run.load("latest")
 
 
 def test_fact_logs_go_back_to_the_commit_and_time_logs_do_not(run):
-    with run.locked({"code": "abc"}):
+    with run.locked():
         run.resume()
         for log in (run.events, run.quarantine, run.history, run.per_arch, run.per_option, run.monitor):
             log.append({"n": 1})
@@ -128,7 +128,7 @@ def test_fact_logs_go_back_to_the_commit_and_time_logs_do_not(run):
             log.append({"n": 2})
     with run.locked():
         checkpoint = run.resume()
-    assert checkpoint.state == {"step": 1} and checkpoint.session["code"] == "abc"
+    assert checkpoint.state == {"step": 1} and len(checkpoint.session["token"]) == 32
     now = content(run.path)
     tables = ("eval_history.csv", "per_arch_epe.csv", "per_option.csv", "monitor.csv")
     for name in ("events.jsonl", "quarantine.jsonl", *tables):
@@ -206,10 +206,10 @@ def test_before_evaluation_comes_before_the_plain_one(run):
     with run.locked():
         run.resume()
         run.commit(Position(4, 0, 4, evaluated=False), {"at": "before"}, tensors())
-        assert run.load_latest().state == {"at": "before"}
+        assert run.load("latest").state == {"at": "before"}
         run.commit(Position(4, 1, 0), {"at": "after"}, tensors())
     assert run.checkpoints() == ["step-00000004", "step-00000004-before-evaluation"]
-    assert run.load_latest().state == {"at": "after"}
+    assert run.load("latest").state == {"at": "after"}
 
 
 def test_pruning_keeps_the_newest_and_every_best_they_name(run):
@@ -259,7 +259,7 @@ def test_reading_a_run_writes_nothing(run):
         commit(run, 1, best={"checkpoint": "step-00000001"})
     before = content(run.path)
     reader = RunDirectory(run.path)
-    reader.load_latest(), reader.load("best", groups=("model",)), reader.checkpoints(), reader.config
+    reader.load("latest"), reader.load("best", groups=("model",)), reader.checkpoints(), reader.config
     assert content(run.path) == before
 
 

@@ -41,7 +41,6 @@ def compare(
 
     from edgeflownas.report import comparison
     from edgeflownas.report.comparison_figure import write_comparison
-    from edgeflownas.report.comparison_text import comparison_text
     from edgeflownas.report.console import Console
     from edgeflownas.report.run_facts import read_facts
 
@@ -55,6 +54,6 @@ def compare(
     if not side_by_side:
         comparison.require_one_label(columns)
     document = comparison.document(facts, columns, warnings)
-    emit(document, lambda _: comparison_text(facts, columns, side_by_side, text_width(160)), json)
+    emit(document, lambda _: comparison.comparison_text(facts, columns, side_by_side, text_width(160)), json)
     console.wrote(write_comparison(facts, columns, csv, figure))
     return 0

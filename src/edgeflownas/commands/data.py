@@ -236,8 +236,15 @@ def synth(
     from edgeflownas.data.synthetic.generate import generate_dataset
 
     started = time.monotonic()
-    size, extra = (height, width), (backward, occlusion)
-    made = generate_dataset(out, train, val, seed, *size, *extra, workers=workers, progress=_progress("generating"))
+    made = generate_dataset(
+        *(out, train, val, seed),
+        height=height,
+        width=width,
+        backward=backward,
+        occlusion=occlusion,
+        workers=workers,
+        progress=_progress("generating"),
+    )
     seconds = time.monotonic() - started
     if json:
         print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))

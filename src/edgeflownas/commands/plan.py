@@ -39,12 +39,16 @@ def plan(
     """
     chosen = named_recipe(recipe, config)
 
-    from edgeflownas.report.console import Console
     from edgeflownas.report.plan_table import print_plan
     from edgeflownas.train.plan import plan_recipe
 
     counts = {"train": train_samples, "val": val_samples}
     short = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "num_epochs": num_epochs}
-    table = plan_recipe(chosen, overrides, counts, short, Console().task if measure else None)
+    progress = None
+    if measure:
+        from edgeflownas.report.console import Console
+
+        progress = Console().task
+    table = plan_recipe(chosen, overrides, counts, short, progress)
     (print_json if json else print_plan)(table)
     return 0

@@ -49,8 +49,7 @@ def sweep(
 
     from edgeflownas.commands._front import standard_front
     from edgeflownas.report.console import Console
-    from edgeflownas.report.sweep_files import compare_sweep
-    from edgeflownas.report.sweep_table import listing_text
+    from edgeflownas.report.sweep import compare_sweep, listing_text
     from edgeflownas.train.sweep import check_runs, listing, open_sweep, run_sweep, unequal_samples
 
     console, plans = Console(), check_runs(planned)

@@ -37,12 +37,11 @@ def verify(
     if run is None and (given := [*(["--data"] * bool(data)), *(["--pairs"] * bool(pairs)), *overrides]):
         raise ConfigError(f"{given[0]} belongs to a comparison with the run: edgeflownas verify DIR RUN")
 
-    from edgeflownas.export.check import Comparison, verify_folder
+    from edgeflownas.export.check import verify_folder
     from edgeflownas.report.console import Console
     from edgeflownas.report.verify_text import folder_text
 
     console = Console()
-    wanted = None if run is None else Comparison(run, overrides, data, pairs or 16)
-    document = verify_folder(folder, wanted, console.info, console.task)
+    document = verify_folder(folder, run, overrides, data, pairs or 16, console.info, console.task)
     emit(document, folder_text, json)
     return 0 if document["verdict"] == "passed" else DataError.exit_code

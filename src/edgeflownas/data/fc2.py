@@ -121,15 +121,18 @@ def _source(folder: Path) -> Literal["folder", "generated"]:
 # --- index lists ---
 
 
-@dataclass(frozen=True)
+@dataclass
 class IndexLists:
-    """The lists as they stand."""
+    """The lists as they stand, and what of them is on disk; each folder is listed once."""
 
     folder: Path
     prefix: str
     """What is cut off the front of every entry; the rest is relative to the data's folder."""
     entries: tuple[str, ...]
     splits: Mapping[str, tuple[int, ...]]
+    _links: dict[Path, dict[str, bool]] = field(default_factory=dict, init=False)
+    """Of each folder looked at so far: the names in it, and whether they are links."""
+    _inside: str = field(default="", init=False)
 
     def stem(self, index: int) -> str:
         """Entry ``index`` relative to the data's folder, without ``-img_0.png``: ``train/0002112``.
@@ -147,6 +150,34 @@ class IndexLists:
         if not relative.isprintable() or not relative.endswith(_FIRST) or relative.rpartition("/")[2] in _FIRST:
             raise ValueError(f"is no first image (expected ...{_FIRST[0]})")
         return relative[: -len(_FIRST[0])]
+
+    def sample(self, index: int, root: Path) -> tuple[Sample, list[Path]]:
+        """The sample of an index below ``root``, and those of its files that are not there.
+
+        Raises:
+            ValueError: as :meth:`stem`, or a link leads out of the root.
+        """
+        stem, suffix = self.stem(index), self.entries[index][-4:]
+        place, _, name = stem.rpartition("/")
+        folder = root / place
+        if folder not in self._links:
+            found: dict[str, bool] = {}
+            if folder.is_dir():
+                self._refuse_outside(folder, root, str(folder))
+                with os.scandir(folder) as entries:
+                    found = {entry.name: entry.is_symlink() for entry in entries}
+            self._links[folder] = found
+        paths = [folder / f"{name}-{part}" for part in (f"img_0{suffix}", f"img_1{suffix}", "flow_01.flo")]
+        for path in paths:
+            if self._links[folder].get(path.name):
+                self._refuse_outside(path, root, path.name)
+        return Sample(stem, *paths), [path for path in paths if path.name not in self._links[folder]]
+
+    def _refuse_outside(self, path: Path, root: Path, shown: str) -> None:
+        self._inside = self._inside or os.path.realpath(root)
+        real = os.path.realpath(path)
+        if real != self._inside and not real.startswith(self._inside.rstrip("/") + "/"):
+            raise ValueError(f"is a link out of {root}: {shown} leads to {real}")
 
     def out_of_range(self, split: str) -> list[int]:
         """Indices of a split that no line belongs to."""
@@ -188,54 +219,6 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
     return IndexLists(folder, prefix, tuple(entries), splits)
 
 
-@dataclass
-class _Disk:
-    """What of the lists is on disk below a folder; each folder is listed once."""
-
-    root: Path
-    lists: IndexLists
-    _folders: dict[str, dict[str, bool]] = field(default_factory=dict)
-    _real: str = ""
-
-    def sample(self, index: int) -> tuple[Sample, list[Path]]:
-        """The sample of an index, and those of its files that are not there.
-
-        Raises:
-            ValueError: as :meth:`IndexLists.stem`, or a link leads out of the folder.
-        """
-        stem, suffix = self.lists.stem(index), self.lists.entries[index][-4:]
-        folder, _, name = stem.rpartition("/")
-        known = self._listed(folder)
-        paths = []
-        missing = []
-        for part in (f"img_0{suffix}", f"img_1{suffix}", "flow_01.flo"):
-            file = f"{name}-{part}"
-            paths.append(self.root / folder / file)
-            if file not in known:
-                missing.append(paths[-1])
-            elif known[file]:
-                self._refuse_outside(paths[-1], file)
-        return Sample(stem, *paths), missing
-
-    def _listed(self, folder: str) -> dict[str, bool]:
-        """File name -> whether it is a link, of a folder below the root."""
-        if folder not in self._folders:
-            place = self.root / folder
-            found: dict[str, bool] = {}
-            if place.is_dir():
-                self._refuse_outside(place, place)
-                with os.scandir(place) as entries:
-                    found = {entry.name: entry.is_symlink() for entry in entries}
-            self._folders[folder] = found
-        return self._folders[folder]
-
-    def _refuse_outside(self, path: Path, shown: object) -> None:
-        self._real = self._real or os.path.realpath(self.root)
-        real = os.path.realpath(path)
-        if real != self._real and not real.startswith(self._real.rstrip("/") + "/"):
-            raise ValueError(f"is a link out of {self.root}: {shown} leads to {real}")
-
-
 def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | None = None) -> FlowDataset:
     """The samples that a list names, below ``root``, sorted by name.
 
@@ -251,12 +234,11 @@ def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | Non
         raise DataError(f"{key}: {path}: index {beyond[0]} is beyond the {len(lists.entries)} lines of {_NAMES}")
     if twice := lists.duplicates(split):
         raise DataError(f"{key}: {path}: {len(twice)} indices are there more than once, the first is {twice[0]}")
-    disk = _Disk(root, lists)
     samples: list[Sample] = []
     missing: list[Path] = []
     for index in lists.splits[split]:
         try:
-            sample, lacking = disk.sample(index)
+            sample, lacking = lists.sample(index, root)
         except ValueError as error:
             raise DataError(f"{key}: {folder / _NAMES}:{index + 1}: {lists.entries[index]!r} {error}") from None
         samples.append(sample)
@@ -277,7 +259,6 @@ def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | Non
 
 def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
     """Counts, duplicates, overlaps, lines in no split, refused entries and (with ``root``) the files there, as JSON."""
-    disk = None if root is None else _Disk(root, lists)
     refused: list[dict[str, Any]] = []
     here: list[bool] = []
     names: list[str] = []
@@ -285,7 +266,7 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
         names.append(entry)
         try:
             names[index] = lists.stem(index)
-            here.append(disk is None or not disk.sample(index)[1])
+            here.append(root is None or not lists.sample(index, root)[1])
         except ValueError as error:
             here.append(False)
             refused.append({"line": index + 1, "entry": entry, "problem": str(error)})
@@ -297,7 +278,7 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
             "duplicates": _some(lists.duplicates(split)),
             "out_of_range": _some(lists.out_of_range(split)),
         }
-        if disk is not None:
+        if root is not None:
             complete = sum(here[index] for index in indices if 0 <= index < len(here))
             splits[split] |= {"complete": complete, "incomplete": len(indices) - complete}
 
@@ -316,7 +297,7 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
         "not_in_train": {"count": total - train, "arithmetic": f"{total - train:,} = {total:,} - {train:,}"},
         "refused": _some(refused),
         "on_disk": None
-        if disk is None
+        if root is None
         else {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)},
     }
 

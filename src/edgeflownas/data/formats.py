@@ -46,18 +46,6 @@ _KITTI_KIND = (16, 2)  # bits, PNG's colour type
 _KITTI_ZERO = 2**15
 
 
-# --- any format ---
-
-
-def flow_size(path: PathLike) -> tuple[int, int]:
-    """(height, width) of the images a flow belongs to, from its header, its length checked.
-
-    Raises:
-        BadSample: a suffix that is no flow's, or a faulty file.  DataError: .flo5 without h5py.
-    """
-    return _format_of(path).size(path)
-
-
 def read_flow(path: PathLike) -> Flow:
     """Flow float32 [H,W,2] (u right, v down, px; 0 where unknown) and valid bool [H,W].
 
@@ -65,6 +53,11 @@ def read_flow(path: PathLike) -> Flow:
         BadSample: a suffix that is no flow's, or a faulty file.  DataError: .flo5 without h5py.
     """
     return _format_of(path).read(path)
+
+
+def flow_size(path: PathLike) -> tuple[int, int]:
+    """(height, width) of the images a flow belongs to, from its checked header.  Raises as :func:`read_flow`."""
+    return _format_of(path).size(path)
 
 
 def write_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
@@ -90,11 +83,7 @@ def _format_of(path: PathLike) -> _Format:
 
 
 def _known(path: PathLike, flow: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where a flow [H,W,2] just read is known; it is set to 0 elsewhere.
-
-    Raises:
-        BadSample: NaN or infinity, which are no way of saying unknown.
-    """
+    """Where a flow [H,W,2] just read is known; it is set to 0 elsewhere.  NaN is no way of saying unknown."""
     valid: NDArray[np.bool_] = np.ones(flow.shape[:2], dtype=np.bool_)
     largest = max(float(flow.max()), -float(flow.min()))  # NaN stays NaN in both
     if not np.isfinite(largest):
@@ -107,11 +96,7 @@ def _known(path: PathLike, flow: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _writable(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """The validity of a flow that is to be written (None: every pixel is valid).
-
-    Raises:
-        ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.
-    """
+    """The validity of a flow that is to be written (None: every pixel is valid)."""
     if flow.ndim != 3 or flow.shape[2] != 2 or not plausible(flow.shape[0], flow.shape[1]):
         raise ValueError(f"{path}: flow must have shape [H,W,2] within {MAX_SIDE} a side, got {flow.shape}")
     if valid is None:
@@ -121,9 +106,6 @@ def _writable(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_
     if not (np.abs(flow[valid]) <= UNKNOWN_ABOVE).all():
         raise ValueError(f"{path}: a valid flow is not finite or is beyond +-1e9 px; mark such pixels invalid")
     return valid
-
-
-# --- .flo ---
 
 
 def read_flo(path: PathLike) -> Flow:
@@ -143,8 +125,6 @@ def read_flo(path: PathLike) -> Flow:
 
 def write_flo(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write flow [H,W,2] as .flo; where ``valid`` [H,W] is False the unknown-flow value is written.
-
-    The file appears whole or not at all.
 
     Raises:
         ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.
@@ -168,9 +148,6 @@ def _flo_header(path: PathLike, descriptor: int, length: int) -> Header:
     check_size(path, height, width)
     check_length(path, length, _FLO_HEADER + 8 * height * width, f"a {height}x{width} flow")
     return Header(height, width, 2, "<f4", _FLO_HEADER)
-
-
-# --- .pfm ---
 
 
 def read_pfm(path: PathLike) -> NDArray[np.float32]:
@@ -240,9 +217,6 @@ def _pfm_header(path: PathLike, descriptor: int, length: int) -> Header:
     what = f"this {height}x{width} PFM with {channels} channel{'s' if channels > 1 else ''}"
     check_length(path, length, match.end() + 4 * channels * height * width, what)
     return Header(height, width, channels, "<f4" if scale < 0 else ">f4", match.end())
-
-
-# --- KITTI's .png ---
 
 
 def is_kitti_flow(path: PathLike) -> bool:
@@ -341,9 +315,6 @@ def _opened_flo5(path: PathLike) -> Iterator[Any]:
         raise BadSample(path, f"cannot be read as HDF5: {error}") from None
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise BadSample(path, f"cannot be read as HDF5: {error}") from None
-
-
-# --- what each suffix means ---
 
 
 class _Format(NamedTuple):

@@ -40,9 +40,6 @@ _PICTURE_HEAD = 2**18  # holds the header of a JPEG behind the usual preview and
 _LARGEST_PICTURE = 2**30  # bytes
 
 
-# --- any file of H x W values ---
-
-
 class Header(NamedTuple):
     """What a file of values [height,width,channels] says of itself."""
 
@@ -50,8 +47,7 @@ class Header(NamedTuple):
     width: int
     channels: int
     dtype: str
-    offset: int
-    """Where the values begin; 0 in a PNG, which has to be decoded."""
+    offset: int  # where the values begin; 0 in a PNG, which has to be decoded
 
 
 HeaderOf = Callable[[PathLike, int, int], Header]
@@ -65,10 +61,9 @@ def size_of(path: PathLike, header_of: HeaderOf) -> tuple[int, int]:
 
 
 def values_of(path: PathLike, header_of: HeaderOf, size: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """The values [H,W,channels] of a file as they are stored, RGB in a PNG; [H,W] in a PNG of one channel.
+    """The values [H,W,channels] of a file as they are stored; of a PNG its RGB, or [H,W] where it is gray.
 
-    Raises:
-        BadSample: what ``header_of`` raises, another (height, width) than ``size``, or pixels that do not decode.
+    Raises BadSample as ``header_of`` does, and for another (height, width) than ``size`` or pixels that do not decode.
     """
     with open_regular(path) as (descriptor, status):
         header = header_of(path, descriptor, status.st_size)
@@ -109,9 +104,7 @@ def image_size(path: PathLike) -> tuple[int, int]:
     """(height, width) of an 8-bit RGB PNG or binary PPM from its header; its pixels are not decoded.
 
     A PPM's length is checked exactly, a PNG's by its closing chunk, so that a cut-off file is found without decoding.
-
-    Raises:
-        BadSample: another kind of file or pixel, absurd dimensions, or a file that is cut off or has bytes to spare.
+    Raises BadSample: another kind of file or pixel, absurd dimensions, a file that is cut off or has bytes to spare.
     """
     return size_of(path, _image_header)
 
@@ -120,9 +113,7 @@ def read_image(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[n
     """Image uint8 [H,W,3], RGB, of a PNG or binary PPM file.
 
     With ``size`` (height, width) an image of another size is refused before it is decoded.
-
-    Raises:
-        BadSample: as :func:`image_size`, or another size, a damaged chunk, pixels that do not decode.
+    Raises BadSample: as :func:`image_size`, or another size, a damaged chunk, pixels that do not decode.
     """
     return values_of(path, _image_header, size)
 
@@ -135,8 +126,7 @@ def mask_size(path: PathLike) -> tuple[int, int]:
 def read_mask(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np.bool_]:
     """Mask bool [H,W]: True where the PNG (gray, or RGB with equal or unequal channels) is not zero.
 
-    Raises:
-        BadSample: as :func:`read_image`.
+    Raises BadSample as :func:`read_image`.
     """
     pixels = values_of(path, _mask_header, size)
     mask: NDArray[np.bool_] = pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2)
@@ -144,10 +134,9 @@ def read_mask(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np
 
 
 def png_header(path: PathLike, descriptor: int, length: int, expected: str, *kinds: tuple[int, int]) -> Header:
-    """The header of a PNG of one of the ``kinds`` (bits, PNG's colour type), and that the file ends as a PNG does.
+    """The header of a PNG of one of the ``kinds`` (bits, PNG's colour type).
 
-    Raises:
-        BadSample: no PNG, another kind, absurd dimensions, or a file that is cut off or has bytes to spare.
+    Raises BadSample: no PNG, another kind, absurd dimensions, or a file that is cut off or has bytes to spare.
     """
     head = os.pread(descriptor, 33, 0)
     if not head.startswith(_PNG):
@@ -227,8 +216,7 @@ def is_picture(path: Path) -> bool:
 def picture_size(path: Path) -> tuple[int, int]:
     """(height, width) from the header.
 
-    Raises:
-        BadSample: no picture of a known kind, 16 bits a channel, or absurd dimensions.
+    Raises BadSample: no picture of a known kind, 16 bits a channel, or absurd dimensions.
     """
     head = _beginning(path, _PICTURE_HEAD)
     if head.startswith(_JPEG) and len(head) == _PICTURE_HEAD and _jpeg_frame(head) is None:
@@ -239,8 +227,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 def read_picture(path: Path) -> Picture:
     """The picture as RGB; gray is repeated, an alpha channel dropped, EXIF orientation left alone.
 
-    Raises:
-        BadSample: as :func:`picture_size`, or a file that is cut off or does not decode.
+    Raises BadSample: as :func:`picture_size`, or a file that is cut off or does not decode.
     """
     import cv2
 
@@ -321,10 +308,8 @@ def _check_chunks(path: PathLike, data: bytes | memoryview, to_the_end: bool) ->
         body = position + 4
         end = body + 4 + int.from_bytes(data[position:body], "big")
         if end + 4 > len(data):
-            damaged = f"is damaged: the PNG chunk at byte {position} runs past the end of the file"
-            raise BadSample(
-                path, damaged if to_the_end else "is cut off: its last PNG chunk runs past the end of the file"
-            )
+            which = f"damaged: the PNG chunk at byte {position}" if to_the_end else "cut off: its last PNG chunk"
+            raise BadSample(path, f"is {which} runs past the end of the file")
         if zlib.crc32(data[body:end]) != int.from_bytes(data[end : end + 4], "big"):
             raise BadSample(path, f"is damaged: the PNG chunk at byte {position} fails its checksum")
         position = end + 4

@@ -266,29 +266,18 @@ class Layout:
     """
 
     name: str
-    holds: str
-    """What the root holds, in words."""
-    variants: Mapping[str, Words]
-    """Variant to the values that words take in it, a sample for each combination; the first is that for training."""
-    val: str = ""
-    """The variant meant for evaluation where a specification has none, unless it is the first."""
-    counted: tuple[str, ...] = ()
-    """Variants that `data list` counts, where there are too many to count all."""
-    has_lists: bool = False
-    """Whether a root NAME_lists may name another folder for its list files."""
+    holds: str  # what the root holds, in words
+    variants: Mapping[str, Words]  # to the values that words take, a sample for each combination; first: for training
+    val: str = ""  # the variant meant for evaluation where a specification has none, unless it is the first
+    counted: tuple[str, ...] = ()  # variants that `data list` counts, where there are too many to count all
+    has_lists: bool = False  # whether a root NAME_lists may name another folder for its list files
     open: Callable[[Opening], FlowDataset] = _by_patterns
-    inside: str = ""
-    """Folder of the root that the patterns begin in, where it is there."""
-    flow: str = ""
-    """Pattern of the flow files."""
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Patterns of the images and, where there are any, of the masks of a :class:`Sample`."""
-    sample: str = ""
-    """Name of a sample, behind its look where there are several."""
-    free: Mapping[str, str] = field(default_factory=dict)
-    """What a word without values may be, as a regular expression; four digits where nothing is said."""
-    ends_open: bool = False
-    """Whether the last frame of a sequence has a flow too, which is passed over."""
+    inside: str = ""  # folder of the root that the patterns begin in, where it is there
+    flow: str = ""  # pattern of the flow files
+    files: Mapping[str, str] = field(default_factory=dict)  # of the images and, where there are any, the masks
+    sample: str = ""  # name of a sample, behind its look where there are several
+    free: Mapping[str, str] = field(default_factory=dict)  # what words without a value may be; else four digits
+    ends_open: bool = False  # whether the last frame of a sequence has a flow too, which is passed over
 
     def variant_for(self, split: str) -> str:
         """The variant of a specification without one."""

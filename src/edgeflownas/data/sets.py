@@ -12,7 +12,7 @@ from edgeflownas.config.keys import nearest
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import find_samples, scan_fc2
-from edgeflownas.data.layouts import DATASETS, Layout, Opening
+from edgeflownas.data.layouts import DATASETS, Opening
 from edgeflownas.errors import BadSample, ConfigError, DataError
 
 _NAME = re.compile(r"([^:@/]*)(?=[:@]|$)")
@@ -54,12 +54,26 @@ def open_dataset(
         return scan_fc2(spec, split_default, key)
     match = _SPEC.fullmatch(spec)
     assert match is not None
-    layout = DATASETS[match["name"]]
+    name, written_root = match["name"], match["root"]
+    layout = DATASETS[name]
     variant = layout.variant_for(split_default) if match["variant"] is None else match["variant"]
-    if match["root"] is not None and not match["root"]:
-        raise ConfigError(f"{key}: {spec!r}: a folder must follow the @, such as {match['name']}@/data/{match['name']}")
-    root = Root(Path(match["root"]).expanduser(), "@") if match["root"] else None
-    return _open_variant(layout, variant, key, roots, root)
+    if written_root == "":
+        raise ConfigError(f"{key}: {spec!r}: a folder must follow the @, such as {name}@/data/{name}")
+    if variant not in layout.variants:
+        close = nearest(variant, layout.variants)
+        hint = f"; did you mean {name}:{close}?" if close else ""
+        raise ConfigError(f"{key}: {name} has no variant {variant!r} (known: {', '.join(layout.variants)}){hint}")
+    root = Root(Path(written_root).expanduser(), "@") if written_root else find_root(name, roots)
+    if root is None:
+        raise ConfigError(
+            f"{key}: {name}: no folder is known for this data set: write {name}:{variant}@FOLDER, set data.roots or "
+            f"{_variable(name)}, or add a line '{name}: FOLDER' to {roots_file()}"
+        )
+    if not root.path.is_dir():
+        raise DataError(f"{key}: {name}: no folder {root.path} (named by {root.named_by}); it must hold {layout.holds}")
+    lists = find_root(f"{name}_lists", roots) if layout.has_lists else None
+    where = root.path, lists.path if lists else root.path
+    return layout.open(Opening(layout, variant, layout.variants[variant], *where, key))
 
 
 def open_complete(
@@ -75,27 +89,6 @@ def open_complete(
         if not problems:
             raise
         return FlowDataset(Path(spec), split, "folder", samples), problems
-
-
-def _open_variant(
-    layout: Layout, variant: str, key: str, roots: Mapping[str, str] | None, root: Root | None = None
-) -> FlowDataset:
-    name = layout.name
-    if variant not in layout.variants:
-        close = nearest(variant, layout.variants)
-        hint = f"; did you mean {name}:{close}?" if close else ""
-        raise ConfigError(f"{key}: {name} has no variant {variant!r} (known: {', '.join(layout.variants)}){hint}")
-    root = root or find_root(name, roots)
-    if root is None:
-        raise ConfigError(
-            f"{key}: {name}: no folder is known for this data set: write {name}:{variant}@FOLDER, set data.roots or "
-            f"{_variable(name)}, or add a line '{name}: FOLDER' to {roots_file()}"
-        )
-    if not root.path.is_dir():
-        raise DataError(f"{key}: {name}: no folder {root.path} (named by {root.named_by}); it must hold {layout.holds}")
-    lists = find_root(f"{name}_lists", roots) if layout.has_lists else None
-    where = root.path, lists.path if lists else root.path
-    return layout.open(Opening(layout, variant, layout.variants[variant], *where, key))
 
 
 # --- where the data sets of this machine are ---
@@ -125,7 +118,7 @@ def list_datasets(roots: Mapping[str, str] | None = None) -> list[dict[str, Any]
         for variant in (layout.counted or layout.variants) if root else ():
             samples, problem = None, None
             try:
-                samples = len(_open_variant(layout, variant, "data list", roots))
+                samples = len(open_dataset(f"{name}:{variant}", "val", "data list", roots))
             except DataError as error:
                 problem = str(error).partition("\n")[0].removeprefix("data list: ")
             variants.append({"variant": variant, "samples": samples, "problem": problem})

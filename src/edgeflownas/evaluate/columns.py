@@ -11,19 +11,6 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = [
-    "EVAL_HISTORY_COLUMNS",
-    "MONITOR_COLUMNS",
-    "PER_ARCH_COLUMNS",
-    "PER_OPTION_COLUMNS",
-    "columns",
-    "csv_header",
-    "csv_row",
-    "format_value",
-    "parse_row",
-    "parse_value",
-]
-
 Value = int | float | str | None
 
 #: The historical columns with their formats (see format_value); train_* and grad_norm_* describe the epoch's

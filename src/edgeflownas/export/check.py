@@ -114,69 +114,59 @@ class _Report(_Part):
         return self
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The run that a folder is compared with, and the pairs: ``data`` None for the run's own."""
-
-    run: Path
-    overrides: Sequence[str]
-    data: str | None
-    pairs: int
-
-
 def verify_folder(
-    folder: Path, wanted: Comparison | None, note: Callable[[str], None], progress: Callable[[str, int], Any]
+    folder: Path,
+    run: Path | None,
+    overrides: Sequence[str],
+    data: str | None,
+    count: int,
+    note: Callable[[str], None],
+    progress: Callable[[str, int], Any],
 ) -> dict[str, Any]:
-    """The document of docs/verify.md: hashes and test vectors, and the same pairs through the run's network.
+    """The document of docs/verify.md: hashes and test vectors, and ``count`` pairs through the network of ``run``.
 
-    ``progress`` opens a bar with a label and a total, as Console.task does.
+    Args:
+        folder: an export.
+        run: that it was made from, or its weights; None: the files alone.
+        overrides: ``--group.key=value`` tokens for the run's configuration.
+        data: where the pairs come from; None: the run's validation data.
+        count: of the pairs.
+        note: is told what a person should know.
+        progress: opens a bar with a label and a total, as Console.task does.
 
     Raises:
         DataError: no report that can be read; ConfigError: a run with other weights, or no LiteRT.
     """
     report = read_report(folder)
-    checked = check_folder(folder, report)
-    compared = None
-    if wanted is not None and not checked.reasons:
-        compared = _compared(folder, report, wanted, note, progress)
+    checked, compared, facts = check_folder(folder, report), None, report["model"]
     reasons = list(checked.reasons)
-    if compared is not None:
+    if run is not None and not reasons:
+        arch = None if facts["code"] == facts["space"] else facts["code"]
+        _, _, made_of = facts["weights"].partition("/")
+        checkpoint = "best" if run.is_file() or not made_of else made_of
+        opened = Run.open(run, overrides, note, used=EXPORTED, what="this")
+        source = extracted(opened.subnet(arch, checkpoint), progress)
+        if source.checkpoint.hash != facts["weights_hash"]:
+            raise ConfigError(
+                f"{run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of "
+                f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
+            )
+        size = tuple(facts["size"])
+        pairs = open_pairs("--data", data, "val", opened.config.data, count, size, note)
+        deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
+        with progress("verify", len(pairs)) as meter:
+            compared = verify_models(deployed, stored_models(folder, report), pairs, meter.advance)
         reasons += compared["reasons"]
     elif report["verification"] is not None:
         reasons += [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
     return {
         "folder": folder.name,
-        "model": report["model"],
+        "model": facts,
         "verdict": "failed" if reasons else "passed",
         **checked.document(),
         "reasons": reasons,
         "verification": compared,
     }
-
-
-def _compared(
-    folder: Path,
-    report: Mapping[str, Any],
-    wanted: Comparison,
-    note: Callable[[str], None],
-    progress: Callable[[str, int], Any],
-) -> dict[str, Any]:
-    facts = report["model"]
-    arch = None if facts["code"] == facts["space"] else facts["code"]
-    _, _, made_of = facts["weights"].partition("/")
-    checkpoint = "best" if wanted.run.is_file() or not made_of else made_of
-    opened = Run.open(wanted.run, wanted.overrides, note, used=EXPORTED, what="this")
-    source = extracted(opened.subnet(arch, checkpoint), progress)
-    if source.checkpoint.hash != facts["weights_hash"]:
-        raise ConfigError(
-            f"{wanted.run}: its weights are {source.checkpoint.hash[:16]}, the folder was made of "
-            f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
-        )
-    size = tuple(facts["size"])
-    pairs = open_pairs("--data", wanted.data, "val", opened.config.data, wanted.pairs, size, note)
-    deployed = deploy(source, size, facts["outputs"], facts["uncertainty"], "minmax", None)
-    with progress("verify", len(pairs)) as meter:
-        return verify_models(deployed, stored_models(folder, report), pairs, meter.advance)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -223,10 +223,9 @@ def read_manifest(folder: Path, run: str | None = None) -> dict[str, Any]:
         raise DamagedCheckpoint(
             f"{path}: belongs to run {document['run']}, expected {run}: it was copied here from elsewhere"
         )
-    if Position(**document["position"]).name != folder.name and not folder.name.startswith("."):
-        raise DamagedCheckpoint(
-            f"{path}: is the manifest of {Position(**document['position']).name}, not {folder.name}"
-        )
+    name = Position(**document["position"]).name
+    if name != folder.name and not folder.name.startswith("."):
+        raise DamagedCheckpoint(f"{path}: is the manifest of {name}, not {folder.name}")
     return document
 
 
@@ -295,10 +294,8 @@ class CheckpointStore:
     """Checkpoints of run ``run`` in ``folder``; ``warn`` is told of every damaged one passed over."""
 
     def __init__(self, folder: Path, run: str, warn: Callable[[str], None]) -> None:
-        self.folder = folder
-        self.run = run
-        self.warn = warn
-        self._verified: dict[str, str | None] = {}  # name -> the best checkpoint as of that one
+        self.folder, self.run, self.warn = folder, run, warn
+        self._verified: dict[str, Mapping[str, Any] | None] = {}  # name -> best.json as of that one
 
     def names(self) -> list[str]:
         """Newest first, by step; not verified."""
@@ -330,7 +327,7 @@ class CheckpointStore:
                 self.warn(f"{damage}; going back to the checkpoint before {name}")
                 damaged.append(name)
                 continue
-            self._verified[name] = _best_name(checkpoint.best)
+            self._verified[name] = checkpoint.best
             return checkpoint, damaged
         if damaged or not (self.folder / NONE_YET).exists():
             raise StorageError(
@@ -378,21 +375,18 @@ class CheckpointStore:
                 raise
             crash_point("commit.renamed")
             sync_folder(self.folder)
-            self._read_back(position.name, digest)
+            try:
+                manifest = verify(final, self.run)
+                if manifest["hash"] != digest:
+                    raise DamagedCheckpoint(f"{final}: not what was written")
+            except DamagedCheckpoint:
+                self.set_aside(position.name)
+                raise
+            self._verified[position.name] = manifest["best"]
             crash_point("commit.verified")
             (self.folder / NONE_YET).unlink(missing_ok=True)
         crash_point("commit.marked")
         return digest
-
-    def _read_back(self, name: str, digest: str) -> None:
-        try:
-            manifest = verify(self.folder / name, self.run)
-            if manifest["hash"] != digest:
-                raise DamagedCheckpoint(f"{self.folder / name}: not what was written")
-        except DamagedCheckpoint:
-            self.set_aside(name)
-            raise
-        self._verified[name] = _best_name(manifest["best"])
 
     def set_aside(self, name: str) -> None:
         """Take a damaged checkpoint out of the way without deleting it.  Raises OSError."""
@@ -414,7 +408,7 @@ class CheckpointStore:
             for name in self.names():
                 if len(kept) < keep:
                     kept += [name] if self._is_sound(name) else []
-                elif name not in {self._verified[k] for k in kept}:
+                elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:
                     # Rename first: a half-removed checkpoint must not look like a damaged one.
                     doomed = self.folder / f".tmp-pruned-{uuid.uuid4().hex}"
                     os.rename(self.folder / name, doomed)
@@ -426,12 +420,8 @@ class CheckpointStore:
     def _is_sound(self, name: str) -> bool:
         if name not in self._verified:
             try:
-                self._verified[name] = _best_name(verify(self.folder / name, self.run)["best"])
+                self._verified[name] = verify(self.folder / name, self.run)["best"]
             except DamagedCheckpoint as damage:
                 self.warn(f"{damage}; {name} does not count among the checkpoints kept")
                 return False
         return True
-
-
-def _best_name(best: Mapping[str, Any] | None) -> str | None:
-    return best["checkpoint"] if best else None

@@ -93,7 +93,6 @@ class RunDirectory:
         self.keep = 2
         self._store = CheckpointStore(path / "checkpoints", self.id, warn)
         self._lock = RunLock(path)
-        self._session: dict[str, Any] = {}
         self._parent: str | None = None
         self._failure: str | None = None
 
@@ -153,15 +152,14 @@ class RunDirectory:
     # ---- the lock ----
 
     @contextlib.contextmanager
-    def locked(self, session: Mapping[str, Any] | None = None) -> Iterator[RunDirectory]:
-        """Hold the run against every other process; ``session`` (environment, code) is stored with each commit.
+    def locked(self) -> Iterator[RunDirectory]:
+        """Hold the run against every other process.
 
         Raises StorageError naming the holder's host and process where another holds it.
         """
         self._lock.acquire()
         try:
-            self._session = {"token": self._lock.token, **(session or {})}
-            self._note_time("session", pid=os.getpid(), **self._session)
+            self._note_time("session", pid=os.getpid(), token=self._lock.token)
             yield self
         finally:
             for log in (*self._fact_logs.values(), self.timing, self.log):
@@ -195,16 +193,12 @@ class RunDirectory:
         return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
-        """One checkpoint by name, or ``best`` / ``latest``; only the tensor ``groups`` named, if any.
+        """One checkpoint by name, or ``best`` / ``latest`` that verifies (a warning for each damaged one passed over).
 
-        Raises StorageError (DamagedCheckpoint) naming the file.
+        Only the tensor ``groups`` named, if any.  Raises StorageError (DamagedCheckpoint) naming the file.
         """
-        if name == "latest":
-            return self.load_latest(groups)
-        return self._store.load(self.read_best()["checkpoint"] if name == "best" else name, groups)
-
-    def load_latest(self, groups: Collection[str] | None = None) -> Checkpoint:
-        """Newest checkpoint that verifies; warns for each damaged one.  Raises StorageError if none is left."""
+        if name != "latest":
+            return self._store.load(self.read_best()["checkpoint"] if name == "best" else name, groups)
         checkpoint, _ = self._store.newest_verified(groups)
         if checkpoint is None:
             raise StorageError(
@@ -357,7 +351,7 @@ class RunDirectory:
             "best": dict(kept) if kept else None,
             "finished": finished,
             "parent": self._parent,
-            "session": self._session,
+            "session": {"token": self._lock.token},
         }
 
 

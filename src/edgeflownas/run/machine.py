@@ -93,6 +93,8 @@ def check_precision(config: Config, device: torch.device) -> None:
 
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, machine and threads, as far as they can change the last bits of a result."""
+    known = Path("/proc/cpuinfo").read_text(errors="replace") if Path("/proc/cpuinfo").exists() else ""
+    models = [line.partition(":")[2].strip() for line in known.splitlines() if line.startswith("model name")]
     facts = {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -100,7 +102,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "cv2": _version_of("opencv-python-headless"),
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "cpu": _cpu_model(),
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": device,
@@ -117,15 +119,6 @@ def _version_of(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return ABSENT
-
-
-def _cpu_model() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def code_version() -> dict[str, Any]:

@@ -23,6 +23,8 @@ FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
 ONE_CYCLE_START = 1 / 25  # share of the peak rate a one-cycle plan starts from (Smith & Topin, arXiv 1708.07120)
 Position = Literal["step", "micro_step"]
+POSITIONS: tuple[Position, ...] = ("step", "micro_step")
+PLACES = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}  # of the plan, for the learning rate
 
 
 def learning_rate(config: TrainConfig, seen: int, planned: int) -> float:
@@ -106,10 +108,8 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
     train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
     draws, steps, planned = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
-    positions: tuple[Position, ...] = ("step", "micro_step")
     # Frozen batch norm has nothing to recalibrate.
     calibrated = 0 if train.batch_norm == "frozen" else min(config.eval.bn_recal_batches * config.eval.batch_size, n)
-    places = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}
     table = {
         "train_samples": n,
         "val_samples": val_samples,
@@ -137,7 +137,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "forward_passes": draws // plan.num_paths_drawn * paths * epochs,
         "clip_threshold": train.grad_clip_global_norm,
         "clip_position": train.grad_clip_position,
-        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in positions},
+        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in POSITIONS},
         "evaluation": _evaluation(config, val_samples, n),
         "calibration": {
             "batches_per_arch": -(-calibrated // config.eval.batch_size),

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edgeflownas.data.synthetic import fields, textures
-from edgeflownas.data.synthetic.geometry import Draws, draw_object
+from edgeflownas.data.synthetic import textures
+from edgeflownas.data.synthetic.geometry import Draws
 
 
 @pytest.mark.parametrize("size", [(12, 12), (40, 300), (96, 130)])
@@ -27,7 +27,7 @@ def test_textures_differ_in_colour_brightness_and_contrast() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [fields.waves, fields.tiles, fields.cells, fields.gradient, fields.speckles, fields.strokes]
+    "pattern", [textures.waves, textures.tiles, textures.cells, textures.gradient, textures.speckles, textures.strokes]
 )
 def test_patterns_stay_within_zero_and_one(pattern: Callable[[Draws, int, int], np.ndarray]) -> None:
     made = [pattern(Draws(3, index, 0), 50, 70) for index in range(20)]
@@ -37,14 +37,6 @@ def test_patterns_stay_within_zero_and_one(pattern: Callable[[Draws, int, int], 
 
 
 def test_finer_grain_has_steeper_slopes() -> None:
-    fine = fields.fractal(Draws(4, 0, 0), 100, 100, 2.0, 1, 0.5)
-    coarse = fields.fractal(Draws(4, 0, 0), 100, 100, 20.0, 1, 0.5)
+    fine = textures.fractal(Draws(4, 0, 0), 100, 100, 2.0, 1, 0.5)
+    coarse = textures.fractal(Draws(4, 0, 0), 100, 100, 20.0, 1, 0.5)
     assert np.abs(np.diff(fine)).mean() > 4 * np.abs(np.diff(coarse)).mean()
-
-
-def test_objects_are_of_the_size_asked_for_and_of_several_kinds() -> None:
-    made = [draw_object(Draws(5, index, 1), 50.0) for index in range(200)]
-    reach = [max(float(np.abs(ring).max()) for outline in parts for ring in outline) for parts in made]
-    assert min(reach) > 15 and max(reach) < 130
-    assert {len(parts) for parts in made} == {1, 2, 3}
-    assert any(len(parts) == 1 and len(parts[0]) > 2 for parts in made)  # with holes

@@ -2,7 +2,3 @@
 
 ``geometry`` (draws, motions, outlines and their pixels), ``textures`` (surfaces), ``generate`` (a pair, a set on disk).
 """
-
-from edgeflownas.data.synthetic.generate import GeneratedPair, GeneratedStats, generate_dataset, generate_pair
-
-__all__ = ["GeneratedPair", "GeneratedStats", "generate_dataset", "generate_pair"]

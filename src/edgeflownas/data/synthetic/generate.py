@@ -272,7 +272,13 @@ def generate_dataset(
         DataError: ``out`` holds something else, or a set generated with other parameters.
         StorageError: a file cannot be written, or a worker process died.
     """
-    _check_counts(train, val, workers)
+    for name, value in (("train", train), ("val", val)):
+        if not 0 <= value <= FIRST_VAL:
+            raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
+    if train + val == 0:
+        raise ConfigError("--train and --val are both 0; ask for at least one pair")
+    if workers < 1:
+        raise ConfigError(f"--workers: must be at least 1, got {workers}")
     _check_size(height, width)
     task = _Set(Path(out), train, val, seed, height, width, backward, occlusion)
     _open(task)
@@ -286,16 +292,6 @@ def generate_dataset(
     return GeneratedStats(written, total - written, flow)
 
 
-def _check_counts(train: int, val: int, workers: int) -> None:
-    for name, value in (("train", train), ("val", val)):
-        if not 0 <= value <= FIRST_VAL:
-            raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
-    if train + val == 0:
-        raise ConfigError("--train and --val are both 0; ask for at least one pair")
-    if workers < 1:
-        raise ConfigError(f"--workers: must be at least 1, got {workers}")
-
-
 def _open(task: _Set) -> None:
     """Make the folders, or make sure that what is there is the same set and drop what a killed writer left."""
     out = task.out
@@ -307,11 +303,10 @@ def _open(task: _Set) -> None:
             raise DataError(f"--out: {out} is not empty and holds no generated set ({_METADATA}); name a new folder")
         else:
             _describe(task, {"complete": False})
-        for split, count in (("train", task.train), ("val", task.val)):
-            if count:
-                (out / split).mkdir(exist_ok=True)
-                for leftover in (out / split).glob(".*.tmp"):
-                    leftover.unlink(missing_ok=True)
+        for folder in [out / split for split, count in (("train", task.train), ("val", task.val)) if count]:
+            folder.mkdir(exist_ok=True)
+            for leftover in [*folder.glob(".tmp-*"), *folder.glob(".*.tmp")]:  # the second: of older versions
+                leftover.unlink(missing_ok=True)
     except StorageError:  # said already
         raise
     except OSError as error:

@@ -247,15 +247,11 @@ def _holes(draws: Draws, ring: Array) -> list[Array]:
     return [(centre + _polar(turn, np.full(32, size)))[::-1].copy() for centre in centres]
 
 
-def _bar(start: Point, end: Point, width: float) -> Array:
+def _bar(start: Point | Array, end: Point | Array, width: float) -> Array:
     """A straight bar as a rectangle around a line."""
     along = np.subtract(end, start)
     normal = np.array([-along[1], along[0]]) * (width / 2 / max(float(np.hypot(*along)), 1e-9))
     return _outer(np.array([start + normal, end + normal, end - normal, start - normal]))
-
-
-def _quad(a: Point, b: Point, c: Point, d: Point) -> Array:
-    return _outer(np.array([a, b, c, d]))
 
 
 def _chair(draws: Draws, radius: float) -> list[Outline]:
@@ -264,9 +260,9 @@ def _chair(draws: Draws, radius: float) -> list[Outline]:
     skew = radius * draws.uniform(-0.35, 0.35)
     top, floor = -radius * draws.uniform(0.6, 1.0), radius * draws.uniform(0.5, 1.0)
     lean = radius * draws.uniform(-0.15, 0.15)
-    front_l, front_r = (-half, depth / 2), (half, depth / 2)
-    rear_l, rear_r = (-half * 0.9 + skew, -depth / 2), (half * 0.9 + skew, -depth / 2)
-    head_l, head_r = (rear_l[0] + lean, top), (rear_r[0] + lean, top)
+    front_l, front_r = np.array([[-half, depth / 2], [half, depth / 2]])
+    rear_l, rear_r = np.array([[-half * 0.9 + skew, -depth / 2], [half * 0.9 + skew, -depth / 2]])
+    head_l, head_r = np.array([[rear_l[0] + lean, top], [rear_r[0] + lean, top]])
     thick = max(1.5, radius * draws.log_uniform(0.025, 0.12))
     spread = half * draws.uniform(-0.1, 0.2)
     legs = [
@@ -280,17 +276,13 @@ def _chair(draws: Draws, radius: float) -> list[Outline]:
     ]
     if draws.chance(0.5):
         legs.append(_bar((-half, floor * 0.6), (half, floor * 0.6), thick * 0.8))
-    seat = [_quad(front_l, front_r, rear_r, rear_l), _bar(front_l, front_r, thick * 1.6)]
+    seat = [_outer(np.array([front_l, front_r, rear_r, rear_l])), _bar(front_l, front_r, thick * 1.6)]
     if draws.chance(0.5):
-        back = [_quad(rear_l, rear_r, head_r, head_l)]
+        back = [_outer(np.array([rear_l, rear_r, head_r, head_l]))]
     else:
         shares = np.linspace(0.0, 1.0, draws.integer(3, 8))[1:-1]
-        back = [_bar(_between(rear_l, rear_r, t), _between(head_l, head_r, t), thick * 0.9) for t in shares]
+        back = [_bar((1 - t) * rear_l + t * rear_r, (1 - t) * head_l + t * head_r, thick * 0.9) for t in shares]
     return [legs, back, seat] if draws.chance(0.5) else [back, legs, seat]
-
-
-def _between(a: Point, b: Point, t: float) -> Point:
-    return (1 - t) * a[0] + t * b[0], (1 - t) * a[1] + t * b[1]
 
 
 # --- the pixels that an outline covers ---

@@ -12,7 +12,7 @@ import pytest
 
 from edgeflownas.config.load import load_config
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
-from edgeflownas.report.sweep_table import FIGURES, Ended, read_ended, table_text, variant_rows
+from edgeflownas.report.sweep import FIGURES, Ended, read_ended, table_text, variant_rows
 from edgeflownas.run.directory import RunDirectory
 
 MEANS = [3.0, 2.0, 1.5, 1.4, 1.6, 1.5]

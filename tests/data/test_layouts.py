@@ -27,8 +27,9 @@ def opened(spec: str, root: Path, split: str = "val") -> FlowDataset:
     return dataset
 
 
-def parts(path: Path, count: int) -> str:
-    return "/".join(path.parts[-count:])
+def files(dataset: FlowDataset, parts: int = 1) -> list[list[str]]:
+    """The last parts of the paths of every sample."""
+    return [["/".join(path.parts[-parts:]) for path in sample.files] for sample in dataset.samples]
 
 
 def test_sintel(tmp_path: Path) -> None:
@@ -36,15 +37,11 @@ def test_sintel(tmp_path: Path) -> None:
     clean, final, both = (opened(f"sintel:{look}", root) for look in ("clean", "final", "both"))
     assert clean.names == final.names == tuple(f"{s}/frame_000{n}" for s in ("alley_1", "market_5") for n in (1, 2))
     assert len(both) == 8 and both.names[0] == "clean/alley_1/frame_0001"
-    sample = final.samples[1]
-    assert [parts(path, 3) for path in sample.files] == [
-        "final/alley_1/frame_0002.png",
-        "final/alley_1/frame_0003.png",
-        "flow/alley_1/frame_0002.flo",
-        "invalid/alley_1/frame_0002.png",
-        "occlusions/alley_1/frame_0002.png",
+    assert files(final, 3)[1] == [
+        *("final/alley_1/frame_0002.png", "final/alley_1/frame_0003.png", "flow/alley_1/frame_0002.flo"),
+        *("invalid/alley_1/frame_0002.png", "occlusions/alley_1/frame_0002.png"),
     ]
-    pair = final.read(1)
+    sample, pair = final.samples[1], final.read(1)
     assert sample.invalid is not None and sample.occluded is not None and pair.occluded is not None
     assert np.array_equal(pair.valid, ~read_mask(sample.invalid)) and (pair.flow[~pair.valid] == 0).all()
     assert np.array_equal(pair.occluded, read_mask(sample.occluded))
@@ -53,8 +50,8 @@ def test_sintel(tmp_path: Path) -> None:
     assert fingerprint(inside).label == fingerprint(clean).label  # the same set, named from one folder further down
     for masks in ("invalid", "occlusions"):
         shutil.rmtree(root / "training" / masks)
-    bare = opened("sintel:clean", root)
-    assert bare.read(0).valid.all() and bare.read(0).occluded is None
+    bare = opened("sintel:clean", root).read(0)
+    assert bare.valid.all() and bare.occluded is None
 
 
 @pytest.mark.parametrize(
@@ -73,21 +70,20 @@ def test_a_list_parts_sintel(tmp_path: Path, lines: str) -> None:
 
 def test_flying_things3d(tmp_path: Path) -> None:
     root = layouts.things(tmp_path)
-    everything = opened("flying_things3d:clean-train", root)
-    assert len(everything) == 8  # two pairs of three frames, two directions, two cameras
+    assert len(opened("flying_things3d:clean-train", root)) == 8  # two pairs of three frames, two ways, two cameras
+    assert len(opened("flying_things3d:both-train-left", root)) == 8
     future = opened("flying_things3d:final-test-future-left", root)
-    assert [[parts(path, 3) for path in s.files[:2]] for s in future.samples] == [
+    assert [row[:2] for row in files(future, 3)] == [
         ["0000/left/0006.png", "0000/left/0007.png"],
         ["0000/left/0007.png", "0000/left/0008.png"],
     ]
     assert all("frames_finalpass/TEST" in str(sample.image1) for sample in future.samples)
     past = opened("flying_things3d:clean-train-past-right", root)
-    assert [[path.name for path in s.files] for s in past.samples] == [
+    assert files(past) == [
         ["0007.png", "0006.png", "OpticalFlowIntoPast_0007_R.pfm"],
         ["0008.png", "0007.png", "OpticalFlowIntoPast_0008_R.pfm"],
     ]
     assert past.read(0).flow[0, 0].tolist() == [-1.0, -1.0] and not past.note
-    assert len(opened("flying_things3d:both-train-left", root)) == 8
     (root / "all_unused_files.txt").write_text("TRAIN/A/0000/left/0006.png\nTRAIN/B/0001/left/0006.png\n")
     kept = opened("flying_things3d:clean-train", root)
     assert len(kept) == 6 and kept.note == "2 samples left out by all_unused_files.txt"
@@ -114,14 +110,13 @@ def test_flying_chairs(tmp_path: Path) -> None:
     assert opened("flying_chairs", root).names == ("00002",)  # a bare name means the split it is asked for
     assert opened("flying_chairs", root, "train").names == ("00001", "00003")
     assert fingerprint(opened("flying_chairs:all", root)).label.startswith("flying_chairs/index:all/3/")
-    lists = root / "FlyingChairs_train_val.txt"
     for content, said in (
         ("1\n3\n1\n", r"FlyingChairs_train_val.txt:2: '3', expected 1 \(train\) or 2"),
         ("1\n2\n", "has 2 lines, but .* holds sample 00003"),
         ("1\n2\n1\n2\n", "3 files are missing"),
         ("1\n1\n1\n", "no samples"),
     ):
-        lists.write_text(content)
+        (root / "FlyingChairs_train_val.txt").write_text(content)
         with pytest.raises(DataError, match=said):
             open_dataset(f"flying_chairs:val@{root}", "val", "--data")
 
@@ -136,7 +131,7 @@ def test_kitti(tmp_path: Path, name: str, images: str) -> None:
     assert pair.occluded[0].tolist() == [False, False, False, False, False, True, True, True]
     assert pair.flow[0, :3].tolist() == [[0, 0], [0, 0], [2, 2]]
     assert in_sight.read(1).valid.sum() == 3 * layouts.HEIGHT and in_sight.read(1).occluded is None
-    assert [path.name for path in everything.samples[1].files[:2]] == ["000001_10.png", "000001_11.png"]
+    assert files(everything)[1][:2] == ["000001_10.png", "000001_11.png"]
     assert fingerprint(everything).label.startswith(f"{name}/folder:occ/2/")
 
 
@@ -162,29 +157,25 @@ def test_middlebury(tmp_path: Path) -> None:
 
 def test_spring(tmp_path: Path) -> None:
     root = layouts.spring(tmp_path)
-    left, back = opened("spring", root), opened("spring:right-backward", root)
-    assert [[path.name for path in s.files] for s in left.samples] == [
+    assert files(opened("spring", root)) == [
         [f"frame_left_000{n}.png", f"frame_left_000{n + 1}.png", f"flow_FW_left_000{n}.flo5"] for n in (1, 2)
     ]
-    assert [[path.name for path in s.files] for s in back.samples] == [
+    assert files(opened("spring:right-backward", root)) == [
         [f"frame_right_000{n}.png", f"frame_right_000{n - 1}.png", f"flow_BW_right_000{n}.flo5"] for n in (2, 3)
     ]
     assert [len(opened(f"spring:{v}", root)) for v in ("all", "all-forward", "all-backward")] == [8, 4, 4]
 
 
-def test_every_declared_variant_opens(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "make"), [("sintel", layouts.sintel), ("flying_things3d", layouts.things), ("spring", layouts.spring)]
+)
+def test_every_declared_variant_opens(tmp_path: Path, name: str, make) -> None:
     """No variant is a name only: each gives samples, and no two of a set give the same ones."""
-    make = {"sintel": layouts.sintel, "flying_things3d": layouts.things, "spring": layouts.spring}
-    for name, maker in make.items():
-        root = maker(tmp_path / name)
-        (root / "Sintel_val.txt").write_text("market_5\n")
-        found = [
-            tuple(
-                path for sample in open_dataset(f"{name}:{variant}@{root}", "val", "x").samples for path in sample.files
-            )
-            for variant in DATASETS[name].variants
-        ]
-        assert all(found) and len(set(found)) == len(found)
+    root = make(tmp_path)
+    (root / "Sintel_val.txt").write_text("market_5\n")
+    sets = [open_dataset(f"{name}:{variant}@{root}", "val", "x") for variant in DATASETS[name].variants]
+    found = [tuple(path for sample in dataset.samples for path in sample.files) for dataset in sets]
+    assert all(found) and len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - {"flying_chairs"}))

@@ -1,4 +1,4 @@
-"""What the runs of a sweep ended with: a row a variant, mean and standard deviation over its seeds.
+"""What the runs of a sweep ended with, as a table and as files: a row a variant, mean and deviation over its seeds.
 
 Figures of a run come from its evaluations: the last mean and spread of the pool's EPE, how smooth the curve is, the
 epoch from which it falls no more, samples seen, clip rate, seconds.  A difference between two variants says something
@@ -7,6 +7,7 @@ only where it is larger than the noise of the evaluation set and than the varian
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
+from edgeflownas.evaluate.columns import csv_file
+from edgeflownas.evaluate.labels import Label
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.files import replace_file
+from edgeflownas.report.comparison import label_columns
+from edgeflownas.report.comparison_figure import Series, comparison_figure, png_file
 from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
 from edgeflownas.report.histories import History, read_history
 from edgeflownas.report.history_files import json_rows
+from edgeflownas.report.run_facts import CurvePoint, RunFacts, read_facts
+from edgeflownas.train.sweep import read_plan, run_state
 
 FIGURES = {  # column: format, what it is
     "mean_epe": (".4f", "EPE in px at the last evaluation, mean of the pool (or the model)"),
@@ -45,6 +53,7 @@ FIGURES = {  # column: format, what it is
 }
 SPREAD = "_sd"  # suffix of a figure's standard deviation over seeds (n - 1)
 GAP = "  "
+LEGEND = ("line: mean over seeds of the mean EPE", "band: lowest to highest seed")
 
 Floats = NDArray[np.float64]
 
@@ -86,6 +95,9 @@ def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
     means = history.column("mean_epe_12")
     counted = list(json_rows(path / "events.jsonl", b'"clip_checks"', []))  # of epochs without evaluation, too
     made, clipped = (sum(row.get(key) or 0 for row in counted) for key in ("clip_checks", "clip_count"))
+    timing = () if history.run is None else history.run.timing
+    passes = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}  # of one that was repeated, the last
+    parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
     figures = {
         "mean_epe": float(means[-1]),
         "std_epe": float(history.column("std_epe_12")[-1]),
@@ -94,20 +106,12 @@ def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
         **_plateau(history, means),
         "seen_samples": float(history.column("seen_samples")[-1]),
         "clip_rate": clipped / made if made else math.nan,
-        "seconds": _seconds(history),
+        "seconds": float(sum(row.get(part) or 0.0 for row in passes.values() for part in parts)),
     }
     course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
     zero = float(history.column("zero_flow_epe")[-1])
     last = _sample_means(path, int(history.epochs[-1]))
     return Ended(path.name, variant, seed, samples, zero, figures, course, *last)
-
-
-def _seconds(history: History) -> float:
-    """Of all epochs and evaluations; an epoch that was interrupted and repeated counts with its last pass."""
-    timing = () if history.run is None else history.run.timing
-    epochs = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}
-    parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
-    return float(sum(row.get(part) or 0.0 for row in epochs.values() for part in parts))
 
 
 def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, float]:
@@ -119,15 +123,13 @@ def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, f
     half = len(means) // 2
     steps = np.diff(means[half:])
     known = len(steps) > 1
-    errors = [_step_error(path, a, b) for a, b in zip(epochs[half:], epochs[half + 1 :], strict=False)]
+    kept = [_sample_means(path, epoch) for epoch in epochs[half:]]
+    errors = [
+        _paired(first, second, pixels) if np.array_equal(pixels, others) else math.nan
+        for (first, pixels), (second, others) in zip(kept, kept[1:], strict=False)
+    ]
     noise = float(np.sqrt(np.mean(np.square(errors)))) if known else math.nan
     return {"smoothness": float(steps.std()) if known else math.nan, "smoothness_noise": noise}
-
-
-def _step_error(path: Path, before: int, after: int) -> float:
-    """Paired standard error of the change of the pool's mean EPE between two epochs; nan where nothing was kept."""
-    (first, pixels), (second, others) = _sample_means(path, before), _sample_means(path, after)
-    return _paired(first, second, pixels) if np.array_equal(pixels, others) else math.nan
 
 
 def _sample_means(path: Path, epoch: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -159,7 +161,8 @@ def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
     first = {run.seed: run for run in runs if run.variant == runs[0].variant}
     for variant in dict.fromkeys(run.variant for run in runs):
         own = [run for run in runs if run.variant == variant]
-        pairs = [(first[run.seed], run) for run in own if _comparable(first.get(run.seed), run)]
+        others = [(first[run.seed], run) for run in own if first.get(run.seed, run) is not run]  # not with itself
+        pairs = [(other, run) for other, run in others if other.samples == run.samples]
         figures = {"difference_noise": _difference_noise(pairs), f"difference_noise{SPREAD}": math.nan}
         figures |= _over_seeds(
             "difference", [run.figures["mean_epe"] - other.figures["mean_epe"] for other, run in pairs]
@@ -169,11 +172,6 @@ def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
         sets = tuple(dict.fromkeys(run.samples for run in own))
         rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
     return rows
-
-
-def _comparable(first: Ended | None, run: Ended) -> bool:
-    """Whether the first variant has this seed, on the same samples; it is not compared with itself."""
-    return first is not None and first is not run and first.samples == run.samples
 
 
 def _difference_noise(pairs: Sequence[tuple[Ended, Ended]]) -> float:
@@ -234,3 +232,83 @@ def _cell(row: VariantRow, name: str) -> str:
         return "-"
     plain = name == "plateau_share" or (name == "seen_samples" and spread == 0.0)
     return format(value, form) + ("" if math.isnan(spread) or plain else f" +- {format(spread, form)}")
+
+
+def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
+    """Read every run of the folder's plan and write the comparison there: (document, table, files by name).
+
+    The document has mean and sd of each figure of the variants, and every planned run; unknown figures are null.
+    """
+    plan = read_plan(folder)
+    states = {name: run_state(folder / name) for name in plan}
+    runs: list[Ended] = []
+    facts: dict[str, list[RunFacts]] = {}
+    for name, entry in plan.items():
+        if states[name] == "finished":
+            own = read_facts(folder / name, name)
+            runs.append(read_ended(folder / name, entry["variant"], entry["seed"], str(own.results[0].label)))
+            facts.setdefault(entry["variant"], []).append(own)
+    rows, ended = variant_rows(runs), {run.name: _plain(run.figures) for run in runs}
+    keys = {entry["variant"]: entry["keys"] for entry in plan.values()}
+    variants = [
+        {
+            "variant": row.variant,
+            "keys": dict(keys[row.variant]),
+            "seeds": list(row.seeds),
+            "samples": list(row.samples),
+        }
+        | _plain(row.figures)
+        for row in rows
+    ]
+    document = {
+        "sweep": str(folder),
+        "figures": {name: text for name, (_, text) in FIGURES.items()},
+        "variants": variants,
+        "runs": [
+            {"run": name, "variant": entry["variant"], "seed": entry["seed"], "state": states[name]}
+            | ended.get(name, {})
+            for name, entry in plan.items()
+        ],
+    }
+    files = {"table": folder / "comparison.csv", "json": folder / "comparison.json"}
+    replace_file(files["table"], [_csv(variants)])
+    replace_file(files["json"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    if (picture := _figure(facts)) is not None:
+        files["png"] = folder / "comparison.png"
+        replace_file(files["png"], [png_file(picture)])
+    return document, table_text(rows) if rows else "no run is finished yet", files
+
+
+def _plain(figures: Mapping[str, float]) -> dict[str, Any]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _csv(variants: Sequence[Mapping[str, Any]]) -> bytes:
+    """One row a variant: the keys any of them changes, then every figure with its standard deviation."""
+    keys = list(dict.fromkeys(key for row in variants for key in row["keys"]))
+    figures = [column for name in FIGURES for column in (name, f"{name}_sd")]
+    lines = [["variant", *keys, "seeds", "samples", *figures]]
+    for row in variants:
+        numbers = ["" if row[name] is None else f"{row[name]:.6g}" for name in figures]
+        told = [row["keys"].get(key, "") for key in keys]
+        lines.append([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
+    return csv_file(lines)
+
+
+def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    """EPE over samples seen, a line a variant and a panel a label; None before the first evaluation."""
+    curves: dict[Label, list[Series]] = {}
+    for variant, runs in facts.items():
+        for label in dict.fromkeys(label for run in runs for label in run.curves):
+            points = _course([run.curves[label] for run in runs if label in run.curves])
+            curves.setdefault(label, []).append(Series(variant, points))
+    results = [result for runs in facts.values() for run in runs for result in run.results if result.label in curves]
+    return comparison_figure(label_columns(results), curves, LEGEND) if curves else None
+
+
+def _course(courses: Sequence[Sequence[CurvePoint]]) -> list[tuple[float, float, float, float]]:
+    """Mean, lowest and highest of the seeds' mean EPEs where all of them have an evaluation."""
+    tables = [{point.seen: point.mean for point in course} for course in courses]
+    seen = sorted(set.intersection(*(set(table) for table in tables)))
+    values = {place: [table[place] for table in tables] for place in seen}
+    return [(float(place), sum(v) / len(v), min(v), max(v)) for place, v in values.items()]

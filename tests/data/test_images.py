@@ -1,0 +1,223 @@
+"""Images and masks that cannot be trusted are read whole or refused by name; pictures are turned into RGB, and said."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgeflownas.data import images
+from edgeflownas.data.images import image_size, is_picture, mask_size, picture_size, read_image, read_mask, read_picture
+from edgeflownas.errors import BadSample
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+IMAGE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3)).astype(np.uint8)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_bytes(width: int, height: int, raw: bytes, depth: int = 8, colour: int = 2) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def written(path: Path, image: NDArray[np.generic]) -> Path:
+    """An image as it stands, in OpenCV's order of channels."""
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+RAW = b"".join(b"\0" + row.tobytes() for row in IMAGE)
+SOUND = png_bytes(9, 6, RAW)
+
+
+# --- images and masks of a data set ---
+
+
+def test_png_and_ppm_are_read_as_rgb(tmp_path: Path) -> None:
+    written(tmp_path / "a.png", IMAGE[..., ::-1])
+    (tmp_path / "a.ppm").write_bytes(b"P6\n# made by hand\n 9\t6 # size\n255\n" + IMAGE.tobytes())
+    for name in ("a.png", "a.ppm"):
+        assert image_size(tmp_path / name) == (6, 9)
+        assert np.array_equal(read_image(tmp_path / name, (6, 9)), IMAGE)
+    assert np.array_equal(cv2.imread(str(tmp_path / "a.ppm"))[..., ::-1], IMAGE)  # our own header is a PPM to others
+
+
+def test_what_is_not_zero_is_set_in_a_mask(tmp_path: Path) -> None:
+    gray = np.array([[0, 1, 255], [0, 0, 128]], np.uint8)
+    rgb = np.zeros((2, 3, 3), np.uint8)
+    rgb[0, 1, 0], rgb[0, 2, 1], rgb[1, 2, 2] = 1, 255, 128
+    for path in (written(tmp_path / "gray.png", gray), written(tmp_path / "rgb.png", rgb)):
+        assert mask_size(path) == (2, 3) and np.array_equal(read_mask(path, (2, 3)), gray != 0)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_another_size_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read) -> None:
+    monkeypatch.setattr(images, "_decode_png", lambda *a: pytest.fail("decoded"))
+    with pytest.raises(BadSample, match="is 6x9, expected 9x6"):
+        read(written(tmp_path / "a.png", IMAGE), (9, 6))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "said", "as_mask"),
+    [
+        ((4, 5), np.uint8, "8-bit gray", None),
+        ((4, 5), np.uint16, "16-bit gray", "16-bit gray, expected 8-bit gray or RGB"),
+        ((4, 5, 3), np.uint16, "16-bit RGB", "16-bit RGB"),
+        ((4, 5, 4), np.uint8, "8-bit RGB with alpha", "with alpha"),
+    ],
+)
+def test_other_pixels_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: type, said: str, as_mask) -> None:
+    path = written(tmp_path / "a.png", np.zeros(shape, kind))
+    for reader in (image_size, read_image):
+        with pytest.raises(BadSample, match=f"is {said}, expected 8-bit RGB"):
+            reader(path)
+    for reader in (mask_size, read_mask) if as_mask else ():
+        with pytest.raises(BadSample, match=as_mask):
+            reader(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.png", b"", "neither PNG nor"),
+        ("a.png", SIGNATURE, "no PNG header"),
+        ("a.png", b"\xff\xd8\xff\xe0 jpeg", "neither PNG nor"),
+        ("a.ppm", SOUND, "is named .ppm but holds a .png"),
+        ("a.png", b"P6 1 1 255\nabc", "is named .png but holds a .ppm"),
+        ("a.png", png_bytes(60000, 60000, b"\0" * 1000), "claims 60000x60000"),
+        ("a.png", png_bytes(2**31 - 1, 1, b""), "claims 1x2147483647"),
+        ("a.png", png_bytes(16384, 8192, RAW), "which no 8192x16384 PNG can be"),
+        ("a.png", png_bytes(9, 6, RAW, colour=3), "8-bit palette"),
+        ("a.png", SOUND + b"\0", "does not end"),
+        ("a.png", SOUND[:-20], "does not end"),
+        ("a.png", SOUND[:60] + bytes([SOUND[60] ^ 1]) + SOUND[61:], "fails its checksum"),
+        ("a.png", SOUND[:-12] + chunk(b"IDAT", b"")[:9] + SOUND[-12:], "damaged"),
+        ("a.png", png_bytes(9, 6, RAW[:50]), "pixel data is damaged"),
+        ("a.png", png_bytes(9, 6, b""), "pixel data is damaged"),
+        ("a.pgm", b"P5 1 1 255\na", "gray PGM"),
+        ("a.ppm", b"P6 1 1 65535\nabcdef", "up to 65535"),
+        ("a.ppm", b"P6 1 1 255\nab", "cut off: 13 bytes"),
+        ("a.ppm", b"P6 1 1 255\nabcd", "too long: 15 bytes"),
+        ("a.ppm", b"P6 1 1 255", "no readable PPM header"),
+        ("a.ppm", b"P6 -1 1 255\nabc", "no readable PPM header"),
+        ("a.ppm", b"P6 1 1 # 255\nabc", "no readable PPM header"),
+        ("a.ppm", b"P6 99999999 1 255\nabc", "claims 1x99999999"),
+        ("mask", b"P5 1 1 255\n\0", "is no PNG"),
+    ],
+)
+def test_faulty_images_are_refused_by_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadSample) as caught:
+        (read_mask if name == "mask" else read_image)(tmp_path / name)
+    assert said in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(SOUND) - 1), st.integers(1, 255), st.integers(0, len(SOUND)))
+def test_an_altered_or_cut_png_is_never_read(tmp_path: Path, position: int, change: int, length: int) -> None:
+    path = tmp_path / "a.png"
+    for content in (SOUND[:position] + bytes([SOUND[position] ^ change]) + SOUND[position + 1 :], SOUND[:length]):
+        path.write_bytes(content)
+        if content == SOUND:
+            assert np.array_equal(read_image(path), IMAGE)
+            continue
+        with pytest.raises(BadSample):
+            read_image(path)
+
+
+# --- pictures as people have them ---
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "said"),
+    [
+        ("a.png", RGB[..., ::-1], ""),
+        ("a.ppm", RGB[..., ::-1], ""),
+        ("a.png", np.dstack([RGB[..., ::-1], np.full((10, 14), 7, np.uint8)]), "alpha"),
+        ("a.png", RGB[..., 0], "gray"),
+        ("a.pgm", RGB[..., 0], "gray"),
+        ("a.jpg", RGB[..., 0], "gray"),
+        ("a.jpg", RGB[..., ::-1], ""),
+    ],
+)
+def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path: Path, name: str, image, said: str) -> None:
+    if name == "a.jpg" and image.ndim == 3:  # smooth, so that what is lost is little
+        image = cv2.resize(RGB[:3, :4], (14, 10), interpolation=cv2.INTER_LINEAR)[..., ::-1]
+    path = written(tmp_path / name, image)
+    read, converted = read_picture(path)
+    assert (said in converted) if said else converted == ""
+    assert picture_size(path) == (10, 14) and is_picture(path) and read.shape == (10, 14, 3)
+    expected = np.dstack([image] * 3) if image.ndim == 2 else image[..., 2::-1]
+    if name != "a.jpg":
+        assert (read == expected).all()
+    elif image.ndim == 2:
+        assert (read[..., 0] == read[..., 2]).all()
+    else:
+        assert np.abs(read.astype(int) - expected).mean() < 12
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.ppm"])
+def test_sixteen_bits_are_refused(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, RGB.astype(np.uint16) * 200)
+    for reader in (read_picture, picture_size):
+        with pytest.raises(BadSample, match="16 bits a channel, expected 8"):
+            reader(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.ppm", "a.pgm"])
+def test_a_copy_that_was_cut_off_is_refused(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, RGB if name != "a.pgm" else RGB[..., 0])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(BadSample, match="cut off"):
+        read_picture(path)
+
+
+def test_damage_and_absurd_claims_are_found_before_decoding(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.png", RGB)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BadSample, match="checksum"):
+        read_picture(path)
+    path.write_bytes(SIGNATURE + b"\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0) + b"0000")
+    with pytest.raises(BadSample, match="claims 60000x60000"):
+        read_picture(path)
+
+
+def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path: Path) -> None:
+    small = cv2.imencode(".jpg", RGB[:4, :4])[1].tobytes()
+    large = written(tmp_path / "a.jpg", RGB).read_bytes()
+    preview = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
+    path = tmp_path / "b.jpg"
+    path.write_bytes(large[:2] + preview + large[2:])
+    assert picture_size(path) == (10, 14) and read_picture(path).image.shape == (10, 14, 3)
+    path.write_bytes((large[:2] + preview + large[2:])[:-30])
+    with pytest.raises(BadSample, match="cut off"):
+        read_picture(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from([".png", ".jpg", ".ppm", ""]), data=st.data())
+def test_any_bytes_are_a_picture_or_a_bad_sample(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    good = cv2.imencode(kind, RGB)[1].tobytes() if kind else b""
+    place = data.draw(st.integers(0, len(good)))
+    content = good[:place] + data.draw(st.binary(max_size=40)) + good[place + data.draw(st.integers(0, 40)) :]
+    path = tmp_path / "any"
+    path.write_bytes(content)
+    try:
+        image, _ = read_picture(path)
+    except BadSample as problem:
+        assert str(path) in str(problem)
+    else:
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
