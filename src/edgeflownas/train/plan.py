@@ -145,7 +145,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
             "share_of_split": calibrated / n,
         },
         "learning_rate": {
-            name: learning_rate(train, round(share * planned), planned) for name, share in places.items()
+            name: learning_rate(train, round(share * planned), planned) for name, share in PLACES.items()
         },
         "modes": _modes(plan, paths, epochs),
         "measured": None,

@@ -57,11 +57,9 @@ class PlannedRun:
     name: str
     variant: str
     seed: int
-    keys: Mapping[str, str]
-    """What the variant changes: ``group.key`` -> value as text."""
+    keys: Mapping[str, str]  # what the variant changes: ``group.key`` -> value as text
     config: Config
-    overrides: tuple[str, ...]
-    """What makes ``config`` of the recipe, as on the command line."""
+    overrides: tuple[str, ...]  # what makes ``config`` of the recipe, as on the command line
 
 
 @dataclass(frozen=True)
