@@ -58,7 +58,8 @@ class EpochClock:
 
     def __init__(self, loader: Loader, now: Callable[[], float] = time.monotonic) -> None:
         self._loader, self._now = loader, now
-        self._laps, self._marks = dict.fromkeys(LAPS, 0.0), dict[str, dict[str, float]]()
+        self._laps = dict.fromkeys(LAPS, 0.0)
+        self._marks: dict[str, dict[str, float]] = {}
         self._began, self._waited_before = now(), loader.wait_seconds
         self.restart()
 
@@ -94,7 +95,8 @@ class EpochClock:
         """Seconds of each lap since ``mark`` was asked for last; the first time, since the clock was made."""
         total = dict(self._laps, data_wait=self._loader.wait_seconds - self._waited_before)
         total["other"] = max(0.0, self._now() - self._began - sum(total.values()))
-        before, self._marks[mark] = self._marks.get(mark, dict.fromkeys(LAPS, 0.0)), total
+        before = self._marks.get(mark, dict.fromkeys(LAPS, 0.0))
+        self._marks[mark] = total
         return {name: max(0.0, total[name] - before[name]) for name in LAPS}
 
     def shares(self, mark: str) -> dict[str, float]:
@@ -152,10 +154,9 @@ class Training:
 
     def commit(self) -> str:
         """Make weights, optimiser, state and logs durable together; returns the checkpoint's name."""
-        state, place = self.state.to_json(), self.position
+        place, state, finished = self.position, self.state.to_json(), self.state.finished
         if self.directory is not None:
             with self.clock.lap("checkpoint"):
-                finished = self.state.finished
                 self.directory.commit(place, state, self.task.tensors(), best=state["best"], finished=finished)
         return place.name
 

@@ -64,7 +64,9 @@ class World:
         length = torch.tensor([len(data)])
         with self._together():
             dist.broadcast(length, 0)
-            buffer = torch.frombuffer(bytearray(data or int(length)), dtype=torch.uint8)
+            buffer = torch.zeros(int(length), dtype=torch.uint8)
+            if self.is_main:
+                buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             dist.broadcast(buffer, 0)
         return json.loads(bytes(buffer.numpy()).decode())
 
