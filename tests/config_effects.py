@@ -33,8 +33,8 @@ from edgeflownas.run.setup import build_net, run_space
 from edgeflownas.train.loop import choose_best, quarantine
 from edgeflownas.train.machine import World
 from edgeflownas.train.measure import loading
+from edgeflownas.train.plan import learning_rate
 from edgeflownas.train.records import criterion
-from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.step import SupernetTask
 
 HEIGHT, WIDTH = 40, 48

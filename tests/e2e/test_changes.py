@@ -13,7 +13,7 @@ from runs import Place, command, contents, newest, rows, state, table, tensors
 
 from edgeflownas.config import TrainConfig
 from edgeflownas.config.load import parse_yaml
-from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.plan import learning_rate
 
 pytestmark = pytest.mark.e2e
 SESSION_FILES = ("timing.jsonl", "train.log", "lease.json", "LOCK")

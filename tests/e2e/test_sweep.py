@@ -146,16 +146,16 @@ def test_unequal_samples_are_said(place: Place) -> None:
 
 def test_a_diverged_variant_does_not_stop_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeflownas.errors import NonFiniteError
-    from edgeflownas.train import sweep as module
+    from edgeflownas.train import start
 
-    launch = module.launch
+    launch = start.launch
 
     def diverging(config: object, *words: object) -> int:
         if config is not None and config.train.lr == 1e-3:  # type: ignore[attr-defined]
             raise NonFiniteError("5 steps in a row")
         return launch(config, *words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "launch", diverging)
+    monkeypatch.setattr(start, "launch", diverging)
     ended = sweep(place, "diverged", seeds="0")
     assert ended.code == 70 and "lr_1e-3-seed_0" in ended.err and "lr_2e-3" in ended.out
 

@@ -7,7 +7,7 @@ import pytest
 from edgeflownas.config.load import find_recipe, load_config, read_recipe, recipe_names
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
-from edgeflownas.train.variants import plan_sweep
+from edgeflownas.train.sweep import plan_sweep
 
 
 def test_the_recipes_are_packaged() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.config import TrainConfig
-from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.plan import learning_rate
 
 
 def rate(seen: int, planned: int = 1000, **keys: object) -> float:

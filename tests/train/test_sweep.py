@@ -9,9 +9,9 @@ import pytest
 
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError
 from edgeflownas.run.directory import RunDirectory
+from edgeflownas.train import start
 from edgeflownas.train import sweep as module
-from edgeflownas.train.sweep import PLAN, open_sweep, read_plan, run_state, run_sweep
-from edgeflownas.train.variants import Sweep, plan_sweep
+from edgeflownas.train.sweep import PLAN, Sweep, open_sweep, plan_sweep, read_plan, run_state, run_sweep
 
 
 def planned(root: Path, lrs: str = "1e-3,2e-3", seeds: str = "0", *words: str) -> Sweep:
@@ -82,10 +82,10 @@ class Launched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *outcomes: BaseException | None) -> None:
         self.asked: list[str] = []
         self.outcomes = list(outcomes)
-        monkeypatch.setattr(module, "launch", self)
+        monkeypatch.setattr(start, "launch", self)
         monkeypatch.setattr(module, "run_state", lambda path: {"lr_1e-3-seed_0": "finished"}.get(path.name, "begun"))
 
-    def __call__(self, config: object, options: module.Options, front: object) -> int:
+    def __call__(self, config: object, options: start.Options, front: object) -> int:
         assert config is None and options.resume is not None
         self.asked.append(options.resume.name)
         if error := self.outcomes.pop(0):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.train.variants import plan_sweep
+from edgeflownas.train.sweep import plan_sweep
 
 LR = "train.lr=1e-3,5e-5"
 

@@ -38,7 +38,7 @@ def sweep(
         json: the comparison as JSON on stdout.
         overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
-    from edgeflownas.train.variants import plan_sweep
+    from edgeflownas.train.sweep import plan_sweep
 
     one = recipe or config
     if one is None or None not in (recipe, config):

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import torch
 
-from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
@@ -23,58 +22,44 @@ from edgeflownas.files import crash_point
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Position
-from edgeflownas.space import Arch, SearchSpace
-from edgeflownas.train.machine import StopRequested, World
+from edgeflownas.run.setup import Splits
+from edgeflownas.space import Arch
+from edgeflownas.train.machine import StopRequested
+from edgeflownas.train.step import SupernetTask
 
 if TYPE_CHECKING:
     from edgeflownas.train.loop import Training
 
-
 FOLDER = "pictures"
 FIGURES = ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty")  # of ArchScore
-
-
-@dataclass(frozen=True)
-class FlowPicture:
-    """A fixed evaluation pair with a subnet's prediction: tensors on the host, [6,H,W], [2,H,W], [2,H,W], [H,W]."""
-
-    name: str
-    images: torch.Tensor
-    predicted: torch.Tensor
-    true: torch.Tensor
-    valid: torch.Tensor
+# A pair's name; its images, predicted flow, true flow and valid pixels on the host, [6,H,W], [2,H,W], [2,H,W], [H,W].
+Picture = tuple[str, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Evaluator:
     """Evaluates a pool of archs on a frozen set and its monitors; decodes samples once, but those of the wide set."""
 
     def __init__(
-        self,
-        archs: list[Arch],
-        eval_set: EvalSet,
-        train: FlowDataset,
-        val: FlowDataset,
-        net: StagedNet,
-        world: World = World(),  # noqa: B008  (frozen)
-        flow_divisor: float = 1.0,
-        like: Evaluator | None = None,
+        self, eval_set: EvalSet, splits: Splits, task: SupernetTask, flow_divisor: float, like: Evaluator | None = None
     ) -> None:
         """``like`` is an evaluator of another network on the same data: equal frozen samples are held once."""
-        self.archs, self.eval_set, self.world, self.flow_divisor = archs, eval_set, world, flow_divisor
-        clip = eval_set.flow_clip
+        self.eval_set, self.world, self.flow_divisor = eval_set, task.world, flow_divisor
+        self.archs = [task.net.space.parse(code) for code in eval_set.pool]
+        self.mine = list(range(self.world.rank, len(self.archs), self.world.size))
+        self.samples = (eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip)
         self.calibration: FrozenBatches
         self.evaluation: FrozenBatches
         self.monitors: dict[str, FrozenBatches]
-        if like is not None and _samples(like.eval_set) == _samples(eval_set):
+        if like is not None and like.samples == self.samples:
             self.calibration, self.evaluation, self.monitors = like.calibration, like.evaluation, like.monitors
-        else:
-            self.calibration = FrozenBatches.of(net, eval_set.calibration, train, clip)
-            self.evaluation = FrozenBatches.of(net, eval_set.evaluation, val, clip)
-            self.monitors = {
-                name: FrozenBatches.of(net, split, val if name == WIDE else train, clip, hold=name != WIDE)
-                for name, split in eval_set.monitors.items()
-            }
-        self.mine = list(range(world.rank, len(archs), world.size))
+            return
+        net, clip = task.net, eval_set.flow_clip
+        self.calibration = FrozenBatches.of(net, eval_set.calibration, splits.train, clip)
+        self.evaluation = FrozenBatches.of(net, eval_set.evaluation, splits.val, clip)
+        self.monitors = {
+            name: FrozenBatches.of(net, split, splits.val if name == WIDE else splits.train, clip, hold=name != WIDE)
+            for name, split in eval_set.monitors.items()
+        }
 
     def evaluate(self, net: StagedNet, check_stop: Callable[[], None]) -> PoolEvaluation:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
@@ -124,11 +109,12 @@ class Evaluator:
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]))
 
     @torch.no_grad()
-    def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[FlowPicture]:
+    def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[Picture]:
         """Predictions of ``arch`` (recalibrated as just evaluated) for the first ``count`` evaluation pairs."""
-        found: list[FlowPicture] = []
+        found: list[Picture] = []
         was_training = net.training
         net.eval()
+        names = self.eval_set.evaluation.names
         for index in range(len(self.evaluation)):
             if len(found) >= count:
                 break
@@ -143,16 +129,11 @@ class Evaluator:
             )
             height, width = batch.flow.shape[-2:]
             flow = accumulate(leaves[0])[2][:, :2, :height, :width] * self.flow_divisor
-            names = self.eval_set.evaluation.names[index * self.eval_set.evaluation.batch_size :]
-            for row, name in zip(range(min(len(flow), count - len(found))), names, strict=False):
-                parts = (batch.images[row], flow[row], batch.flow[row], batch.valid[row])
-                found.append(FlowPicture(name, *(part.cpu() for part in parts)))
+            for row in range(min(len(flow), count - len(found))):
+                images, predicted, true = batch.images[row].cpu(), flow[row].cpu(), batch.flow[row].cpu()
+                found.append((names[len(found)], images, predicted, true, batch.valid[row].cpu()))
         net.train(was_training)
         return found
-
-
-def _samples(eval_set: EvalSet) -> tuple[object, ...]:
-    return eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip
 
 
 def show_evaluation(training: Training, result: PoolEvaluation) -> None:
@@ -174,39 +155,36 @@ def show_evaluation(training: Training, result: PoolEvaluation) -> None:
         )
 
 
-def _roles(evaluator: Evaluator, space: SearchSpace, result: PoolEvaluation) -> dict[int, list[str]]:
-    """arch_index -> what it is, of best, baseline and worst among the archs that this process has calibrated."""
-    mine = sorted(evaluator.mine, key=lambda i: (not math.isfinite(result.scores[i].epe), result.scores[i].epe, i))
-    finite = [i for i in mine if math.isfinite(result.scores[i].epe)] or mine
-    found = {finite[0]: ["best"]}
-    code = space.baseline
-    baseline = next((i for i in mine if code and evaluator.archs[i] == space.parse(code)), None)
-    if baseline is not None:
-        found.setdefault(baseline, []).append("baseline")
-    if len(mine) > 1:
-        found.setdefault(finite[-1], []).append("worst")
-    return found
-
-
 def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
-    """Each pair of each of these archs once; TensorBoard gets the baseline's (else the best's), as ever."""
-    state, net, directory = training.state, training.task.net, training.directory
-    roles = _roles(training.evaluator, net.space, result)
-    shown = next((i for i, names in roles.items() if "baseline" in names), next(iter(roles)))
+    """Best, baseline and worst of the archs that this process has calibrated, each pair of each of them once.
+
+    TensorBoard gets the baseline's (else the best's), as ever.
+    """
+    state, net, directory, evaluator = training.state, training.task.net, training.directory, training.evaluator
+    epes = result.epes
+    mine = sorted(evaluator.mine, key=lambda i: (not math.isfinite(epes[i]), epes[i], i))
+    finite = [i for i in mine if math.isfinite(epes[i])] or mine
+    roles = {finite[0]: ["best"]}
+    code = net.space.baseline
+    baseline = next((i for i in mine if code and evaluator.archs[i] == net.space.parse(code)), None)
+    if baseline is not None:
+        roles.setdefault(baseline, []).append("baseline")
+    if len(mine) > 1:
+        roles.setdefault(finite[-1], []).append("worst")
+    shown = finite[0] if baseline is None else baseline
     entries: list[dict[str, Any]] = []
     for index, names in roles.items() if reported else [(shown, roles[shown])]:
         score = result.scores[index]
-        pairs = training.evaluator.pictures(net, result, score.arch, training.config.eval.pictures)
-        for place, pair in enumerate(pairs):
-            image = net.input_form.picture(pair.images)
-            flows = (pair.predicted.permute(1, 2, 0).numpy(), pair.true.permute(1, 2, 0).numpy())
-            drawn = training.front.draw(image, *flows, pair.valid.numpy())
+        pairs = evaluator.pictures(net, result, score.arch, training.config.eval.pictures)
+        for place, (sample, images, predicted, true, valid) in enumerate(pairs):
+            flows = (flow.permute(1, 2, 0).numpy() for flow in (predicted, true))
+            drawn = training.front.draw(net.input_form.picture(images), *flows, valid.numpy())
             if index == shown:
-                training.tracker.images(state.step, f"pairs/{pair.name} arch {score.arch}", drawn.picture)
+                training.tracker.images(state.step, f"pairs/{sample} arch {score.arch}", drawn.picture)
             file, errors = f"{names[0]}-{place}.png", (score.epe, float(score.sample_epe[place]))
             epe, sample_epe = (value if math.isfinite(value) else None for value in errors)
             entry = {"file": file, "roles": names, "arch_index": index, "code": str(score.arch), "epe": epe}
-            entries.append(entry | {"sample": pair.name, "panels": list(drawn.labels), "sample_epe": sample_epe})
+            entries.append(entry | {"sample": sample, "panels": list(drawn.labels), "sample_epe": sample_epe})
             if reported and directory is not None:
                 data = cv2.imencode(".png", cv2.cvtColor(drawn.picture, cv2.COLOR_RGB2BGR))[1]
                 directory.write_file(f"{FOLDER}/{file}", data.tobytes())

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import load_config, parse_overrides
@@ -38,16 +36,12 @@ def member_configs(config: Config) -> dict[str, Config]:
     return found
 
 
-def create_group(config: Config) -> Path:
+def create_group(config: Config) -> None:
     """Make the group's folder with its configuration.  Raises StorageError where it exists."""
     path = Path(config.runtime.output_root) / config.runtime.experiment_name
     models = dict(zip(config.train.arch_name, config.train.arch, strict=True))
-    files = {
-        "config.yaml": config_text(config.model_dump(mode="json")),
-        GROUP: canonical_json({"format": 1, "models": models}),
-    }
-    create_folder(path, files)
-    return path
+    group = canonical_json({"format": 1, "models": models})
+    create_folder(path, {"config.yaml": config_text(config.model_dump(mode="json")), GROUP: group})
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:
@@ -72,36 +66,23 @@ def write_comparison(path: Path, names: list[str]) -> None:
     Columns: epoch, global_step, then losses and EPE (px) of every model, then their difference from the first model.
     """
     tables = {name: _history(path / name / "eval_history.csv") for name in names}
-    epochs = sorted(set.intersection(*(set(table) for table in tables.values())))
-    rows = [_row({name: tables[name][epoch] for name in names}) for epoch in epochs]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(_columns(names)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    replace_file(path / "comparison.csv", text.getvalue().encode(), durable=True)
-
-
-def _columns(names: list[str]) -> list[str]:
+    first, *others = names
     own = [f"{name}_{figure}" for name in names for figure in COMPARED]
-    return ["epoch", "global_step", *own, *(_difference(name, names[0], f) for name in names[1:] for f in COMPARED)]
-
-
-def _difference(name: str, first: str, figure: str) -> str:
-    return f"{name}_minus_{first}_{figure}"
-
-
-def _row(by_name: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    names = list(by_name)
-    first = by_name[names[0]]
-    row: dict[str, Any] = {"epoch": first["epoch"], "global_step": first["global_step"]}
-    # A history whose columns changed at a resume may lack some in its older rows.
-    row |= {f"{name}_{figure}": by_name[name].get(figure, "") for name in names for figure in COMPARED}
-    for name in names[1:]:
-        for figure in COMPARED:
-            values = by_name[name].get(figure, ""), first.get(figure, "")
-            known = float(values[0]) - float(values[1]) if all(values) else None
-            row[_difference(name, names[0], figure)] = format_value(figure, known)
-    return row
+    differences = [f"{name}_minus_{first}_{figure}" for name in others for figure in COMPARED]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "global_step", *own, *differences])
+    for epoch in sorted(set.intersection(*(set(table) for table in tables.values()))):
+        # A history whose columns changed at a resume may lack some in its older rows.
+        rows = {name: [tables[name][epoch].get(figure, "") for figure in COMPARED] for name in names}
+        cells = [tables[first][epoch]["epoch"], tables[first][epoch]["global_step"]]
+        cells += [value for row in rows.values() for value in row]
+        for name in others:
+            for figure, value, reference in zip(COMPARED, rows[name], rows[first], strict=True):
+                known = float(value) - float(reference) if value and reference else None
+                cells.append(format_value(figure, known))
+        writer.writerow(cells)
+    replace_file(path / "comparison.csv", text.getvalue().encode(), durable=True)
 
 
 def _history(path: Path) -> dict[int, dict[str, str]]:

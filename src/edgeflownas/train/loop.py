@@ -9,10 +9,9 @@ Several models on the same batches take turns, the one that is furthest behind f
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from edgeflownas.data.loader import Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
-from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE
+from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import rank_string
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
@@ -33,12 +32,13 @@ from edgeflownas.files import crash_point
 from edgeflownas.run.checkpoint import Best, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import TIERS
+from edgeflownas.run.setup import Splits
 from edgeflownas.train.evaluator import Evaluator, show_evaluation
 from edgeflownas.train.fairness import option_rows
-from edgeflownas.train.machine import StopFlag, StopRequested, World
+from edgeflownas.train.machine import StopFlag, StopRequested
 from edgeflownas.train.monitor import log_reading, reading_due
+from edgeflownas.train.plan import learning_rate
 from edgeflownas.train.records import clip_note, criterion, epoch_facts, pool_facts, step_event, train_facts, wide_facts
-from edgeflownas.train.schedule import learning_rate
 from edgeflownas.train.step import StepOutput, SupernetTask
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class EpochClock:
     def __init__(self, loader: Loader, now: Callable[[], float] = time.monotonic) -> None:
         self._loader, self._now = loader, now
         self._laps = dict.fromkeys(LAPS, 0.0)
-        self._began, self._waited_before = now(), loader.wait_seconds
         self._marks: dict[str, dict[str, float]] = {}
+        self._began, self._waited_before = now(), loader.wait_seconds
         self.restart()
 
     def restart(self) -> None:
@@ -109,9 +109,8 @@ class EpochClock:
 class Front:
     """What people see, handed in by the command: training itself imports neither screen nor pictures."""
 
-    console: Callable[
-        [Callable[[str], None] | None], Console
-    ]  # takes the sink of train.log; None: a rank that is silent
+    # Takes the sink of train.log; None: a rank that is silent.
+    console: Callable[[Callable[[str], None] | None], Console]
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
     draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
     report: Callable[[Path], None]  # writes report.html of a run directory
@@ -123,21 +122,23 @@ class Training:
 
     config: Config
     plan: BatchPlan
+    splits: Splits
+    eval_set: EvalSet
     task: SupernetTask
     state: TrainState
-    loader: Loader
-    evaluator: Evaluator
-    directory: RunDirectory | None
     console: Console
-    tracker: Tracker
-    stop: StopFlag
-    world: World
     front: Front
-    clock: EpochClock
-    steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
     model: str = ""  # its name among several that are trained side by side
+    directory: RunDirectory | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
     clip_verdict: str | None = None  # of the epoch before, in this session
     epoch_ended: Callable[[], None] = lambda: None
+    # Set once everything is checked and the run directory is open:
+    stop: StopFlag = field(init=False)
+    loader: Loader = field(init=False)
+    evaluator: Evaluator = field(init=False)
+    tracker: Tracker = field(init=False)
+    clock: EpochClock = field(init=False)
 
     @property
     def rate(self) -> float:
@@ -152,11 +153,10 @@ class Training:
 
     def commit(self) -> str:
         """Make weights, optimiser, state and logs durable together; returns the checkpoint's name."""
-        state, place = self.state, self.position
+        place, state, finished = self.position, self.state.to_json(), self.state.finished
         if self.directory is not None:
-            best = None if state.best is None else dataclasses.asdict(state.best)
             with self.clock.lap("checkpoint"):
-                self.directory.commit(place, state.to_json(), self.task.tensors(), best=best, finished=state.finished)
+                self.directory.commit(place, state, self.task.tensors(), best=state["best"], finished=finished)
         return place.name
 
 
@@ -186,7 +186,11 @@ def fit(models: Sequence[Training]) -> None:
                 with training.clock.lap("step"):
                     output = training.task.step(batch, state.step, rate, training.stop.check)
                 crash_point("step.applied")
-                advance(state, batch, output)
+                state.step += 1
+                state.batch += 1
+                state.seen += len(batch.indices)  # whether it was accepted or dropped
+                state.accepted += output.accepted
+                state.nonfinite_in_a_row = 0 if output.accepted else state.nonfinite_in_a_row + 1
                 if reading is not None:
                     log_reading(training, reading)
                 record(training, batch, output, rate)
@@ -199,7 +203,7 @@ def fit(models: Sequence[Training]) -> None:
                     training.commit()
     except (StopRequested, Interrupted) as stop:
         done = ", ".join(f"step {model.state.step} as {model.commit()}" for model in models)
-        first.world.barrier()
+        first.task.world.barrier()
         reason = first.stop.reason or str(stop) or "another rank was asked to stop"
         raise Interrupted(f"{reason}: committed {done}; resume to go on") from None
 
@@ -223,30 +227,26 @@ def next_batch(training: Training) -> Batch:
         raise
 
 
-def advance(state: TrainState, batch: Batch, output: StepOutput) -> None:
-    """Move past a step.  Its draws count as seen whether it was accepted or dropped."""
-    state.step += 1
-    state.batch += 1
-    state.seen += len(batch.indices)
-    state.accepted += output.accepted
-    state.nonfinite_in_a_row = 0 if output.accepted else state.nonfinite_in_a_row + 1
-
-
 def record(training: Training, batch: Batch, output: StepOutput, rate: float) -> None:
     """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
-    state, config, directory = training.state, training.config, training.directory
+    state, runtime, limit = training.state, training.config.runtime, training.config.train.max_nonfinite_steps
     quarantine(training, batch)
     event = step_event(state, batch, output, rate, training.task.expected_clip_checks(len(batch.indices)))
     training.steps.append(event)
-    if directory is not None:
-        directory.events.append(event)
+    if training.directory is not None:
+        training.directory.events.append(event)
     training.clock.drawn += len(batch.indices)
-    draw_curves(training, event, output)
+    if state.step % runtime.summary_every == 0:
+        names = ("lr", "loss", "loss_optical", "loss_uncertainty", "loss_feature")
+        scalars = {name: event[name] for name in names if name in event}
+        scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
+        training.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
+    if state.step % runtime.summary_flush_every == 0:
+        training.tracker.flush()
     if not output.accepted:
         training.console.warn(
             f"step {state.step} dropped: non-finite loss or gradient, samples {', '.join(batch.names)}"
         )
-    limit = config.train.max_nonfinite_steps
     if state.nonfinite_in_a_row >= limit:
         training.commit()
         raise NonFiniteError(
@@ -262,18 +262,6 @@ def show(training: Training, output: StepOutput, rate: float, meter: Meter, done
     epes = training.state.last_epes
     epe = sum(epes) / len(epes) if epes else None
     meter.update(done, loss=output.loss, lr=rate, epe=epe, **training.clock.figures())
-
-
-def draw_curves(training: Training, event: Mapping[str, Any], output: StepOutput) -> None:
-    """A point of the training curves, and the files handed to the disk, each every so many steps."""
-    step, runtime = int(event["step"]), training.config.runtime
-    if step % runtime.summary_every == 0:
-        scalars = {name: event[name] for name in ("lr", "loss", "loss_optical", "loss_uncertainty")}
-        scalars |= {"loss_feature": event["loss_feature"]} if "loss_feature" in event else {}
-        scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
-        training.tracker.scalars(step, {f"train/{name}": value for name, value in scalars.items()})
-    if step % runtime.summary_flush_every == 0:
-        training.tracker.flush()
 
 
 def quarantine(training: Training, batch: Batch) -> None:
@@ -309,11 +297,11 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     facts = epoch_facts(config, training.plan, training.task.net.space, state, training.steps, training.rate)
     times: dict[str, Any] = {"epoch": state.epoch + 1, "epoch_seconds": clock.seconds, **clock.figures()}
     if facts["clip_checks"] != facts["expected_clip_checks"]:
-        where = "look at train.grad_clip_position"
-        if config.train.grad_clip_position == "micro_step":
-            where += f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
-        counts = f"{facts['clip_checks']} differs from expected_clip_checks {facts['expected_clip_checks']}"
-        console.warn(f"clip_checks {counts}: {where}")
+        micro = f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
+        console.warn(
+            f"clip_checks {facts['clip_checks']} differs from expected_clip_checks {facts['expected_clip_checks']}: "
+            f"look at train.grad_clip_position{micro if config.train.grad_clip_position == 'micro_step' else ''}"
+        )
     note = clip_note(facts, training.clip_verdict)
     training.clip_verdict = facts["clip_verdict"]
     if note is not None:  # saturated is worth a look, idle is not
@@ -327,7 +315,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     log_epoch(training, facts, times, due)
     crash_point("evaluation.logged")
     if due:
-        show_pool(training, facts, times, result, average)
+        show_pool(training, {**facts, **times}, result, average)
     shown = {"num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
     console.epoch_line({**facts, **times, **shown, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
@@ -343,7 +331,7 @@ def evaluate(
 ) -> tuple[PoolEvaluation, PoolEvaluation | None, bool]:
     """The pool, its moving average and the monitors; whether the pool is the best so far.  Fills facts and times."""
     task, state, evaluator, check = training.task, training.state, training.evaluator, training.stop.check
-    frozen = evaluator.eval_set
+    frozen = training.eval_set
     training.commit()
     crash_point("evaluation.started")
     with training.clock.lap("eval"):
@@ -366,10 +354,8 @@ def evaluate(
         random_crop = evaluator.monitor(RANDOM_CROP, task.net, result, check)
         if centre is not None and random_crop is not None:
             facts |= train_facts(centre, random_crop)
-        wide = None
-        if last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1):
-            wide = evaluator.monitor(WIDE, task.net, result, check)
-        if wide is not None:
+        wide_is_due = last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1)
+        if wide_is_due and (wide := evaluator.monitor(WIDE, task.net, result, check)) is not None:
             facts |= {**wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
@@ -381,9 +367,8 @@ def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str
     """The error of every sample in a file of its own; an evaluation that is repeated writes the same bytes."""
     if training.directory is None or not training.config.eval.keep_sample_errors:
         return
-    epoch = training.state.epoch + 1
+    epoch, codes = training.state.epoch + 1, tuple(str(score.arch) for score in result.scores)
     errors, pixels = result.sample_epe.numpy().astype(np.float32), result.valid_pixels.numpy()
-    codes = tuple(str(score.arch) for score in result.scores)
     content = SampleErrors(codes, errors, pixels, eval_set, epoch).to_bytes()
     training.directory.write_file(sample_errors_name(epoch, tier), content)
 
@@ -431,21 +416,15 @@ def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], 
         directory.history.append({name: format_value(name, row.get(name)) for name in columns(size)})
 
 
-def show_pool(
-    training: Training,
-    facts: dict[str, Any],
-    times: dict[str, Any],
-    result: PoolEvaluation,
-    average: PoolEvaluation | None,
-) -> None:
-    """Per-arch rows, TensorBoard, pictures and report."""
-    for index, score in enumerate(result.scores):
-        row = {"epoch": facts["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
-        row["epe_ema"] = average.scores[index].epe if average else None
-        if training.directory is not None:
-            training.directory.per_arch.append({name: format_value(name, row[name]) for name in PER_ARCH_COLUMNS})
+def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, average: PoolEvaluation | None) -> None:
+    """Per-arch rows, TensorBoard, pictures and report; ``row`` has the facts and times of the epoch."""
     step, tracker = training.state.step, training.tracker
-    numbers = {name: value for name, value in {**facts, **times}.items() if isinstance(value, (int, float))}
-    tracker.scalars(step, {f"epoch/{name}": value for name, value in numbers.items()})
+    if (directory := training.directory) is not None:
+        for index, score in enumerate(result.scores):
+            own = {"epoch": row["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
+            own["epe_ema"] = average.scores[index].epe if average else None
+            directory.per_arch.append({name: format_value(name, own[name]) for name in PER_ARCH_COLUMNS})
+    numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
+    tracker.scalars(step, numbers)
     tracker.scalars(step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)})
     show_evaluation(training, result)

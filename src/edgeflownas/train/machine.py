@@ -20,7 +20,6 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -53,20 +52,21 @@ class World:
         """Whether any rank raised the flag."""
         if self.size == 1:
             return flag
-        total = torch.tensor(float(flag))
-        self.sum(total)
-        return bool(total.item() > 0)
+        raised = torch.tensor(float(flag))
+        self.sum(raised)
+        return bool(raised > 0)
 
     def share_json(self, value: Any) -> Any:
         """Rank 0's JSON value, on every rank."""
         if self.size == 1:
             return value
-        data = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8) if self.is_main else np.zeros(0, np.uint8)
+        data = json.dumps(value).encode() if self.is_main else b""
         length = torch.tensor([len(data)])
         with self._together():
             dist.broadcast(length, 0)
-        buffer = torch.from_numpy(data.copy()) if self.is_main else torch.empty(int(length.item()), dtype=torch.uint8)
-        with self._together():
+            buffer = torch.zeros(int(length), dtype=torch.uint8)
+            if self.is_main:
+                buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             dist.broadcast(buffer, 0)
         return json.loads(bytes(buffer.numpy()).decode())
 
@@ -141,31 +141,30 @@ class StopFlag:
         self.max_seconds = max_seconds
 
     def listening(self) -> AbstractContextManager[None]:
-        """Handle the signals for a while; earlier handlers come back afterwards."""
-        return _handling(self._note)
+        """Note the signals for a while; earlier handlers come back afterwards."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.reason = self.reason or signal.Signals(number).name
+
+        return _handling(note)
 
     @staticmethod
     def at_once() -> AbstractContextManager[None]:
         """For the start-up, where there is nothing to commit: a signal ends it there and then (exit 75)."""
 
         def stop(number: int, frame: FrameType | None) -> None:
-            name = signal.Signals(number).name
             raise Interrupted(
-                f"{name} outside the training loop: nothing is lost, give the same command again (or --resume, if the "
-                "run directory exists)"
+                f"{signal.Signals(number).name} outside the training loop: nothing is lost, give the same command "
+                "again (or --resume, if the run directory exists)"
             )
 
         return _handling(stop)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.reason = self.reason or signal.Signals(number).name
-
     def requested(self) -> bool:
         """Whether a signal came or the time is over."""
-        if self.reason is None and self.max_seconds is not None:
-            elapsed = time.monotonic() - self.started
-            if elapsed >= self.max_seconds:
-                self.reason = f"time limit of {self.max_seconds:g} s"
+        limit = self.max_seconds
+        if self.reason is None and limit is not None and time.monotonic() - self.started >= limit:
+            self.reason = f"time limit of {limit:g} s"
         return self.reason is not None
 
     def check(self) -> None:

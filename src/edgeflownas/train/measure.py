@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import repeat
 from statistics import median
 from typing import Any
 
@@ -21,18 +22,19 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches, freeze
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
-from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.machine import choose_device, memory_in_words, set_arithmetic
 from edgeflownas.run.setup import Splits, build_net, new_net, run_pool, silent
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.machine import World
-from edgeflownas.train.plan import clip_checks_per_epoch, make_plan
+from edgeflownas.train.plan import clip_checks_per_epoch
 from edgeflownas.train.step import SupernetTask
 
 TIMED_STEPS = 5  # after one that is not: it allocates and chooses kernels
 TASKS = TIMED_STEPS + 3  # things measure() reports as done: the steps, a calibration and an evaluation batch
 
+Pair = tuple[FlowDataset, FlowDataset]  # train and val
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
 
 
@@ -48,23 +50,13 @@ def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
 
 @memory_in_words()
 def measure(
-    config: Config,
-    plan: BatchPlan,
-    splits: tuple[FlowDataset, FlowDataset] | None,
-    table: dict[str, Any],
-    advance: Callable[[], None],
+    config: Config, plan: BatchPlan, splits: Pair | None, table: dict[str, Any], advance: Callable[[], None]
 ) -> dict[str, Any]:
     """Seconds of a step, of a calibration and an evaluation batch, and the peak of the memory, by name.
 
-    Args:
-        config: the run; of several models side by side the first is timed.
-        plan: its order of samples.
-        splits: train and val; None: noise of the right shape, no loading.
-        table: its figures (train/plan.py make_plan).
-        advance: called after each of ``TASKS`` things.
-
-    Returns:
-        Plain data for train/plan.py add_seconds; memory in MiB beside the estimate for the whole run.
+    Of several models side by side the first is timed.  Without ``splits``: on noise of the right shape, no loading.
+    ``table`` has the figures of the run (make_plan); ``advance`` is called after each of ``TASKS`` things.  Returns
+    plain data for add_seconds; memory in MiB beside the estimate for the whole run.
 
     Raises:
         ConfigError: a task that cannot be timed alone, a device or precision that is not there, no memory left.
@@ -81,7 +73,7 @@ def measure(
         torch.cuda.reset_peak_memory_stats(device)
     figures = _steps(config, plan, splits, task, advance)
     figures |= _evaluation(config, splits, net, device, advance)
-    on_gpu = device.type == "cuda"
+    peak = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
     scored = table["evaluation"]
     frozen = scored["samples_per_arch"] + 2 * scored["train_samples"] + table["calibration"]["samples_per_arch"]
     return {
@@ -92,98 +84,62 @@ def measure(
         **figures,
         "memory_peak_resident_mib": _resident_mib(),
         "memory_resident_before_mib": before,
-        "memory_peak_gpu_mib": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if on_gpu else None,
+        "memory_peak_gpu_mib": peak,
         **memory_mib(config, new_net(config, None), plan, frozen),
     }
 
 
 def _steps(
-    config: Config,
-    plan: BatchPlan,
-    splits: tuple[FlowDataset, FlowDataset] | None,
-    task: SupernetTask,
-    advance: Callable[[], None],
+    config: Config, plan: BatchPlan, splits: Pair | None, task: SupernetTask, advance: Callable[[], None]
 ) -> dict[str, float]:
     """Median seconds of a step, loading included, and of one pair through one path."""
-    paths, seconds, passes, waited = task.net.space.num_paths, [], [], []
-    with _batches(config, plan, splits) as (batches, wait):
+    paths, seconds, passes, waits = task.net.space.num_paths, [], [], []
+    with ExitStack() as stack:
+        noise = random_batch(min(plan.draws_per_step, plan.draws_per_epoch), config.data.crop_size)
+        loader = splits and stack.enter_context(Loader(splits[0], plan, loading(config), config.runtime.seed))
+        batches = loader.batches(0) if loader else repeat(noise)
         for step in range(TIMED_STEPS + 1):
-            batch: list[Batch] = []
-
-            def one(batch: list[Batch] = batch, step: int = step) -> None:
-                batch.append(next(batches))
-                task.step(batch[0], step, config.train.lr, lambda: None)
-
-            began = wait()
-            seconds.append(timed(one, task.device))
-            waited.append(wait() - began)
-            passes.append(seconds[-1] / (len(batch[0].indices) // plan.num_paths_drawn * paths))
+            started = time.perf_counter()
+            batch = next(batches)
+            task.step(batch, step, config.train.lr, lambda: None)
+            seconds.append(_now(task.device) - started)
+            passes.append(seconds[-1] / (len(batch.indices) // plan.num_paths_drawn * paths))
+            waits.append(loader.wait_seconds if loader else 0.0)
             advance()
     return {
         "step_seconds": median(seconds[1:]),
         "pass_seconds": median(passes[1:]),
-        "data_wait_share": sum(waited[1:]) / sum(seconds[1:]),
+        "data_wait_share": (waits[-1] - waits[0]) / sum(seconds[1:]),
     }
 
 
-@contextmanager
-def _batches(
-    config: Config, plan: BatchPlan, splits: tuple[FlowDataset, FlowDataset] | None
-) -> Iterator[tuple[Iterator[Batch], Callable[[], float]]]:
-    """Batches of training without end, and the seconds spent waiting for them so far."""
-    if splits is None:
-        noise = random_batch(min(plan.draws_per_step, plan.draws_per_epoch), config.data.crop_size)
-        yield iter(lambda: noise, None), lambda: 0.0
-        return
-    with Loader(splits[0], plan, loading(config), config.runtime.seed) as loader:
-        yield loader.batches(0), lambda: loader.wait_seconds
-
-
 def _evaluation(
-    config: Config,
-    splits: tuple[FlowDataset, FlowDataset] | None,
-    net: StagedNet,
-    device: torch.device,
-    advance: Callable[[], None],
+    config: Config, splits: Pair | None, net: StagedNet, device: torch.device, advance: Callable[[], None]
 ) -> dict[str, float]:
     """Seconds of one calibration and one evaluation batch, each through the whole pool."""
-    calibration, evaluation = _eval_batches(config, splits, net, device)
+    place = (device, next(net.parameters()).dtype, net.input_form)
+    if splits is None:
+        noise = random_batch(config.eval.batch_size, config.data.crop_size)
+        calibration = evaluation = to_flow_batch(noise.images, noise.flow, noise.valid, *place)
+    else:
+        single = config.eval.model_copy(update={"eval_batches_per_arch": 1, "bn_recal_batches": 1})
+        frozen = freeze(config.model_copy(update={"eval": single}), *splits, ("train", "val"), silent)
+        calibration = FrozenBatches(frozen.calibration, splits[0], frozen.flow_clip, *place)[0]
+        evaluation = FrozenBatches(frozen.evaluation, splits[1], frozen.flow_clip, *place)[0]
     archs = run_pool(config)
     score_pool(net, archs[:1], [calibration], [evaluation])  # allocates and chooses kernels
     marks: list[float] = []
 
-    def mark() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        marks.append(time.perf_counter())
-
     def before_batch() -> None:  # of calibration (none where batch norm is frozen), then of evaluation
-        mark()
+        marks.append(_now(device))
         advance()
 
     score_pool(net, archs, [calibration], [evaluation], before_batch)
-    mark()
+    marks.append(_now(device))
     return {
         "calibration_batch_seconds": marks[-2] - marks[0],
         "evaluation_batch_seconds": marks[-1] - marks[-2],
     }
-
-
-def _eval_batches(
-    config: Config, splits: tuple[FlowDataset, FlowDataset] | None, net: StagedNet, device: torch.device
-) -> tuple[FlowBatch, FlowBatch]:
-    """One calibration and one evaluation batch."""
-    first = next(net.parameters())
-    if splits is None:
-        noise = random_batch(config.eval.batch_size, config.data.crop_size)
-        batch = to_flow_batch(noise.images, noise.flow, noise.valid, device, first.dtype, net.input_form)
-        return batch, batch
-    single = config.eval.model_copy(update={"eval_batches_per_arch": 1, "bn_recal_batches": 1})
-    frozen = freeze(config.model_copy(update={"eval": single}), *splits, ("train", "val"), lambda note: None)
-    place = (frozen.flow_clip, device, first.dtype, net.input_form)
-    parts = zip((frozen.calibration, frozen.evaluation), splits, strict=True)
-    calibration, evaluation = (FrozenBatches(part, split, *place)[0] for part, split in parts)
-    return calibration, evaluation
 
 
 def _resident_mib() -> float:
@@ -194,10 +150,11 @@ def _resident_mib() -> float:
 
 def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
     """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
-    figures = make_plan(config, plan, len(splits.val))
     coverage = plan.coverage(0)
     net = new_net(config, None)
-    evaluated, calibrated = len(eval_set.evaluation.names), len(eval_set.calibration.names)
+    # Those of the wide set are read each time, the others stay in memory.
+    monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
+    held = sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))
     return {
         "train_samples": plan.num_samples,
         "val_samples": len(splits.val),
@@ -205,41 +162,32 @@ def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalS
         "val_data": splits.labels[1],
         "space": f"{space.name}: {len(space)} subnets, {space.num_paths} paths a step",
         "parameters": sum(p.numel() for p in net.parameters()),
-        "steps_per_epoch": figures["steps_per_epoch"],
-        "total_steps": figures["optimizer_updates"],
-        "draws_per_epoch": figures["samples_per_epoch"],
+        "steps_per_epoch": plan.steps_per_epoch,
+        "total_steps": plan.steps_per_epoch * config.train.num_epochs,
+        "draws_per_epoch": plan.draws_per_epoch,
         "unique_samples_per_epoch": coverage.unique,
         "coverage_share": round(coverage.share, 6),
-        "planned_samples": figures["total_samples"],
+        "planned_samples": plan.draws_per_epoch * config.train.num_epochs,
         "expected_clip_checks_per_epoch": clip_checks_per_epoch(config.train, plan, space.num_paths),
-        "eval_samples_per_arch": evaluated,
-        "calibration_samples": calibrated,
+        "eval_samples_per_arch": len(eval_set.evaluation.names),
+        "calibration_samples": len(eval_set.calibration.names),
         "eval_set": eval_set.hash,
-        **memory_mib(config, net, plan, _held_samples(eval_set)),
+        **memory_mib(config, net, plan, held),
     }
-
-
-def _held_samples(eval_set: EvalSet) -> int:
-    """Frozen samples kept in memory; those of the wide set are read each time."""
-    monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
-    return sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))
 
 
 def memory_mib(config: Config, net: StagedNet, plan: BatchPlan, frozen_samples: int) -> dict[str, float]:
     """Estimated memory of a run by what it is for, MiB; ``frozen_samples`` are those evaluations keep decoded."""
     train = config.train
-    wide = train.precision == "fp64"
-    micro = train.micro_batch_size or train.batch_size
-    activations = activation_bytes(config, net, micro) * {"bf16": 2, "fp64": 8}.get(train.precision, 4) // 4
+    activations = activation_bytes(config, net, train.micro_batch_size or train.batch_size)
     # Weights, gradient and Adam's two moments; the moving average is a fifth copy.
-    state = sum(p.numel() for p in net.parameters()) * (8 if wide else 4) * (5 if train.ema_decay else 4)
+    weight, copies = 8 if train.precision == "fp64" else 4, 5 if train.ema_decay else 4
     height, width = config.data.crop_size
     sample = height * width * (6 + 8 + 1)  # uint8 images, float32 flow, bool valid
-    prefetched = ((loading(config).prefetch_batches or 0) + 1) * plan.draws_per_step * sample
     parts = {
-        "weights_gradient_adam": state,
-        "activations": activations,
-        "prefetch": prefetched,
+        "weights_gradient_adam": sum(p.numel() for p in net.parameters()) * weight * copies,
+        "activations": activations * {"bf16": 2, "fp64": 8}.get(train.precision, 4) // 4,
+        "prefetch": ((loading(config).prefetch_batches or 0) + 1) * plan.draws_per_step * sample,
         "evaluation_samples": frozen_samples * sample,
     }
     parts["total"] = sum(parts.values())
@@ -297,6 +245,11 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of ``work``, a GPU's queue included."""
     started = time.perf_counter()
     work()
+    return _now(device) - started
+
+
+def _now(device: torch.device) -> float:
+    """The clock (s) once a GPU's queue is empty."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return time.perf_counter()

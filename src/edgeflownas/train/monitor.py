@@ -61,48 +61,42 @@ def read_gradients(
     """One gradient-only pass on ``batch``; takes 1.1 to 1.6 times as long as the step.  Raises StopRequested."""
     blocks = {stage.name: list(task.net.get_submodule(stage.name).parameters()) for stage in task.net.stages}
     fixed = [p for stage in task.net.stages if stage.choice is None for p in blocks[stage.name]]
-    paths, shared, total = [], [], []
+    paths, total, shared = [], [], []
     norms: dict[str, list[float]] = {name: [] for name in blocks}
     for path in task.path_gradients(batch, step, check_stop):
         paths.append(path)
-        total.append(float(task.gradient.norm()))
+        total.append(task.gradient.norm())
         for name, parameters in blocks.items():
-            norms[name].append(_norm(parameters))
-        shared.append(torch.cat([gradient.flatten() for gradient in _gradients(fixed)]) if fixed else torch.empty(0))
-    return GradientReading(step, epoch, paths, norms, total, _mean_cosine(shared))
+            each = torch._foreach_norm(_gradients(parameters))
+            norms[name].append(float(torch.linalg.vector_norm(torch.stack(each).double())) if each else 0.0)
+        if fixed:
+            shared.append(torch.cat([gradient.flatten() for gradient in _gradients(fixed)]))
+    cosine = None
+    if len(shared) > 1:  # NaN where one is zero or not finite
+        units = torch.stack(shared).double()
+        units = units / torch.linalg.vector_norm(units, dim=1, keepdim=True)
+        pairs = [(i, j) for j in range(len(units)) for i in range(j)]
+        cosine = float(torch.stack([units[i] @ units[j] for i, j in pairs]).mean())
+    return GradientReading(step, epoch, paths, norms, total, cosine)
 
 
 def _gradients(parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def _norm(parameters: Sequence[torch.nn.Parameter]) -> float:
-    """L2 norm of the gradients of some parameters."""
-    each = torch._foreach_norm(_gradients(parameters))
-    return float(torch.linalg.vector_norm(torch.stack(each).double())) if each else 0.0
-
-
-def _mean_cosine(vectors: Sequence[torch.Tensor]) -> float | None:
-    """Mean cosine over all pairs; NaN where one is zero or not finite."""
-    pairs = [(i, j) for j in range(len(vectors)) for i in range(j)]
-    if not pairs or not len(vectors[0]):
-        return None
-    units = torch.stack(list(vectors)).double()
-    units = units / torch.linalg.vector_norm(units, dim=1, keepdim=True)
-    return float(torch.stack([units[i] @ units[j] for i, j in pairs]).mean())
-
-
 def log_reading(training: Training, reading: GradientReading) -> None:
     """An event, rows of monitor.csv and points of the curves (means over paths)."""
+    blocks = {**reading.norms, ALL: reading.all}
     codes = [str(path) for path in reading.paths]
-    facts = {"norms": reading.norms, "all": reading.all, "path_cosine": reading.path_cosine}
     if (directory := training.directory) is not None:
         place = {"step": reading.step, "epoch": reading.epoch}
+        facts = {"norms": reading.norms, "all": reading.all, "path_cosine": reading.path_cosine}
         directory.events.append({"event": "monitor", **place, "paths": codes, **facts})
         for path, code in enumerate(codes):
-            for block, norms in (*reading.norms.items(), (ALL, reading.all)):
+            for block, norms in blocks.items():
                 row: dict[str, Any] = {**place, "path": path, "code": code, "block": block, "grad_norm": norms[path]}
                 directory.monitor.append({name: format_value(name, row[name]) for name in MONITOR_COLUMNS})
-    means = {name: sum(norms) / len(norms) for name, norms in (*reading.norms.items(), (ALL, reading.all))}
-    curves: dict[str, float | None] = {f"monitor/grad_norm {name}": mean for name, mean in means.items()}
-    training.tracker.scalars(reading.step, {**curves, "monitor/path_cosine": reading.path_cosine})
+    means: dict[str, float | None] = {
+        f"monitor/grad_norm {name}": sum(norms) / len(norms) for name, norms in blocks.items()
+    }
+    training.tracker.scalars(reading.step, {**means, "monitor/path_cosine": reading.path_cosine})

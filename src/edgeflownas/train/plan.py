@@ -5,32 +5,57 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from edgeflownas.config import Config, EvalConfig, TrainConfig
+from edgeflownas.config import Config, TrainConfig
 from edgeflownas.config.load import load_config, recipe_names
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.order import BatchPlan, expected_unique
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.space import get_space
-from edgeflownas.train.schedule import learning_rate
 
 MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighbours apart by far
 FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
+ONE_CYCLE_START = 1 / 25  # share of the peak rate a one-cycle plan starts from (Smith & Topin, arXiv 1708.07120)
 Position = Literal["step", "micro_step"]
 POSITIONS: tuple[Position, ...] = ("step", "micro_step")
 PLACES = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}  # of the plan, for the learning rate
-COVERAGE = (
-    "share_of_split",
-    "unique_without_replacement",
-    "unique_share_without_replacement",
-    "expected_unique_with_replacement",
-    "expected_unique_share_with_replacement",
-)
+
+
+def learning_rate(config: TrainConfig, seen: int, planned: int) -> float:
+    """Rate of the step that starts after ``seen`` draws of a plan of ``planned`` draws.
+
+    Paths are not multiplied in; draws of dropped steps count.  Past the plan the rate stays at its end value.
+    """
+    progress = min(1.0, seen / planned)
+    warm_up = min(1.0, progress / config.lr_warmup_share) if config.lr_warmup_share > 0 else 1.0
+    return config.lr * warm_up * _shape(config, progress)
+
+
+def _shape(config: TrainConfig, progress: float) -> float:
+    floor = config.lr_final_ratio
+    if config.lr_schedule == "constant":
+        return 1.0
+    if config.lr_schedule == "step_decay":
+        passed = sum(progress >= milestone for milestone in config.lr_milestones)
+        return config.lr_decay**passed
+    if config.lr_schedule == "one_cycle":
+        peak = config.lr_peak_share
+        if progress < peak:
+            return _cosine(ONE_CYCLE_START, 1.0, progress / peak)
+        return _cosine(1.0, floor, (progress - peak) / (1.0 - peak))
+    if config.lr_schedule == "fast_anneal":
+        return _cosine(1.0, floor, min(1.0, progress / config.lr_anneal_share))
+    return _cosine(1.0, floor, progress)
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 def batch_plan(config: Config, train_samples: int) -> BatchPlan:
@@ -75,24 +100,16 @@ def clip_checks_per_epoch(train: TrainConfig, plan: BatchPlan, paths: int, posit
     return (plan.steps_per_epoch - 1) * full + clip_checks(train, paths, last // plan.num_paths_drawn, position)
 
 
-def evaluations(config: Config) -> int:
-    """Pool evaluations of a run: after every eval.eval_every_epoch epochs, and after the last."""
-    return -(-config.train.num_epochs // config.eval.eval_every_epoch)
-
-
 def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[str, Any]:
     """Every figure of a run by name: plain data for JSON; shares are 0..1, None is what cannot be known.
 
-    Args:
-        config: the run.
-        plan: its :func:`batch_plan`.
-        val_samples: size of the validation split; None where nobody said.
+    ``plan`` is the :func:`batch_plan` of ``config``; ``val_samples`` None where nobody said how many there are.
     """
     train, n, epochs, paths = config.train, plan.num_samples, config.train.num_epochs, _paths(config)
-    draws, steps, seen = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
-    modes = _modes(plan, paths, epochs)
-    present = next(mode for mode in modes if mode["present"])
+    draws, steps, planned = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
+    # Frozen batch norm has nothing to recalibrate.
+    calibrated = 0 if train.batch_norm == "frozen" else min(config.eval.bn_recal_batches * config.eval.batch_size, n)
     table = {
         "train_samples": n,
         "val_samples": val_samples,
@@ -107,27 +124,46 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "draws_per_step": plan.draws_per_step,
         "steps_per_epoch": steps,
         "samples_per_epoch": draws,
-        **{key: present[key] for key in COVERAGE},
+        **_coverage(n, draws),
         "full_pass_steps_floor": floor,
         "full_pass_steps_ceil": ceil,
         "share_of_full_pass_steps": steps / floor,
-        "total_samples": seen,
+        "total_samples": planned,
         "equivalent_passes": steps * epochs / floor,
-        "passes_by_samples": seen / n,
+        "passes_by_samples": planned / n,
         "optimizer_updates": steps * epochs,
-        # of train.monitor_every, the first at step 0; each takes about as long as a step
-        "gradient_readings": 0 if train.monitor_every is None else -(-steps * epochs // train.monitor_every),
-        "forward_passes": present["forward_passes"],
+        # Gradient-only passes, each about as long as a step; the first at step 0.
+        "gradient_readings": -(-steps * epochs // train.monitor_every) if train.monitor_every else 0,
+        "forward_passes": draws // plan.num_paths_drawn * paths * epochs,
         "clip_threshold": train.grad_clip_global_norm,
         "clip_position": train.grad_clip_position,
         "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in POSITIONS},
         "evaluation": _evaluation(config, val_samples, n),
-        "calibration": _calibration(config, n),
-        "learning_rate": {name: learning_rate(train, round(share * seen), seen) for name, share in PLACES.items()},
-        "modes": modes,
+        "calibration": {
+            "batches_per_arch": -(-calibrated // config.eval.batch_size),
+            "samples_per_arch": calibrated,
+            "share_of_split": calibrated / n,
+        },
+        "learning_rate": {
+            name: learning_rate(train, round(share * planned), planned) for name, share in PLACES.items()
+        },
+        "modes": _modes(plan, paths, epochs),
         "measured": None,
     }
     return {**table, "warnings": _warnings(config, table)}
+
+
+def _coverage(n: int, draws: int) -> dict[str, Any]:
+    """How much of a split of ``n`` samples an epoch of so many draws sees."""
+    # An epoch that begins with a pass, as the first does, draws nothing twice before it has drawn everything.
+    unique, expected = min(n, draws), expected_unique(n, draws)
+    return {
+        "share_of_split": draws / n,
+        "unique_without_replacement": unique,
+        "unique_share_without_replacement": unique / n,
+        "expected_unique_with_replacement": expected,
+        "expected_unique_share_with_replacement": expected / n,
+    }
 
 
 def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
@@ -137,82 +173,62 @@ def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
     others.append(replace(plan, epoch_mode="full_pass", divisor=1))
     names = [f"fixed_steps {plan.steps_per_epoch}", *(f"by_samples {share}N" for share in SHARES), "full_pass"]
     rows = list(zip(names, others, strict=True))
-    own = (plan.epoch_mode, plan.draws_per_epoch)
-    place = next((i for i, other in enumerate(others) if (other.epoch_mode, other.draws_per_epoch) == own), None)
-    if place is None:  # near_full, or by_samples of another size
+    same = [(other.epoch_mode, other.draws_per_epoch) == (plan.epoch_mode, plan.draws_per_epoch) for other in others]
+    if not any(same):  # near_full, or by_samples of another size
         key = plan.samples_per_epoch_key
         size = f" {key}{'N' if isinstance(key, float) else ''}" if plan.epoch_mode == "by_samples" else ""
         shorter = f" / {plan.divisor}" if plan.divisor > 1 else ""
         rows.insert(0, (plan.epoch_mode + size + shorter, plan))
-    present = place or 0
-    return [_mode(name, mode, i == present, plan, paths, epochs) for i, (name, mode) in enumerate(rows)]
-
-
-def _mode(name: str, mode: BatchPlan, present: bool, plan: BatchPlan, paths: int, epochs: int) -> dict[str, Any]:
-    n, draws = mode.num_samples, mode.draws_per_epoch
-    # An epoch that begins with a pass, as the first does, draws nothing twice before it has drawn everything.
-    unique, expected = min(n, draws), expected_unique(n, draws)
-    return {
-        "mode": name,
-        "present": present,
-        "steps_per_epoch": mode.steps_per_epoch,
-        "samples_per_epoch": draws,
-        "share_of_split": draws / n,
-        "unique_without_replacement": unique,
-        "unique_share_without_replacement": unique / n,
-        "expected_unique_with_replacement": expected,
-        "expected_unique_share_with_replacement": expected / n,
-        "optimizer_updates": mode.steps_per_epoch * epochs,
-        "forward_passes": draws // mode.num_paths_drawn * paths * epochs,
-        "relative_cost": draws / plan.draws_per_epoch,
-        "train_seconds": None,
-    }
+    present = same.index(True) if any(same) else 0
+    return [
+        {
+            "mode": name,
+            "present": i == present,
+            "steps_per_epoch": mode.steps_per_epoch,
+            "samples_per_epoch": mode.draws_per_epoch,
+            **_coverage(mode.num_samples, mode.draws_per_epoch),
+            "optimizer_updates": mode.steps_per_epoch * epochs,
+            "forward_passes": mode.draws_per_epoch // mode.num_paths_drawn * paths * epochs,
+            "relative_cost": mode.draws_per_epoch / plan.draws_per_epoch,
+            "train_seconds": None,
+        }
+        for i, (name, mode) in enumerate(rows)
+    ]
 
 
 def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> dict[str, Any]:
-    """What each subnet of the pool is scored on."""
-    wanted = config.eval.eval_batches_per_arch * config.eval.batch_size
+    """What each subnet of the pool is scored on; ``wide`` (more of the validation split) is None where it is off."""
+    settings, epochs = config.eval, config.train.num_epochs
+    wanted = settings.eval_batches_per_arch * settings.batch_size
     samples = wanted if val_samples is None else min(wanted, val_samples)
+    wide = None
+    if settings.wide_every_epoch is not None:
+        batches = settings.wide_batches_per_arch
+        most = [n for n in (batches and batches * settings.batch_size, val_samples) if n is not None]
+        whole = min(most) if most else None
+        evaluated = {*range(settings.eval_every_epoch, epochs + 1, settings.eval_every_epoch), epochs}
+        wide = {
+            "samples_per_arch": whole,
+            "share_of_split": None if whole is None or val_samples is None else whole / val_samples,
+            "evaluations": sum(epoch == epochs or settings.wide_is_due(epoch) for epoch in evaluated),
+        }
     return {
-        "archs": config.eval.eval_pool_size if config.train.task == "supernet" else 1,
-        "batches_per_arch": -(-samples // config.eval.batch_size),
+        "archs": settings.eval_pool_size if config.train.task == "supernet" else 1,
+        "batches_per_arch": -(-samples // settings.batch_size),
         "samples_per_arch": samples,
         "share_of_split": None if val_samples is None else samples / val_samples,
-        "evaluations": evaluations(config),
+        "evaluations": -(-epochs // settings.eval_every_epoch),  # after the last epoch, too
         "weights": 2 if config.train.ema_decay else 1,  # the moving average is evaluated beside them
-        "train_samples": min(config.eval.train_batches * config.eval.batch_size, train_samples),
-        "wide": _wide(config.eval, config.train.num_epochs, val_samples),
+        "train_samples": min(settings.train_batches * settings.batch_size, train_samples),
+        "wide": wide,
     }
-
-
-def _wide(settings: EvalConfig, epochs: int, val_samples: int | None) -> dict[str, Any] | None:
-    """The wide set: how much of the validation split, how often; None where it is off."""
-    if settings.wide_every_epoch is None:
-        return None
-    batches = settings.wide_batches_per_arch
-    wanted = [n for n in (batches and batches * settings.batch_size, val_samples) if n is not None]
-    samples = min(wanted) if wanted else None
-    evaluated = {*range(settings.eval_every_epoch, epochs + 1, settings.eval_every_epoch), epochs}
-    return {
-        "samples_per_arch": samples,
-        "share_of_split": None if samples is None or val_samples is None else samples / val_samples,
-        "evaluations": sum(epoch == epochs or settings.wide_is_due(epoch) for epoch in evaluated),
-    }
-
-
-def _calibration(config: Config, train_samples: int) -> dict[str, Any]:
-    """What the batch-norm statistics of each subnet are taken from; nothing where they are frozen."""
-    frozen = config.train.batch_norm == "frozen"
-    samples = 0 if frozen else min(config.eval.bn_recal_batches * config.eval.batch_size, train_samples)
-    batches = -(-samples // config.eval.batch_size)
-    return {"batches_per_arch": batches, "samples_per_arch": samples, "share_of_split": samples / train_samples}
 
 
 def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
     """What looks wrong in the figures alone, each with its remedy."""
     found = []
     n, draws, evaluated, calibrated = (
-        table[k] for k in ("train_samples", "samples_per_epoch", "evaluation", "calibration")
+        table[name] for name in ("train_samples", "samples_per_epoch", "evaluation", "calibration")
     )
     replaced = table["sampling"] == "random_with_replacement"
     share = table[f"{'expected_' * replaced}unique_share_{'with' if replaced else 'without'}_replacement"]
@@ -245,10 +261,8 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
 def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
     """The figures of :func:`make_plan` with what was measured, and the times that follow from it.
 
-    Args:
-        table: the plan.
-        measured: at least ``pass_seconds`` (one pair through one path and back, data wait included),
-            ``calibration_batch_seconds`` and ``evaluation_batch_seconds`` (of the whole pool).
+    ``measured`` has at least ``pass_seconds`` (one pair through one path and back, data wait included),
+    ``calibration_batch_seconds`` and ``evaluation_batch_seconds`` (of the whole pool).
     """
     modes = [{**mode, "train_seconds": mode["forward_passes"] * measured["pass_seconds"]} for mode in table["modes"]]
     training = table["forward_passes"] * measured["pass_seconds"]
@@ -257,9 +271,9 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
     per_sample = per_batch * evaluated["batches_per_arch"] / evaluated["samples_per_arch"]
     evaluation = (calibration + per_batch * evaluated["batches_per_arch"]) * evaluated["weights"]
     evaluation += per_sample * 2 * evaluated["train_samples"]  # centre and random crop
-    wide = evaluated["wide"] or {"samples_per_arch": 0, "evaluations": 0}
-    all_wide = per_sample * (wide["samples_per_arch"] or 0) * wide["evaluations"]
-    all_evaluations = evaluation * evaluated["evaluations"] + all_wide
+    all_evaluations = evaluation * evaluated["evaluations"]
+    if (wide := evaluated["wide"]) is not None:
+        all_evaluations += per_sample * (wide["samples_per_arch"] or 0) * wide["evaluations"]
     readings = table["gradient_readings"] * measured["pass_seconds"] * table["forward_passes"]
     readings /= table["optimizer_updates"]
     times = {
@@ -294,8 +308,8 @@ def plan_recipe(
     """
     known = {split: count for split, count in counts.items() if count is not None}
     config = load_config(recipe, [*overrides, *_long_forms(short, overrides)])
-    named_here = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
-    found = _open_splits(config, recipe, known, named_here)
+    val_named = any(word.partition("=")[0] == "--data.val_dir" for word in overrides)
+    found = _open_splits(config, recipe, known, val_named)
     sizes = known | {split: len(dataset) for split, dataset in found.items()}
     order = batch_plan(config, sizes["train"])
     table = make_plan(config, order, sizes.get("val"))
@@ -306,9 +320,8 @@ def plan_recipe(
         with progress("measure", TASKS) as meter:
             table = add_seconds(table, measure(config, order, splits, table, meter.advance))
     notes = []
-    if short["steps_per_epoch"] is not None:
-        before = "fixed_steps" if recipe is None else load_config(recipe).train.epoch_mode
-        if before != "fixed_steps":
+    if short["steps_per_epoch"] is not None:  # it changed what an epoch of the recipe is
+        if recipe is not None and (before := load_config(recipe).train.epoch_mode) != "fixed_steps":
             notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
         if config.train.epoch_divisor > 1:
             notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
@@ -341,15 +354,13 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
 
 
 def _open_splits(
-    config: Config, recipe: str | None, counts: Mapping[str, int], named_here: bool
+    config: Config, recipe: str | None, counts: Mapping[str, int], val_named: bool
 ) -> dict[str, FlowDataset]:
     """The splits whose size was not given; without a recipe only those whose folder was.
 
-    With a count of training samples the validation split may be missing too, unless the command line names it
-    (``named_here``).
+    With a count of training samples the validation split may be missing too, unless the command line names it.
 
-    Raises:
-        ConfigError, DataError: as open_dataset, with the option that makes the files unnecessary.
+    Raises ConfigError or DataError as open_dataset, with the option that makes the files unnecessary.
     """
     found = {}
     for split in ("train", "val"):
@@ -359,7 +370,7 @@ def _open_splits(
         try:
             found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
         except (ConfigError, DataError) as error:
-            if split == "val" and "train" in counts and not named_here:
+            if split == "val" and "train" in counts and not val_named:
                 continue  # planned without the data; a note says that this split is not known
             numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in counts)
             raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error

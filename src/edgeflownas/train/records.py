@@ -25,9 +25,7 @@ from edgeflownas.train.step import StepOutput
 PROTOCOL = "training"
 
 
-def step_event(
-    state: TrainState, batch: Batch, output: StepOutput, rate: float, expected_checks: int
-) -> dict[str, Any]:
+def step_event(state: TrainState, batch: Batch, output: StepOutput, rate: float, checks: int) -> dict[str, Any]:
     """Facts of a step; ``draws`` is the crc32 of its sample indices.  A dropped step names samples and codes."""
     event: dict[str, Any] = {
         "event": "step",
@@ -45,7 +43,7 @@ def step_event(
         "path_losses": output.path_losses,
         "grad_norms": output.grad_norms,
         "clip_count": output.clip_count,
-        "expected_clip_checks": expected_checks if output.accepted else 0,
+        "expected_clip_checks": checks if output.accepted else 0,
         "clipped_flow_share": batch.clipped_share,
         "draws": f"{zlib.crc32(np.asarray(batch.indices, dtype='<i8').tobytes()):08x}",
     }
@@ -105,14 +103,10 @@ def pool_facts(
 ) -> dict[str, Any]:
     """Evaluation columns of an epoch (names carry the pool size), and its codes, EPEs and ranks by arch_index."""
     archs, epes, noise = [score.arch for score in result.scores], result.epes, result.noise
-    figures = pool_statistics(epes)
-    size = len(archs)
+    figures, size = pool_statistics(epes), len(archs)
     baseline = space.parse(space.baseline) if space.baseline else None
     return {
-        f"mean_epe_{size}": figures.mean,
-        f"std_epe_{size}": figures.std,
-        f"median_epe_{size}": figures.median,
-        f"p90_epe_{size}": figures.p90,
+        **_spread("", epes),
         "per_arch_epe_min": figures.min,
         "per_arch_epe_median": figures.median,
         "per_arch_epe_max": figures.max,
@@ -151,14 +145,10 @@ def train_facts(centre: PoolEvaluation, random_crop: PoolEvaluation) -> dict[str
 def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]:
     """Columns of the wide set, and how the frequent one compares with it on the same calibration."""
     epes, noise, size = wide.epes, wide.noise, len(wide.scores)
-    figures = pool_statistics(epes)
     return {
-        f"wide_mean_epe_{size}": figures.mean,
-        f"wide_std_epe_{size}": figures.std,
-        f"wide_median_epe_{size}": figures.median,
-        f"wide_p90_epe_{size}": figures.p90,
+        **_spread("wide_", epes),
         "wide_zero_flow_epe": wide.zero_flow_epe,
-        f"wide_difference_{size}": pool_statistics(frequent.epes).mean - figures.mean,
+        f"wide_difference_{size}": pool_statistics(frequent.epes).mean - pool_statistics(epes).mean,
         "wide_kendall_tau": kendall_tau_b(frequent.epes, epes),
         f"wide_smallest_difference_{size}": noise.smallest_difference,
         "wide_samples_per_arch": wide.samples,
@@ -169,8 +159,12 @@ def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]
 
 def criterion(config: Config, result: PoolEvaluation) -> float:
     """The figure (px) that chooses the best checkpoint."""
-    statistics = pool_statistics([score.epe for score in result.scores])
-    return best_criterion(config.eval.best_by, config.eval.best_mix, statistics)
+    return best_criterion(config.eval.best_by, config.eval.best_mix, pool_statistics(result.epes))
+
+
+def _spread(tier: str, epes: Sequence[float]) -> dict[str, float]:
+    figures, names = pool_statistics(epes), ("mean", "std", "median", "p90")
+    return {f"{tier}{name}_epe_{len(epes)}": getattr(figures, name) for name in names}
 
 
 def _losses(prefix: str, result: PoolEvaluation) -> dict[str, float | None]:

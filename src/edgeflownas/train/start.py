@@ -25,7 +25,7 @@ from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, Interrupted, StorageError
-from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
+from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.recalibrate import set_buffers
@@ -45,13 +45,13 @@ from edgeflownas.run.setup import (
     silent,
     stored_fingerprints,
 )
-from edgeflownas.space import SearchSpace, get_space
+from edgeflownas.space import get_space
 from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.group import create_group, group_config, member_configs, write_comparison
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
 from edgeflownas.train.measure import loading, preview
-from edgeflownas.train.schedule import learning_rate
+from edgeflownas.train.plan import learning_rate
 from edgeflownas.train.step import SupernetTask
 from edgeflownas.train.teacher import Teacher
 
@@ -114,9 +114,9 @@ def launch(config: Config | None, options: Options, front: Front) -> int:
         if not models:
             return 0
         for training in models:
-            if training.state.finished:
-                epochs = f"{training.state.epoch} of {training.state.num_epochs}"
-                training.console.info(f"nothing left to train: {epochs} epochs are done")
+            state = training.state
+            if state.finished:
+                training.console.info(f"nothing left to train: {state.epoch} of {state.num_epochs} epochs are done")
         outcome = "finished"
         try:
             fit(models)
@@ -138,15 +138,10 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
     """The models to train, their run directories locked, each where its last commit ended.
 
     Several models of one group share data, batches and signals; a single run is a group of one without a name.  A dry
-    run checks everything, shows what would be done, and gives no model.
+    run checks everything, shows what would be done, and gives no model.  ``config`` is that of a new run, None to go on
+    with ``options.resume`` or to fork it.
 
-    Args:
-        config: of a new run; None to go on with ``options.resume``, or to fork it.
-        options: what the command line says beside it.
-        front: what people see.
-
-    Raises:
-        ConfigError, DataError, StorageError: before anything is made, wherever that can be told.
+    Raises ConfigError, DataError or StorageError: before anything is made, wherever that can be told.
     """
     if config is None:
         assert options.resume is not None
@@ -162,17 +157,17 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         console.info(note)
         check_precision(config, device)
         console.info(set_arithmetic(config))
-        members = {name: (own, _own_options(options, name)) for name, own in member_configs(config).items()}
-        folder = None if options.resume is None else options.resume / next(iter(members))
-        previous = None if options.fork or folder is None else stored_fingerprints(folder)
+        members: dict[str, tuple[Config, Options]] = {}
+        for name, own in member_configs(config).items():
+            # A model of a group is resumed in its own folder, or begun where the group was interrupted before.
+            folder = options.resume and options.resume / name
+            members[name] = own, replace(options, resume=folder if folder and folder.exists() else None)
+        first = options.resume and options.resume / next(iter(members))
+        previous = None if options.fork or first is None else stored_fingerprints(first)
         splits = open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
         plan = BatchPlan.from_config(config.train, len(splits.train), run_space(config).num_paths, config.runtime.seed)
         if options.dry_run:
-            tables = {}
-            for name, (own, own_options) in members.items():
-                eval_set = freeze_eval_set(own, splits, console.info)
-                _check_target(own, own_options, splits, plan)
-                tables[name] = preview(own, run_space(own), plan, eval_set, splits)
+            tables = _dry_run(members, splits, plan, console)
             if world.is_main:
                 _show_preview(tables.get("", tables), options.json)
             yield []
@@ -181,29 +176,29 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         for own, _ in members.values():
             if options.resume is None:
                 read_initial(own)  # what cannot be read is refused before there is a folder
-        begun = RunDirectory(folder).manifest if folder is not None and folder.exists() else {}
+        begun = RunDirectory(first).manifest if first is not None and first.exists() else {}
         teacher = Teacher.find(config, console.warn, begun.get("teacher", {}).get("checkpoint"))
-        openings = []
-        for name, (own, own_options) in members.items():
+        models = []
+        for name, (own, _) in members.items():
             task = SupernetTask(build_net(own, device), own.train, own.runtime.seed, world, device)
             task.teacher = teacher.ready(own, splits, device, task.dtype) if teacher else None
             eval_set = freeze_eval_set(own, splits, console.info)
-            openings.append(Opening(name, own, own_options, splits, plan, eval_set, task, console))
+            epochs = own.train.num_epochs
+            state = TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
+            models.append(Training(own, plan, splits, eval_set, task, state, console, front, name))
         if world.is_main and config.train.arch_name and options.resume is None:
             create_group(config)
-
         stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
         loader = Loader(splits.train, plan, loading(config, console.info), config.runtime.seed, stop.requested)
         stack.callback(loader.close)
         stack.callback(log.detach)
-        models: list[Training] = []
-        for opening in openings:
-            like = models[0].evaluator if models else None
-            models.append(opening.enter(stack, log).training(loader, stop, front, like))
-            stack.callback(models[-1].tracker.close)
-        if world.is_main and config.train.arch_name:
-            group = Path(config.runtime.output_root) / config.runtime.experiment_name
-            for training in models:
+        for training in models:
+            training.stop, training.loader = stop, loader
+            like = None if training is models[0] else models[0].evaluator
+            enter(training, members[training.model][1], stack, log, like)
+            stack.callback(training.tracker.close)
+            if world.is_main and config.train.arch_name:
+                group = Path(config.runtime.output_root) / config.runtime.experiment_name
                 training.epoch_ended = functools.partial(write_comparison, group, list(members))
         yield models
 
@@ -225,7 +220,6 @@ def stored_config(path: Path, options: Options) -> Config:
             f"{path} holds weights imported from {manifest['imported_from']['file']}: there is no plan and no "
             "optimiser state to go on from; it can be evaluated (edgeflownas evaluate)"
         )
-    before = load_config(path / "config.yaml")
     given = dict(parse_overrides(overrides)[0])
     if options.fork is not None:
         if "runtime.experiment_name" in given:
@@ -233,7 +227,7 @@ def stored_config(path: Path, options: Options) -> Config:
         beside = [] if "runtime.output_root" in given else ["--runtime.output_root", str(path.parent)]
         words = [*overrides, *beside, "--runtime.experiment_name", options.fork]
         return load_config(path / "config.yaml", words, options.overlay)
-    config = load_config(path / "config.yaml", overrides)
+    before, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
         raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
     return config
@@ -246,250 +240,205 @@ def _plan_needed(wanted: int, had: int) -> str:
     )
 
 
-def _own_options(options: Options, name: str) -> Options:
-    """A model of a group is resumed in its own folder, or begun where the group was interrupted before."""
-    if not name or options.resume is None:
-        return options
-    folder = options.resume / name
-    return replace(options, resume=folder if folder.exists() else None)
+def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, like: Evaluator | None) -> None:
+    """Open the run directory on rank 0 (its lock is held until ``stack`` ends) and give every rank its state.
 
-
-@dataclass
-class Opening:
-    """A checked model on its way to its run directory (rank 0's) and the state to train from."""
-
-    name: str  # among several that are trained side by side
-    config: Config
-    options: Options
-    splits: Splits
-    plan: BatchPlan
-    eval_set: EvalSet
-    task: SupernetTask
-    console: Console
-    directory: RunDirectory | None = None
-    state: TrainState | None = None
-
-    def enter(self, stack: ExitStack, log: LogSink) -> Opening:
-        """Open the run directory on rank 0 (its lock is held until ``stack`` ends) and give every rank its state."""
-        world, state = self.task.world, None
-        if world.is_main:
-            if self.options.fork is not None:
-                state = self._fork(stack)
-            else:
-                state = self._new(stack) if self.options.resume is None else self._resume(stack)
-            assert self.directory is not None
-            log.attach(self.directory.log.append)
-        self.state = TrainState.from_json(world.share_json(state.to_json() if state else None))
-        for tensors in self.task.tensors().values():
-            world.share_tensors(tensors)
-        return self
-
-    def training(self, loader: Loader, stop: StopFlag, front: Front, like: Evaluator | None) -> Training:
-        """What the loop runs; ``like`` is the evaluator of another model on the same samples."""
-        assert self.state is not None, "enter() before training()"
-        config, task, state, directory = self.config, self.task, self.state, self.directory
-        archs = [task.net.space.parse(code) for code in self.eval_set.pool]
-        sets = (self.eval_set, self.splits.train, self.splits.val, task.net, task.world, config.data.flow_divisor, like)
-        folder = (directory.path if directory else Path(config.runtime.output_root)) / "tensorboard"
-        curves = config.runtime.tensorboard and directory is not None and not state.finished
-        logged = [] if directory is None else directory.step_events(state.epoch + 1)
-        return Training(
-            config=config,
-            plan=self.plan,
-            task=task,
-            state=state,
-            loader=loader,
-            evaluator=Evaluator(archs, *sets),
-            directory=directory,
-            console=self.console,
-            tracker=front.tracker(folder, curves, state.step + 1 if state.step else None),
-            stop=stop,
-            world=task.world,
-            front=front,
-            clock=EpochClock(loader),
-            steps=task.world.share_json(logged),
-            model=self.name,
-        )
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """Facts of run_manifest.json."""
-        manifest = _manifest(self.config, self.splits, self.task.net.space, self.plan, str(self.task.device))
-        frozen = self.eval_set
-        manifest["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
-        if self.task.teacher is not None:
-            manifest["teacher"] = self.task.teacher.facts
-        return manifest
-
-    def _fresh_state(self) -> TrainState:
-        epochs = self.config.train.num_epochs
-        return TrainState(self.plan.draws_per_epoch * epochs, epochs, eval_set=self.eval_set.hash)
-
-    def _new(self, stack: ExitStack) -> TrainState:
-        """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
-        manifest, initial = self.manifest, read_initial(self.config, self.console.warn)
-        if initial is not None:
-            manifest["initialised_from"] = self._take_weights(*initial)
-        directory, state = self._create(manifest, stack), self._fresh_state()
-        epochs = f"{self.config.train.num_epochs} epochs of {self.plan.steps_per_epoch} steps"
-        self.console.info(f"run {directory.path}: {epochs}")
-        if initial is not None:
-            directory.commit(Position(0, 0, 0), state.to_json(), self.task.tensors())
-            facts = initial[1]
-            self.console.info(f"weights of {facts['checkpoint']} of {facts['run']}, fresh optimiser")
-        return state
-
-    def _fork(self, stack: ExitStack) -> TrainState:
-        """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
-        options, manifest = self.options, self.manifest
-        assert options.resume is not None
-        source = RunDirectory(options.resume, self.console.warn)
-        changes = compare(source.manifest, manifest)
-        refuse([change for change in changes if change.kind == "identity"])
-        checkpoint = source.load(options.checkpoint)
-        self.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
-        manifest["forked_from"] = {
-            "run": str(source.path),
-            "name": source.path.resolve().name,
-            "id": source.id,
-            "checkpoint": checkpoint.name,
-            "hash": checkpoint.hash,
-            "step": checkpoint.position.step,
-            "epoch": checkpoint.position.epoch,
-            "optimizer": "reset" if options.reset_optimizer else "kept",
-            "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
-        }
-        directory, state = self._create(manifest, stack), self._fresh_state()
-        directory.commit(Position(0, 0, 0), state.to_json(), self.task.tensors())
-        self.console.info(f"run {directory.path}: forked from {checkpoint.name} of {source.path}")
-        return state
-
-    def _create(self, manifest: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
-        path = Path(self.config.runtime.output_root) / self.config.runtime.experiment_name
-        directory = RunDirectory.create(path, self.config.model_dump(mode="json"), manifest, self.console.warn)
-        self._lock(directory, stack)
-        self._store_session(directory)
-        directory.resume()
-        return directory
-
-    def _lock(self, directory: RunDirectory, stack: ExitStack) -> None:
-        stack.enter_context(directory.locked())
-        directory.keep = self.config.checkpoint.keep
-        self.directory = directory
-
-    def _store_session(self, directory: RunDirectory) -> None:
-        """What belongs to this session: data tables and evaluation set."""
-        prints = {"train": self.splits.train_print.to_json(), "val": self.splits.val_print.to_json()}
-        directory.write_json(FINGERPRINTS, prints)
-        directory.write_json("eval_set.json", self.eval_set.to_json())
-
-    def _resume(self, stack: ExitStack) -> TrainState:
-        """Go on where the newest verified checkpoint ends.
-
-        Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
-        """
-        console, manifest = self.console, self.manifest
-        assert self.options.resume is not None
-        directory = RunDirectory(self.options.resume, console.warn)
-        changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
-        refuse(changes)
-        self._lock(directory, stack)
-        checkpoint = directory.resume()
-        if checkpoint is not None:
-            state = TrainState.from_json(checkpoint.state)
-            self.task.load(checkpoint.tensors)
-        elif any(name in directory.manifest for name in ORIGINS):
-            raise StorageError(
-                f"{directory.path}: was interrupted before its first commit, so the weights it starts from are not in "
-                "it: remove the folder and make it again"
-            )
+    ``like`` is the evaluator of another model on the same samples.
+    """
+    config, task, world = training.config, training.task, training.task.world
+    if world.is_main:
+        if options.fork is not None:
+            directory = _fork(training, options, stack)
         else:
-            state = self._fresh_state()
-        # The plan of the last session: it may have brought another one and have ended before it could commit.
-        state.num_epochs, state.planned = (
-            directory.manifest["plan"][name] for name in ("num_epochs", "planned_samples")
-        )
-        self._adopt_plan(state)
-        manifest["plan"]["planned_samples"] = state.planned
-        # Only now, when nothing can be refused any more, does the run take over what this session brings.
-        if self._adopt_eval_set(state, directory):
-            manifest |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
-            directory.write_config(self.config.model_dump(mode="json"))
-            directory.write_manifest(manifest)
-            self._store_session(directory)
-        lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
-        directory.timing.append({"what": "resumed", "step": state.step, "changed": lines})
-        for line in lines:
-            console.info(f"changed since this run began: {line}")
-        where = f"resumed at step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
-        console.info(f"run {directory.path}: {where}")
-        return state
+            directory = _new(training, stack) if options.resume is None else _resume(training, options, stack)
+        log.attach(directory.log.append)
+        training.directory = directory
+    state = training.state = TrainState.from_json(world.share_json(training.state.to_json()))
+    for tensors in task.tensors().values():
+        world.share_tensors(tensors)
+    logged = training.directory.step_events(state.epoch + 1) if training.directory else []
+    training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
+    folder = (training.directory.path if training.directory else Path(config.runtime.output_root)) / "tensorboard"
+    curves = config.runtime.tensorboard and training.directory is not None and not state.finished
+    training.tracker = training.front.tracker(folder, curves, state.step + 1 if state.step else None)
+    training.clock = EpochClock(training.loader)
+    training.steps = world.share_json(logged)
 
-    def _adopt_plan(self, state: TrainState) -> None:
-        """Another number of epochs: what it means for the learning rate was said with train.lr_plan."""
-        train, console = self.config.train, self.console
-        wanted = train.num_epochs
-        if state.num_epochs == wanted:
-            if "train.lr_plan" in dict(parse_overrides(list(self.options.overrides))[0]):
-                console.warn(f"train.lr_plan {train.lr_plan} has no effect: train.num_epochs stays {wanted}")
-            return
-        if train.lr_plan is None:  # config.yaml was edited by hand
-            raise ConfigError(_plan_needed(wanted, state.num_epochs))
-        begun = state.epoch + (state.batch > 0)
-        if begun > wanted:
-            raise ConfigError(
-                f"train.num_epochs {wanted} is below the {begun} epochs already done or begun: give as many"
-            )
-        before = learning_rate(train, state.seen, state.planned)
-        if train.lr_plan == "restretch":
-            state.planned = self.plan.draws_per_epoch * wanted
-        after = learning_rate(train, state.seen, state.planned)
-        console.info(
-            f"train.num_epochs {state.num_epochs} -> {wanted}, train.lr_plan {train.lr_plan}: learning rate of the "
-            f"next step {before:.6e} before, {after:.6e} now"
-        )
-        state.num_epochs = wanted
 
-    def _adopt_eval_set(self, state: TrainState, directory: RunDirectory) -> bool:
-        """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew.
+def _manifest(training: Training) -> dict[str, Any]:
+    """Facts of run_manifest.json."""
+    splits, task, frozen = training.splits, training.task, training.eval_set
+    prints = {"train": splits.train_print, "val": splits.val_print}
+    manifest = build_manifest(training.config, prints, task.net.space, training.plan, environment(str(task.device)))
+    manifest["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
+    if task.teacher is not None:
+        manifest["teacher"] = task.teacher.facts
+    return manifest
 
-        Returns False where nothing is left to train: the run then keeps the set its figures were measured on.
-        """
-        eval_set, console = self.eval_set, self.console
-        if state.eval_set == eval_set.hash:
-            return True
-        if state.epoch >= state.num_epochs:
-            console.warn(
-                f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas "
-                f"evaluate {directory.path}` takes the same eval.* keys"
-            )
-            state.forget_pool()  # of other archs, perhaps: not shown as this pool's
-            return False
-        console.warn(
-            f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew"
+
+def _new(training: Training, stack: ExitStack) -> RunDirectory:
+    """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
+    config, console = training.config, training.console
+    manifest, initial = _manifest(training), read_initial(config, console.warn)
+    if initial is not None:
+        manifest["initialised_from"] = _take_weights(training, *initial)
+    directory = _create(training, manifest, stack)
+    console.info(f"run {directory.path}: {config.train.num_epochs} epochs of {training.plan.steps_per_epoch} steps")
+    if initial is not None:
+        directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
+        facts = initial[1]
+        console.info(f"weights of {facts['checkpoint']} of {facts['run']}, fresh optimiser")
+    return directory
+
+
+def _fork(training: Training, options: Options, stack: ExitStack) -> RunDirectory:
+    """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
+    assert options.resume is not None
+    manifest, source = _manifest(training), RunDirectory(options.resume, training.console.warn)
+    changes = compare(source.manifest, manifest)
+    refuse([change for change in changes if change.kind == "identity"])
+    checkpoint = source.load(options.checkpoint)
+    training.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
+    manifest["forked_from"] = {
+        "run": str(source.path),
+        "name": source.path.resolve().name,
+        "id": source.id,
+        "checkpoint": checkpoint.name,
+        "hash": checkpoint.hash,
+        "step": checkpoint.position.step,
+        "epoch": checkpoint.position.epoch,
+        "optimizer": "reset" if options.reset_optimizer else "kept",
+        "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
+    }
+    directory = _create(training, manifest, stack)
+    directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
+    training.console.info(f"run {directory.path}: forked from {checkpoint.name} of {source.path}")
+    return directory
+
+
+def _create(training: Training, manifest: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
+    config = training.config
+    path = Path(config.runtime.output_root) / config.runtime.experiment_name
+    directory = RunDirectory.create(path, config.model_dump(mode="json"), manifest, training.console.warn)
+    directory.keep = config.checkpoint.keep
+    stack.enter_context(directory.locked())
+    _store_session(training, directory)
+    directory.resume()
+    return directory
+
+
+def _store_session(training: Training, directory: RunDirectory) -> None:
+    """What belongs to this session: data tables and evaluation set."""
+    train, val = training.splits.train_print, training.splits.val_print
+    directory.write_json(FINGERPRINTS, {"train": train.to_json(), "val": val.to_json()})
+    directory.write_json("eval_set.json", training.eval_set.to_json())
+
+
+def _resume(training: Training, options: Options, stack: ExitStack) -> RunDirectory:
+    """Go on where the newest verified checkpoint ends.
+
+    Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
+    """
+    assert options.resume is not None
+    config, console, manifest = training.config, training.console, _manifest(training)
+    directory = RunDirectory(options.resume, console.warn)
+    changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
+    refuse(changes)
+    directory.keep = config.checkpoint.keep
+    stack.enter_context(directory.locked())
+    checkpoint = directory.resume()
+    if checkpoint is not None:
+        training.state = TrainState.from_json(checkpoint.state)
+        training.task.load(checkpoint.tensors)
+    elif any(name in directory.manifest for name in ORIGINS):
+        raise StorageError(
+            f"{directory.path}: was interrupted before its first commit, so the weights it starts from are not in "
+            "it: remove the folder and make it again"
         )
-        state.best = None
-        state.forget_pool()
-        state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
-        state.eval_set = eval_set.hash
-        directory.write_best(None)
+    state = training.state
+    # The plan of the last session: it may have brought another one and have ended before it could commit.
+    plan = directory.manifest["plan"]
+    state.num_epochs, state.planned = plan["num_epochs"], plan["planned_samples"]
+    _adopt_plan(training, options)
+    manifest["plan"]["planned_samples"] = state.planned
+    # Only now, when nothing can be refused any more, does the run take over what this session brings.
+    if _adopt_eval_set(training, directory):
+        manifest |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
+        directory.write_config(config.model_dump(mode="json"))
+        directory.write_manifest(manifest)
+        _store_session(training, directory)
+    lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
+    directory.timing.append({"what": "resumed", "step": state.step, "changed": lines})
+    for line in lines:
+        console.info(f"changed since this run began: {line}")
+    place = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
+    console.info(f"run {directory.path}: resumed at {place}")
+    return directory
+
+
+def _adopt_plan(training: Training, options: Options) -> None:
+    """Another number of epochs: what it means for the learning rate was said with train.lr_plan."""
+    train, state, console = training.config.train, training.state, training.console
+    wanted = train.num_epochs
+    if state.num_epochs == wanted:
+        if "train.lr_plan" in dict(parse_overrides(list(options.overrides))[0]):
+            console.warn(f"train.lr_plan {train.lr_plan} has no effect: train.num_epochs stays {wanted}")
+        return
+    if train.lr_plan is None:  # config.yaml was edited by hand
+        raise ConfigError(_plan_needed(wanted, state.num_epochs))
+    begun = state.epoch + (state.batch > 0)
+    if begun > wanted:
+        raise ConfigError(f"train.num_epochs {wanted} is below the {begun} epochs already done or begun: give as many")
+    before = learning_rate(train, state.seen, state.planned)
+    if train.lr_plan == "restretch":
+        state.planned = training.plan.draws_per_epoch * wanted
+    after = learning_rate(train, state.seen, state.planned)
+    console.info(
+        f"train.num_epochs {state.num_epochs} -> {wanted}, train.lr_plan {train.lr_plan}: learning rate of the "
+        f"next step {before:.6e} before, {after:.6e} now"
+    )
+    state.num_epochs = wanted
+
+
+def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
+    """Figures of another evaluation set are not comparable: best, patience and the last ranking start anew.
+
+    Returns False where nothing is left to train: the run then keeps the set its figures were measured on.
+    """
+    state, eval_set, console = training.state, training.eval_set, training.console
+    if state.eval_set == eval_set.hash:
         return True
+    if state.epoch >= state.num_epochs:
+        console.warn(
+            f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas "
+            f"evaluate {directory.path}` takes the same eval.* keys"
+        )
+        state.forget_pool()  # of other archs, perhaps: not shown as this pool's
+        return False
+    console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
+    state.best = None
+    state.forget_pool()
+    state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
+    state.eval_set = eval_set.hash
+    directory.write_best(None)
+    return True
 
-    @torch.no_grad()
-    def _take_weights(self, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
-        """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
-        task, net, frozen = self.task, self.task.net, self.eval_set
-        task.load({"model": {name: source.tensors["model"][name] for name in task.tensors()["model"]}}, False)
-        if copied:
-            return {**facts, "batch_norm": "copied"}
-        batches = FrozenBatches.of(net, frozen.calibration, self.splits.train, frozen.flow_clip)
-        net.batchnorms = number_batchnorms(net)  # frozen ones are measured this once
-        with full_precision():
-            set_buffers(net, batches)
-        net.batchnorms = number_batchnorms(net, self.config.train.batch_norm == "frozen")
-        if task.average is not None:
-            task.average.take_buffers(net)
-        return {**facts, "batch_norm": f"recalibrated, calibration ids {frozen.calibration_hash}"}
+
+@torch.no_grad()
+def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
+    """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
+    task, net, frozen = training.task, training.task.net, training.eval_set
+    task.load({"model": {name: source.tensors["model"][name] for name in task.tensors()["model"]}}, False)
+    if copied:
+        return {**facts, "batch_norm": "copied"}
+    batches = FrozenBatches.of(net, frozen.calibration, training.splits.train, frozen.flow_clip)
+    net.batchnorms = number_batchnorms(net)  # frozen ones are measured this once
+    with full_precision():
+        set_buffers(net, batches)
+    net.batchnorms = number_batchnorms(net, training.config.train.batch_norm == "frozen")
+    if task.average is not None:
+        task.average.take_buffers(net)
+    return {**facts, "batch_norm": f"recalibrated, calibration ids {frozen.calibration_hash}"}
 
 
 def read_initial(
@@ -518,15 +467,14 @@ def read_initial(
                 f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
                 "use the same"
             )
-    tasks = source.get("train.task", "supernet"), config.train.task
-    if (tasks[0] == "edgeflownet") != (tasks[1] == "edgeflownet"):
+    task = source.get("train.task", "supernet")
+    if (task == "edgeflownet") != (config.train.task == "edgeflownet"):
         raise ConfigError(
-            f"train.init_from {place}: its train.task is {tasks[0]}, this run's is {tasks[1]}: EdgeFlowNet's weights "
-            "fit no other network"
+            f"train.init_from {place}: its train.task is {task}, this run's is {config.train.task}: EdgeFlowNet's "
+            "weights fit no other network"
         )
     space = get_space(config.train.space)
-    both = source.get("train.arch", []), config.train.arch
-    theirs, ours = ([str(space.parse(code)) for code in codes] for codes in both)
+    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (source.get("train.arch", []), config.train.arch))
     if theirs and theirs != ours:
         raise ConfigError(
             f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
@@ -539,29 +487,32 @@ def read_initial(
     return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied
 
 
-def _manifest(config: Config, splits: Splits, space: SearchSpace, plan: BatchPlan, device: str) -> dict[str, Any]:
-    prints = {"train": splits.train_print, "val": splits.val_print}
-    return build_manifest(config, prints, space, plan, environment(device))
-
-
-def _check_target(config: Config, options: Options, splits: Splits, plan: BatchPlan) -> None:
-    """What the run directory would refuse, for ``--dry-run``.  Raises ConfigError or StorageError."""
-    resume, fork = options.resume, options.fork
-    if resume is None:
-        read_initial(config)
-        Teacher.find(config)
-    if resume is None or fork is not None:
-        refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
-    if resume is not None:
-        run = RunDirectory(resume)
-        now = _manifest(config, splits, run_space(config), plan, "cpu")
-        begun_with = run.manifest.get("teacher", {}).get("checkpoint")
-        if (teacher := Teacher.find(config, begun_with=begun_with)) is not None:
-            now["teacher"] = teacher.facts
-        changes = compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
-        refuse([change for change in changes if fork is None or change.kind == "identity"])
-        if fork is not None:
-            run.load(options.checkpoint, [])
+def _dry_run(
+    members: Mapping[str, tuple[Config, Options]], splits: Splits, plan: BatchPlan, console: Console
+) -> dict[str, Any]:
+    """What would be done, by model.  Raises ConfigError or StorageError for what a run directory would refuse."""
+    tables = {}
+    for name, (config, options) in members.items():
+        eval_set, space = freeze_eval_set(config, splits, console.info), run_space(config)
+        resume, fork = options.resume, options.fork
+        if resume is None:
+            read_initial(config)
+            Teacher.find(config)
+        if resume is None or fork is not None:
+            refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
+        if resume is not None:
+            run = RunDirectory(resume)
+            prints = {"train": splits.train_print, "val": splits.val_print}
+            now = build_manifest(config, prints, space, plan, environment())
+            begun_with = run.manifest.get("teacher", {}).get("checkpoint")
+            if (teacher := Teacher.find(config, begun_with=begun_with)) is not None:
+                now["teacher"] = teacher.facts
+            changes = compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
+            refuse([change for change in changes if fork is None or change.kind == "identity"])
+            if fork is not None:
+                run.load(options.checkpoint, [])
+        tables[name] = preview(config, space, plan, eval_set, splits)
+    return tables
 
 
 def _show_preview(table: dict[str, Any], as_json: bool) -> None:
@@ -587,10 +538,8 @@ def _show_end(training: Training) -> None:
     if directory is not None:
         path = directory.path
         names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
-        written = {"run": path, **{name: path / name for name in names}}
-        if training.model:
-            written["comparison.csv"] = path.parent / "comparison.csv"
-        training.console.wrote(written)
+        comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
+        training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
 
 
 def _result(training: Training, outcome: str) -> dict[str, Any]:

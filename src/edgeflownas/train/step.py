@@ -12,6 +12,7 @@ parameter, gradient and moments in memory order.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -51,10 +52,9 @@ class FlatGradient:
             p.grad = piece.as_strided(p.shape, p.stride(), piece.storage_offset())
             offset += p.numel()
 
-    def norm(self) -> torch.Tensor:
-        """Global L2 norm (0-d)."""
-        norm: torch.Tensor = torch.linalg.vector_norm(self.vector)
-        return norm
+    def norm(self) -> float:
+        """Global L2 norm."""
+        return float(torch.linalg.vector_norm(self.vector))
 
 
 def clip_factor(norm: float, threshold: float | None) -> float:
@@ -101,11 +101,6 @@ class Adam:
             f"{name}/{key}": value for name, p in self.parameters.items() for key, value in self.adam.state[p].items()
         }
 
-    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Overwrite the state in place (strides kept)."""
-        for name, own in self.tensors().items():
-            own.copy_(tensors[name])
-
 
 class MovingAverage:
     """Exponential moving average of the weights, held by a network of its own so that it can be evaluated as it is.
@@ -150,11 +145,6 @@ class UnitMoments:
             self.parts.append((piece[:1], piece[1 : 1 + channels], piece[1 + channels :]))
             offset += len(piece)
 
-    @staticmethod
-    def size(net: StagedNet) -> int:
-        """Elements needed in the tail."""
-        return sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
-
     def add(self, slot: int, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
         """File one unit's moments under the weight of the unit being computed."""
         total, sum_mean, sum_var = self.parts[slot]
@@ -170,25 +160,6 @@ class UnitMoments:
             if weight > 0:
                 bn.running_mean.lerp_(mean / weight, MOMENTUM)
                 bn.running_var.lerp_(var / weight, MOMENTUM)
-
-
-class SharedStem:
-    """``with SharedStem(net, batch, autocast) as features:`` run paths on ``features`` and call their backward."""
-
-    def __init__(self, net: StagedNet, batch: FlowBatch, autocast: Callable[[], AbstractContextManager[None]]) -> None:
-        with autocast():
-            features = net.prepare(batch.images)
-            for index in range(net.shared_stages):
-                features = net.run_stage(index, features, 0)
-        self.output = features
-        self.leaf = features.detach().requires_grad_()
-
-    def __enter__(self) -> torch.Tensor:
-        return self.leaf
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            torch.autograd.backward(self.output, self.leaf.grad)
 
 
 @dataclass(frozen=True)
@@ -232,13 +203,12 @@ class SupernetTask:
         self.adam = Adam(self.parameters, config)
         self.teacher: Teacher | None = None
         self.average = MovingAverage(net, config.ema_decay) if config.ema_decay else None
-        slices = len(batch_slices(config.batch_size, config.micro_batch_size))
-        self.max_units = net.space.num_paths * slices
-        moments = UnitMoments.size(net)
-        self.gradient = FlatGradient(self.parameters, extra=moments + 6 * self.max_units + 1)
+        max_units = net.space.num_paths * len(batch_slices(config.batch_size, config.micro_batch_size))
+        moments = sum(1 + 2 * bn.running_mean.numel() for bn in net.batchnorms)
+        self.gradient = FlatGradient(self.parameters, extra=moments + 6 * max_units + 1)
         self.moments = UnitMoments(net, self.gradient.extra[:moments])
         # Per unit: total, optical, uncertainty, feature loss; norm of its gradient; whether it was clipped.
-        self.facts = self.gradient.extra[moments:-1].view(6, self.max_units)
+        self.facts = self.gradient.extra[moments:-1].view(6, max_units)
         self.stop = self.gradient.extra[-1:]
         self.sum = torch.zeros_like(self.gradient.vector) if config.grad_clip_position == "micro_step" else None
 
@@ -257,7 +227,7 @@ class SupernetTask:
         if self.sum is not None:
             self.sum.zero_()
         data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
-        units = self._units(len(paths), len(data.images))
+        units = self._units(len(data.images))
         try:
             with record_moments(self.net, self.moments):
                 self._run(data, paths, units, step, check_stop)
@@ -281,14 +251,14 @@ class SupernetTask:
         """
         paths = fair_cycle(self.net.space, self.seed, step)
         data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
-        units = [unit for unit in self._units(len(paths), len(data.images)) if self._mine(unit)]
+        units = [unit for unit in self._units(len(data.images)) if self._mine(unit)]
         self.net.train()
         for index, path in enumerate(paths):
             self.gradient.buffer.zero_()
             try:
                 for unit in units:
                     if unit.path == index:
-                        loss = self._loss(unit, path, self._slice(data, unit, len(paths), step), None, check_stop)
+                        loss = self._loss(unit, path, self._slice(data, unit, step), None, check_stop)
                         torch.autograd.backward(loss * (unit.weight * len(paths)))
             except StopRequested:
                 self.stop.fill_(1.0)
@@ -307,11 +277,11 @@ class SupernetTask:
     def _path_size(self, draws: int) -> int:
         return draws // self.net.space.num_paths if self.config.path_batches == "shifted" else draws
 
-    def _units(self, paths: int, draws: int) -> list[Unit]:
-        size = self._path_size(draws)
+    def _units(self, draws: int) -> list[Unit]:
+        size, paths = self._path_size(draws), self.net.space.num_paths
         slices = batch_slices(size, self.config.micro_batch_size)
         shares = [(piece.stop - piece.start) / size / paths for piece in slices]
-        pairs = [(path, micro) for path in range(paths) for micro in range(len(slices))]
+        pairs = itertools.product(range(paths), range(len(slices)))
         return [Unit(i, path, micro, shares[micro]) for i, (path, micro) in enumerate(pairs)]
 
     def _mine(self, unit: Unit) -> bool:
@@ -328,21 +298,35 @@ class SupernetTask:
         share_stem = self.config.path_batches == "same" and self.sum is None and self.net.shared_stages > 0
         for micro in sorted({unit.micro for unit in mine}):
             group = [unit for unit in mine if unit.micro == micro]
-            self.moments.weight = group[0].weight
-            if share_stem:
-                piece = self._slice(data, group[0], len(paths), step)
-                with SharedStem(self.net, piece, self._autocast) as features:
-                    for unit in group:
-                        self._unit(unit, paths[unit.path], piece, features, check_stop)
-            else:
-                for unit in group:
-                    self.moments.weight = unit.weight
-                    self._unit(unit, paths[unit.path], self._slice(data, unit, len(paths), step), None, check_stop)
+            self.moments.weight = group[0].weight  # of every unit on this micro-batch
+            stem, features = None, None
+            if share_stem:  # computed once; the paths run on a copy that collects their gradients
+                with self._autocast():
+                    stem = self.net.prepare(self._slice(data, group[0], step).images)
+                    for index in range(self.net.shared_stages):
+                        stem = self.net.run_stage(index, stem, 0)
+                features = stem.detach().requires_grad_()
+            for unit in group:
+                piece = self._slice(data, unit, step)
+                loss = self._loss(unit, paths[unit.path], piece, features, check_stop)
+                if self.sum is None:
+                    torch.autograd.backward(loss * unit.weight)
+                    continue
+                # micro_step: the gradient of this unit's own loss is clipped, then joins the sum with its weight.
+                self.gradient.vector.zero_()
+                torch.autograd.backward(loss)
+                norm = self.gradient.norm()
+                factor = clip_factor(norm, self.config.grad_clip_global_norm)
+                self.facts[4, unit.index] = norm
+                self.facts[5, unit.index] = float(factor < 1.0)
+                self.sum.add_(self.gradient.vector, alpha=factor * unit.weight)
+            if stem is not None and features is not None:
+                torch.autograd.backward(stem, features.grad)
 
-    def _slice(self, data: FlowBatch, unit: Unit, paths: int, step: int) -> FlowBatch:
+    def _slice(self, data: FlowBatch, unit: Unit, step: int) -> FlowBatch:
         """The samples of a unit: of the common batch, or of slice (path + step) mod paths of the step's draws."""
         size = self._path_size(len(data.images))
-        start = (unit.path + step) % paths * size if self.config.path_batches == "shifted" else 0
+        start = (unit.path + step) % self.net.space.num_paths * size if self.config.path_batches == "shifted" else 0
         piece = batch_slices(size, self.config.micro_batch_size)[unit.micro]
         rows = slice(start + piece.start, start + piece.stop)
         return FlowBatch(*(tensor[rows] for tensor in data))
@@ -351,15 +335,6 @@ class SupernetTask:
         if self.config.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-    def _unit(
-        self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
-    ) -> None:
-        total = self._loss(unit, arch, piece, features, check_stop)
-        if self.sum is None:
-            torch.autograd.backward(total * unit.weight)
-        else:
-            self._clip_unit(unit, total)
 
     def _loss(
         self, unit: Unit, arch: Arch, piece: FlowBatch, features: torch.Tensor | None, check_stop: Callable[[], None]
@@ -380,24 +355,13 @@ class SupernetTask:
         self.facts[:3, unit.index] = torch.stack([total, terms.optical, terms.uncertainty]).detach()
         return total
 
-    def _clip_unit(self, unit: Unit, loss: torch.Tensor) -> None:
-        """``micro_step``: the gradient of this unit's own loss is clipped, then joins the sum with its weight."""
-        assert self.sum is not None
-        self.gradient.vector.zero_()
-        torch.autograd.backward(loss)
-        norm = float(self.gradient.norm())
-        factor = clip_factor(norm, self.config.grad_clip_global_norm)
-        self.facts[4, unit.index] = norm
-        self.facts[5, unit.index] = float(factor < 1.0)
-        self.sum.add_(self.gradient.vector, alpha=factor * unit.weight)
-
     def _finish(self, paths: list[Arch], units: list[Unit], rate: float) -> StepOutput:
         """Decay, norm, clip, update; or drop the step whole where anything is not finite."""
         self.adam.decay()
-        norm = float(self.gradient.norm())
+        norm = self.gradient.norm()
         facts = self.facts[:, : len(units)].double().cpu()
         weights = torch.tensor([unit.weight for unit in units], dtype=torch.float64)
-        losses = (facts[:4] * weights).sum(1).tolist()
+        total, optical, uncertainty, feature = (facts[:4] * weights).sum(1).tolist()
         by_path = [0.0] * len(paths)
         for unit in units:
             by_path[unit.path] += float(facts[0, unit.index]) * unit.weight * len(paths)
@@ -415,7 +379,6 @@ class SupernetTask:
             self.moments.update_buffers()
             if self.average is not None:
                 self.average.update()
-        total, optical, uncertainty, feature = losses
         taught = feature if self.teacher else None
         return StepOutput(paths, total, optical, uncertainty, taught, by_path, norms, clipped, accepted)
 

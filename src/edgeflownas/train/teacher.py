@@ -74,11 +74,10 @@ class Teacher:
         if isinstance(net, FlowNet) and len(net.space) > 1:
             net = net.subnet(self.arch)
         net.to(device=device, dtype=dtype)
-        size, count = CALIBRATION
-        label = splits.train_print.label
+        place = (splits.train_print.label, config.data.crop_size, *CALIBRATION)
         skip = config.data.on_bad_sample == "quarantine"
-        place = (config.data.crop_size, size, count, "spread", "", silent)  # its notes are for the evaluation set
-        frozen = freeze_split(splits.train, label, *place, skip_bad=skip)
+        # Notes are for the evaluation set.
+        frozen = freeze_split(splits.train, *place, "spread", "", silent, skip_bad=skip)
         set_buffers(net, FrozenBatches.of(net, frozen, splits.train, config.data.flow_clip))
         return replace(self, config=config, net=net.eval().requires_grad_(False), arch=next(iter(net.space)))
 
