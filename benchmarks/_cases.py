@@ -384,7 +384,7 @@ CASES = (
             asks("recipes", "list"),
             asks("train", "smoke", "--print-config"),
             Step(("train", "smoke", "--print-config", "--train.lr=5e-5", "--runtime.experiment_name=0042")),
-            Step(("train", "retrain_fc2_180x240", "--print-config", "--train.arch=000021222")),
+            Step(("train", "retrain_fc2_180x240", "--print-config", "--train.arch=000021222", "--train.arch_name=[]")),
             asks("config", "schema"),
             Step(("config", "keys")),
         ),
