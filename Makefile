@@ -58,7 +58,7 @@ test-numeric: dev
 
 test-gpu: dev
 	$(BIN)/python -m pytest -m gpu -rs $(PYTEST_ARGS)
-	$(BIN)/edgeflownas bench train-step --gpu-device 0
+	$(BIN)/python benchmarks/train_step.py --gpu-device 0
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

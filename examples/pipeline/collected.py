@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeflownas.report.measured import read_measured
+
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
-from edgeflownas.report.measured import read_measured
 
 STARTS = {"scratch": "from scratch", "warm": "warm start"}
 

@@ -20,11 +20,10 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from edgeflownas.data.synthetic.generate import generate_pair
-from edgeflownas.data.synthetic.generate import FIRST_VAL
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.recalibrate import MomentTree
 from edgeflownas.hardware.tflite import write_float, write_int8

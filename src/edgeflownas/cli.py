@@ -53,7 +53,6 @@ COMMANDS = (
     ("recipes", "recipes:app", "List, show or copy the packaged recipes."),
     ("config", "config:app", "List the configuration keys; JSON schema and docs page made from them."),
     ("import-tf1", "import_tf1:import_tf1", "Make a run out of TensorFlow 1 weights."),
-    ("bench", "bench:app", "Measure training step, evaluation and loader on this machine."),
 )
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 

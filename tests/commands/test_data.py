@@ -125,7 +125,13 @@ def test_synth_hands_every_option_on(
         return make_dataclass("Stats", ["mean"])(mean=3.0)
 
     monkeypatch.setattr(generate, "generate_dataset", made)
-    command = ["data", "synth", "--out", str(tmp_path / "set"), *"--train 4 --val 2 --seed 7 --width 64".split()]
+    command = [
+        "data",
+        "synth",
+        "--out",
+        str(tmp_path / "set"),
+        *["--train", "4", "--val", "2", "--seed", "7", "--width", "64"],
+    ]
     assert run([*command, "--occlusion", "--workers", "2", "--json"]) == 0
     options = {"height": 384, "width": 64, "backward": False, "occlusion": True, "workers": 2}
     assert calls == [(tmp_path / "set", 4, 2, 7, options)]

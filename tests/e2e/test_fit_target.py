@@ -121,12 +121,6 @@ def test_a_file_below_a_folder_with_a_comma(tmp_path: Path) -> None:
     assert json.loads(ended.out)["mine_ms"] > 0
 
 
-def test_the_table_is_checked() -> None:
-    ended = command("bench", "latency-table", "--width=2", "--size=32x48", "--subnets=4", "--json")
-    assert ended.code == 0, ended.err
-    assert 0 < json.loads(ended.out)["max_error_percent"] < 1
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -142,7 +136,6 @@ def test_the_table_is_checked() -> None:
         (["fit-target", "--sram=1MiB", "--out=/no/where.csv"], "there is no folder /no"),
         (["fit-target", "nothing", "--sram=1MiB", "--space=v1"], "has its own"),
         (["profile", "--space=v1", "--target=h100"], "'h100' is unknown"),
-        (["bench", "latency-table", "--subnets=2"], "at least 3"),
     ],
 )
 def test_refused_in_words(words: list[str], said: str) -> None:

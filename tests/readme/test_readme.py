@@ -13,7 +13,7 @@ READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMAND = re.compile(r"^(?:    )?(?:.* && )?(edgeflownas [a-z].*)$|`(edgeflownas [a-z][^`]*)`", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-GROUPS = {"bench", "config", "data", "recipes"}  # verbs with verbs of their own
+GROUPS = {"config", "data", "recipes"}  # verbs with verbs of their own
 WEB = ("http://", "https://")
 
 
@@ -142,8 +142,10 @@ def test_links_lead_somewhere(path: Path):
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_files_named_in_running_text_exist(path: Path):
-    """`tests/...`, `src/...`, `docs/...`, `examples/...` in backticks are promises."""
-    named = re.findall(r"`((?:tests|src|docs|examples)/[\w./-]+)`", path.read_text(encoding="utf-8"))
+    """`tests/...`, `src/...`, `benchmarks/...` and the like in backticks are promises."""
+    named = re.findall(
+        r"`(?:python )?((?:tests|src|docs|examples|benchmarks)/[\w./-]+)[` ]", path.read_text(encoding="utf-8")
+    )
     assert [file for file in named if not (ROOT / file).exists()] == []
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -126,35 +128,24 @@ def _sizes_differ(first: str, size: tuple[int, ...], second: str, other: tuple[i
 
 
 def _video(path: Path) -> Frames:
-    import cv2
-
     with open_regular(path):  # missing, unreadable, a pipe: said in our words
         pass
-    capture = _opened(path)
-    try:
+    with _opened(path) as capture:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if count < 2:  # not stored in every kind of file
             count = 0
             while capture.grab():
                 count += 1
-    finally:
-        capture.release()
     if count < 2:
         raise DataError(f"{path}: {count or 'no'} readable frame{'' if count else 's'}, flow needs at least two")
 
     def read(note: Note) -> Iterator[Frame]:
         number = 0
-        source = _opened(path)
-        try:
-            while True:
-                found, image = source.read()
-                if not found:
-                    break
-                rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        with _opened(path) as capture:
+            while (found := capture.read())[0]:
+                rgb = np.asarray(cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB), np.uint8)
                 yield Frame(f"frame_{number:06d}", f"{path} frame {number}", rgb)
                 number += 1
-        finally:
-            source.release()
         if number < count:
             note(f"{path}: {number} of {count} frames can be read; the file is cut off, or its header counts wrong")
         if number < 2:
@@ -163,15 +154,16 @@ def _video(path: Path) -> Frames:
     return Frames("video", path.parent, count, read)
 
 
-def _opened(path: Path) -> Any:
-    import cv2
-
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(path.absolute()))
-    if not capture.isOpened():
+    try:
+        if not capture.isOpened():
+            raise BadSample(
+                path,
+                f"is neither an image ({', '.join(SUFFIXES)}) nor a video that OpenCV can read (mp4, avi, mkv, ...): "
+                "convert it, e.g. to a folder of PNG frames",
+            )
+        yield capture
+    finally:
         capture.release()
-        raise BadSample(
-            path,
-            f"is neither an image ({', '.join(SUFFIXES)}) nor a video that OpenCV can read (mp4, avi, mkv, ...): "
-            "convert it, e.g. to a folder of PNG frames",
-        )
-    return capture

@@ -99,7 +99,6 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     defaults = {key: value for entries in config_kinds(Config()).values() for key, value in entries.items()}
     try:
         run = _entries(at_start)
-        run = {key: entry for key, entry in run.items() if key not in REMOVED or entry[1] != REMOVED[key][1]}
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"run_manifest.json: incomplete or altered ({error}): restore it from a copy") from error
     today = _entries(now)
@@ -114,8 +113,9 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
 
 
 def _entries(manifest: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Key -> (kind, value) of everything that is compared."""
+    """Key -> (kind, value) of everything that is compared; a key that is gone counts only where it was set."""
     entries = {key: (kind, value) for kind in KINDS for key, value in manifest["keys"][kind].items()}
+    entries = {key: entry for key, entry in entries.items() if key not in REMOVED or entry[1] != REMOVED[key][1]}
     for split, facts in manifest["data"].items():
         entries[f"data.{split} fingerprint"] = ("identity", f"{facts['label']} {facts['fingerprint'][:12]}")
     if "teacher" in manifest:

@@ -1,20 +1,39 @@
-"""The latency table of a chip against Vela of whole graphs."""
+"""Compare a chip's latency by the table of operators with Vela of the whole graph, on random subnets."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from _shared import at_least, options, run
 from scipy.stats import spearmanr
 
 from edgeflownas.hardware.latency import draw_archs
-from edgeflownas.hardware.vela.latency import VelaLatency
+from edgeflownas.hardware.vela.latency import VelaLatency, chip_latency
 from edgeflownas.models.deployed.networks import subnet_graph
-from edgeflownas.space import SearchSpace
+from edgeflownas.report.console import Console
+from edgeflownas.space import SearchSpace, get_space
 
-__all__ = ["check_table"]
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = options(__doc__, size="192x256")
+    parser.add_argument("--target", default="grove-vision-ai-v2", help="chip, as in `edgeflownas rank --target`")
+    parser.add_argument("--space", default="v1", help="search space")
+    parser.add_argument("--subnets", type=at_least(3), default=60, help="how many are drawn and compiled")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the draw")
+    return run(parser, measure, argv)
+
+
+def measure(given: Any) -> dict[str, Any]:
+    """The figures."""
+    network, console = (get_space(given.space), given.width, given.size), Console()
+    model = chip_latency(given.target, *network, console.warn, console.task)
+    with console.task("Vela", min(given.subnets, len(network[0]))) as meter:
+        return check_table(model, *network, given.subnets, given.seed, meter.advance)
 
 
 def check_table(
@@ -52,3 +71,7 @@ def check_table(
         "milliseconds": {"min": float(whole.min()), "median": float(np.median(whole)), "max": float(whole.max())},
         "space_seconds": {"subnets": len(whole), "from_table": seconds},
     }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,27 +1,45 @@
-"""How fast samples come: the loader against decoding alone, and against a plain OpenCV loop, over the same files."""
+"""Time the loader on DATA against decoding alone, and against cv2.imread and np.fromfile in a loop."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+from _shared import at_least, height_width, options, run
 from numpy.typing import NDArray
 
 from edgeflownas.config import DataConfig
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
+from edgeflownas.data.sets import open_dataset
 
-if TYPE_CHECKING:
-    from edgeflownas.data.dataset import FlowDataset
 
-__all__ = ["LoaderRow", "bench_loader"]
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = options(__doc__, batch=8)
+    parser.add_argument("data", help="folder in FlyingChairs2 layout, or a data set by name, such as sintel:clean@ROOT")
+    parser.add_argument("--one-core", action="store_true", help="keep everything on one core")
+    parser.add_argument("--workers", type=at_least(0), nargs="+", default=[0, 1, 2], help="numbers of workers to time")
+    parser.add_argument("--batches", type=at_least(1), default=8, help="batches timed a round")
+    parser.add_argument("--size", type=height_width, default="180x240", help="HEIGHTxWIDTH of the crop")
+    return run(parser, measure, argv)
+
+
+def measure(given: Any) -> dict[str, Any]:
+    """The figures of every setting."""
+    dataset, data = open_dataset(given.data, "train", "DATA"), DataConfig(crop_size=given.size)
+    counts = (given.batch, given.workers, given.batches)
+    rows = bench_loader(dataset, data, *counts, one_core=given.one_core)
+    return {f"{row.num_workers} threads": asdict(row) for row in rows}
 
 
 @dataclass(frozen=True)
@@ -42,10 +60,6 @@ class LoaderRow:
     """Cores the measurement could use."""
     batches: int
     """Batches timed a round."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
 
 
 def bench_loader(
@@ -127,3 +141,7 @@ def _plain_seconds(dataset: FlowDataset, indices: NDArray[np.int64]) -> float:
         else:
             np.fromfile(sample.flow, dtype="<u1")
     return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Times of the working tree against those of an earlier commit, in turn on this machine.
+
+    python benchmarks/side_by_side.py BASE_COMMIT [--pairs 5] [--only NAME ...] [--same-environment]
+
+Each row is measured base, tree, base, tree, ...: the median of each side, and the median of the ratios of the pairs,
+which a machine that changes its speed moves less.  Exit code 1 where a ratio is above --limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from _trees import Tree, Trees, two_trees
+
+SMALL = (
+    *("--runtime.output_root=runs", "--runtime.num_threads=1", "--runtime.report=false", "--train.width=4"),
+    *("--train.num_epochs=1", "--data.train_dir=data/train", "--data.val_dir=data/val", "--data.num_workers=0"),
+)
+
+
+def main() -> int:
+    """Measure and print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commit", help="the commit to compare with")
+    parser.add_argument("--pairs", type=int, default=5, help="measurements of each side (5)")
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
+    parser.add_argument("--threads", type=int, default=1, help="threads of each side (1)")
+    parser.add_argument("--limit", type=float, default=1.03, help="largest ratio of times that is not slower (1.03)")
+    parser.add_argument("--same-environment", action="store_true", help="run the base with this interpreter too")
+    given = parser.parse_args()
+    slower = []
+    with two_trees(given.commit, None, given.same_environment, given.threads) as trees:
+        for tree in trees:
+            said(tree, "data", "synth", "--out=data", "--train=32", "--val=8", "--seed=0")
+            said(tree, "train", "smoke", *SMALL)
+        print(f"{'':24} {'base':>10} {'tree':>10} {'ratio':>7}   ratios of the pairs")
+        for name in given.only:
+            ratios = row(name, ROWS[name], trees, given.pairs)
+            slower += [name] if median(ratios) > given.limit else []
+    print(f"slower by more than {100 * (given.limit - 1):.0f} %: {', '.join(slower) or 'none'}")
+    return int(bool(slower))
+
+
+def row(name: str, seconds: Callable[[Tree], float], trees: Trees, pairs: int) -> list[float]:
+    """Time one thing in turn, print its row, and return tree / base of each pair."""
+    for tree in trees:
+        seconds(tree)  # files into the page cache, modules compiled
+    times = [(seconds(trees.base), seconds(trees.tree)) for _ in range(pairs)]
+    ratios = [tree / base for base, tree in times]
+    base, tree = (median(side) for side in zip(*times, strict=True))
+    shown = " ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(f"{name:24} {base:>8.4g} s {tree:>8.4g} s {median(ratios):>7.3f}   {shown}", flush=True)
+    return ratios
+
+
+def said(tree: Tree, *words: str) -> str:
+    """What a command that must end well prints on stdout."""
+    ended = tree.run(words)
+    if ended.code:
+        raise SystemExit(f"{tree.name}: edgeflownas {' '.join(words)} ended with {ended.code}: {ended.err}")
+    return ended.out
+
+
+def benchmark(tree: Tree, name: str, *words: str) -> dict[str, Any]:
+    """Figures of a benchmark: a script beside the package, or the command `edgeflownas bench` of older trees."""
+    script = tree.root / "benchmarks" / f"{name.replace('-', '_')}.py"
+    if not script.exists():
+        document: dict[str, Any] = json.loads(said(tree, "bench", name, *words, "--json"))
+        return document
+    ended = tree.python_run([str(script), *words, "--json"])
+    if ended.code:
+        raise SystemExit(f"{tree.name}: {script} ended with {ended.code}: {ended.err}")
+    document = json.loads(ended.out)
+    return document
+
+
+def train_step(tree: Tree) -> float:
+    """Seconds of a training step."""
+    return float(benchmark(tree, "train-step", "--width=16", "--batch=4", "--rounds=7")["step_seconds"])
+
+
+def loader(setting: str, *words: str) -> Callable[[Tree], float]:
+    """Seconds a sample of one setting of the loader."""
+
+    def seconds(tree: Tree) -> float:
+        figures = benchmark(tree, "loader", "data/train", *words, "--batches=8")
+        return 1 / float(figures[setting]["samples_per_second"])
+
+    return seconds
+
+
+def commit(tree: Tree) -> float:
+    """Seconds of a commit."""
+    return float(benchmark(tree, "commit", "--width=16", "--rounds=9", f"--out={tree.work}")["commit_seconds"])
+
+
+def command(*words: str) -> Callable[[Tree], float]:
+    """Seconds of a command line, the start of the interpreter included."""
+
+    def seconds(tree: Tree) -> float:
+        ended = tree.run(words)
+        if ended.code:
+            raise SystemExit(f"{tree.name}: edgeflownas {' '.join(words)} ended with {ended.code}: {ended.err}")
+        return ended.seconds
+
+    return seconds
+
+
+ROWS: dict[str, Callable[[Tree], float]] = {
+    "train-step": train_step,
+    "loader": loader("none x 0", "--workers=0"),
+    "loader-2-threads": loader("thread x 2", "--workers=2", "--worker-kind=thread"),
+    "commit": commit,
+    "help": command("--help"),
+    "train-help": command("train", "--help"),
+    "status": command("status", "runs"),
+    "train": command("train", "smoke", *SMALL, "--dry-run", "--runtime.experiment_name=dry"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The count of files holds what ran, by phase, in every thread, and leaves imports aside."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import files_run
+import pytest
+
+FILES = {
+    "entry.py": "from part.used import work\n\ndef start():\n    work()\n    fit()\n\n"
+    "def fit():\n    from part import late\n    late.later()\n",
+    "used.py": "from part import thrown\nTABLE = thrown.named()\n\nclass Kept:\n    size = len([i for i in 'ab'])\n\n"
+    "def work():\n    Sample().read()\n\nclass Sample:\n    def read(self):\n        import threading\n"
+    "        from part import aside\n        one = threading.Thread(target=aside.run)\n"
+    "        one.start()\n        one.join()\n",
+    "thrown.py": "def named():\n    return 1\n",
+    "aside.py": "def run():\n    pass\n",
+    "late.py": "def later():\n    pass\n",
+    "never.py": "def unused():\n    pass\n",
+    "__init__.py": "",
+}
+
+
+def test_files_by_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in FILES.items():
+        (tmp_path / "part").mkdir(exist_ok=True)
+        (tmp_path / "part" / name).write_text(text)
+    phases = {files_run.TO_LOOP: ("entry.py:fit",), "sample": ("used.py:Sample.read",)}
+    monkeypatch.setattr(files_run, "PHASES", phases)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    counter = files_run.Counter(tmp_path / "part")
+    before = sys.getprofile()
+    threading.setprofile(counter)
+    sys.setprofile(counter)
+    try:
+        from part.entry import start  # type: ignore[import-not-found]
+
+        start()
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    assert counter.result() == {
+        files_run.WHOLE: ["aside.py", "entry.py", "late.py", "used.py"],
+        files_run.TO_LOOP: ["aside.py", "entry.py", "used.py"],
+        "sample": ["used.py"],
+        f"{files_run.WHOLE}{files_run.IMPORTS}": ["thrown.py"],
+        f"{files_run.TO_LOOP}{files_run.IMPORTS}": ["thrown.py"],
+    }

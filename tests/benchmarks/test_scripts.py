@@ -1,0 +1,112 @@
+"""Every benchmark at its smallest: it runs, its two sides agree, and what cannot be is refused in words."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import latency_table
+import pytest
+from tiny import make_tiny
+
+from edgeflownas.hardware.vela import get_target
+from edgeflownas.hardware.vela.figures import Vela
+from edgeflownas.hardware.vela.latency import VelaLatency
+from edgeflownas.space import Choice, SearchSpace, get_space
+
+pytestmark = pytest.mark.e2e
+SPACE = SearchSpace(
+    "tiny",
+    (Choice("EB0", "depth", (1, 2)), Choice("H1", "kernel", (3, 5)), Choice("H2Out", "kernel", (3, 7))),
+)
+SMALL = ("--width=2", "--size=32x48")
+
+
+def figures(capsys: pytest.CaptureFixture[str], name: str, *words: str) -> dict[str, Any]:
+    """What the script prints with --json."""
+    assert import_module(name).main([*words, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_train_step(capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures(capsys, "train_step", *SMALL, "--batch=2", "--rounds=1")
+    assert found["loss_difference"] < 1e-4
+    assert found["speedup_over_plain_loop"] == pytest.approx(found["plain_loop_seconds"] / found["step_seconds"])
+
+
+def test_eval_pool(capsys: pytest.CaptureFixture[str]) -> None:
+    found = figures(capsys, "eval_pool", *SMALL, "--batch=1", "--rounds=1")
+    assert found["largest_epe_difference_px"] == 0
+    assert found["speedup"] == pytest.approx(found["one_by_one_seconds"] / found["together_seconds"])
+
+
+def test_commit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = figures(capsys, "commit", "--width=2", "--rounds=2", f"--out={tmp_path}")
+    assert 0 < found["commit_seconds"] <= found["commit_seconds_max"] and found["bytes"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data, before = make_tiny(tmp_path / "data") / "train", os.sched_getaffinity(0)
+    words = (str(data), "--size=8x8", "--batch=2", "--batches=1", "--one-core", "--workers", "0", "1")
+    found = figures(capsys, "loader", *words, "--worker-kind=thread")
+    assert list(found) == ["none x 0", "thread x 1"] and os.sched_getaffinity(0) == before
+    for row in found.values():
+        assert row["cores"] == 1
+        assert 0 < row["decode_ratio"] < 2 and row["samples_per_second"] > 0
+
+
+def test_rank_and_its_growth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("edgeflownas.evaluate.tree.evaluator.quickest", lambda *_, **__: 0.1)  # its own test has that
+    monkeypatch.setattr("edgeflownas.space.SPACES", {"tiny": SPACE})
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra figures)")
+    words = ("--space=tiny", "--width=2", "--size=28x32", "--calibration=2", "--evaluation=1", "--codes=3")
+    found = figures(capsys, "rank", *words, f"--growth={tmp_path / 'growth'}")
+    assert (found["archs"], found["units"]) == (8, 2) and 0 <= found["largest_epe_difference_px"] < 1e-4
+    assert found["one_by_one_seconds"] == pytest.approx(8 * found["one_by_one_seconds_each"])
+    assert found["speedup"] == pytest.approx(found["one_by_one_seconds"] / found["tree_seconds"])
+    assert 0 < found["share_of_peak"] < 2 and found["arithmetic_speedup"] > 1 and found["peak_memory_mib"] > 0
+    table, *pictures = (Path(path) for path in found["growth"])
+    rows = [line.split(",")[:3] for line in table.read_text().splitlines()]
+    assert rows[1:] == [
+        *(["samples", "1", "4"], ["samples", "2", "4"]),
+        *(["codes", "1", "1"], ["codes", "1", "3"], ["codes", "1", "8"]),
+    ]
+    assert all(path.stat().st_size > 5000 for path in pictures)
+
+
+def test_latency_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 < figures(capsys, "latency_table", *SMALL, "--subnets=4")["max_error_percent"] < 1
+
+
+@pytest.mark.parametrize(("name", "target"), [("v1", "grove-vision-ai-v2"), ("v3", "u55-256")])
+def test_the_latency_table_agrees_with_vela(name: str, target: str) -> None:
+    """u55-256 waits for kernels: a table that compiles each operator behind an ADD alone misses by 1 %."""
+    model = VelaLatency(Vela(get_target(target), processes=1))
+    found = latency_table.check_table(model, get_space(name), 8, (48, 64), 12, seed=2)
+    assert found["mean_error_percent"] < 0.2 and found["max_error_percent"] < 0.4, found
+    assert found["spearman"] > 0.98, found
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("rank", ["--codes=0"], "0 must be at least 1"),
+        ("latency_table", ["--subnets=2"], "2 must be at least 3"),
+        ("train_step", ["--size=32"], "must be HEIGHTxWIDTH"),
+        ("loader", ["nowhere"], "nowhere"),
+        ("rank", ["--space=v9"], "v9"),
+    ],
+)
+def test_refused_in_words(capsys: pytest.CaptureFixture[str], name: str, words: list[str], said: str) -> None:
+    try:
+        code = import_module(name).main(words)
+    except SystemExit as end:
+        code = end.code
+    assert code != 0 and said in capsys.readouterr().err
