@@ -173,16 +173,6 @@ def test_faulty_files_are_refused_by_name(tmp_path: Path, name: str, content: by
     assert said in str(caught.value) and str(path) in str(caught.value) and caught.value.exit_code == 65
 
 
-def test_every_sixteenth_of_a_flo_is_refused(tmp_path: Path) -> None:
-    whole = flo_bytes(16, 12, np.ones(16 * 12 * 2))
-    path = tmp_path / "a.flo"
-    for part in range(16):
-        path.write_bytes(whole[: len(whole) * part // 16])
-        for reader in (read_flo, flow_size):
-            with pytest.raises(BadSample):
-                reader(path)
-
-
 def test_a_value_of_a_pfm_that_is_not_finite_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pfm"
     values = np.zeros((3, 4, 3), np.float32)

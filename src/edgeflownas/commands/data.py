@@ -13,6 +13,7 @@ from cyclopts import App
 if TYPE_CHECKING:
     from edgeflownas.data.dataset import FlowDataset
     from edgeflownas.data.parallel import Progress
+    from edgeflownas.errors import BadSample
 
 app = App(name="data", help="List, check, measure or generate data sets.")
 
@@ -79,9 +80,7 @@ def check(
         json: counts and one row for each bad file as JSON.
     """
     from edgeflownas.config.load import load_config
-    from edgeflownas.data.check import check_dataset
-    from edgeflownas.data.sets import open_complete
-    from edgeflownas.errors import BadSample, ConfigError, DataError
+    from edgeflownas.errors import ConfigError, DataError
 
     if index is not None:
         if train_dir or val_dir or data or config or full:
@@ -100,33 +99,44 @@ def check(
             "data check: nothing to check; give --train-dir, --val-dir, --data NAME[:VARIANT][@ROOT], --index DIR or "
             "--config RECIPE"
         )
-    sets: list[dict[str, Any]] = []
-    rows: list[dict[str, str]] = []
-    lines: list[str] = []
-    bad: list[BadSample] = []
-    for spec, split, key in wanted:
-        started = time.monotonic()
-        dataset, problems = open_complete(spec, split, key, settings.roots)
-        problems += check_dataset(dataset, full, _progress(f"checking {split}"))
-        seconds = time.monotonic() - started
-        where = {"split": dataset.split, "directory": str(dataset.directory), "source": dataset.source}
-        counts = {"samples": len(dataset), "bad_files": len(problems), "seconds": round(seconds, 3)}
-        sets.append({"spec": spec, "name": dataset.name, **where, **counts})
-        rows += [{"split": dataset.split, "file": problem.path, "problem": problem.problem} for problem in problems]
-        lines.append(
-            f"{dataset.split}: {len(dataset)} samples in {dataset.directory} ({dataset.source}): "
-            f"{f'{len(problems)} bad files' if problems else 'all good'} "
-            f"({'every file decoded' if full else 'names, headers, lengths, sizes'}, {seconds:.1f} s"
-            f"{'; ' if dataset.note else ''}{dataset.note})"
-        )
-        lines += [f"  {problem}" for problem in problems]
-        bad += problems
-    print(dumps({"ok": not bad, "full": full, "sets": sets, "rows": rows}, indent=2) if json else "\n".join(lines))
+    checked = [_check_set(*each, settings.roots, full) for each in wanted]
+    bad = [problem for _, problems, _ in checked for problem in problems]
+    if json:
+        rows = [
+            {"split": row["split"], "file": problem.path, "problem": problem.problem}
+            for row, problems, _ in checked
+            for problem in problems
+        ]
+        print(dumps({"ok": not bad, "full": full, "sets": [row for row, _, _ in checked], "rows": rows}, indent=2))
+    else:
+        for _, problems, line in checked:
+            print(line, *problems, sep="\n  ")
     if bad:
         raise DataError(
             f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
         )
     return 0
+
+
+def _check_set(
+    spec: str, split: str, key: str, roots: dict[str, str], full: bool
+) -> tuple[dict[str, Any], list[BadSample], str]:
+    """A data set with its counts, its unusable files, and the verdict in one line."""
+    from edgeflownas.data.check import check_dataset
+    from edgeflownas.data.sets import open_complete
+
+    started = time.monotonic()
+    dataset, problems = open_complete(spec, split, key, roots)
+    problems += check_dataset(dataset, full, _progress(f"checking {split}"))
+    seconds = time.monotonic() - started
+    where = {"split": dataset.split, "directory": str(dataset.directory), "source": dataset.source}
+    counts = {"samples": len(dataset), "bad_files": len(problems), "seconds": round(seconds, 3)}
+    verdict = f"{len(problems)} bad files" if problems else "all good"
+    looked_at = "every file decoded" if full else "names, headers, lengths, sizes"
+    note = f"; {dataset.note}" if dataset.note else ""
+    line = f"{dataset.split}: {len(dataset)} samples in {dataset.directory} ({dataset.source}): {verdict}"
+    row = {"spec": spec, "name": dataset.name, **where, **counts}
+    return row, problems, f"{line} ({looked_at}, {seconds:.1f} s{note})"
 
 
 def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> int:

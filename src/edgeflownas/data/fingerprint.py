@@ -39,9 +39,6 @@ class FileRow(NamedTuple):
     crc: int
 
 
-_ABSENT = FileRow("", -1, 0, 0)
-
-
 @dataclass(frozen=True)
 class Fingerprint:
     """The content of one split."""
@@ -93,7 +90,7 @@ def fingerprint(
     progress: Progress | None = None,
     full_limit: int = FULL_LIMIT,
 ) -> Fingerprint:
-    """Fingerprint the files of a data set.
+    """Fingerprint the files of a data set; a frame of a film belongs to two samples and counts once.
 
     With ``previous`` (stored by the run) a file of unchanged size and modification time keeps its checksum and is not
     opened, which makes a resume cheap: 22,872 samples take seconds.  A file that is missing, no regular file or may not
@@ -103,20 +100,18 @@ def fingerprint(
         StorageError: a fault of the machine.
     """
     names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
-    paths = sorted(names, key=lambda path: names[path])  # a frame of a film belongs to two samples and counts once
-    states = [_stat(path) for path in paths]
-    kind: CrcKind = "full" if sum(size for size, _ in states) <= full_limit else "edges"
+    states = {path: _stat(path) for path in sorted(names, key=lambda path: names[path])}
+    kind: CrcKind = "full" if sum(size for size, _ in states.values()) <= full_limit else "edges"
     known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
-    rows = [known.get((names[path], *state)) for path, state in zip(paths, states, strict=True)]
-    unknown = [i for i, row in enumerate(rows) if row is None]
+    rows = {path: known.get((names[path], *state)) for path, state in states.items()}
+    unknown = [path for path, row in rows.items() if row is None]
     chunks = [unknown[i : i + _CHUNK] for i in range(0, len(unknown), _CHUNK)]
-    sums = in_order(lambda chunk: [_sum(paths[i], names[paths[i]], kind) for i in chunk], chunks, default_workers())
+    sums = in_order(lambda chunk: [_sum(path, names[path], kind) for path in chunk], chunks, default_workers())
     for done, (chunk, summed) in enumerate(zip(chunks, sums, strict=True), start=1):
-        for i, row in zip(chunk, summed, strict=True):
-            rows[i] = row
+        rows.update(zip(chunk, summed, strict=True))
         if progress is not None:
             progress(min(done * _CHUNK, len(unknown)), len(unknown))
-    table = tuple(row for row in rows if row is not None)
+    table = tuple(row for row in rows.values() if row is not None)
     return Fingerprint(_hash(kind, table), len(dataset), dataset.split, dataset.source, kind, table, dataset.name)
 
 
@@ -163,7 +158,7 @@ def _stat(path: Path) -> tuple[int, int]:
     try:
         state = os.stat(path)
     except OSError:
-        return _ABSENT[1:3]
+        return -1, 0
     return state.st_size, state.st_mtime_ns
 
 
@@ -181,5 +176,5 @@ def _sum(path: Path, name: str, kind: CrcKind) -> FileRow:
                 fill(path, descriptor, memoryview(block), start)
                 crc = zlib.crc32(block, crc)
     except BadSample:
-        return _ABSENT._replace(name=name)
+        return FileRow(name, -1, 0, 0)
     return FileRow(name, size, status.st_mtime_ns, crc)

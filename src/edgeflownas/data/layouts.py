@@ -29,7 +29,7 @@ _UNUSABLE = "all_unused_files.txt"
 
 @dataclass
 class Opening:
-    """One opening of a data set: what is asked for, and the names below its root."""
+    """One opening of a data set: what is asked for, and the names below its root, each folder listed once."""
 
     layout: Layout
     variant: str
@@ -40,43 +40,46 @@ class Opening:
     """Folder of its list files (FC2_*.txt, Sintel_val.txt, ...): the root unless another was named."""
     key: str
     """Configuration key or option that asked for it, for messages."""
-    _listed: dict[Path, frozenset[str]] = field(default_factory=dict, init=False)
-    _missing: dict[Path, None] = field(default_factory=dict, init=False)
 
-    @property
-    def what(self) -> str:
-        """``KEY: NAME:VARIANT``, the beginning of a message."""
-        return f"{self.key}: {self.layout.name}:{self.variant}"
+    def __post_init__(self) -> None:
+        self.what = f"{self.key}: {self.layout.name}:{self.variant}"  # the beginning of a message
+        inside = self.root / self.layout.inside
+        self.base = inside if inside.is_dir() else self.root
+        self._listed: dict[str, frozenset[str]] = {}
+        self._missing: dict[str, None] = {}
 
-    def matching(self, folder: Path, pattern: str) -> list[re.Match[str]]:
-        """The names in a folder that match as a whole, sorted.
+    def matching(self, folder: str, pattern: str) -> list[re.Match[str]]:
+        """The names in a folder below the base that match as a whole, sorted.
 
         Raises:
             DataError: the folder is missing.  StorageError: it cannot be listed.
         """
-        if not folder.is_dir():
-            raise DataError(f"{self.what}: no folder {folder}; the root {self.root} must hold {self.layout.holds}")
+        if not (self.base / folder).is_dir():
+            raise DataError(
+                f"{self.what}: no folder {self.base / folder}; the root {self.root} must hold {self.layout.holds}"
+            )
         matches = (re.fullmatch(pattern, name) for name in sorted(self._names(folder)))
         return [match for match in matches if match is not None]
 
-    def has(self, path: Path) -> bool:
-        """Whether there is a file of that name."""
-        return path.name in self._names(path.parent)
+    def has(self, file: str) -> bool:
+        """Whether there is a file of that name below the base."""
+        folder, _, name = file.rpartition("/")
+        return name in self._names(folder)
 
-    def need(self, path: Path) -> Path:
-        """The path; noted as missing where it is not there."""
-        if not self.has(path):
-            self._missing[path] = None  # a frame of two samples is missing once
-        return path
+    def need(self, file: str) -> Path:
+        """The path of a file below the base; noted as missing where it is not there."""
+        if not self.has(file):
+            self._missing[file] = None  # a frame of two samples is missing once
+        return self.base / file
 
-    def _names(self, folder: Path) -> frozenset[str]:
+    def _names(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:
             try:
-                self._listed[folder] = frozenset(os.listdir(folder))
+                self._listed[folder] = frozenset(os.listdir(self.base / folder))
             except (FileNotFoundError, NotADirectoryError):
                 self._listed[folder] = frozenset()
             except OSError as error:
-                raise StorageError(f"{self.key}: {folder} cannot be listed: {error.strerror}") from error
+                raise StorageError(f"{self.key}: {self.base / folder} cannot be listed: {error.strerror}") from error
         return self._listed[folder]
 
     def complete(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -85,10 +88,11 @@ class Opening:
         Raises:
             DataError: there is none, or files of them are missing.
         """
-        if self._missing:
+        missing = [self.base / file for file in self._missing]
+        if missing:
             raise DataError(
-                f"{self.what}: {len(self._missing)} files are missing below {self.root}:"
-                f"{first_of(list(self._missing))}\nCopy them; the root must hold {self.layout.holds}"
+                f"{self.what}: {len(missing)} files are missing below {self.root}:{first_of(missing)}"
+                f"\nCopy them; the root must hold {self.layout.holds}"
             )
         if not samples:
             raise DataError(f"{self.what}: no samples below {self.root}; it must hold {self.layout.holds}")
@@ -100,13 +104,13 @@ def _by_patterns(
 ) -> FlowDataset:
     """A sample for each flow file that fits the layout and is ``wanted``, unless it has an ``unusable`` image."""
     layout = opening.layout
-    base = opening.root / layout.inside
-    base = base if base.is_dir() else opening.root
+    folders = {part: opening.base / pattern.partition("/")[0] for part, pattern in layout.files.items()}
+    there = [part for part, folder in folders.items() if part == "image" or folder.is_dir()]  # masks may be left out
     samples: list[Sample] = []
     dropped = 0
-    for flow, found in _flows(opening, base, layout.flow.split("/"), {}):
+    for flow, found in _flows(opening, "", layout.flow.split("/"), {}):
         for bound in _choices(opening.words, found, opening.words) if wanted(found) else ():
-            sample = _sample(opening, base, flow, bound)
+            sample = _sample(opening, flow, bound, there)
             if sample is None:
                 continue
             if unusable and any(_end_of(path, 5) in unusable for path in (sample.image1, sample.image2)):
@@ -114,30 +118,31 @@ def _by_patterns(
             else:
                 samples.append(sample)
     note = f"{dropped} samples left out by {_UNUSABLE}" if unusable else ""
-    return FlowDataset(base, opening.variant, "folder", opening.complete(samples), name=layout.name, note=note)
+    complete = opening.complete(samples)
+    return FlowDataset(opening.base, opening.variant, "folder", complete, name=layout.name, note=note)
 
 
-def _sample(opening: Opening, base: Path, flow: Path, bound: Bound) -> Sample | None:
+def _sample(opening: Opening, flow: str, bound: Bound, parts: Sequence[str]) -> Sample | None:
     """The files that belong to a flow; None at the end of a sequence, where it leads to nothing."""
     layout = opening.layout
     step = -1 if bound.get("way") in ("past", "BW") else 1
     following = {**bound, "n": f"{int(bound['n']) + step:0{len(bound['n'])}d}"}
-    second = base / layout.files["image"].format(**following)
-    if layout.ends_open and not opening.has(second) and not opening.has(base / layout.flow.format(**following)):
+    second = layout.files["image"].format(**following)
+    if layout.ends_open and not opening.has(second) and not opening.has(layout.flow.format(**following)):
         return None
     paths: dict[str, Path] = {}
-    for part, pattern in layout.files.items():
-        path = base / pattern.format(**bound)
+    for part in parts:
+        file = layout.files[part].format(**bound)
         if part == "image":
-            paths |= {"image1": opening.need(path), "image2": opening.need(second)}
-        elif path != flow and (base / pattern.partition("/")[0]).is_dir():  # else unpacked without these masks
-            paths[part] = opening.need(path)
+            paths["image1"], paths["image2"] = opening.need(file), opening.need(second)
+        elif file != flow:
+            paths[part] = opening.need(file)
     name = layout.sample.format(**bound)
     several = len(opening.words.get("look", ())) > 1
-    return Sample(f"{bound['look']}/{name}" if several else name, flow=flow, **paths)
+    return Sample(f"{bound['look']}/{name}" if several else name, flow=opening.base / flow, **paths)
 
 
-def _flows(opening: Opening, folder: Path, parts: Sequence[str], bound: Bound) -> Iterator[tuple[Path, Bound]]:
+def _flows(opening: Opening, folder: str, parts: Sequence[str], bound: Bound) -> Iterator[tuple[str, Bound]]:
     """The flow files below a folder whose paths fit a pattern, and what its words stand for there."""
     part, *rest = parts
     pieces = [(re.escape(text), word) for text, word, _, _ in Formatter().parse(part)]
@@ -150,10 +155,11 @@ def _flows(opening: Opening, folder: Path, parts: Sequence[str], bound: Bound) -
             pattern = "".join(text + (groups[word] if word else "") for text, word in pieces)
             found = [(match[0], {**known, **match.groupdict()}) for match in opening.matching(folder, pattern)]
         for name, now_known in found:
+            path = f"{folder}/{name}" if folder else name
             if rest:
-                yield from _flows(opening, folder / name, rest, now_known)
-            elif opening.has(folder / name):
-                yield folder / name, now_known
+                yield from _flows(opening, path, rest, now_known)
+            elif opening.has(path):
+                yield path, now_known
 
 
 def _choices(words: Words, bound: Bound, asked: Collection[str | None]) -> Iterator[Bound]:
@@ -183,10 +189,7 @@ def _fc2(opening: Opening) -> FlowDataset:
     if not rest:
         return found
     opening = replace(opening, layout=replace(opening.layout, holds=f"{_FOLDERS} and NNNNNNN-occ_01.png"))
-    samples = [
-        replace(sample, occluded=opening.need(found.directory / f"{sample.name}-occ_01.png"))
-        for sample in found.samples
-    ]
+    samples = [replace(sample, occluded=opening.need(f"{kind}/{sample.name}-occ_01.png")) for sample in found.samples]
     return replace(found, split=opening.variant, samples=opening.complete(samples))
 
 
@@ -207,17 +210,16 @@ def _chairs(opening: Opening) -> FlowDataset:
     for number, line in enumerate(lines, start=1):
         if line not in ("1", "2"):
             raise DataError(f"{path}:{number}: {line[:20]!r}, expected 1 (train) or 2 (val)")
-    folder = opening.root / "data"
-    found = {int(match[1]) for match in opening.matching(folder, r"(\d{5})_flow\.flo")}
+    found = {int(match[1]) for match in opening.matching("data", r"(\d{5})_flow\.flo")}
     unlisted = sorted(found - set(range(1, len(lines) + 1)))
     if unlisted:
         raise DataError(
-            f"{path}: has {len(lines)} lines, but {folder} holds sample {unlisted[0]:05d}: take the split file that "
-            "belongs to these files"
+            f"{path}: has {len(lines)} lines, but {opening.root / 'data'} holds sample {unlisted[0]:05d}: "
+            "take the split file that belongs to these files"
         )
     samples = []
     for number in (number for number, line in enumerate(lines, start=1) if line in opening.words["line"]):
-        parts = [opening.need(folder / f"{number:05d}_{part}") for part in ("img1.ppm", "img2.ppm", "flow.flo")]
+        parts = [opening.need(f"data/{number:05d}_{part}") for part in ("img1.ppm", "img2.ppm", "flow.flo")]
         samples.append(Sample(f"{number:05d}", *parts))
     return FlowDataset(opening.root, opening.variant, "index", opening.complete(samples), name=opening.layout.name)
 

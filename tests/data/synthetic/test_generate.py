@@ -154,6 +154,7 @@ def test_smallest_and_odd_sizes() -> None:
 # --- a set on disk ---
 
 SIZE: dict[str, Any] = {"height": 48, "width": 64}
+WHOLE: dict[str, Any] = {**SIZE, "backward": True, "occlusion": True}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -163,7 +164,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("synth") / "new" / "set"
-    stats = generate_dataset(out, 3, 2, 7, **SIZE, backward=True, occlusion=True)
+    stats = generate_dataset(out, 3, 2, 7, **WHOLE)
     assert (stats.written, stats.kept) == (5, 0)
     return out
 
@@ -207,17 +208,7 @@ def test_statistics_are_those_of_the_files(made: Path) -> None:
 
 def test_workers_and_the_size_of_the_set_change_no_file(made: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    generate_dataset(
-        tmp_path / "two",
-        3,
-        2,
-        7,
-        **SIZE,
-        backward=True,
-        occlusion=True,
-        workers=2,
-        progress=lambda *at: seen.append(at),
-    )
+    generate_dataset(tmp_path / "two", 3, 2, 7, **WHOLE, workers=2, progress=lambda *at: seen.append(at))
     assert contents(tmp_path / "two") == contents(made)
     assert seen == [(done, 5) for done in range(1, 6)]
     generate_dataset(tmp_path / "less", 1, 1, 7, **SIZE)
@@ -265,7 +256,7 @@ def test_an_interrupted_set_says_so(tmp_path: Path) -> None:
 )
 def test_another_set_is_refused_and_left_alone(made: Path, change: dict[str, Any]) -> None:
     before = contents(made)
-    asked: dict[str, Any] = {"train": 3, "val": 2, "seed": 7, **SIZE, "backward": True, "occlusion": True, **change}
+    asked: dict[str, Any] = {"train": 3, "val": 2, "seed": 7, **WHOLE, **change}
     key, value = next(iter(change.items()))
     with pytest.raises(DataError, match=rf"(?s)another generated set.*{key}: .*asked for {value}") as caught:
         generate_dataset(made, **asked)
@@ -324,4 +315,4 @@ def test_speed_and_flow_magnitudes_at_full_size(tmp_path: Path) -> None:
 def test_version_is_part_of_the_parameters(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "VERSION", 999)
     with pytest.raises(DataError, match="version: the set there has 1, asked for 999"):
-        generate_dataset(made, 3, 2, 7, **SIZE, backward=True, occlusion=True)
+        generate_dataset(made, 3, 2, 7, **WHOLE)
