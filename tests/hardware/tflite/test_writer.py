@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from integers import rounded_layers, rounding
 from numpy.typing import NDArray
+from settled import SIZE, networks
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.tflite import cost_model_bytes, write_float, write_int8
@@ -23,10 +23,6 @@ from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import Scale, integer_layers, tensor_scales
 from edgeflownas.models.deployed.ranges import collect_ranges
 from edgeflownas.models.deployed.running import run_graph
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from integers import rounded_layers, rounding  # noqa: E402
-from settled import SIZE, networks  # noqa: E402
 
 FORM = InputForm()
 Case = tuple[Graph, dict[str, Layer], dict[str, Scale]]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from integers import fake_quantise
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.deployed.folding import Layer, fold
@@ -17,9 +15,6 @@ from edgeflownas.models.deployed.quantise import scale_of
 from edgeflownas.models.deployed.ranges import _Histogram, collect_ranges, parse_method
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from integers import fake_quantise  # noqa: E402
 
 SIZE = (32, 48)
 
