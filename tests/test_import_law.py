@@ -222,6 +222,19 @@ def test_files_can_be_read_in_one_sitting(folder: str):
     assert not {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > MAX_FILE_LINES}
 
 
+def names_its_public(name: str, source: str) -> bool:
+    """A module with a list of what it exports, a list that goes stale; a package's own names are what users import."""
+    return not name.endswith("__init__.py") and any(
+        isinstance(node, ast.Name) and node.id == "__all__" and isinstance(node.ctx, ast.Store)
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_only_packages_list_what_they_export():
+    assert names_its_public("run/run.py", "__all__ = ['Run']") and not names_its_public("x/__init__.py", "__all__ = []")
+    assert [name for name, source in map(read, SOURCES) if names_its_public(name, source)] == []
+
+
 def test_functions_fit_on_a_screen():
     found = [
         (count, f"{path.name}:{line} {name}") for path in SOURCES for name, line, count in functions(read(path)[1])

@@ -12,8 +12,6 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["permutation", "uniforms", "words"]
-
 
 def words(seed: int, stream: str, *counters: int, count: int) -> NDArray[np.uint64]:
     """``count`` raw 64-bit words of stream ``stream`` at up to three counters (shape [count])."""

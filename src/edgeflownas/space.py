@@ -16,8 +16,6 @@ from typing import Literal
 from edgeflownas.errors import ConfigError
 from edgeflownas.randomness import words
 
-__all__ = ["Arch", "Choice", "SearchSpace", "get_space", "list_spaces"]
-
 
 class Arch(tuple[int, ...]):
     """One subnet's code: a digit (option position) for every choice of its space, in order."""

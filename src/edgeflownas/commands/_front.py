@@ -10,8 +10,6 @@ from edgeflownas.report.console import Console, Tracker
 from edgeflownas.report.pictures import draw
 from edgeflownas.train.loop import Front
 
-__all__ = ["standard_front"]
-
 
 def standard_front() -> Front:
     """Progress on stderr, TensorBoard, comparison pictures, the page of the run."""

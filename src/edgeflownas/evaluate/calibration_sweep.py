@@ -30,8 +30,6 @@ from edgeflownas.models.blocks import StagedNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch
 
-__all__ = ["SIZES", "ArchVerdict", "CalibrationSweep", "other_samples", "sweep_calibration", "sweep_sizes"]
-
 SIZES = (8, 16, 32, 64)
 """Calibration batches that are always tried, as far as the split holds them."""
 

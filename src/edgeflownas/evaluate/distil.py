@@ -15,8 +15,6 @@ from torch import Tensor
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["attention_map", "feature_loss"]
-
 
 def attention_map(features_BChw: Tensor) -> Tensor:
     """Channel-wise maximum of absolute features, [B,h,w]."""

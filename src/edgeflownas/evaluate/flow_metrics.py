@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError, NonFiniteError
 
-__all__ = ["BANDS", "FlowFigures", "FlowMetrics"]
-
 BANDS = ((0.0, 10.0), (10.0, 40.0), (40.0, math.inf))
 """Magnitudes of the true flow, px (from, up to but not including), of s0_10, s10_40 and s40_plus."""
 

@@ -11,8 +11,6 @@ from edgeflownas.evaluate.predictors import Predictor
 from edgeflownas.evaluate.protocols import Protocol
 from edgeflownas.evaluate.results import ResultRow
 
-__all__ = ["evaluate_labelled"]
-
 
 def evaluate_labelled(
     pairs: Iterable[tuple[str, FlowPair]],

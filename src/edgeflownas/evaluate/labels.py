@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["FIGURES", "PROTOCOLS", "Label", "Result", "parse_result"]
-
 PROTOCOLS = ("standard", "edgeflownet", "training", "deploy")
 """Names; a label may add parameters behind a colon: ``edgeflownet:416x1024,clip50``."""
 

@@ -17,8 +17,6 @@ from torch.nn import functional as F
 from edgeflownas.errors import DataError
 from edgeflownas.models.blocks import up2
 
-__all__ = ["SCALES", "LossTerms", "accumulate", "multiscale_loss"]
-
 SCALES = ((4, 0.125), (2, 0.25), (1, 0.5))  # (label stride, weight) of A0, A1, A2
 FLOOR = 1e-3  # added before and bounding after softplus, as in EdgeFlowNet
 

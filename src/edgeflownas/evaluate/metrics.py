@@ -11,8 +11,6 @@ from torch import Tensor
 
 from edgeflownas.errors import DataError
 
-__all__ = ["epe", "sample_errors"]
-
 
 def sample_errors(
     prediction: Tensor, flow: Tensor, valid: Tensor | None = None, stride: int = 1

@@ -23,19 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 from edgeflownas.evaluate.rank_statistics import kendall_taus, rank_order
 from edgeflownas.randomness import uniforms
 
-__all__ = [
-    "MOST_SAMPLES",
-    "PoolNoise",
-    "TauInterval",
-    "paired_change",
-    "pool_noise",
-    "split_half_tau",
-    "standard_errors",
-    "student95",
-    "tau_interval",
-    "tied_ranks",
-]
-
 MOST_SAMPLES = 10**12
 """No answer of :meth:`PoolNoise.samples_needed` is larger."""
 

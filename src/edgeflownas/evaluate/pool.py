@@ -24,16 +24,6 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import StagedNet, resolve
 from edgeflownas.space import Arch
 
-__all__ = [
-    "ArchScore",
-    "PoolEvaluation",
-    "PoolResult",
-    "evaluate_pool",
-    "full_precision",
-    "score_pool",
-    "score_recalibrated",
-]
-
 Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 

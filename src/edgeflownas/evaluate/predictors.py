@@ -26,8 +26,6 @@ from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import GRID, StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["BASELINES", "Model", "Predictor", "SubnetPredictor", "check_finite", "make_baseline"]
-
 Images = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 

@@ -17,8 +17,6 @@ from edgeflownas.data.dataset import FlowPair
 from edgeflownas.data.transforms import Window, center_window, clip_flow
 from edgeflownas.errors import ConfigError, DataError
 
-__all__ = ["PROTOCOLS", "Crop", "Deploy", "Prepared", "Protocol", "Standard", "make_protocol"]
-
 PROTOCOLS = ("standard", "edgeflownet", "training", "deploy")
 
 Size = tuple[int, int]  # height, width

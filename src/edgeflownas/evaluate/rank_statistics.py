@@ -9,17 +9,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "PoolStatistics",
-    "best_criterion",
-    "kendall_tau_b",
-    "kendall_taus",
-    "pool_statistics",
-    "rank_order",
-    "parse_rank_string",
-    "rank_string",
-]
-
 
 class PoolStatistics(NamedTuple):
     """Of the EPEs of one pool, px."""

@@ -24,10 +24,6 @@ from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 from edgeflownas.files import replace_file
 from edgeflownas.space import SPACES, Arch, SearchSpace
 
-__all__ = [
-    *("CSV", "TENSORS", "Ranking", "block_words", "csv_bytes", "is_figure", "ranks", "read_ranking", "write_ranking"),
-]
-
 CSV, TENSORS = "ranking.csv", "ranking.safetensors"
 NUMBERS = ("parameters", "macs", "_kib", "_ms")  # ends of columns that are numbers, beside those of the error
 LARGEST = 1e100  # no figure is larger, not even of a network that diverged; squares of it are still numbers

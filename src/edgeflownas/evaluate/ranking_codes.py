@@ -17,8 +17,6 @@ from edgeflownas.evaluate.where import Condition, holds, parse_where
 from edgeflownas.randomness import words
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["MOST_SUBNETS", "choose_archs", "read_codes"]
-
 MOST_SUBNETS = 1_000_000
 """More than that are not enumerated."""
 

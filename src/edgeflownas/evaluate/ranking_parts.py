@@ -22,8 +22,6 @@ from edgeflownas.evaluate.ranking import Ranking, block_words, ranks
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["TIED", "Part", "assemble", "part_of", "read_part", "set_columns"]
-
 TIED = "within_noise_of_best"
 """Fact of a table: how many of its subnets are not worse than the best beyond noise (95 %), the best included."""
 

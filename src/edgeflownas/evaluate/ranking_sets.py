@@ -12,8 +12,6 @@ from edgeflownas.data.images import image_size
 from edgeflownas.evaluate.protocols import Prepared, Protocol
 from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
 
-__all__ = ["protocol_batches"]
-
 
 def protocol_batches(
     dataset: FlowDataset,

@@ -18,8 +18,6 @@ from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["MomentTree", "NodeStatistics", "Statistics", "recalibrate", "recalibrate_prefixes", "set_buffers"]
-
 Statistics = dict[int, tuple[torch.Tensor, torch.Tensor]]
 NodeStatistics = dict[Node, Statistics]
 

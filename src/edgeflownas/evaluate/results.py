@@ -17,8 +17,6 @@ from typing import Any
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.flow_metrics import FlowFigures
 
-__all__ = ["EVALUATIONS", "FIGURES", "ResultRow", "append_results", "read_results"]
-
 EVALUATIONS = "evaluations.jsonl"
 """Name of the file in a run directory."""
 

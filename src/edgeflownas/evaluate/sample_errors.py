@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 
-__all__ = ["SampleErrors", "read_sample_errors", "sample_errors_name"]
-
 
 @dataclass(frozen=True)
 class SampleErrors:

@@ -18,19 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.randomness import uniforms
 
-__all__ = [
-    "Agreement",
-    "Interval",
-    "SeedNoise",
-    "agreement",
-    "attainable_tau",
-    "bootstrap_weights",
-    "change",
-    "seed_noise",
-    "tops",
-    "used_runs",
-]
-
 Floats = NDArray[np.float64]
 MANY, BLOCK = 2000, 1024  # subnets above which fewer draws are taken; columns of the pairs looked at together
 TOPS = (5, 10, 50)

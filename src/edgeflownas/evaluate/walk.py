@@ -15,8 +15,6 @@ import torch
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["Node", "State", "advance", "walk"]
-
 # A node of the tree: stage index, the digits that lead to its input features, and its own option.
 Node = tuple[int, tuple[int, ...], int]
 State = tuple[torch.Tensor, torch.Tensor | None]  # features, and the context that an earlier stage gave

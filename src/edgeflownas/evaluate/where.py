@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["Condition", "holds", "parse_where"]
-
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     "<=": operator.le,

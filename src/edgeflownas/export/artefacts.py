@@ -26,20 +26,6 @@ from edgeflownas.models.deployed.quantise import Range, Scale, integer_layers, t
 from edgeflownas.models.deployed.ranges import collect_ranges
 from edgeflownas.run.run import Subnet
 
-__all__ = [
-    "FILES",
-    "VECTOR_KERNELS",
-    "Deployed",
-    "Format",
-    "deploy",
-    "describe_output",
-    "formats_of",
-    "input_text",
-    "metadata",
-    "need_packages",
-    "write_models",
-]
-
 Format = Literal["tflite-int8", "tflite-float", "onnx", "onnx-int8"]
 FILES: dict[str, str] = {
     "tflite-int8": "model_int8.tflite",

@@ -43,8 +43,6 @@ from edgeflownas.models.deployed.ranges import parse_method
 from edgeflownas.models.deployed.running import run_graph
 from edgeflownas.run.run import Subnet
 
-__all__ = ["Request", "build", "verify_models"]
-
 INT8 = FILES["tflite-int8"]
 WARM_UP, REPEATS = 1, 5
 COMPILED = "model_int8_vela.tflite"

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from edgeflownas.errors import StorageError
 
-__all__ = ["require_free", "write_folder"]
-
 
 def require_free(out: Path) -> None:
     """Raises StorageError where :func:`write_folder` could not write ``out``; asked before long work."""

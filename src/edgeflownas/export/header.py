@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["constant_name", "header_text"]
-
 COLUMNS = 24  # bytes of the model on a line
 
 

@@ -29,8 +29,6 @@ from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Buffer, Graph, Op
 from edgeflownas.models.deployed.running import run_graph
 
-__all__ = ["LayerRow", "decibels", "layer_rows"]
-
 LARGEST_SNR = 200.0
 Tensors = dict[str, Tensor]
 

@@ -28,8 +28,6 @@ from edgeflownas.models.deployed.graph import Buffer, Graph
 from edgeflownas.models.deployed.quantise import HIGH, LOW, PixelScale, Range, Scale
 from edgeflownas.models.deployed.running import FoldedNet
 
-__all__ = ["OPSET", "OnnxModel", "integer_outputs", "write_onnx", "write_onnx_int8"]
-
 OPSET = 18
 MARKER = "edgeflownas::named"
 PRODUCER = "edgeflownas"

@@ -25,18 +25,6 @@ from edgeflownas.models.deployed.graph import Graph
 from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.deployed.running import run_graph
 
-__all__ = [
-    "FOLDED",
-    "TRAINING",
-    "Path",
-    "as_integers",
-    "host_flow",
-    "integer_ends",
-    "open_paths",
-    "tflite_input",
-    "trained_path",
-]
-
 TRAINING, FOLDED = "training", "folded"
 Values = dict[str, NDArray[np.float32]]
 Path = Callable[[NDArray[np.uint8]], Values]

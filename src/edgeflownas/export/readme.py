@@ -7,8 +7,6 @@ from typing import Any
 
 from edgeflownas.export.header import constant_name
 
-__all__ = ["readme_text"]
-
 Report = Mapping[str, Any]
 BGR = "channels in the order blue, green, red"
 RGB = "channels in the order red, green, blue"

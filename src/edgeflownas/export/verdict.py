@@ -15,18 +15,6 @@ from dataclasses import dataclass
 
 from edgeflownas.export.paths import TRAINING
 
-__all__ = [
-    "LARGEST_LOSS",
-    "LEAST_INT8_SNR",
-    "LEAST_SNR",
-    "ZERO",
-    "OutputRow",
-    "PathRow",
-    "doubts",
-    "failures",
-    "too_far",
-]
-
 ZERO = "zero flow"
 LEAST_SNR = 100.0  # dB, of float paths
 LEAST_INT8_SNR = 3.0  # dB, of the flow of int8 paths

@@ -44,8 +44,6 @@ from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph
 from edgeflownas.models.deployed.quantise import Range
 
-__all__ = ["Sample", "Verification", "compare", "verify"]
-
 ROUNDING = 10.0  # dB
 LAYER_PAIRS = 2  # pairs of the table of layers
 

@@ -20,8 +20,6 @@ from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.models.flops import stage_macs, stage_parameters
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["COLUMNS", "StageCost", "arch_digits", "space_costs", "stage_costs"]
-
 COLUMNS = ("parameters", "macs", "int8_weight_kib", "sram_kib")
 
 

@@ -11,8 +11,6 @@ from typing import Literal
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["Feature", "need"]
-
 INSTALL = 'pip install "edgeflownas[export]"'
 Feature = Literal["litert", "vela", "onnx"]
 PACKAGES: dict[Feature, dict[str, tuple[str, ...]]] = {  # by the name pip knows: the modules that are used

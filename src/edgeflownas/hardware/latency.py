@@ -19,8 +19,6 @@ from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["CostModel", "CpuLatency", "draw_archs", "torch_threads"]
-
 WARM_UP = 3  # passes that are not counted
 
 

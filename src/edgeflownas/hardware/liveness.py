@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from edgeflownas.models.deployed.graph import Buffer, Op
 
-__all__ = ["Moment", "liveness"]
-
 
 @dataclass(frozen=True)
 class Moment:

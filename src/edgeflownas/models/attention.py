@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ContextGate", "EfficientChannelAttention", "attention_kernel", "global_mean"]
-
 
 def global_mean(features: Tensor) -> Tensor:
     """Mean over the grid, [B,C,1,1].  torch's adaptive pooling has no deterministic CUDA gradient."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.config import Config
 
-__all__ = ["FlowBatch", "InputForm", "to_flow_batch"]
-
 
 class FlowBatch(NamedTuple):
     """Images [B,6,H,W] (image 1, image 2) as an InputForm says, flow [B,2,H,W] in px, valid [B,H,W] bool."""

@@ -18,15 +18,6 @@ from torch.nn import functional as F
 
 from edgeflownas.errors import ConfigError
 
-__all__ = [
-    "BatchNorm",
-    "MomentRecorder",
-    "moments",
-    "precise_moments",
-    "record_moments",
-    "use_statistics",
-]
-
 EPS = 1e-5
 GROUP = 256  # pixels whose float32 sum is formed at once
 

@@ -26,8 +26,6 @@ from edgeflownas.models.blocks import OUTPUT_CHANNELS, BatchNormKind, Conv, Stag
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import SearchSpace
 
-__all__ = ["SPACE", "EdgeFlowNet", "TransposedConv"]
-
 SPACE = SearchSpace("edgeflownet", ())
 EPS = 1e-3  # of its batch norm: TF1's default
 

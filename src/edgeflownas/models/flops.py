@@ -16,8 +16,6 @@ from edgeflownas.models.blocks import GRID, OUTPUT_CHANNELS, conv_chain, resolve
 from edgeflownas.models.flownet import Slot, layout, slot_options
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["macs", "parameters", "stage_macs", "stage_parameters", "training_flop"]
-
 
 def stage_macs(
     space: SearchSpace, width: int, arch: Arch | Sequence[int] | str | None, height: int, image_width: int

@@ -41,8 +41,6 @@ from edgeflownas.models.phases import to_pixels
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import Arch, Choice, SearchSpace
 
-__all__ = ["FlowNet", "Slot", "layout", "slot_options"]
-
 
 @dataclass(frozen=True)
 class Slot:

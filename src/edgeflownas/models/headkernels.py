@@ -20,18 +20,6 @@ from torch.nn import functional as F
 
 from edgeflownas.models.phases import phase_kernels
 
-__all__ = [
-    "BLOCK",
-    "UpKernels",
-    "block_pixels",
-    "flow_conv",
-    "flow_kernels",
-    "fold",
-    "pixels_relu",
-    "up2_conv",
-    "up_kernels",
-]
-
 BLOCK = (4, 2)  # rows and columns of pixels a flow convolution gives at once: with two channels, 16 outputs
 LAST = torch.channels_last
 

@@ -32,8 +32,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["as_map", "conv_phases", "from_map", "phase_kernels", "to_phases", "to_pixels", "up2_conv_phases"]
-
 
 @functools.cache
 def _up_taps(kernel: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, int]:

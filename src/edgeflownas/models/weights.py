@@ -32,8 +32,6 @@ from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.edgeflownet import EdgeFlowNet, TransposedConv
 
-__all__ = ["load_tf1_weights", "tf1_model", "tf1_width"]
-
 PREFIX = "weights/"
 WORDS = {"supernet": "the TF1 supernet", "edgeflownet": "the published EdgeFlowNet"}
 LEAVES = {

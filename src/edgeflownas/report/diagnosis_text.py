@@ -10,8 +10,6 @@ from edgeflownas.report.console import clean
 from edgeflownas.report.diagnosis import Diagnosis, Finding
 from edgeflownas.report.histories import History
 
-__all__ = ["diagnosis_document", "diagnosis_text"]
-
 MOST_ROWS = 8  # epochs in the table of rank correlations
 
 

@@ -9,8 +9,6 @@ from edgeflownas.report.text_table import text_table
 from edgeflownas.report.vela_text import constants_word, facts_text
 from edgeflownas.report.verify_text import verification_text
 
-__all__ = ["export_text"]
-
 
 def export_text(report: Mapping[str, Any]) -> str:
     """The facts of report.json (docs/export.md) for people."""

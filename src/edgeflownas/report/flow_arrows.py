@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.report.flow_color import UNKNOWN, flow_to_color
 
-__all__ = ["arrow_scale", "arrow_spacing", "flow_arrows"]
-
 ACROSS = 24  # arrows along the longer side
 CLOSEST = 16  # px between arrows; closer ones could not be told apart
 SMALLEST_PICTURE = 480  # px of the longer side; smaller images are magnified by a whole factor

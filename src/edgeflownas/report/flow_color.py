@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["color_wheel", "flow_to_color"]
-
 #: (length, channel that moves, whether it rises) of the six arcs RY, YG, GC, CB, BM, MR; the lengths are chosen by eye.
 ARCS = ((15, 1, True), (6, 0, False), (4, 2, True), (11, 1, False), (13, 0, True), (6, 2, False))
 UNKNOWN = 1e9  # Middlebury: a component beyond this means "flow unknown"

@@ -33,8 +33,6 @@ from edgeflownas.report.history_pool import baseline_of, parse_ranking, per_arch
 from edgeflownas.report.history_run import RunRecord, read_record
 from edgeflownas.run.history import TIERS
 
-__all__ = ["Array", "History", "RunRecord", "read_history"]
-
 Array = NDArray[np.float64]
 Row = Mapping[str, Value]
 

@@ -19,8 +19,6 @@ from edgeflownas.errors import DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
 from edgeflownas.report.tf1_history import NAMES, console_cells
 
-__all__ = ["Line", "Value", "bounded", "canonical", "console_lines", "json_rows", "table_lines", "typed"]
-
 Value = int | float | str | None
 SHOWN = 120  # characters of a refused line that are repeated
 

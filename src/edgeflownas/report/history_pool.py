@@ -14,8 +14,6 @@ from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics
 from edgeflownas.report.history_files import Value, bounded, refusal, table_lines, text_of
 from edgeflownas.space import SPACES
 
-__all__ = ["baseline_of", "parse_ranking", "per_arch_table", "with_pool_figures"]
-
 Array = NDArray[np.float64]
 Row = Mapping[str, Value]
 ROUNDING = 0.00011  # px: two texts of one figure with four decimals

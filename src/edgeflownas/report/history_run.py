@@ -12,8 +12,6 @@ from edgeflownas.config.load import parse_yaml
 from edgeflownas.errors import DataError, StorageError
 from edgeflownas.report.history_files import Value, json_rows, table_lines, text_of, typed
 
-__all__ = ["RunRecord", "read_record"]
-
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -8,8 +8,6 @@ from typing import Any
 from edgeflownas.evaluate.noise import MOST_SAMPLES
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["noise_text"]
-
 
 def noise_text(document: Mapping[str, Any]) -> str:
     """The document of `edgeflownas noise` (see docs/evaluation.md) for people; figures in px."""

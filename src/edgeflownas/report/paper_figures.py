@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Diagnosis
     from edgeflownas.report.histories import History
 
-__all__ = ["drawing", "write_figures"]
-
 WIDTH, HEIGHT = 6.3, 3.1  # inches: the text width of an A4 page
 DPI = 200
 COLUMNS = 4  # small figures in a row

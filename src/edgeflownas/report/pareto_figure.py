@@ -11,8 +11,6 @@ import numpy as np
 from edgeflownas.errors import ConfigError
 from edgeflownas.report.paper_figures import COLOURS, DPI, WIDTH, drawing
 
-__all__ = ["pareto_figure"]
-
 LARGE = 1e6  # figures above are written in millions
 
 

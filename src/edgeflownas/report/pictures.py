@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.report.flow_color import flow_to_color
 
-__all__ = ["GAP", "STRIP", "Drawing", "comparison", "draw"]
-
 STRIP = 22  # px of the label strip above every panel
 GAP = 4  # px of white between panels
 MIN_PANEL_WIDTH = 256  # smaller crops are magnified by a whole factor, or no label would be readable

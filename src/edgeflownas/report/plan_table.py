@@ -9,8 +9,6 @@ from typing import Any
 
 from edgeflownas.report.console import clean, duration
 
-__all__ = ["print_plan"]
-
 GAP = "  "
 Figures = Mapping[str, Any]
 Rows = list[tuple[str, str, str]]

@@ -11,8 +11,6 @@ from rich.table import Table
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["PoolTable"]
-
 WIDTH = 120  # characters of a plain line
 GAP = "  "
 INDENT = " " * 13  # below the code

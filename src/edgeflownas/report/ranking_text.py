@@ -8,8 +8,6 @@ from typing import Any
 from edgeflownas.report.console import SRAM_COUNT, counted, duration, scaled
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["ranking_text", "workload_text"]
-
 
 def workload_text(work: Mapping[str, Any]) -> str:
     """What is about to be done, as rank_space tells it."""

@@ -13,8 +13,6 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.files import replace_file
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["search_figure", "search_json", "search_text", "write_search"]
-
 MOST = 20  # rows of a front in the text; the files have all
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["text_table"]
-
 
 def text_table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()) -> str:
     """Heading, a rule and the rows; columns named in ``left`` stand to the left, the others to the right."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["NAMES", "console_cells"]
-
 #: Name there -> name here.  What is not listed has the same name in both (epoch, lr, mean_epe_12, std_epe_12,
 #: fairness_gap, bn_recal_batches, eval_batches_per_arch, arch_rank_12).
 NAMES = {

@@ -7,8 +7,6 @@ from typing import Any
 
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["trust_text"]
-
 
 def trust_text(document: Mapping[str, Any]) -> str:
     """The document of `edgeflownas trust` (see docs/trust.md) for people; errors in px."""

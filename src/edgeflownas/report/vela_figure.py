@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["write_vela_figures"]
-
 ROW = 0.155  # inches a bar takes
 USES = {
     "tensor": ("c0", "tensor"),

@@ -8,8 +8,6 @@ from typing import Any
 from edgeflownas.report.console import counted
 from edgeflownas.report.text_table import text_table
 
-__all__ = ["folder_text", "verification_text"]
-
 
 def folder_text(document: Mapping[str, Any]) -> str:
     """The document of ``edgeflownas verify`` (docs/verify.md)."""

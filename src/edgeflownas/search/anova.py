@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Anova", "Factorial", "anova", "factorial"]
-
 Floats = NDArray[np.float64]
 
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from edgeflownas.randomness import words
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["Candidates"]
-
 BLOCK = 256  # random codes drawn at a time
 EMPTY_BLOCKS = 400  # so many draws (times BLOCK) without one new code, and the rest of the space counts as used up
 

@@ -24,8 +24,6 @@ from edgeflownas.search.pareto import fill, front, knee, spread
 from edgeflownas.search.question import Question, allowed, require_question
 from edgeflownas.space import SPACES
 
-__all__ = ["choose", "summary"]
-
 EXACT = ("parameters", "macs", "int8_weight_kib", "sram_kib")
 MOST_SHOWN = 20  # members of the front on the screen
 UNITS = {"macs": "MAC", "_kib": "KiB", "_ms": "ms", "epe": "px"}

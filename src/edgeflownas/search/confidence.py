@@ -22,8 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.evaluate.noise import student95
 
-__all__ = ["Noise", "like_best", "paired_noise", "sure", "ties", "unpaired_noise"]
-
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from edgeflownas.search.hypervolume import hypervolume
 from edgeflownas.search.pareto import front
 
-__all__ = ["band", "reference_point", "shares"]
-
 MARGIN = 0.1
 
 

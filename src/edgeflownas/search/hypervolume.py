@@ -7,8 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.search.pareto import front
 
-__all__ = ["MOST_OBJECTIVES", "hypervolume"]
-
 MOST_OBJECTIVES = 3
 """With more the exact volume takes too long for the fronts of a whole space."""
 

@@ -10,8 +10,6 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.files import JsonLog, parse_json, row_text, storing
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["Entry", "Journal"]
-
 FORMAT = "edgeflownas search 1"
 
 

@@ -12,8 +12,6 @@ from edgeflownas.evaluate.noise import pool_noise, student95
 from edgeflownas.evaluate.ranking import Ranking
 from edgeflownas.search.anova import Anova, Factorial, anova, factorial
 
-__all__ = ["marginals"]
-
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 

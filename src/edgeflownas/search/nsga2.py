@@ -20,8 +20,6 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from edgeflownas.search.candidates import Candidates
 from edgeflownas.space import Arch
 
-__all__ = ["Nsga2"]
-
 ROUNDS = 20  # of breeding, before random codes fill the generation
 CROSSOVER = 0.9  # share of children with two parents
 

@@ -10,8 +10,6 @@ from edgeflownas.hardware.vela.figures import Vela
 from edgeflownas.models.deployed.networks import subnet_graph
 from edgeflownas.space import get_space
 
-__all__ = ["with_chip"]
-
 FIGURES = {"milliseconds": "ms", "sram_kib": "sram_kib", "flash_kib": "flash_kib"}
 
 

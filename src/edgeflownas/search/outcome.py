@@ -16,8 +16,6 @@ from edgeflownas.search.pareto import front
 from edgeflownas.search.problem import Problem
 from edgeflownas.space import Arch
 
-__all__ = ["Ended", "outcome"]
-
 POINTS = 100  # of a curve
 
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["fill", "front", "knee", "normalised", "spread"]
-
 Floats = NDArray[np.float64]
 
 

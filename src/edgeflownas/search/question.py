@@ -13,8 +13,6 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.ranking import Ranking
 from edgeflownas.evaluate.where import Condition, holds
 
-__all__ = ["Question", "allowed", "require_question"]
-
 
 @dataclass(frozen=True)
 class Question:

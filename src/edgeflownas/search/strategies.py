@@ -19,8 +19,6 @@ from edgeflownas.search.candidates import Candidates
 from edgeflownas.search.pareto import front
 from edgeflownas.space import Arch
 
-__all__ = ["STRATEGIES", "Evolution", "RandomSearch", "Strategy", "new_strategy"]
-
 ATTEMPTS = 50  # children that are no new code, before a random code takes the place
 
 

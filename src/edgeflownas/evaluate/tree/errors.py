@@ -16,8 +16,6 @@ from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.blocks import GRID, up2
 from edgeflownas.models.headkernels import BLOCK, block_pixels
 
-__all__ = ["Pixels", "error_sums"]
-
 TILE = 98_304  # numbers in each of the two working maps of a tile on a CPU: they stay in its second-level cache
 
 

@@ -39,8 +39,6 @@ from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.flops import stage_macs
 from edgeflownas.space import Arch
 
-__all__ = ["TreeEvaluator", "UnitScores"]
-
 PROBE = 32  # rows and columns of the image by which features are measured
 GPU_PIECE = 16  # samples of a piece where one device runs all; a CPU's threads take one sample each
 WORKING_MAPS = 8  # maps of the last features' size that a piece holds at a time, the errors' working set included

@@ -33,8 +33,6 @@ from edgeflownas.models.headkernels import (
 from edgeflownas.models.phases import as_map, from_map
 from edgeflownas.space import Arch
 
-__all__ = ["Heads", "can_fuse"]
-
 
 def can_fuse(net: StagedNet, first: int) -> bool:
     """Whether every stage from ``first`` on is one of those that :class:`Heads` computes."""

@@ -13,8 +13,6 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["Pieces"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

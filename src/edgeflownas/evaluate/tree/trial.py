@@ -19,8 +19,6 @@ from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.space import Arch
 
-__all__ = ["Trial", "quickest"]
-
 SECONDS = 0.15  # about what one pass may take, unless the smallest piece of work takes longer
 UNITS = 9  # timed at most
 SIZES = 3  # frame sizes timed at most, those with the most pixels in all

@@ -19,8 +19,6 @@ from edgeflownas.evaluate.walk import Node, State, advance
 from edgeflownas.models.batchnorm import record_moments, use_statistics
 from edgeflownas.models.blocks import StagedNet
 
-__all__ = ["Level", "Trunk", "choose_levels"]
-
 
 def choose_levels(costs: Sequence[float], visits: Sequence[int], sizes: Sequence[int], memory: int | None) -> list[int]:
     """The levels to keep: those that fit into ``memory`` bytes together and leave the least to compute again.

@@ -14,9 +14,6 @@ from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.flops import stage_macs
 from edgeflownas.space import Arch
 
-__all__ = ["Estimate", "Size", "Unit", "Work", "node_counts", "tree_work", "trunk_length", "units_of"]
-
-
 Size = tuple[int, int]  # rows and columns of a frame, padded as the network pads them
 
 

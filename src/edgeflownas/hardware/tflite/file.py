@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.hardware.extras import need
 
-__all__ = ["TfliteFile"]
-
 ALIGNMENT = 16  # of constants in the file, as the schema asks for
 TYPES = {"float32": "FLOAT32", "int32": "INT32", "int8": "INT8"}
 Steps = tuple[NDArray[np.float32], Sequence[int]]  # scales and zero points, one or one an output channel

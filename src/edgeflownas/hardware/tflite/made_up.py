@@ -18,8 +18,6 @@ from edgeflownas.models.deployed.graph import Graph, Op
 from edgeflownas.models.deployed.quantise import IntegerLayer, tensor_scales
 from edgeflownas.randomness import words
 
-__all__ = ["cost_model_bytes"]
-
 KERNEL_STEP = np.float32(0.002)
 
 

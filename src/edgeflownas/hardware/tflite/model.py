@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from edgeflownas.errors import DataError
 from edgeflownas.hardware.extras import need
 
-__all__ = ["Kernels", "TfliteModel"]
-
 Kernels = Literal["fast", "plain", "reference"]
 RESOLVERS = {"fast": "AUTO", "plain": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 NOTE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."

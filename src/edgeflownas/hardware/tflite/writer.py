@@ -19,8 +19,6 @@ from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Buffer, Graph, Op
 from edgeflownas.models.deployed.quantise import IntegerLayer, Scale
 
-__all__ = ["write_float", "write_int8"]
-
 SAME, NONE, RELU = 0, 0, 1  # of the schema's enumerations Padding and ActivationFunctionType
 DESCRIPTION = "edgeflownas optical flow"
 

@@ -12,8 +12,6 @@ from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.hardware.vela.compiler import Compiled, check_request, compile_tflite
 from edgeflownas.hardware.vela.targets import Target, architecture
 
-__all__ = ["compile_file"]
-
 START, COMPILE = 0, 1  # what the process is asked for
 
 

@@ -15,11 +15,6 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.vela.targets import Architecture, Target, architecture
 
-__all__ = [
-    *("VERSION", "Compiled", "LayerCost", "Mode", "Placed"),
-    *("arena_limit", "check_request", "compile_tflite", "facts_of"),
-]
-
 VERSION = "5.2.0"
 Mode = Literal["performance", "size"]
 KIB = 1024

@@ -19,8 +19,6 @@ from edgeflownas.hardware.vela.compiler import Mode, arena_limit, compile_tflite
 from edgeflownas.hardware.vela.targets import Target, architecture, named_target, require_column, slug_of
 from edgeflownas.models.deployed.graph import Graph
 
-__all__ = ["Figures", "Vela", "cache_folder"]
-
 LEAST_SHARE = 300  # operators that are worth a process of its own: it takes about two seconds to start
 
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from edgeflownas.errors import ConfigError, DataError
 
-__all__ = ["check_ini", "read_ini", "sections"]
-
 OPTIONS = {"System_Config": "--system-config", "Memory_Mode": "--memory-mode"}  # kinds of sections of an ini
 MEMORIES = ("Sram", "Dram", "OnChipFlash", "OffChipFlash")
 PORTS = ("Axi0", "Axi1")

@@ -7,8 +7,6 @@ from typing import get_args
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.deployed.graph import Activation, Buffer, Graph, Kind, Op, Outputs
 
-__all__ = ["GraphBuilder"]
-
 HEADS = {"flow": (0, 2), "uncertainty": (2, 4)}  # which channels of a prediction are which
 SCALES = ("quarter", "half", "full")  # words for 1/4, 1/2, 1/1 in names
 LAST_SCALE = {"quarter": 0, "half": 1}  # where the chain ends, if early

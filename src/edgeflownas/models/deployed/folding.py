@@ -13,8 +13,6 @@ from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.deployed.graph import Graph, Op
 from edgeflownas.models.edgeflownet import TransposedConv
 
-__all__ = ["Layer", "fold"]
-
 
 class Layer(NamedTuple):
     """Kernel [out,in,k,k] of a convolution, transposed or not ([1,1,k] across channels), and its bias [out]."""

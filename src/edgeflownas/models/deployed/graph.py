@@ -24,8 +24,6 @@ from typing import Literal
 
 from edgeflownas.errors import ConfigError
 
-__all__ = ["BIAS_BYTES", "BRICK", "Activation", "Buffer", "Graph", "Kind", "Op", "Outputs", "check_size"]
-
 BRICK = 16  # channels are stored in groups of it
 BIAS_BYTES = 10  # bias, scale and shift of one output channel
 LARGEST = 16_384  # px a side

@@ -13,8 +13,6 @@ from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet, Slot, layout, slot_options
 from edgeflownas.space import Arch, SearchSpace
 
-__all__ = ["edgeflownet_graph", "graph_of", "subnet_graph"]
-
 
 def subnet_graph(
     space: SearchSpace,

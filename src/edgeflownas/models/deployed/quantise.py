@@ -24,17 +24,6 @@ from edgeflownas.models.batches import InputForm
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph, Op
 
-__all__ = [
-    "IntegerLayer",
-    "PixelScale",
-    "Range",
-    "Scale",
-    "integer_layers",
-    "pixel_scale",
-    "scale_of",
-    "tensor_scales",
-]
-
 LOW, HIGH = -128, 127
 KERNEL_HIGH = 127
 LARGEST_BIAS = 2**30

@@ -27,8 +27,6 @@ from edgeflownas.models.deployed.graph import Buffer, Graph
 from edgeflownas.models.deployed.quantise import Range
 from edgeflownas.models.deployed.running import run_graph
 
-__all__ = ["collect_ranges", "parse_method"]
-
 BINS = 4096  # on each side of zero
 SMALLEST_EXPONENT = -60  # of the span, a power of two
 EXACT = 2**24  # torch.histc counts in float32: integers up to here

@@ -17,8 +17,6 @@ from edgeflownas.models.blocks import same_padding, up2
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Buffer, Graph, Op
 
-__all__ = ["FoldedNet", "run_graph"]
-
 At = Callable[[Buffer, Tensor], Tensor]
 
 

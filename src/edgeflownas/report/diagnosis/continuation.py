@@ -15,8 +15,6 @@ from edgeflownas.report.diagnosis.series import mean_noise
 from edgeflownas.report.diagnosis.statistics import recent
 from edgeflownas.report.histories import Array, History
 
-__all__ = ["continuation"]
-
 GAIN = 0.0010
 """px by which the best mean EPE must be lower."""
 SPREAD = 0.008

@@ -9,8 +9,6 @@ import numpy as np
 from edgeflownas.evaluate.rank_statistics import PoolStatistics, best_criterion
 from edgeflownas.report.histories import History
 
-__all__ = ["criteria"]
-
 CRITERIA: tuple[Literal["mean", "median", "p90", "mix"], ...] = ("mean", "median", "p90", "mix")
 COLUMNS = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")
 

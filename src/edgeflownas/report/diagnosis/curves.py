@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.report.diagnosis.statistics import Slope, noise_of, outliers, slope_of
 
-__all__ = ["LEAST", "Curve", "Plateau", "cleaned", "fit", "plateau"]
-
 Array = NDArray[np.float64]
 LEAST = 8
 """Evaluations below which no curve is judged."""

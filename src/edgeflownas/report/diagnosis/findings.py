@@ -10,11 +10,6 @@ from edgeflownas.report.diagnosis.catalogue import CATALOGUE
 from edgeflownas.report.diagnosis.curves import LEAST
 from edgeflownas.report.histories import History
 
-__all__ = [
-    *("Diagnosis", "Finding", "Judged", "NotJudged", "Rule", "Severity", "Verdict"),
-    *("finding", "in_order", "needs", "verdict"),
-]
-
 Severity = Literal["stop", "warning", "note", "ok"]
 Verdict = Literal["healthy", "too early to say", "look here", "stop"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "ok")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from edgeflownas.report.diagnosis import rules_epe, rules_pool, rules_record, rules_training, rules_zero
 from edgeflownas.report.diagnosis.findings import Rule
 
-__all__ = ["OF_THE_WHOLE", "RULES"]
-
 RULES: dict[str, Rule] = {
     "non_finite_epe": rules_epe.non_finite_epe,
     "impossible_values": rules_zero.impossible_values,

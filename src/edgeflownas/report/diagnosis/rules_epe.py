@@ -12,16 +12,6 @@ from edgeflownas.report.diagnosis.series import label, mean_noise, series, span
 from edgeflownas.report.diagnosis.statistics import Array, noise_of, outliers, recent, resolution, slope_of
 from edgeflownas.report.histories import History
 
-__all__ = [
-    "best_on_noise",
-    "epe_rising",
-    "loss_epe_divergence",
-    "no_divergence",
-    "non_finite_epe",
-    "outlier_epoch",
-    "plateau_of_epe",
-]
-
 PROPORTION = 0.2
 """Least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion."""
 

@@ -11,8 +11,6 @@ from edgeflownas.report.diagnosis.series import jitter, label, recent_levels, sp
 from edgeflownas.report.diagnosis.statistics import Array, extreme_members, recent
 from edgeflownas.report.histories import History
 
-__all__ = ["hard_arch", "ranking_below_noise", "ranking_unstable", "wide_disagrees"]
-
 STABLE_TAU = 0.5
 """Kendall's tau at which one pair in four changes its order between two evaluations."""
 

@@ -15,8 +15,6 @@ from edgeflownas.report.diagnosis.series import LABELS, changes, series, span
 from edgeflownas.report.diagnosis.statistics import Array, noise_of, recent, slope_of
 from edgeflownas.report.histories import History
 
-__all__ = ["input_differs", "label_changed", "objective_mismatch", "resumed_with_changes", "train_eval_gap"]
-
 SETTINGS = ("clip_threshold", "train_samples", "train_drawn", "bn_recal_batches", "eval_batches_per_arch")
 
 

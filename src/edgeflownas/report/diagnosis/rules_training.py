@@ -12,19 +12,6 @@ from edgeflownas.report.diagnosis.series import comparable, mean_noise, series, 
 from edgeflownas.report.diagnosis.statistics import Array, binomial_interval, recent
 from edgeflownas.report.histories import History
 
-__all__ = [
-    "clip_checks_mismatch",
-    "clip_idle",
-    "clip_saturated",
-    "coverage_low",
-    "data_wait_high",
-    "fairness_equal",
-    "fairness_gap_open",
-    "lr_barely_moved",
-    "lr_too_low",
-    "non_finite_steps",
-]
-
 ALWAYS = 0.9
 """Share of clipped checks above which even the 10 % quantile of the norms is over the threshold."""
 NEVER = 0.01

@@ -12,8 +12,6 @@ from edgeflownas.report.diagnosis.series import mean_noise, span, values_of
 from edgeflownas.report.diagnosis.statistics import Array, recent, slope_of
 from edgeflownas.report.histories import History
 
-__all__ = ["impossible_values", "near_zero_flow"]
-
 RECOVERED = 0.10
 """Least share of the motion that a network which works recovers."""
 YOUNG = 5

@@ -13,11 +13,6 @@ from edgeflownas.report.diagnosis.findings import needs
 from edgeflownas.report.diagnosis.statistics import MAD_TO_SD, noise_of, recent, resolution
 from edgeflownas.report.histories import History
 
-__all__ = [
-    *("LABELS", "changes", "comparable", "jitter", "label", "mean_noise", "recent_levels"),
-    *("series", "span", "values_of", "whole_pool"),
-]
-
 Array = NDArray[np.float64]
 LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
 """Columns that say what an EPE belongs to."""

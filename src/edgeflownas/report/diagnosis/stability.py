@@ -16,8 +16,6 @@ from edgeflownas.evaluate.rank_statistics import kendall_tau_b
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.histories import History
 
-__all__ = ["stability", "tau_bootstrap"]
-
 Array = NDArray[np.float64]
 DRAWS = 2000
 

@@ -13,18 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = [
-    "Slope",
-    "binomial_interval",
-    "extreme_members",
-    "noise_of",
-    "outliers",
-    "recent",
-    "resolution",
-    "robust_sd",
-    "slope_of",
-]
-
 Array = NDArray[np.float64]
 MAD_TO_SD = 1.482602  # of a normal distribution
 MEDIAN_OF_SEVEN = 0.815

@@ -17,8 +17,6 @@ from edgeflownas.report.html.scope import Scope
 if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
-__all__ = ["accuracy_charts", "last_stretch", "subnet_charts"]
-
 ZERO_FLOW = {"colour": "ink", "style": "dotted"}
 DASHED, DOTTED = {"style": "dashed"}, {"style": "dotted"}
 

@@ -14,8 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Chart", "Kind", "Panel", "Series", "compact", "series"]
-
 Numbers = tuple[float | None, ...]
 Kind = Literal["lines", "stack", "multiples", "ranks"]
 Style = Literal["line", "thin", "dashed", "dotted", "points"]

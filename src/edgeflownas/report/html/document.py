@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgeflownas.report.html.markup import Markup, join, script_json, tag
 
-__all__ = ["whole_page"]
-
 #: No address is ever loaded, whatever the names on a page contain.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _SECTION = re.compile(r'<section id="([\w-]+)"><h2>([^<]+)</h2>')

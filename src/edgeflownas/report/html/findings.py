@@ -12,8 +12,6 @@ from edgeflownas.report.html.markup import Markup, join, tag
 if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Diagnosis, Finding
 
-__all__ = ["Numbered", "back_links", "marks", "numbered", "verdict_section"]
-
 _VERDICTS = {
     "healthy": ("Healthy", "✓", "Nothing found that would make this run's figures doubtful."),
     "too early to say": ("Too early to say", "…", "Too few evaluations to judge; come back after eight of them."),

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from edgeflownas.report.html.markup import Markup, join, tag
 from edgeflownas.report.pictures import GAP, STRIP
 
-__all__ = ["pictures_section"]
-
 LARGEST = 400  # px: width of a panel on the page
 QUALITY = 85  # of WebP
 MOST = 6  # rows; more would make the page heavy

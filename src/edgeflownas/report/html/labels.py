@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
-__all__ = ["EpeLabel", "Stretch", "stretches"]
-
 
 class EpeLabel(NamedTuple):
     """What an EPE belongs to; equal labels may share an axis."""

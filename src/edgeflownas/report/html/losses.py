@@ -8,8 +8,6 @@ from typing import Any
 from edgeflownas.report.html.charts import Chart, Panel
 from edgeflownas.report.html.scope import Scope
 
-__all__ = ["loss_charts"]
-
 DASHED, DOTTED = {"style": "dashed"}, {"style": "dotted"}
 _LOSSES = (("total", "train_loss"), ("optical", "train_loss_optical"), ("uncertainty", "train_loss_uncertainty"))
 

@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Markup", "join", "script_json", "table", "tag"]
-
 
 class Markup(str):
     """Text that is HTML already."""

@@ -18,8 +18,6 @@ from edgeflownas.report.html.markup import Markup, join, table, tag
 if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
-__all__ = ["PoolRow", "pool_rows", "pool_section"]
-
 WIDTH, HEIGHT = 240.0, 18.0  # of a bar, in the units of its own drawing
 
 

@@ -10,8 +10,6 @@ from edgeflownas.report.html.markup import Markup, table, tag
 if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Diagnosis
 
-__all__ = ["readings"]
-
 
 def readings(diagnosis: Diagnosis, anchor: str, run: int, name: str) -> Iterator[Markup]:
     """A card of tables: criteria of the best checkpoint and agreement of rankings; nothing where there is neither."""

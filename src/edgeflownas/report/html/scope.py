@@ -13,8 +13,6 @@ from edgeflownas.report.html.charts import Numbers, Series, compact, series
 if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
-__all__ = ["Scope"]
-
 COLOURS = 8  # c0 to c7 of page.css
 
 

@@ -16,8 +16,6 @@ from edgeflownas.report.html.markup import Markup, join, table, tag
 if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
-__all__ = ["chart_frame", "facts_section", "key_figures", "runs_table"]
-
 TABLE_ROWS = 100  # of a chart's table; the files hold every row
 
 

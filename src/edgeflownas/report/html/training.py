@@ -14,9 +14,6 @@ from edgeflownas.report.html.scope import Scope
 if TYPE_CHECKING:
     from edgeflownas.report.histories import History
 
-__all__ = ["gradient_charts", "plan_charts", "time_charts"]
-
-
 PERCENT: dict[str, Any] = {"scale": "percent", "limits": (0.0, 100.0), "digits": 2}
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from edgeflownas.report.html.markup import Markup, join, table, tag
 from edgeflownas.report.scatter.packed import Column, grouped
 
-__all__ = ["marginals_section"]
-
 WIDE, TALL = 230, 150
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 218.0, 10.0, 122.0
 CHARACTER, HIGH = 6.6, 11.0  # width of one and height at the size of the names

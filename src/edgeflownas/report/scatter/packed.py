@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from edgeflownas.evaluate.where import holds, parse_where
 
-__all__ = ["Column", "columns_of", "grouped", "inside", "packed"]
-
 MILLIONS = 1e6
 ERROR = "_standard_error"
 

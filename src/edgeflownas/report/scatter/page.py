@@ -12,8 +12,6 @@ from edgeflownas.report.html.markup import Markup, join, table, tag
 from edgeflownas.report.scatter.marginals import marginals_section
 from edgeflownas.report.scatter.packed import Column, columns_of, grouped, packed
 
-__all__ = ["render"]
-
 FILES = ("scatter/scatter.css", "scatter/table.js", "scatter/paint.js", "scatter/scatter.js")
 MOST_ROWS = 400  # of the table without scripts
 
