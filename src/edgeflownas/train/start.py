@@ -32,8 +32,17 @@ from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.models.stages import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory, refuse_existing
-from edgeflownas.run.machine import check_precision, choose_device, environment, memory_in_words, set_arithmetic
-from edgeflownas.run.manifest import build_manifest, compare, config_kinds, refuse
+from edgeflownas.run.manifest import (
+    build_manifest,
+    check_precision,
+    choose_device,
+    compare,
+    config_kinds,
+    environment,
+    memory_in_words,
+    refuse,
+    set_arithmetic,
+)
 from edgeflownas.run.setup import (
     FINGERPRINTS,
     Splits,

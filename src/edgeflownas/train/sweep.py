@@ -17,8 +17,7 @@ from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
 from edgeflownas.run.directory import RunDirectory
-from edgeflownas.run.machine import check_precision, choose_device
-from edgeflownas.run.manifest import config_kinds
+from edgeflownas.run.manifest import check_precision, choose_device, config_kinds
 from edgeflownas.run.setup import run_pool, run_space
 from edgeflownas.train.loop import Front
 from edgeflownas.train.machine import StopFlag
