@@ -18,7 +18,6 @@ from edgeflownas.errors import StorageError
 from edgeflownas.run import directory
 from edgeflownas.run.directory import Position, RunDirectory, RunLock, holder
 
-
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path

@@ -282,10 +282,11 @@ class Opening:
         """Open the run directory on rank 0 (its lock is held until ``stack`` ends) and give every rank its state."""
         world, state = self.task.world, None
         if world.is_main:
+            manifest = self.manifest
             if self.options.fork is not None:
-                state = self._fork(stack)
+                state = self._fork(manifest, stack)
             else:
-                state = self._new(stack) if self.options.resume is None else self._resume(stack)
+                state = (self._new if self.options.resume is None else self._resume)(manifest, stack)
             assert self.directory is not None
             log.attach(self.directory.log.append)
         self.state = TrainState.from_json(world.share_json(state.to_json() if state else None))
@@ -330,17 +331,17 @@ class Opening:
             manifest["teacher"] = self.task.teacher.facts
         return manifest
 
-    def _fresh_state(self) -> TrainState:
-        epochs = self.config.train.num_epochs
-        return TrainState(self.plan.draws_per_epoch * epochs, epochs, eval_set=self.eval_set.hash)
+    def _fresh_state(self, manifest: Mapping[str, Any]) -> TrainState:
+        plan = manifest["plan"]
+        return TrainState(plan["planned_samples"], plan["num_epochs"], eval_set=manifest["eval_set"]["hash"])
 
-    def _new(self, stack: ExitStack) -> TrainState:
+    def _new(self, manifest: dict[str, Any], stack: ExitStack) -> TrainState:
         """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
-        manifest, initial = self.manifest, read_initial(self.config, self.console.warn)
+        initial = read_initial(self.config, self.console.warn)
         if initial is not None:
             manifest["initialised_from"] = self._take_weights(*initial)
-        directory, state = self._create(manifest, stack), self._fresh_state()
-        epochs = f"{self.config.train.num_epochs} epochs of {self.plan.steps_per_epoch} steps"
+        directory, state = self._create(manifest, stack), self._fresh_state(manifest)
+        epochs = f"{state.num_epochs} epochs of {manifest['plan']['steps_per_epoch']} steps"
         self.console.info(f"run {directory.path}: {epochs}")
         if initial is not None:
             directory.commit(Position(0, 0, 0), state.to_json(), self.task.tensors())
@@ -348,9 +349,9 @@ class Opening:
             self.console.info(f"weights of {facts['checkpoint']} of {facts['run']}, fresh optimiser")
         return state
 
-    def _fork(self, stack: ExitStack) -> TrainState:
+    def _fork(self, manifest: dict[str, Any], stack: ExitStack) -> TrainState:
         """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
-        options, manifest = self.options, self.manifest
+        options = self.options
         assert options.resume is not None
         source = RunDirectory(options.resume, self.console.warn)
         changes = compare(source.manifest, manifest)
@@ -368,7 +369,7 @@ class Opening:
             "optimizer": "reset" if options.reset_optimizer else "kept",
             "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
         }
-        directory, state = self._create(manifest, stack), self._fresh_state()
+        directory, state = self._create(manifest, stack), self._fresh_state(manifest)
         directory.commit(Position(0, 0, 0), state.to_json(), self.task.tensors())
         self.console.info(f"run {directory.path}: forked from {checkpoint.name} of {source.path}")
         return state
@@ -392,12 +393,12 @@ class Opening:
         directory.write_json(FINGERPRINTS, prints)
         directory.write_json("eval_set.json", self.eval_set.to_json())
 
-    def _resume(self, stack: ExitStack) -> TrainState:
+    def _resume(self, manifest: dict[str, Any], stack: ExitStack) -> TrainState:
         """Go on where the newest verified checkpoint ends.
 
         Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
         """
-        console, manifest = self.console, self.manifest
+        console = self.console
         assert self.options.resume is not None
         directory = RunDirectory(self.options.resume, console.warn)
         changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
@@ -413,7 +414,7 @@ class Opening:
                 "it: remove the folder and make it again"
             )
         else:
-            state = self._fresh_state()
+            state = self._fresh_state(manifest)
         # The plan of the last session: it may have brought another one and have ended before it could commit.
         state.num_epochs, state.planned = (
             directory.manifest["plan"][name] for name in ("num_epochs", "planned_samples")
