@@ -46,14 +46,7 @@ from edgeflownas.files import (
     sync_folder,
     write_durably,
 )
-from edgeflownas.run.checkpoint import (
-    NONE_YET,
-    Checkpoint,
-    CheckpointStore,
-    DamagedCheckpoint,
-    Position,
-    read_manifest,
-)
+from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, CheckpointStore, DamagedCheckpoint, Position, read_manifest
 from edgeflownas.run.history import converted_events
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
