@@ -12,7 +12,7 @@ from _shared import at_least, flow_batch, options, run
 
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.machine import choose_device
+from edgeflownas.run.manifest import choose_device
 from edgeflownas.space import get_space
 from edgeflownas.train.measure import device_name, random_batch, timed
 

@@ -18,7 +18,7 @@ from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flops import training_flop
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.machine import choose_device
+from edgeflownas.run.manifest import choose_device
 from edgeflownas.space import get_space
 from edgeflownas.train.fairness import fair_cycle
 from edgeflownas.train.machine import World

@@ -28,7 +28,7 @@ from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.frozen import freeze
 from edgeflownas.run.checkpoint import TrainState
-from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.manifest import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net, run_space
 from edgeflownas.train.loop import choose_best, quarantine
 from edgeflownas.train.machine import World

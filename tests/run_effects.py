@@ -12,7 +12,7 @@ from unittest import mock
 
 import config_effects as effects
 
-from edgeflownas.commands._front import standard_front
+from edgeflownas.commands._shared import standard_front
 from edgeflownas.config import Config, TrainConfig
 from edgeflownas.report.console import Tracker
 from edgeflownas.run.directory import RunDirectory

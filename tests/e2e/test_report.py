@@ -11,7 +11,7 @@ import pytest
 import runs
 from runs import Place, command, outcome
 
-from edgeflownas.commands import _front
+from edgeflownas.commands import _shared
 from edgeflownas.report.html import write_report
 
 pytestmark = pytest.mark.e2e
@@ -127,7 +127,7 @@ def test_a_failing_report_never_ends_a_run(place: Place, trained: Path, monkeypa
     def broken(run: Path) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(_front, "_report", broken)
+    monkeypatch.setattr(_shared, "_report", broken)
     ended = place.train("unreported", *EIGHT)
     assert ended.code == 0
     assert ended.err.count("the report was not refreshed (ZeroDivisionError: planted)") == 2

@@ -14,7 +14,7 @@ from edgeflownas.evaluate.pool import evaluate_pool
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.machine import choose_device, set_arithmetic
+from edgeflownas.run.manifest import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net
 from edgeflownas.space import get_space, list_spaces
 from edgeflownas.train.machine import World

@@ -12,13 +12,14 @@ import pytest
 from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
 from edgeflownas.errors import ConfigError
 from edgeflownas.files import canonical_json
-from edgeflownas.run import machine
-from edgeflownas.run.machine import code_version, environment
+from edgeflownas.run import manifest
 from edgeflownas.run.manifest import (
     Difference,
     build_manifest,
+    code_version,
     compare,
     config_kinds,
+    environment,
     refuse,
     refused,
 )
@@ -161,7 +162,7 @@ def test_environment_and_code_are_json():
 
 
 def test_code_outside_a_checkout_has_no_commit(monkeypatch):
-    monkeypatch.setattr(machine, "__file__", "/usr/share/elsewhere.py")
+    monkeypatch.setattr(manifest, "__file__", "/usr/share/elsewhere.py")
     assert code_version()["commit"] is None
     monkeypatch.undo()
 

@@ -11,7 +11,7 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.models.batches import InputForm
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.machine import memory_in_words
+from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.setup import new_net, run_pool, run_space
 from edgeflownas.train.measure import loading
 

@@ -6,17 +6,21 @@ Imported by every command and by cli.py, so nothing heavy is imported here.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, Token
 
 from edgeflownas.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from edgeflownas.train.loop import Front
 
 LARGEST = 10**12
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -174,3 +178,21 @@ def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:
 
 def _is_asked(processes: int) -> bool:
     return processes == 1 and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def standard_front() -> Front:
+    """What training shows: progress on stderr, TensorBoard, comparison pictures, the page of the run."""
+    from edgeflownas.report.console import Console, Tracker
+    from edgeflownas.report.pictures import draw
+    from edgeflownas.train.loop import Front
+
+    def console(log: Callable[[str], None] | None) -> Console:
+        return Console(io.StringIO(), plain=True) if log is None else Console(log=log)
+
+    return Front(console=console, tracker=Tracker, draw=draw, report=_report)
+
+
+def _report(run: Path) -> None:
+    from edgeflownas.report.html import write_report
+
+    write_report({run.resolve().name: run}, run / "report.html")

@@ -8,12 +8,7 @@ from edgeflownas.commands._shared import emit, text_width
 from edgeflownas.errors import ConfigError
 
 
-def diagnose(
-    *histories: Path,
-    json: bool = False,
-    num_epochs: int | None = None,
-    against: Path | None = None,
-) -> int:
+def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None, against: Path | None = None) -> int:
     """Say what limits a run.
 
     Example: edgeflownas diagnose RUN|eval_history.csv|console.log [...]

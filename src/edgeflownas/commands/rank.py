@@ -79,7 +79,7 @@ def rank(
     from edgeflownas.hardware.vela.latency import chip_latency
     from edgeflownas.report.console import Console
     from edgeflownas.report.ranking_text import ranking_text
-    from edgeflownas.run.machine import memory_in_words
+    from edgeflownas.run.manifest import memory_in_words
     from edgeflownas.search.ranking import cpu_column, open_job, rank_space, ranking_document
     from edgeflownas.train.machine import connect
 

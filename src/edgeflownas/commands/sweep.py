@@ -47,7 +47,7 @@ def sweep(
         raise ConfigError("a sweep is one process: start its runs with torchrun one by one, as `edgeflownas train`")
     planned = plan_sweep(one, overrides, vary, seeds, name)  # before torch: a mistake shows at once
 
-    from edgeflownas.commands._front import standard_front
+    from edgeflownas.commands._shared import standard_front
     from edgeflownas.report.console import Console
     from edgeflownas.report.sweep import compare_sweep, listing_text
     from edgeflownas.train.sweep import check_runs, listing, open_sweep, run_sweep, unequal_samples

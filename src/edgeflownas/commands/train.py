@@ -56,7 +56,7 @@ def train(
 
     loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
-    from edgeflownas.commands._front import standard_front
+    from edgeflownas.commands._shared import standard_front
     from edgeflownas.train.start import Options, launch
 
     options = Options(

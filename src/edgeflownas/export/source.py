@@ -15,7 +15,7 @@ from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.blocks import GRID
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.machine import memory_in_words
+from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import SHOWN, Subnet
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too

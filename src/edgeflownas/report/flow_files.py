@@ -21,7 +21,7 @@ from edgeflownas.files import replace_file
 from edgeflownas.report.console import Console
 from edgeflownas.report.flow_arrows import flow_arrows
 from edgeflownas.report.flow_color import flow_to_color
-from edgeflownas.run.machine import memory_in_words
+from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import Subnet
 
 FORMATS = {"flo": ".flo", "color": "-color.png", "arrows": "-arrows.png"}

@@ -30,7 +30,7 @@ from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.results import EVALUATIONS, ResultRow, append_results
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
-from edgeflownas.run.machine import memory_in_words
+from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import Run
 from edgeflownas.space import Arch
 

@@ -34,8 +34,7 @@ from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
-from edgeflownas.run.machine import choose_device, code_version, environment, set_arithmetic
-from edgeflownas.run.manifest import config_kinds
+from edgeflownas.run.manifest import choose_device, code_version, config_kinds, environment, set_arithmetic
 from edgeflownas.run.setup import (
     Note,
     Splits,

@@ -24,7 +24,7 @@ from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.run.directory import GROUP
-from edgeflownas.run.machine import check_precision
+from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 Note = Callable[[str], None]

@@ -36,7 +36,7 @@ from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.directory import read_identity
-from edgeflownas.run.machine import choose_device
+from edgeflownas.run.manifest import choose_device
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, silent
 from edgeflownas.search.ranking_folder import RankingFolder

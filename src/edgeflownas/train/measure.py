@@ -24,7 +24,7 @@ from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.batches import to_flow_batch
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.run.machine import choose_device, memory_in_words, set_arithmetic
+from edgeflownas.run.manifest import choose_device, memory_in_words, set_arithmetic
 from edgeflownas.run.setup import Splits, build_net, new_net, run_pool, silent
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.machine import World

@@ -32,8 +32,17 @@ from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory, refuse_existing
-from edgeflownas.run.machine import check_precision, choose_device, environment, memory_in_words, set_arithmetic
-from edgeflownas.run.manifest import build_manifest, compare, config_kinds, refuse
+from edgeflownas.run.manifest import (
+    build_manifest,
+    check_precision,
+    choose_device,
+    compare,
+    config_kinds,
+    environment,
+    memory_in_words,
+    refuse,
+    set_arithmetic,
+)
 from edgeflownas.run.setup import (
     FINGERPRINTS,
     Splits,
@@ -247,10 +256,12 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     """
     config, task, world = training.config, training.task, training.task.world
     if world.is_main:
-        if options.fork is not None:
-            directory = _fork(training, options, stack)
+        manifest = _manifest(training)
+        if options.resume is None:
+            directory = _new(training, manifest, stack)
         else:
-            directory = _new(training, stack) if options.resume is None else _resume(training, options, stack)
+            take_up = _resume if options.fork is None else _fork
+            directory = take_up(training, manifest, options, stack)
         log.attach(directory.log.append)
         training.directory = directory
     state = training.state = TrainState.from_json(world.share_json(training.state.to_json()))
@@ -276,14 +287,14 @@ def _manifest(training: Training) -> dict[str, Any]:
     return manifest
 
 
-def _new(training: Training, stack: ExitStack) -> RunDirectory:
+def _new(training: Training, manifest: dict[str, Any], stack: ExitStack) -> RunDirectory:
     """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
-    config, console = training.config, training.console
-    manifest, initial = _manifest(training), read_initial(config, console.warn)
+    console, plan = training.console, manifest["plan"]
+    initial = read_initial(training.config, console.warn)
     if initial is not None:
         manifest["initialised_from"] = _take_weights(training, *initial)
     directory = _create(training, manifest, stack)
-    console.info(f"run {directory.path}: {config.train.num_epochs} epochs of {training.plan.steps_per_epoch} steps")
+    console.info(f"run {directory.path}: {plan['num_epochs']} epochs of {plan['steps_per_epoch']} steps")
     if initial is not None:
         directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
         facts = initial[1]
@@ -291,10 +302,10 @@ def _new(training: Training, stack: ExitStack) -> RunDirectory:
     return directory
 
 
-def _fork(training: Training, options: Options, stack: ExitStack) -> RunDirectory:
+def _fork(training: Training, manifest: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
     """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
     assert options.resume is not None
-    manifest, source = _manifest(training), RunDirectory(options.resume, training.console.warn)
+    source = RunDirectory(options.resume, training.console.warn)
     changes = compare(source.manifest, manifest)
     refuse([change for change in changes if change.kind == "identity"])
     checkpoint = source.load(options.checkpoint)
@@ -334,13 +345,13 @@ def _store_session(training: Training, directory: RunDirectory) -> None:
     directory.write_json("eval_set.json", training.eval_set.to_json())
 
 
-def _resume(training: Training, options: Options, stack: ExitStack) -> RunDirectory:
+def _resume(training: Training, manifest: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
     """Go on where the newest verified checkpoint ends.
 
     Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
     """
     assert options.resume is not None
-    config, console, manifest = training.config, training.console, _manifest(training)
+    config, console = training.config, training.console
     directory = RunDirectory(options.resume, console.warn)
     changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
     refuse(changes)

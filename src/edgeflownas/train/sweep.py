@@ -243,7 +243,7 @@ def check_runs(sweep: Sweep) -> dict[str, BatchPlan]:
 
     Raises UserError naming the variant: data, device or initial weights that are not there, a batch that does not fit.
     """
-    from edgeflownas.run.machine import check_precision, choose_device
+    from edgeflownas.run.manifest import check_precision, choose_device
     from edgeflownas.run.setup import run_pool, run_space
     from edgeflownas.train.start import read_initial
 
