@@ -97,9 +97,8 @@ _FAULTS_OF_THE_FILE = {
 def open_regular(path: PathLike) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file (or a link to one) for reading; gives its descriptor and its ``fstat``.
 
-    Raises:
-        BadSample: missing, unreadable, or a folder, pipe or device (never waited for).
-        StorageError: any other fault of the operating system, also while the block runs.
+    Raises BadSample where it is missing, unreadable, or a folder, pipe or device (never waited for), StorageError for
+    any other fault of the operating system, also while the block runs.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -123,11 +122,7 @@ def open_regular(path: PathLike) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> None:
-    """Read exactly ``len(target)`` bytes at ``offset`` into ``target`` (one ``pread`` may return fewer).
-
-    Raises:
-        BadSample: the file ends before that.
-    """
+    """Fill ``target`` from ``offset`` on (one ``pread`` may return fewer).  Raises BadSample where the file ends."""
     done = 0
     while done < len(target):
         count = os.preadv(descriptor, [target[done:]], offset + done)
@@ -139,9 +134,8 @@ def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> No
 def read_lines(path: Path, what: str) -> list[str]:
     """The lines of a list file, blanks at their ends removed, empty lines at the end left out.
 
-    Raises:
-        DataError: missing, no regular file, too large or no text; ``what`` says what it is for.
-        StorageError: it cannot be read.
+    Raises DataError where it is missing, no regular file, too large or no text (``what`` says what it is for),
+    StorageError where it cannot be read.
     """
     try:
         if not path.is_file():
@@ -210,9 +204,7 @@ def replace_file(path: PathLike, content: bytes | Iterable[bytes | memoryview], 
     """Write a file under a temporary name beside ``path`` and rename it: a reader sees the old content or the new.
 
     ``durable`` also forces it to disk; without it the file survives a killed process, but not a power failure.
-
-    Raises:
-        StorageError: the folder is missing, full or not writable; nothing is left behind.
+    Raises StorageError where the folder is missing, full or not writable; nothing is left behind.
     """
     target = Path(path)
     temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")

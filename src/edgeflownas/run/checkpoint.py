@@ -232,15 +232,13 @@ def read_manifest(folder: Path, run: str | None = None) -> dict[str, Any]:
 def _read(path: Path, cap: int) -> bytes:
     try:
         size = path.lstat().st_size
-        if size > cap:
-            raise DamagedCheckpoint(f"{path}: {size} bytes, expected at most {cap}")
-        return path.read_bytes()
-    except DamagedCheckpoint:  # said already
-        raise
+        if size <= cap:
+            return path.read_bytes()
     except FileNotFoundError as error:
         raise DamagedCheckpoint(f"{path}: missing") from error
     except OSError as error:
         raise DamagedCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
+    raise DamagedCheckpoint(f"{path}: {size} bytes, expected at most {cap}")
 
 
 def _verified_bytes(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
@@ -298,15 +296,13 @@ class CheckpointStore:
         self._verified: dict[str, Mapping[str, Any] | None] = {}  # name -> best.json as of that one
 
     def names(self) -> list[str]:
-        """Newest first, by step; not verified."""
+        """Newest first; not verified."""
         return checkpoint_names(self.folder)
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
         """One checkpoint by name.  Raises StorageError."""
-        if name not in self.names():
-            raise StorageError(
-                f"{self.folder / name}: no such checkpoint (there are: {', '.join(self.names()) or 'none'})"
-            )
+        if name not in (known := self.names()):
+            raise StorageError(f"{self.folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
         return read_checkpoint(self.folder / name, self.run, groups)
 
     def newest_verified(
@@ -392,17 +388,14 @@ class CheckpointStore:
         """Take a damaged checkpoint out of the way without deleting it.  Raises OSError."""
         target = self.folder / f".damaged-{name}"
         if target.exists():
-            target = self.folder / f".damaged-{name}-{uuid.uuid4().hex[:8]}"
+            target = target.with_name(f"{target.name}-{uuid.uuid4().hex[:8]}")
         os.rename(self.folder / name, target)
         sync_folder(self.folder)
         self._verified.pop(name, None)
         crash_point("resume.damaged_set_aside")
 
     def prune(self, keep: int) -> None:
-        """Remove all but the newest ``keep`` verified checkpoints and those that they name as best.
-
-        Raises StorageError.
-        """
+        """Remove all but the newest ``keep`` verified checkpoints and those they name as best.  Raises StorageError."""
         kept: list[str] = []
         with storing(self.folder, "remove an old checkpoint"):
             for name in self.names():

@@ -7,9 +7,7 @@
         run.events.append({"kind": "step", "step": 12, "loss": 3.25})
         run.commit(Position(12, 0, 12), state, {"model": model_tensors, "optimizer": adam_tensors})
 
-A commit writes a temporary folder, brings every file and the folder to the disk, renames it to a name that did not
-exist, reads it back, and only then removes older ones.  So a kill or power cut at any moment leaves the checkpoint
-before or the new one, never half of one.
+A kill or power cut at any moment leaves the checkpoint before or the new one, never half of one: see checkpoint.py.
 """
 
 from __future__ import annotations
@@ -147,10 +145,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunDirectory]:
-        """Hold the run against every other process.
-
-        Raises StorageError naming the holder's host and process where another holds it.
-        """
+        """Hold the run against every other process.  Raises StorageError naming host and process of one that does."""
         self._lock.acquire()
         try:
             self._note_time("session", pid=os.getpid(), token=self._lock.token)
@@ -240,8 +235,7 @@ class RunDirectory:
 
     def _check_logs(self, checkpoint: Checkpoint) -> None:
         for name, log in self._fact_logs.items():
-            wanted = self._committed(checkpoint, name)
-            if not log.holds(wanted):
+            if not log.holds(wanted := self._committed(checkpoint, name)):
                 raise DamagedCheckpoint(
                     f"{log.path}: {log.offset()} bytes, {checkpoint.name} was made with {wanted}: rows are missing"
                 )
@@ -276,10 +270,7 @@ class RunDirectory:
         crash_point("convert.done")
 
     def write_best(self, best: Mapping[str, Any] | None) -> None:
-        """Make best.json say ``best`` (its key ``checkpoint`` names a committed one), or remove it.
-
-        Raises StorageError.
-        """
+        """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError."""
         path = self.path / "best.json"
         self.best = dict(best) if best is not None else None
         if best is None:
@@ -299,16 +290,13 @@ class RunDirectory:
     ) -> str:
         """Store the run as it is at ``position`` for good and return the checkpoint's name.
 
-        Args:
-            position: between two steps; committing one that is stored already changes nothing.
-            state: JSON document; non-finite floats come back exactly.
-            tensors: group -> name -> tensor; each group becomes one safetensors file.
-            best: new content of best.json with the key ``checkpoint``; None keeps the present one.
-            finished: nothing is left to train; `--resume` then says so.
+        Committing a position that is stored already changes nothing.  ``state`` is a JSON document whose non-finite
+        floats come back exactly; each group of ``tensors`` (group -> name -> tensor) becomes one safetensors file;
+        ``best`` is the new content of best.json with the key ``checkpoint``, None keeps the present one; ``finished``
+        says that nothing is left to train.
 
-        Raises:
-            StorageError: the disk refused; the former checkpoints are intact, and this object commits no more (after a
-                failed fsync a second one may report success for data that is lost).
+        Raises StorageError where the disk refused: the former checkpoints are intact, and this object commits no more
+        (after a failed fsync a second one may report success for data that is lost).
         """
         assert self._lock.held, "commit() within locked()"
         if self._failure:
@@ -350,10 +338,7 @@ class RunDirectory:
 
 
 def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make ``path`` with ``files`` (relative path -> content), whole or not at all.
-
-    Raises StorageError where it exists.
-    """
+    """Make ``path`` with ``files`` (relative path -> content), whole or not at all; StorageError where it exists."""
     with storing(path, "make the run directory"):
         refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -166,24 +166,11 @@ def evaluate_on(
 ) -> tuple[list[ResultRow], list[ResultRow]]:
     """Subnets of a run, or a baseline, on any data set under a protocol, beside references on the same pixels.
 
-    Args:
-        run: whose subnets; None for ``baseline``.
-        console: progress and news.
-        codes: arch codes; None for the run's pool.
-        checkpoint: of the run.
-        weights: ``model`` or ``ema``.
-        data: data set as NAME[:VARIANT][@ROOT]; None for the run's own data.val_dir.
-        protocol: name of a protocol.
-        size: rows and columns (px) for the protocols that take them.
-        baseline: zero, dis, dis_fast or farneback.
-        references: ``all``, ``none``, or names of baselines separated by commas.
-        record: run directory to whose evaluations.jsonl the rows are appended.
+    The words are those of ``edgeflownas evaluate``.  ``run`` is None for a ``baseline``, ``codes`` for the run's pool,
+    ``data`` for its own data.val_dir; ``size`` is rows and columns in px; the rows are appended to evaluations.jsonl of
+    the run directory ``record``.  Returns the rows of what is evaluated and those of the references.
 
-    Returns:
-        Rows of what is evaluated, rows of the references.
-
-    Raises:
-        ConfigError: words that do not go together; DataError, StorageError: what cannot be read.
+    Raises ConfigError for words that do not go together, DataError and StorageError for what cannot be read.
     """
     names = list(BASELINES) if references == "all" else [part.strip() for part in references.split(",")]
     names = [] if references == "none" else list(dict.fromkeys(names))

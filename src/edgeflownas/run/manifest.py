@@ -148,21 +148,14 @@ def _short(value: Any) -> str:
 
 def refuse(differences: Collection[Difference]) -> None:
     """Raise ConfigError with a table key / run / now where one of ``differences`` is not an observation."""
-    if not refused(differences):
+    if not (changed := refused(differences)):
         return
     rows = [("key", "run", "now", "kind")]
-    rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in refused(differences)]
+    rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in changed]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    raise ConfigError(
-        "\n".join(
-            [
-                "this is not the run that was begun:",
-                *lines,
-                "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`",
-            ]
-        )
-    )
+    remedy = "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`"
+    raise ConfigError("\n".join(["this is not the run that was begun:", *lines, remedy]))
 
 
 # ---- the machine a run computes on, and the facts that decide its last bits ----
@@ -171,10 +164,8 @@ def refuse(differences: Collection[Difference]) -> None:
 def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) -> tuple[torch.device, str]:
     """The device and the line that says so, e.g. ``gpu_device=0 applied``.
 
-    With several ranks on a machine, each takes the GPU after the one named.
-
-    Raises:
-        ConfigError: an index that does not exist; never a quiet fall back to CPU.
+    With several ranks on a machine, each takes the GPU after the one named.  Raises ConfigError for an index that does
+    not exist: never a quiet fall back to CPU.
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpu_device == "auto":

@@ -105,19 +105,13 @@ class Run:
         what: str = "an evaluation",
         warn: Note | None = None,
     ) -> Run:
-        """Open a run directory or a file of TF1 weights (npz).
+        """Open a run directory or a file of TF1 weights (npz), with ``--group.key value`` tokens over its settings.
 
-        Args:
-            path: run directory or file.
-            overrides: ``--group.key value`` tokens, e.g. another place of the data.
-            note: told of every choice made here, and of keys given that ``what`` does not read.
-            used: the keys that ``what`` reads.
-            what: who asks, in words.
-            warn: told of damaged checkpoints that are passed over; stderr where it is left out.
+        ``note`` is told of every choice made here, and of keys given that ``what`` (who asks, in words) does not read:
+        that reads ``used``.  ``warn`` is told of damaged checkpoints that are passed over, stderr where it is left out.
 
-        Raises:
-            ConfigError: a key that would change the network; StorageError: not a run directory; DataError: not such a
-                file.
+        Raises ConfigError for a key that would change the network, StorageError for what is no run directory,
+        DataError for what is no such file.
         """
         given = [key for key, _ in parse_overrides(list(overrides))[0]]
         directory = None if path.is_file() else RunDirectory(path, *([] if warn is None else [warn]))
@@ -172,14 +166,9 @@ class Run:
     # ---- weights ----
 
     def checkpoint(self, which: str = "latest", weights: str = "model") -> Checkpoint:
-        """A verified checkpoint with the tensors of ``weights``.
+        """A verified checkpoint (``latest``, ``best`` or a name) with the tensors ``weights`` (``model`` or ``ema``).
 
-        Args:
-            which: ``latest``, ``best`` or a name such as ``step-00001234``.
-            weights: ``model``, or ``ema`` for the moving average.
-
-        Raises:
-            ConfigError: weights that the run does not keep; StorageError: no such checkpoint.
+        Raises ConfigError for weights that the run does not keep, StorageError where there is no such checkpoint.
         """
         if weights not in ("model", "ema"):
             raise ConfigError(f"--weights {weights!r} is unknown: model or ema")
@@ -237,15 +226,12 @@ class Run:
         return self.space.parse(self.space.baseline), "the bilinear baseline: nothing was evaluated yet"
 
     def subnet(self, arch: str | None, which: str = "best") -> Subnet:
-        """One subnet with its calibration batches, whose files are all that is read of the data.
+        """One subnet (``arch`` as in :meth:`choose`) with its calibration batches: all that is read of the data.
 
-        Args:
-            arch: code; None as in :meth:`choose`.
-            which: checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.
+        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.
 
-        Raises:
-            ConfigError: an arch of another space; DataError: training data that are missing or not those of the run;
-            StorageError: what cannot be read of the run.
+        Raises ConfigError for an arch of another space, DataError for training data that are missing or not those of
+        the run, StorageError for what cannot be read of the run.
         """
         if self.directory is None and which != "best":
             raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
@@ -348,12 +334,9 @@ class Run:
     def evaluation(self, split: str = "val", batches: str | None = None) -> tuple[EvalSet, bool]:
         """The frozen set of the run, one chosen anew for other keys, or other evaluation samples (and a note).
 
-        Args:
-            split: ``val`` or ``train``: where evaluation samples come from.
-            batches: None for the run's frozen set; a number of evaluation batches, or ``all`` for the whole split.
-
-        Returns:
-            The set, and whether it is the run's own, so that figures are those of its history.
+        Samples come from ``split`` (``val`` or ``train``); ``batches`` is None for the frozen set, a number of batches,
+        or ``all`` for the whole split.  Also returns whether the set is the run's own, so that figures are those of its
+        history.
         """
         if split not in ("train", "val"):
             raise ConfigError(f"--split {split!r} is unknown: train or val")
@@ -396,11 +379,7 @@ class Run:
 
 
 def run_network(path: Path) -> tuple[SearchSpace, int, tuple[int, int]]:
-    """Space, width and image size (px) of the run at ``path``.
-
-    Raises:
-        StorageError: no run is there; ConfigError: its network is no FlowNet.
-    """
+    """Space, width and image size (px) of the run at ``path``.  Raises ConfigError where its network is no FlowNet."""
     run = Run.open(path)
     if run.config.train.task == "edgeflownet":
         raise ConfigError(f"{path} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
@@ -434,11 +413,8 @@ class Subnet:
     @property
     def short_name(self) -> str:
         """The same without the folders above."""
-        return (
-            self.checkpoint.name
-            if self.run.directory is None
-            else f"{self.run.path.resolve().name}/{self.checkpoint.name}"
-        )
+        folder = "" if self.run.directory is None else f"{self.run.path.resolve().name}/"
+        return folder + self.checkpoint.name
 
     @property
     def code(self) -> str:
@@ -498,9 +474,8 @@ def weights_config(file: Path, overrides: Sequence[str]) -> Config:
 def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Make the run ``out`` from TF1 weights (npz, see models/weights.py) of the supernet or of EdgeFlowNet.
 
-    Raises:
-        ConfigError: an override that contradicts the file; DataError: a file that is none or does not fit;
-        StorageError: ``out`` exists or cannot be written.
+    Raises ConfigError for an override that contradicts the file, DataError for a file that is none or does not fit,
+    StorageError where ``out`` exists or cannot be written.
     """
     name = ["--runtime.output_root", str(out.parent), "--runtime.experiment_name", out.name]
     config = weights_config(file, [*overrides, *name])

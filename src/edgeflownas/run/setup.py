@@ -57,12 +57,10 @@ def new_net(config: Config, seed: int | None) -> StagedNet:
     Raises ConfigError for an unknown space.
     """
     train, form = config.train, InputForm.of(config)
+    norm, last = train.batch_norm, train.channels_last
     if train.task == "edgeflownet":
-        return EdgeFlowNet(train.width, train.batch_norm, seed, channels_last=train.channels_last, input_form=form)
-    norm = train.batch_norm
-    return FlowNet(
-        run_space(config), train.width, seed, batch_norm=norm, channels_last=train.channels_last, input_form=form
-    )
+        return EdgeFlowNet(train.width, norm, seed, channels_last=last, input_form=form)
+    return FlowNet(run_space(config), train.width, seed, batch_norm=norm, channels_last=last, input_form=form)
 
 
 def build_net(config: Config, device: torch.device) -> StagedNet:
@@ -101,10 +99,8 @@ def open_splits(
     """Scan, check and fingerprint both splits.
 
     ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
-    Without ``make_cache`` data.cache_dir is left alone.
-
-    Raises:
-        DataError: a missing folder, an empty split, or (data.on_bad_sample stop) a file with a bad header or length.
+    Without ``make_cache`` data.cache_dir is left alone.  Raises DataError for a missing folder, an empty split, or
+    (data.on_bad_sample stop) a file with a bad header or length.
     """
     found = []
     for place, key in enumerate(("train_dir", "val_dir")):
