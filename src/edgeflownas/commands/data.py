@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
+from edgeflownas.errors import BadSample, ConfigError, DataError
+
 if TYPE_CHECKING:
     from edgeflownas.data.dataset import FlowDataset
     from edgeflownas.data.parallel import Progress
-    from edgeflownas.errors import BadSample
 
 app = App(name="data", help="List, check, measure or generate data sets.")
 
@@ -80,7 +81,6 @@ def check(
         json: counts and one row for each bad file as JSON.
     """
     from edgeflownas.config.load import load_config
-    from edgeflownas.errors import ConfigError, DataError
 
     if index is not None:
         if train_dir or val_dir or data or config or full:
@@ -141,7 +141,6 @@ def _check_set(
 
 def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> int:
     from edgeflownas.data.fc2 import index_lines, index_problems, index_report, read_index
-    from edgeflownas.errors import DataError
 
     if root is not None and not root.is_dir():
         raise DataError(f"--root: no folder {root} (from {Path.cwd()}); give the one that holds the lists' files")
@@ -169,7 +168,6 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
     from edgeflownas.config.load import load_config
     from edgeflownas.data.check import flow_statistics
     from edgeflownas.data.fingerprint import fingerprint, mixed_validation
-    from edgeflownas.errors import ConfigError
 
     if not specs:
         raise ConfigError(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeflownas.commands._shared import Overrides, Size, emit, example, print_json
 from edgeflownas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeflownas.evaluate.pool import PoolEvaluation
+    from edgeflownas.report.console import Console
+    from edgeflownas.run.evaluate import FrozenEvaluation
 
 
 def evaluate(
@@ -92,14 +98,16 @@ def evaluate(
         found, document = frozen.sweep_calibration(console)
         emit(document, lambda _: calibration_table(found), json, console.info)
         return 0
-    result = frozen.score(console)
+    return _show(frozen, frozen.score(console), console, json)
+
+
+def _show(frozen: FrozenEvaluation, result: PoolEvaluation, console: Console, json: bool) -> int:
     if json:
         print_json(frozen.document(result))
         return 0
-    label = frozen.eval_set.evaluation.label
-    console.info(f"{frozen.checkpoint.name} ({weights}) on {label}, evaluation set {frozen.eval_set.hash}")
+    held, noise = frozen.eval_set, result.noise
+    console.info(f"{frozen.checkpoint.name} ({frozen.weights}) on {held.evaluation.label}, evaluation set {held.hash}")
     pool = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
-    noise = result.noise
     console.pool_table(pool, frozen.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
     return 0
 

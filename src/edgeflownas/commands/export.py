@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeflownas.commands._shared import Overrides, Size, WholeNumber, emit, example
 from edgeflownas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from edgeflownas.report.console import Console
 
 
 def export(
@@ -69,19 +73,16 @@ def export(
 
     formats = formats_of(format)
     integers = any(name.endswith("int8") for name in formats)
-    ranging = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
-    _refuse_idle(not integers, ranging, "no format is in integers")
-    chip = {"target": target, "mode": mode, "arena": arena}
-    _refuse_idle("tflite-int8" not in formats, chip, "Vela compiles the format tflite-int8 only")
-    _refuse_idle(no_verify, {"data": data, "pairs": pairs}, "--no-verify compares nothing")
+    asked = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
+    asked |= {"target": target, "mode": mode, "arena": arena, "data": data, "pairs": pairs}
+    _refuse_idle(asked, formats, no_verify)
 
     from edgeflownas.export.build import Request, Seconds, build
-    from edgeflownas.export.folder import require_free, write_folder
+    from edgeflownas.export.folder import require_free
     from edgeflownas.export.pairs import open_pairs
     from edgeflownas.export.source import EXPORTED, extracted
     from edgeflownas.hardware.vela.targets import named_target
     from edgeflownas.report.console import Console
-    from edgeflownas.report.export_text import export_text
     from edgeflownas.run.run import Run
 
     words: Any = (outputs, uncertainty, calibrate or "minmax", named_target(target), mode or "performance", arena)
@@ -100,6 +101,29 @@ def export(
             checking = open_pairs("--data", data, "val", settings, pairs or 16, size, console.info)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
         files, report = build(request, subnet, calibration, checking, seconds, meter.advance)
+    return _hand_over(out, files, report, arena, json, console)
+
+
+def _refuse_idle(options: dict[str, Any], formats: Sequence[str], no_verify: bool) -> None:
+    """Raises ConfigError where one of ``options`` was given though it would do nothing."""
+    floats = not any(name.endswith("int8") for name in formats)
+    for names, idle, why in (
+        (("calibrate", "calibration-pairs", "calibration-data"), floats, "no format is in integers"),
+        (("target", "mode", "arena"), "tflite-int8" not in formats, "Vela compiles the format tflite-int8 only"),
+        (("data", "pairs"), no_verify, "--no-verify compares nothing"),
+    ):
+        for name in names:
+            if idle and options[name] is not None:
+                raise ConfigError(f"--{name} {options[name]} would do nothing: {why}; leave it out")
+
+
+def _hand_over(
+    out: Path, files: dict[str, bytes], report: dict[str, Any], arena: int | None, json: bool, console: Console
+) -> int:
+    """Write the folder and say what came out.  Returns the exit code: that of wrong data where a check failed."""
+    from edgeflownas.export.folder import write_folder
+    from edgeflownas.report.export_text import export_text
+
     if arena is not None and (needed := report["vela"]["sram_kib"]) > arena:
         console.warn(f"--arena {arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
     write_folder(out, files)
@@ -109,10 +133,3 @@ def export(
         return 0
     console.warn(f"the verification failed, {out} is marked so: {'; '.join(report['verification']['reasons'])}")
     return DataError.exit_code
-
-
-def _refuse_idle(idle: bool, options: dict[str, Any], why: str) -> None:
-    """Raises ConfigError where one of ``options`` was given though they would do nothing."""
-    for name, value in options.items():
-        if idle and value is not None:
-            raise ConfigError(f"--{name} {value} would do nothing: {why}; leave it out")

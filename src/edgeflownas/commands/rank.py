@@ -95,10 +95,8 @@ def rank(
         bar = console.task if world.is_main else None
         chips = [] if target is None else [chip_latency(target, *job.network, console.warn, bar)]
         chosen = job.choose(archs, where, sample, seed or 0, chips, console.info)
-        timed = [cpu_column(len(chosen))] if measure_cpu else []
-        done = rank_space(
-            job, chosen, [*timed, *chips], folder, world, console, lambda work: _agree(work, yes, console)
-        )
+        columns: list[Any] = [cpu_column(len(chosen)), *chips] if measure_cpu else [*chips]
+        done = rank_space(job, chosen, columns, folder, world, console, lambda work: _agree(work, yes, console))
         if done is not None:
             ranking, files = done
             emit(ranking_document(ranking, job.net.space, folder), ranking_text, json, console.info)

@@ -100,18 +100,15 @@ def judge_ranking(
             own = score(net, archs)
             rankings[name] = own.epes
         else:
-            rankings[name] = _from_table(
-                ranking, base, {"checkpoint_hash": stored.hash, "eval_set": frozen.hash}, archs
-            )
+            belongs = {"checkpoint_hash": stored.hash, "eval_set": frozen.hash}
+            rankings[name] = _from_table(ranking, base, belongs, archs)
         table, zero_flow_epe = _truth_table(alone, score)
         for run in others:
             label = run.path.resolve().name
-            label = label if label not in rankings else str(run.path)
-            rankings[label] = score(run.net(run.checkpoint()), archs).epes
+            rankings[str(run.path) if label in rankings else label] = score(run.net(run.checkpoint()), archs).epes
         for batches in dict.fromkeys(calibrations):
-            rankings[f"{name}, calibration {batches}"] = score(
-                net, archs, _calibration(base, net, frozen, batches)
-            ).epes
+            fewer = _calibration(base, net, frozen, batches)
+            rankings[f"{name}, calibration {batches}"] = score(net, archs, fewer).epes
     costs = space_costs(net.space, config.train.width, config.data.crop_size, archs)
     return {
         "run": str(path),
