@@ -47,8 +47,7 @@ def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> 
         split: ``train`` or ``val``.
         key: the configuration key that named the folder, for messages.
 
-    Raises:
-        DataError: no such folder, no sample in it, or a sample that lacks a file.
+    Raises DataError: no such folder, no sample in it, or a sample that lacks a file.
     """
     folder = Path(directory)
     samples, problems = find_samples(folder, key)
@@ -71,9 +70,7 @@ def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> 
 def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSample]]:
     """(complete samples sorted by name, one problem for each file that is missing or there twice).
 
-    Raises:
-        DataError: the folder is missing or is not a folder.
-        StorageError: it cannot be listed.
+    Raises DataError: the folder is missing or is not a folder.  StorageError: it cannot be listed.
     """
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     try:
@@ -137,8 +134,7 @@ class IndexLists:
     def stem(self, index: int) -> str:
         """Entry ``index`` relative to the data's folder, without ``-img_0.png``: ``train/0002112``.
 
-        Raises:
-            ValueError: the entry is no first image, is absolute after the prefix was cut off, or leaves the folder.
+        Raises ValueError: the entry is no first image, is absolute after the prefix was cut off, or leaves the folder.
         """
         entry = self.entries[index]
         inside = entry == self.prefix or entry.startswith(self.prefix.rstrip("/") + "/")
@@ -154,8 +150,7 @@ class IndexLists:
     def sample(self, index: int, root: Path) -> tuple[Sample, list[Path]]:
         """The sample of an index below ``root``, and those of its files that are not there.
 
-        Raises:
-            ValueError: as :meth:`stem`, or a link leads out of the root.
+        Raises ValueError: as :meth:`stem`, or a link leads out of the root.
         """
         stem, suffix = self.stem(index), self.entries[index][-4:]
         place, _, name = stem.rpartition("/")
@@ -196,8 +191,7 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
         prefix: what to cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the
             folder above its own.
 
-    Raises:
-        DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
+    Raises DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
     """
     entries = read_lines(folder / _NAMES, "the list of first images, one a line")
     if not entries:
@@ -222,9 +216,8 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
 def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | None = None) -> FlowDataset:
     """The samples that a list names, below ``root``, sorted by name.
 
-    Raises:
-        DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
-            files that are not there.
+    Raises DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
+    files that are not there.
     """
     lists = read_index(folder, prefix)
     path = folder / f"FC2_{split}.txt"

@@ -71,8 +71,7 @@ class Fingerprint:
     def from_json(cls, content: Mapping[str, Any], path: str = "data fingerprint") -> Fingerprint:
         """The inverse of :meth:`to_json`.
 
-        Raises:
-            StorageError: not a fingerprint, or one whose hash is not that of its table; ``path`` names it.
+        Raises StorageError: not a fingerprint, or one whose hash is not that of its table; ``path`` names it.
         """
         try:
             table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
@@ -99,8 +98,7 @@ def fingerprint(
     opened, which makes a resume cheap: 22,872 samples take seconds.  A file that is missing, no regular file or may not
     be read enters as size -1: whether it stops a run is for ``data.on_bad_sample`` to say.
 
-    Raises:
-        StorageError: a fault of the machine.
+    Raises StorageError: a fault of the machine.
     """
     names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
     paths = sorted(names, key=lambda path: names[path])  # a frame of a film belongs to two samples and counts once

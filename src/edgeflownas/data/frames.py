@@ -49,8 +49,7 @@ class Frames:
     def pairs(self, note: Note) -> Iterator[FramePair]:
         """Consecutive frames; ``note`` is told what was converted or is missing.
 
-        Raises:
-            BadSample: a frame that cannot be read; DataError: two frames of different sizes.
+        Raises BadSample: a frame that cannot be read; DataError: two frames of different sizes.
         """
         for first, second in pairwise(self.read(note)):
             if first.image.shape != second.image.shape:
@@ -61,9 +60,8 @@ class Frames:
 def open_frames(inputs: list[Path]) -> Frames:
     """Two pictures, or one folder or video file.  Headers and sizes are checked; nothing is decoded yet.
 
-    Raises:
-        ConfigError: another number of inputs.
-        DataError: a missing file or folder, fewer than two frames, different sizes, a file that is no video.
+    Raises ConfigError: another number of inputs.  DataError: a missing file or folder, fewer than two frames, different
+    sizes, a file that is no video.
     """
     if len(inputs) == 2:
         return _pictures("pair", inputs[0].parent, inputs)

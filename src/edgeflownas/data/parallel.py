@@ -70,8 +70,7 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
 
     Python's executor is not used: a broken pool ends its workers with SIGTERM, which ours ignore.
 
-    Raises:
-        WorkerDied: a process ended by itself.
+    Raises WorkerDied: a process ended by itself.
     """
     content = bytes(ForkingPickler.dumps(function))  # once, although it may be long
     numbered = enumerate(items)

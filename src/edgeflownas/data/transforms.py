@@ -127,9 +127,7 @@ def load_training_sample(
 ) -> LoadedSample:
     """Sample ``index`` as draw ``position`` of ``epoch`` sees it: random crop, augmentation, flow clip and divisor.
 
-    Raises:
-        BadSample: a file cannot be used.
-        DataError: data.crop_size is larger than the images.
+    Raises BadSample: a file cannot be used.  DataError: data.crop_size is larger than the images.
     """
     pair = dataset.read(index)
     height, width = pair.flow.shape[:2]
@@ -144,9 +142,7 @@ def load_training_sample(
 def load_eval_sample(dataset: FlowDataset, index: int, window: Window, flow_clip: float | None) -> LoadedSample:
     """Sample ``index`` cut to a fixed window (see :func:`center_window`), nothing random, flow in pixels.
 
-    Raises:
-        BadSample: a file cannot be used.
-        DataError: the window lies outside the images.
+    Raises BadSample: a file cannot be used.  DataError: the window lies outside the images.
     """
     pair = dataset.read(index)
     height, width = pair.flow.shape[:2]

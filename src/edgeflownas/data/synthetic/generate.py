@@ -87,8 +87,7 @@ def _check_size(height: int, width: int) -> None:
 def generate_pair(seed: int, index: int, height: int = 384, width: int = 512) -> GeneratedPair:
     """Pair ``index`` of the set ``seed``: a pure function of the four arguments.
 
-    Raises:
-        ConfigError: a side is outside 32..4096 pixels.
+    Raises ConfigError: a side is outside 32..4096 pixels.
     """
     _check_size(height, width)
     parts = _scene(seed, index, height, width)
@@ -267,10 +266,8 @@ def generate_dataset(
     of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
     5,000,000.  ``progress`` is called with (pairs done, pairs in all).
 
-    Raises:
-        ConfigError: a number or size that cannot be.
-        DataError: ``out`` holds something else, or a set generated with other parameters.
-        StorageError: a file cannot be written, or a worker process died.
+    Raises ConfigError: a number or size that cannot be.  DataError: ``out`` holds something else, or a set generated
+    with other parameters.  StorageError: a file cannot be written, or a worker process died.
     """
     for name, value in (("train", train), ("val", val)):
         if not 0 <= value <= FIRST_VAL:
