@@ -100,8 +100,7 @@ class FlowStatistics:
     p90: float
     p99: float
     maximum: float
-    share_beyond_50: float
-    """Share of pixels with a component beyond +-50 px, the default of ``data.flow_clip``."""
+    share_beyond_50: float  # share of pixels with a component beyond +-50 px, the default of data.flow_clip
 
 
 def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> FlowStatistics:

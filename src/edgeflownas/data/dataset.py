@@ -44,8 +44,7 @@ class Sample:
     image1: Path
     image2: Path
     flow: Path
-    invalid: Path | None = None
-    """Mask of pixels whose flow does not count (Sintel)."""
+    invalid: Path | None = None  # mask of pixels whose flow does not count (Sintel)
     occluded: Path | None = None
     """Mask of pixels of image 1 that are hidden in image 2, or KITTI's flow of the pixels that are not."""
 
@@ -72,17 +71,13 @@ class FlowPair:
 class FlowDataset:
     """The samples of one split, sorted by name."""
 
-    directory: Path
-    """The folder that the names of its files are relative to."""
+    directory: Path  # the folder that the names of its files are relative to
     split: str
     source: Source
     samples: tuple[Sample, ...]
-    cache: ImageCache | None = None
-    """Where decoded images come from instead of their files."""
-    name: str = "fc2"
-    """The data set (data/sets.py); a folder given by its path has the layout, and the name, fc2."""
-    note: str = ""
-    """What the user should know of how the samples were chosen, e.g. by an exclusion list."""
+    cache: ImageCache | None = None  # where decoded images come from instead of their files
+    name: str = "fc2"  # the data set (data/sets.py); a folder given by its path has the layout, and the name, fc2
+    note: str = ""  # what the user should know of how the samples were chosen, e.g. by an exclusion list
 
     def __len__(self) -> int:
         return len(self.samples)

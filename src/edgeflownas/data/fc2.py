@@ -123,8 +123,7 @@ class IndexLists:
     """The lists as they stand, and what of them is on disk; each folder is listed once."""
 
     folder: Path
-    prefix: str
-    """What is cut off the front of every entry; the rest is relative to the data's folder."""
+    prefix: str  # what is cut off the front of every entry; the rest is relative to the data's folder
     entries: tuple[str, ...]
     splits: Mapping[str, tuple[int, ...]]
     _links: dict[Path, dict[str, bool]] = field(default_factory=dict, init=False)

@@ -46,17 +46,13 @@ _ABSENT = FileRow("", -1, 0, 0)
 class Fingerprint:
     """The content of one split."""
 
-    hash: str
-    """sha256 over names, sizes and checksums (hexadecimal)."""
-    count: int
-    """Samples."""
+    hash: str  # sha256 over names, sizes and checksums (hexadecimal)
+    count: int  # samples
     split: str
     source: str
     crc_kind: CrcKind
-    table: tuple[FileRow, ...]
-    """One row a file, sorted by name."""
-    name: str = "fc2"
-    """The data set."""
+    table: tuple[FileRow, ...]  # one row a file, sorted by name
+    name: str = "fc2"  # the data set
 
     @property
     def label(self) -> str:

@@ -33,16 +33,11 @@ DRAW_BLOCK = 4096
 class Coverage:
     """How much of the split an epoch (or its first steps) draws."""
 
-    drawn: int
-    """Draws, repetitions counted."""
-    unique: int
-    """Different samples among them."""
-    share: float
-    """unique / samples of the split."""
-    expected_unique: float
-    """What as many draws with replacement would reach on average, see :func:`expected_unique`."""
-    cumulative_passes: float
-    """Draws since the start of the run / samples of the split."""
+    drawn: int  # draws, repetitions counted
+    unique: int  # different samples among them
+    share: float  # unique / samples of the split
+    expected_unique: float  # what as many draws with replacement would reach on average, see :func:`expected_unique`
+    cumulative_passes: float  # draws since the start of the run / samples of the split
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,7 @@ class BatchPlan:
     steps_per_epoch_key: int | None
     samples_per_epoch_key: int | float | None
     seed: int
-    divisor: int = 1
-    """train.epoch_divisor: an epoch is this many times shorter."""
+    divisor: int = 1  # train.epoch_divisor: an epoch is this many times shorter
 
     @classmethod
     def from_config(cls, train: TrainConfig, num_samples: int, num_paths: int, seed: int) -> BatchPlan:
@@ -240,11 +234,7 @@ def _pass_order(plan: BatchPlan, number: int) -> Indices:
     order = plain(first)
     for index in range(first + 1, number + 1):
         before, after = plan._across(index)
-        order = _put_off(plain(index), order[plan.num_samples - before :], after)
+        seen, order = order[plan.num_samples - before :], plain(index)
+        front = np.flatnonzero(~np.isin(order, seen))[:after]
+        order = np.concatenate([order[front], np.delete(order, front)])
     return order
-
-
-def _put_off(order: Indices, seen: Indices, count: int) -> Indices:
-    """``order`` with its first ``count`` samples that are not in ``seen`` moved to the front."""
-    front = np.flatnonzero(~np.isin(order, seen))[:count]
-    return np.concatenate([order[front], np.delete(order, front)])

@@ -37,13 +37,10 @@ class Opening:
 
     layout: Layout
     variant: str
-    words: Words
-    """What the words of the layout's patterns stand for in this variant."""
+    words: Words  # what the words of the layout's patterns stand for in this variant
     root: Path
-    lists: Path
-    """Folder of its list files (FC2_*.txt, Sintel_val.txt, ...): the root unless another was named."""
-    key: str
-    """Configuration key or option that asked for it, for messages."""
+    lists: Path  # folder of its list files (FC2_*.txt, Sintel_val.txt, ...): the root unless another was named
+    key: str  # configuration key or option that asked for it, for messages
     _listed: dict[Path, frozenset[str]] = field(default_factory=dict, init=False)
     _missing: dict[Path, None] = field(default_factory=dict, init=False)
 
@@ -494,8 +491,7 @@ class Root(NamedTuple):
     """A folder and what named it."""
 
     path: Path
-    named_by: str
-    """``data.roots``, ``EDGEFLOWNAS_DATA_SINTEL`` or the path of the file."""
+    named_by: str  # data.roots, EDGEFLOWNAS_DATA_SINTEL or the path of the file
 
 
 def list_datasets(roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:

@@ -38,15 +38,13 @@ class Draws:
     """
 
     def __init__(self, seed: int, index: int, layer: int) -> None:
-        self._seed = seed
-        self._index = index
-        self._layer = layer
+        self._seed, self._counters = seed, (index, layer)
         self._block = 0
         self._buffer = np.zeros(0)
 
     def _words(self, count: int) -> NDArray[np.uint64]:
         self._block += 1
-        return words(self._seed, "synth", self._index, self._layer, self._block, count=count)
+        return words(self._seed, "synth", *self._counters, self._block, count=count)
 
     def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Array:
         """``count`` floats in [low, high)."""
@@ -130,11 +128,6 @@ def flow_of(matrix: Array, top: int, left: int, height: int, width: int) -> NDAr
     flow[..., 0] = (matrix[0, 0] - 1.0) * x + (matrix[0, 1] * y + matrix[0, 2])
     flow[..., 1] = matrix[1, 0] * x + ((matrix[1, 1] - 1.0) * y + matrix[1, 2])
     return flow
-
-
-def scene_pace(draws: Draws) -> float:
-    """How fast a scene is: log-normal, so that most scenes are calm and a few are fast."""
-    return math.exp(1.05 * draws.normal())
 
 
 def background_motion(draws: Draws, pace: float, height: int, width: int) -> Array:
