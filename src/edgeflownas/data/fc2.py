@@ -29,7 +29,6 @@ SPLITS = ("train", "val", "test")
 
 _FILE = re.compile(r"([^.\n].*)-(img_0|img_1|flow_01)\.(png|ppm|flo)")
 _METADATA = "dataset.json"
-_METADATA_LIMIT = 2**20  # bytes; a description of a data set, not its content
 _NAMES = "FC2_dirnames.txt"
 _FIRST = ("-img_0.png", "-img_0.ppm")
 _SET = "FlyingChairs2"
@@ -40,12 +39,7 @@ _SHOWN = 20  # entries of a list in the report; the counts are of all
 
 
 def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> FlowDataset:
-    """The samples in a folder; file names only, nothing is opened.
-
-    Args:
-        directory: the folder of one split.
-        split: ``train`` or ``val``.
-        key: the configuration key that named the folder, for messages.
+    """The samples in the folder of one split; file names only, nothing is opened.  ``key`` named it, for messages.
 
     Raises DataError: no such folder, no sample in it, or a sample that lacks a file.
     """
@@ -105,7 +99,7 @@ def _source(folder: Path) -> Literal["folder", "generated"]:
     for path in (folder / _METADATA, folder.resolve().parent / _METADATA):
         try:
             with open(path, encoding="utf-8") as file:
-                content = json.loads(file.read(_METADATA_LIMIT))
+                content = json.loads(file.read(2**20))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError) as error:
@@ -128,7 +122,7 @@ class IndexLists:
     splits: Mapping[str, tuple[int, ...]]
     _links: dict[Path, dict[str, bool]] = field(default_factory=dict, init=False)
     """Of each folder looked at so far: the names in it, and whether they are links."""
-    _inside: str = field(default="", init=False)
+    _inside: str = field(default="", init=False)  # the root without links
 
     def stem(self, index: int) -> str:
         """Entry ``index`` relative to the data's folder, without ``-img_0.png``: ``train/0002112``.
@@ -183,12 +177,10 @@ class IndexLists:
 
 
 def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
-    """Read the four lists of a folder.
+    """Read FC2_dirnames.txt and FC2_{train,val,test}.txt of a folder.
 
-    Args:
-        folder: where FC2_dirnames.txt and FC2_{train,val,test}.txt are.
-        prefix: what to cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the
-            folder above its own.
+    ``prefix`` is cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the folder
+    above its own.
 
     Raises DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
     """
@@ -252,15 +244,13 @@ def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | Non
 def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
     """Counts, duplicates, overlaps, lines in no split, refused entries and (with ``root``) the files there, as JSON."""
     refused: list[dict[str, Any]] = []
-    here: list[bool] = []
-    names: list[str] = []
+    here = [False] * len(lists.entries)
+    names = list(lists.entries)
     for index, entry in enumerate(lists.entries):
-        names.append(entry)
         try:
             names[index] = lists.stem(index)
-            here.append(root is None or not lists.sample(index, root)[1])
+            here[index] = root is None or not lists.sample(index, root)[1]
         except ValueError as error:
-            here.append(False)
             refused.append({"line": index + 1, "entry": entry, "problem": str(error)})
 
     splits: dict[str, dict[str, Any]] = {}

@@ -98,7 +98,13 @@ def fingerprint(
     """
     names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
     paths = sorted(names, key=lambda path: names[path])  # a frame of a film belongs to two samples and counts once
-    states = [_stat(path) for path in paths]
+    states = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+            states.append((status.st_size, status.st_mtime_ns))
+        except OSError:
+            states.append(_ABSENT[1:3])
     kind: CrcKind = "full" if sum(size for size, _ in states) <= full_limit else "edges"
     known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
     rows = [known.get((names[path], *state)) for path, state in zip(paths, states, strict=True)]
@@ -150,15 +156,6 @@ def mixed_validation(marks: Iterable[Fingerprint]) -> str | None:
 def _hash(kind: CrcKind, table: tuple[FileRow, ...]) -> str:
     content = [kind, [[row.name, row.size, row.crc] for row in table]]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    """(size, mtime_ns); (-1, 0) for a file that is not there."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return _ABSENT[1:3]
-    return state.st_size, state.st_mtime_ns
 
 
 def _sum(path: Path, name: str, kind: CrcKind) -> FileRow:

@@ -62,8 +62,7 @@ def flow_size(path: PathLike) -> tuple[int, int]:
 def write_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write a flow as .flo, .pfm or KITTI .png; the file appears whole or not at all.
 
-    Raises ValueError: another suffix, shapes that do not fit, or values the format cannot hold.  StorageError: the file
-    cannot be written.
+    Raises ValueError: another suffix, or what the format cannot hold.  StorageError: the file cannot be written.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     write = _FORMATS[suffix].write if suffix in _FORMATS else None
@@ -124,8 +123,8 @@ def read_flo(path: PathLike) -> Flow:
 def write_flo(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write flow [H,W,2] as .flo; where ``valid`` [H,W] is False the unknown-flow value is written.
 
-    Raises ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.  StorageError:
-    the file cannot be written.
+    Raises ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.
+    Raises StorageError: the file cannot be written.
     """
     values = np.array(flow, dtype="<f4", order="C")
     values[~_writable(path, values, valid)] = FLO_UNKNOWN
@@ -240,8 +239,7 @@ def read_kitti(path: PathLike) -> Flow:
 def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write flow [H,W,2], rounded to 1/64 px; pixels where ``valid`` is False are all zero, as in KITTI's own files.
 
-    Raises ValueError: shapes that do not fit, or a valid flow outside -512 to 511.98 px.  StorageError: the file cannot
-    be written.
+    Raises as :func:`write_flo`, and for a valid flow outside -512 to 511.98 px.
     """
     import cv2
 

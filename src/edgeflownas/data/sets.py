@@ -80,10 +80,7 @@ class Opening:
         return self._listed[folder]
 
     def complete(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
-        """The samples in the order of their names.
-
-        Raises DataError: there is none, or files of them are missing.
-        """
+        """The samples in the order of their names.  Raises DataError: there is none, or files of them are missing."""
         if self._missing:
             raise DataError(
                 f"{self.what}: {len(self._missing)} files are missing below {self.root}:"

@@ -256,8 +256,9 @@ def generate_dataset(
     of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
     5,000,000.  ``progress`` is called with (pairs done, pairs in all).
 
-    Raises ConfigError: a number or size that cannot be.  DataError: ``out`` holds something else, or a set generated
-    with other parameters.  StorageError: a file cannot be written, or a worker process died.
+    Raises ConfigError: a number or size that cannot be.
+    Raises DataError: ``out`` holds something else, or a set generated with other parameters.
+    Raises StorageError: a file cannot be written, or a worker process died.
     """
     for name, value in (("train", train), ("val", val)):
         if not 0 <= value <= FIRST_VAL:
