@@ -243,6 +243,10 @@ def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | Non
 
 def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
     """Counts, duplicates, overlaps, lines in no split, refused entries and (with ``root``) the files there, as JSON."""
+
+    def some(items: Sequence[Any]) -> dict[str, Any]:
+        return {"count": len(items), "first": list(items[:_SHOWN])}
+
     refused: list[dict[str, Any]] = []
     here = [False] * len(lists.entries)
     names = list(lists.entries)
@@ -255,11 +259,8 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
 
     splits: dict[str, dict[str, Any]] = {}
     for split, indices in lists.splits.items():
-        splits[split] = {
-            "count": len(indices),
-            "duplicates": _some(lists.duplicates(split)),
-            "out_of_range": _some(lists.out_of_range(split)),
-        }
+        faults = {"duplicates": some(lists.duplicates(split)), "out_of_range": some(lists.out_of_range(split))}
+        splits[split] = {"count": len(indices), **faults}
         if root is not None:
             complete = sum(here[index] for index in indices if 0 <= index < len(here))
             splits[split] |= {"complete": complete, "incomplete": len(indices) - complete}
@@ -268,24 +269,19 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
     train = len(sets["train"] & set(range(total)))
     unused = [index for index in range(total) if not any(index in indices for indices in sets.values())]
     twice = sorted(entry for entry, count in Counter(lists.entries).items() if count > 1)
+    disk = {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)}
     return {
         "directory": str(lists.folder),
         "prefix": lists.prefix,
         "lines": total,
         "splits": splits,
-        "overlaps": {f"{a}/{b}": _some(sorted(sets[a] & sets[b])) for a, b in combinations(SPLITS, 2)},
-        "duplicate_entries": _some(twice),
-        "in_no_split": _some([{"index": index, "sample": names[index]} for index in unused]),
+        "overlaps": {f"{a}/{b}": some(sorted(sets[a] & sets[b])) for a, b in combinations(SPLITS, 2)},
+        "duplicate_entries": some(twice),
+        "in_no_split": some([{"index": index, "sample": names[index]} for index in unused]),
         "not_in_train": {"count": total - train, "arithmetic": f"{total - train:,} = {total:,} - {train:,}"},
-        "refused": _some(refused),
-        "on_disk": None
-        if root is None
-        else {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)},
+        "refused": some(refused),
+        "on_disk": None if root is None else disk,
     }
-
-
-def _some(items: Sequence[Any]) -> dict[str, Any]:
-    return {"count": len(items), "first": list(items[:_SHOWN])}
 
 
 def index_problems(report: dict[str, Any]) -> list[str]:
@@ -308,6 +304,10 @@ def index_problems(report: dict[str, Any]) -> list[str]:
 
 def index_lines(report: dict[str, Any]) -> list[str]:
     """The report in words."""
+
+    def first(items: dict[str, Any]) -> str:
+        return f", first {items['first'][0]}" if items["count"] else ""
+
     splits, unused, disk = report["splits"], report["in_no_split"], report["on_disk"]
     counts = " / ".join(f"{facts['count']:,}" for facts in splits.values())
     lines = [
@@ -316,8 +316,8 @@ def index_lines(report: dict[str, Any]) -> list[str]:
     ]
     for split, facts in splits.items():
         for what in ("duplicates", "out_of_range"):
-            lines.append(f"  {split}: {facts[what]['count']} {what.replace('_', ' ')}{_first(facts[what])}")
-    lines += [f"  in both {pair}: {shared['count']}{_first(shared)}" for pair, shared in report["overlaps"].items()]
+            lines.append(f"  {split}: {facts[what]['count']} {what.replace('_', ' ')}{first(facts[what])}")
+    lines += [f"  in both {pair}: {shared['count']}{first(shared)}" for pair, shared in report["overlaps"].items()]
     lines.append(f"  entries that are there twice: {report['duplicate_entries']['count']}")
     shown = ", ".join(f"index {row['index']} ({row['sample']})" for row in unused["first"][:3])
     lines.append(f"  in no split: {unused['count']}{': ' + shown if shown else ''}")
@@ -327,7 +327,3 @@ def index_lines(report: dict[str, Any]) -> list[str]:
         return [*lines, "  files on disk: not looked at (give --root)"]
     lines.append(f"  on disk below {disk['root']}: {disk['complete']:,} complete, {disk['incomplete']:,} not")
     return lines + [f"    {split}: {facts['complete']:,} of {facts['count']:,}" for split, facts in splits.items()]
-
-
-def _first(items: dict[str, Any]) -> str:
-    return f", first {items['first'][0]}" if items["count"] else ""
