@@ -9,7 +9,6 @@ stream through consecutive passes, with full_pass every epoch starts a pass of i
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ DRAW_BLOCK = 4096
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the split an epoch (or its first steps) draws."""
+    """How much of the split an epoch draws."""
 
     drawn: int  # draws, repetitions counted
     unique: int  # different samples among them
@@ -125,26 +124,11 @@ class BatchPlan:
         """Sample indices of a step (shape [b]; smaller only for the last step of by_samples)."""
         return self._samples(epoch, self.draws(epoch, step))
 
-    def coverage(self, epoch: int, steps: int | None = None) -> Coverage:
-        """Measured coverage of an epoch, or of its first ``steps`` steps."""
-        drawn = self.draws_per_epoch if steps is None else min(steps * self.draws_per_step, self.draws_per_epoch)
-        samples = self._samples(epoch, np.arange(drawn, dtype=np.int64) + self._epoch_start(epoch))
-        unique, n = len(np.unique(samples)), self.num_samples
-        return Coverage(
-            drawn=drawn,
-            unique=unique,
-            share=unique / n,
-            expected_unique=expected_unique(n, drawn),
-            cumulative_passes=(epoch * self.draws_per_epoch + drawn) / n,
-        )
-
-    def order_hash(self, epoch: int) -> str:
-        """Sha256 of the first N draws of the pass an epoch begins in: tells whether a library changed the order."""
-        start = self._epoch_start(epoch)
-        if self.epoch_mode != "full_pass" and self.sampling != "random_with_replacement":
-            start -= start % self.num_samples
-        samples = self._samples(epoch, np.arange(self.num_samples, dtype=np.int64) + start)
-        return hashlib.sha256(samples.astype("<i8").tobytes()).hexdigest()
+    def coverage(self, epoch: int) -> Coverage:
+        """Measured coverage of an epoch."""
+        n, drawn = self.num_samples, self.draws_per_epoch
+        unique = len(np.unique(self._samples(epoch, np.arange(drawn, dtype=np.int64) + self._epoch_start(epoch))))
+        return Coverage(drawn, unique, unique / n, expected_unique(n, drawn), (epoch + 1) * drawn / n)
 
     def _epoch_start(self, epoch: int) -> int:
         return 0 if self.epoch_mode == "full_pass" else epoch * self.draws_per_epoch
