@@ -41,7 +41,6 @@ _FLO_MAGIC = struct.pack("<f", 202021.25)  # spells PIEH
 _FLO_HEADER = 12
 # Some writers leave blanks at the ends of the lines; one line feed ends the header.
 _PFM_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[0-9.]{1,20}(?:[eE][-+]?\d{1,2})?)[ \t]*\r?\n")
-_PFM_HEAD = 128  # bytes read for the header
 _KITTI_KIND = (16, 2)  # bits, PNG's colour type
 _KITTI_ZERO = 2**15
 
@@ -196,7 +195,7 @@ def _pfm_values(path: PathLike) -> NDArray[np.float32]:
 
 
 def _pfm_header(path: PathLike, descriptor: int, length: int) -> Header:
-    head = os.pread(descriptor, _PFM_HEAD, 0)
+    head = os.pread(descriptor, 128, 0)
     match = _PFM_HEADER.match(head)
     if match is None:
         raise BadSample(path, f"has no readable PFM header (PF or Pf, width, height, scale): it starts {head[:16]!r}")

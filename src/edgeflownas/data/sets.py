@@ -27,7 +27,6 @@ Bound = dict[str, str]
 
 _NUMBER = r"\d{4}"
 _CHAIRS_LIST = "FlyingChairs_train_val.txt"
-_SINTEL_LIST = "Sintel_val.txt"
 _UNUSABLE = "all_unused_files.txt"
 
 
@@ -230,7 +229,7 @@ def _sintel(opening: Opening) -> FlowDataset:
     (part,) = opening.words["part"]
     if not part:
         return _by_patterns(opening)
-    path = opening.lists / _SINTEL_LIST
+    path = opening.lists / "Sintel_val.txt"
     lines = read_lines(path, "the scenes (or SCENE/frame_NNNN) that sintel:PASS-val holds and sintel:PASS-train lacks")
     held_out = {_end_of(Path(line.split()[0]), 2) for line in lines if line and not line.startswith("#")}
     if not held_out:

@@ -38,7 +38,6 @@ Image = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 _SMALLEST, _LARGEST = 32, 4096
-_GENERATOR = "edgeflownas data synth"
 _METADATA = "dataset.json"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -225,7 +224,7 @@ class _Set:
     def parameters(self) -> dict[str, Any]:
         content = asdict(self)
         del content["out"]
-        return {"generated": True, "generator": _GENERATOR, "version": VERSION, **content}
+        return {"generated": True, "generator": "edgeflownas data synth", "version": VERSION, **content}
 
     def _complete(self, index: int) -> bool:
         """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
