@@ -31,8 +31,7 @@ from edgeflownas.files import open_regular, replace_file
 
 Source = Literal["folder", "index", "generated"]
 """What says which samples there are: the names in a folder, a list file, or the generator that made them."""
-Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""Image 1 and image 2 of a sample, [H,W,3] RGB."""
+Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # image 1 and image 2 of a sample, [H,W,3] RGB
 _CACHE_VERSION = 1
 
 

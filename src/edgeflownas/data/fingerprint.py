@@ -19,8 +19,7 @@ from edgeflownas.files import fill, open_regular
 FULL_LIMIT = 4 * 2**30
 """Bytes of a set up to which every byte is summed; of a larger one the first and last 64 KiB of each file."""
 
-OFFICIAL = 640
-"""Samples of the folder val/ (FlyingChairs2) and of the 2s in FlyingChairs_train_val.txt."""
+OFFICIAL = 640  # samples of the folder val/ (FlyingChairs2) and of the 2s in FlyingChairs_train_val.txt
 HOLD_OUT = (4446, 4447)
 """The fifth of the 22,232 training samples that FC2_test.txt lists, without and with the one in no list."""
 

@@ -31,10 +31,8 @@ from edgeflownas.data.images import read_mask as read_mask  # docs/data.md names
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import PathLike, open_regular, replace_file
 
-FLO_UNKNOWN = 1.6666666752e9
-"""What Middlebury's tools write into both components of a pixel whose flow is not known."""
-UNKNOWN_ABOVE = 1e9
-"""A flow component beyond this means that the flow is not known (Middlebury's convention)."""
+FLO_UNKNOWN = 1.6666666752e9  # what Middlebury's tools write into both components of a pixel whose flow is not known
+UNKNOWN_ABOVE = 1e9  # a flow component beyond this means that the flow is not known (Middlebury's convention)
 
 Flow = tuple[NDArray[np.float32], NDArray[np.bool_]]
 _FLO_MAGIC = struct.pack("<f", 202021.25)  # spells PIEH

@@ -24,8 +24,7 @@ from edgeflownas.files import PathLike, fill, open_regular
 
 MAX_SIDE = 16384
 MAX_PIXELS = 2**27
-SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm")
-"""What pictures are called."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm")  # what pictures are called
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"

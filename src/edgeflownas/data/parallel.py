@@ -23,8 +23,7 @@ from edgeflownas.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
-"""Called with (done, total) now and then."""
+Progress = Callable[[int, int], None]  # called with (done, total) now and then
 
 TRAINER_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

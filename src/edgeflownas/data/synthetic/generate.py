@@ -29,8 +29,7 @@ from edgeflownas.data.synthetic.geometry import Draws
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 from edgeflownas.files import replace_file
 
-VERSION = 1
-"""Raised whenever the same seed gives other files: sets of two versions are never mixed."""
+VERSION = 1  # raised whenever the same seed gives other files: sets of two versions are never mixed
 FIRST_VAL = 5_000_000
 """Number of the first evaluation pair: apart from every training pair, and independent of how many there are."""
 

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.synthetic.geometry import Draws
 
-Field = NDArray[np.float32]
-"""[h,w] in 0..1."""
-Texture = NDArray[np.uint8]
-"""[h,w,3], RGB."""
+Field = NDArray[np.float32]  # [h,w] in 0..1
+Texture = NDArray[np.uint8]  # [h,w,3], RGB
 
 
 def background_texture(draws: Draws, height: int, width: int) -> Texture:
