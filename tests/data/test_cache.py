@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from fc2_folder import HEIGHT, WIDTH, make_folder
 
-from edgeflownas.data import cache as module
-from edgeflownas.data.cache import ImageCache
-from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data import dataset as module
+from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.errors import BadSample, StorageError
@@ -120,7 +119,7 @@ def test_images_that_change_while_it_is_made_are_noticed(tmp_path: Path, monkeyp
         return real(sample)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_decode", decode)
-    with pytest.raises(StorageError, match="changed while"):
+    with pytest.raises(StorageError, match=r"^\S+set: its images changed while"):
         open_cache(dataset, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.json"))
 
@@ -150,7 +149,7 @@ def test_too_little_space_and_unusable_folders(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StorageError, match="data.cache_dir"):
         open_cache(dataset, tmp_path / "file")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(StorageError, match="data.cache_dir: .* has 0.0 MiB free"):
+    with pytest.raises(StorageError, match=r"^data\.cache_dir: \S+ has 0.0 MiB free"):
         open_cache(dataset, tmp_path / "cache")
     monkeypatch.undo()
 
@@ -180,7 +179,7 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
     dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
     code = (
-        "import sys; from edgeflownas.data.cache import ImageCache; from edgeflownas.data.fc2 import scan_fc2;"
+        "import sys; from edgeflownas.data.dataset import ImageCache; from edgeflownas.data.fc2 import scan_fc2;"
         "ImageCache.open_or_create(scan_fc2(sys.argv[1], 'train'), 'f' * 64, sys.argv[2], print)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "set"), str(tmp_path / "cache")]

@@ -201,7 +201,7 @@ def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path: Path) -> None:
     preview = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
     path = tmp_path / "b.jpg"
     path.write_bytes(large[:2] + preview + large[2:])
-    assert picture_size(path) == (10, 14) and read_picture(path).image.shape == (10, 14, 3)
+    assert picture_size(path) == (10, 14) and read_picture(path)[0].shape == (10, 14, 3)
     path.write_bytes((large[:2] + preview + large[2:])[:-30])
     with pytest.raises(BadSample, match="cut off"):
         read_picture(path)

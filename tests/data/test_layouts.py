@@ -13,8 +13,7 @@ from edgeflownas.data.check import check_dataset
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.images import read_mask
-from edgeflownas.data.layouts import DATASETS
-from edgeflownas.data.sets import open_dataset
+from edgeflownas.data.sets import DATASETS, open_dataset
 from edgeflownas.errors import DataError
 
 

@@ -228,14 +228,6 @@ def test_steps_outside_the_epoch_are_refused():
             plan.indices(epoch, step)
 
 
-def test_coverage_of_a_part_of_an_epoch():
-    plan = make_plan(100, 8)
-    coverage = plan.coverage(1, steps=3)
-    assert (coverage.drawn, coverage.unique) == (24, 24)
-    assert coverage.cumulative_passes == (104 + 24) / 100
-    assert plan.coverage(0, steps=0).expected_unique == 0.0
-
-
 def test_the_order_is_pinned():
     """Fails when numpy, or an edit, changes the order of every run."""
     assert make_plan(10, 4, seed=3).indices(2, 1).tolist() == [0, 8, 1, 9]
@@ -243,14 +235,13 @@ def test_the_order_is_pinned():
     assert drawn.indices(2, 0).tolist() == [3, 0, 5, 1]
 
 
-def test_order_hash_tells_seeds_and_passes_apart():
-    plan = make_plan(50, 8)
-    assert plan.order_hash(0) == make_plan(50, 4).order_hash(0), "the order does not depend on the batch size"
-    assert len({plan.order_hash(0), plan.order_hash(1), make_plan(50, 8, seed=1).order_hash(0)}) == 3
-    stream = make_plan(50, 5, "fixed_steps", epoch=4)
-    assert stream.order_hash(1) == stream.order_hash(0) != stream.order_hash(3), "epochs 0 and 1 begin in pass 0"
-    drawn = make_plan(50, 5, "fixed_steps", "random_with_replacement", epoch=4)
-    assert drawn.order_hash(0) != drawn.order_hash(1)
+def test_seeds_and_passes_have_orders_of_their_own():
+    orders = [
+        epoch_indices(make_plan(48, batch, seed=seed), epoch)
+        for batch, seed, epoch in ((8, 0, 0), (4, 0, 0), (8, 0, 1), (8, 1, 0))
+    ]
+    assert np.array_equal(orders[0], orders[1]), "the order does not depend on the batch size"
+    assert len({tuple(order) for order in orders}) == 3
 
 
 @given(n=st.integers(1, 5000), count=st.integers(1, 300))

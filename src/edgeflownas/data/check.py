@@ -34,8 +34,7 @@ def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress |
     The quick check reads headers and lengths (a PNG's end chunk stands for its length) and compares the sizes
     of a sample; ``full`` also decodes every file, with checksums, on all cores.
 
-    Raises:
-        StorageError: a fault of the machine, which says nothing about the files.
+    Raises StorageError: a fault of the machine, which says nothing about the files.
     """
     size = 4 if full else _CHUNK
     chunks = [dataset.samples[i : i + size] for i in range(0, len(dataset), size)]
@@ -77,8 +76,7 @@ def _check_sample(sample: Sample, full: bool) -> list[BadSample]:
 def refuse(dataset: FlowDataset, problems: Sequence[BadSample]) -> None:
     """Stop a command on what :func:`check_dataset` found.
 
-    Raises:
-        DataError: there are problems; the message lists the first ten.
+    Raises DataError: there are problems; the message lists the first ten.
     """
     if problems:
         raise DataError(
@@ -102,16 +100,13 @@ class FlowStatistics:
     p90: float
     p99: float
     maximum: float
-    share_beyond_50: float
-    """Share of pixels with a component beyond +-50 px, the default of ``data.flow_clip``."""
+    share_beyond_50: float  # share of pixels with a component beyond +-50 px, the default of data.flow_clip
 
 
 def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> FlowStatistics:
     """Read every flow once; percentiles come from a histogram of 0.01 px, so memory does not grow with the set.
 
-    Raises:
-        BadSample: a flow cannot be read.
-        DataError: no pixel is valid.
+    Raises BadSample: a flow cannot be read.  DataError: no pixel is valid.
     """
     counts = np.zeros(_BINS, dtype=np.int64)
     beyond = invalid = 0

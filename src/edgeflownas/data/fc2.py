@@ -29,7 +29,6 @@ SPLITS = ("train", "val", "test")
 
 _FILE = re.compile(r"([^.\n].*)-(img_0|img_1|flow_01)\.(png|ppm|flo)")
 _METADATA = "dataset.json"
-_METADATA_LIMIT = 2**20  # bytes; a description of a data set, not its content
 _NAMES = "FC2_dirnames.txt"
 _FIRST = ("-img_0.png", "-img_0.ppm")
 _SET = "FlyingChairs2"
@@ -40,15 +39,9 @@ _SHOWN = 20  # entries of a list in the report; the counts are of all
 
 
 def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> FlowDataset:
-    """The samples in a folder; file names only, nothing is opened.
+    """The samples in the folder of one split; file names only, nothing is opened.  ``key`` named it, for messages.
 
-    Args:
-        directory: the folder of one split.
-        split: ``train`` or ``val``.
-        key: the configuration key that named the folder, for messages.
-
-    Raises:
-        DataError: no such folder, no sample in it, or a sample that lacks a file.
+    Raises DataError: no such folder, no sample in it, or a sample that lacks a file.
     """
     folder = Path(directory)
     samples, problems = find_samples(folder, key)
@@ -71,9 +64,7 @@ def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> 
 def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSample]]:
     """(complete samples sorted by name, one problem for each file that is missing or there twice).
 
-    Raises:
-        DataError: the folder is missing or is not a folder.
-        StorageError: it cannot be listed.
+    Raises DataError: the folder is missing or is not a folder.  StorageError: it cannot be listed.
     """
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     try:
@@ -108,7 +99,7 @@ def _source(folder: Path) -> Literal["folder", "generated"]:
     for path in (folder / _METADATA, folder.resolve().parent / _METADATA):
         try:
             with open(path, encoding="utf-8") as file:
-                content = json.loads(file.read(_METADATA_LIMIT))
+                content = json.loads(file.read(2**20))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError) as error:
@@ -126,19 +117,17 @@ class IndexLists:
     """The lists as they stand, and what of them is on disk; each folder is listed once."""
 
     folder: Path
-    prefix: str
-    """What is cut off the front of every entry; the rest is relative to the data's folder."""
+    prefix: str  # what is cut off the front of every entry; the rest is relative to the data's folder
     entries: tuple[str, ...]
     splits: Mapping[str, tuple[int, ...]]
     _links: dict[Path, dict[str, bool]] = field(default_factory=dict, init=False)
     """Of each folder looked at so far: the names in it, and whether they are links."""
-    _inside: str = field(default="", init=False)
+    _inside: str = field(default="", init=False)  # the root without links
 
     def stem(self, index: int) -> str:
         """Entry ``index`` relative to the data's folder, without ``-img_0.png``: ``train/0002112``.
 
-        Raises:
-            ValueError: the entry is no first image, is absolute after the prefix was cut off, or leaves the folder.
+        Raises ValueError: the entry is no first image, is absolute after the prefix was cut off, or leaves the folder.
         """
         entry = self.entries[index]
         inside = entry == self.prefix or entry.startswith(self.prefix.rstrip("/") + "/")
@@ -154,8 +143,7 @@ class IndexLists:
     def sample(self, index: int, root: Path) -> tuple[Sample, list[Path]]:
         """The sample of an index below ``root``, and those of its files that are not there.
 
-        Raises:
-            ValueError: as :meth:`stem`, or a link leads out of the root.
+        Raises ValueError: as :meth:`stem`, or a link leads out of the root.
         """
         stem, suffix = self.stem(index), self.entries[index][-4:]
         place, _, name = stem.rpartition("/")
@@ -189,15 +177,12 @@ class IndexLists:
 
 
 def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
-    """Read the four lists of a folder.
+    """Read FC2_dirnames.txt and FC2_{train,val,test}.txt of a folder.
 
-    Args:
-        folder: where FC2_dirnames.txt and FC2_{train,val,test}.txt are.
-        prefix: what to cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the
-            folder above its own.
+    ``prefix`` is cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the folder
+    above its own.
 
-    Raises:
-        DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
+    Raises DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
     """
     entries = read_lines(folder / _NAMES, "the list of first images, one a line")
     if not entries:
@@ -222,9 +207,8 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
 def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | None = None) -> FlowDataset:
     """The samples that a list names, below ``root``, sorted by name.
 
-    Raises:
-        DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
-            files that are not there.
+    Raises DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
+    files that are not there.
     """
     lists = read_index(folder, prefix)
     path = folder / f"FC2_{split}.txt"
@@ -259,25 +243,24 @@ def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | Non
 
 def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
     """Counts, duplicates, overlaps, lines in no split, refused entries and (with ``root``) the files there, as JSON."""
+
+    def some(items: Sequence[Any]) -> dict[str, Any]:
+        return {"count": len(items), "first": list(items[:_SHOWN])}
+
     refused: list[dict[str, Any]] = []
-    here: list[bool] = []
-    names: list[str] = []
+    here = [False] * len(lists.entries)
+    names = list(lists.entries)
     for index, entry in enumerate(lists.entries):
-        names.append(entry)
         try:
             names[index] = lists.stem(index)
-            here.append(root is None or not lists.sample(index, root)[1])
+            here[index] = root is None or not lists.sample(index, root)[1]
         except ValueError as error:
-            here.append(False)
             refused.append({"line": index + 1, "entry": entry, "problem": str(error)})
 
     splits: dict[str, dict[str, Any]] = {}
     for split, indices in lists.splits.items():
-        splits[split] = {
-            "count": len(indices),
-            "duplicates": _some(lists.duplicates(split)),
-            "out_of_range": _some(lists.out_of_range(split)),
-        }
+        faults = {"duplicates": some(lists.duplicates(split)), "out_of_range": some(lists.out_of_range(split))}
+        splits[split] = {"count": len(indices), **faults}
         if root is not None:
             complete = sum(here[index] for index in indices if 0 <= index < len(here))
             splits[split] |= {"complete": complete, "incomplete": len(indices) - complete}
@@ -286,24 +269,19 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
     train = len(sets["train"] & set(range(total)))
     unused = [index for index in range(total) if not any(index in indices for indices in sets.values())]
     twice = sorted(entry for entry, count in Counter(lists.entries).items() if count > 1)
+    disk = {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)}
     return {
         "directory": str(lists.folder),
         "prefix": lists.prefix,
         "lines": total,
         "splits": splits,
-        "overlaps": {f"{a}/{b}": _some(sorted(sets[a] & sets[b])) for a, b in combinations(SPLITS, 2)},
-        "duplicate_entries": _some(twice),
-        "in_no_split": _some([{"index": index, "sample": names[index]} for index in unused]),
+        "overlaps": {f"{a}/{b}": some(sorted(sets[a] & sets[b])) for a, b in combinations(SPLITS, 2)},
+        "duplicate_entries": some(twice),
+        "in_no_split": some([{"index": index, "sample": names[index]} for index in unused]),
         "not_in_train": {"count": total - train, "arithmetic": f"{total - train:,} = {total:,} - {train:,}"},
-        "refused": _some(refused),
-        "on_disk": None
-        if root is None
-        else {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)},
+        "refused": some(refused),
+        "on_disk": None if root is None else disk,
     }
-
-
-def _some(items: Sequence[Any]) -> dict[str, Any]:
-    return {"count": len(items), "first": list(items[:_SHOWN])}
 
 
 def index_problems(report: dict[str, Any]) -> list[str]:
@@ -326,6 +304,10 @@ def index_problems(report: dict[str, Any]) -> list[str]:
 
 def index_lines(report: dict[str, Any]) -> list[str]:
     """The report in words."""
+
+    def first(items: dict[str, Any]) -> str:
+        return f", first {items['first'][0]}" if items["count"] else ""
+
     splits, unused, disk = report["splits"], report["in_no_split"], report["on_disk"]
     counts = " / ".join(f"{facts['count']:,}" for facts in splits.values())
     lines = [
@@ -334,8 +316,8 @@ def index_lines(report: dict[str, Any]) -> list[str]:
     ]
     for split, facts in splits.items():
         for what in ("duplicates", "out_of_range"):
-            lines.append(f"  {split}: {facts[what]['count']} {what.replace('_', ' ')}{_first(facts[what])}")
-    lines += [f"  in both {pair}: {shared['count']}{_first(shared)}" for pair, shared in report["overlaps"].items()]
+            lines.append(f"  {split}: {facts[what]['count']} {what.replace('_', ' ')}{first(facts[what])}")
+    lines += [f"  in both {pair}: {shared['count']}{first(shared)}" for pair, shared in report["overlaps"].items()]
     lines.append(f"  entries that are there twice: {report['duplicate_entries']['count']}")
     shown = ", ".join(f"index {row['index']} ({row['sample']})" for row in unused["first"][:3])
     lines.append(f"  in no split: {unused['count']}{': ' + shown if shown else ''}")
@@ -345,7 +327,3 @@ def index_lines(report: dict[str, Any]) -> list[str]:
         return [*lines, "  files on disk: not looked at (give --root)"]
     lines.append(f"  on disk below {disk['root']}: {disk['complete']:,} complete, {disk['incomplete']:,} not")
     return lines + [f"    {split}: {facts['complete']:,} of {facts['count']:,}" for split, facts in splits.items()]
-
-
-def _first(items: dict[str, Any]) -> str:
-    return f", first {items['first'][0]}" if items["count"] else ""

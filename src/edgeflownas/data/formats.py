@@ -31,17 +31,14 @@ from edgeflownas.data.images import read_mask as read_mask  # docs/data.md names
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import PathLike, open_regular, replace_file
 
-FLO_UNKNOWN = 1.6666666752e9
-"""What Middlebury's tools write into both components of a pixel whose flow is not known."""
-UNKNOWN_ABOVE = 1e9
-"""A flow component beyond this means that the flow is not known (Middlebury's convention)."""
+FLO_UNKNOWN = 1.6666666752e9  # what Middlebury's tools write into both components of a pixel whose flow is not known
+UNKNOWN_ABOVE = 1e9  # a flow component beyond this means that the flow is not known (Middlebury's convention)
 
 Flow = tuple[NDArray[np.float32], NDArray[np.bool_]]
 _FLO_MAGIC = struct.pack("<f", 202021.25)  # spells PIEH
 _FLO_HEADER = 12
 # Some writers leave blanks at the ends of the lines; one line feed ends the header.
 _PFM_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[0-9.]{1,20}(?:[eE][-+]?\d{1,2})?)[ \t]*\r?\n")
-_PFM_HEAD = 128  # bytes read for the header
 _KITTI_KIND = (16, 2)  # bits, PNG's colour type
 _KITTI_ZERO = 2**15
 
@@ -49,8 +46,7 @@ _KITTI_ZERO = 2**15
 def read_flow(path: PathLike) -> Flow:
     """Flow float32 [H,W,2] (u right, v down, px; 0 where unknown) and valid bool [H,W].
 
-    Raises:
-        BadSample: a suffix that is no flow's, or a faulty file.  DataError: .flo5 without h5py.
+    Raises BadSample: a suffix that is no flow's, or a faulty file.  DataError: .flo5 without h5py.
     """
     return _format_of(path).read(path)
 
@@ -63,9 +59,7 @@ def flow_size(path: PathLike) -> tuple[int, int]:
 def write_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write a flow as .flo, .pfm or KITTI .png; the file appears whole or not at all.
 
-    Raises:
-        ValueError: another suffix, shapes that do not fit, or values the format cannot hold.
-        StorageError: the file cannot be written.
+    Raises ValueError: another suffix, or what the format cannot hold.  StorageError: the file cannot be written.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     write = _FORMATS[suffix].write if suffix in _FORMATS else None
@@ -116,8 +110,8 @@ def read_flo(path: PathLike) -> Flow:
     beyond +-1e9 is unknown: valid is False and the flow 0 there.  NaN and infinity are no way of saying unknown and
     are refused.
 
-    Raises:
-        BadSample: not a .flo file, absurd dimensions, a length that does not fit them, or a value that is not finite.
+    Raises BadSample: not a .flo file, absurd dimensions, a length that does not fit them, or a value that is not
+    finite.
     """
     flow = values_of(path, _flo_header).astype(np.float32, copy=False)
     return flow, _known(path, flow)
@@ -126,9 +120,8 @@ def read_flo(path: PathLike) -> Flow:
 def write_flo(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write flow [H,W,2] as .flo; where ``valid`` [H,W] is False the unknown-flow value is written.
 
-    Raises:
-        ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.
-        StorageError: the file cannot be written.
+    Raises ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.
+    Raises StorageError: the file cannot be written.
     """
     values = np.array(flow, dtype="<f4", order="C")
     values[~_writable(path, values, valid)] = FLO_UNKNOWN
@@ -156,8 +149,8 @@ def read_pfm(path: PathLike) -> NDArray[np.float32]:
     ``PF`` or ``Pf``, width, height, scale, then float32 rows from the bottom up; the scale's sign gives the byte order
     (negative: little-endian).
 
-    Raises:
-        BadSample: not a .pfm file, absurd dimensions, a length that does not fit them, or a value that is not finite.
+    Raises BadSample: not a .pfm file, absurd dimensions, a length that does not fit them, or a value that is not
+    finite.
     """
     values = _pfm_values(path)
     if not np.isfinite(values).all():
@@ -169,8 +162,7 @@ def read_pfm(path: PathLike) -> NDArray[np.float32]:
 def write_pfm(path: PathLike, values: NDArray[np.float32], big_endian: bool = False) -> None:
     """Write values [H,W] or [H,W,3]; the file appears whole or not at all.
 
-    Raises:
-        ValueError: another shape.  StorageError: the file cannot be written.
+    Raises ValueError: another shape.  StorageError: the file cannot be written.
     """
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or 0 in values.shape:
         raise ValueError(f"{path}: a .pfm file holds [H,W] or [H,W,3], got {list(values.shape)}")
@@ -201,7 +193,7 @@ def _pfm_values(path: PathLike) -> NDArray[np.float32]:
 
 
 def _pfm_header(path: PathLike, descriptor: int, length: int) -> Header:
-    head = os.pread(descriptor, _PFM_HEAD, 0)
+    head = os.pread(descriptor, 128, 0)
     match = _PFM_HEADER.match(head)
     if match is None:
         raise BadSample(path, f"has no readable PFM header (PF or Pf, width, height, scale): it starts {head[:16]!r}")
@@ -231,9 +223,8 @@ def read_kitti(path: PathLike) -> Flow:
     u = (R - 2^15) / 64, v = (G - 2^15) / 64, and B is not 0 where the flow is known: steps of 1/64 px, from -512 to
     511.98 px.  KITTI 2012 and 2015 and HD1K use it.
 
-    Raises:
-        BadSample: another kind of file, absurd dimensions, a file that is cut off, has bytes to spare or a damaged
-            chunk, or pixels that do not decode.
+    Raises BadSample: another kind of file, absurd dimensions, a file that is cut off, has bytes to spare or a damaged
+    chunk, or pixels that do not decode.
     """
     pixels = values_of(path, _kitti_header)
     valid: NDArray[np.bool_] = pixels[..., 2] != 0
@@ -245,9 +236,7 @@ def read_kitti(path: PathLike) -> Flow:
 def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write flow [H,W,2], rounded to 1/64 px; pixels where ``valid`` is False are all zero, as in KITTI's own files.
 
-    Raises:
-        ValueError: shapes that do not fit, or a valid flow outside -512 to 511.98 px.
-        StorageError: the file cannot be written.
+    Raises as :func:`write_flo`, and for a valid flow outside -512 to 511.98 px.
     """
     import cv2
 

@@ -30,13 +30,6 @@ class Frame(NamedTuple):
     image: NDArray[np.uint8]
 
 
-class FramePair(NamedTuple):
-    """Two consecutive frames of one size."""
-
-    first: Frame
-    second: Frame
-
-
 @dataclass(frozen=True)
 class Frames:
     """Frames in their order, decoded as they are asked for."""
@@ -46,24 +39,22 @@ class Frames:
     count: int  # of a video: what the file says, which may be off
     read: Callable[[Note], Iterator[Frame]]
 
-    def pairs(self, note: Note) -> Iterator[FramePair]:
+    def pairs(self, note: Note) -> Iterator[tuple[Frame, Frame]]:
         """Consecutive frames; ``note`` is told what was converted or is missing.
 
-        Raises:
-            BadSample: a frame that cannot be read; DataError: two frames of different sizes.
+        Raises BadSample: a frame that cannot be read; DataError: two frames of different sizes.
         """
         for first, second in pairwise(self.read(note)):
             if first.image.shape != second.image.shape:
                 raise DataError(_sizes_differ(first.origin, first.image.shape, second.origin, second.image.shape))
-            yield FramePair(first, second)
+            yield first, second
 
 
 def open_frames(inputs: list[Path]) -> Frames:
     """Two pictures, or one folder or video file.  Headers and sizes are checked; nothing is decoded yet.
 
-    Raises:
-        ConfigError: another number of inputs.
-        DataError: a missing file or folder, fewer than two frames, different sizes, a file that is no video.
+    Raises ConfigError: another number of inputs.
+    Raises DataError: a missing file or folder, fewer than two frames, different sizes, a file that is no video.
     """
     if len(inputs) == 2:
         return _pictures("pair", inputs[0].parent, inputs)
@@ -78,8 +69,12 @@ def open_frames(inputs: list[Path]) -> Frames:
 
 
 def _folder(folder: Path) -> Frames:
+    def natural(name: str) -> tuple[list[tuple[int, str]], str]:  # frame10 comes after frame9
+        parts = re.split(r"(\d+)", name)
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
     names = [name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-    paths = [folder / name for name in sorted(names, key=_natural)]
+    paths = [folder / name for name in sorted(names, key=natural)]
     if len(paths) < 2:
         found = f"one frame ({paths[0].name})" if paths else "no frames"
         raise DataError(f"{folder}: {found}, expected at least two images ({', '.join(SUFFIXES)}) in it")
@@ -90,12 +85,6 @@ def _folder(folder: Path) -> Frames:
             "a pair, or score all of them with edgeflownas evaluate --data"
         )
     return _pictures("folder", folder, paths)
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Numbers within names in order of value, so that frame10 comes after frame9."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
 def _pictures(kind: str, place: Path, paths: list[Path]) -> Frames:

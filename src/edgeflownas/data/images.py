@@ -24,8 +24,7 @@ from edgeflownas.files import PathLike, fill, open_regular
 
 MAX_SIDE = 16384
 MAX_PIXELS = 2**27
-SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm")
-"""What pictures are called."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm")  # what pictures are called
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -200,13 +199,6 @@ def _decode_png(path: PathLike, descriptor: int, length: int, header: Header) ->
 # --- pictures as people have them ---
 
 
-class Picture(NamedTuple):
-    """Pixels uint8 [H,W,3] RGB, and what was done to get them (empty: nothing)."""
-
-    image: NDArray[np.uint8]
-    converted: str
-
-
 def is_picture(path: Path) -> bool:
     """Whether the file begins like a picture of a known kind.  Raises BadSample or StorageError where unreadable."""
     head = _beginning(path, _PICTURE_HEAD)
@@ -214,19 +206,17 @@ def is_picture(path: Path) -> bool:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header.
-
-    Raises BadSample: no picture of a known kind, 16 bits a channel, or absurd dimensions.
-    """
+    """(height, width) from the header.  Raises BadSample: no known kind, 16 bits a channel, or absurd dimensions."""
     head = _beginning(path, _PICTURE_HEAD)
     if head.startswith(_JPEG) and len(head) == _PICTURE_HEAD and _jpeg_frame(head) is None:
         head = _beginning(path, _LARGEST_PICTURE)
     return _picture_size(path, head)
 
 
-def read_picture(path: Path) -> Picture:
-    """The picture as RGB; gray is repeated, an alpha channel dropped, EXIF orientation left alone.
+def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Pixels uint8 [H,W,3] RGB, and what was done to get them (empty: nothing).
 
+    Gray is repeated, an alpha channel dropped, EXIF orientation left alone.
     Raises BadSample: as :func:`picture_size`, or a file that is cut off or does not decode.
     """
     import cv2
@@ -248,7 +238,7 @@ def read_picture(path: Path) -> Picture:
         3: (cv2.COLOR_BGR2RGB, ""),
         4: (cv2.COLOR_BGRA2RGB, "alpha channel dropped"),
     }[1 if decoded.ndim == 2 else decoded.shape[2]]
-    return Picture(np.asarray(cv2.cvtColor(decoded, code)), words)
+    return np.asarray(cv2.cvtColor(decoded, code)), words
 
 
 def _beginning(path: Path, limit: int) -> bytes:

@@ -43,24 +43,17 @@ class Replacement:
 class Batch:
     """The samples of one step, in draw order."""
 
-    images: NDArray[np.uint8]
-    """[B, H, W, 6], contiguous: image 1 RGB, then image 2 RGB."""
+    images: NDArray[np.uint8]  # [B, H, W, 6], contiguous: image 1 RGB, then image 2 RGB
     flow: NDArray[np.float32]
     """[B, H, W, 2], u to the right and v down, pixels clipped to data.flow_clip, divided by data.flow_divisor."""
-    valid: NDArray[np.bool_]
-    """[B, H, W]"""
-    names: tuple[str, ...]
-    """Names of the samples used (after replacement), as ``indices``."""
-    indices: NDArray[np.int64]
-    """[B]"""
-    positions: NDArray[np.int64]
-    """[B] draw positions, see BatchPlan.draws."""
+    valid: NDArray[np.bool_]  # [B, H, W]
+    names: tuple[str, ...]  # names of the samples used (after replacement), as indices
+    indices: NDArray[np.int64]  # [B]
+    positions: NDArray[np.int64]  # [B] draw positions, see BatchPlan.draws
     epoch: int
     step: int
-    clipped_share: float
-    """Share of the valid pixels that data.flow_clip changed."""
-    replaced: tuple[Replacement, ...]
-    """Unreadable samples met in this batch, in draw order."""
+    clipped_share: float  # share of the valid pixels that data.flow_clip changed
+    replaced: tuple[Replacement, ...]  # unreadable samples met in this batch, in draw order
 
 
 class Loader:

@@ -9,7 +9,6 @@ stream through consecutive passes, with full_pass every epoch starts a pass of i
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,18 +30,13 @@ DRAW_BLOCK = 4096
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the split an epoch (or its first steps) draws."""
+    """How much of the split an epoch draws."""
 
-    drawn: int
-    """Draws, repetitions counted."""
-    unique: int
-    """Different samples among them."""
-    share: float
-    """unique / samples of the split."""
-    expected_unique: float
-    """What as many draws with replacement would reach on average, see :func:`expected_unique`."""
-    cumulative_passes: float
-    """Draws since the start of the run / samples of the split."""
+    drawn: int  # draws, repetitions counted
+    unique: int  # different samples among them
+    share: float  # unique / samples of the split
+    expected_unique: float  # what as many draws with replacement would reach on average, see :func:`expected_unique`
+    cumulative_passes: float  # draws since the start of the run / samples of the split
 
 
 @dataclass(frozen=True)
@@ -58,15 +52,13 @@ class BatchPlan:
     steps_per_epoch_key: int | None
     samples_per_epoch_key: int | float | None
     seed: int
-    divisor: int = 1
-    """train.epoch_divisor: an epoch is this many times shorter."""
+    divisor: int = 1  # train.epoch_divisor: an epoch is this many times shorter
 
     @classmethod
     def from_config(cls, train: TrainConfig, num_samples: int, num_paths: int, seed: int) -> BatchPlan:
         """The plan of a run on ``num_samples`` training samples with ``num_paths`` paths a step.
 
-        Raises:
-            DataError: no samples, or too few for the distinct draws that path_batches shifted promises.
+        Raises DataError: no samples, or too few for the distinct draws that path_batches shifted promises.
         """
         if num_samples < 1:
             raise DataError("the training split has no samples (data.train_dir): point it to a folder with some")
@@ -132,26 +124,11 @@ class BatchPlan:
         """Sample indices of a step (shape [b]; smaller only for the last step of by_samples)."""
         return self._samples(epoch, self.draws(epoch, step))
 
-    def coverage(self, epoch: int, steps: int | None = None) -> Coverage:
-        """Measured coverage of an epoch, or of its first ``steps`` steps."""
-        drawn = self.draws_per_epoch if steps is None else min(steps * self.draws_per_step, self.draws_per_epoch)
-        samples = self._samples(epoch, np.arange(drawn, dtype=np.int64) + self._epoch_start(epoch))
-        unique, n = len(np.unique(samples)), self.num_samples
-        return Coverage(
-            drawn=drawn,
-            unique=unique,
-            share=unique / n,
-            expected_unique=expected_unique(n, drawn),
-            cumulative_passes=(epoch * self.draws_per_epoch + drawn) / n,
-        )
-
-    def order_hash(self, epoch: int) -> str:
-        """Sha256 of the first N draws of the pass an epoch begins in: tells whether a library changed the order."""
-        start = self._epoch_start(epoch)
-        if self.epoch_mode != "full_pass" and self.sampling != "random_with_replacement":
-            start -= start % self.num_samples
-        samples = self._samples(epoch, np.arange(self.num_samples, dtype=np.int64) + start)
-        return hashlib.sha256(samples.astype("<i8").tobytes()).hexdigest()
+    def coverage(self, epoch: int) -> Coverage:
+        """Measured coverage of an epoch."""
+        n, drawn = self.num_samples, self.draws_per_epoch
+        unique = len(np.unique(self._samples(epoch, np.arange(drawn, dtype=np.int64) + self._epoch_start(epoch))))
+        return Coverage(drawn, unique, unique / n, expected_unique(n, drawn), (epoch + 1) * drawn / n)
 
     def _epoch_start(self, epoch: int) -> int:
         return 0 if self.epoch_mode == "full_pass" else epoch * self.draws_per_epoch
@@ -241,11 +218,7 @@ def _pass_order(plan: BatchPlan, number: int) -> Indices:
     order = plain(first)
     for index in range(first + 1, number + 1):
         before, after = plan._across(index)
-        order = _put_off(plain(index), order[plan.num_samples - before :], after)
+        seen, order = order[plan.num_samples - before :], plain(index)
+        front = np.flatnonzero(~np.isin(order, seen))[:after]
+        order = np.concatenate([order[front], np.delete(order, front)])
     return order
-
-
-def _put_off(order: Indices, seen: Indices, count: int) -> Indices:
-    """``order`` with its first ``count`` samples that are not in ``seen`` moved to the front."""
-    front = np.flatnonzero(~np.isin(order, seen))[:count]
-    return np.concatenate([order[front], np.delete(order, front)])

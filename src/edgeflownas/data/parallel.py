@@ -23,8 +23,7 @@ from edgeflownas.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
-"""Called with (done, total) now and then."""
+Progress = Callable[[int, int], None]  # called with (done, total) now and then
 
 TRAINER_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -70,8 +69,7 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
 
     Python's executor is not used: a broken pool ends its workers with SIGTERM, which ours ignore.
 
-    Raises:
-        WorkerDied: a process ended by itself.
+    Raises WorkerDied: a process ended by itself.
     """
     content = bytes(ForkingPickler.dumps(function))  # once, although it may be long
     numbered = enumerate(items)

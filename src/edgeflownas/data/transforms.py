@@ -45,14 +45,10 @@ class Window:
 class LoadedSample:
     """One sample as it enters a batch."""
 
-    images: Images
-    """[H, W, 6]: image 1 RGB, then image 2 RGB."""
-    flow: Flow
-    """[H, W, 2], pixels, u to the right and v down; a training sample's divided by data.flow_divisor."""
-    valid: Valid
-    """[H, W]"""
-    clipped_share: float
-    """Share of the valid pixels with a component that data.flow_clip changed."""
+    images: Images  # [H, W, 6]: image 1 RGB, then image 2 RGB
+    flow: Flow  # [H, W, 2], pixels, u to the right and v down; a training sample's divided by data.flow_divisor
+    valid: Valid  # [H, W]
+    clipped_share: float  # share of the valid pixels with a component that data.flow_clip changed
 
 
 def center_window(height: int, width: int, crop_height: int, crop_width: int, name: str = "image") -> Window:
@@ -100,26 +96,32 @@ def augment(
     noise_words: NDArray[np.uint64] | None,
     data: DataConfig,
 ) -> tuple[Images, Flow, Valid]:
-    """Flips and photometric jitter of one crop.
+    """Flips and photometric jitter of a crop: contrast about the mean of both images, then brightness, then noise.
 
     Args:
-        images: uint8 [h, w, 6].
+        images: uint8 [h, w, 6], rounded back to it at the end.
         flow: [h, w, 2]; a flip mirrors the field and changes the sign of the component along it.
         valid: [h, w].
         uniform: four numbers in [0, 1): horizontal flip, vertical flip, brightness, contrast.
         noise_words: random words for data.noise_std, four pixels' values from each; None for no noise.
-        data: The options; probabilities and amplitudes.
-
-    Returns:
-        Images (rounded back to uint8), flow and valid of the same shapes.
+        data: probabilities and amplitudes.
     """
     if uniform[0] < data.horizontal_flip:
         images, flow, valid = images[:, ::-1], flow[:, ::-1] * MIRROR_U, valid[:, ::-1]
     if uniform[1] < data.vertical_flip:
         images, flow, valid = images[::-1], flow[::-1] * MIRROR_V, valid[::-1]
-    if data.brightness or data.contrast or data.noise_std:
-        images = _jitter(images, uniform[2:4], noise_words, data)
-    return images, flow, valid
+    if not (data.brightness or data.contrast or data.noise_std):
+        return images, flow, valid
+    mean = images.sum(dtype=np.int64) / images.size
+    offset = (2.0 * uniform[2] - 1.0) * data.brightness * 255.0
+    factor = 1.0 + (2.0 * uniform[3] - 1.0) * data.contrast
+    table = (np.arange(256) - mean) * factor + mean + offset  # one entry per grey level
+    if noise_words is None:
+        return np.take(_to_uint8(table), images), flow, valid
+    numbers = noise_words.astype("<u8").view("<u2")[: images.size].reshape(images.shape)
+    scaled = _normal_quantiles() * np.float32(data.noise_std * 255.0)
+    noisy = np.take(table.astype(np.float32), images) + np.take(scaled, numbers)
+    return _to_uint8(noisy), flow, valid
 
 
 def load_training_sample(
@@ -127,9 +129,7 @@ def load_training_sample(
 ) -> LoadedSample:
     """Sample ``index`` as draw ``position`` of ``epoch`` sees it: random crop, augmentation, flow clip and divisor.
 
-    Raises:
-        BadSample: a file cannot be used.
-        DataError: data.crop_size is larger than the images.
+    Raises BadSample: a file cannot be used.  DataError: data.crop_size is larger than the images.
     """
     pair = dataset.read(index)
     height, width = pair.flow.shape[:2]
@@ -144,9 +144,7 @@ def load_training_sample(
 def load_eval_sample(dataset: FlowDataset, index: int, window: Window, flow_clip: float | None) -> LoadedSample:
     """Sample ``index`` cut to a fixed window (see :func:`center_window`), nothing random, flow in pixels.
 
-    Raises:
-        BadSample: a file cannot be used.
-        DataError: the window lies outside the images.
+    Raises BadSample: a file cannot be used.  DataError: the window lies outside the images.
     """
     pair = dataset.read(index)
     height, width = pair.flow.shape[:2]
@@ -172,21 +170,6 @@ def _check_fits(height: int, width: int, crop_height: int, crop_width: int, name
             f"{name}: data.crop_size {crop_height}x{crop_width} is larger than the images, {height}x{width} "
             "(height x width): choose a smaller data.crop_size"
         )
-
-
-def _jitter(
-    images: Images, uniform: NDArray[np.float64], noise_words: NDArray[np.uint64] | None, data: DataConfig
-) -> Images:
-    """Contrast about the mean of both images, brightness, noise; in that order."""
-    mean = images.sum(dtype=np.int64) / images.size
-    offset = (2.0 * uniform[0] - 1.0) * data.brightness * 255.0
-    factor = 1.0 + (2.0 * uniform[1] - 1.0) * data.contrast
-    table = (np.arange(256) - mean) * factor + mean + offset  # one entry per grey level
-    if noise_words is None:
-        return np.take(_to_uint8(table), images)
-    numbers = noise_words.astype("<u8").view("<u2")[: images.size].reshape(images.shape)
-    scaled = _normal_quantiles() * np.float32(data.noise_std * 255.0)
-    return _to_uint8(np.take(table.astype(np.float32), images) + np.take(scaled, numbers))
 
 
 def _to_uint8(values: NDArray[np.floating]) -> Images:

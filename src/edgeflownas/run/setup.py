@@ -10,9 +10,8 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import load_config
-from edgeflownas.data.cache import ImageCache
 from edgeflownas.data.check import check_dataset, refuse
-from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.fingerprint import Fingerprint, fingerprint
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import StorageError

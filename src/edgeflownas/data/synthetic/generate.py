@@ -9,7 +9,6 @@ it stopped, and the number of workers changes nothing (on one machine; another v
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -30,8 +29,7 @@ from edgeflownas.data.synthetic.geometry import Draws
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 from edgeflownas.files import replace_file
 
-VERSION = 1
-"""Raised whenever the same seed gives other files: sets of two versions are never mixed."""
+VERSION = 1  # raised whenever the same seed gives other files: sets of two versions are never mixed
 FIRST_VAL = 5_000_000
 """Number of the first evaluation pair: apart from every training pair, and independent of how many there are."""
 
@@ -39,7 +37,6 @@ Image = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 _SMALLEST, _LARGEST = 32, 4096
-_GENERATOR = "edgeflownas data synth"
 _METADATA = "dataset.json"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -87,8 +84,7 @@ def _check_size(height: int, width: int) -> None:
 def generate_pair(seed: int, index: int, height: int = 384, width: int = 512) -> GeneratedPair:
     """Pair ``index`` of the set ``seed``: a pure function of the four arguments.
 
-    Raises:
-        ConfigError: a side is outside 32..4096 pixels.
+    Raises ConfigError: a side is outside 32..4096 pixels.
     """
     _check_size(height, width)
     parts = _scene(seed, index, height, width)
@@ -99,24 +95,19 @@ def generate_pair(seed: int, index: int, height: int = 384, width: int = 512) ->
 
 
 def _scene(seed: int, index: int, height: int, width: int) -> list[_Part]:
-    """Background and objects, back to front."""
+    """Background (a texture a quarter larger than the frame, turned at random) and objects, back to front."""
     draws = Draws(seed, index, 0)
-    pace = geometry.scene_pace(draws)
+    pace = math.exp(1.05 * draws.normal())  # log-normal, so that most scenes are calm and a few are fast
     camera = geometry.background_motion(draws, pace, height, width)
-    parts = [_background(draws, camera, height, width)]
-    for number in range(1, 1 + draws.integer(3, 12)):
-        parts += _object(Draws(seed, index, number), number, pace, camera, height, width)
-    return parts
-
-
-def _background(draws: Draws, camera: geometry.Array, height: int, width: int) -> _Part:
-    """A texture a quarter larger than the frame, turned at random; where it ends it is mirrored."""
     rows, columns = int(1.25 * height), int(1.25 * width)
     texture = textures.background_texture(draws, rows, columns)
     turn = draws.uniform(-0.3, 0.3) + (math.pi if draws.chance(0.3) else 0.0)
     spin = geometry.affine((0.0, 0.0), (0.0, 0.0), turn, draws.uniform(0.9, 1.15), 1.0, 0.0)
     place = geometry.shift(width / 2 + draws.uniform(), height / 2 + draws.uniform())
-    return _Part(None, texture, place @ spin @ geometry.shift(-columns / 2, -rows / 2), camera, 0)
+    parts = [_Part(None, texture, place @ spin @ geometry.shift(-columns / 2, -rows / 2), camera, 0)]
+    for number in range(1, 1 + draws.integer(3, 12)):
+        parts += _object(Draws(seed, index, number), number, pace, camera, height, width)
+    return parts
 
 
 def _object(draws: Draws, owner: int, pace: float, camera: geometry.Array, height: int, width: int) -> list[_Part]:
@@ -145,7 +136,7 @@ def _draw(parts: list[_Part], height: int, width: int, second: bool) -> tuple[Im
     owner = np.zeros((height, width), dtype=np.uint8)
     for part in parts:
         here = part.motion if second else np.eye(3)
-        away = _inverse(part.motion) if second else part.motion
+        away = np.linalg.inv(part.motion).astype(np.float64, copy=False) if second else part.motion
         from_texture = here @ part.from_texture
         if part.contours is None:
             image[...] = _sample(part.texture, from_texture, 0, 0, height, width)
@@ -164,7 +155,7 @@ def _draw(parts: list[_Part], height: int, width: int, second: bool) -> tuple[Im
 
 def _sample(texture: Image, from_texture: geometry.Array, top: int, left: int, height: int, width: int) -> Image:
     """The window of the image that shows ``texture`` placed by ``from_texture``; beyond its ends it is mirrored."""
-    to_texture = _inverse(from_texture) @ geometry.shift(left, top)
+    to_texture = np.linalg.inv(from_texture) @ geometry.shift(left, top)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     shown = cv2.warpAffine(texture, to_texture[:2], (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return shown.astype(np.uint8, copy=False)
@@ -179,10 +170,6 @@ def _hidden(flow: Flow, owner: NDArray[np.uint8], owner_there: NDArray[np.uint8]
     nearest = cv2.remap(owner_there, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     hidden: Mask = outside | (nearest != owner)
     return hidden
-
-
-def _inverse(matrix: geometry.Array) -> geometry.Array:
-    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 # --- a set on disk ---
@@ -236,7 +223,7 @@ class _Set:
     def parameters(self) -> dict[str, Any]:
         content = asdict(self)
         del content["out"]
-        return {"generated": True, "generator": _GENERATOR, "version": VERSION, **content}
+        return {"generated": True, "generator": "edgeflownas data synth", "version": VERSION, **content}
 
     def _complete(self, index: int) -> bool:
         """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
@@ -267,10 +254,9 @@ def generate_dataset(
     of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
     5,000,000.  ``progress`` is called with (pairs done, pairs in all).
 
-    Raises:
-        ConfigError: a number or size that cannot be.
-        DataError: ``out`` holds something else, or a set generated with other parameters.
-        StorageError: a file cannot be written, or a worker process died.
+    Raises ConfigError: a number or size that cannot be.
+    Raises DataError: ``out`` holds something else, or a set generated with other parameters.
+    Raises StorageError: a file cannot be written, or a worker process died.
     """
     for name, value in (("train", train), ("val", val)):
         if not 0 <= value <= FIRST_VAL:
@@ -287,7 +273,11 @@ def generate_dataset(
         written += fresh
         if progress is not None:
             progress(done, total)
-    flow = _measure(task)
+    # The statistics are of pairs spread evenly over the set, read back from disk.
+    picked = np.array(task.indices)[np.unique(np.linspace(0, total - 1, _MEASURED).round().astype(int))]
+    parts = ("img_0.png", "img_1.png", "flow_01.flo")
+    samples = tuple(Sample(f"{index:07d}", *(task.file(index, part) for part in parts)) for index in picked)
+    flow = flow_statistics(FlowDataset(task.out, "all", "generated", samples))
     _describe(task, {"complete": True, "statistics": asdict(flow)})
     return GeneratedStats(written, total - written, flow)
 
@@ -342,34 +332,18 @@ def _describe(task: _Set, more: dict[str, Any]) -> None:
 
 def _run(task: _Set, workers: int) -> Iterator[bool]:
     """Write every pair, yielding in order whether it had to be written."""
-    if workers == 1:
-        with _one_thread():
-            yield from map(task, task.indices)
+    if workers > 1:
+        try:
+            yield from in_processes(task, task.indices, workers)
+        except WorkerDied as error:
+            raise StorageError(f"generating into {task.out}: {error}; run the same command again to go on") from error
         return
-    try:
-        yield from in_processes(task, task.indices, workers)
-    except WorkerDied as error:
-        raise StorageError(f"generating into {task.out}: {error}; run the same command again to go on") from error
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV on one thread, as in the worker processes: pairs are too small to gain from more."""
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # as in the worker processes: pairs are too small to gain from more
     try:
-        yield
+        yield from map(task, task.indices)
     finally:
         cv2.setNumThreads(before)
-
-
-def _measure(task: _Set) -> FlowStatistics:
-    """Flow statistics of pairs spread evenly over the set, read back from disk."""
-    indices = task.indices
-    picked = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, _MEASURED).round().astype(int))]
-    parts = ("img_0.png", "img_1.png", "flow_01.flo")
-    samples = tuple(Sample(f"{index:07d}", *(task.file(index, part) for part in parts)) for index in picked)
-    return flow_statistics(FlowDataset(task.out, "all", "generated", samples))
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -38,15 +38,13 @@ class Draws:
     """
 
     def __init__(self, seed: int, index: int, layer: int) -> None:
-        self._seed = seed
-        self._index = index
-        self._layer = layer
+        self._seed, self._counters = seed, (index, layer)
         self._block = 0
         self._buffer = np.zeros(0)
 
     def _words(self, count: int) -> NDArray[np.uint64]:
         self._block += 1
-        return words(self._seed, "synth", self._index, self._layer, self._block, count=count)
+        return words(self._seed, "synth", *self._counters, self._block, count=count)
 
     def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Array:
         """``count`` floats in [low, high)."""
@@ -130,11 +128,6 @@ def flow_of(matrix: Array, top: int, left: int, height: int, width: int) -> NDAr
     flow[..., 0] = (matrix[0, 0] - 1.0) * x + (matrix[0, 1] * y + matrix[0, 2])
     flow[..., 1] = matrix[1, 0] * x + ((matrix[1, 1] - 1.0) * y + matrix[1, 2])
     return flow
-
-
-def scene_pace(draws: Draws) -> float:
-    """How fast a scene is: log-normal, so that most scenes are calm and a few are fast."""
-    return math.exp(1.05 * draws.normal())
 
 
 def background_motion(draws: Draws, pace: float, height: int, width: int) -> Array:
@@ -326,27 +319,10 @@ def fill(contours: list[Array], height: int, width: int) -> Patch | None:
     if left >= right or top >= bottom:
         return None
     rows, columns = int(bottom - top), int(right - left)
-    line, x, sign = _crossings(contours, float(top), rows)
-    x = np.clip(x - (left - 0.5), 0.0, float(columns))  # pixel c of the patch now covers [c, c + 1)
-    shape, stride = (rows, columns + 2), columns + 2
-    cell = x.astype(np.int64)
-    start = line // _LINES * stride + cell
-    share = sign * (x - cell)
-    size = rows * stride
-    steps = np.bincount(start, sign - share, size) + np.bincount(start + 1, share, size)
-    alpha = np.cumsum(steps.reshape(shape), axis=1)[:, :columns] * (1.0 / _LINES)
-    middle = line % _LINES == _MIDDLE
-    first = np.ceil(x[middle] - 0.5).astype(np.int64)
-    centre = np.bincount(line[middle] // _LINES * stride + first, sign[middle], size).reshape(shape)
-    inside = np.cumsum(centre, axis=1)[:, :columns] > 0.5
-    return Patch(int(top), int(left), np.clip(alpha, 0.0, 1.0).astype(np.float32), inside)
 
-
-def _crossings(contours: list[Array], top: float, rows: int) -> tuple[NDArray[np.int64], Array, Array]:
-    """Scan line number, x and winding sign of every crossing of an edge with a scan line of the patch."""
-    begin = np.concatenate(contours)
-    end = np.concatenate([np.roll(contour, -1, axis=0) for contour in contours])
-    origin = top - _MIDDLE / _LINES
+    # Scan line number, x and winding sign of every crossing of an edge with a scan line of the patch.
+    begin, end = points, np.concatenate([np.roll(contour, -1, axis=0) for contour in contours])
+    origin = float(top) - _MIDDLE / _LINES
     down = end[:, 1] > begin[:, 1]
     low_y = np.minimum(begin[:, 1], end[:, 1])
     high_y = np.maximum(begin[:, 1], end[:, 1])
@@ -361,4 +337,17 @@ def _crossings(contours: list[Array], top: float, rows: int) -> tuple[NDArray[np
     y = origin + line / _LINES
     x = begin[edge, 0] + (y - begin[edge, 1]) * slope[edge]
     sign = np.where(down[edge], -1.0, 1.0)
-    return line, x, sign
+
+    x = np.clip(x - (left - 0.5), 0.0, float(columns))  # pixel c of the patch now covers [c, c + 1)
+    shape, stride = (rows, columns + 2), columns + 2
+    cell = x.astype(np.int64)
+    start = line // _LINES * stride + cell
+    share = sign * (x - cell)
+    size = rows * stride
+    steps = np.bincount(start, sign - share, size) + np.bincount(start + 1, share, size)
+    alpha = np.cumsum(steps.reshape(shape), axis=1)[:, :columns] * (1.0 / _LINES)
+    middle = line % _LINES == _MIDDLE
+    first = np.ceil(x[middle] - 0.5).astype(np.int64)
+    centre = np.bincount(line[middle] // _LINES * stride + first, sign[middle], size).reshape(shape)
+    inside = np.cumsum(centre, axis=1)[:, :columns] > 0.5
+    return Patch(int(top), int(left), np.clip(alpha, 0.0, 1.0).astype(np.float32), inside)

@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.synthetic.geometry import Draws
 
-Field = NDArray[np.float32]
-"""[h,w] in 0..1."""
-Texture = NDArray[np.uint8]
-"""[h,w,3], RGB."""
+Field = NDArray[np.float32]  # [h,w] in 0..1
+Texture = NDArray[np.uint8]  # [h,w,3], RGB
 
 
 def background_texture(draws: Draws, height: int, width: int) -> Texture:
     """What fills the frame: mostly dead leaves and large mixtures, as photographs are made of many things."""
     make = draws.pick([(3.5, _leaves), (2.0, _mixture), (3.5, _landscape), (0.8, _pattern)])
     texture = make(draws, height, width)
-    if draws.chance(0.6):
-        texture = _shaded(draws, texture)
+    if draws.chance(0.6):  # uneven light: a slow change of brightness
+        light = fractal(draws, height, width, max(height, width) / draws.uniform(2.0, 6.0), 1, 1.0)
+        depth = draws.uniform(0.2, 0.7)
+        level = cv2.convertScaleAbs(light, alpha=255.0 * depth, beta=255.0 * (1.0 - depth))
+        shaded = cv2.multiply(texture, cv2.merge([level, level, level]), scale=1.0 / 255.0)
+        texture = shaded.astype(np.uint8, copy=False)
     return _finish(draws, texture, plain=False)
 
 
@@ -48,7 +50,9 @@ def _palette(draws: Draws, narrow: bool = False, cyclic: bool = False, stepped: 
     saturation = draws.uniforms(count) * colourful
     middle, reach = draws.uniform(0.2, 0.85), draws.uniform(0.03, 0.12) if narrow else draws.uniform(0.2, 0.6)
     value = np.clip(middle + draws.uniforms(count, -1.0, 1.0) * reach, 0.04, 1.0)
-    colours = _rgb(hue, saturation, value)
+    sector = (hue[:, None] * 6.0 + np.array([5.0, 3.0, 1.0])) % 6.0  # from here on RGB
+    chroma = (value * saturation)[:, None]
+    colours = value[:, None] - chroma * np.clip(np.minimum(sector, 4.0 - sector), 0.0, 1.0)
     if cyclic:
         colours = np.concatenate([colours, colours[:1]])
     knots = np.linspace(0.0, 1.0, len(colours))
@@ -59,14 +63,6 @@ def _palette(draws: Draws, narrow: bool = False, cyclic: bool = False, stepped: 
         place = (whole + np.clip((scaled - whole - 0.5) * 6.0 + 0.5, 0.0, 1.0)) / (len(colours) - 1)
     table = np.stack([np.interp(place, knots, colours[:, channel]) for channel in range(3)], axis=1)
     return np.rint(table * 255.0).astype(np.uint8)
-
-
-def _rgb(hue: NDArray[np.float64], saturation: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """HSV in 0..1 (hue cyclic) to RGB in 0..1, [count,3]."""
-    sector = (hue[:, None] * 6.0 + np.array([5.0, 3.0, 1.0])) % 6.0
-    chroma = (value * saturation)[:, None]
-    colours: NDArray[np.float64] = value[:, None] - chroma * np.clip(np.minimum(sector, 4.0 - sector), 0.0, 1.0)
-    return colours
 
 
 def _coloured(field: Field, palette: Texture) -> Texture:
@@ -174,20 +170,13 @@ def _blend(first: Texture, second: Texture, share: Field) -> Texture:
     return cv2.blendLinear(first, second, np.float32(1.0) - share, share).astype(np.uint8, copy=False)
 
 
-def _shaded(draws: Draws, texture: Texture) -> Texture:
-    """Uneven light: a slow change of brightness across the texture."""
-    height, width = texture.shape[:2]
-    light = fractal(draws, height, width, max(height, width) / draws.uniform(2.0, 6.0), 1, 1.0)
-    depth = draws.uniform(0.2, 0.7)
-    level = cv2.convertScaleAbs(light, alpha=255.0 * depth, beta=255.0 * (1.0 - depth))
-    return cv2.multiply(texture, cv2.merge([level, level, level]), scale=1.0 / 255.0).astype(np.uint8, copy=False)
-
-
 def _finish(draws: Draws, texture: Texture, plain: bool) -> Texture:
-    """Add grain, then limit the band so that sub-pixel interpolation reproduces the texture."""
+    """Add grain (it makes flat regions matchable), then limit the band so that interpolation reproduces the texture."""
     height, width = texture.shape[:2]
     strength = draws.log_uniform(0.03, 0.10) if plain else draws.log_uniform(0.02, 0.25)
-    level = grain(draws, height, width)
+    cell = draws.log_uniform(1.0, 3.0)
+    small = draws.bytes(math.ceil(height / cell), math.ceil(width / cell))
+    level = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     grainy = cv2.addWeighted(texture, 1.0, cv2.merge([level, level, level]), strength, -127.5 * strength)
     return cv2.GaussianBlur(grainy, (0, 0), draws.uniform(0.4, 0.75)).astype(np.uint8, copy=False)
 
@@ -210,27 +199,10 @@ def fractal(draws: Draws, height: int, width: int, cell: float, octaves: int, ro
             fresh += np.asarray(cv2.resize(total, size, interpolation=cv2.INTER_CUBIC), dtype=np.float32)
         total = fresh
     assert total is not None
-    return _spread(np.asarray(cv2.resize(total, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32))
-
-
-def _spread(field: Field) -> Field:
-    """Shift and scale to 0..1: two standard deviations around the mean, the rest clipped."""
+    field = np.asarray(cv2.resize(total, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     mean, deviation = cv2.meanStdDev(field)
-    scale = 0.25 / max(float(deviation[0, 0]), 1e-6)
-    return _clipped(field * np.float32(scale) + np.float32(0.5 - scale * float(mean[0, 0])))
-
-
-def _clipped(field: Field) -> Field:
-    """Clip a fresh array to 0..1 in place."""
-    np.clip(field, 0.0, 1.0, out=field)
-    return field
-
-
-def grain(draws: Draws, height: int, width: int) -> NDArray[np.uint8]:
-    """Fine noise of one to three pixels as bytes around 128: what makes flat regions matchable."""
-    cell = draws.log_uniform(1.0, 3.0)
-    small = draws.bytes(math.ceil(height / cell), math.ceil(width / cell))
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    scale = 0.25 / max(float(deviation[0, 0]), 1e-6)  # two standard deviations to each side of the mean are kept
+    return (field * np.float32(scale) + np.float32(0.5 - scale * float(mean[0, 0]))).clip(0.0, 1.0)
 
 
 def _axes(draws: Draws, height: int, width: int, period: float) -> tuple[Field, Field]:
@@ -284,7 +256,8 @@ def cells(draws: Draws, height: int, width: int) -> Field:
     distance, label = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     levels = draws.uniforms(int(label.max()) + 1).astype(np.float32)
     shade = np.float32(draws.uniform(-0.6, 0.6) / size)
-    return _clipped(levels[label] + shade * np.asarray(distance, dtype=np.float32))
+    field: Field = levels[label] + shade * np.asarray(distance, dtype=np.float32)
+    return field.clip(0.0, 1.0)
 
 
 def gradient(draws: Draws, height: int, width: int) -> Field:
@@ -303,7 +276,7 @@ def speckles(draws: Draws, height: int, width: int) -> Field:
     keep = draws.bytes(*grid) < draws.integer(10, 90)
     spots = np.where(keep, draws.bytes(*grid), np.uint8(0)).astype(np.float32) / np.float32(255.0)
     grown = np.asarray(cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-    return _clipped(grown * np.float32(1.4))
+    return (grown * np.float32(1.4)).clip(0.0, 1.0)
 
 
 def strokes(draws: Draws, height: int, width: int) -> Field:
