@@ -12,7 +12,7 @@ import torch
 
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import UserError
-from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.blocks import FlowBatch, to_flow_batch
 from edgeflownas.train.measure import timed
 
 

@@ -28,7 +28,7 @@ WHOLE, TO_LOOP = "whole", "command line to the loop"
 PHASES: dict[str, tuple[str, ...]] = {
     TO_LOOP: ("train/fit.py:fit", "train/loop.py:fit"),  # ends where one of these is entered
     "one commit": ("train/job.py:Job.commit", "train/loop.py:Training.commit"),
-    "one sample from disk": ("data/transforms.py:load_training_sample",),
+    "one sample from disk": ("data/transforms.py:load_training_sample", "data/dataset.py:load_training_sample"),
     "opening a new run": ("train/opening.py:open_new", "train/start.py:_new"),
 }
 LIMITS = {WHOLE: 30, TO_LOOP: 30, "one commit": 6, "one sample from disk": 5, "opening a new run": 8}

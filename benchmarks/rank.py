@@ -25,8 +25,8 @@ from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.tree import Estimate, TreeEvaluator
 from edgeflownas.evaluate.walk import walk
-from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation, words
 from edgeflownas.report.console import Console

@@ -29,10 +29,9 @@ from edgeflownas.errors import UserError
 from edgeflownas.evaluate.frozen import freeze
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.run.manifest import choose_device, set_arithmetic
-from edgeflownas.run.setup import build_net, run_space
+from edgeflownas.run.setup import build_net, loading, run_space
 from edgeflownas.train.loop import choose_best, quarantine
 from edgeflownas.train.machine import World
-from edgeflownas.train.measure import loading
 from edgeflownas.train.plan import learning_rate
 from edgeflownas.train.records import criterion
 from edgeflownas.train.step import SupernetTask

@@ -156,7 +156,7 @@ def test_stats_of_any_set_under_its_label(shared: Path, capsys: pytest.CaptureFi
 
 
 def test_stats_warn_of_two_validation_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from edgeflownas.data import fingerprint
+    from edgeflownas.data import check as fingerprint
 
     official, hold_out = make_folder(tmp_path / "a" / "val", 2), make_folder(tmp_path / "b" / "val", 3)
     with pytest.MonkeyPatch.context() as patch:

@@ -16,9 +16,9 @@ import pytest
 from fc2_folder import HEIGHT, WIDTH, make_folder
 
 from edgeflownas.data import dataset as module
+from edgeflownas.data.check import fingerprint
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.fc2 import scan_fc2
-from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.errors import BadSample, StorageError
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fc2_folder import make_folder
 
-from edgeflownas.data import fingerprint as module
+from edgeflownas.data import check as module
+from edgeflownas.data.check import Fingerprint, difference, fingerprint, mixed_validation
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
-from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint, mixed_validation
 from edgeflownas.errors import StorageError
 
 

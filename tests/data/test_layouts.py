@@ -9,9 +9,8 @@ import layouts
 import numpy as np
 import pytest
 
-from edgeflownas.data.check import check_dataset
+from edgeflownas.data.check import check_dataset, fingerprint
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.fingerprint import fingerprint
 from edgeflownas.data.images import read_mask
 from edgeflownas.data.sets import DATASETS, open_dataset
 from edgeflownas.errors import DataError

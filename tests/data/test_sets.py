@@ -9,7 +9,7 @@ import layouts
 import pytest
 from fc2_folder import make_folder
 
-from edgeflownas.data.fingerprint import fingerprint
+from edgeflownas.data.check import fingerprint
 from edgeflownas.data.sets import find_root, is_named, list_datasets, open_complete, open_dataset, roots_file
 from edgeflownas.data.synthetic.generate import generate_dataset
 from edgeflownas.errors import ConfigError, DataError

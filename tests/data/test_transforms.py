@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.config import DataConfig
-from edgeflownas.data.transforms import (
+from edgeflownas.data.dataset import (
     Window,
     augment,
     center_window,

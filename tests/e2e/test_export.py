@@ -23,7 +23,7 @@ from edgeflownas.data.images import read_image
 from edgeflownas.export.paths import as_integers
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.hardware.vela import get_target
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 
 pytestmark = pytest.mark.e2e
 SIZE, ONE = "--size=32x48", "--eval.eval_pool_size=1"

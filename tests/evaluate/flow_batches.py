@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from edgeflownas.evaluate.recalibrate import NodeStatistics
-from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch
 

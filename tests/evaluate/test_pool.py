@@ -16,7 +16,7 @@ import edgeflownas
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.pool import evaluate_pool, score_pool
-from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, get_space
 

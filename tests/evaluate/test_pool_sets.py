@@ -11,7 +11,7 @@ import torch
 
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.pool import score_pool, score_recalibrated
-from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 

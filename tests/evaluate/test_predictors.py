@@ -16,7 +16,7 @@ from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.evaluate.predictors import BASELINES, SubnetPredictor, make_baseline
 from edgeflownas.evaluate.protocols import Crop, Standard
 from edgeflownas.evaluate.recalibrate import recalibrate
-from edgeflownas.models.batches import to_flow_batch
+from edgeflownas.models.blocks import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 

@@ -10,7 +10,7 @@ from edgeflownas.errors import NonFiniteError
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
 from edgeflownas.evaluate.recalibrate import recalibrate
-from edgeflownas.models.batches import FlowBatch, to_flow_batch
+from edgeflownas.models.blocks import FlowBatch, to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from edgeflownas.export.onnx_model import write_onnx
-from edgeflownas.models.batches import InputForm
 from edgeflownas.models.batchnorm import BatchNorm
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of

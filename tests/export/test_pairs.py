@@ -17,7 +17,7 @@ from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.export.pairs import example_pairs, generated_pairs, read_pairs
 from edgeflownas.export.paths import as_integers
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.deployed.quantise import pixel_scale
 
 

@@ -21,8 +21,7 @@ from edgeflownas.export.paths import FOLDED, TRAINING, as_integers, host_flow, o
 from edgeflownas.export.verdict import LARGEST_LOSS, LEAST_SNR, ZERO
 from edgeflownas.export.verify import Sample, compare, verify
 from edgeflownas.hardware.tflite import write_float, write_int8
-from edgeflownas.models.batches import InputForm
-from edgeflownas.models.blocks import up2
+from edgeflownas.models.blocks import InputForm, up2
 from edgeflownas.models.deployed.folding import fold
 from edgeflownas.models.deployed.quantise import Scale, integer_layers
 

@@ -12,7 +12,7 @@ from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.pool import evaluate_pool
 from edgeflownas.evaluate.tree import TreeEvaluator
-from edgeflownas.models.batches import to_flow_batch
+from edgeflownas.models.blocks import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.run.manifest import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgeflownas.config import Config, DataConfig, TrainConfig
-from edgeflownas.models.batches import InputForm, to_flow_batch
+from edgeflownas.models.blocks import InputForm, to_flow_batch
 
 FORMS = [InputForm(n, c) for n in ("minus1_1", "raw_0_255") for c in ("rgb", "bgr")]  # type: ignore[arg-type]
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeflownas.files import CsvLog, csv_rows
-from edgeflownas.train.group import write_comparison
+from edgeflownas.train.records import write_comparison
 
 
 def test_a_history_whose_columns_changed_at_a_resume_is_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from edgeflownas.config import TrainConfig
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
-from edgeflownas.models.batches import to_flow_batch
+from edgeflownas.models.blocks import to_flow_batch
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet, layout
 from edgeflownas.space import get_space

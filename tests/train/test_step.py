@@ -15,7 +15,7 @@ from edgeflownas.config import TrainConfig
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
-from edgeflownas.models.batches import to_flow_batch
+from edgeflownas.models.blocks import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Choice, SearchSpace, get_space
 from edgeflownas.train.fairness import fair_cycle

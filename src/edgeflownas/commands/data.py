@@ -166,8 +166,7 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
     from dataclasses import asdict
 
     from edgeflownas.config.load import load_config
-    from edgeflownas.data.check import flow_statistics
-    from edgeflownas.data.fingerprint import fingerprint, mixed_validation
+    from edgeflownas.data.check import fingerprint, flow_statistics, mixed_validation
 
     if not specs:
         raise ConfigError(

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.config import DataConfig
+from edgeflownas.data.dataset import LoadedSample, load_training_sample
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.transforms import LoadedSample, load_training_sample
 from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
 
 if TYPE_CHECKING:

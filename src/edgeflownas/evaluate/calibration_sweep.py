@@ -17,16 +17,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.dataset import FlowDataset, center_window
 from edgeflownas.data.images import image_size
-from edgeflownas.data.transforms import center_window
 from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.noise import paired_change, student95
 from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool, score_recalibrated
 from edgeflownas.evaluate.rank_statistics import kendall_tau_b
 from edgeflownas.evaluate.recalibrate import recalibrate_prefixes
-from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import FlowBatch, StagedNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch
 

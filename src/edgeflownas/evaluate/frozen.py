@@ -16,13 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from edgeflownas.config import Config, EvalConfig
-from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.dataset import FlowDataset, Window, center_window, load_eval_sample, random_window
 from edgeflownas.data.images import image_size
 from edgeflownas.data.order import prefix, spread
-from edgeflownas.data.transforms import Window, center_window, load_eval_sample, random_window
 from edgeflownas.errors import BadSample, DataError
-from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import FlowBatch, InputForm, StagedNet, to_flow_batch
 from edgeflownas.randomness import uniforms
 
 

@@ -19,9 +19,8 @@ from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
 from edgeflownas.evaluate.walk import Node, walk
-from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.blocks import StagedNet, resolve
+from edgeflownas.models.blocks import FlowBatch, StagedNet, resolve
 from edgeflownas.space import Arch
 
 Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]

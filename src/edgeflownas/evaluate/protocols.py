@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.dataset import FlowPair
-from edgeflownas.data.transforms import Window, center_window, clip_flow
+from edgeflownas.data.dataset import FlowPair, Window, center_window, clip_flow
 from edgeflownas.errors import ConfigError, DataError
 
 PROTOCOLS = ("standard", "edgeflownet", "training", "deploy")

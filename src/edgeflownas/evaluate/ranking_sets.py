@@ -10,7 +10,7 @@ import torch
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.images import image_size
 from edgeflownas.evaluate.protocols import Prepared, Protocol
-from edgeflownas.models.batches import FlowBatch, InputForm, to_flow_batch
+from edgeflownas.models.blocks import FlowBatch, InputForm, to_flow_batch
 
 
 def protocol_batches(

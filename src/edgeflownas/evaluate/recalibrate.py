@@ -13,9 +13,8 @@ from contextlib import contextmanager
 import torch
 
 from edgeflownas.evaluate.walk import Node, walk
-from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import FlowBatch, StagedNet
 from edgeflownas.space import Arch
 
 Statistics = dict[int, tuple[torch.Tensor, torch.Tensor]]

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from edgeflownas.export.paths import host_flow, tflite_input
 from edgeflownas.hardware.tflite.model import TfliteModel
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Buffer, Graph, Op
 from edgeflownas.models.deployed.running import run_graph

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeflownas.config import DataConfig
-from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.dataset import FlowDataset, load_eval_sample
 from edgeflownas.data.images import image_size
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
-from edgeflownas.data.transforms import load_eval_sample
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.frozen import freeze_split
 from edgeflownas.export.verify import Sample
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 
 GENERATED = "synth"
 Size = tuple[int, int]

@@ -17,8 +17,7 @@ from torch import Tensor
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.export.onnx_model import OnnxModel, integer_outputs
 from edgeflownas.hardware.tflite.model import TfliteModel
-from edgeflownas.models.batches import InputForm
-from edgeflownas.models.blocks import StagedNet, up2
+from edgeflownas.models.blocks import InputForm, StagedNet, up2
 from edgeflownas.models.deployed.builder import HEADS, SCALES
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph

@@ -20,9 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeflownas.models.batches import InputForm
 from edgeflownas.models.batchnorm import BatchNorm
-from edgeflownas.models.blocks import OUTPUT_CHANNELS, BatchNormKind, Conv, Stage, StagedNet, number_batchnorms
+from edgeflownas.models.blocks import (
+    OUTPUT_CHANNELS,
+    BatchNormKind,
+    Conv,
+    InputForm,
+    Stage,
+    StagedNet,
+    number_batchnorms,
+)
 from edgeflownas.randomness import uniforms
 from edgeflownas.space import SearchSpace
 

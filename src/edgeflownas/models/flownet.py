@@ -22,12 +22,12 @@ from torch import nn
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.attention import ContextGate, EfficientChannelAttention
-from edgeflownas.models.batches import InputForm
 from edgeflownas.models.blocks import (
     BatchNormKind,
     BlockChoice,
     ChainChoice,
     ConvChoice,
+    InputForm,
     OutputChoice,
     Stage,
     StagedNet,

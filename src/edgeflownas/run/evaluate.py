@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.data.fingerprint import fingerprint
+from edgeflownas.data.check import fingerprint
 from edgeflownas.data.parallel import in_order
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError

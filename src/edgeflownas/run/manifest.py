@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import REMOVED
-from edgeflownas.data.fingerprint import Fingerprint
+from edgeflownas.data.check import Fingerprint
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.files import canonical_json

@@ -15,9 +15,8 @@ from typing import Any
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import load_config, parse_overrides
-from edgeflownas.data.check import check_dataset, refuse
+from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.fingerprint import Fingerprint, difference, fingerprint
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.frozen import (

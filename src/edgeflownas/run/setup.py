@@ -8,26 +8,27 @@ from pathlib import Path
 
 import torch
 
-from edgeflownas.config import Config
-from edgeflownas.config.load import load_config
-from edgeflownas.data.check import check_dataset, refuse
+from edgeflownas.config import Config, DataConfig
+from edgeflownas.config.load import load_config, parse_overrides
+from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset, ImageCache
-from edgeflownas.data.fingerprint import Fingerprint, fingerprint
+from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.errors import StorageError
+from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
-from edgeflownas.files import read_json
-from edgeflownas.models.batches import InputForm
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.files import canonical_json, read_json
+from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.directory import GROUP
+from edgeflownas.run.directory import GROUP, config_text, create_folder
 from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 Note = Callable[[str], None]
 FINGERPRINTS = "data_fingerprints.json"
+OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
+FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
 
 
 def silent(text: str) -> None:
@@ -158,3 +159,51 @@ def group_runs(path: Path) -> list[Path]:
     if not is_group(path):
         return [path]
     return [path / name for name in load_config(path / "config.yaml").train.arch_name]
+
+
+def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
+    """The data keys as the loader takes them: data.prefetch_batches decided, and said where train.fast_mode is on."""
+    given = config.data.prefetch_batches
+    batches = given or (FAST_PREFETCH if config.train.fast_mode else PREFETCH)
+    if config.train.fast_mode:
+        why = "data.prefetch_batches is set" if given else f"raised from {PREFETCH}"
+        say(f"train.fast_mode: {batches} batches loaded ahead ({why})")
+    return config.data.model_copy(update={"prefetch_batches": batches})
+
+
+def member_configs(config: Config) -> dict[str, Config]:
+    """Configuration of every model by name; the configuration itself, under no name, where there is one model."""
+    names = config.train.arch_name
+    if not names:
+        return {"": config}
+    folder = Path(config.runtime.output_root) / config.runtime.experiment_name
+    found = {}
+    for name, code in zip(names, config.train.arch, strict=True):
+        runtime = config.runtime.model_copy(update={"output_root": str(folder), "experiment_name": name})
+        train = config.train.model_copy(update={"arch": (code,), "arch_name": ()})
+        found[name] = config.model_copy(update={"runtime": runtime, "train": train})
+    return found
+
+
+def create_group(config: Config) -> None:
+    """Make the group's folder with its configuration.  Raises StorageError where it exists."""
+    path = Path(config.runtime.output_root) / config.runtime.experiment_name
+    models = dict(zip(config.train.arch_name, config.train.arch, strict=True))
+    group = canonical_json({"format": 1, "models": models})
+    create_folder(path, {"config.yaml": config_text(config.model_dump(mode="json")), GROUP: group})
+
+
+def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:
+    """The configuration of an existing group with overrides on top, at the place where it now lies.
+
+    Raises ConfigError for what only a single model or a new group can have.
+    """
+    if fork is not None:
+        names = ", ".join(str(path / name) for name in read_json(path / GROUP)["models"])
+        raise ConfigError(f"--fork takes one model, {path} holds several: give one of {names}")
+    for key, _ in parse_overrides(overrides)[0]:
+        if key in OWN:
+            raise ConfigError(f"--{key} cannot change in {path}, which holds models of its own: begin a new run")
+    here = path.absolute()
+    place = [f"--runtime.output_root={here.parent}", f"--runtime.experiment_name={here.name}"]
+    return load_config(path / "config.yaml", [*overrides, *place])

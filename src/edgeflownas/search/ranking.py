@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgeflownas.data.fingerprint import fingerprint
+from edgeflownas.data.check import fingerprint
 from edgeflownas.data.sets import is_named, open_dataset
 from edgeflownas.errors import ConfigError, DataError, Interrupted
 from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
@@ -32,8 +32,7 @@ from edgeflownas.evaluate.ranking_sets import protocol_batches
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.hardware.costs import COLUMNS, space_costs
 from edgeflownas.hardware.latency import CostModel, CpuLatency
-from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import FlowBatch, StagedNet
 from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.directory import read_identity
 from edgeflownas.run.manifest import choose_device

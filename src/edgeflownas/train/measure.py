@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeflownas.config import Config, DataConfig
+from edgeflownas.config import Config
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.loader import PREFETCH, Batch, Loader
+from edgeflownas.data.loader import Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches, freeze
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
-from edgeflownas.models.batches import to_flow_batch
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import StagedNet, to_flow_batch
 from edgeflownas.run.manifest import choose_device, memory_in_words, set_arithmetic
-from edgeflownas.run.setup import Splits, build_net, new_net, run_pool, silent
+from edgeflownas.run.setup import Splits, build_net, loading, new_net, run_pool, silent
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.machine import World
 from edgeflownas.train.plan import clip_checks_per_epoch
@@ -35,17 +34,6 @@ TIMED_STEPS = 5  # after one that is not: it allocates and chooses kernels
 TASKS = TIMED_STEPS + 3  # things measure() reports as done: the steps, a calibration and an evaluation batch
 
 Pair = tuple[FlowDataset, FlowDataset]  # train and val
-FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
-
-
-def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
-    """The data keys as the loader takes them: data.prefetch_batches decided, and said where train.fast_mode is on."""
-    given = config.data.prefetch_batches
-    batches = given or (FAST_PREFETCH if config.train.fast_mode else PREFETCH)
-    if config.train.fast_mode:
-        why = "data.prefetch_batches is set" if given else f"raised from {PREFETCH}"
-        say(f"train.fast_mode: {batches} batches loaded ahead ({why})")
-    return config.data.model_copy(update={"prefetch_batches": batches})
 
 
 @memory_in_words()

@@ -6,8 +6,11 @@ joins both.
 
 from __future__ import annotations
 
+import csv
+import io
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,11 @@ import numpy as np
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.data.order import BatchPlan
+from edgeflownas.errors import StorageError
+from edgeflownas.evaluate.columns import format_value
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
+from edgeflownas.files import csv_rows, replace_file
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.space import SearchSpace
 from edgeflownas.train.fairness import fairness_gap, option_counts, option_losses
@@ -216,3 +222,43 @@ def clip_note(facts: dict[str, Any], before: str | None) -> str | None:
         f"clipping saturated: every step of the epoch was cut at {threshold:g} {seen}: try "
         f"train.grad_clip_global_norm {rounded}"
     )
+
+
+COMPARED = ("train_loss", "eval_loss_total", "eval_loss_optical", "eval_loss_uncertainty", "epe")
+
+
+def write_comparison(path: Path, names: list[str]) -> None:
+    """Replace ``comparison.csv``: one row for each epoch that every model has been evaluated after.
+
+    Columns: epoch, global_step, then losses and EPE (px) of every model, then their difference from the first model.
+    """
+    tables = {name: _history(path / name / "eval_history.csv") for name in names}
+    first, *others = names
+    own = [f"{name}_{figure}" for name in names for figure in COMPARED]
+    differences = [f"{name}_minus_{first}_{figure}" for name in others for figure in COMPARED]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "global_step", *own, *differences])
+    for epoch in sorted(set.intersection(*(set(table) for table in tables.values()))):
+        # A history whose columns changed at a resume may lack some in its older rows.
+        rows = {name: [tables[name][epoch].get(figure, "") for figure in COMPARED] for name in names}
+        cells = [tables[first][epoch]["epoch"], tables[first][epoch]["global_step"]]
+        cells += [value for row in rows.values() for value in row]
+        for name in others:
+            for figure, value, reference in zip(COMPARED, rows[name], rows[first], strict=True):
+                known = float(value) - float(reference) if value and reference else None
+                cells.append(format_value(figure, known))
+        writer.writerow(cells)
+    replace_file(path / "comparison.csv", text.getvalue().encode(), durable=True)
+
+
+def _history(path: Path) -> dict[int, dict[str, str]]:
+    """Rows of a model's eval_history.csv by epoch, its EPE under the plain name ``epe``."""
+    try:
+        return {int(row["epoch"]): {**row, "epe": row["mean_epe_1"]} for row in csv_rows(path)}
+    except StorageError:  # said already
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(
+            f"{path}: not readable as the history of one model ({error}): restore it from a copy"
+        ) from None

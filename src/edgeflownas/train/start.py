@@ -47,8 +47,12 @@ from edgeflownas.run.setup import (
     FINGERPRINTS,
     Splits,
     build_net,
+    create_group,
     freeze_eval_set,
+    group_config,
     is_group,
+    loading,
+    member_configs,
     open_splits,
     run_space,
     silent,
@@ -56,13 +60,12 @@ from edgeflownas.run.setup import (
 )
 from edgeflownas.space import get_space
 from edgeflownas.train.evaluator import Evaluator
-from edgeflownas.train.group import create_group, group_config, member_configs, write_comparison
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
-from edgeflownas.train.measure import loading, preview
+from edgeflownas.train.measure import preview
 from edgeflownas.train.plan import learning_rate
-from edgeflownas.train.step import SupernetTask
-from edgeflownas.train.teacher import Teacher
+from edgeflownas.train.records import write_comparison
+from edgeflownas.train.step import SupernetTask, Teacher
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console

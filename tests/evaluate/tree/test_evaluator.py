@@ -18,8 +18,8 @@ from edgeflownas.evaluate.tree import TreeEvaluator, evaluator
 from edgeflownas.evaluate.tree.trunk import Trunk, choose_levels
 from edgeflownas.evaluate.walk import walk
 from edgeflownas.hardware.latency import torch_threads
-from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation

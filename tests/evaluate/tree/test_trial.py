@@ -10,7 +10,7 @@ import pytest
 
 from edgeflownas.evaluate.tree import TreeEvaluator, Unit, evaluator
 from edgeflownas.evaluate.tree.units import node_counts, tree_work
-from edgeflownas.models.batches import FlowBatch
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import get_space

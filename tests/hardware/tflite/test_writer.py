@@ -16,7 +16,7 @@ from settled import SIZE, networks
 from edgeflownas.errors import ConfigError
 from edgeflownas.hardware.tflite import cost_model_bytes, write_float, write_int8
 from edgeflownas.hardware.tflite.model import Kernels, TfliteModel
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.deployed.folding import Layer, fold
 from edgeflownas.models.deployed.graph import Buffer, Graph, Outputs
 from edgeflownas.models.deployed.networks import graph_of

@@ -11,7 +11,7 @@ from integers import fake_quantise, rounded_layers, rounding
 from numeric import FLOAT32, relative_difference
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.deployed.folding import fold
 from edgeflownas.models.deployed.networks import graph_of
 from edgeflownas.models.deployed.quantise import (

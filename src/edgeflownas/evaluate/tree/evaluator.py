@@ -33,9 +33,8 @@ from edgeflownas.evaluate.tree.trial import Trial, quickest
 from edgeflownas.evaluate.tree.trunk import Level, Trunk, choose_levels
 from edgeflownas.evaluate.tree.units import Estimate, Size, Unit, node_counts, tree_work, trunk_length, units_of
 from edgeflownas.evaluate.walk import Node, State, advance, walk
-from edgeflownas.models.batches import FlowBatch
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import FlowBatch, StagedNet
 from edgeflownas.models.flops import stage_macs
 from edgeflownas.space import Arch
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch
 
 from edgeflownas.evaluate.tree.units import Size, Unit, Work, node_counts, tree_work
-from edgeflownas.models.batches import FlowBatch
-from edgeflownas.models.blocks import StagedNet
+from edgeflownas.models.blocks import FlowBatch, StagedNet
 from edgeflownas.space import Arch
 
 SECONDS = 0.15  # about what one pass may take, unless the smallest piece of work takes longer

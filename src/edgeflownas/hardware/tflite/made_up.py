@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.hardware.tflite.writer import write_int8
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.deployed.graph import Graph, Op
 from edgeflownas.models.deployed.quantise import IntegerLayer, tensor_scales
 from edgeflownas.randomness import words

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.batches import InputForm
+from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.deployed.folding import Layer
 from edgeflownas.models.deployed.graph import Graph, Op
 
