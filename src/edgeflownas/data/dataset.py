@@ -7,9 +7,9 @@ last: without it the pixels do not count.  A cache whose sources have another si
 it was made is made again, also where the fingerprint (which sums only parts of large sets) is the same.
 
 Every random choice (crop, flip, photometric jitter) is a function of (seed, epoch, draw position), never of a
-generator's state, so a sample comes out the same whichever worker loads it.  Uniform numbers 0 and 1 of a draw place the
-crop, 2 to 5 decide flips, brightness and contrast; all six are always drawn, so that switching one option on leaves the
-others as they were.
+generator's state, so a sample comes out the same whichever worker loads it.  Uniform numbers 0 and 1 of a draw place
+the crop, 2 to 5 decide flips, brightness and contrast; all six are always drawn, so that switching one option on
+leaves the others as they were.
 """
 
 from __future__ import annotations

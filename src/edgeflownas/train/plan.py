@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeflownas.config import Config, TrainConfig
 from edgeflownas.config.load import load_config, recipe_names
-from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.order import BatchPlan, expected_unique
-from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.space import get_space
+
+if TYPE_CHECKING:
+    from edgeflownas.data.dataset import FlowDataset
 
 MOST = 10**18  # draws, forward passes: beyond it a float no longer tells neighbours apart by far
 FEW_CALIBRATION_BATCHES = 8
@@ -367,6 +368,8 @@ def _open_splits(
         key = f"{split}_dir"
         if split in counts or (recipe is None and key not in config.data.model_fields_set):
             continue
+        from edgeflownas.data.sets import open_dataset  # bare numbers need no reader of data
+
         try:
             found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
         except (ConfigError, DataError) as error:
