@@ -15,9 +15,9 @@ from fc2_folder import make_folder
 
 from edgeflownas.data import check, images
 from edgeflownas.data.check import check_dataset, refuse
+from edgeflownas.data.dataset import in_order
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
-from edgeflownas.data.parallel import in_order
 from edgeflownas.errors import DataError, StorageError
 
 

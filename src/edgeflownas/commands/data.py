@@ -13,8 +13,7 @@ from cyclopts import App
 from edgeflownas.errors import BadSample, ConfigError, DataError
 
 if TYPE_CHECKING:
-    from edgeflownas.data.dataset import FlowDataset
-    from edgeflownas.data.parallel import Progress
+    from edgeflownas.data.dataset import FlowDataset, Progress
 
 app = App(name="data", help="List, check, measure or generate data sets.")
 

@@ -19,10 +19,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.dataset import FlowDataset, Sample, read_true_flow
+from edgeflownas.data.dataset import FlowDataset, Progress, Sample, default_workers, in_order, read_true_flow
 from edgeflownas.data.formats import flow_size, is_kitti_flow, read_flow
 from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
-from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import fill, first_of, open_regular
 

@@ -19,12 +19,14 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -34,11 +36,13 @@ from numpy.typing import NDArray
 from edgeflownas.config import DataConfig
 from edgeflownas.data.formats import is_kitti_flow, read_flow, read_kitti
 from edgeflownas.data.images import image_size, read_image, read_mask
-from edgeflownas.data.parallel import Progress, default_workers, in_order
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import open_regular, replace_file
 from edgeflownas.randomness import uniforms, words
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]  # called with (done, total) now and then
 Source = Literal["folder", "index", "generated"]
 """What says which samples there are: the names in a folder, a list file, or the generator that made them."""
 ImagePair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # image 1 and image 2 of a sample, [H,W,3] RGB
@@ -470,3 +474,30 @@ def _normal_quantiles() -> NDArray[np.float32]:
     normal = NormalDist()
     upper = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(32768, 65536)])
     return np.concatenate([-upper[::-1], upper]).astype(np.float32)
+
+
+def default_workers() -> int:
+    """One thread per core this process may use, at most 8: decoding and checksums release the interpreter lock."""
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Results of ``function`` in the order of ``items``; at most ``2 * workers`` of them wait in memory.
+
+    The first exception is raised in its place, and what has not begun by then never does.
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="data") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,4 +1,4 @@
-"""Map over many items with threads or processes, in order and within bounded memory."""
+"""Map over many items with processes, in order and within bounded memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import signal
 import sys
 import traceback
 import types
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -23,7 +21,6 @@ from edgeflownas.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Progress = Callable[[int, int], None]  # called with (done, total) now and then
 
 TRAINER_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -33,35 +30,8 @@ class WorkerDied(Exception):
     """A worker process ended by itself; the text says which and how."""
 
 
-def default_workers() -> int:
-    """One thread per core this process may use, at most 8: decoding and checksums release the interpreter lock."""
-    return min(8, len(os.sched_getaffinity(0)))
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Results of ``function`` in the order of ``items``; at most ``2 * workers`` of them wait in memory.
-
-    The first exception is raised in its place, and what has not begun by then never does.
-    """
-    if workers <= 1:
-        yield from map(function, items)
-        return
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="data") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 def in_processes(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
-    """As :func:`in_order` by spawned processes, for work that holds the interpreter lock; ``4 * workers`` wait.
+    """As data.dataset.in_order by spawned processes, for work that holds the interpreter lock; ``4 * workers`` wait.
 
     ``function``, items and results must be picklable, and ``function`` of an importable module.  However the iterator
     is left, the processes are killed, in the middle of their work too.  The thread that asks for the first result must

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.data.check import fingerprint
-from edgeflownas.data.parallel import in_order
+from edgeflownas.data.dataset import in_order
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.calibration_sweep import (

@@ -231,7 +231,7 @@ def record(training: Training, batch: Batch, output: StepOutput, rate: float) ->
     """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
     state, runtime, limit = training.state, training.config.runtime, training.config.train.max_nonfinite_steps
     quarantine(training, batch)
-    event = step_event(state, batch, output, rate, training.task.expected_clip_checks(len(batch.indices)))
+    event = step_event(training, batch, output, rate)
     training.steps.append(event)
     if training.directory is not None:
         training.directory.events.append(event)
@@ -294,7 +294,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     Raises StopRequested during the evaluation; the epoch's steps are committed before, so nothing is lost.
     """
     config, state, clock, console = training.config, training.state, training.clock, training.console
-    facts = epoch_facts(config, training.plan, training.task.net.space, state, training.steps, training.rate)
+    facts = epoch_facts(training)
     times: dict[str, Any] = {"epoch": state.epoch + 1, "epoch_seconds": clock.seconds, **clock.figures()}
     if facts["clip_checks"] != facts["expected_clip_checks"]:
         micro = f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
@@ -339,7 +339,7 @@ def evaluate(
         average = evaluator.evaluate(task.average.net, check) if task.average else None
     recal_seconds = result.recal_seconds + (average.recal_seconds if average else 0.0)
     training.clock.move(recal_seconds, "eval", "recal")
-    facts |= pool_facts(training.config, task.net.space, result, state.last_epes, frozen.evaluation.label)
+    facts |= pool_facts(training, result)
     facts |= {"eval_set": frozen.hash, "calibration_set": frozen.calibration_hash}
     if average is not None:
         facts[f"mean_epe_{len(result.scores)}_ema"] = float(np.mean([score.epe for score in average.scores]))

@@ -9,30 +9,31 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
-from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.columns import format_value
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
 from edgeflownas.files import csv_rows, replace_file
-from edgeflownas.run.checkpoint import TrainState
-from edgeflownas.space import SearchSpace
 from edgeflownas.train.fairness import fairness_gap, option_counts, option_losses
 from edgeflownas.train.step import StepOutput
+
+if TYPE_CHECKING:
+    from edgeflownas.train.loop import Training
 
 PROTOCOL = "training"
 
 
-def step_event(state: TrainState, batch: Batch, output: StepOutput, rate: float, checks: int) -> dict[str, Any]:
+def step_event(training: Training, batch: Batch, output: StepOutput, rate: float) -> dict[str, Any]:
     """Facts of a step; ``draws`` is the crc32 of its sample indices.  A dropped step names samples and codes."""
+    state, checks = training.state, training.task.expected_clip_checks(len(batch.indices))
     event: dict[str, Any] = {
         "event": "step",
         "step": state.step,
@@ -59,15 +60,10 @@ def step_event(state: TrainState, batch: Batch, output: StepOutput, rate: float,
     return event
 
 
-def epoch_facts(
-    config: Config,
-    plan: BatchPlan,
-    space: SearchSpace,
-    state: TrainState,
-    steps: Sequence[Mapping[str, Any]],
-    rate: float,
-) -> dict[str, Any]:
-    """Training columns of a finished epoch from its step events; ``rate`` is the learning rate after it."""
+def epoch_facts(training: Training) -> dict[str, Any]:
+    """Training columns of a finished epoch from its step events; ``lr`` is the learning rate after it."""
+    config, plan, state, steps = training.config, training.plan, training.state, training.steps
+    space = training.task.net.space
     accepted = [row for row in steps if row["accepted"]]
     norms = [float(norm) for row in accepted for norm in row["grad_norms"]]
     coverage = plan.coverage(state.epoch)
@@ -78,7 +74,7 @@ def epoch_facts(
         "epoch": state.epoch + 1,
         "global_step": state.step,
         "seen_samples": state.seen,
-        "lr": rate,
+        "lr": training.rate,
         "train_loss": _mean(row["loss"] for row in accepted),
         "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
         "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
@@ -104,10 +100,9 @@ def epoch_facts(
     }
 
 
-def pool_facts(
-    config: Config, space: SearchSpace, result: PoolEvaluation, previous: Sequence[float], label: str
-) -> dict[str, Any]:
+def pool_facts(training: Training, result: PoolEvaluation) -> dict[str, Any]:
     """Evaluation columns of an epoch (names carry the pool size), and its codes, EPEs and ranks by arch_index."""
+    settings, space, previous = training.config.eval, training.task.net.space, training.state.last_epes
     archs, epes, noise = [score.arch for score in result.scores], result.epes, result.noise
     figures, size = pool_statistics(epes), len(archs)
     baseline = space.parse(space.baseline) if space.baseline else None
@@ -120,12 +115,12 @@ def pool_facts(
         "zero_flow_epe": result.zero_flow_epe,
         "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
         "eval_samples_per_arch": result.samples,
-        "split_label": label,
+        "split_label": training.eval_set.evaluation.label,
         "codes": [str(arch) for arch in archs],
         "epes": epes,
         "ranks": noise.ranks(epes),
-        "bn_recal_batches": config.eval.bn_recal_batches,
-        "eval_batches_per_arch": config.eval.eval_batches_per_arch,
+        "bn_recal_batches": settings.bn_recal_batches,
+        "eval_batches_per_arch": settings.eval_batches_per_arch,
         **_losses("eval_loss", result),
         "eval_epe_a0": _mean(score.epe_a0 for score in result.scores),
         "eval_epe_a1": _mean(score.epe_a1 for score in result.scores),

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.data.check import FlowStatistics, flow_statistics
-from edgeflownas.data.dataset import FlowDataset, Sample
+from edgeflownas.data.dataset import FlowDataset, Progress, Sample
 from edgeflownas.data.formats import flow_size, write_flo
-from edgeflownas.data.parallel import Progress, WorkerDied, in_processes
+from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.data.synthetic import geometry, textures
 from edgeflownas.data.synthetic.geometry import Draws
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
