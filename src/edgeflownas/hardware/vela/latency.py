@@ -29,7 +29,7 @@ OWN, AROUND = "own", "around"  # names in the little graphs: the operator, and w
 
 @dataclass
 class VelaLatency:
-    """Column ``<target>_ms``: milliseconds of a subnet by the table; `edgeflownas bench latency-table` gives its error.
+    """Column ``<target>_ms``: milliseconds of a subnet by the table; `benchmarks/latency_table.py` gives its error.
 
     Attributes:
         vela: target, in mode ``performance``.

@@ -152,7 +152,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "data_wait_high": Entry(
         "The device waits for samples; that time buys nothing.",
-        "data.num_workers, data.prefetch_batches, data.cache; edgeflownas bench loader.",
+        "data.num_workers, data.prefetch_batches, data.cache; python benchmarks/loader.py.",
         ("time",),
     ),
     "resumed_with_changes": Entry(
