@@ -33,7 +33,7 @@ IDENTITIES = {
 IDENTITY = re.compile(r"\S+ [0-9a-f]{32}|source [0-9a-f]{64}|code \d+\.\d+\.\d+( [0-9a-f]+)?")
 # Files whose content is times, processes or caches: their presence is compared, no more.
 PRESENCE = {"LOCK", "lease.json", "timing.jsonl", "data_fingerprints.json"}
-IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|events\.jsonl\.format1$|\.before")
+IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|(^|/)events(?!\.jsonl$)[^/]*$")
 
 # What a change of the code took away or added on purpose: left out of both sides.
 GONE_KEYS = {"train.qat_calibrate", "qat_calibrate"}
@@ -44,6 +44,8 @@ GONE_LINES = re.compile(r"\bqat|\bbench\b|finetune_frozen_bn")
 # Lines that come by the clock, or say that the code of a resumed run is another.
 BY_CHANCE = re.compile(r"train step \d|changed since this run began: code\.")
 NUMBER = re.compile(r"[-+]?\b\d[\d,]*(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
+
+NUMBERS = re.compile(r"[-+]?\d[\d.,]*([ ,]+[-+]?\d[\d.,]*)*")  # coordinates: how many, depends on what is drawn
 
 
 # ---- texts ----
@@ -263,12 +265,19 @@ def _log(base: Path, tree: Path, places: list[str]) -> list[str]:
     return text_differences(base.read_text(), tree.read_text(), places)
 
 
+def _html(base: Path, tree: Path, places: list[str]) -> list[str]:
+    """A page by its elements and words: numbers and the pictures made of them (some draw times) are masked."""
+    pages = [re.sub(r"base64,[\w+/=]+", "PICTURE", path.read_text()).replace(">", ">\n") for path in (base, tree)]
+    return text_differences(*(re.sub(NUMBERS, "#", page) for page in pages), places=places)
+
+
 def _bytes(base: Path, tree: Path, places: list[str]) -> list[str]:
     return [] if base.read_bytes() == tree.read_bytes() else ["other bytes"]
 
 
 READERS: dict[str, Callable[[Path, Path, list[str]], list[str]]] = {
     ".safetensors": _tensors, ".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".yaml": _yaml, ".log": _log,
+    ".html": _html,
 }  # fmt: skip
 
 
@@ -277,7 +286,10 @@ def folder_differences(base: Path, tree: Path, places: list[str], left_out: froz
     missing = [folder for folder in (base, tree) if not folder.exists()]
     if missing:
         return [f"{folder} is missing" for folder in missing]
-    names = [_files(folder, left_out) for folder in (base, tree)]
+    if base.is_file():
+        base, tree, names = base.parent, tree.parent, [{base.name}, {tree.name}]
+    else:
+        names = [_files(folder, left_out) for folder in (base, tree)]
     found = [f"{name}: only in the {'base' if name in names[0] else 'tree'}" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
         if Path(name).name in PRESENCE:
