@@ -154,6 +154,16 @@ CASES = (
     Case("supernet", (train("supernet", *RICH),), ("runs/supernet",)),
     Case("supernet-v3", (train("v3", *RICH, "--train.space=v3", "--eval.eval_pool_size=3"),), ("runs/v3",)),
     Case("micro-step", (train("clipped", *CLIPPED), train("cached", *CLIPPED)), ("runs/clipped", "runs/cached")),
+    Case(
+        "report",
+        (
+            train("shown", "--runtime.report=true", "--runtime.tensorboard=true", "--eval.pictures=1"),
+            Step(("report", "runs/shown", "--out", "page.html")),
+            Step(("report", "runs/shown", "runs/supernet", "--out", "two.html")),
+        ),
+        ("runs/shown", "page.html", "two.html"),
+        ("supernet",),
+    ),
     Case("steady", (train("steady", *STEADY),), ("runs/steady",)),
     Case(
         "quarantine",

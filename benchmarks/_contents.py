@@ -33,26 +33,36 @@ IDENTITIES = {
 IDENTITY = re.compile(r"\S+ [0-9a-f]{32}|source [0-9a-f]{64}|code \d+\.\d+\.\d+( [0-9a-f]+)?")
 # Files whose content is times, processes or caches: their presence is compared, no more.
 PRESENCE = {"LOCK", "lease.json", "timing.jsonl", "data_fingerprints.json"}
-IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|events\.jsonl\.format1$|\.before")
+IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|(^|/)events(?!\.jsonl$)[^/]*$")
 
 # What a change of the code took away or added on purpose: left out of both sides.
 GONE_KEYS = {"train.qat_calibrate", "qat_calibrate"}
 GONE_WORDS = re.compile(r"\bqat_fc2_180x240, |, bench\b|, finetune_frozen_bn\b|\bfinetune_frozen_bn, ")
+RENAMED = (("edgeflownas bench loader", "python benchmarks/loader.py"),)
 GONE_LINES = re.compile(r"\bqat|\bbench\b|finetune_frozen_bn")
 
 # Lines that come by the clock, or say that the code of a resumed run is another.
 BY_CHANCE = re.compile(r"train step \d|changed since this run began: code\.")
 NUMBER = re.compile(r"[-+]?\b\d[\d,]*(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
 
+NUMBERS = re.compile(r"[-+]?\d[\d.,]*([ ,]+[-+]?\d[\d.,]*)*")  # coordinates: how many, depends on what is drawn
+
 
 # ---- texts ----
 
 
-def masked(text: str, places: list[str]) -> list[str]:
-    """Lines without numbers, hashes, places, the width of columns, and progress lines that come by the clock."""
+def general(text: str, places: list[str]) -> str:
+    """A text without the places of its tree, in today's words."""
     for place in places:
         text = text.replace(place, "PLACE")
-    text = GONE_WORDS.sub("", text)
+    for before, now in RENAMED:
+        text = text.replace(before, now)
+    return text
+
+
+def masked(text: str, places: list[str]) -> list[str]:
+    """Lines without numbers, hashes, places, the width of columns, and progress lines that come by the clock."""
+    text = GONE_WORDS.sub("", general(text, places))
     lines = []
     for line in text.splitlines():
         if BY_CHANCE.match(line) or GONE_LINES.search(line):
@@ -120,8 +130,7 @@ def _same(one: Any, two: Any, places: list[str]) -> bool:
     if isinstance(one, float) and isinstance(two, float) and math.isnan(one) and math.isnan(two):
         return True
     if isinstance(one, str) and isinstance(two, str) and one != two:
-        for place in places:
-            one, two = one.replace(place, "PLACE"), two.replace(place, "PLACE")
+        one, two = general(one, places), general(two, places)
         # A sentence may hold a time; a name or a code holds no space.
         return one == two or (" s" in one and masked(one, []) == masked(two, []))
     return type(one) is type(two) and one == two
@@ -256,12 +265,19 @@ def _log(base: Path, tree: Path, places: list[str]) -> list[str]:
     return text_differences(base.read_text(), tree.read_text(), places)
 
 
+def _html(base: Path, tree: Path, places: list[str]) -> list[str]:
+    """A page by its elements and words: numbers and the pictures made of them (some draw times) are masked."""
+    pages = [re.sub(r"base64,[\w+/=]+", "PICTURE", path.read_text()).replace(">", ">\n") for path in (base, tree)]
+    return text_differences(*(re.sub(NUMBERS, "#", page) for page in pages), places=places)
+
+
 def _bytes(base: Path, tree: Path, places: list[str]) -> list[str]:
     return [] if base.read_bytes() == tree.read_bytes() else ["other bytes"]
 
 
 READERS: dict[str, Callable[[Path, Path, list[str]], list[str]]] = {
     ".safetensors": _tensors, ".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".yaml": _yaml, ".log": _log,
+    ".html": _html,
 }  # fmt: skip
 
 
@@ -270,7 +286,10 @@ def folder_differences(base: Path, tree: Path, places: list[str], left_out: froz
     missing = [folder for folder in (base, tree) if not folder.exists()]
     if missing:
         return [f"{folder} is missing" for folder in missing]
-    names = [_files(folder, left_out) for folder in (base, tree)]
+    if base.is_file():
+        base, tree, names = base.parent, tree.parent, [{base.name}, {tree.name}]
+    else:
+        names = [_files(folder, left_out) for folder in (base, tree)]
     found = [f"{name}: only in the {'base' if name in names[0] else 'tree'}" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
         if Path(name).name in PRESENCE:

@@ -40,19 +40,19 @@ class Server:
         self.process = subprocess.Popen(
             program, cwd=tree.work, env=tree.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.outputs = [tree.work / "tmp" / name for name in ("stdout", "stderr")]
+        self.out, self.err = tree.work / "tmp" / "stdout", tree.work / "tmp" / "stderr"
 
-    def run(self, words: Sequence[str], variables: Mapping[str, str]) -> Ended:
+    def run(self, words: Sequence[str], variables: Mapping[str, str] | None) -> Ended:
         """One command line."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        out, err = self.outputs
-        request = {"argv": list(words), "variables": dict(variables), "out": str(out), "err": str(err), "limit": LIMIT}
+        files = {"out": str(self.out), "err": str(self.err)}
+        request = {"argv": list(words), "variables": dict(variables or {}), "limit": LIMIT, **files}
         started = time.monotonic()
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         code = int(self.process.stdout.readline())
-        said = [path.read_text(encoding="utf-8", errors="replace") for path in self.outputs]
-        return Ended(code, *said, time.monotonic() - started)
+        out, err = (path.read_text(encoding="utf-8", errors="replace") for path in (self.out, self.err))
+        return Ended(code, out, err, time.monotonic() - started)
 
     def close(self) -> None:
         """End the process."""
@@ -83,7 +83,7 @@ class Tree:
     def run(self, words: Sequence[str], ranks: int = 1, variables: Mapping[str, str] | None = None) -> Ended:
         """``edgeflownas`` with these words, in the tree's folder; several ``ranks`` by torchrun."""
         if self.server is not None and ranks == 1:
-            return self.server.run(words, variables or {})
+            return self.server.run(words, variables)
         module = ["-m", "edgeflownas"]
         if ranks > 1:
             module = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *module]

@@ -102,7 +102,7 @@ def count(tree: Path, words: list[str]) -> dict[str, list[str]]:
         code = run(words)
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     if code:
         raise SystemExit(f"edgeflownas {' '.join(words)} ended with {code}")
     return counter.result()

@@ -118,11 +118,11 @@ def step_differences(step: Step, ours: Ended, theirs: Ended, places: list[str]) 
         yield f"exit code {ours.code} | {theirs.code}"
     if step.is_json and ours.code == theirs.code == 0:
         try:
-            documents = [json.loads(side.out) for side in (ours, theirs)]
+            base, tree = json.loads(ours.out), json.loads(theirs.out)
         except ValueError as error:
             yield f"not one JSON document: {error}"
         else:
-            yield from document_differences(*documents, places)
+            yield from document_differences(base, tree, places)
     else:
         yield from (f"stdout {line}" for line in text_differences(ours.out, theirs.out, places))
     if step.ranks == 1:  # torchrun words its own warnings, with processes and times

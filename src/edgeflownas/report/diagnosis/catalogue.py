@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+__all__ = ["CATALOGUE", "Entry"]
+
 
 class Entry(NamedTuple):
     """Texts of one finding."""
@@ -150,7 +152,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "data_wait_high": Entry(
         "The device waits for samples; that time buys nothing.",
-        "data.num_workers, data.prefetch_batches, data.cache; measure with benchmarks/loader.py.",
+        "data.num_workers, data.prefetch_batches, data.cache; python benchmarks/loader.py.",
         ("time",),
     ),
     "resumed_with_changes": Entry(
