@@ -230,7 +230,7 @@ def quarantined(config: Config) -> Any:
 
 
 def pool_result(*epes: float) -> Any:
-    return SimpleNamespace(scores=[SimpleNamespace(epe=epe) for epe in epes])
+    return SimpleNamespace(epes=list(epes), scores=[SimpleNamespace(epe=epe) for epe in epes])
 
 
 def best_figure(config: Config) -> Any:

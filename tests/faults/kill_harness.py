@@ -13,7 +13,7 @@ finished; then every tensor of the last checkpoint and the bytes of events.jsonl
     )
     assert report["kills"] >= 30 and not report["mismatches"]
 
-``crash_trials`` does the same for named crash points (train/faults.py) instead of random moments.
+``crash_trials`` does the same for named crash points (files.py) instead of random moments.
 
 As a program it reads the same request as JSON from standard input and prints the report as JSON:
 ``python tests/faults/kill_harness.py < request.json``.
