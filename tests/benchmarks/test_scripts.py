@@ -53,8 +53,8 @@ def test_commit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data, before = make_tiny(tmp_path / "data") / "train", os.sched_getaffinity(0)
     words = (str(data), "--size=8x8", "--batch=2", "--batches=1", "--one-core", "--workers", "0", "1")
-    found = figures(capsys, "loader", *words, "--worker-kind=thread")
-    assert list(found) == ["none x 0", "thread x 1"] and os.sched_getaffinity(0) == before
+    found = figures(capsys, "loader", *words)
+    assert list(found) == ["0 threads", "1 threads"] and os.sched_getaffinity(0) == before
     for row in found.values():
         assert row["cores"] == 1
         assert 0 < row["decode_ratio"] < 2 and row["samples_per_second"] > 0
