@@ -45,8 +45,6 @@ GONE_LINES = re.compile(r"\bqat|\bbench\b|finetune_frozen_bn")
 BY_CHANCE = re.compile(r"train step \d|changed since this run began: code\.")
 NUMBER = re.compile(r"[-+]?\b\d[\d,]*(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
 
-NUMBERS = re.compile(r"[-+]?\d[\d.,]*([ ,]+[-+]?\d[\d.,]*)*")  # coordinates: how many, depends on what is drawn
-
 
 # ---- texts ----
 
@@ -78,7 +76,11 @@ def masked(text: str, places: list[str]) -> list[str]:
 
 def text_differences(base: str, tree: str, places: list[str]) -> list[str]:
     """A diff of two masked texts, without its head."""
-    ours, theirs = masked(base, places), masked(tree, places)
+    return line_differences(masked(base, places), masked(tree, places))
+
+
+def line_differences(ours: list[str], theirs: list[str]) -> list[str]:
+    """A diff of two lists of lines, without its head."""
     found = difflib.unified_diff(ours, theirs, "base", "tree", lineterm="", n=0)
     return [line for line in itertools.islice(found, 2, None) if not line.startswith("@@")]
 
@@ -267,8 +269,12 @@ def _log(base: Path, tree: Path, places: list[str]) -> list[str]:
 
 def _html(base: Path, tree: Path, places: list[str]) -> list[str]:
     """A page by its elements and words: numbers and the pictures made of them (some draw times) are masked."""
-    pages = [re.sub(r"base64,[\w+/=]+", "PICTURE", path.read_text()).replace(">", ">\n") for path in (base, tree)]
-    return text_differences(*(re.sub(NUMBERS, "#", page) for page in pages), places=places)
+    sides = []
+    for path in (base, tree):
+        page = re.sub(r"base64,[\w+/=]+", "PICTURE", path.read_text()).replace(">", ">\n")
+        lines = (re.sub(r"#([ ,]*#)+", "#", line) for line in masked(page, places))
+        sides.append([re.sub(r"^(VERSION|HASH|-|True|False)(</td>)$", r"~\2", line) for line in lines])
+    return line_differences(*sides)
 
 
 def _bytes(base: Path, tree: Path, places: list[str]) -> list[str]:
