@@ -8,6 +8,7 @@ events.jsonl.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -136,14 +137,16 @@ def columns(pool_size: int) -> tuple[str, ...]:
 
 def _format_of(column: str) -> str:
     """Format of a column under any pool size.  Raises KeyError for a name that is no column."""
-    return _FORMATS[column] if column in _FORMATS else _POOL_FORMATS[_without_digits(column)]
+    return _FORMATS[column] if column in _FORMATS else _pool_formats()[_without_digits(column)]
 
 
 def _without_digits(column: str) -> str:
     return "_".join("#" if part.isdigit() else part for part in column.split("_"))
 
 
-_POOL_FORMATS = {_without_digits(name): form for name, form in _FORMATS.items() if "_12" in name}
+@functools.cache
+def _pool_formats() -> dict[str, str]:
+    return {_without_digits(name): form for name, form in _FORMATS.items() if "_12" in name}
 
 
 def format_value(column: str, value: Value) -> str:
@@ -204,4 +207,4 @@ def parse_row(row: Mapping[str, str]) -> dict[str, Value]:
 
 
 def _is_column(name: str) -> bool:
-    return name in _FORMATS or _without_digits(name) in _POOL_FORMATS
+    return name in _FORMATS or _without_digits(name) in _pool_formats()
