@@ -206,7 +206,21 @@ def replace_file(path: PathLike, content: bytes | Iterable[bytes | memoryview], 
     ``durable`` also forces it to disk; without it the file survives a killed process, but not a power failure.
     Raises StorageError where the folder is missing, full or not writable; nothing is left behind.
     """
-    target = Path(path)
+    try:
+        _replace(Path(path), content, durable)
+    except StorageError:  # said already
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def replace_committed(path: Path, content: bytes) -> None:
+    """:func:`replace_file`, durable, for a file of a run: its StorageError says that what was committed is intact."""
+    with storing(path, "write"):
+        _replace(path, content, durable=True)
+
+
+def _replace(target: Path, content: bytes | Iterable[bytes | memoryview], durable: bool) -> None:
     temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
     parts = [content] if isinstance(content, bytes) else content
     try:
@@ -219,11 +233,6 @@ def replace_file(path: PathLike, content: bytes | Iterable[bytes | memoryview], 
         os.replace(temporary, target)
         if durable:
             sync_folder(target.parent)
-    except OSError as error:
-        if durable:
-            with storing(target, "write"):
-                raise
-        raise StorageError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

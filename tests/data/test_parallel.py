@@ -105,7 +105,7 @@ def test_processes_die_with_a_parent_whose_script_has_no_main_guard(tmp_path, ki
             sys.path.insert(0, {str(HERE)!r})
             print("script runs", flush=True)
             from fake_work import Work
-            from edgeflownas.data.loader import in_processes
+            from edgeflownas.data.parallel import in_processes
             results = in_processes(Work(), range(100), 2)
             next(results)
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)

@@ -174,8 +174,8 @@ def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) 
     assert (one / "per_arch_epe.csv").read_bytes() == (two / "per_arch_epe.csv").read_bytes()
     assert state(one)["last_epes"] == state(two)["last_epes"]
     (ours,), (theirs,) = rows(one, "evaluation"), rows(two, "evaluation")
-    names = [name for name in ours if "epe" in name or "eval" in name or name == "arch_rank_3"]
-    assert {"wide_arch_rank_3", "train_epe_random_crop_3", "smallest_difference_3"} <= set(ours)
+    names = [name for name in ours if "epe" in name or "eval" in name or name == "ranks"]
+    assert {"wide_ranks", "train_epe_random_crop_3", "smallest_difference_3"} <= set(ours)
     kept = [{path.name: path.read_bytes() for path in (run / "sample_epe").iterdir()} for run in (one, two)]
     assert kept[0] == kept[1] and len(kept[0]) == 2
     assert len(names) > 15 and [ours[name] for name in names] == [theirs[name] for name in names]

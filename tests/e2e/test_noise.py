@@ -88,8 +88,7 @@ def test_kept_errors_give_the_figures_of_the_history(run: Path) -> None:
         noise = pool_noise(kept.sample_epe, kept.valid_pixels)
         assert event["smallest_difference_4"] == noise.smallest_difference and event["tied_pairs_4"] == noise.tied_pairs
         assert event["mean_epe_standard_error_4"] == noise.mean_standard_error
-        places = {int(index): int(rank) for rank, index, _ in (e.split(":") for e in event["arch_rank_4"].split("|"))}
-        assert [places[index] for index in range(4)] == noise.ranks()
+        assert event["ranks"] == noise.ranks()
     assert state(run)["last_ranks"] == noise.ranks() and state(run)["last_margins"] == noise.margins()
 
 

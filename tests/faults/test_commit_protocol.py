@@ -287,6 +287,6 @@ def test_a_misspelt_crash_point_is_refused(monkeypatch):
 
 
 def test_every_point_of_the_list_occurs_in_the_source():
-    source = "\n".join(p.read_text() for p in (HERE.parents[1] / "src" / "edgeflownas" / "train").glob("*.py"))
+    source = "\n".join(p.read_text() for p in (HERE.parents[1] / "src" / "edgeflownas").rglob("*.py"))
     missing = [point for point in CRASH_POINTS if f'crash_point("{point}")' not in source]
     assert [point for point in missing if point in PROTOCOL_POINTS] == []

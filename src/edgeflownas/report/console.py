@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Column
-from rich.text import Text
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.report.pool_table import PoolTable
 from edgeflownas.space import Arch, SearchSpace
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress, TaskID
+    from rich.text import Text
     from torch.utils.tensorboard import SummaryWriter
 
 PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
@@ -56,7 +55,7 @@ class Console:
         self._log = log
         self._lost = False
         self._bars: Progress | None = None
-        self._rich = None if self.plain else RichConsole(file=self.stream, force_terminal=True, highlight=False)
+        self._rich = None if self.plain else _rich_console(self.stream)
 
     def info(self, text: str) -> None:
         """A line (or several) of news."""
@@ -88,7 +87,7 @@ class Console:
         elif self._rich.width >= table.width:
             self._rich.print(table.rich())
         else:
-            self._rich.print(Text(table.plain(self._rich.width)))
+            self._rich.print(_text(table.plain(self._rich.width)))
         self._record(table.plain())
 
     def wrote(self, paths: Mapping[str, Path]) -> None:
@@ -136,7 +135,7 @@ class Console:
         if self._rich is None:
             self._write(text)
         else:
-            self._rich.print(Text(text, style=style or ""), soft_wrap=True)
+            self._rich.print(_text(text, style or ""), soft_wrap=True)
         self._record(text)
 
     def _write(self, text: str) -> None:
@@ -223,8 +222,22 @@ def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
+def _rich_console(stream: TextIO) -> RichConsole:
+    from rich.console import Console as RichConsole  # only a terminal needs it
+
+    return RichConsole(file=stream, force_terminal=True, highlight=False)
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
 def _new_bars(console: RichConsole) -> Progress:
     """Bars below the lines; stdout is left alone, it belongs to results.  In a narrow window only the facts wrap."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column
 
     def fixed() -> Column:
         return Column(no_wrap=True)

@@ -39,7 +39,7 @@ from edgeflownas.files import (
     read_json,
     read_rows,
     remove_temporaries,
-    replace_file,
+    replace_committed,
     storing,
     sync_folder,
     write_durably,
@@ -120,7 +120,7 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Replace config.yaml (a resume that changed observation keys).  Raises StorageError."""
-        replace_file(self.path / "config.yaml", config_text(config), durable=True)
+        replace_committed(self.path / "config.yaml", config_text(config))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
@@ -128,18 +128,18 @@ class RunDirectory:
         document = {"format": self.format, "run": self.id, "manifest": self.manifest}
         if self.converted:
             document["converted"] = self.converted
-        replace_file(self.path / "run_manifest.json", canonical_json(document), durable=True)
+        replace_committed(self.path / "run_manifest.json", canonical_json(document))
 
     def write_json(self, name: str, document: Any) -> None:
         """Replace a JSON file of the run durably.  Raises StorageError."""
-        replace_file(self.path / name, canonical_json(document), durable=True)
+        replace_committed(self.path / name, canonical_json(document))
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
         path = self.path / name
         with storing(path.parent, "make"):
             path.parent.mkdir(exist_ok=True)
-        replace_file(path, content, durable=True)
+        replace_committed(path, content)
 
     # ---- the lock ----
 
@@ -255,10 +255,10 @@ class RunDirectory:
         kept = self.path / KEPT
         if not kept.exists():
             old = self.events.path.read_bytes() if self.events.path.exists() else b""
-            replace_file(kept, old, durable=True)
+            replace_committed(kept, old)
         crash_point("convert.kept")
         content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
-        replace_file(self.events.path, content, durable=True)
+        replace_committed(self.events.path, content)
         crash_point("convert.written")
         for name in self._store.names():
             with contextlib.suppress(DamagedCheckpoint):
@@ -277,7 +277,7 @@ class RunDirectory:
             with storing(path, "remove"):
                 path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != canonical_json(best):
-            replace_file(path, canonical_json(best), durable=True)
+            replace_committed(path, canonical_json(best))
 
     def commit(
         self,
@@ -454,7 +454,7 @@ class RunLock:
             "token": token,
         }
         try:
-            replace_file(self.folder / "lease.json", canonical_json(lease), durable=True)
+            replace_committed(self.folder / "lease.json", canonical_json(lease))
         except StorageError:
             self._lock.release()
             raise

@@ -21,7 +21,7 @@ from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.columns import format_value
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
-from edgeflownas.files import csv_rows, replace_file
+from edgeflownas.files import csv_rows, replace_committed
 from edgeflownas.train.fairness import fairness_gap, option_counts, option_losses
 from edgeflownas.train.step import StepOutput
 
@@ -244,7 +244,7 @@ def write_comparison(path: Path, names: list[str]) -> None:
                 known = float(value) - float(reference) if value and reference else None
                 cells.append(format_value(figure, known))
         writer.writerow(cells)
-    replace_file(path / "comparison.csv", text.getvalue().encode(), durable=True)
+    replace_committed(path / "comparison.csv", text.getvalue().encode())
 
 
 def _history(path: Path) -> dict[int, dict[str, str]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CATALOGUE", "Entry"]
-
 
 class Entry(NamedTuple):
     """Texts of one finding."""
