@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from rich.table import Table
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.space import Arch, SearchSpace
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WIDTH = 120  # characters of a plain line
 GAP = "  "
@@ -78,6 +79,8 @@ class PoolTable:
 
     def rich(self) -> Table:
         """For a terminal of at least ``width`` columns."""
+        from rich.table import Table
+
         table = Table(box=None, padding=(0, len(GAP), 0, 0), pad_edge=False, caption_justify="left")
         table.caption = "\n".join(self.notes)
         for heading, right, _ in self.columns:
