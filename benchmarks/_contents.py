@@ -36,10 +36,11 @@ PRESENCE = {"LOCK", "lease.json", "timing.jsonl", "data_fingerprints.json"}
 IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|(^|/)events(?!\.jsonl$)[^/]*$")
 
 # What a change of the code took away or added on purpose: left out of both sides.
-GONE_KEYS = {"train.qat_calibrate", "qat_calibrate"}
+GONE_KEYS = {"train.qat_calibrate", "qat_calibrate", "data.worker_kind", "worker_kind"}
+GONE_ROWS = re.compile(r'<tr><th scope="row">(train\.qat_calibrate|data\.worker_kind)</th>.*?</tr>')
 GONE_WORDS = re.compile(r"\bqat_fc2_180x240, |, bench\b|, finetune_frozen_bn\b|\bfinetune_frozen_bn, ")
 RENAMED = (("edgeflownas bench loader", "python benchmarks/loader.py"),)
-GONE_LINES = re.compile(r"\bqat|\bbench\b|finetune_frozen_bn")
+GONE_LINES = re.compile(r"\bqat|\bbench\b|finetune_frozen_bn|worker_kind")
 
 # Lines that come by the clock, or say that the code of a resumed run is another.
 BY_CHANCE = re.compile(r"train step \d|changed since this run began: code\.")
@@ -271,7 +272,7 @@ def _html(base: Path, tree: Path, places: list[str]) -> list[str]:
     """A page by its elements and words: numbers and the pictures made of them (some draw times) are masked."""
     sides = []
     for path in (base, tree):
-        page = re.sub(r"base64,[\w+/=]+", "PICTURE", path.read_text()).replace(">", ">\n")
+        page = re.sub(r"base64,[\w+/=]+", "PICTURE", GONE_ROWS.sub("", path.read_text())).replace(">", ">\n")
         lines = (re.sub(r"#([ ,]*#)+", "#", line) for line in masked(page, places))
         sides.append([re.sub(r"^(VERSION|HASH|-|True|False)(</td>)$", r"~\2", line) for line in lines])
     return line_differences(*sides)
