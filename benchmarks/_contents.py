@@ -36,7 +36,8 @@ PRESENCE = {"LOCK", "lease.json", "timing.jsonl", "data_fingerprints.json"}
 IGNORED = re.compile(r"(^|/)(tmp|\.cache|\.config|\.local|\.triton|__pycache__)(/|$)|(^|/)events(?!\.jsonl$)[^/]*$")
 
 # What a change of the code took away or added on purpose: left out of both sides.
-GONE_KEYS = {"train.qat_calibrate", "qat_calibrate", "data.worker_kind", "worker_kind"}
+GONE_KEYS = {"train.qat_calibrate", "qat_calibrate", "data.worker_kind", "worker_kind", "float_epe"}
+GONE_KEYS |= {"converted"}  # came: the lengths of a log of format 1 that a resume converted
 GONE_ROWS = re.compile(r'<tr><th scope="row">(train\.qat_calibrate|data\.worker_kind)</th>.*?</tr>')
 GONE_WORDS = re.compile(r"\bqat_fc2_180x240, |, bench\b|, finetune_frozen_bn\b|\bfinetune_frozen_bn, ")
 RENAMED = (("edgeflownas bench loader", "python benchmarks/loader.py"),)
