@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgeflownas.data.formats import write_flow
+from edgeflownas.data.formats import write_flo, write_flow
 
 HEIGHT, WIDTH = 6, 8
 
@@ -114,4 +114,16 @@ def index_lists(folder: Path, entries: list[str], train: str = "", val: str = ""
     (folder / "FC2_dirnames.txt").write_text("".join(f"{entry}\n" for entry in entries))
     for split, lines in (("train", train), ("val", val), ("test", test)):
         (folder / f"FC2_{split}.txt").write_text("".join(f"{number}\n" for number in lines.split()))
+    return folder
+
+
+def fc2(folder: Path, names: list[str] | int, suffix: str = ".png") -> Path:
+    """Samples of 12x17 in FlyingChairs2 layout (a count, or their names); the content depends on the name only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in [f"{i:07d}" for i in range(names)] if isinstance(names, int) else names:
+        random = np.random.default_rng(list(name.encode()))
+        for part in ("img_0", "img_1"):
+            image = random.integers(0, 256, (12, 17, 3), dtype=np.uint8)
+            assert cv2.imwrite(str(folder / f"{name}-{part}{suffix}"), image)
+        write_flo(folder / f"{name}-flow_01.flo", random.normal(0, 10, (12, 17, 2)).astype(np.float32))
     return folder

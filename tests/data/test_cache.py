@@ -13,13 +13,17 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from fc2_folder import HEIGHT, WIDTH, make_folder
+from layouts import fc2 as make_folder
+from layouts import sintel
 
 from edgeflownas.data import dataset as module
 from edgeflownas.data.check import fingerprint
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.fc2 import scan_fc2
+from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample, StorageError
+
+HEIGHT, WIDTH = 12, 17
 
 
 def open_cache(dataset: FlowDataset, folder: Path, said: list[str] | None = None) -> ImageCache:
@@ -191,17 +195,12 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
 
 
 def test_a_damaged_image_of_a_set_with_folders_is_named_with_its_folder(tmp_path: Path) -> None:
-    sys.path.insert(0, str(Path(__file__).parent / "registry"))
-    from layouts import sintel
-
-    from edgeflownas.data.sets import open_dataset
-
     dataset = open_dataset(f"sintel:clean@{sintel(tmp_path / 'films')}", "val", "x")
     broken = dataset.samples[2].image1
     content = bytearray(broken.read_bytes())
     content[45] ^= 1
     broken.write_bytes(content)
-    cached = dataset.with_cache(module.ImageCache.open_or_create(dataset, "0" * 64, tmp_path / "cache", lambda _: None))
+    cached = dataset.with_cache(open_cache(dataset, tmp_path / "cache"))
     with pytest.raises(BadSample) as caught:
         cached.read(2)
     assert caught.value.path == str(broken)

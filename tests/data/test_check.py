@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fc2_folder import make_folder
+from layouts import fc2 as make_folder
 
-from edgeflownas.data import check, images
+from edgeflownas.data import check, formats
 from edgeflownas.data.check import check_dataset, refuse
 from edgeflownas.data.dataset import in_order
 from edgeflownas.data.fc2 import scan_fc2
@@ -61,7 +61,7 @@ def test_only_the_full_check_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "0000002-img_0.png",
         "0000004-flow_01.flo",
     ]
-    monkeypatch.setattr(images, "fill", lambda *_: pytest.fail("the quick check read pixels"))
+    monkeypatch.setattr(formats, "fill", lambda *_: pytest.fail("the quick check read pixels"))
     assert check_dataset(dataset) == []
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeflownas.data.formats import flow_size, read_flo, write_flo
-from edgeflownas.data.images import image_size, read_image
+from edgeflownas.data.formats import flow_size, image_size, read_flo, read_image, write_flo
 from edgeflownas.errors import BadSample, StorageError
 
 

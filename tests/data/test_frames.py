@@ -1,15 +1,22 @@
-"""Frames from two images, a folder or a video, and every way in which they are not usable."""
+"""Frames from two images, a folder or a video, every way in which they are not usable, and pictures turned into RGB."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from edgeflownas.data.frames import open_frames
+from edgeflownas.data.frames import is_picture, open_frames, picture_size, read_picture
 from edgeflownas.errors import BadSample, ConfigError, DataError
+
+RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3)).astype(np.uint8)
 
 
 def frame(number: int, height: int = 24, width: int = 32) -> np.ndarray:
@@ -68,45 +75,127 @@ def test_a_video_gives_its_frames(tmp_path: Path) -> None:
     assert abs(int(pairs[2][1].image.mean()) - 70) <= 2
 
 
-def test_a_video_with_one_frame_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="1 readable frame, flow needs at least two"):
-        open_frames([video_of(tmp_path / "v.avi", 1)])
+@pytest.mark.parametrize(
+    ("inputs", "error", "said"),
+    [
+        (("a.png", "b.png", "c.png"), ConfigError, "3 inputs: give two images"),
+        (("a.png",), DataError, "a single image; flow needs two"),
+        (("missing",), BadSample, "does not exist"),
+        (("a.png", "missing.png"), BadSample, "does not exist"),
+        (("a.png", "."), BadSample, "is not a regular file"),
+        (("text.mp4",), BadSample, "nor a video that OpenCV can read"),
+        (("one.avi",), DataError, "1 readable frame, flow needs at least two"),
+        (("empty",), DataError, "no frames"),
+        (("single",), DataError, r"one frame \(a.png\)"),
+        (("twice",), DataError, "a is there twice"),  # two frames of one name would write one file
+        (("sizes",), DataError, r"c.png: 20x30, but .*b.png is 24x32"),  # before anything is decoded
+    ],
+)
+def test_what_is_not_usable_is_refused(
+    tmp_path: Path, inputs: tuple[str, ...], error: type[Exception], said: str
+) -> None:
+    folder_of(tmp_path, "a.png", "b.png", "c.png")
+    (tmp_path / "text.mp4").write_bytes(b"hello" * 100)
+    if inputs == ("one.avi",):
+        video_of(tmp_path / "one.avi", 1)
+    folder_of(tmp_path / "empty")
+    folder_of(tmp_path / "single", "a.png")
+    folder_of(tmp_path / "twice", "a.png", "a.jpg", "b.png")
+    folder_of(tmp_path / "sizes", "a.png", "b.png", "c.png")
+    cv2.imwrite(str(tmp_path / "sizes" / "c.png"), frame(0, 20, 30))
+    with pytest.raises(error, match=said):
+        open_frames([tmp_path / name for name in inputs])
 
 
-def test_a_file_that_is_neither_image_nor_video_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "v.mp4"
-    path.write_bytes(b"hello" * 100)
-    with pytest.raises(BadSample, match="nor a video that OpenCV can read"):
-        open_frames([path])
+# --- pictures as people have them ---
 
 
-def test_numbers_of_inputs(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, "a.png", "b.png", "c.png")
-    with pytest.raises(ConfigError, match="3 inputs: give two images"):
-        open_frames([folder / name for name in ("a.png", "b.png", "c.png")])
-    with pytest.raises(DataError, match="a single image; flow needs two"):
-        open_frames([folder / "a.png"])
-    with pytest.raises(BadSample, match="does not exist"):
-        open_frames([tmp_path / "missing"])
-    with pytest.raises(BadSample, match="does not exist"):
-        open_frames([folder / "a.png", folder / "missing.png"])
-    with pytest.raises(BadSample, match="is not a regular file"):
-        open_frames([folder / "a.png", folder])
+def written(path: Path, image: NDArray[np.generic]) -> Path:
+    """An image as it stands, in OpenCV's order of channels."""
+    assert cv2.imwrite(str(path), image)
+    return path
 
 
-@pytest.mark.parametrize(("files", "text"), [((), "no frames"), (("a.png",), r"one frame \(a.png\)")])
-def test_too_few_frames_in_a_folder(tmp_path: Path, files: tuple[str, ...], text: str) -> None:
-    with pytest.raises(DataError, match=text):
-        open_frames([folder_of(tmp_path / "in", *files)])
+@pytest.mark.parametrize(
+    ("name", "image", "said"),
+    [
+        ("a.png", RGB[..., ::-1], ""),
+        ("a.ppm", RGB[..., ::-1], ""),
+        ("a.png", np.dstack([RGB[..., ::-1], np.full((10, 14), 7, np.uint8)]), "alpha"),
+        ("a.png", RGB[..., 0], "gray"),
+        ("a.pgm", RGB[..., 0], "gray"),
+        ("a.jpg", RGB[..., 0], "gray"),
+        ("a.jpg", RGB[..., ::-1], ""),
+    ],
+)
+def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path: Path, name: str, image, said: str) -> None:
+    if name == "a.jpg" and image.ndim == 3:  # smooth, so that what is lost is little
+        image = cv2.resize(RGB[:3, :4], (14, 10), interpolation=cv2.INTER_LINEAR)[..., ::-1]
+    path = written(tmp_path / name, image)
+    read, converted = read_picture(path)
+    assert (said in converted) if said else converted == ""
+    assert picture_size(path) == (10, 14) and is_picture(path) and read.shape == (10, 14, 3)
+    expected = np.dstack([image] * 3) if image.ndim == 2 else image[..., 2::-1]
+    if name != "a.jpg":
+        assert (read == expected).all()
+    elif image.ndim == 2:
+        assert (read[..., 0] == read[..., 2]).all()
+    else:
+        assert np.abs(read.astype(int) - expected).mean() < 12
 
 
-def test_two_frames_of_one_name_would_write_one_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a is there twice"):
-        open_frames([folder_of(tmp_path, "a.png", "a.jpg", "b.png")])
+@pytest.mark.parametrize("name", ["a.png", "a.ppm"])
+def test_sixteen_bits_are_refused(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, RGB.astype(np.uint16) * 200)
+    for reader in (read_picture, picture_size):
+        with pytest.raises(BadSample, match="16 bits a channel, expected 8"):
+            reader(path)
 
 
-def test_sizes_are_compared_before_anything_is_decoded(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, "a.png", "b.png", "c.png")
-    cv2.imwrite(str(folder / "c.png"), frame(0, 20, 30))
-    with pytest.raises(DataError, match=r"c.png: 20x30, but .*b.png is 24x32"):
-        open_frames([folder])
+def absurd(_: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0) + b"0000"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        *((name, lambda data: data[:-20], "cut off") for name in ("a.png", "a.jpg", "a.ppm", "a.pgm")),
+        ("a.png", lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "checksum"),
+        ("a.png", absurd, "claims 60000x60000"),
+    ],
+)
+def test_a_damaged_copy_is_refused_before_decoding(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes], said: str
+) -> None:
+    path = written(tmp_path / name, RGB if name != "a.pgm" else RGB[..., 0])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(BadSample, match=said):
+        read_picture(path)
+
+
+def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path: Path) -> None:
+    small = cv2.imencode(".jpg", RGB[:4, :4])[1].tobytes()
+    large = written(tmp_path / "a.jpg", RGB).read_bytes()
+    preview = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
+    path = tmp_path / "b.jpg"
+    path.write_bytes(large[:2] + preview + large[2:])
+    assert picture_size(path) == (10, 14) and read_picture(path)[0].shape == (10, 14, 3)
+    path.write_bytes((large[:2] + preview + large[2:])[:-30])
+    with pytest.raises(BadSample, match="cut off"):
+        read_picture(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from([".png", ".jpg", ".ppm", ""]), data=st.data())
+def test_any_bytes_are_a_picture_or_a_bad_sample(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    good = cv2.imencode(kind, RGB)[1].tobytes() if kind else b""
+    place = data.draw(st.integers(0, len(good)))
+    content = good[:place] + data.draw(st.binary(max_size=40)) + good[place + data.draw(st.integers(0, 40)) :]
+    path = tmp_path / "any"
+    path.write_bytes(content)
+    try:
+        image, _ = read_picture(path)
+    except BadSample as problem:
+        assert str(path) in str(problem)
+    else:
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3

@@ -1,4 +1,4 @@
-"""Images and masks that cannot be trusted are read whole or refused by name; pictures are turned into RGB, and said."""
+"""Images and masks that cannot be trusted are read whole or refused by name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeflownas.data import images
-from edgeflownas.data.images import image_size, is_picture, mask_size, picture_size, read_image, read_mask, read_picture
+from edgeflownas.data import formats
+from edgeflownas.data.formats import image_size, mask_size, read_image, read_mask
 from edgeflownas.errors import BadSample
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3)).astype(np.uint8)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -41,9 +40,6 @@ RAW = b"".join(b"\0" + row.tobytes() for row in IMAGE)
 SOUND = png_bytes(9, 6, RAW)
 
 
-# --- images and masks of a data set ---
-
-
 def test_png_and_ppm_are_read_as_rgb(tmp_path: Path) -> None:
     written(tmp_path / "a.png", IMAGE[..., ::-1])
     (tmp_path / "a.ppm").write_bytes(b"P6\n# made by hand\n 9\t6 # size\n255\n" + IMAGE.tobytes())
@@ -63,7 +59,7 @@ def test_what_is_not_zero_is_set_in_a_mask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
 def test_another_size_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read) -> None:
-    monkeypatch.setattr(images, "_decode_png", lambda *a: pytest.fail("decoded"))
+    monkeypatch.setattr(formats, "_decode_png", lambda *a: pytest.fail("decoded"))
     with pytest.raises(BadSample, match="is 6x9, expected 9x6"):
         read(written(tmp_path / "a.png", IMAGE), (9, 6))
 
@@ -134,90 +130,3 @@ def test_an_altered_or_cut_png_is_never_read(tmp_path: Path, position: int, chan
             continue
         with pytest.raises(BadSample):
             read_image(path)
-
-
-# --- pictures as people have them ---
-
-
-@pytest.mark.parametrize(
-    ("name", "image", "said"),
-    [
-        ("a.png", RGB[..., ::-1], ""),
-        ("a.ppm", RGB[..., ::-1], ""),
-        ("a.png", np.dstack([RGB[..., ::-1], np.full((10, 14), 7, np.uint8)]), "alpha"),
-        ("a.png", RGB[..., 0], "gray"),
-        ("a.pgm", RGB[..., 0], "gray"),
-        ("a.jpg", RGB[..., 0], "gray"),
-        ("a.jpg", RGB[..., ::-1], ""),
-    ],
-)
-def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path: Path, name: str, image, said: str) -> None:
-    if name == "a.jpg" and image.ndim == 3:  # smooth, so that what is lost is little
-        image = cv2.resize(RGB[:3, :4], (14, 10), interpolation=cv2.INTER_LINEAR)[..., ::-1]
-    path = written(tmp_path / name, image)
-    read, converted = read_picture(path)
-    assert (said in converted) if said else converted == ""
-    assert picture_size(path) == (10, 14) and is_picture(path) and read.shape == (10, 14, 3)
-    expected = np.dstack([image] * 3) if image.ndim == 2 else image[..., 2::-1]
-    if name != "a.jpg":
-        assert (read == expected).all()
-    elif image.ndim == 2:
-        assert (read[..., 0] == read[..., 2]).all()
-    else:
-        assert np.abs(read.astype(int) - expected).mean() < 12
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.ppm"])
-def test_sixteen_bits_are_refused(tmp_path: Path, name: str) -> None:
-    path = written(tmp_path / name, RGB.astype(np.uint16) * 200)
-    for reader in (read_picture, picture_size):
-        with pytest.raises(BadSample, match="16 bits a channel, expected 8"):
-            reader(path)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.ppm", "a.pgm"])
-def test_a_copy_that_was_cut_off_is_refused(tmp_path: Path, name: str) -> None:
-    path = written(tmp_path / name, RGB if name != "a.pgm" else RGB[..., 0])
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BadSample, match="cut off"):
-        read_picture(path)
-
-
-def test_damage_and_absurd_claims_are_found_before_decoding(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.png", RGB)
-    data = bytearray(path.read_bytes())
-    data[60] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(BadSample, match="checksum"):
-        read_picture(path)
-    path.write_bytes(SIGNATURE + b"\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0) + b"0000")
-    with pytest.raises(BadSample, match="claims 60000x60000"):
-        read_picture(path)
-
-
-def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path: Path) -> None:
-    small = cv2.imencode(".jpg", RGB[:4, :4])[1].tobytes()
-    large = written(tmp_path / "a.jpg", RGB).read_bytes()
-    preview = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
-    path = tmp_path / "b.jpg"
-    path.write_bytes(large[:2] + preview + large[2:])
-    assert picture_size(path) == (10, 14) and read_picture(path)[0].shape == (10, 14, 3)
-    path.write_bytes((large[:2] + preview + large[2:])[:-30])
-    with pytest.raises(BadSample, match="cut off"):
-        read_picture(path)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from([".png", ".jpg", ".ppm", ""]), data=st.data())
-def test_any_bytes_are_a_picture_or_a_bad_sample(tmp_path: Path, kind: str, data: st.DataObject) -> None:
-    good = cv2.imencode(kind, RGB)[1].tobytes() if kind else b""
-    place = data.draw(st.integers(0, len(good)))
-    content = good[:place] + data.draw(st.binary(max_size=40)) + good[place + data.draw(st.integers(0, 40)) :]
-    path = tmp_path / "any"
-    path.write_bytes(content)
-    try:
-        image, _ = read_picture(path)
-    except BadSample as problem:
-        assert str(path) in str(problem)
-    else:
-        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3

@@ -11,7 +11,7 @@ import pytest
 
 from edgeflownas.data.check import check_dataset, fingerprint
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.images import read_mask
+from edgeflownas.data.formats import read_mask
 from edgeflownas.data.sets import DATASETS, open_dataset
 from edgeflownas.errors import DataError
 

@@ -78,12 +78,6 @@ def test_batches_follow_the_plan_over_the_end_of_an_epoch():
         assert np.abs(batch.flow).max() <= 50 and batch.replaced == ()
 
 
-def test_seed_changes_crops():
-    first = make_loader(FakePairs(5), num_workers=0, seed=3).next_batch(0, 0)
-    second = make_loader(FakePairs(5), num_workers=0, seed=4).next_batch(0, 0)
-    assert content(first) != content(second)
-
-
 def test_clipped_share_pools_valid_pixels():
     pairs = FakePairs(5)
     whole = {"crop_size": (20, 28), "horizontal_flip": 0, "vertical_flip": 0}

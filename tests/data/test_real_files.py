@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import flow_size, read_flo, read_flow, read_pfm, write_flow
-from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
+from edgeflownas.data.formats import (
+    flow_size,
+    image_size,
+    mask_size,
+    read_flo,
+    read_flow,
+    read_image,
+    read_mask,
+    read_pfm,
+    write_flow,
+)
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample
 

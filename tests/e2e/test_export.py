@@ -18,8 +18,7 @@ from numeric import relative_difference
 from runs import Ended, Place, command, contents
 from tiny import make_tiny
 
-from edgeflownas.data.formats import read_flo
-from edgeflownas.data.images import read_image
+from edgeflownas.data.formats import read_flo, read_image
 from edgeflownas.export.paths import as_integers
 from edgeflownas.hardware.tflite.model import TfliteModel
 from edgeflownas.hardware.vela import get_target

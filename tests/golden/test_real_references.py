@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.data.dataset import FlowPair
-from edgeflownas.data.formats import read_kitti
-from edgeflownas.data.images import read_image
+from edgeflownas.data.formats import read_image, read_kitti
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.evaluate.labelled import evaluate_labelled
 from edgeflownas.evaluate.predictors import make_baseline

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowDataset, Progress, Sample, default_workers, in_order, read_true_flow
-from edgeflownas.data.formats import flow_size, is_kitti_flow, read_flow
-from edgeflownas.data.images import image_size, mask_size, read_image, read_mask
+from edgeflownas.data.formats import flow_size, image_size, is_kitti_flow, mask_size, read_flow, read_image, read_mask
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import fill, first_of, open_regular
 
@@ -46,19 +45,16 @@ def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress |
     Raises StorageError: a fault of the machine, which says nothing about the files.
     """
     size = 4 if full else _CHUNK
-    chunks = [dataset.samples[i : i + size] for i in range(0, len(dataset), size)]
-
-    def check_chunk(samples: Sequence[Sample]) -> list[BadSample]:
-        return [problem for sample in samples for problem in _check_sample(sample, full)]
-
+    first, others = dataset.samples[:size], dataset.samples[size:]
     started = time.monotonic()
-    problems = check_chunk(chunks[0]) if chunks else []
+    problems = [problem for sample in first for problem in _check_sample(sample, full)]
     slow = time.monotonic() - started > _SLOW_DISK * size
     workers = default_workers() if full else _SLOW_DISK_THREADS if slow else 1
-    for done, found in enumerate(in_order(check_chunk, chunks[1:], workers), start=2):
-        problems += found
+    found = in_order(lambda sample: _check_sample(sample, full), others, workers, size)
+    for done, more in enumerate(found, start=size + 1):
+        problems += more
         if progress is not None:
-            progress(min(done * size, len(dataset)), len(dataset))
+            progress(done, len(dataset))
     return list({str(problem): problem for problem in problems}.values())  # a frame of two samples is named once
 
 
@@ -120,14 +116,12 @@ def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> F
     counts = np.zeros(_BINS, dtype=np.int64)
     beyond = invalid = 0
     total = largest = 0.0
-    for done, (sums, sample_counts) in enumerate(in_order(_measure, dataset.samples, default_workers()), start=1):
+    for sums, sample_counts in in_order(_measure, dataset.samples, default_workers(), progress=progress):
         total += sums[0]
         largest = max(largest, sums[1])
-        beyond += int(sums[2])
-        invalid += int(sums[3])
+        beyond += sums[2]
+        invalid += sums[3]
         counts[: len(sample_counts)] += sample_counts
-        if progress is not None:
-            progress(done, len(dataset))
     pixels = int(counts.sum())
     if pixels == 0:
         raise DataError(f"{dataset.directory}: no pixel of its {len(dataset)} flows is valid")
@@ -150,15 +144,14 @@ def _measure(sample: Sample) -> tuple[tuple[float, float, int, int], NDArray[np.
     return sums, np.bincount(bins, minlength=1)
 
 
-FULL_LIMIT = 4 * 2**30
-"""Bytes of a set up to which every byte is summed; of a larger one the first and last 64 KiB of each file."""
+# --- fingerprints ---
 
-OFFICIAL = 640
-"""Samples of the folder val/ (FlyingChairs2) and of the 2s in FlyingChairs_train_val.txt."""
+FULL_LIMIT = 4 * 2**30  # bytes of a set up to which every byte is summed; of a larger one the edges of each file
+OFFICIAL = 640  # samples of the folder val/ (FlyingChairs2) and of the 2s in FlyingChairs_train_val.txt
 HOLD_OUT = (4446, 4447)
 """The fifth of the 22,232 training samples that FC2_test.txt lists, without and with the one in no list."""
 
-_EDGE = 64 * 1024
+_EDGE = 64 * 1024  # bytes at the beginning and at the end of a file
 _BLOCK = 2**20
 _CHUNK_OF_FILES = 16  # files handed to a thread at a time
 CrcKind = Literal["full", "edges"]
@@ -177,17 +170,13 @@ class FileRow(NamedTuple):
 class Fingerprint:
     """The content of one split."""
 
-    hash: str
-    """sha256 over names, sizes and checksums (hexadecimal)."""
-    count: int
-    """Samples."""
+    hash: str  # sha256 over names, sizes and checksums (hexadecimal)
+    count: int  # samples
     split: str
     source: str
     crc_kind: CrcKind
-    table: tuple[FileRow, ...]
-    """One row a file, sorted by name."""
-    name: str = "fc2"
-    """The data set."""
+    table: tuple[FileRow, ...]  # one row a file, sorted by name
+    name: str = "fc2"  # the data set
 
     @property
     def label(self) -> str:
@@ -202,8 +191,7 @@ class Fingerprint:
     def from_json(cls, content: Mapping[str, Any], path: str = "data fingerprint") -> Fingerprint:
         """The inverse of :meth:`to_json`.
 
-        Raises:
-            StorageError: not a fingerprint, or one whose hash is not that of its table; ``path`` names it.
+        Raises StorageError: not a fingerprint, or one whose hash is not that of its table; ``path`` names it.
         """
         try:
             table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
@@ -230,21 +218,17 @@ def fingerprint(
     opened, which makes a resume cheap: 22,872 samples take seconds.  A file that is missing, no regular file or may not
     be read enters as size -1: whether it stops a run is for ``data.on_bad_sample`` to say.
 
-    Raises:
-        StorageError: a fault of the machine.
+    Raises StorageError: a fault of the machine.
     """
     names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
-    states = {path: _stat(path) for path in sorted(names, key=lambda path: names[path])}
+    states = {path: _stat(path) for path in sorted(names, key=names.__getitem__)}
     kind: CrcKind = "full" if sum(size for size, _ in states.values()) <= full_limit else "edges"
     known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
     rows = {path: known.get((names[path], *state)) for path, state in states.items()}
     unknown = [path for path, row in rows.items() if row is None]
-    chunks = [unknown[i : i + _CHUNK_OF_FILES] for i in range(0, len(unknown), _CHUNK_OF_FILES)]
-    sums = in_order(lambda chunk: [_sum(path, names[path], kind) for path in chunk], chunks, default_workers())
-    for done, (chunk, summed) in enumerate(zip(chunks, sums, strict=True), start=1):
-        rows.update(zip(chunk, summed, strict=True))
-        if progress is not None:
-            progress(min(done * _CHUNK_OF_FILES, len(unknown)), len(unknown))
+    workers = default_workers()
+    sums = in_order(lambda path: _sum(path, names[path], kind), unknown, workers, _CHUNK_OF_FILES, progress)
+    rows.update(zip(unknown, sums, strict=True))
     table = tuple(row for row in rows.values() if row is not None)
     return Fingerprint(_hash(kind, table), len(dataset), dataset.split, dataset.source, kind, table, dataset.name)
 

@@ -20,7 +20,7 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,18 +34,20 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from edgeflownas.config import DataConfig
-from edgeflownas.data.formats import is_kitti_flow, read_flow, read_kitti
-from edgeflownas.data.images import image_size, read_image, read_mask
+from edgeflownas.data.formats import image_size, is_kitti_flow, read_flow, read_image, read_kitti, read_mask
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import open_regular, replace_file
 from edgeflownas.randomness import uniforms, words
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Images = NDArray[np.uint8]
+Flow = NDArray[np.float32]
+Valid = NDArray[np.bool_]
 Progress = Callable[[int, int], None]  # called with (done, total) now and then
 Source = Literal["folder", "index", "generated"]
 """What says which samples there are: the names in a folder, a list file, or the generator that made them."""
-ImagePair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # image 1 and image 2 of a sample, [H,W,3] RGB
+ImagePair = tuple[Images, Images]  # image 1 and image 2 of a sample, [H,W,3] RGB
 _CACHE_VERSION = 1
 
 
@@ -72,11 +74,11 @@ class Sample:
 class FlowPair:
     """A decoded sample: images uint8 [H,W,3] RGB, flow float32 [H,W,2] (u right, v down, px), valid bool [H,W]."""
 
-    image1: NDArray[np.uint8]
-    image2: NDArray[np.uint8]
-    flow: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    occluded: NDArray[np.bool_] | None = None
+    image1: Images
+    image2: Images
+    flow: Flow
+    valid: Valid
+    occluded: Valid | None = None
     """[H,W], True where the pixel of image 1 is not to be seen in image 2; None where the set does not tell."""
 
 
@@ -126,7 +128,7 @@ class FlowDataset:
         return path.relative_to(self.directory).as_posix()
 
 
-def read_true_flow(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def read_true_flow(sample: Sample) -> tuple[Flow, Valid]:
     """Flow [H,W,2] and valid [H,W] of a sample, its mask of invalid pixels applied (the flow is 0 there).
 
     Raises BadSample: the flow or the mask cannot be used.
@@ -138,7 +140,7 @@ def read_true_flow(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.bool
     return flow, valid
 
 
-def _read_occluded(sample: Sample, valid: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _read_occluded(sample: Sample, valid: Valid) -> Valid | None:
     """The mask of hidden pixels [H,W], or None where the sample has none.
 
     KITTI has no mask but two flows: of all pixels (``flow_occ``) and of those that stay in sight (``flow_noc``); a
@@ -196,7 +198,6 @@ class ImageCache:
         fingerprint_hash: str,
         cache_dir: str | Path,
         announce: Callable[[str], None],
-        progress: Progress | None = None,
     ) -> ImageCache:
         """The cache of a data set, made first where there is none that fits; its size is announced before.
 
@@ -217,7 +218,7 @@ class ImageCache:
                 if not fits or not pixels.is_file() or pixels.stat().st_size != wanted["bytes"]:
                     if stored is not None:
                         announce(f"image cache {pixels}: its images changed or it is damaged; it is made again")
-                    stored = _make(dataset, wanted, folder, stem, announce, progress)
+                    stored = _make(dataset, wanted, folder, stem, announce)
         except StorageError:  # said already
             raise
         except OSError as error:
@@ -260,12 +261,7 @@ def _stored(path: Path) -> dict[str, Any] | None:
 
 
 def _make(
-    dataset: FlowDataset,
-    sidecar: dict[str, Any],
-    folder: Path,
-    stem: str,
-    announce: Callable[[str], None],
-    progress: Progress | None,
+    dataset: FlowDataset, sidecar: dict[str, Any], folder: Path, stem: str, announce: Callable[[str], None]
 ) -> dict[str, Any]:
     """Decode all images into the folder; gives the sidecar as stored."""
     for stale in [folder / f"{stem}.json", *folder.glob(f".{stem}.*.tmp")]:  # we hold the lock: nobody writes these
@@ -282,15 +278,13 @@ def _make(
     try:
         with open(temporary, "xb") as file:
             decoded = in_order(_decode, dataset.samples, default_workers())
-            for done, (row, result) in enumerate(zip(sidecar["samples"], decoded, strict=True), start=1):
+            for row, result in zip(sidecar["samples"], decoded, strict=True):
                 if isinstance(result, BadSample):
                     problems[row[0]] = [dataset.file_name(Path(result.path)), result.problem]
                     announce(f"image cache: {result}")
                     file.write(bytes(6 * row[2] * row[3]))
                 else:
                     file.writelines(image.data for image in result)
-                if progress is not None:
-                    progress(done, len(dataset))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, folder / f"{stem}.u8")
@@ -311,12 +305,7 @@ def _decode(sample: Sample) -> ImagePair | BadSample:
         return problem
 
 
-Images = NDArray[np.uint8]
-Flow = NDArray[np.float32]
-Valid = NDArray[np.bool_]
-
-MIRROR_U = np.array([-1, 1], np.float32)
-MIRROR_V = np.array([1, -1], np.float32)
+# --- crops and augmentation ---
 
 
 @dataclass(frozen=True)
@@ -341,18 +330,26 @@ class LoadedSample:
 
 def center_window(height: int, width: int, crop_height: int, crop_width: int, name: str = "image") -> Window:
     """The middle window (rounded up and to the left). DataError where the crop is larger than the image."""
-    _check_fits(height, width, crop_height, crop_width, name)
-    return Window((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
+    rows, columns = _spare(height, width, crop_height, crop_width, name)
+    return Window(rows // 2, columns // 2, crop_height, crop_width)
 
 
 def random_window(
     height: int, width: int, crop_height: int, crop_width: int, uniform: tuple[float, float], name: str = "image"
 ) -> Window:
     """The window chosen by two numbers in [0, 1), every place equally likely. DataError where it does not fit."""
-    _check_fits(height, width, crop_height, crop_width, name)
-    top = int(uniform[0] * (height - crop_height + 1))
-    left = int(uniform[1] * (width - crop_width + 1))
-    return Window(top, left, crop_height, crop_width)
+    rows, columns = _spare(height, width, crop_height, crop_width, name)
+    return Window(int(uniform[0] * (rows + 1)), int(uniform[1] * (columns + 1)), crop_height, crop_width)
+
+
+def _spare(height: int, width: int, crop_height: int, crop_width: int, name: str) -> tuple[int, int]:
+    """Rows and columns that a crop leaves out."""
+    if crop_height > height or crop_width > width:
+        raise DataError(
+            f"{name}: data.crop_size {crop_height}x{crop_width} is larger than the images, {height}x{width} "
+            "(height x width): choose a smaller data.crop_size"
+        )
+    return height - crop_height, width - crop_width
 
 
 def crop(pair: FlowPair, window: Window) -> tuple[Images, Flow, Valid]:
@@ -395,9 +392,9 @@ def augment(
         data: probabilities and amplitudes.
     """
     if uniform[0] < data.horizontal_flip:
-        images, flow, valid = images[:, ::-1], flow[:, ::-1] * MIRROR_U, valid[:, ::-1]
+        images, flow, valid = images[:, ::-1], flow[:, ::-1] * np.float32([-1, 1]), valid[:, ::-1]
     if uniform[1] < data.vertical_flip:
-        images, flow, valid = images[::-1], flow[::-1] * MIRROR_V, valid[::-1]
+        images, flow, valid = images[::-1], flow[::-1] * np.float32([1, -1]), valid[::-1]
     if not (data.brightness or data.contrast or data.noise_std):
         return images, flow, valid
     mean = images.sum(dtype=np.int64) / images.size
@@ -452,17 +449,8 @@ def _finish(images: Images, flow: Flow, valid: Valid, limit: float | None, divis
     return LoadedSample(np.ascontiguousarray(images), np.array(flow, order="C"), np.array(valid, order="C"), share)
 
 
-def _check_fits(height: int, width: int, crop_height: int, crop_width: int, name: str) -> None:
-    if crop_height > height or crop_width > width:
-        raise DataError(
-            f"{name}: data.crop_size {crop_height}x{crop_width} is larger than the images, {height}x{width} "
-            "(height x width): choose a smaller data.crop_size"
-        )
-
-
 def _to_uint8(values: NDArray[np.floating]) -> Images:
-    rounded: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return rounded
+    return np.asarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 @functools.cache
@@ -476,28 +464,45 @@ def _normal_quantiles() -> NDArray[np.float32]:
     return np.concatenate([-upper[::-1], upper]).astype(np.float32)
 
 
+# --- work in order by threads ---
+
+
 def default_workers() -> int:
     """One thread per core this process may use, at most 8: decoding and checksums release the interpreter lock."""
     return min(8, len(os.sched_getaffinity(0)))
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Results of ``function`` in the order of ``items``; at most ``2 * workers`` of them wait in memory.
+def in_order(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    chunk: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """Results of ``function`` in the order of ``items``, which go to the threads ``chunk`` at a time.
 
-    The first exception is raised in its place, and what has not begun by then never does.
+    At most ``2 * workers`` chunks wait in memory.  The first exception is raised in its place, and what has not begun
+    by then never does.  ``progress`` is called after each result.
     """
-    if workers <= 1:
-        yield from map(function, items)
-        return
-    waiting: deque[Future[Result]] = deque()
+    results = map(function, items) if workers <= 1 else _by_threads(function, items, workers, chunk)
+    for done, result in enumerate(results, start=1):
+        yield result
+        if progress is not None:
+            progress(done, len(items))
+
+
+def _by_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, chunk: int
+) -> Iterator[Result]:
+    waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="data") as pool:
         try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
+            for start in range(0, len(items), chunk):
+                waiting.append(pool.submit(lambda part: list(map(function, part)), items[start : start + chunk]))
                 if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()

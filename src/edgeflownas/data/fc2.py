@@ -66,7 +66,7 @@ def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSa
 
     Raises DataError: the folder is missing or is not a folder.  StorageError: it cannot be listed.
     """
-    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # by name, then by part
     try:
         for file in os.listdir(folder):
             match = _FILE.fullmatch(file)
@@ -81,16 +81,16 @@ def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSa
         raise StorageError(f"{key}: {folder} cannot be listed: {error.strerror}") from error
     samples = []
     problems = []
-    for name in sorted(groups):
-        found = [groups[name][part] for part in ("img_0", "img_1", "flow_01")]
+    for name, parts in sorted(groups.items()):
+        found = [parts[part] for part in ("img_0", "img_1", "flow_01")]
         if all(len(files) == 1 for files in found):
             samples.append(Sample(name, *(folder / files[0] for files in found)))
             continue
         for part, files in zip(("img_0.png", "img_1.png", "flow_01.flo"), found, strict=True):
-            if not files:
-                problems.append(BadSample(folder / f"{name}-{part}", "is missing, other files of the sample are there"))
-            if len(files) > 1:
-                problems.append(BadSample(folder / f"{name}-{part}", f"is there twice: {', '.join(sorted(files))}"))
+            if len(files) != 1:
+                twice = f"is there twice: {', '.join(sorted(files))}"
+                missing = "is missing, other files of the sample are there"
+                problems.append(BadSample(folder / f"{name}-{part}", twice if files else missing))
     return tuple(samples), problems
 
 
@@ -167,13 +167,11 @@ class IndexLists:
         if real != self._inside and not real.startswith(self._inside.rstrip("/") + "/"):
             raise ValueError(f"is a link out of {root}: {shown} leads to {real}")
 
-    def out_of_range(self, split: str) -> list[int]:
-        """Indices of a split that no line belongs to."""
-        return [index for index in self.splits[split] if not 0 <= index < len(self.entries)]
-
-    def duplicates(self, split: str) -> list[int]:
-        """Indices that a split holds more than once."""
-        return sorted(index for index, count in Counter(self.splits[split]).items() if count > 1)
+    def faults(self, split: str) -> dict[str, list[int]]:
+        """Indices that a split holds more than once (``duplicates``), and those of no line (``out_of_range``)."""
+        indices = self.splits[split]
+        twice = sorted(index for index, count in Counter(indices).items() if count > 1)
+        return {"duplicates": twice, "out_of_range": [i for i in indices if not 0 <= i < len(self.entries)]}
 
 
 def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
@@ -214,9 +212,10 @@ def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | Non
     path = folder / f"FC2_{split}.txt"
     if not lists.splits[split]:
         raise DataError(f"{key}: {path} is empty: the index form has no {split} split; the official one is fc2:val")
-    if beyond := lists.out_of_range(split):
+    twice, beyond = lists.faults(split).values()
+    if beyond:
         raise DataError(f"{key}: {path}: index {beyond[0]} is beyond the {len(lists.entries)} lines of {_NAMES}")
-    if twice := lists.duplicates(split):
+    if twice:
         raise DataError(f"{key}: {path}: {len(twice)} indices are there more than once, the first is {twice[0]}")
     samples: list[Sample] = []
     missing: list[Path] = []
@@ -259,15 +258,14 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
 
     splits: dict[str, dict[str, Any]] = {}
     for split, indices in lists.splits.items():
-        faults = {"duplicates": some(lists.duplicates(split)), "out_of_range": some(lists.out_of_range(split))}
-        splits[split] = {"count": len(indices), **faults}
+        splits[split] = {"count": len(indices)} | {what: some(those) for what, those in lists.faults(split).items()}
         if root is not None:
             complete = sum(here[index] for index in indices if 0 <= index < len(here))
             splits[split] |= {"complete": complete, "incomplete": len(indices) - complete}
 
     total, sets = len(lists.entries), {split: set(indices) for split, indices in lists.splits.items()}
     train = len(sets["train"] & set(range(total)))
-    unused = [index for index in range(total) if not any(index in indices for indices in sets.values())]
+    unused = sorted(set(range(total)).difference(*sets.values()))
     twice = sorted(entry for entry, count in Counter(lists.entries).items() if count > 1)
     disk = {"root": str(root), "complete": sum(here), "incomplete": total - sum(here) - len(refused)}
     return {

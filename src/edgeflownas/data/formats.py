@@ -1,7 +1,9 @@
-"""Files of optical flow: Middlebury's .flo, .pfm, KITTI's 16-bit .png and Spring's .flo5, chosen by suffix.
+"""Files of a sample: flow (Middlebury's .flo, .pfm, KITTI's 16-bit .png, Spring's .flo5), images and masks.
 
-A file is untrusted.  Regular file, header, dimensions and length are checked before anything of the size the header
-claims is allocated: the readers this replaces filled a 28-byte file that claimed 30000x30000 up to full size.
+A file is refused unless it is exactly what it should be: an image 8-bit RGB, PNG or binary PPM, whole to the last
+checksum, without a byte to spare.  Every file is untrusted: its header and length are judged before anything of the
+size that the header claims is allocated or decoded (the readers this replaces filled a 28-byte file that claimed
+30000x30000 up to full size).
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,30 +20,233 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.images import (
-    MAX_SIDE,
-    Header,
-    check_length,
-    check_size,
-    plausible,
-    png_header,
-    size_of,
-    values_of,
-)
-from edgeflownas.data.images import read_mask as read_mask  # docs/data.md names it as part of this module
 from edgeflownas.errors import BadSample, DataError, StorageError
-from edgeflownas.files import PathLike, open_regular, replace_file
+from edgeflownas.files import PathLike, fill, open_regular, replace_file
 
+MAX_SIDE = 16384
+MAX_PIXELS = 2**27
 FLO_UNKNOWN = 1.6666666752e9  # what Middlebury's tools write into both components of a pixel whose flow is not known
 UNKNOWN_ABOVE = 1e9  # a flow component beyond this means that the flow is not known (Middlebury's convention)
 
-Flow = tuple[NDArray[np.float32], NDArray[np.bool_]]
+PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
+# P6 (or P5), width, height, largest value, apart by white space or comments, then ONE white space
+# (netpbm.sourceforge.net/doc/ppm.html)
+PNM = re.compile(rb"P[56]" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" + rb"\s")
+_IMAGE_HEAD = 512  # bytes read for a header: a PPM's is a few lines with comments
 _FLO_MAGIC = struct.pack("<f", 202021.25)  # spells PIEH
 _FLO_HEADER = 12
 # Some writers leave blanks at the ends of the lines; one line feed ends the header.
 _PFM_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[0-9.]{1,20}(?:[eE][-+]?\d{1,2})?)[ \t]*\r?\n")
 _KITTI_KIND = (16, 2)  # bits, PNG's colour type
 _KITTI_ZERO = 2**15
+
+Flow = tuple[NDArray[np.float32], NDArray[np.bool_]]
+Size = tuple[int, int]  # (height, width)
+
+
+class _Header(NamedTuple):
+    """What a file of values [height,width,channels] says of itself."""
+
+    height: int
+    width: int
+    channels: int
+    dtype: str
+    offset: int  # where the values begin; 0 in a PNG, which has to be decoded
+
+
+_HeaderOf = Callable[[PathLike, int, int], _Header]
+"""From (path, descriptor, length of the file) to its header; BadSample where the file is not what it should be."""
+
+
+def _size_of(path: PathLike, header_of: _HeaderOf) -> Size:
+    """(height, width) of a file from its header; no value is read."""
+    with open_regular(path) as (descriptor, status):
+        return header_of(path, descriptor, status.st_size)[:2]
+
+
+def _values_of(path: PathLike, header_of: _HeaderOf, size: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """The values [H,W,channels] of a file as they are stored; of a PNG its RGB, or [H,W] where it is gray.
+
+    Raises BadSample as ``header_of`` does, and for another (height, width) than ``size`` or pixels that do not decode.
+    """
+    with open_regular(path) as (descriptor, status):
+        header = header_of(path, descriptor, status.st_size)
+        height, width = header[:2]
+        if size is not None and size != (height, width):
+            raise BadSample(path, f"is {height}x{width}, expected {size[0]}x{size[1]} (height x width) as the flow")
+        if not header.offset:
+            return _decode_png(path, descriptor, status.st_size, header)
+        values = np.empty((height, width, header.channels), dtype=header.dtype)
+        fill(path, descriptor, values.reshape(-1).view(np.uint8).data, header.offset)
+    return values
+
+
+def plausible(height: int, width: int) -> bool:
+    """Whether an image or a flow may have this size."""
+    return 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and height * width <= MAX_PIXELS
+
+
+def _check_size(path: PathLike, height: int, width: int) -> None:
+    if not plausible(height, width):
+        raise BadSample(
+            path, f"claims {height}x{width} pixels, expected 1 to {MAX_SIDE} a side and at most 2^27 in all"
+        )
+
+
+def _check_length(path: PathLike, length: int, expected: int, what: str) -> None:
+    if length != expected:
+        fault = "cut off" if length < expected else "too long"
+        raise BadSample(path, f"is {fault}: {length} bytes, {what} takes exactly {expected}")
+
+
+# --- images and masks of a data set ---
+
+
+def image_size(path: PathLike) -> Size:
+    """(height, width) of an 8-bit RGB PNG or binary PPM from its header; its pixels are not decoded.
+
+    A PPM's length is checked exactly, a PNG's by its closing chunk, so that a cut-off file is found without decoding.
+    Raises BadSample: another kind of file or pixel, absurd dimensions, a file that is cut off or has bytes to spare.
+    """
+    return _size_of(path, _image_header)
+
+
+def read_image(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+    """Image uint8 [H,W,3], RGB, of a PNG or binary PPM file.
+
+    With ``size`` (height, width) an image of another size is refused before it is decoded.
+    Raises BadSample: as :func:`image_size`, or another size, a damaged chunk, pixels that do not decode.
+    """
+    return _values_of(path, _image_header, size)
+
+
+def mask_size(path: PathLike) -> Size:
+    """(height, width) of an 8-bit gray or RGB PNG.  Raises BadSample as :func:`image_size`."""
+    return _size_of(path, _mask_header)
+
+
+def read_mask(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np.bool_]:
+    """Mask bool [H,W]: True where the PNG (gray, or RGB with equal or unequal channels) is not zero.
+
+    Raises BadSample as :func:`read_image`.
+    """
+    pixels = _values_of(path, _mask_header, size)
+    return np.asarray(pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2))
+
+
+def _png_header(
+    path: PathLike, descriptor: int, length: int, expected: str, kinds: Collection[tuple[int, int]]
+) -> _Header:
+    """The header of a PNG of one of the ``kinds`` (bits, PNG's colour type).
+
+    Raises BadSample: no PNG, another kind, absurd dimensions, or a file that is cut off or has bytes to spare.
+    """
+    head = os.pread(descriptor, 33, 0)
+    if not head.startswith(PNG):
+        raise BadSample(path, f"is no PNG: it starts with {head[:8]!r}")
+    if len(head) < 33 or head[8:16] != b"\0\0\0\rIHDR":
+        raise BadSample(path, "has no PNG header (IHDR)")
+    width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
+    _check_size(path, height, width)
+    if (bits, colour) not in kinds:
+        found = f"{bits}-bit {_PNG_COLOURS.get(colour, f'colour type {colour}')}"
+        raise BadSample(path, f"is {found}, expected {expected}: convert it")
+    if os.pread(descriptor, len(_PNG_END), max(0, length - len(_PNG_END))) != _PNG_END:
+        raise BadSample(path, "does not end with the PNG end chunk (IEND): it is cut off or has bytes after its end")
+    channels = 3 if colour else 1
+    pixels = height * (1 + channels * bits // 8 * width)
+    if not pixels // 1100 <= length <= 2 * pixels + 2**24:  # deflate packs at most 1032 to 1
+        raise BadSample(path, f"is {length} bytes long, which no {height}x{width} PNG can be")
+    return _Header(height, width, channels, f"u{bits // 8}", 0)
+
+
+_mask_header = partial(_png_header, expected="8-bit gray or RGB", kinds=[(8, 0), (8, 2)])
+_kitti_header = partial(_png_header, expected="16-bit RGB (a KITTI flow)", kinds=[_KITTI_KIND])
+
+
+def _image_header(path: PathLike, descriptor: int, length: int) -> _Header:
+    head = os.pread(descriptor, _IMAGE_HEAD, 0)
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    kind = ".png" if head.startswith(PNG) else {b"P6": ".ppm", b"P5": ".pgm"}.get(head[:2])
+    if kind is None:
+        raise BadSample(path, f"is neither PNG nor binary PPM: it starts with {head[:8]!r}")
+    if suffix in (".png", ".ppm", ".pgm") and suffix != kind:
+        raise BadSample(path, f"is named {suffix} but holds a {kind} image: rename or convert it")
+    if kind == ".pgm":
+        raise BadSample(path, "is a gray PGM, expected RGB: convert it")
+    if kind == ".png":
+        return _png_header(path, descriptor, length, "8-bit RGB without alpha", [(8, 2)])
+    match = PNM.match(head)
+    if match is None:
+        raise BadSample(path, "has no readable PPM header (P6, width, height, 255)")
+    width, height, largest = (int(number) for number in match.groups())
+    _check_size(path, height, width)
+    if largest != 255:
+        raise BadSample(path, f"has PPM values up to {largest}, expected 255 (8-bit RGB): convert it")
+    _check_length(path, length, match.end() + 3 * height * width, f"this {height}x{width} PPM")
+    return _Header(height, width, 3, "u1", match.end())
+
+
+def _decode_png(path: PathLike, descriptor: int, length: int, header: _Header) -> NDArray[Any]:
+    """The pixels of a PNG, with every chunk's checksum verified first."""
+    import cv2  # not needed, and not imported, to check headers
+
+    data = np.empty(length, dtype=np.uint8)
+    fill(path, descriptor, data.data, 0)
+    check_chunks(path, data.data, to_the_end=True)
+    flags = cv2.IMREAD_GRAYSCALE if header.channels == 1 else cv2.IMREAD_COLOR
+    flags |= cv2.IMREAD_ANYDEPTH if header.dtype == "u2" else 0
+    decoded = decoded_pixels(path, data, flags | cv2.IMREAD_IGNORE_ORIENTATION, header[:2], header.dtype, " as PNG")
+    return decoded if header.channels == 1 else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def write_png(path: PathLike, pixels: NDArray[Any], options: Sequence[int] = ()) -> None:
+    """Write pixels in OpenCV's order (BGR or gray); the file appears whole or not at all.
+
+    Raises StorageError: the file cannot be written.
+    """
+    import cv2
+
+    done, content = cv2.imencode(".png", pixels, options)
+    assert done, "OpenCV cannot encode PNG"
+    replace_file(path, [content.tobytes()])
+
+
+def check_chunks(path: PathLike, data: bytes | memoryview, to_the_end: bool) -> None:
+    """Every chunk's CRC: a decoder may hand back half an image where a disk or a copy lost some bytes.
+
+    ``to_the_end`` goes on to the last byte of the file; otherwise what follows the end chunk is left alone.
+    """
+    position = len(PNG)
+    while position < len(data) if to_the_end else data[position : position + len(_PNG_END)] != _PNG_END:
+        body = position + 4
+        end = body + 4 + int.from_bytes(data[position:body], "big")
+        if end + 4 > len(data):
+            which = f"damaged: the PNG chunk at byte {position}" if to_the_end else "cut off: its last PNG chunk"
+            raise BadSample(path, f"is {which} runs past the end of the file")
+        if zlib.crc32(data[body:end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise BadSample(path, f"is damaged: the PNG chunk at byte {position} fails its checksum")
+        position = end + 4
+
+
+def decoded_pixels(
+    path: PathLike, data: NDArray[np.uint8], flags: int, size: tuple[int, int], dtype: str, kind: str
+) -> NDArray[Any]:
+    """The pixels in OpenCV's order."""
+    import cv2
+
+    try:
+        decoded = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise BadSample(path, f"cannot be decoded{kind}: {error.err}") from None
+    if decoded is None or decoded.shape[:2] != size or decoded.dtype != dtype:
+        raise BadSample(path, f"cannot be decoded{kind}: its pixel data is damaged")
+    return np.asarray(decoded)
+
+
+# --- flow ---
 
 
 def read_flow(path: PathLike) -> Flow:
@@ -51,7 +257,7 @@ def read_flow(path: PathLike) -> Flow:
     return _format_of(path).read(path)
 
 
-def flow_size(path: PathLike) -> tuple[int, int]:
+def flow_size(path: PathLike) -> Size:
     """(height, width) of the images a flow belongs to, from its checked header.  Raises as :func:`read_flow`."""
     return _format_of(path).size(path)
 
@@ -62,11 +268,10 @@ def write_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool
     Raises ValueError: another suffix, or what the format cannot hold.  StorageError: the file cannot be written.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
-    write = _FORMATS[suffix].write if suffix in _FORMATS else None
-    if write is None:
-        written = ", ".join(name for name, each in _FORMATS.items() if each.write)
-        raise ValueError(f"{path}: flow is written as {written}, not {suffix or 'without a suffix'}")
-    write(path, flow, valid)
+    writers = {name: each.write for name, each in _FORMATS.items() if each.write}
+    if suffix not in writers:
+        raise ValueError(f"{path}: flow is written as {', '.join(writers)}, not {suffix or 'without a suffix'}")
+    writers[suffix](path, flow, valid)
 
 
 def _format_of(path: PathLike) -> _Format:
@@ -76,14 +281,19 @@ def _format_of(path: PathLike) -> _Format:
     return _FORMATS[suffix]
 
 
+def _largest(path: PathLike, values: NDArray[np.float32], what: str) -> float:
+    """The largest magnitude in [H,W] or [H,W,channels].  Raises BadSample: a value is not finite."""
+    largest = max(float(values.max()), -float(values.min()))  # NaN stays NaN in both
+    if not np.isfinite(largest):
+        row, column = np.argwhere(~np.isfinite(values))[0][:2]
+        raise BadSample(path, f"holds a {what} that is not finite, first at row {row}, column {column}")
+    return largest
+
+
 def _known(path: PathLike, flow: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where a flow [H,W,2] just read is known; it is set to 0 elsewhere.  NaN is no way of saying unknown."""
     valid: NDArray[np.bool_] = np.ones(flow.shape[:2], dtype=np.bool_)
-    largest = max(float(flow.max()), -float(flow.min()))  # NaN stays NaN in both
-    if not np.isfinite(largest):
-        row, column, _ = np.argwhere(~np.isfinite(flow))[0]
-        raise BadSample(path, f"holds a flow that is not finite, first at row {row}, column {column}")
-    if largest > UNKNOWN_ABOVE:
+    if _largest(path, flow, "flow") > UNKNOWN_ABOVE:
         valid = np.all(np.abs(flow) <= UNKNOWN_ABOVE, axis=-1)
         flow[~valid] = 0.0
     return valid
@@ -113,7 +323,7 @@ def read_flo(path: PathLike) -> Flow:
     Raises BadSample: not a .flo file, absurd dimensions, a length that does not fit them, or a value that is not
     finite.
     """
-    flow = values_of(path, _flo_header).astype(np.float32, copy=False)
+    flow = _values_of(path, _flo_header).astype(np.float32, copy=False)
     return flow, _known(path, flow)
 
 
@@ -129,7 +339,7 @@ def write_flo(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_
     replace_file(path, [header, values.reshape(-1).view(np.uint8).data])
 
 
-def _flo_header(path: PathLike, descriptor: int, length: int) -> Header:
+def _flo_header(path: PathLike, descriptor: int, length: int) -> _Header:
     head = os.pread(descriptor, _FLO_HEADER, 0)
     if len(head) < _FLO_HEADER:
         raise BadSample(path, f"is {len(head)} bytes long, too short for the 12-byte header of a .flo file")
@@ -138,9 +348,9 @@ def _flo_header(path: PathLike, descriptor: int, length: int) -> Header:
     if head[:4] != _FLO_MAGIC:
         raise BadSample(path, f"is not a .flo file: it starts with {head[:4]!r}, expected {_FLO_MAGIC!r}")
     width, height = struct.unpack("<ii", head[4:])
-    check_size(path, height, width)
-    check_length(path, length, _FLO_HEADER + 8 * height * width, f"a {height}x{width} flow")
-    return Header(height, width, 2, "<f4", _FLO_HEADER)
+    _check_size(path, height, width)
+    _check_length(path, length, _FLO_HEADER + 8 * height * width, f"a {height}x{width} flow")
+    return _Header(height, width, 2, "<f4", _FLO_HEADER)
 
 
 def read_pfm(path: PathLike) -> NDArray[np.float32]:
@@ -153,9 +363,7 @@ def read_pfm(path: PathLike) -> NDArray[np.float32]:
     finite.
     """
     values = _pfm_values(path)
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0][:2]
-        raise BadSample(path, f"holds a value that is not finite, first at row {row}, column {column}")
+    _largest(path, values, "value")
     return values
 
 
@@ -188,18 +396,18 @@ def _write_pfm_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np
 
 
 def _pfm_values(path: PathLike) -> NDArray[np.float32]:
-    values = np.ascontiguousarray(values_of(path, _pfm_header)[::-1]).astype(np.float32, copy=False)
+    values = np.ascontiguousarray(_values_of(path, _pfm_header)[::-1]).astype(np.float32, copy=False)
     return values[..., 0] if values.shape[2] == 1 else values
 
 
-def _pfm_header(path: PathLike, descriptor: int, length: int) -> Header:
+def _pfm_header(path: PathLike, descriptor: int, length: int) -> _Header:
     head = os.pread(descriptor, 128, 0)
     match = _PFM_HEADER.match(head)
     if match is None:
         raise BadSample(path, f"has no readable PFM header (PF or Pf, width, height, scale): it starts {head[:16]!r}")
     channels = 3 if match[1] == b"F" else 1
     width, height = int(match[2]), int(match[3])
-    check_size(path, height, width)
+    _check_size(path, height, width)
     try:
         scale = float(match[4])
     except ValueError:
@@ -207,8 +415,8 @@ def _pfm_header(path: PathLike, descriptor: int, length: int) -> Header:
     if abs(scale) != 1.0:
         raise BadSample(path, f"has the PFM scale {match[4].decode()}, expected 1 (big-endian) or -1 (little-endian)")
     what = f"this {height}x{width} PFM with {channels} channel{'s' if channels > 1 else ''}"
-    check_length(path, length, match.end() + 4 * channels * height * width, what)
-    return Header(height, width, channels, "<f4" if scale < 0 else ">f4", match.end())
+    _check_length(path, length, match.end() + 4 * channels * height * width, what)
+    return _Header(height, width, channels, "<f4" if scale < 0 else ">f4", match.end())
 
 
 def is_kitti_flow(path: PathLike) -> bool:
@@ -226,7 +434,7 @@ def read_kitti(path: PathLike) -> Flow:
     Raises BadSample: another kind of file, absurd dimensions, a file that is cut off, has bytes to spare or a damaged
     chunk, or pixels that do not decode.
     """
-    pixels = values_of(path, _kitti_header)
+    pixels = _values_of(path, _kitti_header)
     valid: NDArray[np.bool_] = pixels[..., 2] != 0
     flow = (pixels[..., :2].astype(np.float32) - np.float32(_KITTI_ZERO)) / np.float32(64.0)
     flow[~valid] = 0.0
@@ -238,8 +446,6 @@ def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.boo
 
     Raises as :func:`write_flo`, and for a valid flow outside -512 to 511.98 px.
     """
-    import cv2
-
     valid = _writable(path, flow, valid)
     steps = np.rint(np.where(valid[..., None], flow, 0).astype(np.float64) * 64.0) + _KITTI_ZERO
     if steps.min() < 0 or steps.max() > 65535:
@@ -248,19 +454,13 @@ def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.boo
     stored[..., 0] = valid
     stored[..., 1] = np.where(valid, steps[..., 1], 0)
     stored[..., 2] = np.where(valid, steps[..., 0], 0)
-    done, content = cv2.imencode(".png", stored)
-    assert done, "OpenCV cannot encode PNG"
-    replace_file(path, [content.tobytes()])
-
-
-def _kitti_header(path: PathLike, descriptor: int, length: int) -> Header:
-    return png_header(path, descriptor, length, "16-bit RGB (a KITTI flow)", _KITTI_KIND)
+    write_png(path, stored)
 
 
 # --- Spring's .flo5 ---
 
 
-def _flo5_size(path: PathLike) -> tuple[int, int]:
+def _flo5_size(path: PathLike) -> Size:
     with _opened_flo5(path) as stored:
         return (int(stored.shape[0]) + 1) // 2, (int(stored.shape[1]) + 1) // 2
 
@@ -292,29 +492,27 @@ def _opened_flo5(path: PathLike) -> Iterator[Any]:
             shape = getattr(stored, "shape", None)
             if shape is None or len(shape) != 3 or shape[2] != 2 or stored.dtype.kind != "f":
                 raise BadSample(path, "holds no data set 'flow' of shape [2H,2W,2] and floating-point values")
-            check_size(path, int(shape[0]), int(shape[1]))
+            _check_size(path, int(shape[0]), int(shape[1]))
             if shape[0] * shape[1] * 8 > 1100 * length:  # deflate packs at most 1032 to 1
                 raise BadSample(path, f"is {length} bytes long, which no {shape[0]}x{shape[1]} flow can be")
             yield stored
     except BadSample:
         raise
-    except OSError as error:
-        if error.errno:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno:
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-        raise BadSample(path, f"cannot be read as HDF5: {error}") from None
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise BadSample(path, f"cannot be read as HDF5: {error}") from None
 
 
 class _Format(NamedTuple):
-    size: Callable[[PathLike], tuple[int, int]]
+    size: Callable[[PathLike], Size]
     read: Callable[[PathLike], Flow]
     write: Callable[[PathLike, NDArray[np.float32], NDArray[np.bool_] | None], None] | None
 
 
 _FORMATS = {
-    ".flo": _Format(partial(size_of, header_of=_flo_header), read_flo, write_flo),
-    ".pfm": _Format(partial(size_of, header_of=_pfm_header), _read_pfm_flow, _write_pfm_flow),
-    ".png": _Format(partial(size_of, header_of=_kitti_header), read_kitti, write_kitti),
+    ".flo": _Format(partial(_size_of, header_of=_flo_header), read_flo, write_flo),
+    ".pfm": _Format(partial(_size_of, header_of=_pfm_header), _read_pfm_flow, _write_pfm_flow),
+    ".png": _Format(partial(_size_of, header_of=_kitti_header), read_kitti, write_kitti),
     ".flo5": _Format(_flo5_size, _read_flo5, None),
 }

@@ -1,10 +1,15 @@
-"""Frames to estimate motion between: two pictures, a folder of them, or a video file."""
+"""Frames to estimate motion between: two pictures, a folder of them, or a video file.
+
+An image of a data set is refused unless it is exactly what it should be (data/formats.py).  A picture from a camera is
+turned into RGB instead, and whoever asked is told; it is untrusted no less.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,11 +20,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.images import SUFFIXES, is_picture, picture_size, read_picture
+from edgeflownas.data.formats import MAX_SIDE, PNG, PNM, check_chunks, decoded_pixels, plausible
 from edgeflownas.errors import BadSample, ConfigError, DataError
-from edgeflownas.files import open_regular
+from edgeflownas.files import fill, open_regular
 
 Note = Callable[[str], None]
+SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm")  # what pictures are called
+
+_JPEG = b"\xff\xd8\xff"
+_JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_HEAD = 2**18  # bytes that hold the header of a JPEG behind the usual preview and colour profile
+_LARGEST = 2**30  # bytes
 
 
 class Frame(NamedTuple):
@@ -156,3 +168,90 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+# --- pictures as people have them: their headers, and their pixels as RGB ---
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file begins like a picture of a known kind.  Raises BadSample or StorageError where unreadable."""
+    head = _beginning(path, _HEAD)
+    return head.startswith((PNG, _JPEG)) or PNM.match(head) is not None
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the header.  Raises BadSample: no known kind, 16 bits a channel, or absurd dimensions."""
+    head = _beginning(path, _HEAD)
+    if head.startswith(_JPEG) and len(head) == _HEAD and _jpeg_frame(head) is None:
+        head = _beginning(path, _LARGEST)
+    return _picture_size(path, head)
+
+
+def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Pixels uint8 [H,W,3] RGB, and what was done to get them (empty: nothing).
+
+    Gray is repeated, an alpha channel dropped, EXIF orientation left alone.
+    Raises BadSample: as :func:`picture_size`, or a file that is cut off or does not decode.
+    """
+    data = _beginning(path, _LARGEST)
+    size = _picture_size(path, data)
+    if data.startswith(PNG):
+        check_chunks(path, data, to_the_end=False)
+    elif data.startswith(_JPEG):
+        if data.rfind(b"\xff\xd9") < (_jpeg_frame(data) or 0):  # a preview has an end mark too, before the frame
+            raise BadSample(path, "is cut off: the end mark of a JPEG is missing")
+    elif match := PNM.match(data):
+        expected = match.end() + size[0] * size[1] * (3 if data[:2] == b"P6" else 1)
+        if len(data) < expected:
+            raise BadSample(path, f"is cut off: {len(data)} bytes, expected {expected}")
+    decoded = decoded_pixels(path, np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, size, "u1", "")
+    code, words = {
+        1: (cv2.COLOR_GRAY2RGB, "gray repeated in the three channels"),
+        3: (cv2.COLOR_BGR2RGB, ""),
+        4: (cv2.COLOR_BGRA2RGB, "alpha channel dropped"),
+    }[1 if decoded.ndim == 2 else decoded.shape[2]]
+    return np.asarray(cv2.cvtColor(decoded, code)), words
+
+
+def _beginning(path: Path, limit: int) -> bytes:
+    with open_regular(path) as (descriptor, status):
+        if status.st_size > _LARGEST:
+            raise BadSample(path, f"is {status.st_size} bytes long, expected a picture of at most {_LARGEST}")
+        data = bytearray(min(limit, status.st_size))
+        fill(path, descriptor, memoryview(data), 0)
+    return bytes(data)
+
+
+def _picture_size(path: Path, head: bytes) -> tuple[int, int]:
+    if head.startswith(PNG) and len(head) >= 33:
+        width, height, bits = struct.unpack(">IIB", head[16:25])
+    elif head.startswith(_JPEG) and (frame := _jpeg_frame(head)) is not None:
+        bits, height, width = struct.unpack(">BHH", head[frame + 4 : frame + 9])
+    elif (match := PNM.match(head)) is not None:
+        width, height, largest = (int(number) for number in match.groups())
+        bits = largest.bit_length()
+        if bits <= 8 and largest != 255:
+            raise BadSample(path, f"has values up to {largest}, expected 255 (8 bits a channel): convert it")
+    else:
+        raise BadSample(path, f"is no PNG, JPEG, PPM or PGM with a readable header (it starts with {head[:8]!r})")
+    if bits > 8:
+        raise BadSample(path, f"has {bits} bits a channel, expected 8: convert it")
+    if not plausible(height, width):
+        raise BadSample(path, f"claims {height}x{width} pixels, expected 1 to {MAX_SIDE} a side and at most 2^27")
+    return height, width
+
+
+def _jpeg_frame(data: bytes) -> int | None:
+    """Position of the frame header (SOF), which holds the size; None where the data end before it."""
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _JPEG_FRAMES:
+            return position
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif marker in _JPEG_BARE:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None

@@ -13,18 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.config import DataConfig
-from edgeflownas.data.dataset import LoadedSample, load_training_sample
+from edgeflownas.data.dataset import FlowDataset, LoadedSample, load_training_sample
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import BadSample, DataError, Interrupted, StorageError
-
-if TYPE_CHECKING:
-    from edgeflownas.data.dataset import FlowDataset
 
 PREFETCH = 4  # batches loaded ahead where data.prefetch_batches is null
 
@@ -90,12 +87,10 @@ class Loader:
 
         The last batch is kept: several models that take turns ask for each batch one after the other.
 
-        Raises:
-            BadSample: a file cannot be used, with data.on_bad_sample stop.
-            DataError: no sample of the split reads, or data.crop_size does not fit. Both are raised when the batch is
-                asked for, not when it is prefetched.
-            StorageError: the batch took longer than data.worker_timeout. The loader is closed then.
-            Interrupted: ``stop_requested`` returned true during the wait.
+        Raises BadSample: a file cannot be used, with data.on_bad_sample stop.  DataError: no sample of the split reads,
+        or data.crop_size does not fit.  Both are raised when the batch is asked for, not when it is prefetched.
+        Raises StorageError: the batch took longer than data.worker_timeout; the loader is closed then.  Interrupted:
+        ``stop_requested`` returned true during the wait.
         """
         if self._closed:
             raise RuntimeError("the loader is closed")
@@ -206,16 +201,14 @@ class Loader:
         """
         drawn, position, names = int(loading.drawn[slot]), int(loading.positions[slot]), self._dataset.names
         bad: list[tuple[int, str]] = []
-        for offset in range(len(names)):
-            index = (drawn + offset) % len(names)
+        for index in chain(range(drawn, len(names)), range(drawn)):
             try:
                 sample = load_training_sample(self._dataset, index, loading.epoch, position, self._data, self._seed)
+                return sample, index, tuple(Replacement(names[i], i, why, names[index]) for i, why in bad)
             except BadSample as error:
                 if self._data.on_bad_sample == "stop":
                     raise
                 bad.append((index, str(error)))
-                continue
-            return sample, index, tuple(Replacement(names[i], i, why, names[index]) for i, why in bad)
         raise DataError(
             f"none of the {len(names)} training samples can be read (data.train_dir); the first: {bad[0][1]}"
         )

@@ -48,7 +48,7 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
     given = taken = 0
     with contextlib.ExitStack() as stack:
         with _spawning():
-            idle = [stack.enter_context(_Process(content)) for _ in range(workers)]
+            idle = [_Process(content, stack) for _ in range(workers)]
         while True:
             while idle and given - taken < 4 * workers and (entry := next(numbered, None)):
                 process = idle.pop()
@@ -71,9 +71,9 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
 
 
 class _Process:
-    """A process and the pipe to it; as a context it is killed at the end, and at the end of the program."""
+    """A process and the pipe to it; it is killed when ``stack`` is left, and at the end of the program."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, stack: contextlib.ExitStack) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
@@ -81,6 +81,7 @@ class _Process:
         theirs.close()  # only the worker holds it now, so its death closes the pipe
         self._content: bytes | None = content
         atexit.register(self._kill)  # before that of multiprocessing, which sends SIGTERM and waits
+        stack.callback(self._kill)
 
     def send(self, item: Any) -> None:
         with self._alive():
@@ -101,15 +102,8 @@ class _Process:
         except (EOFError, OSError) as error:
             self._process.join(timeout=1.0)
             code = self._process.exitcode
-            killed = code is not None and code < 0
-            how = f"was killed by {signal.Signals(-code).name}" if code and killed else f"ended with exit code {code}"
+            how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
             raise WorkerDied(f"loader worker process {self._process.pid} {how}") from error
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._kill()
 
     def _kill(self) -> None:
         atexit.unregister(self._kill)

@@ -27,7 +27,6 @@ Bound = dict[str, str]
 
 _NUMBER = r"\d{4}"
 _CHAIRS_LIST = "FlyingChairs_train_val.txt"
-_UNUSABLE = "all_unused_files.txt"
 
 
 @dataclass
@@ -51,8 +50,7 @@ class Opening:
     def matching(self, folder: str, pattern: str) -> list[re.Match[str]]:
         """The names in a folder below the base that match as a whole, sorted.
 
-        Raises:
-            DataError: the folder is missing.  StorageError: it cannot be listed.
+        Raises DataError: the folder is missing.  StorageError: it cannot be listed.
         """
         if not (self.base / folder).is_dir():
             raise DataError(
@@ -95,27 +93,19 @@ class Opening:
         return tuple(sorted(samples, key=lambda sample: sample.name))
 
 
-def _by_patterns(
-    opening: Opening, wanted: Callable[[Bound], bool] = lambda bound: True, unusable: Collection[str] = ()
-) -> FlowDataset:
-    """A sample for each flow file that fits the layout and is ``wanted``, unless it has an ``unusable`` image."""
+def _by_patterns(opening: Opening, wanted: Callable[[Bound], bool] = lambda bound: True) -> FlowDataset:
+    """A sample for each flow file that fits the layout and is ``wanted``."""
     layout = opening.layout
     folders = {part: opening.base / pattern.partition("/")[0] for part, pattern in layout.files.items()}
     there = [part for part, folder in folders.items() if part == "image" or folder.is_dir()]  # masks may be left out
-    samples: list[Sample] = []
-    dropped = 0
-    for flow, found in _flows(opening, "", layout.flow.split("/"), {}):
-        for bound in _choices(opening.words, found, opening.words) if wanted(found) else ():
-            sample = _sample(opening, flow, bound, there)
-            if sample is None:
-                continue
-            if unusable and any(_end_of(path, 5) in unusable for path in (sample.image1, sample.image2)):
-                dropped += 1
-            else:
-                samples.append(sample)
-    note = f"{dropped} samples left out by {_UNUSABLE}" if unusable else ""
-    complete = opening.complete(samples)
-    return FlowDataset(opening.base, opening.variant, "folder", complete, name=layout.name, note=note)
+    samples = [
+        _sample(opening, flow, bound, there)
+        for flow, found in _flows(opening, "", layout.flow.split("/"), {})
+        if wanted(found)
+        for bound in _choices(opening.words, found, opening.words)
+    ]
+    complete = opening.complete([sample for sample in samples if sample is not None])
+    return FlowDataset(opening.base, opening.variant, "folder", complete, name=layout.name)
 
 
 def _sample(opening: Opening, flow: str, bound: Bound, parts: Sequence[str]) -> Sample | None:
@@ -214,17 +204,21 @@ def _chairs(opening: Opening) -> FlowDataset:
             "take the split file that belongs to these files"
         )
     samples = []
-    for number in (number for number, line in enumerate(lines, start=1) if line in opening.words["line"]):
-        parts = [opening.need(f"data/{number:05d}_{part}") for part in ("img1.ppm", "img2.ppm", "flow.flo")]
-        samples.append(Sample(f"{number:05d}", *parts))
+    for name in (f"{number:05d}" for number, line in enumerate(lines, start=1) if line in opening.words["line"]):
+        parts = (opening.need(f"data/{name}_{part}") for part in ("img1.ppm", "img2.ppm", "flow.flo"))
+        samples.append(Sample(name, *parts))
     return FlowDataset(opening.root, opening.variant, "index", opening.complete(samples), name=opening.layout.name)
 
 
 def _things(opening: Opening) -> FlowDataset:
     """Without the images that the authors list as unusable (TRAIN/A/0004/left/0012.png), where the list is there."""
-    path = opening.lists / _UNUSABLE
+    path = opening.lists / "all_unused_files.txt"
     lines = read_lines(path, "the authors' list of unusable images, one a line") if path.exists() else []
-    return _by_patterns(opening, unusable={_end_of(Path(line), 5) for line in lines if line})
+    unusable = {_end_of(Path(line), 5) for line in lines if line}
+    found = _by_patterns(opening)
+    usable = [each for each in found.samples if unusable.isdisjoint(_end_of(i, 5) for i in (each.image1, each.image2))]
+    note = f"{len(found) - len(usable)} samples left out by {path.name}" if unusable else ""
+    return replace(found, samples=opening.complete(usable), note=note)
 
 
 def _sintel(opening: Opening) -> FlowDataset:
@@ -412,13 +406,8 @@ _SPEC = re.compile(r"(?P<name>[^:@/]+)(?::(?P<variant>[^@]*))?(?:@(?P<root>.*))?
 
 def is_named(spec: str) -> bool:
     """Whether a specification begins with the name of a data set; otherwise it is a folder."""
-    return _name_of(spec) in DATASETS
-
-
-def _name_of(spec: str) -> str:
-    """What stands before the variant and the root, empty where that is a path."""
-    match = re.match(r"([^:@/]*)(?=[:@]|$)", spec)
-    return match[1] if match else ""
+    match = _SPEC.fullmatch(spec)
+    return match is not None and match["name"] in DATASETS
 
 
 def open_dataset(
@@ -435,18 +424,15 @@ def open_dataset(
     Raises ConfigError: an unknown variant, or no root is known for the name.  DataError: files that are not there, or
     an empty split.
     """
-    if not is_named(spec):
-        name = _name_of(spec)
-        if name and not Path(spec).exists() and (close := nearest(name, DATASETS)):
+    match = _SPEC.fullmatch(spec)
+    if match is None or match["name"] not in DATASETS:
+        if match and not Path(spec).exists() and (close := nearest(match["name"], DATASETS)):
             raise DataError(
                 f"{key}: no folder {spec} (from {Path.cwd()}), and no data set of that name; did you mean {close}?"
             )
         return scan_fc2(spec, split_default, key)
-    match = _SPEC.fullmatch(spec)
-    assert match is not None
-    name, written_root = match["name"], match["root"]
+    name, variant, written_root = match.groups()
     layout = DATASETS[name]
-    variant = match["variant"]
     if variant is None:
         variant = layout.val if layout.val and split_default != "train" else next(iter(layout.variants))
     if written_root == "":
@@ -528,8 +514,7 @@ def list_datasets(roots: Mapping[str, str] | None = None) -> list[dict[str, Any]
 def roots_file() -> Path:
     """``datasets.yaml`` in $XDG_CONFIG_HOME or ~/.config, below edgeflownas/."""
     home = os.environ.get("XDG_CONFIG_HOME")
-    base = Path(home) if home else Path.home() / ".config"
-    return base / "edgeflownas" / "datasets.yaml"
+    return (Path(home) if home else Path.home() / ".config") / "edgeflownas" / "datasets.yaml"
 
 
 def find_root(name: str, roots: Mapping[str, str] | None = None) -> Root | None:
@@ -576,7 +561,7 @@ def _read_roots(path: Path) -> dict[str, str]:
 
 
 def _checked_roots(content: Mapping[Any, Any], where: str) -> dict[str, str]:
-    known: Collection[str] = {*DATASETS, *(f"{name}_lists" for name, layout in DATASETS.items() if layout.has_lists)}
+    known = {*DATASETS, *(f"{name}_lists" for name, layout in DATASETS.items() if layout.has_lists)}
     for name, folder in content.items():
         if name not in known:
             close = nearest(str(name), known)

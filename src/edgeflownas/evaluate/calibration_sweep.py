@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeflownas.data.dataset import FlowDataset, center_window
-from edgeflownas.data.images import image_size
+from edgeflownas.data.formats import image_size
 from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.noise import paired_change, student95
 from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool, score_recalibrated

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.config import Config, EvalConfig
 from edgeflownas.data.dataset import FlowDataset, Window, center_window, load_eval_sample, random_window
-from edgeflownas.data.images import image_size
+from edgeflownas.data.formats import image_size
 from edgeflownas.data.order import prefix, spread
 from edgeflownas.errors import BadSample, DataError
 from edgeflownas.models.blocks import FlowBatch, InputForm, StagedNet, to_flow_batch

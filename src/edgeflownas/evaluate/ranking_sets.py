@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.images import image_size
+from edgeflownas.data.formats import image_size
 from edgeflownas.evaluate.protocols import Prepared, Protocol
 from edgeflownas.models.blocks import FlowBatch, InputForm, to_flow_batch
 

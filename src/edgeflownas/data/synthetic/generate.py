@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.check import FlowStatistics, flow_statistics
 from edgeflownas.data.dataset import FlowDataset, Progress, Sample
-from edgeflownas.data.formats import flow_size, write_flo
+from edgeflownas.data.formats import flow_size, write_flo, write_png
 from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.data.synthetic import geometry, textures
 from edgeflownas.data.synthetic.geometry import Draws
@@ -39,6 +39,7 @@ Mask = NDArray[np.bool_]
 _SMALLEST, _LARGEST = 32, 4096
 _METADATA = "dataset.json"
 _PNG_END = b"IEND\xaeB`\x82"
+# Fast, since the sets are made to be read.
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _MEASURED = 256  # flows that are read back for the statistics, spread over the set
 
@@ -75,7 +76,6 @@ class _Part:
 
 
 def _check_size(height: int, width: int) -> None:
-    """Raise ConfigError unless both sides are within 32..4096."""
     for name, value in (("height", height), ("width", width)):
         if not _SMALLEST <= value <= _LARGEST:
             raise ConfigError(f"--{name}: {value} is outside {_SMALLEST}..{_LARGEST}; give a size in pixels within it")
@@ -202,15 +202,21 @@ class _Set:
         if self._complete(index):
             return False
         pair = generate_pair(self.seed, index, self.height, self.width)
-        _write_png(self.file(index, "img_0.png"), pair.image1[..., ::-1])
-        _write_png(self.file(index, "img_1.png"), pair.image2[..., ::-1])
-        if self.occlusion:
-            _write_png(self.file(index, "occ_01.png"), pair.occlusion.astype(np.uint8) * np.uint8(255))
-            _write_png(self.file(index, "occ_10.png"), pair.backward_occlusion.astype(np.uint8) * np.uint8(255))
-        if self.backward:
-            write_flo(self.file(index, "flow_10.flo"), pair.backward_flow)
-        write_flo(self.file(index, "flow_01.flo"), pair.flow)
+        for part, field in self.parts.items():
+            path, values = self.file(index, part), getattr(pair, field)
+            if part.endswith(".flo"):
+                write_flo(path, values)
+            else:
+                bgr_or_gray = values[..., ::-1] if values.ndim == 3 else values.astype(np.uint8) * np.uint8(255)
+                write_png(path, bgr_or_gray, _PNG_FAST)
         return True
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The files of a pair in the order they are written in, and the field of the pair that each holds."""
+        masks = {"occ_01.png": "occlusion", "occ_10.png": "backward_occlusion"} if self.occlusion else {}
+        backward = {"flow_10.flo": "backward_flow"} if self.backward else {}
+        return {"img_0.png": "image1", "img_1.png": "image2", **masks, **backward, "flow_01.flo": "flow"}
 
     def file(self, index: int, part: str) -> Path:
         return self.out / ("val" if index >= FIRST_VAL else "train") / f"{index:07d}-{part}"
@@ -221,17 +227,19 @@ class _Set:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        content = asdict(self)
-        del content["out"]
-        return {"generated": True, "generator": "edgeflownas data synth", "version": VERSION, **content}
+        asked = {name: value for name, value in vars(self).items() if name != "out"}
+        return {"generated": True, "generator": "edgeflownas data synth", "version": VERSION, **asked}
 
     def _complete(self, index: int) -> bool:
         """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
-        pictures = ["img_0.png", "img_1.png"] + (["occ_01.png", "occ_10.png"] if self.occlusion else [])
-        flows = ["flow_01.flo"] + (["flow_10.flo"] if self.backward else [])
+        files = [self.file(index, part) for part in self.parts]
         try:
-            whole = all(self.file(index, part).read_bytes().endswith(_PNG_END) for part in pictures)
-            return whole and all(flow_size(self.file(index, part)) == (self.height, self.width) for part in flows)
+            return all(
+                flow_size(path) == (self.height, self.width)
+                if path.suffix == ".flo"
+                else path.read_bytes().endswith(_PNG_END)
+                for path in files
+            )
         except (FileNotFoundError, BadSample):
             return False
 
@@ -325,8 +333,8 @@ def _compare(task: _Set) -> None:
 
 
 def _describe(task: _Set, more: dict[str, Any]) -> None:
-    made_with = {"numpy": np.__version__, "opencv": cv2.__version__}
-    content = {**task.parameters, "first_val": FIRST_VAL, "libraries": made_with, **more}
+    libraries = {"numpy": np.__version__, "opencv": cv2.__version__}
+    content = {**task.parameters, "first_val": FIRST_VAL, "libraries": libraries, **more}
     replace_file(task.out / _METADATA, [(json.dumps(content, indent=2) + "\n").encode()])
 
 
@@ -344,10 +352,3 @@ def _run(task: _Set, workers: int) -> Iterator[bool]:
         yield from map(task, task.indices)
     finally:
         cv2.setNumThreads(before)
-
-
-def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an image in OpenCV's order (BGR or gray); fast compression, since the sets are made to be read."""
-    done, content = cv2.imencode(".png", image, _PNG_FAST)
-    assert done, "OpenCV cannot encode PNG"
-    replace_file(path, [content.tobytes()])
