@@ -6,10 +6,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeflownas.data.formats import write_flo, write_flow
 
 HEIGHT, WIDTH = 6, 8
+
+
+def written(path: Path, image: NDArray[np.generic]) -> Path:
+    """An image as it stands, in OpenCV's order of channels."""
+    assert cv2.imwrite(str(path), image)
+    return path
 
 
 def picture(path: Path, channels: int = 3) -> Path:
@@ -17,8 +24,7 @@ def picture(path: Path, channels: int = 3) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(list("/".join(path.parts[-3:]).encode()))
     shape = (HEIGHT, WIDTH, channels) if channels > 1 else (HEIGHT, WIDTH)
-    assert cv2.imwrite(str(path), random.integers(0, 256, shape, dtype=np.uint8))
-    return path
+    return written(path, random.integers(0, 256, shape, dtype=np.uint8))
 
 
 def flow(path: Path, value: float = 1.0, valid: np.ndarray | None = None) -> Path:
@@ -123,7 +129,6 @@ def fc2(folder: Path, names: list[str] | int, suffix: str = ".png") -> Path:
     for name in [f"{i:07d}" for i in range(names)] if isinstance(names, int) else names:
         random = np.random.default_rng(list(name.encode()))
         for part in ("img_0", "img_1"):
-            image = random.integers(0, 256, (12, 17, 3), dtype=np.uint8)
-            assert cv2.imwrite(str(folder / f"{name}-{part}{suffix}"), image)
+            written(folder / f"{name}-{part}{suffix}", random.integers(0, 256, (12, 17, 3), dtype=np.uint8))
         write_flo(folder / f"{name}-flow_01.flo", random.normal(0, 10, (12, 17, 2)).astype(np.float32))
     return folder

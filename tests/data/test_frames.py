@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from layouts import written
 
 from edgeflownas.data.frames import is_picture, open_frames, picture_size, read_picture
 from edgeflownas.errors import BadSample, ConfigError, DataError
@@ -108,12 +108,6 @@ def test_what_is_not_usable_is_refused(
 
 
 # --- pictures as people have them ---
-
-
-def written(path: Path, image: NDArray[np.generic]) -> Path:
-    """An image as it stands, in OpenCV's order of channels."""
-    assert cv2.imwrite(str(path), image)
-    return path
 
 
 @pytest.mark.parametrize(

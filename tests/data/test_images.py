@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from layouts import written
 
 from edgeflownas.data import formats
 from edgeflownas.data.formats import image_size, mask_size, read_image, read_mask
@@ -28,12 +28,6 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def png_bytes(width: int, height: int, raw: bytes, depth: int = 8, colour: int = 2) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-
-
-def written(path: Path, image: NDArray[np.generic]) -> Path:
-    """An image as it stands, in OpenCV's order of channels."""
-    assert cv2.imwrite(str(path), image)
-    return path
 
 
 RAW = b"".join(b"\0" + row.tobytes() for row in IMAGE)

@@ -392,9 +392,9 @@ def augment(
         data: probabilities and amplitudes.
     """
     if uniform[0] < data.horizontal_flip:
-        images, flow, valid = images[:, ::-1], flow[:, ::-1] * np.float32([-1, 1]), valid[:, ::-1]
+        images, flow, valid = images[:, ::-1], flow[:, ::-1] * np.array([-1, 1], np.float32), valid[:, ::-1]
     if uniform[1] < data.vertical_flip:
-        images, flow, valid = images[::-1], flow[::-1] * np.float32([1, -1]), valid[::-1]
+        images, flow, valid = images[::-1], flow[::-1] * np.array([1, -1], np.float32), valid[::-1]
     if not (data.brightness or data.contrast or data.noise_std):
         return images, flow, valid
     mean = images.sum(dtype=np.int64) / images.size

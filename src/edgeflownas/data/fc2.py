@@ -122,7 +122,6 @@ class IndexLists:
     splits: Mapping[str, tuple[int, ...]]
     _links: dict[Path, dict[str, bool]] = field(default_factory=dict, init=False)
     """Of each folder looked at so far: the names in it, and whether they are links."""
-    _inside: str = field(default="", init=False)  # the root without links
 
     def stem(self, index: int) -> str:
         """Entry ``index`` relative to the data's folder, without ``-img_0.png``: ``train/0002112``.
@@ -151,27 +150,27 @@ class IndexLists:
         if folder not in self._links:
             found: dict[str, bool] = {}
             if folder.is_dir():
-                self._refuse_outside(folder, root, str(folder))
+                _refuse_outside(folder, root, str(folder))
                 with os.scandir(folder) as entries:
                     found = {entry.name: entry.is_symlink() for entry in entries}
             self._links[folder] = found
         paths = [folder / f"{name}-{part}" for part in (f"img_0{suffix}", f"img_1{suffix}", "flow_01.flo")]
         for path in paths:
             if self._links[folder].get(path.name):
-                self._refuse_outside(path, root, path.name)
+                _refuse_outside(path, root, path.name)
         return Sample(stem, *paths), [path for path in paths if path.name not in self._links[folder]]
-
-    def _refuse_outside(self, path: Path, root: Path, shown: str) -> None:
-        self._inside = self._inside or os.path.realpath(root)
-        real = os.path.realpath(path)
-        if real != self._inside and not real.startswith(self._inside.rstrip("/") + "/"):
-            raise ValueError(f"is a link out of {root}: {shown} leads to {real}")
 
     def faults(self, split: str) -> dict[str, list[int]]:
         """Indices that a split holds more than once (``duplicates``), and those of no line (``out_of_range``)."""
         indices = self.splits[split]
         twice = sorted(index for index, count in Counter(indices).items() if count > 1)
         return {"duplicates": twice, "out_of_range": [i for i in indices if not 0 <= i < len(self.entries)]}
+
+
+def _refuse_outside(path: Path, root: Path, shown: str) -> None:
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(os.path.realpath(root)):
+        raise ValueError(f"is a link out of {root}: {shown} leads to {real}")
 
 
 def read_index(folder: Path, prefix: str | None = None) -> IndexLists:

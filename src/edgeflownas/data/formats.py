@@ -232,7 +232,7 @@ def check_chunks(path: PathLike, data: bytes | memoryview, to_the_end: bool) -> 
 
 
 def decoded_pixels(
-    path: PathLike, data: NDArray[np.uint8], flags: int, size: tuple[int, int], dtype: str, kind: str
+    path: PathLike, data: NDArray[np.uint8], flags: int, size: Size, dtype: str, kind: str
 ) -> NDArray[Any]:
     """The pixels in OpenCV's order."""
     import cv2
