@@ -498,16 +498,10 @@ def list_datasets(roots: Mapping[str, str] | None = None) -> list[dict[str, Any]
             except DataError as error:
                 problem = str(error).partition("\n")[0].removeprefix("data list: ")
             variants.append({"variant": variant, "samples": samples, "problem": problem})
-        rows.append(
-            {
-                "name": name,
-                "layout": layout.holds,
-                "root": str(root.path) if root else None,
-                "named_by": root.named_by if root else None,
-                "found": any(row["samples"] is not None for row in variants),
-                "variants": variants,
-            }
-        )
+        place, named_by = (str(root.path), root.named_by) if root else (None, None)
+        found = any(row["samples"] is not None for row in variants)
+        row = {"name": name, "layout": layout.holds, "root": place, "named_by": named_by, "found": found}
+        rows.append({**row, "variants": variants})
     return rows
 
 
@@ -522,15 +516,12 @@ def find_root(name: str, roots: Mapping[str, str] | None = None) -> Root | None:
 
     Raises ConfigError: data.roots or datasets.yaml holds an unknown name, or what is no folder name.
     """
-    configured = _checked_roots(roots or {}, "data.roots")
-    if name in configured:
-        return Root(Path(configured[name]).expanduser(), "data.roots")
-    variable = _variable(name)
-    if os.environ.get(variable):
-        return Root(Path(os.environ[variable]).expanduser(), variable)
-    path = roots_file()
-    listed = _read_roots(path)
-    return Root(Path(listed[name]).expanduser(), str(path)) if name in listed else None
+    folder, named_by = _checked_roots(roots or {}, "data.roots").get(name), "data.roots"
+    if not folder:
+        folder, named_by = os.environ.get(_variable(name)), _variable(name)
+    if not folder:
+        folder, named_by = _read_roots(roots_file()).get(name), str(roots_file())
+    return Root(Path(folder).expanduser(), named_by) if folder else None
 
 
 def _variable(name: str) -> str:
