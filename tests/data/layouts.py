@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -27,91 +29,80 @@ def picture(path: Path, channels: int = 3) -> Path:
     return written(path, random.integers(0, 256, shape, dtype=np.uint8))
 
 
-def flow(path: Path, value: float = 1.0, valid: np.ndarray | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_flow(path, np.full((HEIGHT, WIDTH, 2), value, np.float32), valid)
-    return path
+def names(pattern: str) -> list[str]:
+    """Every path of a pattern with {several,alternatives}."""
+    parts = [part.split(",") if i % 2 else [part] for i, part in enumerate(re.split(r"{(.*?)}", pattern))]
+    return ["".join(chosen) for chosen in product(*parts)]
+
+
+def pictures(root: Path, pattern: str, channels: int = 3) -> None:
+    for name in names(pattern):
+        picture(root / name, channels)
+
+
+def flows(root: Path, pattern: str, value: float = 1.0, valid: NDArray[np.bool_] | None = None) -> None:
+    for name in names(pattern):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_flow(root / name, np.full((HEIGHT, WIDTH, 2), value, np.float32), valid)
 
 
 def sintel(root: Path) -> Path:
     """Two scenes of three frames, two flows each, with masks."""
-    for scene in ("alley_1", "market_5"):
-        for number in (1, 2, 3):
-            for look in ("clean", "final"):
-                picture(root / "training" / look / scene / f"frame_{number:04d}.png")
-            if number < 3:
-                flow(root / "training" / "flow" / scene / f"frame_{number:04d}.flo")
-                for mask in ("invalid", "occlusions"):
-                    picture(root / "training" / mask / scene / f"frame_{number:04d}.png", 1)
+    frames = "{alley_1,market_5}/frame_000"
+    pictures(root, "training/{clean,final}/" + frames + "{1,2,3}.png")
+    pictures(root, "training/{invalid,occlusions}/" + frames + "{1,2}.png", 1)
+    flows(root, "training/flow/" + frames + "{1,2}.flo")
     return root
 
 
 def things(root: Path) -> Path:
     """One scene of three frames in each split: flows of all frames in both directions, as published."""
-    for split in ("TRAIN", "TEST"):
-        scene = f"{split}/A/0000"
-        for side in ("left", "right"):
-            for number in (6, 7, 8):
-                for look in ("clean", "final"):
-                    picture(root / f"frames_{look}pass" / scene / side / f"{number:04d}.png")
-                for way in ("future", "past"):
-                    name = f"OpticalFlowInto{way.title()}_{number:04d}_{side[0].upper()}.pfm"
-                    flow(root / "optical_flow" / scene / f"into_{way}" / side / name, 1.0 if way == "future" else -1.0)
+    pictures(root, "frames_{clean,final}pass/{TRAIN,TEST}/A/0000/{left,right}/000{6,7,8}.png")
+    for side, eye in (("left", "L"), ("right", "R")):
+        for way, value in (("Future", 1.0), ("Past", -1.0)):
+            folder = "optical_flow/{TRAIN,TEST}/A/0000/into_" + f"{way.lower()}/{side}"
+            flows(root, f"{folder}/OpticalFlowInto{way}_000{{6,7,8}}_{eye}.pfm", value)
     return root
 
 
-def chairs(root: Path, lines: str = "1\n2\n1\n") -> Path:
-    for number in range(1, len(lines.split()) + 1):
-        for part in ("img1.ppm", "img2.ppm"):
-            picture(root / "data" / f"{number:05d}_{part}")
-        flow(root / "data" / f"{number:05d}_flow.flo")
-    (root / "FlyingChairs_train_val.txt").write_text(lines)
+def chairs(root: Path) -> Path:
+    pictures(root, "data/0000{1,2,3}_img{1,2}.ppm")
+    flows(root, "data/0000{1,2,3}_flow.flo")
+    (root / "FlyingChairs_train_val.txt").write_text("1\n2\n1\n")
     return root
 
 
 def kitti(root: Path, images: str) -> Path:
     """Two pairs; of the flow of all pixels a quarter is not known, and half of the rest is hidden."""
-    valid = np.zeros((HEIGHT, WIDTH), np.bool_)
-    valid[:, 2:] = True
-    in_sight = valid.copy()
-    in_sight[:, 5:] = False
-    for name in ("000000", "000001"):
-        for number in (10, 11):
-            picture(root / "training" / images / f"{name}_{number}.png")
-        flow(root / "training" / "flow_occ" / f"{name}_10.png", 2.0, valid)
-        flow(root / "training" / "flow_noc" / f"{name}_10.png", 2.0, in_sight)
+    column = np.tile(np.arange(WIDTH), (HEIGHT, 1))
+    pictures(root, f"training/{images}/00000{{0,1}}_{{10,11}}.png")
+    flows(root, "training/flow_occ/00000{0,1}_10.png", 2.0, column >= 2)
+    flows(root, "training/flow_noc/00000{0,1}_10.png", 2.0, (column >= 2) & (column < 5))
     return root
 
 
 def hd1k(root: Path) -> Path:
     """Two sequences of three frames, each frame with a flow, the last one's leading nowhere."""
-    for sequence in (0, 2):
-        for number in range(3):
-            picture(root / "hd1k_input" / "image_2" / f"{sequence:06d}_{number:04d}.png")
-            flow(root / "hd1k_flow_gt" / "flow_occ" / f"{sequence:06d}_{number:04d}.png")
+    pictures(root, "hd1k_input/image_2/00000{0,2}_000{0,1,2}.png")
+    flows(root, "hd1k_flow_gt/flow_occ/00000{0,2}_000{0,1,2}.png")
     return root
 
 
 def middlebury(root: Path) -> Path:
-    for name in ("Venus", "RubberWhale"):
-        for number in (10, 11):
-            picture(root / "other-data" / name / f"frame{number}.png")
-        flow(root / "other-gt-flow" / name / "flow10.flo")
-    picture(root / "other-data" / "Beanbags" / "frame10.png")  # a pair without a flow
+    pictures(root, "other-data/{Venus,RubberWhale}/frame{10,11}.png")
+    flows(root, "other-gt-flow/{Venus,RubberWhale}/flow10.flo")
+    pictures(root, "other-data/Beanbags/frame10.png")  # a pair without a flow
     return root
 
 
 def spring(root: Path) -> Path:
     """One scene of three frames; the flows are empty files, for h5py need not be there to list them."""
-    scene = root / "train" / "0001"
     for side in ("left", "right"):
-        for number in (1, 2, 3):
-            picture(scene / f"frame_{side}" / f"frame_{side}_{number:04d}.png")
-        for way, numbers in (("FW", (1, 2)), ("BW", (2, 3))):
-            for number in numbers:
-                path = scene / f"flow_{way}_{side}" / f"flow_{way}_{side}_{number:04d}.flo5"
-                path.parent.mkdir(exist_ok=True)
-                path.touch()
+        pictures(root, f"train/0001/frame_{side}/frame_{side}_000{{1,2,3}}.png")
+        for way, numbers in (("FW", "{1,2}"), ("BW", "{2,3}")):
+            for name in names(f"train/0001/flow_{way}_{side}/flow_{way}_{side}_000{numbers}.flo5"):
+                (root / name).parent.mkdir(exist_ok=True)
+                (root / name).touch()
     return root
 
 
@@ -123,7 +114,7 @@ def index_lists(folder: Path, entries: list[str], train: str = "", val: str = ""
     return folder
 
 
-def fc2(folder: Path, names: list[str] | int, suffix: str = ".png") -> Path:
+def make_folder(folder: Path, names: list[str] | int, suffix: str = ".png") -> Path:
     """Samples of 12x17 in FlyingChairs2 layout (a count, or their names); the content depends on the name only."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in [f"{i:07d}" for i in range(names)] if isinstance(names, int) else names:

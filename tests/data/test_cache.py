@@ -13,8 +13,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from layouts import fc2 as make_folder
-from layouts import sintel
+from layouts import make_folder, sintel
 
 from edgeflownas.data import dataset as module
 from edgeflownas.data.check import fingerprint

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import fc2 as make_folder
+from layouts import make_folder
 
 from edgeflownas.data import check, formats
 from edgeflownas.data.check import check_dataset, refuse

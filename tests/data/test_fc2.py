@@ -9,8 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from layouts import fc2 as make_folder
-from layouts import index_lists
+from layouts import index_lists, make_folder
 
 from edgeflownas.data.fc2 import index_lines, index_problems, index_report, open_index, read_index, scan_fc2
 from edgeflownas.data.formats import write_flo

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from layouts import fc2 as make_folder
+from layouts import make_folder
 
 from edgeflownas.data import check as module
 from edgeflownas.data.check import Fingerprint, difference, fingerprint, mixed_validation

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import layouts
 import pytest
-from layouts import fc2 as make_folder
+from layouts import make_folder
 
 from edgeflownas.data.check import fingerprint
 from edgeflownas.data.sets import find_root, is_named, list_datasets, open_complete, open_dataset, roots_file
