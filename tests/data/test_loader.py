@@ -107,8 +107,9 @@ def test_quarantine_takes_the_next_readable_index_and_reports_every_bad_one():
         drawn = loader._plan.indices(0, 0)
     rule = {1: 3, 2: 3, 6: 0}
     assert batch.indices.tolist() == [rule.get(i, i) for i in drawn]
-    assert {(row.bad_index, row.by_name) for row in batch.replaced} == {(i, f"{j:07d}") for i, j in rule.items()}
-    assert [row.bad_index for row in batch.replaced].count(2) == 2, "met as itself and on the way from 1 to 3"
+    replaced = {(f"{i:07d}", f"{j:07d}") for i, j in rule.items()}
+    assert {(row.bad_name, row.by_name) for row in batch.replaced} == replaced
+    assert [row.bad_name for row in batch.replaced].count("0000002") == 2, "as itself and on the way from 1 to 3"
     assert all("is truncated" in row.reason for row in batch.replaced)
 
 

@@ -168,9 +168,6 @@ class ImageCache:
         self._samples: list[list[Any]] = sidecar["samples"]
         self._problems: dict[str, list[str]] = sidecar["problems"]
 
-    def __len__(self) -> int:
-        return len(self._samples)
-
     def read(self, index: int) -> ImagePair:
         """The images of a sample as read-only slices of the file.
 
@@ -193,11 +190,7 @@ class ImageCache:
 
     @classmethod
     def open_or_create(
-        cls,
-        dataset: FlowDataset,
-        fingerprint_hash: str,
-        cache_dir: str | Path,
-        announce: Callable[[str], None],
+        cls, dataset: FlowDataset, fingerprint_hash: str, cache_dir: str | Path, announce: Callable[[str], None]
     ) -> ImageCache:
         """The cache of a data set, made first where there is none that fits; its size is announced before.
 

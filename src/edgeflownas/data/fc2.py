@@ -201,13 +201,13 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
     return IndexLists(folder, prefix, tuple(entries), splits)
 
 
-def open_index(folder: Path, root: Path, split: str, key: str, prefix: str | None = None) -> FlowDataset:
+def open_index(folder: Path, root: Path, split: str, key: str) -> FlowDataset:
     """The samples that a list names, below ``root``, sorted by name.
 
     Raises DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
     files that are not there.
     """
-    lists = read_index(folder, prefix)
+    lists = read_index(folder)
     path = folder / f"FC2_{split}.txt"
     if not lists.splits[split]:
         raise DataError(f"{key}: {path} is empty: the index form has no {split} split; the official one is fc2:val")

@@ -31,7 +31,6 @@ class Replacement:
     """A sample that cannot be read and the one that took its place (data.on_bad_sample quarantine)."""
 
     bad_name: str
-    bad_index: int
     reason: str
     by_name: str
 
@@ -200,15 +199,15 @@ class Loader:
         those of the draw.  It looks at the files only, so every thread finds the same replacement.
         """
         drawn, position, names = int(loading.drawn[slot]), int(loading.positions[slot]), self._dataset.names
-        bad: list[tuple[int, str]] = []
+        bad: list[tuple[str, str]] = []
         for index in chain(range(drawn, len(names)), range(drawn)):
             try:
                 sample = load_training_sample(self._dataset, index, loading.epoch, position, self._data, self._seed)
-                return sample, index, tuple(Replacement(names[i], i, why, names[index]) for i, why in bad)
+                return sample, index, tuple(Replacement(name, why, names[index]) for name, why in bad)
             except BadSample as error:
                 if self._data.on_bad_sample == "stop":
                     raise
-                bad.append((index, str(error)))
+                bad.append((names[index], str(error)))
         raise DataError(
             f"none of the {len(names)} training samples can be read (data.train_dir); the first: {bad[0][1]}"
         )
