@@ -53,7 +53,7 @@ def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress |
     found = in_order(lambda sample: _check_sample(sample, full), others, workers, size)
     for done, more in enumerate(found, start=size + 1):
         problems += more
-        if progress is not None:
+        if progress is not None and (done % size == 0 or done == len(dataset)):
             progress(done, len(dataset))
     return list({str(problem): problem for problem in problems}.values())  # a frame of two samples is named once
 

@@ -475,12 +475,12 @@ def in_order(
     """Results of ``function`` in the order of ``items``, which go to the threads ``chunk`` at a time.
 
     At most ``2 * workers`` chunks wait in memory.  The first exception is raised in its place, and what has not begun
-    by then never does.  ``progress`` is called after each result.
+    by then never does.  ``progress`` is called after each chunk.
     """
     results = map(function, items) if workers <= 1 else _by_threads(function, items, workers, chunk)
     for done, result in enumerate(results, start=1):
         yield result
-        if progress is not None:
+        if progress is not None and (done % chunk == 0 or done == len(items)):
             progress(done, len(items))
 
 
