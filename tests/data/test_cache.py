@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -68,19 +69,15 @@ def test_size_is_announced_before_anything_is_written(tmp_path: Path) -> None:
     assert seen == [[".lock"]]
 
 
-def cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 1)
-
-
-def lengthen(path: Path) -> None:
-    os.truncate(path, path.stat().st_size + 1)
+def cut(path: Path, by: int = 1) -> None:
+    os.truncate(path, path.stat().st_size - by)
 
 
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     [
         (".u8", cut),
-        (".u8", lengthen),
+        (".u8", lambda path: cut(path, by=-1)),
         (".u8", Path.unlink),
         (".json", Path.unlink),
         (".json", cut),
@@ -154,11 +151,7 @@ def test_too_little_space_and_unusable_folders(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StorageError, match=r"^data\.cache_dir: \S+ has 0.0 MiB free"):
         open_cache(dataset, tmp_path / "cache")
     monkeypatch.undo()
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(StorageError, match="No space left"):
         open_cache(dataset, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -171,11 +164,8 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
     (tmp_path / "cache" / f".{name}.abc.tmp").write_bytes(b"half")
     (tmp_path / "cache" / f"{name}.u8").write_bytes(b"x" * 6 * 2 * HEIGHT * WIDTH)  # renamed, but its sidecar never was
     assert_same(dataset, open_cache(dataset, tmp_path / "cache"))
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
-        f"{name}.json",
-        f"{name}.lock",
-        f"{name}.u8",
-    ]
+    left = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert left == [f"{name}.json", f"{name}.lock", f"{name}.u8"]
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:

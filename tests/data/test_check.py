@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -34,12 +35,8 @@ def test_the_quick_check_lists_every_bad_file_once_in_order(tmp_path: Path) -> N
     assert check_dataset(dataset) == []
     break_files(tmp_path)
     rows = check_dataset(dataset)
-    assert [Path(row.path).name for row in rows] == [
-        "0000001-flow_01.flo",
-        "0000003-img_1.png",
-        "0000005-flow_01.flo",
-        "0000007-img_0.png",
-    ]
+    names = ["0000001-flow_01.flo", "0000003-img_1.png", "0000005-flow_01.flo", "0000007-img_0.png"]
+    assert [Path(row.path).name for row in rows] == names
     assert "0000005-img_0.png 12x17, 0000005-img_1.png 12x17, 0000005-flow_01.flo 5x6" in rows[2].problem
     with pytest.raises(
         DataError, match=r"4 bad files in the train split of 9 samples:\n.*0000001-flow_01.flo: is cut off"
@@ -57,10 +54,8 @@ def test_only_the_full_check_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     flow = bytearray((tmp_path / "0000004-flow_01.flo").read_bytes())
     flow[12:16] = struct.pack("<f", float("nan"))
     (tmp_path / "0000004-flow_01.flo").write_bytes(flow)
-    assert [Path(row.path).name for row in check_dataset(dataset, full=True)] == [
-        "0000002-img_0.png",
-        "0000004-flow_01.flo",
-    ]
+    names = [Path(row.path).name for row in check_dataset(dataset, full=True)]
+    assert names == ["0000002-img_0.png", "0000004-flow_01.flo"]
     monkeypatch.setattr(formats, "fill", lambda *_: pytest.fail("the quick check read pixels"))
     assert check_dataset(dataset) == []
 
@@ -79,11 +74,7 @@ def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_fault_of_the_machine_stops_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = scan_fc2(make_folder(tmp_path, 1), "train")
-
-    def broken(*_: object) -> bytes:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "pread", broken)
+    monkeypatch.setattr(os, "pread", Mock(side_effect=OSError(5, "Input/output error")))
     with pytest.raises(StorageError):
         check_dataset(dataset)
 

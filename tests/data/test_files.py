@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,11 +17,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monk
     path = tmp_path / "a.flo"
     write_flo(path, np.zeros((2, 3, 2), np.float32))
     before = path.read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(StorageError, match="No space left") as caught:
         write_flo(path, np.ones((2, 3, 2), np.float32))
     assert caught.value.exit_code == 74
@@ -58,10 +55,6 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
 def test_a_fault_of_the_machine_is_not_a_bad_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.flo"
     write_flo(path, np.zeros((2, 3, 2), np.float32))
-
-    def broken(*_: object) -> bytes:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "preadv", broken)
+    monkeypatch.setattr(os, "preadv", Mock(side_effect=OSError(5, "Input/output error")))
     with pytest.raises(StorageError, match="a.flo: cannot be read: Input/output error"):
         read_flo(path)
