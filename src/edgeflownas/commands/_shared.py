@@ -82,6 +82,15 @@ Overrides = Annotated[
     ),
 ]
 """Configuration overrides as ``--group.key=value``."""
+AnyKey = Annotated[
+    Overrides,
+    Parameter(help="any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them)."),
+]
+OtherKeys = Annotated[
+    Overrides,
+    Parameter(help="configuration keys that are others here, such as --data.val_dir DIR where the data moved."),
+]
+Json = Annotated[bool, Parameter(help="machine-readable result on stdout.")]
 
 
 def example(command: Callable[..., object]) -> str:

@@ -16,7 +16,7 @@ def compare(
     csv: Path | None = None,
     figure: Path | None = None,
     json: bool = False,
-) -> int:
+) -> None:
     """Compare runs.
 
     Example: edgeflownas compare RUN RUN ... [--side-by-side]
@@ -56,4 +56,3 @@ def compare(
     document = comparison.document(facts, columns, warnings)
     emit(document, lambda _: comparison.comparison_text(facts, columns, side_by_side, text_width(160)), json)
     console.wrote(write_comparison(facts, columns, csv, figure))
-    return 0

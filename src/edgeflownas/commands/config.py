@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from edgeflownas.commands._shared import emit, print_json
+
 app = App(name="config", help="List the configuration keys; JSON schema and docs page made from them.")
 
 
 @app.command
-def keys(text: str | None = None, /, *, json: bool = False) -> int:
+def keys(text: str | None = None, /, *, json: bool = False) -> None:
     """List every configuration key with default, accepted values and meaning.
 
     Args:
@@ -25,31 +27,28 @@ def keys(text: str | None = None, /, *, json: bool = False) -> int:
     found = {full: key for full, key in all_keys().items() if wanted in full.lower() or wanted in key.help.lower()}
     if not found:
         raise ConfigError(f"no key contains {text!r}: edgeflownas config keys lists all")
-    if json:
-        print(dumps([{"key": full} | dataclasses.asdict(key) for full, key in found.items()], indent=2))
-        return 0
-    for full, key in found.items():
-        print(f"{full} = {dumps(key.default)}  [{key.kind}; {key.values}]\n    {' '.join(key.help.split())}")
-    return 0
+    rows = [{"key": full} | dataclasses.asdict(key) for full, key in found.items()]
+    lines = [
+        f"{full} = {dumps(key.default)}  [{key.kind}; {key.values}]\n    {' '.join(key.help.split())}"
+        for full, key in found.items()
+    ]
+    emit(rows, lambda _: "\n".join(lines), json)
 
 
 @app.command
-def schema(*, json: bool = False) -> int:
+def schema(*, json: bool = False) -> None:
     """Print the JSON schema of a recipe, for completion and checks in editors.
 
     Args:
         json: accepted for uniformity; the output is JSON either way.
     """
-    from json import dumps
-
     from edgeflownas.config.describe import json_schema
 
-    print(dumps(json_schema(), indent=2))
-    return 0
+    print_json(json_schema())
 
 
 @app.command
-def docs(*, json: bool = False) -> int:
+def docs(*, json: bool = False) -> None:
     """Print docs/configuration.md, generated from the configuration models.
 
     Args:
@@ -61,4 +60,3 @@ def docs(*, json: bool = False) -> int:
 
     page = configuration_markdown()
     print(dumps({"markdown": page}) if json else page, end="\n" if json else "")
-    return 0

@@ -19,7 +19,7 @@ app = App(name="data", help="List, check, measure or generate data sets.")
 
 
 @app.command(name="list")
-def list_sets(*, config: str | None = None, json: bool = False) -> int:
+def list_sets(*, config: str | None = None, json: bool = False) -> None:
     """Show every data set: found or not, samples of each variant, where, and what named the folder.
 
     A folder is named by data.roots in a recipe, by EDGEFLOWNAS_DATA_NAME, or by a line in
@@ -35,7 +35,7 @@ def list_sets(*, config: str | None = None, json: bool = False) -> int:
     sets = list_datasets(load_config(config).data.roots)
     if json:
         print(dumps({"sets": sets}, indent=2))
-        return 0
+        return
     for row in sets:
         if row["root"] is None:
             print(f"{row['name']:16} no folder is known; it would hold {row['layout']}")
@@ -47,7 +47,6 @@ def list_sets(*, config: str | None = None, json: bool = False) -> int:
             samples = variant["samples"]
             what = f"- {variant['problem']}" if samples is None else f"{samples:,} samples"
             print(f"    {variant['variant']:14} {what}")
-    return 0
 
 
 @app.command
@@ -62,7 +61,7 @@ def check(
     prefix: str | None = None,
     full: bool = False,
     json: bool = False,
-) -> int:
+) -> None:
     """Find unusable files: names, headers, exact lengths and sizes in seconds, every pixel with --full.
 
     With --index: what the index lists of FlyingChairs2 hold, what they leave out, and which files are there.
@@ -114,7 +113,6 @@ def check(
         raise DataError(
             f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
         )
-    return 0
 
 
 def _check_set(
@@ -138,7 +136,7 @@ def _check_set(
     return row, problems, f"{line} ({looked_at}, {seconds:.1f} s{note})"
 
 
-def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> int:
+def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> None:
     from edgeflownas.data.fc2 import index_lines, index_problems, index_report, read_index
 
     if root is not None and not root.is_dir():
@@ -148,11 +146,10 @@ def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool
     print(dumps({"ok": not problems, **report}, indent=2) if json else "\n".join(index_lines(report)))
     if problems:
         raise DataError(f"{folder}: {'; '.join(problems)}")
-    return 0
 
 
 @app.command
-def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
+def stats(*specs: str, config: str | None = None, json: bool = False) -> None:
     """Measure the flow of data sets: mean, median, percentiles, share beyond the default clip, each under its label.
 
     Warns where the official validation set of FlyingChairs2 and the hold-out of its training folder are both given.
@@ -181,7 +178,7 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
             for each, row, mark in found
         ]
         print(dumps({"sets": rows, "warnings": [warning] if warning else []}, indent=2))
-        return 0
+        return
     for _, row, mark in found:
         print(f"{mark.label}: {row.samples} samples, {row.invalid_share:.2%} of the pixels invalid")
         print(
@@ -190,7 +187,6 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> int:
         )
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    return 0
 
 
 def _splits_of(spec: str, roots: dict[str, str]) -> list[FlowDataset]:
@@ -220,7 +216,7 @@ def synth(
     occlusion: bool = False,
     workers: int = 1,
     json: bool = False,
-) -> int:
+) -> None:
     """Generate image pairs with exact flow in FlyingChairs2 layout: OUT/train, OUT/val and OUT/dataset.json.
 
     A sample depends on the seed and its number only, not on how many are made or by how many workers.
@@ -254,7 +250,7 @@ def synth(
     seconds = time.monotonic() - started
     if json:
         print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))
-        return 0
+        return
     print(f"{train} training and {val} evaluation pairs in {out}, {(train + val) / max(seconds, 1e-9):.1f} a second")
     return stats(str(out))
 

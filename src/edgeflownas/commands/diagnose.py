@@ -8,7 +8,7 @@ from edgeflownas.commands._shared import emit, text_width
 from edgeflownas.errors import ConfigError
 
 
-def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None, against: Path | None = None) -> int:
+def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None, against: Path | None = None) -> None:
     """Say what limits a run.
 
     Example: edgeflownas diagnose RUN|eval_history.csv|console.log [...]
@@ -36,4 +36,3 @@ def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None
     documents = [diagnosis_document(*pair) for pair in judged]
     whole = documents[0] if len(documents) == 1 else {"histories": documents}
     emit(whole, lambda _: "\n\n".join(diagnosis_text(*pair, text_width(120)) for pair in judged), json)
-    return 0

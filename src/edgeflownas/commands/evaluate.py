@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgeflownas.commands._shared import Overrides, Size, emit, example, print_json
+from edgeflownas.commands._shared import Json, OtherKeys, Size, emit, example, print_json
 from edgeflownas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from edgeflownas.evaluate.pool import PoolEvaluation
-    from edgeflownas.report.console import Console
-    from edgeflownas.run.evaluate import FrozenEvaluation
 
 
 def evaluate(
@@ -30,9 +24,9 @@ def evaluate(
     references: str | None = None,
     record: bool = False,
     calibration_sweep: bool = False,
-    json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    json: Json = False,
+    overrides: OtherKeys = (),
+) -> None:
     """Score subnets of a run, batch norm recalibrated for each.
 
     Example: edgeflownas evaluate RUN [--arch CODE ...], or RUN|WEIGHTS --data NAME[:VARIANT][@ROOT] --protocol standard
@@ -55,8 +49,6 @@ def evaluate(
         references: baselines beside the result: all (default), none, or a list such as zero,dis.
         record: append the rows, references included, to RUN/evaluations.jsonl.
         calibration_sweep: EPE under 8, 16, 32, 64 calibration batches and another set: hard, or badly calibrated?
-        json: machine-readable result on stdout.
-        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
     labelled = data is not None or protocol is not None or baseline is not None
     of_frozen = {"split": split, "batches": batches, "calibration-sweep": calibration_sweep or None}
@@ -68,7 +60,10 @@ def evaluate(
     if not labelled and run is None:
         raise ConfigError(f"give the run directory: {example(evaluate)}")
     if labelled:
-        _check(run, arch, data, baseline, record, checkpoint, weights, overrides)
+        _check(run, data, baseline, bool(arch or overrides), record)
+        for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
+            if run is not None and run.is_file() and value != usual:
+                raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")
 
     from edgeflownas.report.console import Console
     from edgeflownas.report.result_table import calibration_table, result_document, result_table
@@ -79,60 +74,31 @@ def evaluate(
     opened = None if run is None else Run.open(run, overrides, console.info)
     if labelled or opened is None:
         rows = evaluate_on(
-            opened,
-            console,
-            codes=arch,
-            checkpoint=checkpoint,
-            weights=weights,
-            data=data,
-            protocol=protocol or "standard",
-            size=size,
-            baseline=baseline,
-            references="all" if references is None else references,
-            record=run if record else None,
-        )
+            opened, console, codes=arch, checkpoint=checkpoint, weights=weights, data=data, size=size,
+            protocol=protocol or "standard", baseline=baseline,
+            references="all" if references is None else references, record=run if record else None,
+        )  # fmt: skip
         emit(result_document(*rows), lambda _: result_table(*rows), json, console.info)
-        return 0
-    frozen = FrozenEvaluation.open(opened, checkpoint, weights, arch, split or "val", batches)
+        return
+    frozen = FrozenEvaluation(opened, checkpoint, weights, arch, split or "val", batches)
     if calibration_sweep:
         found, document = frozen.sweep_calibration(console)
         emit(document, lambda _: calibration_table(found), json, console.info)
-        return 0
-    return _show(frozen, frozen.score(console), console, json)
+    elif json:
+        print_json(frozen.document(frozen.score(console)))
+    else:
+        frozen.show(frozen.score(console), console)
 
 
-def _show(frozen: FrozenEvaluation, result: PoolEvaluation, console: Console, json: bool) -> int:
-    if json:
-        print_json(frozen.document(result))
-        return 0
-    held, noise = frozen.eval_set, result.noise
-    console.info(f"{frozen.checkpoint.name} ({frozen.weights}) on {held.evaluation.label}, evaluation set {held.hash}")
-    pool = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
-    console.pool_table(pool, frozen.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
-    return 0
-
-
-def _check(
-    run: Path | None,
-    arch: list[str] | None,
-    data: str | None,
-    baseline: str | None,
-    record: bool,
-    checkpoint: str,
-    weights: str,
-    overrides: Overrides,
-) -> None:
-    """Raises ConfigError for options that do not go together."""
+def _check(run: Path | None, data: str | None, baseline: str | None, of_weights: bool, record: bool) -> None:
+    """Raises ConfigError for options that do not go together; ``of_weights``: one was given that only weights have."""
     if (run is None) == (baseline is None):
         raise ConfigError(
             "give what to evaluate: edgeflownas evaluate RUN|WEIGHTS --data NAME, or --baseline zero|dis|... alone"
         )
-    if baseline is not None and (arch or overrides):
+    if baseline is not None and of_weights:
         raise ConfigError(f"--baseline {baseline} has no weights: --arch and configuration keys mean nothing")
     if baseline is not None and data is None:
         raise ConfigError(f"--baseline {baseline} needs --data NAME[:VARIANT][@ROOT]")
     if record and (run is None or not run.is_dir()):
         raise ConfigError("--record appends to a run directory, and this is none: redirect --json into a file instead")
-    for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
-        if run is not None and run.is_file() and value != usual:
-            raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")

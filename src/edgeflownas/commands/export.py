@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import Overrides, Size, WholeNumber, emit, example
+from edgeflownas.commands._shared import OtherKeys, Size, WholeNumber, emit, example
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def export(
     arena: WholeNumber | None = None,
     no_verify: bool = False,
     json: bool = False,
-    overrides: Overrides = (),
+    overrides: OtherKeys = (),
 ) -> int:
     """Write a subnet for a device.
 
@@ -63,7 +63,6 @@ def export(
         arena: SRAM that mode performance may use, KiB; often far faster than mode size at almost its SRAM.
         no_verify: do not compare the files with the float model.
         json: report.json on stdout.
-        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
     if run is None or size is None or out is None:
         missing = [n for n, v in (("the run", run), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]

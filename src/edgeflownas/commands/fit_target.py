@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.commands._shared import Bytes, WholeNumber, emit, example, read_size, require_writable
+from edgeflownas.commands._shared import Bytes, Json, WholeNumber, emit, example, read_size, require_writable
 from edgeflownas.errors import ConfigError
 
 LEAST_SRAM = 16 * 1024
@@ -25,8 +25,8 @@ def fit_target(
     outputs: str = "flow,half,quarter",
     top: WholeNumber = 10,
     out: Path | None = None,
-    json: bool = False,
-) -> int:
+    json: Json = False,
+) -> None:
     """Find what fits a chip.
 
     Example: edgeflownas fit-target [RANKING|RUN] --target grove-vision-ai-v2 --sram 900KiB --fps 5
@@ -48,7 +48,6 @@ def fit_target(
         outputs: among flow (full size), half and quarter.
         top: how many to return (10), one for each size and outputs.
         out: write what fits and what does not to this CSV file.
-        json: machine-readable result on stdout.
     """
     from edgeflownas.hardware.vela.figures import vela_of
     from edgeflownas.report.console import Console
@@ -76,7 +75,6 @@ def fit_target(
     if out is not None:
         write_fit(out, document)
         console.wrote({"table": out})
-    return 0
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:

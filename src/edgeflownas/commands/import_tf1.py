@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Overrides, example, print_json
+from edgeflownas.commands._shared import Json, Overrides, example, print_json
 from edgeflownas.errors import ConfigError
 
 
 def import_tf1(
-    file: Path | None = None, /, *, out: Path | None = None, json: bool = False, overrides: Overrides = ()
-) -> int:
+    file: Path | None = None, /, *, out: Path | None = None, json: Json = False, overrides: Overrides = ()
+) -> None:
     """Make a run out of TF1 weights.
 
     Example: edgeflownas import-tf1 FILE.npz --out RUN
@@ -23,7 +23,6 @@ def import_tf1(
     Args:
         file: weights file, which the six lines of TensorFlow wrote.
         out: the run directory to make; it must not exist.
-        json: machine-readable result on stdout.
         overrides: configuration keys of the run, such as --data.train_dir DIR.
     """
     if file is None or out is None:
@@ -40,4 +39,3 @@ def import_tf1(
         console.info(f"{facts['tensors']} tensors of {file}: space {facts['space']}, width {facts['width']}")
         console.wrote({"run": out})
         console.info(f"next: edgeflownas evaluate {out} --data.train_dir DIR --data.val_dir DIR")
-    return 0

@@ -21,7 +21,7 @@ def infer(
     overwrite: bool = False,
     json: bool = False,
     overrides: Overrides = (),
-) -> int:
+) -> None:
     """Estimate optical flow.
 
     Example: edgeflownas infer --weights RUN A.png B.png (or a folder of frames, or a video file)
@@ -77,4 +77,3 @@ def infer(
         print_json(document)
     count = len(document["pairs"])
     console.info(f"{count} flow field{'s' if count > 1 else ''} in {out} ({', '.join(wanted)})")
-    return 0

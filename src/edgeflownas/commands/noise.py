@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Paths, emit
+from edgeflownas.commands._shared import Json, Paths, emit
 from edgeflownas.errors import ConfigError
 
 
@@ -15,8 +15,8 @@ def noise(
     epoch: int | None = None,
     wide: bool = False,
     resolution: float | None = None,
-    json: bool = False,
-) -> int:
+    json: Json = False,
+) -> None:
     """What an evaluation can tell apart.
 
     Example: edgeflownas noise RUN [--seeds RUN RUN ...]
@@ -30,7 +30,6 @@ def noise(
         epoch: the evaluation after this epoch; default: the last.
         wide: the wide evaluation instead of the frequent one.
         resolution: difference in px that should be told apart; default: the median step between neighbouring ranks.
-        json: machine-readable result on stdout.
     """
     if resolution is not None and not 0.0 < resolution < float("inf"):
         raise ConfigError(f"--resolution {resolution}: must be a positive number of px")
@@ -40,4 +39,3 @@ def noise(
     from edgeflownas.report.noise_text import noise_text
 
     emit(noise_document([run, *(seeds or ())], epoch, wide, resolution), noise_text, json, Console().info)
-    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edgeflownas.commands._shared import WholeNumber, emit
+from edgeflownas.commands._shared import Json, WholeNumber, emit
 from edgeflownas.errors import ConfigError
 
 MOST_CHOSEN = 15
@@ -25,8 +25,8 @@ def pareto(
     target: str | None = None,
     mode: str = "performance",
     arena: WholeNumber | None = None,
-    json: bool = False,
-) -> int:
+    json: Json = False,
+) -> None:
     """Choose subnets.
 
     Example: edgeflownas pareto RANKING [--minimise epe,macs] [--where "macs<2e9"] [--out DIR]
@@ -48,7 +48,6 @@ def pareto(
         target: compile the front and the shortlist for this chip, such as grove-vision-ai-v2: its time, SRAM and flash.
         mode: of --target: performance or size, as in `edgeflownas vela`.
         arena: of --target: SRAM that mode performance may use, KiB.
-        json: machine-readable result on stdout.
     """
     if run is not None and out is None and recipe is None:
         raise ConfigError("--run: only the recipe takes keys of a run; add --out or --recipe")
@@ -89,7 +88,6 @@ def pareto(
     emit(short, pareto_text, json)
     if shortlist is not None:
         console.info(f"train the shortlist: edgeflownas train {shortlist} ({origin})")
-    return 0
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeflownas.commands._shared import Overrides, WholeNumber, named_recipe, print_json
+from edgeflownas.commands._shared import AnyKey, Json, WholeNumber, named_recipe, print_json
 
 
 def plan(
@@ -16,9 +16,9 @@ def plan(
     steps_per_epoch: WholeNumber | None = None,
     num_epochs: WholeNumber | None = None,
     measure: bool = False,
-    json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    json: Json = False,
+    overrides: AnyKey = (),
+) -> None:
     """Show steps, coverage, cost and learning rate of a run.
 
     Example: edgeflownas plan RECIPE, or edgeflownas plan --train-samples 17785 --batch-size 32 --num-epochs 200
@@ -34,8 +34,6 @@ def plan(
         steps_per_epoch: short for --train.steps_per_epoch with --train.epoch_mode fixed_steps.
         num_epochs: short for --train.num_epochs.
         measure: also time a few steps and one evaluation batch on this machine; writes nothing.
-        json: machine-readable result on stdout.
-        overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
     chosen = named_recipe(recipe, config)
 
@@ -51,4 +49,3 @@ def plan(
         progress = Console().task
     table = plan_recipe(chosen, overrides, counts, short, progress)
     (print_json if json else print_plan)(table)
-    return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import FromZero, Size, WholeNumber, emit, require_writable
+from edgeflownas.commands._shared import FromZero, Json, Size, WholeNumber, emit, require_writable
 from edgeflownas.errors import ConfigError
 
 
@@ -21,8 +21,8 @@ def profile(
     threads: WholeNumber | None = None,
     seed: FromZero | None = None,
     target: str | None = None,
-    json: bool = False,
-) -> int:
+    json: Json = False,
+) -> None:
     """Cost of one subnet or of a whole space.
 
     Example: edgeflownas profile --arch CODE | --space NAME | RUN [--arch CODE]
@@ -42,7 +42,6 @@ def profile(
         threads: of the measurement (1).
         seed: of the draw (0).
         target: also the time on this chip by a table of operators, such as grove-vision-ai-v2.
-        json: machine-readable result on stdout.
     """
     if run is None and arch is None and space is None:
         raise ConfigError("say what to profile: --arch CODE, --space NAME (such as v1), or a run")
@@ -83,4 +82,3 @@ def profile(
     if out is not None:
         write_profile(out, network[0], archs, columns, facts)
         console.wrote({"table": out})
-    return 0

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import Bytes, FromZero, Overrides, WholeNumber, emit, may_begin
+from edgeflownas.commands._shared import Bytes, FromZero, Json, OtherKeys, WholeNumber, emit, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def rank(
     measure_cpu: bool = False,
     target: str | None = None,
     yes: bool = False,
-    json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    json: Json = False,
+    overrides: OtherKeys = (),
+) -> None:
     """Evaluate every subnet of a supernet run and write the ranking.
 
     Example: edgeflownas rank RUN [--out DIR] [--where CONDITIONS] [--sample N] [--data NAME:VARIANT ...]
@@ -64,8 +64,6 @@ def rank(
         measure_cpu: a column with the measured time of each subnet on this CPU (at most 500 subnets).
         target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
         yes: do not ask before a long computation.
-        json: machine-readable result on stdout.
-        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
     if seed is not None and sample is None:
         raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
@@ -103,7 +101,6 @@ def rank(
             if TENSORS not in files:
                 console.info(f"{folder}: finished before, nothing was computed")
             console.wrote(files)
-    return 0
 
 
 def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:

@@ -6,33 +6,29 @@ from pathlib import Path
 
 from cyclopts import App
 
+from edgeflownas.commands._shared import emit
+
 app = App(name="recipes", help="List, show or copy the packaged recipes.")
 
 
 @app.command(name="list")
-def list_(*, json: bool = False) -> int:
+def list_(*, json: bool = False) -> None:
     """List the packaged recipes with what each is for.
 
     Args:
         json: one JSON list instead of text.
     """
-    from json import dumps
-
     from edgeflownas.config.load import find_recipe, recipe_names
 
     first_lines = {name: find_recipe(name).read_text(encoding="utf-8").partition("\n")[0] for name in recipe_names()}
     summaries = {name: line.lstrip("# ").strip() for name, line in first_lines.items()}
-    if json:
-        print(dumps([{"name": name, "summary": summary} for name, summary in summaries.items()], indent=2))
-        return 0
     width = max(map(len, summaries))
-    for name, summary in summaries.items():
-        print(f"{name:<{width}}  {summary}")
-    return 0
+    rows = [{"name": name, "summary": summary} for name, summary in summaries.items()]
+    emit(rows, lambda _: "\n".join(f"{name:<{width}}  {summary}" for name, summary in summaries.items()), json)
 
 
 @app.command
-def show(name: str, /, *, json: bool = False) -> int:
+def show(name: str, /, *, json: bool = False) -> None:
     """Print a recipe as it is written, with its command, cost and expected result.
 
     Args:
@@ -47,11 +43,10 @@ def show(name: str, /, *, json: bool = False) -> int:
     text = find_recipe(name).read_text(encoding="utf-8")
     document = {"name": name, "text": text, "config": config.model_dump(mode="json")}
     print(dumps(document, indent=2) if json else text, end="")
-    return 0
 
 
 @app.command
-def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -> int:
+def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -> None:
     """Copy a recipe to a file of your own to change it.
 
     Args:
@@ -76,4 +71,3 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
     usage = read_recipe(source)[2]
     words = f"{'train' if usage.sweep is None else 'sweep'} {target}" + " --resume RUN --fork NEW_NAME" * usage.fork
     print(dumps({"path": str(target)}) if json else f"{target} written; run it: edgeflownas {words}")
-    return 0

@@ -8,7 +8,7 @@ from edgeflownas.commands._shared import named_runs, print_json
 from edgeflownas.errors import ConfigError
 
 
-def report(*runs: Path, out: Path | None = None, figures: Path | None = None, json: bool = False) -> int:
+def report(*runs: Path, out: Path | None = None, figures: Path | None = None, json: bool = False) -> None:
     """Write one HTML page (no network needed) about a run, or about several beside each other.
 
     Example: edgeflownas report RUN ... [--out PAGE.html]
@@ -34,7 +34,7 @@ def report(*runs: Path, out: Path | None = None, figures: Path | None = None, js
     found = write_report(named, out, figures)
     if json:
         print_json(found)
-        return 0
+        return
     console = Console()
     for note in found["left_out"]:
         console.warn(note)
@@ -43,4 +43,3 @@ def report(*runs: Path, out: Path | None = None, figures: Path | None = None, js
         told = f", {loud} to look at, {len(run['findings']) - loud} more" if run["findings"] else ""
         print(f"{run['run']}: {run['verdict']}{told}")
     console.wrote({"report": out} | ({"figures": figures} if figures is not None else {}))
-    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeflownas.commands._shared import Overrides, example, may_begin
+from edgeflownas.commands._shared import Json, OtherKeys, example, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def search(
     checkpoint: str | None = None,
     out: Path | None = None,
     yes: bool = False,
-    json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    json: Json = False,
+    overrides: OtherKeys = (),
+) -> None:
     """Search subnets of a run for the best trade-off.
 
     Example: edgeflownas search RUN [--budget 800], or edgeflownas search --table RANKING
@@ -53,8 +53,6 @@ def search(
         checkpoint: of the run: latest (the default), best, or a name such as step-00001234.
         out: folder for journals and results; default: search/ in the run's or the ranking's folder.
         yes: do not ask before a long search.
-        json: machine-readable result on stdout.
-        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
     if (run is None) == (table is None):
         raise ConfigError(f"give a run directory or --table: {example(search)}")
@@ -87,7 +85,6 @@ def search(
     written = write_search(place, document, console.warn)
     print(search_json(document) if json else search_text(document))
     console.wrote(written)
-    return 0
 
 
 def _agree(each: float, together: int, left: int, yes: bool, console: Console) -> bool:

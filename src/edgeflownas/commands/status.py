@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def status(root: Path = Path("."), *, json: bool = False) -> int:
+def status(root: Path = Path("."), *, json: bool = False) -> None:
     """Show the runs below a folder: state, step, best, time left, lock owner.
 
     Example: edgeflownas status runs
@@ -19,4 +19,3 @@ def status(root: Path = Path("."), *, json: bool = False) -> int:
 
     rows = run_states(root)
     print("[" + ",\n ".join(map(row_text, rows)) + "]" if json else status_text(rows, root))
-    return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from edgeflownas.commands._shared import Overrides, emit, example
+from edgeflownas.commands._shared import AnyKey, emit, example
 from edgeflownas.errors import ConfigError, NonFiniteError
 
 
@@ -18,8 +18,8 @@ def sweep(
     name: str | None = None,
     dry_run: bool = False,
     json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    overrides: AnyKey = (),
+) -> None:
     """Train variants and compare them.
 
     Example: edgeflownas sweep RECIPE --vary train.lr=1e-4,5e-5 [--seeds 0,1,2]
@@ -36,7 +36,6 @@ def sweep(
         name: of the folder; the recipe's runtime.experiment_name if left out.
         dry_run: check every variant and its data, list the runs and train nothing.
         json: the comparison as JSON on stdout.
-        overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
     from edgeflownas.train.sweep import plan_sweep
 
@@ -58,11 +57,10 @@ def sweep(
     open_sweep(planned, write=not dry_run)
     if dry_run:
         emit(listing(planned, plans), listing_text, json)
-        return 0
+        return
     failed = run_sweep(planned, standard_front(), console.info, lambda: compare_sweep(planned.folder))
     document, text, written = compare_sweep(planned.folder)
     console.wrote(written)
     emit(document, lambda _: text, json)
     if failed:
         raise NonFiniteError(f"{', '.join(failed)}: became non-finite; the other runs are in the table")
-    return 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from edgeflownas.commands._shared import Overrides, named_recipe
+from edgeflownas.commands._shared import AnyKey, Json, named_recipe
 from edgeflownas.errors import ConfigError
 
 
@@ -20,9 +19,9 @@ def train(
     dry_run: bool = False,
     print_config: bool = False,
     max_seconds: float | None = None,
-    json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    json: Json = False,
+    overrides: AnyKey = (),
+) -> None:
     """Train a supernet or a single model from a recipe, or go on with a run.
 
     Example: edgeflownas train RECIPE [--GROUP.KEY VALUE ...], or edgeflownas train --resume RUN
@@ -41,19 +40,22 @@ def train(
         dry_run: check everything (paths, sample counts, steps, memory) and train nothing.
         print_config: print the complete configuration as YAML (with --json as JSON) and stop.
         max_seconds: commit and exit with 75 after this many seconds.
-        json: machine-readable result on stdout.
-        overrides: any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).
     """
     run, checkpoint = _run_and_checkpoint(resume, fork)
     recipe = _one_source(recipe, config, run, fork)
-    _check_fork(resume, fork, reset_optimizer)
+    if fork is not None and resume is None:
+        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
+    if reset_optimizer and fork is None:
+        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
     if max_seconds is not None and not 0 < max_seconds < float("inf"):
         raise ConfigError(f"--max-seconds {max_seconds:g} must be a positive number; leave it out for no limit")
+
+    from edgeflownas.config.load import dump_config, load_config
+
     if print_config:
-        return _print_config(recipe, run, overrides, json)
-
-    from edgeflownas.config.load import load_config
-
+        shown = load_config(recipe, overrides) if run is None else load_config(run / "config.yaml", overrides, recipe)
+        print(shown.model_dump_json(indent=2) if json else dump_config(shown), end="\n" if json else "")
+        return
     loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
     from edgeflownas.commands._shared import standard_front
@@ -70,14 +72,7 @@ def train(
         json=json,
         overrides=list(overrides),
     )
-    return int(launch(loaded, options, standard_front()))
-
-
-def _check_fork(resume: str | None, fork: str | None, reset_optimizer: bool) -> None:
-    if fork is not None and resume is None:
-        raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
-    if reset_optimizer and fork is None:
-        raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
+    launch(loaded, options, standard_front())
 
 
 def _run_and_checkpoint(resume: str | None, fork: str | None) -> tuple[Path | None, str]:
@@ -97,7 +92,15 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None,
     """The recipe; exactly one of recipe and run directory must be given, or both for a fork."""
     recipe = named_recipe(positional, config)
     if recipe is not None:
-        _right_verb(recipe, fork)
+        from edgeflownas.config.load import read_recipe
+
+        usage = read_recipe(recipe)[2]
+        if usage.sweep is not None:
+            raise ConfigError(f"{recipe} is a sweep, several runs and their comparison: edgeflownas sweep {recipe}")
+        if usage.fork and fork is None:
+            raise ConfigError(
+                f"{recipe} changes keys of a run that exists: edgeflownas train {recipe} --resume RUN --fork NEW_NAME"
+            )
     if recipe is not None and resume is not None and fork is None:
         raise ConfigError(
             f"recipe {recipe} and --resume {resume} exclude each other: a resumed run uses its own config.yaml; "
@@ -108,24 +111,3 @@ def _one_source(positional: str | None, config: str | None, resume: Path | None,
 
         raise ConfigError(f"give a recipe ({', '.join(recipe_names())}, or a YAML file) or --resume RUN_DIRECTORY")
     return recipe
-
-
-def _right_verb(recipe: str, fork: str | None) -> None:
-    """Raises ConfigError for a recipe that is no run by itself."""
-    from edgeflownas.config.load import read_recipe
-
-    usage = read_recipe(recipe)[2]
-    if usage.sweep is not None:
-        raise ConfigError(f"{recipe} is a sweep, several runs and their comparison: edgeflownas sweep {recipe}")
-    if usage.fork and fork is None:
-        raise ConfigError(
-            f"{recipe} changes keys of a run that exists: edgeflownas train {recipe} --resume RUN --fork NEW_NAME"
-        )
-
-
-def _print_config(recipe: str | None, run: Path | None, overrides: Sequence[str], as_json: bool) -> int:
-    from edgeflownas.config.load import dump_config, load_config
-
-    loaded = load_config(recipe, overrides) if run is None else load_config(run / "config.yaml", overrides, recipe)
-    print(loaded.model_dump_json(indent=2) if as_json else dump_config(loaded), end="\n" if as_json else "")
-    return 0

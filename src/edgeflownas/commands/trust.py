@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgeflownas.commands._shared import Overrides, Paths, emit, example
+from edgeflownas.commands._shared import Json, OtherKeys, Paths, emit, example
 from edgeflownas.errors import ConfigError
 
 
@@ -22,9 +22,9 @@ def trust(
     checkpoint: str = "latest",
     weights: str = "model",
     seed: int = 0,
-    json: bool = False,
-    overrides: Overrides = (),
-) -> int:
+    json: Json = False,
+    overrides: OtherKeys = (),
+) -> None:
     """How far the ranking of a supernet can be trusted.
 
     Example: edgeflownas trust RUN --truth RUN RUN ...
@@ -42,8 +42,6 @@ def trust(
         checkpoint: of RUN: latest, best, or a name such as step-00001234.
         weights: of RUN: model, or ema for the moving average.
         seed: of the bootstrap.
-        json: machine-readable result on stdout.
-        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
     if not truth:
         raise ConfigError(f"--truth: give runs of subnets trained alone: {example(trust)}")
@@ -58,4 +56,3 @@ def trust(
         checkpoint=checkpoint, weights=weights, overrides=overrides, seed=seed,
     )  # fmt: skip
     emit(document, trust_text, json, console.info)
-    return 0

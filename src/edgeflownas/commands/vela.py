@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import WholeNumber, emit
+from edgeflownas.commands._shared import Json, WholeNumber, emit
 from edgeflownas.errors import ConfigError
 
 
@@ -20,8 +20,8 @@ def vela(
     out: Path | None = None,
     figures: Path | None = None,
     list_targets: bool = False,
-    json: bool = False,
-) -> int:
+    json: Json = False,
+) -> None:
     """Compile int8 TFLite models with Arm's Vela and print their cost.
 
     Example: edgeflownas vela MODEL.tflite [--target NAME]
@@ -41,7 +41,6 @@ def vela(
         out: write the compiled model and a JSON of each into this folder.
         figures: write pictures of each into this folder: time by operator, SRAM over time (needs matplotlib).
         list_targets: list the targets.
-        json: machine-readable result on stdout.
     """
     from edgeflownas.hardware.vela import TARGETS, compile_file
     from edgeflownas.hardware.vela.description import description, write_compiled
@@ -56,7 +55,7 @@ def vela(
             for one in TARGETS.values()
         ]
         emit(rows, targets_text, json)
-        return 0
+        return
     if not models:
         raise ConfigError("give at least one int8 model: edgeflownas vela MODEL.tflite, or ask for --list-targets")
     names = [model.stem for model in models]
@@ -81,4 +80,3 @@ def vela(
 
         for document in documents:
             console.wrote({path.stem: path for path in write_vela_figures(document, figures)})
-    return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Overrides, WholeNumber, emit
+from edgeflownas.commands._shared import Json, OtherKeys, WholeNumber, emit
 from edgeflownas.errors import ConfigError, DataError
 
 
@@ -15,8 +15,8 @@ def verify(
     *,
     data: str | None = None,
     pairs: WholeNumber | None = None,
-    json: bool = False,
-    overrides: Overrides = (),
+    json: Json = False,
+    overrides: OtherKeys = (),
 ) -> int:
     """Check an exported folder again.
 
@@ -31,8 +31,6 @@ def verify(
         run: run (or weights) that it was made from.
         data: pairs to compare on: a data set or folder, or synth; default: the run's validation data.
         pairs: how many of them (16).
-        json: machine-readable result on stdout.
-        overrides: configuration keys that are others here, such as --data.val_dir DIR where the data moved.
     """
     if run is None and (given := [*(["--data"] * bool(data)), *(["--pairs"] * bool(pairs)), *overrides]):
         raise ConfigError(f"{given[0]} belongs to a comparison with the run: edgeflownas verify DIR RUN")

@@ -6,7 +6,6 @@ Results are plain data for JSON; ``report/`` puts them into words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,15 @@ from edgeflownas.evaluate.calibration_sweep import (
     sweep_calibration,
     sweep_sizes,
 )
-from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
+from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.labelled import evaluate_labelled
 from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool
 from edgeflownas.evaluate.predictors import BASELINES, Predictor, SubnetPredictor, make_baseline
 from edgeflownas.evaluate.protocols import make_protocol
 from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.results import EVALUATIONS, ResultRow, append_results
-from edgeflownas.models.blocks import StagedNet
-from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import Run
-from edgeflownas.space import Arch
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
@@ -40,30 +36,21 @@ if TYPE_CHECKING:
 TOO_LARGE = "the frames are too large for this network and machine: use --protocol deploy with a smaller --size"
 
 
-@dataclass(frozen=True)
 class FrozenEvaluation:
-    """Weights of a run and the frozen set they are scored on."""
+    """Weights of a run and the frozen set they are scored on.
 
-    run: Run
-    weights: str
-    checkpoint: Checkpoint
-    net: StagedNet
-    archs: Sequence[Arch]
-    eval_set: EvalSet
-    split: str
-    own: bool
-    """Whether the set is the run's, so that figures are those of its history."""
+    ``own`` is whether the set is the run's, so that figures are those of its history.
+    """
 
-    @classmethod
-    def open(
-        cls, run: Run, checkpoint: str, weights: str, codes: Sequence[str] | None, split: str, batches: str | None
-    ) -> FrozenEvaluation:
+    def __init__(
+        self, run: Run, checkpoint: str, weights: str, codes: Sequence[str] | None, split: str, batches: str | None
+    ) -> None:
         """Read weights and samples; ``codes`` None for the pool.  Errors as those of :class:`Run`'s methods."""
-        stored = run.checkpoint(checkpoint, weights)
-        net = run.net(stored, weights)
-        eval_set, own = run.evaluation(split, batches)
-        archs = [run.space.parse(code) for code in (codes or eval_set.pool or run.pool)]
-        return cls(run, weights, stored, net, archs, eval_set, split, own)
+        self.run, self.weights, self.split = run, weights, split
+        self.checkpoint = run.checkpoint(checkpoint, weights)
+        self.net = run.net(self.checkpoint, weights)
+        self.eval_set, self.own = run.evaluation(split, batches)
+        self.archs = [run.space.parse(code) for code in (codes or self.eval_set.pool or run.pool)]
 
     def score(self, console: Console) -> PoolEvaluation:
         """Score the archs, batch norm recalibrated for each."""
@@ -71,6 +58,13 @@ class FrozenEvaluation:
         with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
             divisor = self.run.config.data.flow_divisor
             return score_pool(self.net, self.archs, calibration, evaluation, meter.advance, divisor)
+
+    def show(self, result: PoolEvaluation, console: Console) -> None:
+        """The scores as a table on the console."""
+        held, noise = self.eval_set, result.noise
+        console.info(f"{self.checkpoint.name} ({self.weights}) on {held.evaluation.label}, evaluation set {held.hash}")
+        pool = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
+        console.pool_table(pool, self.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
 
     def document(self, result: PoolEvaluation) -> dict[str, Any]:
         """The scores with everything they belong to."""
