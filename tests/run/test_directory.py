@@ -16,12 +16,13 @@ import torch
 
 from edgeflownas.errors import StorageError
 from edgeflownas.run import directory
-from edgeflownas.run.directory import Position, RunDirectory, RunLock, holder
+from edgeflownas.run.directory import Position, RunDirectory
+from edgeflownas.run.lock import RunLock, holder
 
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
-from edgeflownas.run.directory import RunLock
+from edgeflownas.run.lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
 if sys.argv[2] == "child":  # as a loader worker is started: a program of its own
@@ -111,7 +112,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path, run):
 
 
 def test_config_and_manifest_can_be_replaced(run):
-    run.write_config({"train": {"lr": 0.2}})
+    run.write_file("config.yaml", directory.config_text({"train": {"lr": 0.2}}))
     run.write_manifest({"plan": {"total_steps": 18}})
     again = RunDirectory(run.path)
     assert again.config == {"train": {"lr": 0.2}} and again.manifest["plan"]["total_steps"] == 18 and again.id == run.id
@@ -159,12 +160,9 @@ def test_fact_logs_go_back_to_the_commit_and_time_logs_do_not(run):
 
 def test_a_checkpoint_from_before_a_log_existed(run, monkeypatch):
     """Its manifest names no length for the newer logs: whatever they hold was written after it."""
-    newer = {"per_option.csv", "monitor.csv"}
-    whole = RunDirectory._fact_logs.fget
-    assert whole is not None
-    older = property(lambda self: {name: log for name, log in whole(self).items() if name not in newer})
+    older = [log for log in run._fact_logs if log not in (run.per_option, run.monitor)]
     with run.locked(), monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "_fact_logs", older)
+        patch.setattr(run, "_fact_logs", older)
         run.resume()
         run.events.append({"n": 1})
         commit(run, 1)
@@ -211,7 +209,7 @@ def test_the_same_position_twice_changes_nothing(run):
 
 def test_a_damaged_checkpoint_of_the_same_name_is_replaced(run):
     warnings: list[str] = []
-    run._store.warn = warnings.append
+    run.warn = warnings.append
     with run.locked():
         run.resume()
         name = commit(run, 3)

@@ -1,4 +1,4 @@
-"""Checkpoints: what one holds, how it is written and verified, and the folder ``checkpoints/`` of a run.
+"""A checkpoint: what it holds, how it is written, read and verified.
 
 A checkpoint is a folder of safetensors and JSON files under a manifest that holds the hash of each.  The manifest is
 written last, in canonical form and with its own hash, so that a folder is either complete and unaltered to the bit or
@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import re
-import shutil
-import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,13 +33,13 @@ from edgeflownas.files import (
     decode_floats,
     encode_floats,
     parse_json,
-    storing,
     sync_folder,
     write_durably,
 )
 
 FORMAT = 1
 MANIFEST_CAP = 2**20
+Tensors = Mapping[str, Mapping[str, Tensor]]  # group (model, optimizer, ema) -> name -> tensor
 NONE_YET = "none-yet"
 """File in ``checkpoints/`` from creation to the first commit: tells a run without one from a run that lost all."""
 _NAME = re.compile(r"step-(\d{8,})(-before-evaluation)?")
@@ -159,11 +156,7 @@ def checkpoint_names(folder: Path) -> list[str]:
 
 
 def write_checkpoint(
-    folder: Path,
-    position: Position,
-    state: Mapping[str, Any],
-    tensors: Mapping[str, Mapping[str, Tensor]],
-    facts: Mapping[str, Any],
+    folder: Path, position: Position, state: Mapping[str, Any], tensors: Tensors, facts: Mapping[str, Any]
 ) -> str:
     """Write all files into the fresh ``folder``, the manifest last, each brought to the disk.  Returns its hash.
 
@@ -200,7 +193,7 @@ def _own_hash(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json({k: v for k, v in document.items() if k != "hash"})).hexdigest()
 
 
-def read_manifest(folder: Path, run: str | None = None) -> dict[str, Any]:
+def read_manifest(folder: Path, run: str) -> dict[str, Any]:
     """The checked manifest of a checkpoint folder; its files are not looked at.
 
     Raises DamagedCheckpoint when it is missing, altered, of another run than ``run`` or of a newer format.
@@ -219,7 +212,7 @@ def read_manifest(folder: Path, run: str | None = None) -> dict[str, Any]:
         raise DamagedCheckpoint(
             f"{path}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
         )
-    if run is not None and document["run"] != run:
+    if document["run"] != run:
         raise DamagedCheckpoint(
             f"{path}: belongs to run {document['run']}, expected {run}: it was copied here from elsewhere"
         )
@@ -256,7 +249,7 @@ def _verified_bytes(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
     return data
 
 
-def verify(folder: Path, run: str | None = None) -> dict[str, Any]:
+def verify(folder: Path, run: str) -> dict[str, Any]:
     """Check every file against its hash and return the manifest.  Raises DamagedCheckpoint naming the file."""
     manifest = read_manifest(folder, run)
     for name, entry in manifest["files"].items():
@@ -264,7 +257,7 @@ def verify(folder: Path, run: str | None = None) -> dict[str, Any]:
     return manifest
 
 
-def read_checkpoint(folder: Path, run: str | None = None, groups: Collection[str] | None = None) -> Checkpoint:
+def read_checkpoint(folder: Path, run: str, groups: Collection[str] | None = None) -> Checkpoint:
     """Verify and load a checkpoint folder (only the tensor ``groups`` named, if any; the rest is then not read).
 
     Raises DamagedCheckpoint naming the file and, for altered content, the hash expected and found.
@@ -286,135 +279,3 @@ def read_checkpoint(folder: Path, run: str | None = None, groups: Collection[str
             raise DamagedCheckpoint(f"{folder / name}: {error}") from error
     kept = {name: manifest[name] for name in ("logs", "best", "finished", "hash", "session")}
     return Checkpoint(folder.name, Position(**manifest["position"]), state, tensors, **kept)
-
-
-class CheckpointStore:
-    """Checkpoints of run ``run`` in ``folder``; ``warn`` is told of every damaged one passed over."""
-
-    def __init__(self, folder: Path, run: str, warn: Callable[[str], None]) -> None:
-        self.folder, self.run, self.warn = folder, run, warn
-        self._verified: dict[str, Mapping[str, Any] | None] = {}  # name -> best.json as of that one
-
-    def names(self) -> list[str]:
-        """Newest first; not verified."""
-        return checkpoint_names(self.folder)
-
-    def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
-        """One checkpoint by name.  Raises StorageError."""
-        if name not in (known := self.names()):
-            raise StorageError(f"{self.folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
-        return read_checkpoint(self.folder / name, self.run, groups)
-
-    def newest_verified(
-        self, groups: Collection[str] | None = None, check: Callable[[Checkpoint], None] | None = None
-    ) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that verifies, and the names of the damaged newer ones.
-
-        ``check`` may refuse a sound checkpoint by raising DamagedCheckpoint.  None before the first commit; raises
-        StorageError when there were checkpoints and none is left.
-        """
-        damaged: list[str] = []
-        for name in self.names():
-            try:
-                checkpoint = read_checkpoint(self.folder / name, self.run, groups)
-                if check is not None:
-                    check(checkpoint)
-            except DamagedCheckpoint as damage:
-                self.warn(f"{damage}; going back to the checkpoint before {name}")
-                damaged.append(name)
-                continue
-            self._verified[name] = checkpoint.best
-            return checkpoint, damaged
-        if damaged or not (self.folder / NONE_YET).exists():
-            raise StorageError(
-                f"{self.folder}: no usable checkpoint is left ({len(damaged)} damaged, expected at least one that "
-                "verifies); restore the folder from a copy, or start anew under another runtime.experiment_name"
-            )
-        return None, []
-
-    def has(self, name: str) -> bool:
-        """Whether ``name`` is stored and verifies; a damaged one of that name is set aside to make room."""
-        if name not in self.names():
-            return False
-        try:
-            verify(self.folder / name, self.run)
-        except DamagedCheckpoint as damage:
-            self.warn(f"{damage}; {name} is made again")
-            with storing(self.folder, "set a damaged checkpoint aside"):
-                self.set_aside(name)
-            return False
-        return True
-
-    def put(
-        self,
-        position: Position,
-        state: Mapping[str, Any],
-        tensors: Mapping[str, Mapping[str, Tensor]],
-        facts: Mapping[str, Any],
-        still_ours: Callable[[], None],
-    ) -> str:
-        """Commit one checkpoint and return its hash.  ``still_ours`` raises where another process holds the run.
-
-        Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
-        """
-        temporary = self.folder / f".tmp-{uuid.uuid4().hex}"
-        final = self.folder / position.name
-        with storing(self.folder, f"commit {position.name}"):
-            try:
-                temporary.mkdir()
-                crash_point("commit.temporary_made")
-                digest = write_checkpoint(temporary, position, state, tensors, facts)
-                still_ours()
-                os.rename(temporary, final)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
-            crash_point("commit.renamed")
-            sync_folder(self.folder)
-            try:
-                manifest = verify(final, self.run)
-                if manifest["hash"] != digest:
-                    raise DamagedCheckpoint(f"{final}: not what was written")
-            except DamagedCheckpoint:
-                self.set_aside(position.name)
-                raise
-            self._verified[position.name] = manifest["best"]
-            crash_point("commit.verified")
-            (self.folder / NONE_YET).unlink(missing_ok=True)
-        crash_point("commit.marked")
-        return digest
-
-    def set_aside(self, name: str) -> None:
-        """Take a damaged checkpoint out of the way without deleting it.  Raises OSError."""
-        target = self.folder / f".damaged-{name}"
-        if target.exists():
-            target = target.with_name(f"{target.name}-{uuid.uuid4().hex[:8]}")
-        os.rename(self.folder / name, target)
-        sync_folder(self.folder)
-        self._verified.pop(name, None)
-        crash_point("resume.damaged_set_aside")
-
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest ``keep`` verified checkpoints and those they name as best.  Raises StorageError."""
-        kept: list[str] = []
-        with storing(self.folder, "remove an old checkpoint"):
-            for name in self.names():
-                if len(kept) < keep:
-                    kept += [name] if self._is_sound(name) else []
-                elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:
-                    # Rename first: a half-removed checkpoint must not look like a damaged one.
-                    doomed = self.folder / f".tmp-pruned-{uuid.uuid4().hex}"
-                    os.rename(self.folder / name, doomed)
-                    crash_point("prune.renamed")
-                    shutil.rmtree(doomed)
-                    self._verified.pop(name, None)
-                    crash_point("prune.removed")
-
-    def _is_sound(self, name: str) -> bool:
-        if name not in self._verified:
-            try:
-                self._verified[name] = verify(self.folder / name, self.run)["best"]
-            except DamagedCheckpoint as damage:
-                self.warn(f"{damage}; {name} does not count among the checkpoints kept")
-                return False
-        return True

@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import socket
 import sys
 import time
 import uuid
@@ -24,9 +23,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
-from torch import Tensor
 
 from edgeflownas.config.load import dump_yaml, parse_yaml
 from edgeflownas.errors import StorageError
@@ -44,8 +40,20 @@ from edgeflownas.files import (
     sync_folder,
     write_durably,
 )
-from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, CheckpointStore, DamagedCheckpoint, Position, read_manifest
+from edgeflownas.run.checkpoint import (
+    NONE_YET,
+    Checkpoint,
+    DamagedCheckpoint,
+    Position,
+    Tensors,
+    checkpoint_names,
+    read_checkpoint,
+    read_manifest,
+    verify,
+    write_checkpoint,
+)
 from edgeflownas.run.history import converted_events
+from edgeflownas.run.lock import RunLock, boot_id, is_alive
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
 GROUP = "group.json"  # in a folder of several models that were trained side by side
@@ -81,9 +89,12 @@ class RunDirectory:
         self.monitor = CsvLog(path / "monitor.csv")
         self.timing = JsonLog(path / "timing.jsonl")
         self.log = AppendLog(path / "train.log")
+        self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history)
+        self._fact_logs += (self.per_arch, self.per_option, self.monitor)
         self.best: dict[str, Any] | None = None
         self.keep = 2
-        self._store = CheckpointStore(path / "checkpoints", self.id, warn)
+        self._folder = path / "checkpoints"
+        self._verified: dict[str, Mapping[str, Any] | None] = {}  # name -> best.json as of that checkpoint
         self._lock = RunLock(path)
         self._parent: str | None = None
         self._failure: str | None = None
@@ -118,10 +129,6 @@ class RunDirectory:
             raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
         return document
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Replace config.yaml (a resume that changed observation keys).  Raises StorageError."""
-        replace_committed(self.path / "config.yaml", config_text(config))
-
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
         self.manifest = dict(manifest)
@@ -130,15 +137,12 @@ class RunDirectory:
             document["converted"] = self.converted
         replace_committed(self.path / "run_manifest.json", canonical_json(document))
 
-    def write_json(self, name: str, document: Any) -> None:
-        """Replace a JSON file of the run durably.  Raises StorageError."""
-        replace_committed(self.path / name, canonical_json(document))
-
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
         path = self.path / name
-        with storing(path.parent, "make"):
-            path.parent.mkdir(exist_ok=True)
+        if path.parent != self.path:
+            with storing(path.parent, "make"):
+                path.parent.mkdir(exist_ok=True)
         replace_committed(path, content)
 
     # ---- the lock ----
@@ -151,17 +155,12 @@ class RunDirectory:
             self._note_time("session", pid=os.getpid(), token=self._lock.token)
             yield self
         finally:
-            for log in (*self._fact_logs.values(), self.timing, self.log):
+            for log in (*self._fact_logs, self.timing, self.log):
                 log.close()
             self._lock.release()
 
     def _note_time(self, what: str, **facts: Any) -> None:
         self.timing.append({"what": what, "time": time.time(), **facts})
-
-    @property
-    def _fact_logs(self) -> dict[str, AppendLog]:
-        logs = (self.events, self.quarantine, self.history, self.per_arch, self.per_option, self.monitor)
-        return {log.path.name: log for log in logs}
 
     # ---- reading ----
 
@@ -172,13 +171,13 @@ class RunDirectory:
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
-        return self._store.names()
+        return checkpoint_names(self._folder)
 
     def newest_commit(self) -> dict[str, Any] | None:
         """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
         for name in self.checkpoints():
             with contextlib.suppress(DamagedCheckpoint):
-                return read_manifest(self._store.folder / name, self.id)
+                return read_manifest(self._folder / name, self.id)
         return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
@@ -186,14 +185,47 @@ class RunDirectory:
 
         Only the tensor ``groups`` named, if any.  Raises StorageError (DamagedCheckpoint) naming the file.
         """
-        if name != "latest":
-            return self._store.load(self.read_best()["checkpoint"] if name == "best" else name, groups)
-        checkpoint, _ = self._store.newest_verified(groups)
-        if checkpoint is None:
+        if name == "latest":
+            checkpoint, _ = self._newest_verified(groups)
+            if checkpoint is None:
+                raise StorageError(
+                    f"{self.path}: nothing was committed yet; go on with `edgeflownas train --resume {self.path}`"
+                )
+            return checkpoint
+        if name == "best":
+            name = self.read_best()["checkpoint"]
+        if name not in (known := self.checkpoints()):
+            raise StorageError(f"{self._folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
+        return read_checkpoint(self._folder / name, self.id, groups)
+
+    def _newest_verified(
+        self, groups: Collection[str] | None = None, with_logs: bool = False
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that verifies (``with_logs``: and whose log rows are there), and the damaged newer ones.
+
+        None before the first commit; raises StorageError when there were checkpoints and none is left.
+        """
+        damaged: list[str] = []
+        for name in self.checkpoints():
+            try:
+                checkpoint = read_checkpoint(self._folder / name, self.id, groups)
+                for log in self._fact_logs if with_logs else ():
+                    if not log.holds(wanted := self._committed(checkpoint, log)):
+                        raise DamagedCheckpoint(
+                            f"{log.path}: {log.offset()} bytes, {name} was made with {wanted}: rows are missing"
+                        )
+            except DamagedCheckpoint as damage:
+                self.warn(f"{damage}; going back to the checkpoint before {name}")
+                damaged.append(name)
+                continue
+            self._verified[name] = checkpoint.best
+            return checkpoint, damaged
+        if damaged or not (self._folder / NONE_YET).exists():
             raise StorageError(
-                f"{self.path}: nothing was committed yet; go on with `edgeflownas train --resume {self.path}`"
+                f"{self._folder}: no usable checkpoint is left ({len(damaged)} damaged, expected at least one that "
+                "verifies); restore the folder from a copy, or start anew under another runtime.experiment_name"
             )
-        return checkpoint
+        return None, []
 
     def read_best(self) -> dict[str, Any]:
         """Content of best.json.  Raises StorageError where no evaluation has chosen a best yet."""
@@ -216,16 +248,16 @@ class RunDirectory:
         """
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
-            for folder in (self._store.folder, self.path, self.path / "sample_epe", self.path / "pictures"):
+            for folder in (self._folder, self.path, self.path / "sample_epe", self.path / "pictures"):
                 remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
             if self.format == 1:
                 self._convert()
-            checkpoint, damaged = self._store.newest_verified(check=self._check_logs)
+            checkpoint, damaged = self._newest_verified(with_logs=True)
             for name in damaged:
-                self._store.set_aside(name)
-            for name, log in self._fact_logs.items():
-                log.truncate(self._committed(checkpoint, name) if checkpoint else 0)
+                self._set_aside(name)
+            for log in self._fact_logs:
+                log.truncate(self._committed(checkpoint, log) if checkpoint else 0)
                 crash_point("resume.log_truncated")
         self.write_best(checkpoint.best if checkpoint else None)
         self._parent = checkpoint.hash if checkpoint else None
@@ -233,18 +265,11 @@ class RunDirectory:
         self._note_time("resume", step=step, checkpoint=checkpoint.name if checkpoint else None)
         return checkpoint
 
-    def _check_logs(self, checkpoint: Checkpoint) -> None:
-        for name, log in self._fact_logs.items():
-            if not log.holds(wanted := self._committed(checkpoint, name)):
-                raise DamagedCheckpoint(
-                    f"{log.path}: {log.offset()} bytes, {checkpoint.name} was made with {wanted}: rows are missing"
-                )
-
-    def _committed(self, checkpoint: Checkpoint, log: str) -> int:
+    def _committed(self, checkpoint: Checkpoint, log: AppendLog) -> int:
         """Length in bytes of a log when ``checkpoint`` was made; that of a converted log is in run_manifest.json."""
-        if log == self.events.path.name and checkpoint.hash in self.converted:
+        if log is self.events and checkpoint.hash in self.converted:
             return self.converted[checkpoint.hash]
-        return checkpoint.logs.get(log, 0)
+        return checkpoint.logs.get(log.path.name, 0)
 
     def _convert(self) -> None:
         """Bring a run of format 1 to this one, once: rankings in events.jsonl become numbers, the old log is kept.
@@ -260,9 +285,9 @@ class RunDirectory:
         content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
         replace_committed(self.events.path, content)
         crash_point("convert.written")
-        for name in self._store.names():
+        for name in self.checkpoints():
             with contextlib.suppress(DamagedCheckpoint):
-                manifest = read_manifest(self._store.folder / name, self.id)
+                manifest = read_manifest(self._folder / name, self.id)
                 # A length at which no line ends is of a log that has lost rows: it stays one that no log has.
                 self.converted[manifest["hash"]] = lengths.get(manifest["logs"].get(self.events.path.name, 0), 2**62)
         self.format = FORMAT
@@ -283,7 +308,7 @@ class RunDirectory:
         self,
         position: Position,
         state: Mapping[str, Any],
-        tensors: Mapping[str, Mapping[str, Tensor]],
+        tensors: Tensors,
         *,
         best: Mapping[str, Any] | None = None,
         finished: bool = False,
@@ -303,13 +328,15 @@ class RunDirectory:
             raise StorageError(f"{self.path}: not committed, an earlier write of this process failed: {self._failure}")
         began = time.perf_counter()
         try:
-            if self._store.has(position.name):
-                return position.name
-            facts = self._facts(best, finished)
-            self._parent = self._store.put(position, state, tensors, facts, self._lock.check)
+            if position.name in self.checkpoints():
+                if self._sound(position.name, "is made again"):
+                    return position.name
+                with storing(self._folder, "set a damaged checkpoint aside"):
+                    self._set_aside(position.name)
+            self._parent = self._put(position, state, tensors, self._facts(best, finished))
             if best is not None:
                 self.write_best(best)
-            self._store.prune(self.keep)
+            self._prune()
             seconds = round(time.perf_counter() - began, 4)
             self._note_time("commit", **asdict(position), checkpoint=position.name, seconds=seconds, finished=finished)
         except StorageError as error:
@@ -320,9 +347,9 @@ class RunDirectory:
     def _facts(self, best: Mapping[str, Any] | None, finished: bool) -> dict[str, Any]:
         """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
         logs = {}
-        for name, log in self._fact_logs.items():
+        for log in self._fact_logs:
             log.sync()
-            logs[name] = log.offset()
+            logs[log.path.name] = log.offset()
         with storing(self.path, "bring to the disk"):
             sync_folder(self.path)
         crash_point("commit.logs_synced")
@@ -335,6 +362,76 @@ class RunDirectory:
             "parent": self._parent,
             "session": {"token": self._lock.token},
         }
+
+    def _sound(self, name: str, otherwise: str) -> dict[str, Any] | None:
+        """Manifest of a stored checkpoint; None, and a warning of what happens to it, where it does not verify."""
+        try:
+            return verify(self._folder / name, self.id)
+        except DamagedCheckpoint as damage:
+            self.warn(f"{damage}; {name} {otherwise}")
+            return None
+
+    def _put(self, position: Position, state: Mapping[str, Any], tensors: Tensors, facts: Mapping[str, Any]) -> str:
+        """Write and rename one checkpoint; returns its hash.
+
+        Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
+        """
+        temporary = self._folder / f".tmp-{uuid.uuid4().hex}"
+        final = self._folder / position.name
+        with storing(self._folder, f"commit {position.name}"):
+            try:
+                temporary.mkdir()
+                crash_point("commit.temporary_made")
+                digest = write_checkpoint(temporary, position, state, tensors, facts)
+                self._lock.check()
+                os.rename(temporary, final)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            crash_point("commit.renamed")
+            sync_folder(self._folder)
+            try:
+                manifest = verify(final, self.id)
+                if manifest["hash"] != digest:
+                    raise DamagedCheckpoint(f"{final}: not what was written")
+            except DamagedCheckpoint:
+                self._set_aside(position.name)
+                raise
+            self._verified[position.name] = manifest["best"]
+            crash_point("commit.verified")
+            (self._folder / NONE_YET).unlink(missing_ok=True)
+        crash_point("commit.marked")
+        return digest
+
+    def _set_aside(self, name: str) -> None:
+        """Take a damaged checkpoint out of the way without deleting it.  Raises OSError."""
+        target = self._folder / f".damaged-{name}"
+        if target.exists():
+            target = target.with_name(f"{target.name}-{uuid.uuid4().hex[:8]}")
+        os.rename(self._folder / name, target)
+        sync_folder(self._folder)
+        self._verified.pop(name, None)
+        crash_point("resume.damaged_set_aside")
+
+    def _prune(self) -> None:
+        """Remove all but the newest verified checkpoints and those they name as best.  Raises StorageError."""
+        kept: list[str] = []
+        with storing(self._folder, "remove an old checkpoint"):
+            for name in self.checkpoints():
+                if len(kept) < self.keep:
+                    if name not in self._verified and (
+                        found := self._sound(name, "does not count among the checkpoints kept")
+                    ):
+                        self._verified[name] = found["best"]
+                    kept += [name] if name in self._verified else []
+                elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:
+                    # Rename first: a half-removed checkpoint must not look like a damaged one.
+                    doomed = self._folder / f".tmp-pruned-{uuid.uuid4().hex}"
+                    os.rename(self._folder / name, doomed)
+                    crash_point("prune.renamed")
+                    shutil.rmtree(doomed)
+                    self._verified.pop(name, None)
+                    crash_point("prune.removed")
 
 
 def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -410,124 +507,3 @@ def read_identity(path: Path) -> dict[str, Any]:
                 f"wrote it ({code['version']}{commit})"
             )
     return document
-
-
-# ---- the lock ----
-
-
-class RunLock:
-    """Exclusive right to write into ``folder``: one writer at a time, and its name for whoever comes second.
-
-    The kernel's ``flock`` excludes (filelock's; it is free the moment its holder dies, however it dies, and its
-    descriptor is not inherited).  ``lease.json`` beside it says who holds it and carries a token that every commit
-    checks again, for file systems whose ``flock`` does not reach other machines.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.token: str | None = None
-        self._lock = FileLock(folder / "LOCK", timeout=0, thread_local=False, is_singleton=False)
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self.token is not None
-
-    def acquire(self) -> None:
-        """Take the lock or raise StorageError naming the holder; a refused attempt changes nothing."""
-        with storing(self.folder / "LOCK", "lock the folder"):
-            try:
-                self._lock.acquire()
-            except Timeout:
-                owner = _holder_in_words(self.folder)
-                raise StorageError(
-                    f"{self.folder}: in use by {owner}; wait for it to end or stop it, then try again"
-                ) from None
-        crash_point("lock.acquired")
-        token = uuid.uuid4().hex
-        lease = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "process_started": _process_started(os.getpid()),
-            "boot_id": boot_id(),
-            "started": time.time(),
-            "token": token,
-        }
-        try:
-            replace_committed(self.folder / "lease.json", canonical_json(lease))
-        except StorageError:
-            self._lock.release()
-            raise
-        self.token = token
-        crash_point("lock.lease_written")
-
-    def check(self) -> None:
-        """Raise StorageError if another process took the run over meanwhile (a lock lost by the file system)."""
-        assert self.token is not None, "the run is not locked"
-        if read_json(self.folder / "lease.json").get("token") != self.token:
-            self.token = None  # the lease is no longer ours to remove
-            raise StorageError(
-                f"{self.folder}: taken over by {_holder_in_words(self.folder)}; nothing more was written"
-            )
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self.token is not None:
-            (self.folder / "lease.json").unlink(missing_ok=True)
-        self.token = None
-        self._lock.release()
-
-
-def boot_id() -> str:
-    """Identity of this boot of this machine, empty where the system does not tell."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _process_started(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot: tells a process from a later one of the same number."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])  # a zombie holds nothing any more
-
-
-def is_alive(pid: int, started: int | None = None) -> bool:
-    """Whether process ``pid`` of this machine runs (and is the one that began at ``started`` ticks)."""
-    if Path("/proc/self/stat").exists():
-        found = _process_started(pid)
-        return found is not None and started in (None, found)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def holder(folder: Path) -> dict[str, Any] | None:
-    """Lease of the process that holds the run, None if none does; takes no lock.
-
-    The key ``here`` tells whether the holder is a live process of this machine (True) or one of another machine,
-    which cannot be looked at from here (False).
-    """
-    if not (folder / "lease.json").exists():
-        return None
-    try:
-        lease = dict(read_json(folder / "lease.json", cap=2**16))
-        here = lease["boot_id"] == boot_id() and lease["host"] == socket.gethostname()
-        if here and not is_alive(lease["pid"], lease["process_started"]):
-            return None
-    except (StorageError, KeyError, TypeError, ValueError):
-        return None
-    return {**lease, "here": here}
-
-
-def _holder_in_words(folder: Path) -> str:
-    lease = holder(folder)
-    if lease is None:
-        return f"a process that has only just started (host {socket.gethostname()} or another)"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["started"]))
-    return f"process {lease['pid']} on host {lease['host']} since {since}"

@@ -29,9 +29,10 @@ from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.evaluate.recalibrate import set_buffers
+from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
-from edgeflownas.run.directory import RunDirectory, refuse_existing
+from edgeflownas.run.directory import RunDirectory, config_text, refuse_existing
 from edgeflownas.run.manifest import (
     build_manifest,
     check_precision,
@@ -344,8 +345,8 @@ def _create(training: Training, manifest: Mapping[str, Any], stack: ExitStack) -
 def _store_session(training: Training, directory: RunDirectory) -> None:
     """What belongs to this session: data tables and evaluation set."""
     train, val = training.splits.train_print, training.splits.val_print
-    directory.write_json(FINGERPRINTS, {"train": train.to_json(), "val": val.to_json()})
-    directory.write_json("eval_set.json", training.eval_set.to_json())
+    directory.write_file(FINGERPRINTS, canonical_json({"train": train.to_json(), "val": val.to_json()}))
+    directory.write_file("eval_set.json", canonical_json(training.eval_set.to_json()))
 
 
 def _resume(training: Training, manifest: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
@@ -378,7 +379,7 @@ def _resume(training: Training, manifest: dict[str, Any], options: Options, stac
     # Only now, when nothing can be refused any more, does the run take over what this session brings.
     if _adopt_eval_set(training, directory):
         manifest |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
-        directory.write_config(config.model_dump(mode="json"))
+        directory.write_file("config.yaml", config_text(config.model_dump(mode="json")))
         directory.write_manifest(manifest)
         _store_session(training, directory)
     lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
