@@ -36,9 +36,17 @@ from edgeflownas.run.setup import Splits
 from edgeflownas.train.evaluator import Evaluator, show_evaluation
 from edgeflownas.train.fairness import option_rows
 from edgeflownas.train.machine import StopFlag, StopRequested
-from edgeflownas.train.monitor import log_reading, reading_due
 from edgeflownas.train.plan import learning_rate
-from edgeflownas.train.records import clip_note, criterion, epoch_facts, pool_facts, step_event, train_facts, wide_facts
+from edgeflownas.train.records import (
+    clip_note,
+    criterion,
+    epoch_facts,
+    log_reading,
+    pool_facts,
+    step_event,
+    train_facts,
+    wide_facts,
+)
 from edgeflownas.train.step import StepOutput, SupernetTask
 
 if TYPE_CHECKING:
@@ -181,7 +189,7 @@ def fit(models: Sequence[Training]) -> None:
 
                 batch = next_batch(training)
                 rate = training.rate
-                reading = reading_due(training, batch)
+                reading = read_gradients(training, batch)
                 crash_point("step.started")
                 with training.clock.lap("step"):
                     output = training.task.step(batch, state.step, rate, training.stop.check)
@@ -194,7 +202,9 @@ def fit(models: Sequence[Training]) -> None:
                 if reading is not None:
                     log_reading(training, reading)
                 record(training, batch, output, rate)
-                show(training, output, rate, meter, steps_done(models))
+                epes = state.last_epes
+                shown = {"loss": output.loss, "lr": rate, "epe": sum(epes) / len(epes) if epes else None}
+                meter.update(steps_done(models), **shown, **training.clock.figures())
                 crash_point("step.logged")
 
                 # Once in a while: make it durable (the end of an epoch commits anyway).
@@ -227,6 +237,19 @@ def next_batch(training: Training) -> Batch:
         raise
 
 
+def read_gradients(training: Training, batch: Batch) -> dict[str, Any] | None:
+    """The gradients before the next step, where their turn (train.monitor_every) has come; logged with that step.
+
+    The turn is a function of the position alone, so a resumed run reads at the same places, and a stop between the two
+    leaves no trace.  Raises StopRequested where a rank was asked to stop.
+    """
+    every, step = training.config.train.monitor_every, training.state.step
+    if every is None or step % every:
+        return None
+    with training.clock.lap("monitor"):
+        return training.task.read_gradients(batch, step, training.stop.check)
+
+
 def record(training: Training, batch: Batch, output: StepOutput, rate: float) -> None:
     """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
     state, runtime, limit = training.state, training.config.runtime, training.config.train.max_nonfinite_steps
@@ -255,13 +278,6 @@ def record(training: Training, batch: Batch, output: StepOutput, rate: float) ->
             "others. Check them with `edgeflownas data check --full`, or fork from an earlier checkpoint with a lower "
             "train.lr"
         )
-
-
-def show(training: Training, output: StepOutput, rate: float, meter: Meter, done: int) -> None:
-    """Move the progress on."""
-    epes = training.state.last_epes
-    epe = sum(epes) / len(epes) if epes else None
-    meter.update(done, loss=output.loss, lr=rate, epe=epe, **training.clock.figures())
 
 
 def quarantine(training: Training, batch: Batch) -> None:

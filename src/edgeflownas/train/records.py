@@ -18,7 +18,7 @@ import numpy as np
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import StorageError
-from edgeflownas.evaluate.columns import format_value
+from edgeflownas.evaluate.columns import MONITOR_COLUMNS, format_value
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
 from edgeflownas.files import csv_rows, replace_committed
@@ -217,6 +217,20 @@ def clip_note(facts: dict[str, Any], before: str | None) -> str | None:
         f"clipping saturated: every step of the epoch was cut at {threshold:g} {seen}: try "
         f"train.grad_clip_global_norm {rounded}"
     )
+
+
+def log_reading(training: Training, reading: dict[str, Any]) -> None:
+    """An event, rows of monitor.csv and points of the curves (means over paths) of what was read before the last step."""
+    place = {"step": training.state.step - 1, "epoch": training.state.epoch + 1}
+    blocks = {**reading["norms"], "all": reading["all"]}
+    if (directory := training.directory) is not None:
+        directory.events.append({"event": "monitor", **place, **reading})
+        for path, code in enumerate(reading["paths"]):
+            for block, norms in blocks.items():
+                row: dict[str, Any] = {**place, "path": path, "code": code, "block": block, "grad_norm": norms[path]}
+                directory.monitor.append({name: format_value(name, row[name]) for name in MONITOR_COLUMNS})
+    means = {f"monitor/grad_norm {name}": sum(norms) / len(norms) for name, norms in blocks.items()}
+    training.tracker.scalars(place["step"], {**means, "monitor/path_cosine": reading["path_cosine"]})
 
 
 COMPARED = ("train_loss", "eval_loss_total", "eval_loss_optical", "eval_loss_uncertainty", "epe")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -241,22 +241,32 @@ class SupernetTask:
         crash_point("step.accumulated")
         if self.sum is not None:
             self.gradient.vector.copy_(self.sum)
-        self.world.sum(self.gradient.buffer)
-        if float(self.stop) > 0:
-            raise StopRequested
+        self._join()
         return self._finish(paths, units, rate)
 
-    def path_gradients(self, batch: Batch, step: int, check_stop: Callable[[], None]) -> Iterator[Arch]:
-        """The paths of a step in turn, each with the gradient of its own mean loss in ``gradient.vector``.
+    def read_gradients(self, batch: Batch, step: int, check_stop: Callable[[], None]) -> dict[str, Any]:
+        """Which path and which block pulls how hard on ``batch`` and the fair cycle of ``step``, and whether paths agree.
 
-        Micro-batches weigh as in the step, ranks share the units as there; weight decay and clipping are left out.  For
-        who watches: nothing changes but the gradient buffer, which every step zeroes before it is used.
+        One gradient-only pass, 1.1 to 1.6 times as long as the step.  Micro-batches weigh as in the step, ranks share
+        the units as there; weight decay and clipping are left out.  No weight, buffer, moment or random number changes,
+        only the gradient buffer, which every step zeroes before it is used: a run's bits are the same with it.
 
-        Raises StopRequested where this or another rank was asked to stop.
+        Returns:
+            ``paths``: their codes; ``norms``: block (a stage of the network) -> L2 norms of the gradient of each path's
+            mean loss; ``all``: the global norms; ``path_cosine``: mean over pairs of paths of the cosine between their
+            gradients on the fixed stages, whose weights all share, None where there is one path or no such stage.
+
+        Raises:
+            StopRequested: this or another rank was asked to stop.
         """
+        stages = self.net.stages
         paths = fair_cycle(self.net.space, self.seed, step)
         data = to_flow_batch(batch.images, batch.flow, batch.valid, self.device, self.dtype, self.net.input_form)
         units = [unit for unit in self._units(len(data.images)) if self._mine(unit)]
+        blocks = {stage.name: list(self.net.get_submodule(stage.name).parameters()) for stage in stages}
+        fixed = [p for stage in stages if stage.choice is None for p in blocks[stage.name]]
+        norms: dict[str, list[float]] = {name: [] for name in blocks}
+        total, shared = [], []
         self.net.train()
         for index, path in enumerate(paths):
             self.gradient.buffer.zero_()
@@ -267,10 +277,26 @@ class SupernetTask:
                         torch.autograd.backward(loss * (unit.weight * len(paths)))
             except StopRequested:
                 self.stop.fill_(1.0)
-            self.world.sum(self.gradient.buffer)
-            if float(self.stop) > 0:
-                raise StopRequested
-            yield path
+            self._join()
+            total.append(self.gradient.norm())
+            for name, parameters in blocks.items():
+                each = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
+                norms[name].append(float(torch.linalg.vector_norm(torch.stack(each).double())) if each else 0.0)
+            if fixed:
+                shared.append(torch.cat([p.grad.flatten() for p in fixed if p.grad is not None]))
+        cosine = None
+        if len(shared) > 1:  # NaN where one is zero or not finite
+            directions = torch.stack(shared).double()
+            directions = directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+            pairs = [(i, j) for j in range(len(directions)) for i in range(j)]
+            cosine = float(torch.stack([directions[i] @ directions[j] for i, j in pairs]).mean())
+        return {"paths": [str(path) for path in paths], "norms": norms, "all": total, "path_cosine": cosine}
+
+    def _join(self) -> None:
+        """Add up the ranks' gradients.  Raises StopRequested on all of them where one was asked to stop."""
+        self.world.sum(self.gradient.buffer)
+        if float(self.stop) > 0:
+            raise StopRequested
 
     def abandon(self) -> NoReturn:
         """Take part in the sum of a step without having a batch, so that no rank waits for this one in vain."""
