@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgeflownas.config.load import dump_yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.run import directory
 from edgeflownas.run.directory import Position, RunDirectory
@@ -112,7 +113,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path, run):
 
 
 def test_config_and_manifest_can_be_replaced(run):
-    run.write_file("config.yaml", directory.config_text({"train": {"lr": 0.2}}))
+    run.write_file("config.yaml", dump_yaml({"train": {"lr": 0.2}}).encode())
     run.write_manifest({"plan": {"total_steps": 18}})
     again = RunDirectory(run.path)
     assert again.config == {"train": {"lr": 0.2}} and again.manifest["plan"]["total_steps"] == 18 and again.id == run.id

@@ -109,12 +109,8 @@ class RunDirectory:
     ) -> RunDirectory:
         """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
         document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
-        files = {
-            f"checkpoints/{NONE_YET}": b"",
-            "config.yaml": config_text(config),
-            "run_manifest.json": canonical_json(document),
-        }
-        create_folder(path, files)
+        files = {f"checkpoints/{NONE_YET}": b"", "config.yaml": dump_yaml(dict(config)).encode()}
+        create_folder(path, files | {"run_manifest.json": canonical_json(document)})
         return cls(path, warn)
 
     @property
@@ -201,7 +197,7 @@ class RunDirectory:
     def _newest_verified(
         self, groups: Collection[str] | None = None, with_logs: bool = False
     ) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that verifies (``with_logs``: and whose log rows are there), and the damaged newer ones.
+        """The newest checkpoint that verifies (``with_logs``: and has its log rows), and the damaged newer ones.
 
         None before the first commit; raises StorageError when there were checkpoints and none is left.
         """
@@ -463,11 +459,6 @@ def refuse_existing(path: Path) -> None:
             f"{path}: exists already; go on with `edgeflownas train --resume {path}`, or choose another "
             "runtime.experiment_name"
         )
-
-
-def config_text(config: Mapping[str, Any]) -> bytes:
-    """Content of config.yaml, keys in the order of the configuration models."""
-    return dump_yaml(dict(config)).encode()
 
 
 def _unfinished_name(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from edgeflownas.config import Config, DataConfig
-from edgeflownas.config.load import load_config, parse_overrides
+from edgeflownas.config.load import dump_config, load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
@@ -21,7 +21,7 @@ from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.edgeflownet import EdgeFlowNet
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.directory import GROUP, config_text, create_folder
+from edgeflownas.run.directory import GROUP, create_folder
 from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
@@ -176,10 +176,10 @@ def member_configs(config: Config) -> dict[str, Config]:
     names = config.train.arch_name
     if not names:
         return {"": config}
-    folder = Path(config.runtime.output_root) / config.runtime.experiment_name
     found = {}
     for name, code in zip(names, config.train.arch, strict=True):
-        runtime = config.runtime.model_copy(update={"output_root": str(folder), "experiment_name": name})
+        place = {"output_root": str(config.runtime.directory), "experiment_name": name}
+        runtime = config.runtime.model_copy(update=place)
         train = config.train.model_copy(update={"arch": (code,), "arch_name": ()})
         found[name] = config.model_copy(update={"runtime": runtime, "train": train})
     return found
@@ -187,10 +187,9 @@ def member_configs(config: Config) -> dict[str, Config]:
 
 def create_group(config: Config) -> None:
     """Make the group's folder with its configuration.  Raises StorageError where it exists."""
-    path = Path(config.runtime.output_root) / config.runtime.experiment_name
     models = dict(zip(config.train.arch_name, config.train.arch, strict=True))
-    group = canonical_json({"format": 1, "models": models})
-    create_folder(path, {"config.yaml": config_text(config.model_dump(mode="json")), GROUP: group})
+    files = {"config.yaml": dump_config(config).encode(), GROUP: canonical_json({"format": 1, "models": models})}
+    create_folder(config.runtime.directory, files)
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:

@@ -220,7 +220,7 @@ def clip_note(facts: dict[str, Any], before: str | None) -> str | None:
 
 
 def log_reading(training: Training, reading: dict[str, Any]) -> None:
-    """An event, rows of monitor.csv and points of the curves (means over paths) of what was read before the last step."""
+    """An event, rows of monitor.csv and points of the curves (means over paths) of a reading before the last step."""
     place = {"step": training.state.step - 1, "epoch": training.state.epoch + 1}
     blocks = {**reading["norms"], "all": reading["all"]}
     if (directory := training.directory) is not None:

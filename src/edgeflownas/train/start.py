@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.load import load_config, parse_overrides
+from edgeflownas.config.load import dump_config, load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, Interrupted, StorageError
@@ -32,7 +32,7 @@ from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
-from edgeflownas.run.directory import RunDirectory, config_text, refuse_existing
+from edgeflownas.run.directory import RunDirectory, refuse_existing
 from edgeflownas.run.manifest import (
     build_manifest,
     check_precision,
@@ -72,6 +72,10 @@ if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
 ORIGINS = ("forked_from", "imported_from", "initialised_from")  # manifest entries of weights made elsewhere
+PLAN_NEEDED = (
+    "train.num_epochs {} differs from the run's {}, which changes the learning rate of every step: add "
+    "--train.lr_plan keep (the old plan, then its floor) or --train.lr_plan restretch (same samples seen, new plan)"
+)
 # What decides names and shapes of the weights, and what images they were made for.
 SAME_WEIGHTS = ("train.space", "train.width", "train.input_normalisation", "data.channel_order", "data.flow_divisor")
 
@@ -92,40 +96,27 @@ class Options:
 
 
 class LogSink:
-    """Console lines for train.log; those said before the first run directory exists are kept until it does."""
+    """Console lines for the train.log of every model; ``early`` are those said before the first of them exists."""
 
     def __init__(self) -> None:
-        self._early: list[str] = []
-        self._writers: list[Callable[[str], None]] = []
+        self.early: list[str] = []
+        self.writers: list[Callable[[str], None]] = []
 
     def __call__(self, line: str) -> None:
         """Keep or write one line."""
-        if not self._writers:
-            self._early.append(line)
-        for write in self._writers:
+        for write in self.writers or [self.early.append]:
             write(line)
-
-    def attach(self, write: Callable[[str], None]) -> None:
-        """Send lines to ``write``, too, from now on; first those that were kept."""
-        self._writers.append(write)
-        for line in self._early:
-            write(line)
-
-    def detach(self) -> None:
-        """Keep lines again."""
-        self._writers.clear()
-        self._early.clear()
 
 
 @memory_in_words()
-def launch(config: Config | None, options: Options, front: Front) -> int:
-    """Train what ``config``, or the run directory of ``options``, describes.  Returns the exit code 0.
+def launch(config: Config | None, options: Options, front: Front) -> None:
+    """Train what ``config``, or the run directory of ``options``, describes.
 
     Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
     """
     with StopFlag.at_once(), begin(config, options, front) as models:
         if not models:
-            return 0
+            return
         for training in models:
             state = training.state
             if state.finished:
@@ -143,7 +134,6 @@ def launch(config: Config | None, options: Options, front: Front) -> int:
                 print(json.dumps({"models": results} if models[0].model else results[0]), flush=True)
         for training in models:
             _show_end(training)
-    return 0
 
 
 @contextmanager
@@ -204,15 +194,14 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
         loader = Loader(splits.train, plan, loading(config, console.info), config.runtime.seed, stop.requested)
         stack.callback(loader.close)
-        stack.callback(log.detach)
+        stack.callback(log.writers.clear)
         for training in models:
             training.stop, training.loader = stop, loader
             like = None if training is models[0] else models[0].evaluator
             enter(training, members[training.model][1], stack, log, like)
             stack.callback(training.tracker.close)
             if world.is_main and config.train.arch_name:
-                group = Path(config.runtime.output_root) / config.runtime.experiment_name
-                training.epoch_ended = functools.partial(write_comparison, group, list(members))
+                training.epoch_ended = functools.partial(write_comparison, config.runtime.directory, list(members))
         yield models
 
 
@@ -242,15 +231,8 @@ def stored_config(path: Path, options: Options) -> Config:
         return load_config(path / "config.yaml", words, options.overlay)
     before, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
     if config.train.num_epochs != before.train.num_epochs and "train.lr_plan" not in given:
-        raise ConfigError(_plan_needed(config.train.num_epochs, before.train.num_epochs))
+        raise ConfigError(PLAN_NEEDED.format(config.train.num_epochs, before.train.num_epochs))
     return config
-
-
-def _plan_needed(wanted: int, had: int) -> str:
-    return (
-        f"train.num_epochs {wanted} differs from the run's {had}, which changes the learning rate of every step: add "
-        "--train.lr_plan keep (the old plan, then its floor) or --train.lr_plan restretch (same samples seen, new plan)"
-    )
 
 
 def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, like: Evaluator | None) -> None:
@@ -260,13 +242,17 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     """
     config, task, world = training.config, training.task, training.task.world
     if world.is_main:
-        manifest = _manifest(training)
+        manifest = _manifest(config, training.splits, training.plan, task.teacher, str(task.device))
+        frozen = training.eval_set
+        manifest["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
         if options.resume is None:
             directory = _new(training, manifest, stack)
         else:
             take_up = _resume if options.fork is None else _fork
             directory = take_up(training, manifest, options, stack)
-        log.attach(directory.log.append)
+        for line in log.early:
+            directory.log.append(line)
+        log.writers.append(directory.log.append)
         training.directory = directory
     state = training.state = TrainState.from_json(world.share_json(training.state.to_json()))
     for tensors in task.tensors().values():
@@ -280,15 +266,13 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     training.steps = world.share_json(logged)
 
 
-def _manifest(training: Training) -> dict[str, Any]:
-    """Facts of run_manifest.json."""
-    splits, task, frozen = training.splits, training.task, training.eval_set
+def _manifest(
+    config: Config, splits: Splits, plan: BatchPlan, teacher: Teacher | None, device: str = "cpu"
+) -> dict[str, Any]:
+    """Facts of run_manifest.json that a resume compares."""
     prints = {"train": splits.train_print, "val": splits.val_print}
-    manifest = build_manifest(training.config, prints, task.net.space, training.plan, environment(str(task.device)))
-    manifest["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
-    if task.teacher is not None:
-        manifest["teacher"] = task.teacher.facts
-    return manifest
+    manifest = build_manifest(config, prints, run_space(config), plan, environment(device))
+    return manifest if teacher is None else manifest | {"teacher": teacher.facts}
 
 
 def _new(training: Training, manifest: dict[str, Any], stack: ExitStack) -> RunDirectory:
@@ -333,8 +317,8 @@ def _fork(training: Training, manifest: dict[str, Any], options: Options, stack:
 
 def _create(training: Training, manifest: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
     config = training.config
-    path = Path(config.runtime.output_root) / config.runtime.experiment_name
-    directory = RunDirectory.create(path, config.model_dump(mode="json"), manifest, training.console.warn)
+    values = config.model_dump(mode="json")
+    directory = RunDirectory.create(config.runtime.directory, values, manifest, training.console.warn)
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     _store_session(training, directory)
@@ -379,7 +363,7 @@ def _resume(training: Training, manifest: dict[str, Any], options: Options, stac
     # Only now, when nothing can be refused any more, does the run take over what this session brings.
     if _adopt_eval_set(training, directory):
         manifest |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
-        directory.write_file("config.yaml", config_text(config.model_dump(mode="json")))
+        directory.write_file("config.yaml", dump_config(config).encode())
         directory.write_manifest(manifest)
         _store_session(training, directory)
     lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
@@ -400,7 +384,7 @@ def _adopt_plan(training: Training, options: Options) -> None:
             console.warn(f"train.lr_plan {train.lr_plan} has no effect: train.num_epochs stays {wanted}")
         return
     if train.lr_plan is None:  # config.yaml was edited by hand
-        raise ConfigError(_plan_needed(wanted, state.num_epochs))
+        raise ConfigError(PLAN_NEEDED.format(wanted, state.num_epochs))
     begun = state.epoch + (state.batch > 0)
     if begun > wanted:
         raise ConfigError(f"train.num_epochs {wanted} is below the {begun} epochs already done or begun: give as many")
@@ -514,14 +498,11 @@ def _dry_run(
             read_initial(config)
             Teacher.find(config)
         if resume is None or fork is not None:
-            refuse_existing(Path(config.runtime.output_root) / config.runtime.experiment_name)
+            refuse_existing(config.runtime.directory)
         if resume is not None:
             run = RunDirectory(resume)
-            prints = {"train": splits.train_print, "val": splits.val_print}
-            now = build_manifest(config, prints, space, plan, environment())
-            begun_with = run.manifest.get("teacher", {}).get("checkpoint")
-            if (teacher := Teacher.find(config, begun_with=begun_with)) is not None:
-                now["teacher"] = teacher.facts
+            teacher = Teacher.find(config, begun_with=run.manifest.get("teacher", {}).get("checkpoint"))
+            now = _manifest(config, splits, plan, teacher)
             changes = compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
             refuse([change for change in changes if fork is None or change.kind == "identity"])
             if fork is not None:

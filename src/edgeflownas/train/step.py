@@ -245,7 +245,7 @@ class SupernetTask:
         return self._finish(paths, units, rate)
 
     def read_gradients(self, batch: Batch, step: int, check_stop: Callable[[], None]) -> dict[str, Any]:
-        """Which path and which block pulls how hard on ``batch`` and the fair cycle of ``step``, and whether paths agree.
+        """Which path and which block pulls how hard on the batch and fair cycle of a step, and whether paths agree.
 
         One gradient-only pass, 1.1 to 1.6 times as long as the step.  Micro-batches weigh as in the step, ranks share
         the units as there; weight decay and clipping are left out.  No weight, buffer, moment or random number changes,
