@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
+from edgeflownas.commands._shared import emit, print_json
 from edgeflownas.errors import BadSample, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def list_sets(*, config: str | None = None, json: bool = False) -> None:
 
     sets = list_datasets(load_config(config).data.roots)
     if json:
-        print(dumps({"sets": sets}, indent=2))
+        print_json({"sets": sets})
         return
     for row in sets:
         if row["root"] is None:
@@ -83,7 +84,8 @@ def check(
     if index is not None:
         if train_dir or val_dir or data or config or full:
             raise ConfigError("data check: --index is checked alone (with --root, --prefix and --json)")
-        return _check_index(index, root, prefix, json)
+        _check_index(index, root, prefix, json)
+        return
     if root is not None or prefix is not None:
         raise ConfigError("data check: --root and --prefix belong to --index DIR")
     settings = load_config(config).data
@@ -99,16 +101,14 @@ def check(
         )
     checked = [_check_set(*each, settings.roots, full) for each in wanted]
     bad = [problem for _, problems, _ in checked for problem in problems]
-    if json:
-        rows = [
-            {"split": row["split"], "file": problem.path, "problem": problem.problem}
-            for row, problems, _ in checked
-            for problem in problems
-        ]
-        print(dumps({"ok": not bad, "full": full, "sets": [row for row, _, _ in checked], "rows": rows}, indent=2))
-    else:
-        for _, problems, line in checked:
-            print(line, *problems, sep="\n  ")
+    rows = [
+        {"split": row["split"], "file": problem.path, "problem": problem.problem}
+        for row, problems, _ in checked
+        for problem in problems
+    ]
+    document = {"ok": not bad, "full": full, "sets": [row for row, _, _ in checked], "rows": rows}
+    lines = ["\n  ".join([line, *map(str, problems)]) for _, problems, line in checked]
+    emit(document, lambda _: "\n".join(lines), json)
     if bad:
         raise DataError(
             f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
@@ -143,7 +143,7 @@ def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool
         raise DataError(f"--root: no folder {root} (from {Path.cwd()}); give the one that holds the lists' files")
     report = index_report(read_index(folder, prefix), root)
     problems = index_problems(report)
-    print(dumps({"ok": not problems, **report}, indent=2) if json else "\n".join(index_lines(report)))
+    emit({"ok": not problems, **report}, lambda _: "\n".join(index_lines(report)), json)
     if problems:
         raise DataError(f"{folder}: {'; '.join(problems)}")
 
@@ -238,21 +238,14 @@ def synth(
     from edgeflownas.data.synthetic.generate import generate_dataset
 
     started = time.monotonic()
-    made = generate_dataset(
-        *(out, train, val, seed),
-        height=height,
-        width=width,
-        backward=backward,
-        occlusion=occlusion,
-        workers=workers,
-        progress=_progress("generating"),
-    )
+    progress = _progress("generating")
+    made = generate_dataset(out, train, val, seed, height, width, backward, occlusion, workers, progress)
     seconds = time.monotonic() - started
     if json:
         print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))
         return
     print(f"{train} training and {val} evaluation pairs in {out}, {(train + val) / max(seconds, 1e-9):.1f} a second")
-    return stats(str(out))
+    stats(str(out))
 
 
 def _progress(what: str) -> Progress | None:

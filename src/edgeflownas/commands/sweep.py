@@ -51,12 +51,12 @@ def sweep(
     from edgeflownas.report.sweep import compare_sweep, listing_text
     from edgeflownas.train.sweep import check_runs, listing, open_sweep, run_sweep, unequal_samples
 
-    console, plans = Console(), check_runs(planned)
-    if warning := unequal_samples(planned, plans):
+    console, counted = Console(), check_runs(planned)
+    if warning := unequal_samples(planned, counted):
         console.warn(warning)
     open_sweep(planned, write=not dry_run)
     if dry_run:
-        emit(listing(planned, plans), listing_text, json)
+        emit(listing(planned, counted), listing_text, json)
         return
     failed = run_sweep(planned, standard_front(), console.info, lambda: compare_sweep(planned.folder))
     document, text, written = compare_sweep(planned.folder)

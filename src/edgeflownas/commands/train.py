@@ -62,16 +62,9 @@ def train(
     from edgeflownas.train.start import Options, launch
 
     options = Options(
-        resume=run,
-        fork=fork,
-        checkpoint=checkpoint,
-        overlay=None if run is None else recipe,
-        reset_optimizer=reset_optimizer,
-        dry_run=dry_run,
-        max_seconds=max_seconds,
-        json=json,
-        overrides=list(overrides),
-    )
+        resume=run, fork=fork, checkpoint=checkpoint, overlay=None if run is None else recipe,
+        reset_optimizer=reset_optimizer, dry_run=dry_run, max_seconds=max_seconds, json=json, overrides=overrides,
+    )  # fmt: skip
     launch(loaded, options, standard_front())
 
 

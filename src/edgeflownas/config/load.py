@@ -49,10 +49,7 @@ def load_config(
     """The configuration of a recipe (None: all defaults) with overrides (``--train.lr 5e-5``, ``--train.lr=5e-5``).
 
     The keys that ``overlay``, a second recipe, writes go over those of the first. What a recipe says of its use
-    (:class:`Usage`) changes no configuration.
-
-    Raises:
-        ConfigError: every problem of file and overrides, one line each.
+    (:class:`Usage`) changes no configuration.  Raises ConfigError with every problem of both, one line each.
     """
     merged: dict[str, Any] = {}
     origins: Origins = {}
@@ -94,8 +91,7 @@ def recipe_names() -> list[str]:
 def find_recipe(name_or_path: str | Path) -> Path:
     """The file of a packaged recipe (``smoke``) or of a path (anything with a suffix or a slash).
 
-    Raises:
-        ConfigError: neither exists; names the known recipes and the nearest one.
+    Raises ConfigError where neither exists, naming the known recipes and the nearest one.
     """
     text, path, names = str(name_or_path), Path(name_or_path), recipe_names()
     known = ", ".join(names)
@@ -115,8 +111,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
 def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usage]:
     """The groups that a recipe writes (not checked), where each key stands, and how the recipe is meant to be run.
 
-    Raises:
-        ConfigError: it cannot be found or read, or is no YAML mapping.
+    Raises ConfigError where it cannot be found or read, or is no YAML mapping.
     """
     path = find_recipe(name_or_path)
     try:
@@ -152,8 +147,7 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
 def parse_overrides(tokens: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     """Split tokens into (key, value) pairs in their order and the tokens that are no overrides.
 
-    Raises:
-        ConfigError: an override without a value.
+    Raises ConfigError for an override without a value.
     """
     pairs: list[tuple[str, str]] = []
     rest: list[str] = []
@@ -338,8 +332,7 @@ def dump_yaml(value: Any) -> str:
 def parse_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """The value of a YAML document and the line (from 1) of every key path in it.
 
-    Raises:
-        ConfigError: not YAML, or a key given twice; names ``source`` and the line.
+    Raises ConfigError naming ``source`` and the line where it is not YAML or a key is given twice.
     """
     try:
         return _construct(text, ())

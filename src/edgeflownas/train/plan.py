@@ -62,9 +62,7 @@ def _cosine(start: float, end: float, share: float) -> float:
 def batch_plan(config: Config, train_samples: int) -> BatchPlan:
     """The order of the samples of a run on ``train_samples`` samples.
 
-    Raises:
-        ConfigError: numbers beyond any run, or a pool larger than the space.
-        DataError: as BatchPlan.from_config.
+    Raises ConfigError for numbers beyond any run or a pool larger than the space, DataError as BatchPlan.from_config.
     """
     space = get_space(config.train.space)
     if config.train.task == "supernet" and config.eval.eval_pool_size > len(space):

@@ -238,8 +238,8 @@ def _planned(
 # ---- its folder, and its runs ----
 
 
-def check_runs(sweep: Sweep) -> dict[str, BatchPlan]:
-    """The sample order of each run by name: what would stop a later run is refused before the first one trains.
+def check_runs(sweep: Sweep) -> dict[str, dict[str, int]]:
+    """``steps`` and ``samples`` of each run by name; what would stop a later run is refused before the first trains.
 
     Raises UserError naming the variant: data, device or initial weights that are not there, a batch that does not fit.
     """
@@ -248,7 +248,7 @@ def check_runs(sweep: Sweep) -> dict[str, BatchPlan]:
     from edgeflownas.train.start import read_initial
 
     counts: dict[tuple[str, ...], int] = {}
-    plans = {}
+    counted = {}
     for run in sweep.runs:
         config, data = run.config, run.config.data
         try:
@@ -259,43 +259,36 @@ def check_runs(sweep: Sweep) -> dict[str, BatchPlan]:
             read_initial(config)
             run_pool(config)
             paths = run_space(config).num_paths
-            plans[run.name] = BatchPlan.from_config(config.train, counts[place], paths, config.runtime.seed)
+            plan = BatchPlan.from_config(config.train, counts[place], paths, config.runtime.seed)
+            epochs = config.train.num_epochs
+            counted[run.name] = {"steps": plan.steps_per_epoch * epochs, "samples": plan.draws_per_epoch * epochs}
         except UserError as error:
             error.args = (f"variant {run.variant}: {error}",)
             raise
-    return plans
+    return counted
 
 
-def unequal_samples(sweep: Sweep, plans: Mapping[str, BatchPlan]) -> str | None:
+def unequal_samples(sweep: Sweep, counted: Mapping[str, Mapping[str, int]]) -> str | None:
     """A warning where the variants see different numbers of samples: that is no controlled comparison."""
-    seen = {run.variant: plans[run.name].draws_per_epoch * run.config.train.num_epochs for run in sweep.runs}
+    seen = {run.variant: counted[run.name]["samples"] for run in sweep.runs}
     if max(seen.values()) <= 1.01 * min(seen.values()):
         return None
     told = ", ".join(f"{variant} {count}" for variant, count in seen.items())
     return f"the variants see different numbers of samples ({told}): compare them at equal samples seen"
 
 
-def listing(sweep: Sweep, plans: Mapping[str, BatchPlan]) -> dict[str, Any]:
+def listing(sweep: Sweep, counted: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """What the sweep would run, as plain data."""
-    rows = [
-        {
-            "run": run.name,
-            "state": run_state(sweep.folder / run.name),
-            "steps": plans[run.name].steps_per_epoch * run.config.train.num_epochs,
-            "samples": plans[run.name].draws_per_epoch * run.config.train.num_epochs,
-            "keys": dict(run.keys),
-        }
-        for run in sweep.runs
-    ]
+    states = {run.name: {"run": run.name, "state": run_state(sweep.folder / run.name)} for run in sweep.runs}
+    rows = [{**states[run.name], **counted[run.name], "keys": dict(run.keys)} for run in sweep.runs]
     return {"sweep": str(sweep.folder), "runs": rows}
 
 
 def open_sweep(sweep: Sweep, write: bool = True) -> None:
     """Check that what stands in the sweep's folder was begun with the same settings; ``write`` the plan there.
 
-    Raises:
-        ConfigError: a key differs from that of the runs already planned, and no variant is about it.
-        StorageError: the folder is something else, or cannot be written.
+    Raises ConfigError where a key differs from that of the runs already planned and no variant is about it,
+    StorageError where the folder is something else or cannot be written.
     """
     file = sweep.folder / PLAN
     if not file.exists() and sweep.folder.exists() and any(sweep.folder.iterdir()):
@@ -349,9 +342,10 @@ def _settings(config: Config) -> dict[str, Any]:
     from edgeflownas.run.manifest import config_kinds
 
     kinds = config_kinds(config)
-    settings = {**kinds["identity"], **kinds["dynamics"]}
-    settings |= {key: value for key, value in kinds["observation"].items() if key.startswith("eval.")}
-    return {key: value for key, value in settings.items() if key != "runtime.seed"}
+    watched = {key: value for key, value in kinds["observation"].items() if key.startswith("eval.")}
+    settings = kinds["identity"] | kinds["dynamics"] | watched
+    del settings["runtime.seed"]
+    return settings
 
 
 def run_state(path: Path) -> str:
@@ -367,9 +361,8 @@ def run_state(path: Path) -> str:
 def run_sweep(sweep: Sweep, front: Front, say: Callable[[str], None], ended: Callable[[], object]) -> list[str]:
     """Train every run that is not finished; ``ended`` is called after each.  Returns those that became non-finite.
 
-    Raises:
-        Interrupted: asked to stop, after a commit; the same command goes on.
-        UserError: as ``launch``; a run that becomes non-finite does not stop the others.
+    Raises Interrupted when asked to stop, after a commit (the same command goes on), and what ``launch`` raises; a run
+    that becomes non-finite does not stop the others.
     """
     from edgeflownas.train.machine import StopFlag
     from edgeflownas.train.start import Options, launch
