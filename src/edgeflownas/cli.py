@@ -63,22 +63,17 @@ def _version() -> str:
     return version("edgeflownas")
 
 
-def _build() -> App:
-    table = App(
-        name="edgeflownas",
-        help="Train one weight-sharing supernet of tiny optical-flow networks, rank its subnets, ship one.",
-        help_epilogue="Start with: edgeflownas recipes list. Configuration keys: edgeflownas config keys.",
-        version=_version,
-        default_parameter=Parameter(negative=()),
-        exit_on_error=False,
-        print_error=False,
-    )
-    for name, target, text in COMMANDS:
-        table.command(f"edgeflownas.commands.{target}", name=name, help=text)
-    return table
-
-
-app = _build()
+app = App(
+    name="edgeflownas",
+    help="Train one weight-sharing supernet of tiny optical-flow networks, rank its subnets, ship one.",
+    help_epilogue="Start with: edgeflownas recipes list. Configuration keys: edgeflownas config keys.",
+    version=_version,
+    default_parameter=Parameter(negative=()),
+    exit_on_error=False,
+    print_error=False,
+)
+for _name, _target, _text in COMMANDS:
+    app.command(f"edgeflownas.commands.{_target}", name=_name, help=_text)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -44,6 +44,7 @@ from edgeflownas.run.checkpoint import (
     NONE_YET,
     Checkpoint,
     DamagedCheckpoint,
+    Document,
     Position,
     Tensors,
     checkpoint_names,
@@ -94,18 +95,14 @@ class RunDirectory:
         self.best: dict[str, Any] | None = None
         self.keep = 2
         self._folder = path / "checkpoints"
-        self._verified: dict[str, Mapping[str, Any] | None] = {}  # name -> best.json as of that checkpoint
+        self._verified: dict[str, Document | None] = {}  # name -> best.json as of that checkpoint
         self._lock = RunLock(path)
         self._parent: str | None = None
         self._failure: str | None = None
 
     @classmethod
     def create(
-        cls,
-        path: Path,
-        config: Mapping[str, Any],
-        manifest: Mapping[str, Any],
-        warn: Callable[[str], None] = _to_stderr,
+        cls, path: Path, config: Document, manifest: Document, warn: Callable[[str], None] = _to_stderr
     ) -> RunDirectory:
         """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
         document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
@@ -125,7 +122,7 @@ class RunDirectory:
             raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
         return document
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+    def write_manifest(self, manifest: Document) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
         self.manifest = dict(manifest)
         document = {"format": self.format, "run": self.id, "manifest": self.manifest}
@@ -290,7 +287,7 @@ class RunDirectory:
         self.write_manifest(self.manifest)
         crash_point("convert.done")
 
-    def write_best(self, best: Mapping[str, Any] | None) -> None:
+    def write_best(self, best: Document | None) -> None:
         """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError."""
         path = self.path / "best.json"
         self.best = dict(best) if best is not None else None
@@ -303,10 +300,10 @@ class RunDirectory:
     def commit(
         self,
         position: Position,
-        state: Mapping[str, Any],
+        state: Document,
         tensors: Tensors,
         *,
-        best: Mapping[str, Any] | None = None,
+        best: Document | None = None,
         finished: bool = False,
     ) -> str:
         """Store the run as it is at ``position`` for good and return the checkpoint's name.
@@ -340,7 +337,7 @@ class RunDirectory:
             raise
         return position.name
 
-    def _facts(self, best: Mapping[str, Any] | None, finished: bool) -> dict[str, Any]:
+    def _facts(self, best: Document | None, finished: bool) -> dict[str, Any]:
         """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
         logs = {}
         for log in self._fact_logs:
@@ -367,7 +364,7 @@ class RunDirectory:
             self.warn(f"{damage}; {name} {otherwise}")
             return None
 
-    def _put(self, position: Position, state: Mapping[str, Any], tensors: Tensors, facts: Mapping[str, Any]) -> str:
+    def _put(self, position: Position, state: Document, tensors: Tensors, facts: Document) -> str:
         """Write and rename one checkpoint; returns its hash.
 
         Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
