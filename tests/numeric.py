@@ -1,4 +1,4 @@
-"""How far two results are apart, relative to the size of what they compare.
+"""How far two results are apart, relative to the size of what they compare; and a batch of noise to compute on.
 
 A limit on float32 results counts roundings: the order of a sum, and with it the last bits, belongs to the processor
 and the number of threads, so a limit in absolute numbers holds on one machine and fails on the next.
@@ -7,10 +7,14 @@ and the number of threads, so a limit in absolute numbers holds on one machine a
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+
+from edgeflownas.data.loader import Batch
+from edgeflownas.train.measure import random_batch
 
 FLOAT32 = float(np.finfo(np.float32).eps)  # from 1 to the next float32, one step of the last bit: 1.2e-7
 
@@ -29,3 +33,9 @@ def relative_difference(ours: Any, theirs: Any) -> float:
     if size == 0.0:
         return math.inf if difference else 0.0
     return difference / size
+
+
+def noisy_batch(count: int, seed: int = 0) -> Batch:
+    """``count`` pairs of 32x32 pixels of noise, one pixel in ten of them invalid."""
+    valid = np.random.default_rng(seed).random((count, 32, 32)) < 0.9
+    return replace(random_batch(count, (32, 32), seed), valid=valid)

@@ -266,7 +266,8 @@ def test_help_pages_come_from_signature_and_docstring(name: str, capsys: pytest.
 
 def test_help_of_commands_imports_nothing_heavy() -> None:
     code = (
-        f"import sys; from edgeflownas.cli import run; assert not any([run([n, '--help']) for n in {VERBS}]);"
+        f"import sys; from edgeflownas.cli import run; pages = {[*VERBS, 'data check']};"
+        "assert not any([run([*page.split(), '--help']) for page in pages]);"
         f"print(*[m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

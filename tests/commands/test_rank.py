@@ -14,12 +14,7 @@ from edgeflownas import cli
     [
         (["--protocol", "nonsense"], "--protocol nonsense belongs to --data"),
         (["--data", "x", "--protocol", "nonsense"], "--protocol nonsense is none under which"),
-        (
-            ["--data", "x", "--protocol", "deploy"],
-            "deploy is none under which subnets can be ranked together: standard",
-        ),
-        (["--sample", "1.5"], "--sample 1.5 must be a whole number from 1"),
-        (["--sample", "2", "--seed", "1.7"], "--seed 1.7 must be a whole number from 0"),
+        (["--data", "x", "--protocol", "deploy"], "deploy is none under which subnets can be ranked together"),
         (["--seed", "7"], "--seed 7 belongs to a draw"),
         (["--out", ""], "--out '': give the ranking a folder of its own"),
         (["--out", "RUN"], "give the ranking a folder of its own"),

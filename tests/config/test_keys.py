@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from edgeflownas.config import Config, DataConfig, EvalConfig, RuntimeConfig, TrainConfig
+from edgeflownas.config.keys import keys
+from edgeflownas.run.manifest import config_kinds
 
 ALONE = {"task": "standalone", "arch": ("000021222",)}
 
@@ -15,6 +17,14 @@ def test_defaults_are_the_reference_run() -> None:
     assert (config.train.width, config.train.epoch_mode, config.train.batch_size) == (32, "full_pass", 32)
     assert config.data.crop_size == (180, 240)
     assert config.eval.eval_pool_size == 12
+
+
+def test_every_key_has_a_kind_and_a_help_text() -> None:
+    assert set(keys()) == {f"{group}.{name}" for group, values in Config().model_dump().items() for name in values}
+    kinds = config_kinds(Config())
+    assert {full: key.kind for full, key in keys().items()} == {k: kind for kind in kinds for k in kinds[kind]}
+    assert "train.width" in kinds["identity"] and "eval.batch_size" in kinds["observation"]
+    assert [full for full, key in keys().items() if not key.help] == []
 
 
 def test_frozen() -> None:

@@ -94,12 +94,9 @@ def test_newest_first_by_step_not_by_date(tmp_path):
     for other in (".tmp-x", "step-7", "best", ".damaged-step-00001001", "step-00000001-copy"):
         (tmp_path / other).mkdir()
     assert checkpoint_names(tmp_path) == expected
+    places = [Position(123456789, 9, 0), Position(1000, 2, 10), Position(999, 2, 0), Position(999, 1, 5, False)]
+    assert [place.name for place in places] == expected
     assert checkpoint_names(tmp_path / "absent") == []
-
-
-def test_position_names():
-    assert Position(1234, 2, 10).name == "step-00001234"
-    assert Position(1234, 2, 556, evaluated=False).name == "step-00001234-before-evaluation"
 
 
 def test_manifest_of_another_run_format_or_place_is_refused(tmp_path):
@@ -115,26 +112,18 @@ def test_manifest_of_another_run_format_or_place_is_refused(tmp_path):
         read_manifest(folder, "r1")
 
 
-def test_manifest_with_a_changed_value_is_refused(tmp_path):
-    folder = write(tmp_path)
-    path = folder / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'"events.jsonl":7', b'"events.jsonl":8'))
-    with pytest.raises(DamagedCheckpoint, match="sha256 .*, expected"):
-        read_manifest(folder, "r1")
-
-
-def test_manifest_with_a_key_twice_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data.replace(b'"events.jsonl":7', b'"events.jsonl":8'), "sha256 .*, expected"),
+        (lambda data: data.replace(b'{"best"', b'{"best":null,"best"'), "key 'best' occurs twice"),
+        (lambda data: data.ljust(2**20 + 1), "1048577 bytes, expected at most 1048576"),
+    ],
+)
+def test_an_altered_manifest_is_refused(tmp_path, change, said):
     path = write(tmp_path) / "manifest.json"
-    path.write_bytes(path.read_bytes().replace(b'{"best"', b'{"best":null,"best"'))
-    with pytest.raises(DamagedCheckpoint, match="key 'best' occurs twice"):
-        read_manifest(path.parent, "r1")
-
-
-def test_manifest_above_the_cap_is_not_read(tmp_path):
-    path = write(tmp_path) / "manifest.json"
-    with path.open("ab") as file:
-        file.truncate(2**20 + 1)
-    with pytest.raises(DamagedCheckpoint, match="1048577 bytes, expected at most 1048576"):
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DamagedCheckpoint, match=said):
         read_manifest(path.parent, "r1")
 
 

@@ -199,21 +199,15 @@ def test_a_checkpoint_whose_log_rows_are_gone_is_passed_over(run):
         assert (run.path / "checkpoints" / ".damaged-step-00000002").is_dir()
 
 
-def test_the_same_position_twice_changes_nothing(run):
-    with run.locked():
-        run.resume()
-        name = commit(run, 3)
-        before = content(run.path)
-        assert run.commit(Position(3, 0, 3), {"step": "other"}, tensors(9)) == name
-        assert content(run.path) == before
-
-
-def test_a_damaged_checkpoint_of_the_same_name_is_replaced(run):
+def test_the_same_position_twice_changes_nothing_and_replaces_a_damaged_checkpoint(run):
     warnings: list[str] = []
     run.warn = warnings.append
     with run.locked():
         run.resume()
         name = commit(run, 3)
+        before = content(run.path)
+        assert run.commit(Position(3, 0, 3), {"step": "other"}, tensors(9)) == name
+        assert content(run.path) == before and warnings == []
         (run.path / "checkpoints" / name / "state.json").write_text("{}")
         assert commit(run, 3) == name
     assert "made again" in warnings[0]

@@ -18,7 +18,6 @@ from edgeflownas.run.manifest import (
     build_manifest,
     code_version,
     compare,
-    config_kinds,
     environment,
     refuse,
     refused,
@@ -57,14 +56,6 @@ def test_facts_of_a_manifest():
     assert facts["space"]["size"] == 19683 and len(facts["space"]["choices"]) == 9
     assert facts["generated_data"] is False
     assert build(train=data(source="generated"))["generated_data"] is True
-
-
-def test_every_key_has_exactly_one_kind():
-    kinds = config_kinds(Config())
-    keys = [key for kind in kinds.values() for key in kind]
-    assert len(keys) == len(set(keys)) == sum(len(group) for group in Config().model_dump().values())
-    assert "train.width" in kinds["identity"] and "train.lr" in kinds["dynamics"]
-    assert "eval.batch_size" in kinds["observation"]
 
 
 def test_equal_manifests_also_after_a_trip_through_json():

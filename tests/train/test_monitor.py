@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numeric import noisy_batch
 
 from edgeflownas.config import TrainConfig
 from edgeflownas.data.loader import Batch
@@ -24,22 +25,6 @@ from edgeflownas.train.step import StopRequested, SupernetTask, batch_slices
 CPU = torch.device("cpu")
 SPACE = get_space("v1")
 FIXED = ("E0", "E1", "Down1", "Down2", "Up1", "Up2")
-
-
-def make_batch(count: int, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch(
-        images=rng.integers(0, 256, (count, 32, 32, 6), dtype=np.uint8),
-        flow=rng.normal(0, 3, (count, 32, 32, 2)).astype(np.float32),
-        valid=rng.random((count, 32, 32)) < 0.9,
-        names=tuple(f"{i:07d}" for i in range(count)),
-        indices=np.arange(count),
-        positions=np.arange(count),
-        epoch=0,
-        step=0,
-        clipped_share=0.0,
-        replaced=(),
-    )
 
 
 def make_task(**keys: Any) -> SupernetTask:
@@ -73,7 +58,7 @@ def by_hand(batch: Batch, step: int, micro: int | None, shifted: bool) -> list[d
 @pytest.mark.parametrize(("micro", "sharing"), [(None, "same"), (4, "same"), (2, "shifted")])
 def test_norms_and_cosine_by_hand(micro: int | None, sharing: str, position: str) -> None:
     shifted = sharing == "shifted"
-    batch = make_batch(18 if shifted else 6)
+    batch = noisy_batch(18 if shifted else 6)
     reading = read(make_task(micro_batch_size=micro, path_batches=sharing, grad_clip_position=position), batch)
     gradients = by_hand(batch, 4, micro, shifted)
     assert reading.paths == list(map(str, fair_cycle(SPACE, 0, 4)))
@@ -90,7 +75,7 @@ def test_norms_and_cosine_by_hand(micro: int | None, sharing: str, position: str
 
 
 def test_squares_of_the_blocks_add_up() -> None:
-    reading = read(make_task(), make_batch(6))
+    reading = read(make_task(), noisy_batch(6))
     sums = np.sum([np.square(norms) for norms in reading.norms.values()], axis=0)
     assert sums == pytest.approx(np.square(reading.all), rel=1e-12) and len(reading.all) == 3
     assert all(norm > 0 for norms in reading.norms.values() for norm in norms)
@@ -106,17 +91,17 @@ def test_a_reading_leaves_no_trace(position: str) -> None:
     torch.manual_seed(1)
     for step in range(3):
         before, random = everything(watched), torch.get_rng_state()
-        read(watched, make_batch(6, seed=7), step)
+        read(watched, noisy_batch(6, seed=7), step)
         assert torch.equal(torch.get_rng_state(), random)
         assert all(torch.equal(tensor, before[name]) for name, tensor in everything(watched).items())
-        outputs = [task.step(make_batch(6, seed=step), step, 1e-3, lambda: None) for task in (watched, plain)]
+        outputs = [task.step(noisy_batch(6, seed=step), step, 1e-3, lambda: None) for task in (watched, plain)]
         assert outputs[0] == outputs[1]
     ours, theirs = everything(watched), everything(plain)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 def test_non_finite_gradients_are_read_as_such() -> None:
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     batch.flow[2, 5, 5], batch.valid[2, 5, 5] = np.nan, True
     reading = read(make_task(), batch)
     assert np.isnan(reading.all).all() and reading.path_cosine is not None and np.isnan(reading.path_cosine)
@@ -131,12 +116,12 @@ def test_a_stop_ends_a_reading(look: int) -> None:
             raise StopRequested
 
     with pytest.raises(StopRequested):
-        make_task().read_gradients(make_batch(6), 0, check_stop)
+        make_task().read_gradients(noisy_batch(6), 0, check_stop)
 
 
 def test_a_single_model_has_one_path_and_no_cosine() -> None:
     config = TrainConfig(width=2, batch_size=6, task="edgeflownet")
     task = SupernetTask(EdgeFlowNet(2), config, 0, World(), CPU)
-    reading = read(task, make_batch(6))
+    reading = read(task, noisy_batch(6))
     assert len(reading.all) == 1 and reading.path_cosine is None
     assert sum(norms[0] ** 2 for norms in reading.norms.values()) == pytest.approx(reading.all[0] ** 2, rel=1e-5)

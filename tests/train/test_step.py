@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric import noisy_batch
 
 from edgeflownas.config import TrainConfig
 from edgeflownas.data.loader import Batch
@@ -26,22 +27,6 @@ CPU = torch.device("cpu")
 SPACE = get_space("v1")
 LATE = SearchSpace("late", (Choice("DB1", "depth", (1, 2)), Choice("H2", "kernel", (3, 5))), fixed=("ECA", "Gate"))
 SPACES = [SPACE, get_space("v3"), LATE]  # a stem shared, none, one that ends before context is given
-
-
-def make_batch(count: int, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch(
-        images=rng.integers(0, 256, (count, 32, 32, 6), dtype=np.uint8),
-        flow=rng.normal(0, 3, (count, 32, 32, 2)).astype(np.float32),
-        valid=rng.random((count, 32, 32)) < 0.9,
-        names=tuple(f"{i:07d}" for i in range(count)),
-        indices=np.arange(count),
-        positions=np.arange(count),
-        epoch=0,
-        step=0,
-        clipped_share=0.0,
-        replaced=(),
-    )
 
 
 def make_task(space: SearchSpace = SPACE, frozen: bool = False, **keys: Any) -> SupernetTask:
@@ -65,7 +50,7 @@ def test_gradient_does_not_depend_on_micro_batch_size_with_frozen_batch_norm(mic
     gradients = []
     for size in (None, micro):
         task = make_task(frozen=True, micro_batch_size=size, path_batches=sharing, batch_size=6)
-        task.step(make_batch(18 if sharing == "shifted" else 6), 4, 0.0, lambda: None)
+        task.step(noisy_batch(18 if sharing == "shifted" else 6), 4, 0.0, lambda: None)
         gradients.append(task.gradient.vector.clone())
     assert torch.linalg.vector_norm(gradients[1] - gradients[0]) <= 1e-10 * torch.linalg.vector_norm(gradients[0])
 
@@ -97,7 +82,7 @@ def own_gradient(task: SupernetTask) -> torch.Tensor:
 @pytest.mark.parametrize("micro", [None, 4])
 @pytest.mark.parametrize("space", SPACES, ids=[space.name for space in SPACES])
 def test_shared_stem_gives_the_gradient_of_separate_passes(space: SearchSpace, micro: int | None) -> None:
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     task = make_task(space, micro_batch_size=micro)
     output = task.step(batch, 3, 0.0, lambda: None)
     expected, _ = plain_gradient(batch, 3, micro, space)
@@ -109,7 +94,7 @@ def test_shared_stem_gives_the_gradient_of_separate_passes(space: SearchSpace, m
 
 @pytest.mark.parametrize("space", SPACES[:2], ids=["v1", "v3"])
 def test_step_clip_scales_once_with_decay_inside_the_norm(space: SearchSpace) -> None:
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     expected, _ = plain_gradient(batch, 0, space=space)
     net = FlowNet(space, 2).double()
     kernels = [p.dim() > 1 for p in net.parameters()]  # 1-D and 1x1 ones too
@@ -125,7 +110,7 @@ def test_step_clip_scales_once_with_decay_inside_the_norm(space: SearchSpace) ->
 
 
 def test_micro_step_clips_each_unit_before_the_sum_without_decay() -> None:
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     _, units = plain_gradient(batch, 0, 4)
     norms = [torch.linalg.vector_norm(unit).item() for unit in units]
     threshold = float(np.median(norms))
@@ -141,7 +126,7 @@ def test_micro_step_clips_each_unit_before_the_sum_without_decay() -> None:
 
 
 def test_adam_update_is_torchs() -> None:
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     task = make_task(weight_decay=0.1)
     net = FlowNet(SPACE, 2).double().train()
     reference = torch.optim.Adam(net.parameters(), lr=1e-3, foreach=False, fused=False)
@@ -161,7 +146,7 @@ def test_adam_update_is_torchs() -> None:
 
 
 def test_buffers_move_once_towards_the_mean_of_the_units() -> None:
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     task = make_task(micro_batch_size=4)
     bn = task.net.get_submodule("E0.bn")
     data = to_flow_batch(batch.images, batch.flow, batch.valid, CPU, torch.float64)
@@ -179,15 +164,15 @@ def test_buffers_move_once_towards_the_mean_of_the_units() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_non_finite_step_is_dropped_whole(position: str, value: float) -> None:
     task = make_task(ema_decay=0.9, weight_decay=0.1, grad_clip_position=position, grad_clip_global_norm=1.0)
-    task.step(make_batch(6), 0, 1e-3, lambda: None)
+    task.step(noisy_batch(6), 0, 1e-3, lambda: None)
     before = snapshot(task)
-    bad = make_batch(6, seed=1)
+    bad = noisy_batch(6, seed=1)
     bad.flow[2, 5, 5] = value
     bad.valid[2, 5, 5] = True
     output = task.step(bad, 1, 1e-3, lambda: None)
     assert not output.accepted
     assert_equal(snapshot(task), before)
-    task.step(make_batch(6, seed=2), 1, 1e-3, lambda: None)
+    task.step(noisy_batch(6, seed=2), 1, 1e-3, lambda: None)
     assert not torch.equal(snapshot(task)["model/E0.k7.weight"], before["model/E0.k7.weight"])
 
 
@@ -197,7 +182,7 @@ def test_a_step_whose_moments_overflow_is_dropped() -> None:
     with torch.no_grad():
         task.net.get_parameter("E0.k7.weight").mul_(1e200)
     before = snapshot(task)
-    output = task.step(make_batch(6), 0, 1e-3, lambda: None)
+    output = task.step(noisy_batch(6), 0, 1e-3, lambda: None)
     assert np.isfinite(output.loss) and np.isfinite(output.grad_norms).all() and not output.accepted
     assert_equal(before, snapshot(task))
 
@@ -217,16 +202,16 @@ def test_an_abandoned_step_leaves_no_trace_and_is_repeated_to_the_bit(calls: int
     task, other = make_task(micro_batch_size=3, ema_decay=0.5), make_task(micro_batch_size=3, ema_decay=0.5)
     before = snapshot(task)
     with pytest.raises(StopRequested):
-        task.step(make_batch(6), 0, 1e-3, stop_after(calls))
+        task.step(noisy_batch(6), 0, 1e-3, stop_after(calls))
     assert_equal(snapshot(task), before)
-    first = task.step(make_batch(6), 0, 1e-3, lambda: None)
-    assert first == other.step(make_batch(6), 0, 1e-3, lambda: None)
+    first = task.step(noisy_batch(6), 0, 1e-3, lambda: None)
+    assert first == other.step(noisy_batch(6), 0, 1e-3, lambda: None)
     assert_equal(snapshot(task), snapshot(other))
 
 
 def test_evaluation_changes_nothing_in_training() -> None:
     task, other = make_task(), make_task()
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     data = to_flow_batch(batch.images, batch.flow, batch.valid, CPU, torch.float64)
     for step in range(2):
         task.step(batch, step, 1e-3, lambda: None)
@@ -245,7 +230,7 @@ def test_shifted_paths_take_distinct_slices_that_rotate() -> None:
     seen: list[torch.Tensor] = []
     forward = task.net.forward
     task.net.forward = lambda images, arch=None: (seen.append(images), forward(images, arch))[1]  # type: ignore[method-assign,func-returns-value]
-    batch = make_batch(6)
+    batch = noisy_batch(6)
     images = to_flow_batch(batch.images, batch.flow, batch.valid, CPU, torch.float64).images
     for step in range(3):
         seen.clear()
@@ -258,7 +243,7 @@ def test_shifted_paths_take_distinct_slices_that_rotate() -> None:
 def test_moving_average_follows_accepted_steps() -> None:
     task = make_task(ema_decay=0.75)
     start = task.net.get_parameter("E0.k7.weight").detach().clone()
-    task.step(make_batch(6), 0, 1e-2, lambda: None)
+    task.step(noisy_batch(6), 0, 1e-2, lambda: None)
     assert task.average is not None
     expected = 0.75 * start + 0.25 * task.net.get_parameter("E0.k7.weight").detach()
     torch.testing.assert_close(task.average.average["E0.k7.weight"].detach(), expected)
@@ -266,9 +251,9 @@ def test_moving_average_follows_accepted_steps() -> None:
 
 def test_load_restores_every_tensor() -> None:
     task, other = make_task(ema_decay=0.5), make_task(ema_decay=0.5)
-    task.step(make_batch(6), 0, 1e-3, lambda: None)
+    task.step(noisy_batch(6), 0, 1e-3, lambda: None)
     other.load({file: dict(named) for file, named in task.tensors().items()})
     assert_equal(snapshot(task), snapshot(other))
-    task.step(make_batch(6), 1, 1e-3, lambda: None)
-    other.step(make_batch(6), 1, 1e-3, lambda: None)
+    task.step(noisy_batch(6), 1, 1e-3, lambda: None)
+    other.step(noisy_batch(6), 1, 1e-3, lambda: None)
     assert_equal(snapshot(task), snapshot(other))
