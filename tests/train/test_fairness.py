@@ -24,15 +24,6 @@ IRREGULAR = SearchSpace(
 )
 
 
-@given(st.integers(0, 2**31), st.integers(0, 10**6))
-def test_every_option_in_exactly_one_path(seed: int, step: int) -> None:
-    paths = fair_cycle(V1, seed, step)
-    assert len(paths) == 3
-    for column in zip(*paths, strict=True):
-        assert sorted(column) == [0, 1, 2]
-    assert_fair(V1, paths, seed, step)
-
-
 def spaces() -> st.SearchStrategy[SearchSpace]:
     """Any numbers of options a choice."""
     sizes = st.lists(st.integers(1, 5), min_size=1, max_size=6)
@@ -54,18 +45,6 @@ def test_any_space_is_balanced_from_any_step_on(space: SearchSpace, seed: int, f
     assert fairness_gap(before) <= 1 and fairness_gap(after) <= 1
     for step, paths in enumerate(steps, first):
         assert_fair(space, paths, seed, step)
-
-
-@given(st.integers(0, 2**31), st.integers(0, 10**5))
-def test_v3_runs_three_paths_and_balances_its_heads(seed: int, step: int) -> None:
-    paths = fair_cycle(V3, seed, step)
-    assert len(paths) == 3 and len(set(map(tuple, paths))) == 3
-    columns = list(zip(*paths, strict=True))
-    assert all(sorted(column) == [0, 1, 2] for column in columns[:6])
-    assert all(sorted(column.count(digit) for digit in (0, 1)) == [1, 2] for column in columns[6:])
-    counts = option_counts(V3, seed, step + 1)
-    assert all(len(set(counts[choice.name])) == 1 for choice in V3.choices[:6])
-    assert fairness_gap(counts) == (step + 1) % 2  # three draws of two options: even after every second step
 
 
 def test_the_heads_of_v3_do_not_move_together() -> None:

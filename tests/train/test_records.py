@@ -1,11 +1,14 @@
-"""The verdict on the clip threshold, and what is told about it."""
+"""The verdict on the clip threshold, what is told about it, and the comparison of models trained side by side."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeflownas.train.records import clip_facts, clip_note
+from edgeflownas.files import CsvLog, csv_rows
+from edgeflownas.train.records import clip_facts, clip_note, write_comparison
 
 NORMS = [1.0, 2.0, 3.0, 4.0, 5.0]
 
@@ -52,3 +55,17 @@ def test_what_is_told_and_when() -> None:
     for quiet in ("active", "off", None):
         assert clip_note(facts(quiet), "saturated") is None
     assert clip_note(facts("idle", suggested=None), None) is None
+
+
+def test_a_history_whose_columns_changed_at_a_resume_is_read(tmp_path: Path) -> None:
+    """A newer version adds columns: its rows stand under a header line of their own."""
+    figures = {"global_step": 8, "train_loss": 2.0, "train_loss_optical": 1.0, "train_loss_uncertainty": 1.0}
+    for name, epe in (("a", 9.0), ("b", 8.5)):
+        (tmp_path / name).mkdir()
+        log = CsvLog(tmp_path / name / "eval_history.csv")
+        log.append({"epoch": 1, **figures, "mean_epe_1": epe})
+        log.append({"epoch": 2, **figures, "mean_epe_1": epe - 1, "clip_verdict": "idle"})
+        log.close()
+    write_comparison(tmp_path, ["a", "b"])
+    rows = list(csv_rows(tmp_path / "comparison.csv"))
+    assert [(row["epoch"], row["b_minus_a_epe"]) for row in rows] == [("1", "-0.5000"), ("2", "-0.5000")]
