@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgeflownas.commands._shared import Json, OtherKeys, example, may_begin
 from edgeflownas.errors import ConfigError
-
-if TYPE_CHECKING:
-    from edgeflownas.report.console import Console
 
 
 def search(
@@ -59,7 +55,7 @@ def search(
     if table is not None and (overrides or compare is not None or checkpoint is not None):
         raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 
-    from edgeflownas.report.console import Console
+    from edgeflownas.report.console import Console, duration
     from edgeflownas.report.search_files import search_json, search_text, write_search
     from edgeflownas.search.loop import jobs_of, population_of, search_all
     from edgeflownas.search.outcome import outcome
@@ -78,19 +74,12 @@ def search(
     exact = exact_values(ranking, problem) if (ranking := table or compare) else None
 
     def agree(each: float, together: int, left: int) -> bool:
-        return _agree(each, together, left, yes, console)
+        took = f"{left} take about {duration(each * left)}"
+        console.info(f"about {each:.2g} s a subnet, {together} at a time with shared prefixes: {took}")
+        return yes or may_begin(each * left, f"lower --budget {left}")
 
     ended = search_all(problem, jobs, place, budget, population, console, agree)
     document = {"source": problem.facts, **outcome(problem, ended, population, exact)}
     written = write_search(place, document, console.warn)
     print(search_json(document) if json else search_text(document))
     console.wrote(written)
-
-
-def _agree(each: float, together: int, left: int, yes: bool, console: Console) -> bool:
-    """Say what the evaluations that are left will take; whether to go on."""
-    from edgeflownas.report.console import duration
-
-    whole = duration(each * left)
-    console.info(f"about {each:.2g} s a subnet, {together} at a time with shared prefixes: {left} take about {whole}")
-    return yes or may_begin(each * left, f"lower --budget {left}")

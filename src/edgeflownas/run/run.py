@@ -117,14 +117,13 @@ class Run:
         if directory is None:
             own = config = weights_config(path, overrides)
         else:
-            own = load_config(path / "config.yaml")
-            config = load_config(path / "config.yaml", overrides)
+            own, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
             if "imported_from" in directory.manifest:
                 used = (*used, *_CHOOSING_SAMPLES)
         for key in given:
             if key not in used:
                 note(f"--{key} has no effect on {what}")
-        for key in NETWORK if directory is not None else ():
+        for key in NETWORK:  # of a file of weights both are one
             if _value(config, key) != _value(own, key):
                 raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
         return cls(path, directory, own, config, note, given)
@@ -348,27 +347,24 @@ class Run:
         previous = stored_fingerprints(self.path)
         val_mark = fingerprint(val, previous and previous[1])
         if self.anew:
-            eval_set = freeze_eval_set(config, Splits(train, val, train_mark, val_mark), self.note)
+            eval_set, same = freeze_eval_set(config, Splits(train, val, train_mark, val_mark), self.note), False
         else:
-            eval_set = self.stored_eval_set
-        same = not self.anew and val_mark.hash == self.manifest["data"]["val"]["fingerprint"]
-        same = same and self.own.data.flow_clip == config.data.flow_clip
-        if (same or self.anew) and split == "val" and batches is None:
-            if self.anew:
-                count = len(eval_set.evaluation.names)
-                self.note(f"not the run's frozen evaluation set: {count} samples of {val_mark.label}")
-            return eval_set, same
+            eval_set, same = self.stored_eval_set, self.own.data.flow_clip == config.data.flow_clip
+            same = same and val_mark.hash == self.manifest["data"]["val"]["fingerprint"]
         dataset, mark = (val, val_mark) if split == "val" else (train, train_mark)
-        if batches is None or batches == "all":
-            wanted = None if batches else config.eval.eval_batches_per_arch
-        elif not batches.isdecimal() or len(batches) > 12 or int(batches) == 0:
-            raise ConfigError(f"--batches {batches!r} must be a positive number, or all")
-        else:
-            wanted = int(batches)
-        place = (config.data.crop_size, config.eval.batch_size, wanted, config.eval.selection)
-        evaluation = freeze_split(dataset, mark.label, *place, "--batches", self.note)
-        self.note(f"not the run's frozen evaluation set: {len(evaluation.names)} samples of {mark.label}")
-        return replace(eval_set, evaluation=evaluation, flow_clip=config.data.flow_clip), False
+        if split == "train" or batches is not None or not (same or self.anew):
+            if batches is None or batches == "all":
+                wanted = None if batches else config.eval.eval_batches_per_arch
+            elif not batches.isdecimal() or len(batches) > 12 or int(batches) == 0:
+                raise ConfigError(f"--batches {batches!r} must be a positive number, or all")
+            else:
+                wanted = int(batches)
+            place = (config.data.crop_size, config.eval.batch_size, wanted, config.eval.selection)
+            chosen = freeze_split(dataset, mark.label, *place, "--batches", self.note)
+            eval_set, same = replace(eval_set, evaluation=chosen, flow_clip=config.data.flow_clip), False
+        if not same:
+            self.note(f"not the run's frozen evaluation set: {len(eval_set.evaluation.names)} samples of {mark.label}")
+        return eval_set, same
 
     def batches(self, net: StagedNet, eval_set: EvalSet, split: str = "val") -> tuple[FrozenBatches, FrozenBatches]:
         """Calibration and evaluation batches of a set for ``net``; ``split`` is that of the evaluation samples."""

@@ -149,14 +149,9 @@ def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
         raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
 
 
-def is_group(path: Path) -> bool:
-    """Whether ``path`` is the folder of several models that were trained side by side."""
-    return (path / GROUP).is_file()
-
-
 def group_runs(path: Path) -> list[Path]:
     """The runs of a folder of several models, in their order; any other path by itself."""
-    if not is_group(path):
+    if not (path / GROUP).is_file():
         return [path]
     return [path / name for name in load_config(path / "config.yaml").train.arch_name]
 

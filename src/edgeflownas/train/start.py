@@ -32,7 +32,7 @@ from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
-from edgeflownas.run.directory import RunDirectory, refuse_existing
+from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
 from edgeflownas.run.manifest import (
     build_manifest,
     check_precision,
@@ -51,7 +51,6 @@ from edgeflownas.run.setup import (
     create_group,
     freeze_eval_set,
     group_config,
-    is_group,
     loading,
     member_configs,
     open_splits,
@@ -214,7 +213,7 @@ def stored_config(path: Path, options: Options) -> Config:
     weights.
     """
     overrides = list(options.overrides)
-    if is_group(path):
+    if (path / GROUP).is_file():
         return group_config(path, overrides, options.fork)
     manifest = RunDirectory(path).manifest
     if "imported_from" in manifest:
