@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 
 from edgeflownas.config import Config
+from edgeflownas.config.keys import keys
 from edgeflownas.config.load import REMOVED
 from edgeflownas.data.check import Fingerprint
 from edgeflownas.data.order import BatchPlan
@@ -44,17 +44,12 @@ class Difference:
     now_value: Any
 
 
-def config_kinds(config: BaseModel) -> dict[str, dict[str, Any]]:
-    """Kind -> dotted key -> value, JSON values, of every field of the configuration."""
-    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+def config_kinds(config: Config) -> dict[str, dict[str, Any]]:
+    """Kind -> dotted key -> value, JSON values, of every key of the configuration."""
     values = config.model_dump(mode="json")
-    for group, group_field in type(config).model_fields.items():
-        group_type = group_field.annotation
-        assert isinstance(group_type, type) and issubclass(group_type, BaseModel), group
-        for name, field in group_type.model_fields.items():
-            extra = field.json_schema_extra
-            assert isinstance(extra, dict) and extra.get("kind") in KINDS, f"{group}.{name} has no kind"
-            kinds[str(extra["kind"])][f"{group}.{name}"] = values[group][name]
+    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    for full, key in keys().items():
+        kinds[key.kind][full] = values[key.group][key.name]
     return kinds
 
 
