@@ -39,7 +39,7 @@ from edgeflownas.files import (
 
 FORMAT = 1
 MANIFEST_CAP = 2**20
-Document = Mapping[str, Any]  # of JSON
+Facts = Mapping[str, Any]  # a JSON document
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group (model, optimizer, ema) -> name -> tensor
 NONE_YET = "none-yet"
 """File in ``checkpoints/`` from creation to the first commit: tells a run without one from a run that lost all."""
@@ -156,7 +156,7 @@ def checkpoint_names(folder: Path) -> list[str]:
     return [match[0] for match in found]
 
 
-def write_checkpoint(folder: Path, position: Position, state: Document, tensors: Tensors, facts: Document) -> str:
+def write_checkpoint(folder: Path, position: Position, state: Facts, tensors: Tensors, facts: Facts) -> str:
     """Write all files into the fresh ``folder``, the manifest last, each brought to the disk.  Returns its hash.
 
     ``facts`` are the manifest's further entries (run, logs, best, parent ...).  Raises OSError.
@@ -188,7 +188,7 @@ def _write_file(path: Path, data: bytes) -> dict[str, dict[str, Any]]:
     return {path.name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}}
 
 
-def _own_hash(document: Document) -> str:
+def _own_hash(document: Facts) -> str:
     return hashlib.sha256(canonical_json({k: v for k, v in document.items() if k != "hash"})).hexdigest()
 
 
@@ -233,7 +233,7 @@ def _read(path: Path, cap: int) -> bytes:
     raise DamagedCheckpoint(f"{path}: {size} bytes, expected at most {cap}")
 
 
-def _verified_bytes(folder: Path, name: str, entry: Document) -> bytes:
+def _verified_bytes(folder: Path, name: str, entry: Facts) -> bytes:
     """Content of one file; what is parsed later is exactly what was hashed here."""
     path = folder / name
     if not _FILE.fullmatch(name):

@@ -44,7 +44,7 @@ from edgeflownas.run.checkpoint import (
     NONE_YET,
     Checkpoint,
     DamagedCheckpoint,
-    Document,
+    Facts,
     Position,
     Tensors,
     checkpoint_names,
@@ -82,27 +82,23 @@ class RunDirectory:
         self.format: int = document["format"]
         self.manifest: dict[str, Any] = document["manifest"]
         self.converted: dict[str, int] = document.get("converted", {})
-        self.events = JsonLog(path / "events.jsonl")
-        self.quarantine = JsonLog(path / "quarantine.jsonl")
-        self.history = CsvLog(path / "eval_history.csv")
-        self.per_arch = CsvLog(path / "per_arch_epe.csv")
-        self.per_option = CsvLog(path / "per_option.csv")
-        self.monitor = CsvLog(path / "monitor.csv")
-        self.timing = JsonLog(path / "timing.jsonl")
-        self.log = AppendLog(path / "train.log")
-        self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history)
-        self._fact_logs += (self.per_arch, self.per_option, self.monitor)
+        self.events, self.quarantine = JsonLog(path / "events.jsonl"), JsonLog(path / "quarantine.jsonl")
+        self.history, self.per_arch = CsvLog(path / "eval_history.csv"), CsvLog(path / "per_arch_epe.csv")
+        self.per_option, self.monitor = CsvLog(path / "per_option.csv"), CsvLog(path / "monitor.csv")
+        facts = (self.events, self.quarantine, self.history, self.per_arch, self.per_option, self.monitor)
+        self._fact_logs: tuple[AppendLog, ...] = facts
+        self.timing, self.log = JsonLog(path / "timing.jsonl"), AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
         self.keep = 2
         self._folder = path / "checkpoints"
-        self._verified: dict[str, Document | None] = {}  # name -> best.json as of that checkpoint
+        self._verified: dict[str, Facts | None] = {}  # name -> best.json as of that checkpoint
         self._lock = RunLock(path)
         self._parent: str | None = None
         self._failure: str | None = None
 
     @classmethod
     def create(
-        cls, path: Path, config: Document, manifest: Document, warn: Callable[[str], None] = _to_stderr
+        cls, path: Path, config: Facts, manifest: Facts, warn: Callable[[str], None] = _to_stderr
     ) -> RunDirectory:
         """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
         document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
@@ -122,7 +118,7 @@ class RunDirectory:
             raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
         return document
 
-    def write_manifest(self, manifest: Document) -> None:
+    def write_manifest(self, manifest: Facts) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
         self.manifest = dict(manifest)
         document = {"format": self.format, "run": self.id, "manifest": self.manifest}
@@ -287,7 +283,7 @@ class RunDirectory:
         self.write_manifest(self.manifest)
         crash_point("convert.done")
 
-    def write_best(self, best: Document | None) -> None:
+    def write_best(self, best: Facts | None) -> None:
         """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError."""
         path = self.path / "best.json"
         self.best = dict(best) if best is not None else None
@@ -298,13 +294,7 @@ class RunDirectory:
             replace_committed(path, canonical_json(best))
 
     def commit(
-        self,
-        position: Position,
-        state: Document,
-        tensors: Tensors,
-        *,
-        best: Document | None = None,
-        finished: bool = False,
+        self, position: Position, state: Facts, tensors: Tensors, *, best: Facts | None = None, finished: bool = False
     ) -> str:
         """Store the run as it is at ``position`` for good and return the checkpoint's name.
 
@@ -337,7 +327,7 @@ class RunDirectory:
             raise
         return position.name
 
-    def _facts(self, best: Document | None, finished: bool) -> dict[str, Any]:
+    def _facts(self, best: Facts | None, finished: bool) -> dict[str, Any]:
         """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
         logs = {}
         for log in self._fact_logs:
@@ -364,7 +354,7 @@ class RunDirectory:
             self.warn(f"{damage}; {name} {otherwise}")
             return None
 
-    def _put(self, position: Position, state: Document, tensors: Tensors, facts: Document) -> str:
+    def _put(self, position: Position, state: Facts, tensors: Tensors, facts: Facts) -> str:
         """Write and rename one checkpoint; returns its hash.
 
         Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
@@ -412,9 +402,8 @@ class RunDirectory:
         with storing(self._folder, "remove an old checkpoint"):
             for name in self.checkpoints():
                 if len(kept) < self.keep:
-                    if name not in self._verified and (
-                        found := self._sound(name, "does not count among the checkpoints kept")
-                    ):
+                    told = "does not count among the checkpoints kept"
+                    if name not in self._verified and (found := self._sound(name, told)):
                         self._verified[name] = found["best"]
                     kept += [name] if name in self._verified else []
                 elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeflownas.train.loop import Training
 
 PROTOCOL = "training"
+LOSSES = ("loss", "loss_optical", "loss_uncertainty")
 
 
 def step_event(training: Training, batch: Batch, output: StepOutput, rate: float) -> dict[str, Any]:
@@ -42,14 +43,8 @@ def step_event(training: Training, batch: Batch, output: StepOutput, rate: float
         "drawn": len(batch.indices),
         "seen": state.seen,
         "lr": rate,
-        "accepted": output.accepted,
-        "loss": output.loss,
-        "loss_optical": output.loss_optical,
-        "loss_uncertainty": output.loss_uncertainty,
+        **{name: getattr(output, name) for name in ("accepted", *LOSSES, "path_losses", "grad_norms", "clip_count")},
         **({} if output.loss_feature is None else {"loss_feature": output.loss_feature}),
-        "path_losses": output.path_losses,
-        "grad_norms": output.grad_norms,
-        "clip_count": output.clip_count,
         "expected_clip_checks": checks if output.accepted else 0,
         "clipped_flow_share": batch.clipped_share,
         "draws": f"{zlib.crc32(np.asarray(batch.indices, dtype='<i8').tobytes()):08x}",
@@ -75,9 +70,7 @@ def epoch_facts(training: Training) -> dict[str, Any]:
         "global_step": state.step,
         "seen_samples": state.seen,
         "lr": training.rate,
-        "train_loss": _mean(row["loss"] for row in accepted),
-        "train_loss_optical": _mean(row["loss_optical"] for row in accepted),
-        "train_loss_uncertainty": _mean(row["loss_uncertainty"] for row in accepted),
+        **{f"train_{loss}": _mean(row[loss] for row in accepted) for loss in LOSSES},
         "grad_norm_mean": _mean(norms),
         **{f"grad_norm_p{q}": float(np.percentile(norms, q)) if norms else None for q in (50, 90, 99)},
         "clip_threshold": config.train.grad_clip_global_norm,
@@ -108,9 +101,7 @@ def pool_facts(training: Training, result: PoolEvaluation) -> dict[str, Any]:
     baseline = space.parse(space.baseline) if space.baseline else None
     return {
         **_spread("", epes),
-        "per_arch_epe_min": figures.min,
-        "per_arch_epe_median": figures.median,
-        "per_arch_epe_max": figures.max,
+        **{f"per_arch_epe_{name}": getattr(figures, name) for name in ("min", "median", "max")},
         "bilinear_arch_epe": epes[archs.index(baseline)] if baseline in archs else None,
         "zero_flow_epe": result.zero_flow_epe,
         "kendall_tau_prev": kendall_tau_b(previous, epes) if len(previous) == size else None,
