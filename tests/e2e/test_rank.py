@@ -15,7 +15,7 @@ from test_interruption import stop_at
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.ranking import CSV, TENSORS, read_ranking
-from edgeflownas.run.lock import RunLock
+from edgeflownas.run.directory import RunLock
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e

@@ -17,13 +17,12 @@ import torch
 from edgeflownas.config.load import dump_yaml
 from edgeflownas.errors import StorageError
 from edgeflownas.run import directory
-from edgeflownas.run.directory import Position, RunDirectory
-from edgeflownas.run.lock import RunLock, holder
+from edgeflownas.run.directory import Position, RunDirectory, RunLock, holder
 
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
-from edgeflownas.run.lock import RunLock
+from edgeflownas.run.directory import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
 if sys.argv[2] == "child":  # as a loader worker is started: a program of its own

@@ -11,7 +11,7 @@ import pytest
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, block_words, write_ranking
 from edgeflownas.evaluate.ranking_parts import Part
-from edgeflownas.run.lock import RunLock
+from edgeflownas.run.directory import RunLock
 from edgeflownas.search.ranking_folder import RankingFolder
 from edgeflownas.space import get_space
 

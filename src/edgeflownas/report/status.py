@@ -10,8 +10,7 @@ from typing import Any
 
 from edgeflownas.errors import StorageError
 from edgeflownas.files import read_rows
-from edgeflownas.run.directory import RunDirectory
-from edgeflownas.run.lock import holder
+from edgeflownas.run.directory import RunDirectory, holder
 
 
 def run_states(root: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import socket
 import sys
 import time
 import uuid
@@ -23,6 +24,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from edgeflownas.config.load import dump_yaml, parse_yaml
 from edgeflownas.errors import StorageError
@@ -54,7 +57,6 @@ from edgeflownas.run.checkpoint import (
     write_checkpoint,
 )
 from edgeflownas.run.history import converted_events
-from edgeflownas.run.lock import RunLock, boot_id, is_alive
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
 GROUP = "group.json"  # in a folder of several models that were trained side by side
@@ -122,8 +124,7 @@ class RunDirectory:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
         self.manifest = dict(manifest)
         document = {"format": self.format, "run": self.id, "manifest": self.manifest}
-        if self.converted:
-            document["converted"] = self.converted
+        document |= {"converted": self.converted} if self.converted else {}
         replace_committed(self.path / "run_manifest.json", canonical_json(document))
 
     def write_file(self, name: str, content: bytes) -> None:
@@ -155,8 +156,7 @@ class RunDirectory:
 
     def step_events(self, epoch: int) -> list[dict[str, Any]]:
         """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
-        rows = read_rows(self.events.path) if self.events.offset() else []
-        return [row for row in rows if row["event"] == "step" and row["epoch"] == epoch]
+        return [row for row in read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
@@ -337,14 +337,8 @@ class RunDirectory:
             sync_folder(self.path)
         crash_point("commit.logs_synced")
         kept = best if best is not None else self.best
-        return {
-            "run": self.id,
-            "logs": logs,
-            "best": dict(kept) if kept else None,
-            "finished": finished,
-            "parent": self._parent,
-            "session": {"token": self._lock.token},
-        }
+        facts = {"run": self.id, "logs": logs, "best": dict(kept) if kept else None, "finished": finished}
+        return {**facts, "parent": self._parent, "session": {"token": self._lock.token}}
 
     def _sound(self, name: str, otherwise: str) -> dict[str, Any] | None:
         """Manifest of a stored checkpoint; None, and a warning of what happens to it, where it does not verify."""
@@ -484,3 +478,119 @@ def read_identity(path: Path) -> dict[str, Any]:
                 f"wrote it ({code['version']}{commit})"
             )
     return document
+
+
+# ---- the lock ----
+
+
+class RunLock:
+    """Exclusive right to write into ``folder``: one writer at a time, and its name for whoever comes second.
+
+    The kernel's ``flock`` excludes (filelock's; it is free the moment its holder dies, however it dies, and its
+    descriptor is not inherited).  ``lease.json`` beside it says who holds it and carries a token that every commit
+    checks again, for file systems whose ``flock`` does not reach other machines.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.token: str | None = None
+        self._lock = FileLock(folder / "LOCK", timeout=0, thread_local=False, is_singleton=False)
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self.token is not None
+
+    def acquire(self) -> None:
+        """Take the lock or raise StorageError naming the holder; a refused attempt changes nothing."""
+        with storing(self.folder / "LOCK", "lock the folder"):
+            try:
+                self._lock.acquire()
+            except Timeout:
+                owner = _holder_in_words(self.folder)
+                raise StorageError(
+                    f"{self.folder}: in use by {owner}; wait for it to end or stop it, then try again"
+                ) from None
+        crash_point("lock.acquired")
+        token = uuid.uuid4().hex
+        process = {"pid": os.getpid(), "process_started": _process_started(os.getpid())}
+        machine = {"host": socket.gethostname(), "boot_id": boot_id()}
+        lease = {**process, **machine, "started": time.time(), "token": token}
+        try:
+            replace_committed(self.folder / "lease.json", canonical_json(lease))
+        except StorageError:
+            self._lock.release()
+            raise
+        self.token = token
+        crash_point("lock.lease_written")
+
+    def check(self) -> None:
+        """Raise StorageError if another process took the run over meanwhile (a lock lost by the file system)."""
+        assert self.token is not None, "the run is not locked"
+        if read_json(self.folder / "lease.json").get("token") != self.token:
+            self.token = None  # the lease is no longer ours to remove
+            raise StorageError(
+                f"{self.folder}: taken over by {_holder_in_words(self.folder)}; nothing more was written"
+            )
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self.token is not None:
+            (self.folder / "lease.json").unlink(missing_ok=True)
+        self.token = None
+        self._lock.release()
+
+
+def boot_id() -> str:
+    """Identity of this boot of this machine, empty where the system does not tell."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _process_started(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot: tells a process from a later one of the same number."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])  # a zombie holds nothing any more
+
+
+def is_alive(pid: int, started: int | None = None) -> bool:
+    """Whether process ``pid`` of this machine runs (and is the one that began at ``started`` ticks)."""
+    if Path("/proc/self/stat").exists():
+        found = _process_started(pid)
+        return found is not None and started in (None, found)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """Lease of the process that holds the run, None if none does; takes no lock.
+
+    The key ``here`` tells whether the holder is a live process of this machine (True) or one of another machine,
+    which cannot be looked at from here (False).
+    """
+    if not (folder / "lease.json").exists():
+        return None
+    try:
+        lease = dict(read_json(folder / "lease.json", cap=2**16))
+        here = lease["boot_id"] == boot_id() and lease["host"] == socket.gethostname()
+        if here and not is_alive(lease["pid"], lease["process_started"]):
+            return None
+    except (StorageError, KeyError, TypeError, ValueError):
+        return None
+    return {**lease, "here": here}
+
+
+def _holder_in_words(folder: Path) -> str:
+    lease = holder(folder)
+    if lease is None:
+        return f"a process that has only just started (host {socket.gethostname()} or another)"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(lease["started"]))
+    return f"process {lease['pid']} on host {lease['host']} since {since}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError, Interrupted
 from edgeflownas.files import storing
-from edgeflownas.run.lock import RunLock
+from edgeflownas.run.directory import RunLock
 from edgeflownas.search.candidates import Candidates
 from edgeflownas.search.journal import Entry, Journal
 from edgeflownas.search.outcome import Ended

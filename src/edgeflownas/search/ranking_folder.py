@@ -18,7 +18,7 @@ from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, csv_bytes, read_ranking
 from edgeflownas.evaluate.ranking_parts import TIED, Part, read_part
 from edgeflownas.files import canonical_json, read_json, replace_file, storing
-from edgeflownas.run.lock import RunLock
+from edgeflownas.run.directory import RunLock
 from edgeflownas.space import Arch
 
 PLAN, UNITS = "plan.json", "unit-[0-9]*.safetensors"
