@@ -10,7 +10,6 @@ import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -87,11 +86,6 @@ class RuntimeConfig(Group):
     """Steps between two points of the training curves in TensorBoard; events.jsonl holds every step."""
     summary_flush_every: Positive = observation(100)
     """Steps between two flushes of the TensorBoard files to disk (and at the end)."""
-
-    @property
-    def directory(self) -> Path:
-        """The run directory."""
-        return Path(self.output_root) / self.experiment_name
 
 
 _SUBNETS = ("standalone", "distil")  # tasks that train the subnets of train.arch

@@ -171,10 +171,9 @@ def member_configs(config: Config) -> dict[str, Config]:
     names = config.train.arch_name
     if not names:
         return {"": config}
-    found = {}
+    folder, found = Path(config.runtime.output_root, config.runtime.experiment_name), {}
     for name, code in zip(names, config.train.arch, strict=True):
-        place = {"output_root": str(config.runtime.directory), "experiment_name": name}
-        runtime = config.runtime.model_copy(update=place)
+        runtime = config.runtime.model_copy(update={"output_root": str(folder), "experiment_name": name})
         train = config.train.model_copy(update={"arch": (code,), "arch_name": ()})
         found[name] = config.model_copy(update={"runtime": runtime, "train": train})
     return found
@@ -184,7 +183,7 @@ def create_group(config: Config) -> None:
     """Make the group's folder with its configuration.  Raises StorageError where it exists."""
     models = dict(zip(config.train.arch_name, config.train.arch, strict=True))
     files = {"config.yaml": dump_config(config).encode(), GROUP: canonical_json({"format": 1, "models": models})}
-    create_folder(config.runtime.directory, files)
+    create_folder(Path(config.runtime.output_root, config.runtime.experiment_name), files)
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:

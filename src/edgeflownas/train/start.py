@@ -200,7 +200,8 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
             enter(training, members[training.model][1], stack, log, like)
             stack.callback(training.tracker.close)
             if world.is_main and config.train.arch_name:
-                training.epoch_ended = functools.partial(write_comparison, config.runtime.directory, list(members))
+                group = Path(config.runtime.output_root, config.runtime.experiment_name)
+                training.epoch_ended = functools.partial(write_comparison, group, list(members))
         yield models
 
 
@@ -316,8 +317,8 @@ def _fork(training: Training, manifest: dict[str, Any], options: Options, stack:
 
 def _create(training: Training, manifest: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
     config = training.config
-    values = config.model_dump(mode="json")
-    directory = RunDirectory.create(config.runtime.directory, values, manifest, training.console.warn)
+    path = Path(config.runtime.output_root, config.runtime.experiment_name)
+    directory = RunDirectory.create(path, config.model_dump(mode="json"), manifest, training.console.warn)
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     _store_session(training, directory)
@@ -497,7 +498,7 @@ def _dry_run(
             read_initial(config)
             Teacher.find(config)
         if resume is None or fork is not None:
-            refuse_existing(config.runtime.directory)
+            refuse_existing(Path(config.runtime.output_root, config.runtime.experiment_name))
         if resume is not None:
             run = RunDirectory(resume)
             teacher = Teacher.find(config, begun_with=run.manifest.get("teacher", {}).get("checkpoint"))
