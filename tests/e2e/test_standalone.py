@@ -78,15 +78,15 @@ def test_interrupted_and_resumed_as_a_group(
     pair: Path, place: Place, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an odd number of steps one model is a step ahead."""
-    show, calls = loop.show, []
+    record, calls = loop.record, []
 
     def stopping(job: Training, *args: Any) -> None:
-        show(job, *args)
+        record(job, *args)
         calls.append(job.model)
         if len(calls) == steps:
             job.stop.reason = "the test"
 
-    monkeypatch.setattr(loop, "show", stopping)
+    monkeypatch.setattr(loop, "record", stopping)
     name = f"stopped-{steps}"
     ended = place.train(name, *BOTH)
     assert ended.code == 75 and "resume to go on" in ended.err and len(calls) == steps
