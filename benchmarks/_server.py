@@ -15,7 +15,17 @@ import signal
 import sys
 
 LIBRARIES = (
-    *("numpy", "torch", "torch.distributed", "torch.nn.functional", "cv2", "pydantic", "cyclopts", "yaml"),
+    *(
+        "numpy",
+        "torch",
+        "torch.distributed",
+        "torch.nn.functional",
+        "torch._dynamo",
+        "cv2",
+        "pydantic",
+        "cyclopts",
+        "yaml",
+    ),
     *("ruamel.yaml", "safetensors.torch", "scipy.stats"),
 )
 

@@ -74,6 +74,7 @@ def tiny() -> dict[str, dict[str, Any]]:
             "eval_batches_per_arch": 1,
             "bn_recal_batches": 1,
             "batch_size": 2,
+            "train_batches": 0,
             "pictures": 0,
         },
     }

@@ -50,5 +50,6 @@ def tiny_options(root: Path, runs: Path, name: str) -> list[str]:
         "eval.eval_batches_per_arch": 1,
         "eval.bn_recal_batches": 1,
         "eval.batch_size": 3,
+        "eval.train_batches": 0,
     }
     return [f"--{key}={value}" for key, value in values.items()]

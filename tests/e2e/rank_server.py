@@ -14,6 +14,8 @@ import time
 import traceback
 from typing import Any, NoReturn
 
+import torch._dynamo  # noqa: F401  (over a second, at the first optimizer of a process)
+
 from edgeflownas import cli
 from edgeflownas.data import loader
 from edgeflownas.train import start  # noqa: F401  (torch, once)

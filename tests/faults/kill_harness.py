@@ -26,6 +26,7 @@ import ctypes
 import dataclasses
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -75,7 +76,7 @@ def kill_trials(
 
 
 def crash_trials(begin: Call, resume: Call, folder: Path, points: list[str], timeout: float = 600.0) -> dict[str, Any]:
-    """For each named point, die there once or twice in one run, then finish it; otherwise like kill_trials."""
+    """Die at each named point once or twice, in few runs that are finished afterwards; otherwise like kill_trials."""
     return _ask(begin, resume, folder, timeout, {"points": points})
 
 
@@ -108,6 +109,7 @@ class Server:
         self.hits: collections.Counter[str] = collections.Counter()
         self.kills = self.starts = self.orphans = 0
         self.mismatches: list[str] = []
+        self.began: Path | None = None  # the run that the last life began
         self.phase_file = self.folder / "phase"
         self.output = self.folder / "output.txt"
         self.modules = self.folder / "modules.json"
@@ -130,10 +132,8 @@ class Server:
             self._until_finished(path, duration)
             self._compare(path, reference)
             trials += 1
-        for point in self.points:
-            path = self.folder / f"crash-{point}"
-            self._crash(path, point)
-            self._compare(path, reference)
+        if self.points:
+            self._crash_everywhere(reference)
         return {
             "kills": self.kills,
             "runs": trials,
@@ -155,20 +155,33 @@ class Server:
             span, before = (SPAN * duration if now != before else 1.3 * span), now
         raise RuntimeError(f"{path}: not finished after {STUCK} starts")
 
-    def _crash(self, path: Path, point: str) -> None:
-        """Die at the first passage of ``point``, and at the second in the next life; then finish."""
-        lives = [f"{point}:1", f"{point}:2"]
-        if point == "resume.damaged_set_aside":  # is only passed where there is damage
-            lives.insert(0, "prune.removed:1")
-        for place in lives:
-            os.environ["EDGEFLOWNAS_CRASH_AT"] = place
-            finished = self._start(path, None)
-            del os.environ["EDGEFLOWNAS_CRASH_AT"]
-            if finished:
-                return
-            if not place.startswith(point):
-                damage_newest(path)
+    def _crash_everywhere(self, reference: dict[str, str]) -> None:
+        """Die at the first passage of each point, and at the second in the next life, in as few runs as it takes."""
+        runs = (self.folder / f"crash-{number:03d}" for number in itertools.count())
+        path = next(runs)
+        for point in self.points:
+            lives = [f"{point}:1", f"{point}:2"]
+            if point == "resume.damaged_set_aside":  # is only passed where there is damage
+                lives.insert(0, "prune.removed:1")
+            for place in lives:
+                whole = False  # whether a run from its beginning to its end has not passed the place
+                while not whole and not self._dies(path, place):
+                    whole = self.began == path
+                    self._compare(path, reference)
+                    path = next(runs)
+                if not place.startswith(point):
+                    damage_newest(path)
         self._until_finished(path, 0.0)
+        self._compare(path, reference)
+
+    def _dies(self, path: Path, place: str) -> bool:
+        """One life of the run that ends at ``place``; False where the run was finished before."""
+        self.began = None if path.exists() else path
+        os.environ["EDGEFLOWNAS_CRASH_AT"] = place
+        try:
+            return not self._start(path, None)
+        finally:
+            del os.environ["EDGEFLOWNAS_CRASH_AT"]
 
     def _start(self, path: Path, delay: float | None) -> bool:
         """One life of the trainer, killed after ``delay`` seconds; True when it finished the run before."""
@@ -283,6 +296,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     adopt_orphans()
     import torch
+    import torch._dynamo  # noqa: F401  (over a second, at the first optimizer of a process)
 
     torch.set_num_threads(1)
     resolve(request["begin"]["target"])

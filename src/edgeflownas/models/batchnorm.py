@@ -8,7 +8,7 @@ Shapes: features [B,C,H,W], moments [C].
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -167,8 +167,10 @@ class _GroupedBatchNorm(torch.autograd.Function):
         return *result, None
 
 
-def _batchnorms(net: nn.Module) -> list[BatchNorm]:
-    return [module for module in net.modules() if isinstance(module, BatchNorm) and not module.frozen]
+def _batchnorms(net: nn.Module) -> Sequence[BatchNorm]:
+    """Those that are not frozen: as a network has numbered them, or by a walk over its modules."""
+    numbered: Sequence[BatchNorm] | None = getattr(net, "batchnorms", None)
+    return numbered or [module for module in net.modules() if isinstance(module, BatchNorm) and not module.frozen]
 
 
 @contextmanager
@@ -193,13 +195,13 @@ def use_statistics(net: nn.Module, statistics: Mapping[int, tuple[Tensor, Tensor
     would be a silent fallback.
     """
     layers = _batchnorms(net)
-    before = [(layer.lent, layer.lending) for layer in layers]
+    before = [{"lent": layer.lent, "lending": layer.lending} for layer in layers]
     for layer in layers:
-        layer.lending = True
         given = statistics.get(layer.slot)
-        layer.lent = None if given is None else (given[0].to(layer.weight), given[1].to(layer.weight))
+        lent = None if given is None else (given[0].to(layer.weight), given[1].to(layer.weight))
+        vars(layer).update(lent=lent, lending=True)  # past the checks of Module: this is done for every node of a tree
     try:
         yield
     finally:
-        for layer, (lent, lending) in zip(layers, before, strict=True):
-            layer.lent, layer.lending = lent, lending
+        for layer, previous in zip(layers, before, strict=True):
+            vars(layer).update(previous)
