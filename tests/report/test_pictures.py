@@ -69,19 +69,13 @@ def test_the_largest_error_is_the_bright_end():
     assert error[5, 7] == error.max() > error[5, 9] > error[0, 0]
 
 
-def test_labels_are_drawn_and_small_crops_are_magnified():
+def test_labels_are_drawn_small_crops_are_magnified_and_nothing_known_is_still_a_picture():
     image, predicted, true, valid = example()
-    picture = draw(image, predicted, true, valid).picture
-    for start in range(0, 4 * (W + GAP), W + GAP):
-        assert (picture[:STRIP, start : start + W] < 128).any()
+    for picture in (draw(image, predicted, true, valid), draw(image, predicted * np.nan, 0 * true, ~valid)):
+        strips = [picture.picture[:STRIP, start : start + W] for start in range(0, 4 * (W + GAP), W + GAP)]
+        assert all((strip < 128).any() for strip in strips) and len(picture.labels) == 4
     small = draw(image[:, :32], predicted[:, :32], true[:, :32], valid[:, :32]).picture
     assert small.shape == (STRIP + 8 * H, 4 * 256 + 3 * GAP, 3)
-
-
-def test_nothing_known_is_still_a_picture():
-    image, predicted, true, valid = example()
-    draw(image, 0 * predicted, 0 * true, valid)
-    draw(image, predicted * np.nan, true, ~valid)
 
 
 # -- the colour wheel --
@@ -173,28 +167,16 @@ def test_nothing_moves() -> None:
     assert not coloured(picture).any() and (picture == 255).any()  # dots
 
 
-def test_an_arrow_points_to_where_things_go() -> None:
-    image = np.zeros((480, 480, 3), np.uint8)
-    spacing = arrow_spacing(480, 480)
-    one = constant(480, 480, 0, 0)
-    valid = np.zeros((480, 480), np.bool_)
-    row = column = round(spacing * 10.5)
-    valid[row, column] = True
-    one[row, column] = (90.0, 0.0)
-    right = coloured(flow_arrows(image, one, valid, scale=1.0))
-    rows, columns = np.nonzero(right)
-    assert columns.min() >= column - 4 and columns.max() == pytest.approx(column + 90, abs=4)
-    assert rows.mean() == pytest.approx(row, abs=2)
-    one[row, column] = (0.0, 90.0)
-    rows, _ = np.nonzero(coloured(flow_arrows(image, one, valid, scale=1.0)))
-    assert rows.max() == pytest.approx(row + 90, abs=4) and rows.min() >= row - 4
-
-
-def test_opposite_motions_have_different_colours() -> None:
-    image = np.zeros((480, 480, 3), np.uint8)
-    pictures = [flow_arrows(image, constant(480, 480, u, 0.0)) for u in (5.0, -5.0)]
-    colours = [picture[coloured(picture)].mean(axis=0) for picture in pictures]
-    assert colours[0][0] > 2 * colours[0][2] and colours[1][2] > 2 * colours[1][0]  # red to the right, cyan to the left
+@pytest.mark.parametrize(("motion", "axis", "sign"), [((90, 0), 1, 1), ((-90, 0), 1, -1), ((0, 90), 0, 1)], ids=str)
+def test_an_arrow_points_to_where_things_go(motion: tuple[int, int], axis: int, sign: int) -> None:
+    flow, valid = constant(480, 480, 0, 0), np.zeros((480, 480), np.bool_)
+    place = round(arrow_spacing(480, 480) * 10.5)
+    valid[place, place], flow[place, place] = True, motion
+    picture = flow_arrows(np.zeros((480, 480, 3), np.uint8), flow, valid, scale=1.0)
+    along = sign * (np.array(np.nonzero(coloured(picture)))[axis] - place)
+    assert along.max() == pytest.approx(90, abs=4) and along.min() >= -4
+    red, _, blue = picture[coloured(picture)].mean(axis=0)
+    assert axis == 0 or (red > 2 * blue) == (sign > 0), "red to the right, cyan to the left"
 
 
 def test_small_images_are_magnified_by_a_whole_factor_and_large_ones_left() -> None:
