@@ -58,32 +58,26 @@ def test_every_subnet_of_the_space_is_drawn(browser: Browser, tmp_path: Path, da
     assert browser.value(CONTRAST.read_text(encoding="utf-8")) == []
 
 
-def test_a_point_says_what_it_is(browser: Browser, tmp_path: Path):
+def test_a_point_says_what_it_is_and_a_click_selects_and_copies(browser: Browser, tmp_path: Path):
     document = made_document(6)
     opened(browser, tmp_path, document)
-    for row in (document["front"][0], int(np.argmax(document["values"]["epe"]))):
-        browser.move(*browser.value(f"scatter.place({row})"))
+    for row in (int(np.argmax(document["values"]["epe"])), document["front"][2]):
+        x, y = browser.value(f"scatter.place({row})")
+        browser.move(x, y)
         assert now(browser)["near"] == row
-        text = browser.value("document.getElementById('tip').innerText")
-        assert ",".join(document["codes"][row]) in text and f"{document['values']['epe'][row]:.4f} ± 0.0210" in text
-        assert "standard error, unpaired" in text
-        assert "EB0\u00a0depth\u00a0" in text and "front" in text or row not in document["front"]
-    browser.move(5, 5)
-    assert browser.value("document.getElementById('tip').hidden")
-
-
-def test_a_click_selects_and_copies(browser: Browser, tmp_path: Path):
-    document = made_document(6)
-    opened(browser, tmp_path, document)
-    row = document["front"][2]
-    x, y = browser.value(f"scatter.place({row})")
+        text, code = browser.value("document.getElementById('tip').innerText"), ",".join(document["codes"][row])
+        assert code in text and f"{document['values']['epe'][row]:.4f} ± 0.0210" in text
+        assert "standard error, unpaired" in text and "EB0\u00a0depth\u00a0" in text
+        assert "front" in text or row not in document["front"]
     for kind in ("mousePressed", "mouseReleased"):
         browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
     assert now(browser)["pinned"] == row
-    assert browser.value("document.getElementById('picked').innerText").startswith(",".join(document["codes"][row]))
+    assert browser.value("document.getElementById('picked').innerText").startswith(code)
     browser.value("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
     browser.value("document.querySelector('#picked button').click()")
-    assert browser.value("window.copied") == ",".join(document["codes"][row])
+    assert browser.value("window.copied") == code
+    browser.move(5, 5)
+    assert browser.value("document.getElementById('tip').hidden")
 
 
 def test_options_and_budgets_leave_what_fits(browser: Browser, tmp_path: Path):
@@ -107,9 +101,12 @@ def test_options_and_budgets_leave_what_fits(browser: Browser, tmp_path: Path):
     assert now(browser)["remaining"] == 19683
 
 
-def test_the_slider_shows_the_limit_that_holds(browser: Browser, tmp_path: Path):
-    document = made_document(6)
-    opened(browser, tmp_path, document)
+def test_the_slider_shows_the_limit_that_holds_and_where_can_be_switched_off(browser: Browser, tmp_path: Path):
+    document = made_document(6, where="EB0=1")
+    state = opened(browser, tmp_path, document)
+    assert state["remaining"] == 243 and state["drawn"] == 729
+    browser.value("document.getElementById('where').click()")
+    assert now(browser)["remaining"] == 729
     slider = "document.getElementById('limit-5')"
     browser.value(f"{slider}.value = 400; {slider}.dispatchEvent(new Event('input'))")
     limit = float(browser.value(f"{slider}.parentElement.querySelector('input[type=number]').value"))
@@ -138,13 +135,6 @@ def test_equal_costs_and_what_is_better_when_larger(browser: Browser, tmp_path: 
     front = front_of(("epe", "macs"), np.arange(729) != 5, {"epe": values["epe"], "macs": -values["macs"]})
     state = opened(browser, tmp_path, document | {"front": sorted(front)})
     assert set(state["line"]) == front and state["drawn"] == 728
-
-
-def test_where_can_be_switched_off(browser: Browser, tmp_path: Path):
-    state = opened(browser, tmp_path, made_document(6, where="EB0=1"))
-    assert state["remaining"] == 243 and state["drawn"] == 729
-    browser.value("document.getElementById('where').click()")
-    assert now(browser)["remaining"] == 729
 
 
 def test_keys_step_along_the_front_and_zoom(browser: Browser, tmp_path: Path):
