@@ -193,7 +193,7 @@ def render(
             if (shown := pool_table(histories[chart.run or 0])) is not None
         ],
         readings=[found for run in range(len(histories)) if (found := _readings(scope, run, diagnoses[run]))["tables"]],
-        pictures=[found for run in range(len(histories)) if (found := _pictures(scope, run)) is not None],
+        pictures=[flow for run in range(len(histories)) if (flow := _pictures(scope, run)) is not None],
         origins=[_origin(scope, run, details[run] if details else {}) for run in range(len(histories))],
     )
 
@@ -400,7 +400,6 @@ def _origin(scope: Scope, run: int, details: Mapping[str, str]) -> dict[str, Any
     labels = [(words, history.text(name)[-1] or "not recorded") for name, words in LABELS.items()]
     manifest = getattr(history.run, "manifest", None) or {}
     groups = {title: manifest.get(title.lower()) for title in ("Data", "Plan", "Code", "Environment")}
-    groups = {title: group for title, group in groups.items() if isinstance(group, dict)}
     if config := getattr(history.run, "config", None):
         groups["Configuration"] = dict(config)
     notes = ["While reading: " + "; ".join(history.notes) + "."] if history.notes else []
@@ -410,7 +409,7 @@ def _origin(scope: Scope, run: int, details: Mapping[str, str]) -> dict[str, Any
     return {
         "heading": scope.of(run, "") or "This run",
         "tables": [_key_table(name, rows) for name, rows in shown.items() if rows or name.startswith("Labels")],
-        "folded": [_key_table(name, _flat(group)) for name, group in groups.items()],
+        "folded": [_key_table(name, _flat(group)) for name, group in groups.items() if isinstance(group, dict)],
         "notes": notes,
     }
 

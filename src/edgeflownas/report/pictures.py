@@ -124,7 +124,7 @@ def flow_arrows(image1: Image, flow: Flow, valid: Mask | None = None, scale: flo
     assert flow.shape == (height, width, 2)
     zoom = max(1, -(-SMALLEST_PICTURE // max(height, width)))
     spacing = arrow_spacing(height * zoom, width * zoom)
-    known: Mask = (np.abs(flow) < UNKNOWN).all(-1)  # False for NaN as well
+    known: Mask = np.all(np.abs(flow) < UNKNOWN, axis=-1)  # False for NaN as well
     if valid is not None:
         known &= valid
     lengths = np.where(known, np.hypot(flow[..., 0], flow[..., 1]), 0.0)

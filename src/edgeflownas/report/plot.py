@@ -238,7 +238,7 @@ def pareto_figure(document: Mapping[str, Any]) -> bytes:
     front, ties, shortlist = document["front"], document["ties"], document["shortlist"]
 
     def ring(rows: Sequence[int], marker: str, colour: str, label: str) -> None:
-        look = {"facecolors": "none", "edgecolors": COLOURS[colour], "linewidths": 1.0}
+        look: dict[str, Any] = {"facecolors": "none", "edgecolors": COLOURS[colour], "linewidths": 1.0}
         axes.scatter(x[rows], y[rows], s=42, marker=marker, label=label, **look)
 
     with drawing("the picture") as Figure:
