@@ -30,7 +30,7 @@ from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.randomness import permutation, words
 from edgeflownas.report.console import Console
-from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
+from edgeflownas.report.plot import COLOURS, DPI, HEIGHT, WIDTH, drawing
 from edgeflownas.run.manifest import choose_device
 from edgeflownas.space import Arch, SearchSpace, get_space
 from edgeflownas.train.measure import device_name, random_batch, timed

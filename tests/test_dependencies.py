@@ -13,6 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
     "ruamel.yaml": "ruamel",
+    "Jinja2": "jinja2",
     "ai-edge-litert": "ai_edge_litert",
     "ethos-u-vela": "ethosu",
 }

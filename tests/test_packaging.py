@@ -64,8 +64,8 @@ def test_wheel_holds_what_it_must_and_nothing_else(wheel: Path):
     inside = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/edgeflownas").rglob("*.py")}
     recipes = {f"edgeflownas/recipes/{path.name}" for path in (ROOT / "src/edgeflownas/recipes").glob("*.yaml")}
     assert len(recipes) >= 3
-    folder = ROOT / "src/edgeflownas/report/html"
-    page = {f"edgeflownas/report/html/{path.name}" for path in folder.iterdir() if path.suffix in (".css", ".js")}
+    folder = ROOT / "src/edgeflownas/report/templates"
+    page = {f"edgeflownas/report/templates/{path.name}" for path in folder.iterdir()}
     assert len(page) >= 3
     assert inside | recipes | page | {"edgeflownas/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -21,7 +21,7 @@ from edgeflownas.evaluate.labels import Label, Result
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.report.comparison import LabelColumn, Ranked
-from edgeflownas.report.comparison_figure import Series, comparison_figure
+from edgeflownas.report.plot import Course, comparison_figure
 from edgeflownas.report.sweep import Ended, read_ended
 from edgeflownas.train.sweep import read_plan, run_state
 
@@ -57,7 +57,7 @@ def figures(errors: np.ndarray, pixels: np.ndarray) -> dict[str, float]:
     }
 
 
-def evaluation_batches(folder: Path, runs: Sequence[Ended]) -> tuple[list[str], list[Series]]:
+def evaluation_batches(folder: Path, runs: Sequence[Ended]) -> tuple[list[str], list[Course]]:
     """Table lines and curves of 16 and 4 evaluation batches on the baseline's runs."""
     lines, series = [], []
     for count in (BATCHES, 4):
@@ -84,7 +84,7 @@ def evaluation_batches(folder: Path, runs: Sequence[Ended]) -> tuple[list[str], 
         seen = [place for place, _ in runs[0].course]
         table = np.array(curves)
         points = zip(seen, table.mean(0), table.min(0), table.max(0), strict=True)
-        series.append(Series(f"{count} batches", [tuple(map(float, point)) for point in points]))
+        series.append(Course(f"{count} batches", [tuple(map(float, point)) for point in points]))
     return lines, series
 
 
@@ -106,7 +106,7 @@ def main(folder: Path, target: Path) -> None:
     print("\n".join(lines))
     panels = {"evaluation batches, 16 (baseline) or 4": first}
     for title, variants in CONTROLS.items():
-        panels[title] = [Series(variant, over_seeds(runs[variant])) for variant in variants if variant in runs]
+        panels[title] = [Course(variant, over_seeds(runs[variant])) for variant in variants if variant in runs]
     zero = runs["baseline"][0].zero_flow_epe
     columns, curves = [], {}
     for title, series in panels.items():
@@ -114,8 +114,9 @@ def main(folder: Path, target: Path) -> None:
         columns.append(LabelColumn(label, (Ranked(1, Result("", "zero flow", None, label, "model", {"epe": zero})),)))
         curves[label] = series
     picture = comparison_figure(columns, curves, ("line: mean over seeds (and sets)", "band: lowest to highest"))
+    picture = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     small = cv2.resize(picture, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA) & 0xF8  # fewer shades, a small file
-    cv2.imwrite(str(target), cv2.cvtColor(small | small >> 5, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(target), small | small >> 5, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.report.measured import read_measured
-
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
+from edgeflownas.report.noise import kept_errors
+from edgeflownas.run.run import Run
 
 STARTS = {"scratch": "from scratch", "warm": "warm start"}
 
@@ -53,7 +53,7 @@ def trained(results: Path, start: str, name: str, code: str) -> dict[str, Any]:
     run = results / start / name
     with (run / "eval_history.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    errors = read_measured(run).errors
+    errors, _ = kept_errors(Run.open(run))
     margins = pool_noise(errors.sample_epe, errors.valid_pixels).margins()
     return {
         "name": name,
@@ -71,7 +71,7 @@ def trained(results: Path, start: str, name: str, code: str) -> dict[str, Any]:
 
 def warm_against_scratch(results: Path, name: str) -> dict[str, Any]:
     """Change of the EPE, px, by a start from the supernet's weights, paired over the same samples."""
-    scratch, warm = (read_measured(results / start / name).errors for start in STARTS)
+    scratch, warm = (kept_errors(Run.open(results / start / name))[0] for start in STARTS)
     change, error = paired_change(scratch.sample_epe, warm.sample_epe, scratch.valid_pixels)
     margin = student95(len(scratch.valid_pixels)) * float(error[0])
     return {"change": float(change[0]), "margin": margin, "text": f"{change[0]:+.3f} ± {margin:.3f} px"}

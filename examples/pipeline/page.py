@@ -6,15 +6,14 @@ python examples/pipeline/page.py RESULTS      # writes RESULTS/page.html
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from collected import STARTS, collect
 
-from edgeflownas.report.html.document import whole_page
-from edgeflownas.report.html.markup import Markup, join, table, tag
+from edgeflownas.report.html import Table, page
 
 COLOURS = {"scratch": "c1", "warm": "c0"}
 PUBLISHED_FIGURE = "188.0 ms, 1694 KB"
@@ -39,26 +38,19 @@ def render(document: Mapping[str, Any]) -> str:
     """
     rows = document["trained"]
     size = "x".join(map(str, rows[0]["report"]["model"]["size"]))
-    body = [
-        tag("section", tag("p", lead(document, size), class_="lead"), id="lead"),
-        tag(
-            "section",
-            tag("h2", "Error and time"),
-            tag("div", figure(rows), trained_table(rows), class_="grid"),
-            id="trained",
-        ),
-        tag("section", tag("h2", "Beside the published EdgeFlowNet"), published_table(document), id="published"),
-        tag("section", tag("h2", "What was run"), steps_table(document["steps"]), id="steps"),
-        tag("section", tag("h2", "Labels and origin"), facts_table(document["facts"]), id="origin"),
-    ]
-    return whole_page(
-        f"{len(document['codes'])} subnets for {rows[0]['target']}",
-        f"width {document['width']} · {size} px · int8",
-        body,
-        {},
-        brand="EdgeFlowNAS pipeline",
-        note="Nothing on this page needs JavaScript.",
-        foot="",
+    return page(
+        "page.html",
+        Path(__file__).parent,
+        title=f"{len(document['codes'])} subnets for {rows[0]['target']}",
+        status=f"width {document['width']} · {size} px · int8",
+        data={},
+        lead=lead(document, size),
+        figure=figure(rows),
+        starts=[(COLOURS[start], words) for start, words in STARTS.items()],
+        trained=trained_table(rows),
+        published=published_table(document),
+        steps=steps_table(document["steps"]),
+        facts=Table("Where the numbers are from", ("Fact", "Value"), document["facts"]),
     )
 
 
@@ -79,20 +71,9 @@ def lead(document: Mapping[str, Any], size: str) -> str:
     )
 
 
-def trained_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+def trained_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each trained subnet."""
-    header = (
-        "subnet",
-        "start",
-        "EPE float, px",
-        "EPE int8, px",
-        "loss, %",
-        "int8 SNR, dB",
-        "ms",
-        "fps",
-        "SRAM, KiB",
-        "flash, KiB",
-    )
+    errors = ("EPE float, px", "EPE int8, px", "loss, %", "int8 SNR, dB")
     cells = [
         (
             f"{called(row['name'])} {row['code']}",
@@ -112,9 +93,8 @@ def trained_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
         "± is half of a 95 % interval by the pairs: of the EPE itself, and of the loss, which is paired and so better "
         "known. The pairs are the same for all."
     )
-    return tag(
-        "figure", table("Trained alone and exported; cost of these very files.", header, cells, note), class_="wide"
-    )
+    header = ("subnet", "start", *errors, "ms", "fps", "SRAM, KiB", "flash, KiB")
+    return Table("Trained alone and exported; cost of these very files.", header, cells, note)
 
 
 def plus_minus(value: float, margin: float | None) -> str:
@@ -122,7 +102,7 @@ def plus_minus(value: float, margin: float | None) -> str:
     return f"{value:+.1f}" + ("" if margin is None else f"\u00a0±\u00a0{margin:.1f}")
 
 
-def published_table(document: Mapping[str, Any]) -> Markup:
+def published_table(document: Mapping[str, Any]) -> Table:
     """The chosen subnets at the published width, and the published network, with and without a limit of the arena."""
     free, held = document["costs"]["free"], document["costs"]["900"]
     reference = free["published_176x224"]["milliseconds"]
@@ -141,27 +121,17 @@ def published_table(document: Mapping[str, Any]) -> Markup:
         )
         for name, label in names.items()
     ]
-    header = (
-        "network, size",
-        "ms",
-        "fps",
-        "time / EdgeFlowNet",
-        "SRAM, KiB",
-        "flash, KiB",
-        "ms in 900 KiB",
-        "SRAM then, KiB",
-    )
+    costs = ("ms", "fps", "time / EdgeFlowNet", "SRAM, KiB", "flash, KiB")
+    header = ("network, size", *costs, "ms in 900 KiB", "SRAM then, KiB")
     note = (
         "All of width 32, flow alone, kernels made up: cost needs no trained weights. The last columns hold the "
         f"compiler to 900 KiB, as the board's vendor advises; (over): it took more. {PUBLISHED_FIGURE} was "
         "published for 172x224, by the compiler of its time; docs/published_cost.md."
     )
-    return tag(
-        "figure", table("The same subnets at the width of the published network.", header, cells, note), class_="wide"
-    )
+    return Table("The same subnets at the width of the published network.", header, cells, note)
 
 
-def steps_table(steps: Mapping[str, Mapping[str, float]]) -> Markup:
+def steps_table(steps: Mapping[str, Mapping[str, float]]) -> Table:
     """Time of every step."""
     cells = [
         (kind + (f", {row['times']} times" if row["times"] > 1 else ""), f"{row['seconds']:.0f}", f"{row['cpu']:.0f}")
@@ -169,18 +139,11 @@ def steps_table(steps: Mapping[str, Mapping[str, float]]) -> Markup:
     ]
     total = ("sum", *(f"{sum(row[key] for row in steps.values()):.0f}" for key in ("seconds", "cpu")))
     header = ("step", "s", "s of processor time")
-    return tag(
-        "div", table("Interruptions included, the page itself left out.", header, [*cells, total]), class_="facts"
-    )
+    return Table("Interruptions included, the page itself left out.", header, [*cells, total])
 
 
-def facts_table(found: Sequence[tuple[str, str]]) -> Markup:
-    """Name and value."""
-    return tag("div", table("Where the numbers are from", ("Fact", "Value"), found), class_="facts")
-
-
-def figure(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """EPE over time on the chip: open circles float with their 95 %, filled ones int8, the line zero flow."""
+def figure(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Places of what is drawn: EPE over time on the chip, float with its 95 % and int8."""
     left, right, top, bottom, zero = 58.0, 500.0, 14.0, 250.0, rows[0]["zero"]
     times = [row["milliseconds"] for row in rows]
     start, end = min(times), max(times)
@@ -193,77 +156,30 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Markup:
     def y(value: float) -> float:
         return round(bottom - (bottom - top) * value / highest, 1)
 
-    parts = [axis_y(highest, left, right, y), axis_x(start, end, bottom, x)]
-    parts.append(tag("path", class_="mark-line", d=f"M{left},{y(zero)}H{right}"))
-    parts.append(tag("text", "zero flow", x=right + 6, y=y(zero) - 2))
-    parts.append(tag("text", f"{zero:.2f}", x=right + 6, y=y(zero) + 13))
-    for row in rows:
-        parts += points(row, x(row["milliseconds"]), y)
-        if row["start"] == "scratch":
-            parts.append(tag("text", called(row["name"]), x=x(row["milliseconds"]), y=bottom - 6, text_anchor="middle"))
-    drawing = tag(
-        "svg",
-        join(parts),
-        viewBox="0 0 570 295",
-        role="img",
-        aria_label="EPE over milliseconds",
-        style="font-size:13px;max-width:46rem",
-    )
-    caption = tag(
-        "figcaption",
-        tag("h3", "EPE over time on the chip"),
-        tag(
-            "p",
-            "Open circles: float, with the 95 % of these pairs. Filled: the int8 file on the same pairs. "
-            "Down is better, and so is left. ",
-            *key(),
-        ),
-    )
-    return tag("figure", caption, tag("div", drawing, class_="plot"), class_="wide")
-
-
-def points(row: Mapping[str, Any], middle: float, y: Callable[[float], float]) -> list[Markup]:
-    """A trained subnet: its float error with its interval, and beside it that of the int8 file."""
-    place, colour = middle + (-9 if row["start"] == "scratch" else 4), f"var(--{COLOURS[row['start']]})"
-    epe, integers, margin = row["float"]["epe"], row["int8"]["epe"], row["margin"]
-    title = tag("title", f"{called(row['name'])}, {STARTS[row['start']]}: float {epe:.3f}, int8 {integers:.3f} px")
-    ring = {"r": 4, "stroke": colour, "stroke_width": 1.6, "fill": "var(--paper)"}
-    return [
-        tag("path", d=f"M{place},{y(epe - margin)}V{y(epe + margin)}", stroke=colour, stroke_width=1.3, fill="none"),
-        tag("circle", title, cx=place, cy=y(epe), **ring),
-        tag("circle", title, cx=place + 6, cy=y(integers), r=4, fill=colour),
-    ]
-
-
-def key() -> list[Markup]:
-    """Colours by start, in words."""
-    return [
-        tag("span", tag("span", "● ", style=f"color:var(--{COLOURS[start]})"), f"{words}  ")
-        for start, words in STARTS.items()
-    ]
-
-
-def axis_y(highest: float, left: float, right: float, y: Callable[[float], float]) -> Markup:
-    """Grid and numbers of the EPE, px."""
     step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if highest / step <= 6)
-    parts = [
-        tag("text", "EPE, px", x=14, y=132, class_="axis-label", transform="rotate(-90 14 132)", text_anchor="middle")
-    ]
-    for number in range(int(highest / step) + 1):
-        place = y(number * step)
-        parts.append(tag("path", class_="base" if number == 0 else "grid-line", d=f"M{left},{place}H{right}"))
-        parts.append(tag("text", f"{number * step:.1f}", x=left - 7, y=place + 4, text_anchor="end"))
-    return join(parts)
-
-
-def axis_x(start: float, end: float, bottom: float, x: Callable[[float], float]) -> Markup:
-    """Numbers of the milliseconds."""
-    parts = [
-        tag("text", "ms on the chip", x=x((start + end) / 2), y=bottom + 38, class_="axis-label", text_anchor="middle")
-    ]
-    for value in np.linspace(start, end, 5):
-        parts.append(tag("text", f"{value:.1f}", x=x(float(value)), y=bottom + 18, text_anchor="middle"))
-    return join(parts)
+    levels = [number * step for number in range(int(highest / step) + 1)]
+    points = []
+    for row in rows:
+        scratch, epe, integers = row["start"] == "scratch", row["float"]["epe"], row["int8"]["epe"]
+        middle, called_ = x(row["milliseconds"]), called(row["name"])
+        points.append(
+            {
+                "x": middle + (-9 if scratch else 4),
+                "colour": COLOURS[row["start"]],
+                "float": y(epe),
+                "ends": (y(epe - row["margin"]), y(epe + row["margin"])),
+                "int8": y(integers),
+                "title": f"{called_}, {STARTS[row['start']]}: float {epe:.3f}, int8 {integers:.3f} px",
+                "name": (called_, middle) if scratch else None,
+            }
+        )
+    return {
+        "up": [(f"{level:.1f}", y(level)) for level in levels],
+        "across": [(f"{value:.1f}", x(float(value))) for value in np.linspace(start, end, 5)],
+        "middle": x((start + end) / 2),
+        "zero": (f"{zero:.2f}", y(zero)),
+        "points": points,
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from runs import Ended, Place, command, contents, table
 
 from edgeflownas.data.formats import read_flo
-from edgeflownas.report import flow_files
+from edgeflownas.report import pictures
 
 pytestmark = pytest.mark.e2e
 
@@ -144,7 +144,7 @@ def test_an_interruption_leaves_whole_files_only(
     for k in range(4):
         shutil.copy(pair(place)[k % 2], folder / f"f{k}.png")
     calls: list[Path] = []
-    original = flow_files.replace_file
+    original = pictures.replace_file
 
     def interrupted(path: Path, parts: list[Any]) -> None:
         def half() -> Any:
@@ -154,7 +154,7 @@ def test_an_interruption_leaves_whole_files_only(
         calls.append(path)
         original(path, half() if len(calls) == 4 else parts)
 
-    monkeypatch.setattr(flow_files, "replace_file", interrupted)
+    monkeypatch.setattr(pictures, "replace_file", interrupted)
     ended = infer(run, out, folder)
     assert ended.code == 130 and "interrupted after 1 of 3 pairs" in ended.err
     left = sorted(path.name for path in out.iterdir())

@@ -12,7 +12,7 @@ import runs
 from runs import Place, command, outcome
 
 from edgeflownas.commands import _shared
-from edgeflownas.report.html import write_report
+from edgeflownas.report.page import write_report
 
 pytestmark = pytest.mark.e2e
 REPORT = "--runtime.report=true"  # which tiny runs do without

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # rankings.py
 from rankings import factorial_codes, made_ranking  # noqa: E402
 
 from edgeflownas.errors import ConfigError  # noqa: E402
-from edgeflownas.report.pareto_figure import pareto_figure  # noqa: E402
 from edgeflownas.report.pareto_text import pareto_text  # noqa: E402
+from edgeflownas.report.plot import pareto_figure  # noqa: E402
 from edgeflownas.search.choosing import choose, summary  # noqa: E402
 from edgeflownas.search.question import Question  # noqa: E402
 

@@ -1,8 +1,23 @@
-"""The four panels."""
+"""Pictures of flow: the colour wheel against the published one, arrows, and the four panels."""
+
+from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edgeflownas.report.pictures import GAP, STRIP, comparison
+from edgeflownas.report.pictures import (
+    GAP,
+    SMALLEST_PICTURE,
+    STRIP,
+    arrow_scale,
+    arrow_spacing,
+    color_wheel,
+    draw,
+    flow_arrows,
+    flow_to_color,
+)
 
 H, W = 40, 300
 
@@ -22,7 +37,7 @@ def example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def test_a_perfect_prediction_looks_like_the_truth_and_has_no_error():
     image, predicted, true, valid = example()
-    shown, prediction, truth, error = panels(comparison(image, predicted, true, valid))
+    shown, prediction, truth, error = panels(draw(image, predicted, true, valid).picture)
     assert (shown == image).all()
     assert (prediction == truth).all()
     assert tuple(truth[0, -1]) == (255, 0, 0) and tuple(truth[0, 0]) == (255, 255, 255)
@@ -31,7 +46,7 @@ def test_a_perfect_prediction_looks_like_the_truth_and_has_no_error():
 
 def test_prediction_and_truth_share_one_scale():
     image, predicted, true, valid = example()
-    prediction, truth = panels(comparison(image, 0.5 * predicted, true, valid))[1:3]
+    prediction, truth = panels(draw(image, 0.5 * predicted, true, valid).picture)[1:3]
     assert tuple(prediction[0, -1]) == (255, 127, 127) and tuple(truth[0, -1]) == (255, 0, 0)
 
 
@@ -41,7 +56,7 @@ def test_invalid_and_non_finite_pixels_are_black():
     true[:, 0] = 1e10
     predicted[:, 1] = np.nan
     predicted[:, 2] = np.inf
-    _, prediction, truth, error = panels(comparison(image, predicted, true, valid))
+    _, prediction, truth, error = panels(draw(image, predicted, true, valid).picture)
     assert not truth[:, 0].any() and not error[:, :3].any() and not prediction[:, 1:3].any()
     assert tuple(truth[0, -1]) == (255, 0, 0)  # the sentinel does not set the scale
 
@@ -50,20 +65,131 @@ def test_the_largest_error_is_the_bright_end():
     image, predicted, true, valid = example()
     predicted[5, 7, 1] += 3.0
     predicted[5, 9, 1] += 1.0
-    error = panels(comparison(image, predicted, true, valid))[3].astype(int).sum(-1)
+    error = panels(draw(image, predicted, true, valid).picture)[3].astype(int).sum(-1)
     assert error[5, 7] == error.max() > error[5, 9] > error[0, 0]
 
 
-def test_labels_are_drawn_and_small_crops_are_magnified():
+def test_labels_are_drawn_small_crops_are_magnified_and_nothing_known_is_still_a_picture():
     image, predicted, true, valid = example()
-    picture = comparison(image, predicted, true, valid)
-    for start in range(0, 4 * (W + GAP), W + GAP):
-        assert (picture[:STRIP, start : start + W] < 128).any()
-    small = comparison(image[:, :32], predicted[:, :32], true[:, :32], valid[:, :32])
+    for picture in (draw(image, predicted, true, valid), draw(image, predicted * np.nan, 0 * true, ~valid)):
+        strips = [picture.picture[:STRIP, start : start + W] for start in range(0, 4 * (W + GAP), W + GAP)]
+        assert all((strip < 128).any() for strip in strips) and len(picture.labels) == 4
+    small = draw(image[:, :32], predicted[:, :32], true[:, :32], valid[:, :32]).picture
     assert small.shape == (STRIP + 8 * H, 4 * 256 + 3 * GAP, 3)
 
 
-def test_nothing_known_is_still_a_picture():
-    image, predicted, true, valid = example()
-    comparison(image, 0 * predicted, 0 * true, valid)
-    comparison(image, predicted * np.nan, true, ~valid)
+# -- the colour wheel --
+
+
+def color_of(u: float, v: float, **options: float) -> tuple[int, ...]:
+    return tuple(int(c) for c in flow_to_color(np.array([[[u, v]]], np.float32), **options)[0, 0])
+
+
+def test_wheel_has_the_published_corners():
+    wheel = color_wheel()
+    assert wheel.shape == (55, 3)
+    corners = {
+        0: (255, 0, 0),
+        15: (255, 255, 0),
+        21: (0, 255, 0),
+        25: (0, 255, 255),
+        36: (0, 0, 255),
+        49: (255, 0, 255),
+    }
+    for place, color in corners.items():
+        assert tuple(wheel[place]) == color
+    assert tuple(wheel[14]) == (255, 238, 0)  # floor(255 x 14 / 15)
+    assert tuple(wheel[54]) == (255, 0, 43)  # 255 - floor(255 x 5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [
+        ((1, 0), (255, 0, 0)),  # right: the first place of the wheel
+        ((0, 1), (255, 229, 0)),  # down: place 13.5, between G = 221 and 238
+        ((-1, 0), (0, 209, 255)),  # left: place 27, G = 255 - floor(255 x 2 / 11)
+        ((0, -1), (88, 0, 255)),  # up: place 40.5, between R = 78 and 98
+    ],
+)
+def test_pure_directions_at_full_length(direction, expected):
+    assert color_of(*direction, max_norm=1.0) == expected
+
+
+def test_no_motion_is_white_and_negative_zero_is_zero():
+    assert color_of(0.0, 0.0) == (255, 255, 255)
+    assert color_of(0.0, 0.0, max_norm=3.0) == (255, 255, 255)
+    assert color_of(3.0, -0.0, max_norm=3.0) == color_of(3.0, 0.0, max_norm=3.0) == (255, 0, 0)
+
+
+def test_half_length_is_half_saturated_and_too_long_is_darker():
+    assert color_of(1.0, 0.0, max_norm=2.0) == (255, 127, 127)
+    assert color_of(4.0, 0.0, max_norm=2.0) == (191, 0, 0)  # three quarters
+
+
+def test_unknown_pixels_are_black_and_do_not_set_the_scale():
+    flow = np.zeros((1, 5, 2), np.float32)
+    flow[0, :, 0] = (1.0, 1.6666666752e9, np.nan, np.inf, 40.0)
+    colors = flow_to_color(flow, valid=np.array([[True, True, True, True, False]]))
+    assert tuple(colors[0, 0]) == (255, 0, 0)  # 1 px is the longest known vector
+    assert not colors[0, 1:].any()
+
+
+def test_without_a_scale_the_longest_vector_is_saturated():
+    flow = np.array([[[0.0, 7.0], [0.0, 3.5]]])
+    assert flow_to_color(flow).tolist() == [[[255, 229, 0], [255, 242, 127]]]
+    assert flow_to_color(np.zeros((0, 4, 2))).shape == (0, 4, 3)
+
+
+# -- arrows --
+
+
+def constant(height: int, width: int, u: float, v: float) -> np.ndarray:
+    return np.broadcast_to(np.array([u, v], np.float32), (height, width, 2)).copy()
+
+
+def coloured(picture: np.ndarray) -> np.ndarray:
+    """Pixels that are not gray: arrows."""
+    return np.ptp(picture.astype(int), axis=-1) > 60
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1e-3, 1e4), st.floats(4.0, 200.0))
+def test_the_scale_is_the_largest_round_one_that_fits(length: float, spacing: float) -> None:
+    scale = arrow_scale(np.full(50, length), spacing)
+    mantissa = scale / 10.0 ** np.floor(np.log10(scale) + 1e-9)
+    assert min(abs(mantissa - wanted) for wanted in (1.0, 2.0, 5.0)) < 1e-6
+    assert scale * length <= 1.2 * spacing * (1 + 1e-6) < 2.5 * (1 + 1e-6) * scale * length
+
+
+def test_nothing_moves() -> None:
+    assert arrow_scale(np.zeros(4), 20.0) == 1.0 == arrow_scale(np.zeros(0), 20.0)
+    picture = flow_arrows(np.zeros((500, 600, 3), np.uint8), np.zeros((500, 600, 2)))
+    assert not coloured(picture).any() and (picture == 255).any()  # dots
+
+
+@pytest.mark.parametrize(("motion", "axis", "sign"), [((90, 0), 1, 1), ((-90, 0), 1, -1), ((0, 90), 0, 1)], ids=str)
+def test_an_arrow_points_to_where_things_go(motion: tuple[int, int], axis: int, sign: int) -> None:
+    flow, valid = constant(480, 480, 0, 0), np.zeros((480, 480), np.bool_)
+    place = round(arrow_spacing(480, 480) * 10.5)
+    valid[place, place], flow[place, place] = True, motion
+    picture = flow_arrows(np.zeros((480, 480, 3), np.uint8), flow, valid, scale=1.0)
+    along = sign * (np.array(np.nonzero(coloured(picture)))[axis] - place)
+    assert along.max() == pytest.approx(90, abs=4) and along.min() >= -4
+    red, _, blue = picture[coloured(picture)].mean(axis=0)
+    assert axis == 0 or (red > 2 * blue) == (sign > 0), "red to the right, cyan to the left"
+
+
+def test_small_images_are_magnified_by_a_whole_factor_and_large_ones_left() -> None:
+    for height, width in ((40, 56), (1, 1), (480, 640)):
+        picture = flow_arrows(np.zeros((height, width, 3), np.uint8), constant(height, width, 1, 1))
+        zoom = picture.shape[0] // height
+        assert picture.shape == (height * zoom, width * zoom, 3) and max(picture.shape) >= SMALLEST_PICTURE
+
+
+def test_unknown_and_absurd_vectors_draw_nothing_and_break_nothing() -> None:
+    flow = constant(480, 480, 5, 0)
+    flow[:240] = np.nan
+    flow[240:300] = 1.7e9
+    picture = flow_arrows(np.zeros((480, 480, 3), np.uint8), flow)
+    assert not coloured(picture)[40:295].any() and coloured(picture)[305:].any()
+    flow_arrows(np.zeros((480, 480, 3), np.uint8), constant(480, 480, 9e8, -9e8), scale=1.0)

@@ -202,6 +202,6 @@ def standard_front() -> Front:
 
 
 def _report(run: Path) -> None:
-    from edgeflownas.report.html import write_report
+    from edgeflownas.report.page import write_report
 
     write_report({run.resolve().name: run}, run / "report.html")

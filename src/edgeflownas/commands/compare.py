@@ -31,7 +31,7 @@ def compare(
         protocol: only results of this protocol, e.g. standard.
         split: only results of this split label, e.g. fc2/folder:val/640/9f3a.
         csv: write the results with all training details.
-        figure: write a picture (png): EPE over samples seen, a panel for each label.
+        figure: write a picture (png): EPE over samples seen, a panel for each label (needs matplotlib).
         json: everything as JSON on stdout.
     """
     if not runs:
@@ -40,8 +40,8 @@ def compare(
         raise ConfigError(f"--figure {figure}: the picture is a PNG; give a name that ends with .png")
 
     from edgeflownas.report import comparison
-    from edgeflownas.report.comparison_figure import write_comparison
     from edgeflownas.report.console import Console
+    from edgeflownas.report.plot import write_comparison
     from edgeflownas.report.run_facts import read_facts
 
     console = Console()

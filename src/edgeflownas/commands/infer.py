@@ -59,7 +59,7 @@ def infer(
 
     from edgeflownas.data.frames import open_frames
     from edgeflownas.report.console import Console
-    from edgeflownas.report.flow_files import infer_frames
+    from edgeflownas.report.pictures import infer_frames
     from edgeflownas.run.run import SHOWN, Run
 
     console = Console()

@@ -25,7 +25,7 @@ def report(*runs: Path, out: Path | None = None, figures: Path | None = None, js
     if not runs:
         raise ConfigError("give at least one run directory or history: edgeflownas report RUN ...")
     from edgeflownas.report.console import Console
-    from edgeflownas.report.html import write_report
+    from edgeflownas.report.page import write_report
 
     named = named_runs(runs, histories=True)
     if out is None:

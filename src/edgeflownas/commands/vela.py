@@ -76,7 +76,7 @@ def vela(
             console.warn(not_kept_text(document))
     emit({"models": documents}, lambda _: models_text(documents), json)
     if figures is not None:
-        from edgeflownas.report.vela_figure import write_vela_figures
+        from edgeflownas.report.plot import write_vela_figures
 
         for document in documents:
             console.wrote({path.stem: path for path in write_vela_figures(document, figures)})

@@ -55,8 +55,8 @@ def write_choice(
 
     A picture that cannot be drawn must not cost the rest: it is named to ``warn``, with the remedy.
     """
-    from edgeflownas.report.pareto_figure import pareto_figure
-    from edgeflownas.report.scatter import render
+    from edgeflownas.report.plot import pareto_figure
+    from edgeflownas.report.space_page import render
 
     files = {
         "result": (out / "pareto.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()),

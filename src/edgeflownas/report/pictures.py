@@ -1,58 +1,206 @@
-"""One picture that shows a prediction beside its truth: image | predicted flow | true flow | end-point error."""
+"""Pictures of flow: the Middlebury colour wheel, arrows, a prediction beside its truth, and the files of frames.
+
+The wheel: direction is hue, length is saturation: right red, down yellow, left cyan, up violet, no motion white.
+Follows Baker, Scharstein, Lewis, Roth, Black, Szeliski: "A Database and Evaluation Methodology for Optical Flow"
+(IJCV 2011) and the wheel of their published colour code.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.report.flow_color import flow_to_color
+from edgeflownas.data.formats import write_flo
+from edgeflownas.data.frames import Frames
+from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
+from edgeflownas.evaluate.recalibrate import recalibrate
+from edgeflownas.files import replace_file
+from edgeflownas.report.console import Console
+from edgeflownas.run.manifest import memory_in_words
+from edgeflownas.run.run import Subnet
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+Image = NDArray[np.uint8]  # [H, W, 3], RGB
+Flow = NDArray[np.floating]  # [H, W, 2], u to the right and v down, px
+Mask = NDArray[np.bool_]  # [H, W]
+
+#: (length, channel that moves, whether it rises) of the six arcs RY, YG, GC, CB, BM, MR; the lengths are chosen by eye.
+ARCS = ((15, 1, True), (6, 0, False), (4, 2, True), (11, 1, False), (13, 0, True), (6, 2, False))
+UNKNOWN = 1e9  # Middlebury: a component beyond this means "flow unknown"
+
+
+def color_wheel() -> NDArray[np.float64]:
+    """The 55 colours of the wheel, float64 [55, 3], RGB in 0..255 (whole numbers)."""
+    wheel = []
+    color = np.array([255.0, 0.0, 0.0])  # every arc starts where the one before it would have ended
+    for length, channel, rising in ARCS:
+        ramp = np.floor(255.0 * np.arange(length) / length)
+        arc = np.tile(color, (length, 1))
+        arc[:, channel] = ramp if rising else 255.0 - ramp
+        wheel.append(arc)
+        color[channel] = 255.0 if rising else 0.0
+    return np.concatenate(wheel)
+
+
+def flow_to_color(flow: Flow, max_norm: float | None = None, valid: Mask | None = None) -> Image:
+    """Picture of a flow field.
+
+    Args:
+        flow: [H, W, 2], u to the right and v down, px.
+        max_norm: length in px drawn in full saturation; longer vectors are drawn darker.  None: the longest known
+            vector.  Give the same value for two fields that are to be compared.
+        valid: [H, W]; False is drawn black, as are non-finite components and those beyond 1e9.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
+    vectors = np.asarray(flow, dtype=np.float64)
+    known: Mask = np.all(np.abs(vectors) <= UNKNOWN, axis=-1)  # False for NaN as well
+    if valid is not None:
+        known &= valid
+    vectors = np.where(known[..., None], vectors, 0.0) + 0.0  # + 0.0 turns -0.0 into 0.0, whose angle is another
+    norm = np.hypot(vectors[..., 0], vectors[..., 1])
+    scale = float(norm.max(initial=0.0)) if max_norm is None else max_norm
+    radius = (norm / (scale if scale > 0.0 else 1.0))[..., None]
+
+    wheel = color_wheel() / 255.0
+    angle = np.arctan2(-vectors[..., 1], -vectors[..., 0]) / np.pi  # -1 (right) .. 0 (left) .. 1
+    place = (angle + 1.0) / 2.0 * (len(wheel) - 1)
+    below = np.floor(place).astype(np.int64)
+    fraction = (place - below)[..., None]
+    hue = (1.0 - fraction) * wheel[below] + fraction * wheel[(below + 1) % len(wheel)]
+    color = np.where(radius <= 1.0, 1.0 - radius * (1.0 - hue), 0.75 * hue)
+    color[~known] = 0.0
+    return np.floor(255.0 * color).astype(np.uint8)
+
+
+# -- arrows --
+
+ACROSS = 24  # arrows along the longer side
+CLOSEST = 16  # px between arrows; closer ones could not be told apart
+SMALLEST_PICTURE = 480  # px of the longer side; smaller images are magnified by a whole factor
+STILL = 1.0  # px on the picture; shorter arrows are drawn as a dot
+TIP = 0.3  # of an arrow's length
+
+
+def arrow_spacing(height: int, width: int) -> int:
+    """Pixels between arrows on a picture of this size."""
+    return max(CLOSEST, round(max(height, width) / ACROSS))
+
+
+def arrow_scale(lengths: NDArray[np.floating], spacing: float) -> float:
+    """How many times longer than the motion arrows are drawn: 1, 2 or 5 times a power of ten.
+
+    The largest that keeps the longer arrows (95th percentile) within 1.2 spacings; 1 where nothing moves.
+    """
+    long = float(np.percentile(lengths, 95)) if lengths.size else 0.0
+    if long < 1e-6:
+        return 1.0
+    wanted = 1.2 * spacing / long
+    power = 10.0 ** math.floor(math.log10(wanted))
+    return max(factor * power for factor in (1.0, 2.0, 5.0) if factor * power <= wanted * (1 + 1e-9))
+
+
+def flow_arrows(image1: Image, flow: Flow, valid: Mask | None = None, scale: float | None = None) -> Image:
+    """Image 1, dimmed and gray, under arrows in the colours of their directions; a line says how long they are drawn.
+
+    Args:
+        image1: uint8 [H, W, 3], RGB.
+        flow: [H, W, 2], u to the right and v down, px.
+        valid: [H, W]; no arrow starts where it is False or the flow is not finite.
+        scale: arrow length over motion on the picture; None chooses by :func:`arrow_scale`.
+
+    Returns:
+        uint8 RGB picture of the size of the image, or a whole multiple of it.
+    """
+    height, width = image1.shape[:2]
+    assert flow.shape == (height, width, 2)
+    zoom = max(1, -(-SMALLEST_PICTURE // max(height, width)))
+    spacing = arrow_spacing(height * zoom, width * zoom)
+    known: Mask = np.all(np.abs(flow) < UNKNOWN, axis=-1)  # False for NaN as well
+    if valid is not None:
+        known &= valid
+    lengths = np.where(known, np.hypot(flow[..., 0], flow[..., 1]), 0.0)
+    rows, columns = _starts(height, spacing / zoom), _starts(width, spacing / zoom)
+    grid = np.ix_(rows.astype(np.int64), columns.astype(np.int64))
+    times = arrow_scale(lengths[grid][known[grid]] * zoom, spacing) if scale is None else scale
+    gray = cv2.cvtColor(image1.repeat(zoom, axis=0).repeat(zoom, axis=1), cv2.COLOR_RGB2GRAY)
+    dimmed = cv2.cvtColor(cv2.convertScaleAbs(gray, alpha=0.5, beta=70), cv2.COLOR_GRAY2RGB)
+    picture: Image = np.ascontiguousarray(dimmed, dtype=np.uint8)
+    for row, column in np.argwhere(known[grid]):
+        start = (columns[column] * zoom, rows[row] * zoom)
+        _arrow(picture, start, np.asarray(flow[grid][row, column], np.float64) * zoom * times)
+    _label(picture, f"arrows {times:g} x motion, longest motion {lengths.max():.1f} px")
+    return picture
+
+
+def _starts(size: int, spacing: float) -> NDArray[np.float64]:
+    """Evenly spaced places with equal margins; at least one."""
+    count = max(1, int(size / spacing))
+    return (np.arange(count) + 0.5) * size / count
+
+
+def _arrow(picture: Image, start: tuple[float, float], vector: NDArray[np.float64]) -> None:
+    """A coloured arrow with a dark rim, cut off where it would leave far beyond the picture; sixteenths of a pixel."""
+    length = float(np.hypot(*vector))
+    shift, reach = 16, 4.0 * max(picture.shape)
+    if length > reach:
+        vector, length = vector * (reach / length), reach
+    begin = tuple(round(value * shift) for value in start)
+    end = tuple(round((value + step) * shift) for value, step in zip(start, vector.tolist(), strict=True))
+    thickness = max(1, max(picture.shape) // 800)
+    if length < STILL:
+        for radius, colour in ((thickness + 1, (0, 0, 0)), (thickness, (255, 255, 255))):
+            cv2.circle(picture, begin, radius * shift, colour, -1, cv2.LINE_AA, 4)
+        return
+    direction = (vector / length).astype(np.float32)[None, None]
+    red, green, blue = map(int, flow_to_color(direction, 1.0)[0, 0])
+    for width, colour in ((thickness + 2, (0, 0, 0)), (thickness, (red, green, blue))):
+        cv2.arrowedLine(picture, begin, end, colour, width, cv2.LINE_AA, 4, TIP)
+
+
+def _label(picture: Image, text: str) -> None:
+    size = _fitting(text, 0.45 * max(1.0, max(picture.shape) / 1000), 0.25, picture.shape[1] - 8)
+    (width, height), below = cv2.getTextSize(text, FONT, size, 1)
+    picture[: height + below + 6, : width + 8] = picture[: height + below + 6, : width + 8] // 4
+    cv2.putText(picture, text, (4, height + 4), FONT, size, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _fitting(text: str, size: float, least: float, room: int) -> float:
+    """Size of letters, at most ``size``, in which the text takes at most ``room`` px, if they need not be too small."""
+    while size > least and cv2.getTextSize(text, FONT, size, 1)[0][0] > room:
+        size -= 0.025
+    return size
+
+
+# -- a prediction beside its truth --
 
 STRIP = 22  # px of the label strip above every panel
 GAP = 4  # px of white between panels
 MIN_PANEL_WIDTH = 256  # smaller crops are magnified by a whole factor, or no label would be readable
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class Drawing(NamedTuple):
-    """A drawn row of panels (uint8 RGB, see :func:`comparison`) and the text above each of them."""
+    """A drawn row of panels (uint8 RGB, rows of height 22 + H x zoom) and the text above each of them."""
 
-    picture: NDArray[np.uint8]
+    picture: Image
     labels: tuple[str, ...]
 
 
-def comparison(
-    image1: NDArray[np.uint8],
-    predicted: NDArray[np.floating],
-    true: NDArray[np.floating],
-    valid: NDArray[np.bool_],
-) -> NDArray[np.uint8]:
-    """Labelled row of four panels for one image pair.
+def draw(image1: Image, predicted: Flow, true: Flow, valid: Mask) -> Drawing:
+    """Labelled row of four panels for one image pair: image | predicted flow | true flow | end-point error.
 
     Both flows use the same colour scale (the longest valid true vector), so that equal colours are equal motions;
-    predicted vectors longer than that are drawn darker.  Invalid pixels are black in truth and error.
-
-    Args:
-        image1: first image, uint8 [H, W, 3], RGB.
-        predicted: flow [H, W, 2], px.
-        true: flow [H, W, 2], px.
-        valid: bool [H, W], where the truth is known.
-
-    Returns:
-        uint8 RGB picture, rows of height 22 + H x zoom.
+    predicted vectors longer than that are drawn darker.  Pixels where the truth is not known (``valid``) are black in
+    truth and error.
     """
-    return draw(image1, predicted, true, valid).picture
-
-
-def draw(
-    image1: NDArray[np.uint8],
-    predicted: NDArray[np.floating],
-    true: NDArray[np.floating],
-    valid: NDArray[np.bool_],
-) -> Drawing:
-    """As :func:`comparison`, with the labels as text."""
     height, width = image1.shape[:2]
     assert predicted.shape == true.shape == (height, width, 2) and valid.shape == (height, width)
     scale = _color_scale(predicted, true, valid)
@@ -71,7 +219,7 @@ def draw(
     return Drawing(np.concatenate(row[1:-1], axis=1), tuple(label for _, label in panels))
 
 
-def _color_scale(predicted: NDArray[np.floating], true: NDArray[np.floating], valid: NDArray[np.bool_]) -> float:
+def _color_scale(predicted: Flow, true: Flow, valid: Mask) -> float:
     """Longest valid true vector in px; of a motionless truth the longest predicted one, 1 where that is zero too."""
     for norms in (np.hypot(*np.moveaxis(true, -1, 0))[valid], np.hypot(*np.moveaxis(predicted, -1, 0))):
         longest = float(norms[np.isfinite(norms)].max(initial=0.0))
@@ -80,9 +228,7 @@ def _color_scale(predicted: NDArray[np.floating], true: NDArray[np.floating], va
     return 1.0
 
 
-def _error_panel(
-    predicted: NDArray[np.floating], true: NDArray[np.floating], valid: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], str]:
+def _error_panel(predicted: Flow, true: Flow, valid: Mask) -> tuple[Image, str]:
     """Euclidean error per pixel from black (0) to pale yellow (the largest), with mean and scale in the label."""
     with np.errstate(invalid="ignore", over="ignore"):  # a diverged network predicts inf; that must not end a run
         error = np.linalg.norm(predicted.astype(np.float64) - true, axis=-1)
@@ -95,12 +241,75 @@ def _error_panel(
     return picture, f"EPE: mean {mean:.2f} px, yellow = {largest:.1f} px"
 
 
-def _labelled(picture: NDArray[np.uint8], label: str) -> NDArray[np.uint8]:
+def _labelled(picture: Image, label: str) -> Image:
     """The picture below a white strip with its label, in letters small enough to fit."""
     width = picture.shape[1]
     strip = np.full((STRIP, width, 3), 255, np.uint8)
-    size = 0.45
-    while size > 0.2 and cv2.getTextSize(label, FONT, size, 1)[0][0] > width - 4:
-        size -= 0.025
-    cv2.putText(strip, label, (2, STRIP - 7), FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(strip, label, (2, STRIP - 7), FONT, _fitting(label, 0.45, 0.2, width - 4), (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([strip, picture])
+
+
+# -- the flow of frames, on disk as people look at it; each file appears whole or not at all --
+
+FORMATS = {"flo": ".flo", "color": "-color.png", "arrows": "-arrows.png"}
+
+
+def write_flow(paths: dict[str, Path], image1: Image, flow: NDArray[np.float32], max_flow: float | None = None) -> None:
+    """Write a pair's files; ``max_flow`` (px) is drawn in full colour, None takes the longest vector of the pair.
+
+    Raises StorageError where the disk refuses.
+    """
+    for form, path in paths.items():
+        if form == "flo":
+            write_flo(path, flow)
+        else:
+            picture = flow_to_color(flow, max_flow) if form == "color" else flow_arrows(image1, flow)
+            done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            assert done, "OpenCV encodes any 8-bit picture"
+            replace_file(path, [data.data])
+
+
+def infer_frames(
+    subnet: Subnet, frames: Frames, out: Path, formats: Sequence[str], max_flow: float | None, console: Console
+) -> dict[str, Any]:
+    """Estimate and write the flow of pair after pair; what was written, and by which weights, as plain data.
+
+    An interruption leaves whole files only, and says how many pairs.  Raises NonFiniteError for a network that
+    diverged, ConfigError for frames too large for this machine, StorageError.
+    """
+    samples = subnet.calibration or ()
+    full = "the run's calibration batches do not fit this machine's memory: free some"
+    with console.task("calibrate", len(samples)) as meter, memory_in_words(full):
+        statistics = recalibrate(subnet.net, [subnet.arch], samples, meter.advance)
+    who = (subnet.name, subnet.checkpoint.hash)
+    predictor = SubnetPredictor(subnet.net, [subnet.arch], statistics, *who, flow_divisor=subnet.flow_divisor)
+    rows: list[dict[str, Any]] = []
+    total = frames.count - 1
+    with console.task("flow", total) as meter:
+        try:
+            for first, second in frames.pairs(console.warn):
+                height, width = first.image.shape[:2]
+                with memory_in_words(f"{first.origin} is {height}x{width}: give smaller images"):
+                    (flow,) = predictor.predict(np.concatenate([first.image, second.image], axis=-1))
+                check_finite(flow)
+                out.mkdir(parents=True, exist_ok=True)
+                paths = {form: out / f"{first.name}{FORMATS[form]}" for form in formats}
+                write_flow(paths, first.image, flow, max_flow)
+                length = np.hypot(flow[..., 0], flow[..., 1])
+                row = {"image1": first.origin, "image2": second.origin, "height": height, "width": width}
+                row |= {"mean_flow": float(length.mean()), "max_flow": float(length.max())}
+                rows.append(row | {"files": {form: str(path) for form, path in paths.items()}})
+                meter.update(min(len(rows), total))
+        except KeyboardInterrupt:
+            console.info(f"interrupted after {len(rows)} of {total} pairs; every file in {out} is whole")
+            raise
+    return {
+        "weights": who[0],
+        "source": who[1],
+        "arch": str(subnet.arch),
+        "arch_choice": subnet.reason,
+        "calibration": subnet.calibrated_on or None,
+        "calibration_samples": subnet.calibration_samples,
+        "out": str(out),
+        "pairs": rows,
+    }

@@ -49,6 +49,8 @@ def write_search(folder: Path, document: Mapping[str, Any], warn: Callable[[str]
     if document["curve"] is not None:
         written["curve"] = folder / "curve.csv"
         replace_file(written["curve"], [_csv(_curve_rows(document["curve"]))])
+        from edgeflownas.report.plot import search_figure
+
         try:
             replace_file(folder / "curve.png", [search_figure(document)])
             written["picture"] = folder / "curve.png"
@@ -123,27 +125,3 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def search_figure(document: Mapping[str, Any]) -> bytes:
-    """The curve as PNG; the same document gives the same bytes.  Raises ConfigError without matplotlib."""
-    from edgeflownas.report.paper_figures import COLOURS, DPI, HEIGHT, WIDTH, drawing
-
-    curve = document["curve"]
-    with drawing("the picture") as Figure:
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        axes = figure.add_subplot()
-        for place, (name, own) in enumerate(curve["strategies"].items()):
-            colour = COLOURS[f"c{place}"]
-            seeds = f" ({own['seeds']} seeds)" if own["seeds"] > 1 else ""
-            axes.plot(curve["evaluations"], own["mean"], color=colour, linewidth=1.3, label=f"{name}{seeds}")
-            if own["seeds"] > 1:
-                axes.fill_between(
-                    curve["evaluations"], own["lowest"], own["highest"], color=colour, alpha=0.15, linewidth=0
-                )
-        axes.set(xlabel="subnets evaluated", ylabel="share of the exact hypervolume", ylim=(None, 1.005))
-        axes.set_title(f"Search in space {document['space']}: {' and '.join(document['objectives'])}")
-        axes.legend(loc="lower right")
-        target = io.BytesIO()
-        figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})
-    return target.getvalue()

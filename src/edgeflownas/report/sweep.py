@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.errors import DataError
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.evaluate.labels import Label
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import label_columns
-from edgeflownas.report.comparison_figure import Series, comparison_figure, png_file
 from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
 from edgeflownas.report.histories import History, read_history
 from edgeflownas.report.history_files import json_rows
+from edgeflownas.report.plot import Course, comparison_figure
 from edgeflownas.report.run_facts import CurvePoint, RunFacts, read_facts
 from edgeflownas.train.sweep import read_plan, run_state
 
@@ -273,10 +273,14 @@ def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
     files = {"table": folder / "comparison.csv", "json": folder / "comparison.json"}
     replace_file(files["table"], [_csv(variants)])
     replace_file(files["json"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
-    if (picture := _figure(facts)) is not None:
-        files["png"] = folder / "comparison.png"
-        replace_file(files["png"], [png_file(picture)])
-    return document, table_text(rows) if rows else "no run is finished yet", files
+    text = table_text(rows) if rows else "no run is finished yet"
+    try:
+        if (picture := _figure(facts)) is not None:
+            replace_file(folder / "comparison.png", [picture])
+            files["png"] = folder / "comparison.png"
+    except ConfigError as error:  # a missing picture must not cost the rest
+        text += f"\n\n{folder / 'comparison.png'} is not written: {error}"
+    return document, text, files
 
 
 def _plain(figures: Mapping[str, float]) -> dict[str, Any]:
@@ -295,13 +299,13 @@ def _csv(variants: Sequence[Mapping[str, Any]]) -> bytes:
     return csv_file(lines)
 
 
-def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> bytes | None:
     """EPE over samples seen, a line a variant and a panel a label; None before the first evaluation."""
-    curves: dict[Label, list[Series]] = {}
+    curves: dict[Label, list[Course]] = {}
     for variant, runs in facts.items():
         for label in dict.fromkeys(label for run in runs for label in run.curves):
             points = _course([run.curves[label] for run in runs if label in run.curves])
-            curves.setdefault(label, []).append(Series(variant, points))
+            curves.setdefault(label, []).append(Course(variant, points))
     results = [result for runs in facts.values() for run in runs for result in run.results if result.label in curves]
     return comparison_figure(label_columns(results), curves, LEGEND) if curves else None
 

@@ -1,6 +1,0 @@
-"""Tests here import their neighbours."""
-
-import sys
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]  # documents.py
