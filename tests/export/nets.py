@@ -8,16 +8,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from edgeflownas.export.onnx_model import write_onnx
+from edgeflownas.export.onnx import write_onnx
 from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import InputForm, StagedNet
-from edgeflownas.models.deployed.folding import Layer, fold
-from edgeflownas.models.deployed.graph import Graph, Outputs
-from edgeflownas.models.deployed.networks import graph_of
-from edgeflownas.models.deployed.quantise import Range, Scale, tensor_scales
-from edgeflownas.models.deployed.running import run_graph
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
+from edgeflownas.models.graph import Graph, Layer, Outputs, fold, graph_of, run_graph
+from edgeflownas.models.int8 import Range, Scale, tensor_scales
 from edgeflownas.space import get_space
 
 SIZE = (32, 48)

@@ -29,7 +29,7 @@ from edgeflownas.evaluate.frozen import (
 )
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgeflownas.models.blocks import GRID, FlowBatch, up2
-from edgeflownas.models.headkernels import BLOCK, block_pixels
+from edgeflownas.models.fast import BLOCK, block_pixels
 
 TILE = 98_304  # numbers in each of the two working maps of a tile on a CPU: they stay in its second-level cache
 

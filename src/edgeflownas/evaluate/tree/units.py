@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.flops import stage_macs
+from edgeflownas.models.graph import stage_macs
 from edgeflownas.space import Arch
 
 Size = tuple[int, int]  # rows and columns of a frame, padded as the network pads them
