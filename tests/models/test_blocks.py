@@ -139,13 +139,6 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize("channels", [16, 32, 48, 64, 128, 256, 512, 1024])
-def test_kernel_is_the_odd_number_nearest_to_the_papers_figure(channels: int) -> None:
-    wanted = np.log2(channels) / 2 + 0.5
-    odd = np.arange(1, 15, 2)
-    assert abs(attention_kernel(channels) - wanted) == np.abs(odd - wanted).min()
-
-
 def test_kernels_of_the_paper() -> None:
     """Its reference code: t = int(abs((log2(C) + b) / gamma)), k = t if t is odd else t + 1."""
     for channels in (2, 4, 8, 16, 64, 100, 256, 512, 2048):

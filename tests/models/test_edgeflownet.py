@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from flow_batches import make_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numeric import FLOAT32, relative_difference
@@ -16,9 +18,12 @@ from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.models.batchnorm import BatchNorm, use_statistics
-from edgeflownas.models.blocks import Conv
-from edgeflownas.models.flownet import SPACE, EdgeFlowNet, FlowNet, TransposedConv
+from edgeflownas.models.blocks import Conv, TransposedConv
+from edgeflownas.models.flownet import SPACE, EdgeFlowNet, FlowNet
 from edgeflownas.space import get_space
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
+from flow_batches import make_batches  # noqa: E402
 
 (ONLY,) = SPACE
 

@@ -64,14 +64,6 @@ def test_names_are_keyed_by_option(net: FlowNet) -> None:
     assert all(net.get_submodule(bn.name) is bn for bn in net.batchnorms)
 
 
-def test_a_subnet_alone_starts_from_the_supernets_values(net: FlowNet) -> None:
-    alone = FlowNet(V1.restrict(V1.parse("012012012")), width=8, seed=0)
-    inherited = net.subnet("012012012").state_dict()
-    assert all(torch.equal(value, inherited[name]) for name, value in alone.state_dict().items())
-    other = FlowNet(V1.restrict(V1.parse("012012012")), width=8, seed=1)
-    assert not torch.equal(other.get_parameter("E0.k7.weight"), alone.get_parameter("E0.k7.weight"))
-
-
 def test_initial_values_are_he_normal() -> None:
     net = FlowNet(V1, width=32)
     weight = net.get_parameter("DB0.depth3.1.conv2.weight").detach()
@@ -113,18 +105,6 @@ def test_padding_to_multiples_of_16_repeats_the_edge(net: FlowNet) -> None:
         padded = torch.nn.functional.pad(x, (0, 14, 0, 3), mode="replicate")
         assert [tuple(p.shape) for p in predictions] == [(2, 4, 12, 16), (2, 4, 24, 32), (2, 4, 48, 64)]
         assert torch.equal(net(padded, "000000000")[2], predictions[2])
-
-
-def test_stages_make_up_the_forward(net: FlowNet) -> None:
-    assert [stage.name for stage in net.stages[: net.shared_stages]] == ["E0", "E1"]
-    assert [stage.choice for stage in net.stages if stage.choice is not None] == list(range(9))
-    code = V1.parse("210210210")
-    features, predictions = net.prepare(images()), []
-    for index, stage in enumerate(net.stages):
-        result = net.run_stage(index, features, 0 if stage.choice is None else code[stage.choice])
-        features = features if stage.output is not None else result
-        predictions += [result] if stage.output is not None else []
-    assert all(torch.equal(a, b) for a, b in zip(predictions, net(images(), code), strict=True))
 
 
 @pytest.mark.parametrize("code", ["000000000", "111111111", "222222222", "021102120", "02000000000", "21120110101"])
@@ -261,44 +241,6 @@ def test_parts_of_v3(third: FlowNet) -> None:
     assert all(parameters[name].detach().std() > 0.05 for name in ("ECA.weight", "Gate.weight"))
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("code", [*V3.anchors, "02101200101"])
-def test_a_subnet_of_v3_is_its_path_to_the_bit(third: FlowNet, code: str, training: bool) -> None:
-    subnet = third.train(training).subnet(code)
-    assert set(subnet.state_dict()) < set(third.state_dict()) and {"ECA.weight", "Gate.weight"} <= set(
-        subnet.state_dict()
-    )
-    assert all(torch.equal(a, b) for a, b in zip(subnet(images(45, 50)), third(images(45, 50), code), strict=True))
-    alone = FlowNet(V3.restrict(V3.parse(code)), width=8).state_dict()
-    assert all(torch.equal(value, third.state_dict()[name]) for name, value in alone.items())
-
-
-def test_the_gate_sees_the_bottleneck_after_attention(third: FlowNet) -> None:
-    """The chain by hand; without its context the gate does not run."""
-    code, seen = V3.parse("00000000000"), {}
-    features, predictions = third.prepare(images()), []
-    for index, stage in enumerate(third.stages):
-        digit = 0 if stage.choice is None else code[stage.choice]
-        if stage.name == "Gate":
-            context = third.context_of(seen["ECA"])
-            assert context.shape == (2, 64, 1, 1)
-            assert relative_difference(context[:, :, 0, 0], seen["ECA"].mean((2, 3))) <= 8 * FLOAT32
-            scale = torch.sigmoid(
-                torch.einsum("oi,bi->bo", third.get_parameter("Gate.weight")[:, :, 0, 0], context[..., 0, 0])
-            )
-            expected = features * scale[:, :, None, None]
-            features = third.run_stage(index, features, 0, context)
-            assert relative_difference(features, expected) <= 8 * FLOAT32
-            with pytest.raises(ConfigError, match="Gate needs the context"):
-                third.run_stage(index, features, 0)
-            continue
-        result = third.run_stage(index, features, digit)
-        features = features if stage.output is not None else result
-        predictions += [result] if stage.output is not None else []
-        seen[stage.name] = features
-    assert all(torch.equal(a, b) for a, b in zip(predictions, third(images(), code), strict=True))
-
-
 def test_gradients_of_one_fair_cycle_reach_every_parameter() -> None:
     net = FlowNet(V3, width=8)
     for path in fair_cycle(V3, 0, 0):
@@ -327,3 +269,46 @@ def test_attention_alone_and_conv_chains_in_other_slots() -> None:
     net = FlowNet(space, width=4)
     assert "ECA.weight" in net.state_dict() and "Gate.weight" not in net.state_dict() and net.shared_stages == 3
     assert not torch.equal(net(images(), "0")[2], net(images(), "1")[2])
+
+
+def test_where_the_choices_are(net: FlowNet) -> None:
+    assert [stage.name for stage in net.stages[: net.shared_stages]] == ["E0", "E1"]
+    assert [stage.choice for stage in net.stages if stage.choice is not None] == list(range(9))
+
+
+@pytest.mark.parametrize("code", ["210210210", "00000000000"])
+def test_stages_make_up_the_forward(net: FlowNet, third: FlowNet, code: str) -> None:
+    """The chain by hand: the gate sees the bottleneck after attention, and without its context it does not run."""
+    whole = net if len(code) == 9 else third
+    arch, features, predictions, context = whole.space.parse(code), whole.prepare(images()), [], None
+    for index, stage in enumerate(whole.stages):
+        if stage.context == "takes":
+            weight = whole.get_parameter("Gate.weight")[:, :, 0, 0]
+            expected = features * torch.sigmoid(torch.einsum("oi,bi->bo", weight, context[..., 0, 0]))[..., None, None]
+            assert relative_difference(whole.run_stage(index, features, 0, context), expected) <= 8 * FLOAT32
+            with pytest.raises(ConfigError, match="Gate needs the context"):
+                whole.run_stage(index, features, 0)
+        result = whole.run_stage(index, features, 0 if stage.choice is None else arch[stage.choice], context)
+        features = features if stage.output is not None else result
+        predictions += [result] if stage.output is not None else []
+        if stage.context == "gives":
+            context = whole.context_of(features)
+            assert context.shape == (2, 64, 1, 1)
+            assert relative_difference(context[:, :, 0, 0], features.mean((2, 3))) <= 8 * FLOAT32
+    assert all(torch.equal(a, b) for a, b in zip(predictions, whole(images(), arch), strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("code", ["012012012", *V3.anchors, "02101200101"])
+def test_a_subnet_is_its_path_to_the_bit_and_starts_alone_from_the_supernets_values(
+    net: FlowNet, third: FlowNet, code: str, training: bool
+) -> None:
+    whole = net if len(code) == 9 else third
+    subnet, names = whole.train(training).subnet(code), set(whole.state_dict())
+    assert set(subnet.state_dict()) < names and {"ECA.weight", "Gate.weight"} & names <= set(subnet.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(subnet(images(45, 50)), whole(images(45, 50), code), strict=True))
+    restricted = whole.space.restrict(whole.space.parse(code))
+    alone, other = FlowNet(restricted, width=8), FlowNet(restricted, width=8, seed=1)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in alone.state_dict().items())
+    first = next(name for name, _ in alone.named_parameters())
+    assert not torch.equal(other.get_parameter(first), alone.get_parameter(first))

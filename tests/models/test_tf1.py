@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from edgeflownas.errors import DataError
-from edgeflownas.models.flownet import EdgeFlowNet, FlowNet, TransposedConv
+from edgeflownas.models.blocks import TransposedConv
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.models.tf1 import load_tf1_weights, parameter_name, tf1_model, tf1_width
 from edgeflownas.space import get_space
 
 V1 = get_space("v1")
 Arrays = dict[str, np.ndarray]
+NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def tf_name(name: str, counter: Callable[[], int]) -> str:
     """The name TF1 would give a parameter of ours, with scope numbers from ``counter``."""
-    leaf = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
     stage, option, *rest = name.split(".")
     n = counter()
     if option.startswith("depth"):
@@ -29,13 +30,13 @@ def tf_name(name: str, counter: Callable[[], int]) -> str:
         scope = f"weights/backbone/{stage}/branch{option[5:]}_block{int(block) + 1}"
         return {
             "conv1": f"{scope}/conv_bn_relu{n}/conv{n}/conv1_conv/kernel",
-            "bn1": f"{scope}/conv_bn_relu{n}/bn{n}/conv1_bn/{leaf[last]}",
+            "bn1": f"{scope}/conv_bn_relu{n}/bn{n}/conv1_bn/{NORM[last]}",
             "conv2": f"{scope}/conv{n}/conv2/kernel",
-            "bn2": f"{scope}/bn{n}/bn2/{leaf[last]}",
+            "bn2": f"{scope}/bn{n}/bn2/{NORM[last]}",
         }[part]
     joint = "" if stage.startswith(("Down", "Up", "H")) else "_"
     if option == "bn":
-        return f"weights/net/bn{n}/{stage}{joint}{'BN' if not joint else 'bn'}/{leaf[rest[0]]}"
+        return f"weights/net/bn{n}/{stage}{joint}{'BN' if not joint else 'bn'}/{NORM[rest[0]]}"
     if stage.startswith("H"):
         up = stage in ("H1", "H2")
         return (
@@ -46,13 +47,8 @@ def tf_name(name: str, counter: Callable[[], int]) -> str:
     return f"weights/net/conv{n}/{stage}{'Conv' if stage.startswith('Down') else '_conv'}/kernel"
 
 
-def dump(net: FlowNet) -> Arrays:
-    numbers = iter(range(1, 10_000, 7))
-    arrays: Arrays = {}
-    for name, value in net.state_dict().items():
-        array = value.numpy()
-        arrays[tf_name(name, lambda: next(numbers))] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-    return arrays
+def turned(value: torch.Tensor) -> np.ndarray:
+    return value.numpy().transpose(2, 3, 1, 0) if value.ndim == 4 else value.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +61,28 @@ def source() -> FlowNet:
 
 @pytest.fixture(scope="module")
 def arrays(source: FlowNet) -> Arrays:
-    return dump(source)
+    numbers = iter(range(1, 10_000, 7))
+    return {tf_name(name, lambda: next(numbers)): turned(value) for name, value in source.state_dict().items()}
+
+
+def numbered(net: EdgeFlowNet) -> Arrays:
+    """The names TF1 gives EdgeFlowNet's variables: nothing but running numbers (with gaps for ReLUs and blocks)."""
+    arrays: Arrays = {}
+    for number, (name, module) in enumerate(net.layers()):
+        kind = "BN" if "bn" in name else "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
+        inner = {"BN": "batch_normalization", "Conv": "conv2d", "ConvTranspose": "conv2d_transpose"}[kind]
+        for key, value in module.state_dict().items():
+            last = NORM[key] if kind == "BN" else {"weight": "kernel", "bias": "bias"}[key]
+            arrays[f"weights/Net0/ResNetBlock0/{kind}{3 * number + 2}/{inner}/{last}"] = turned(value)
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def single() -> EdgeFlowNet:
+    net = EdgeFlowNet(4, seed=3)
+    for value in net.state_dict().values():
+        value.uniform_(0.5, 2.0)
+    return net
 
 
 def save(path: Path, arrays: Arrays) -> Path:
@@ -106,13 +123,8 @@ def test_names(name: str, expected: str | None) -> None:
     assert parameter_name(name, {"Down1": 3}) == expected
 
 
-def changed(arrays: Arrays, pattern: str, change: Callable[[str, np.ndarray], Arrays]) -> Arrays:
-    (name,) = [name for name in arrays if re.search(pattern, name)]
-    rest = {other: array for other, array in arrays.items() if other != name}
-    return {**rest, **change(name, arrays[name])}
-
-
-FAULTS: list[tuple[str, Callable[[str, np.ndarray], Arrays], str]] = [
+Change = Callable[[str, np.ndarray], Arrays]
+FAULTS: list[tuple[str, Change, str]] = [
     (r"Up1BN/beta$", lambda n, a: {}, r"1 missing: Up1\.bn\.bias"),
     (r"Up1BN/beta$", lambda n, a: {n: a, "weights/net/Extra/kernel": a}, "1 unexpected: net/Extra/kernel"),
     (r"Up1BN/beta$", lambda n, a: {n: a, n.replace("net/", "net/again/"): a}, r"both mean Up1\.bn\.bias"),
@@ -123,14 +135,31 @@ FAULTS: list[tuple[str, Callable[[str, np.ndarray], Arrays], str]] = [
     (r"Up1BN/beta$", lambda n, a: {n: np.array([{}], dtype=object)}, "not a readable npz"),
     (r"E0_conv/kernel$", lambda n, a: {}, "E0_conv/kernel"),
 ]
+NUMBERED_FAULTS: list[tuple[str, Change, str]] = [
+    (r"/BN5/.*/beta$", lambda n, a: {}, r"1 missing: E0\.bn\.bias"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, "weights/more/kernel": a}, "1 unexpected: more/kernel"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("BN5", "Conv5"): a}, "a second layer or array of number 5"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("Net0", "Net1"): a}, "a second layer or array of number 5"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("BN5", "BN3"): a}, "32 layers Conv BN BN .*EdgeFlowNet has 31"),
+    (r"/BN5/.*/beta$", lambda n, a: {n: a[:-1]}, r"beta: shape \[3\].*expected \[4\]"),
+    (r"/Conv2/.*/kernel$", lambda n, a: {}, "not weights of the TF1 supernet"),
+    (r"/Conv2/.*/kernel$", lambda n, a: {n: np.full_like(a, np.inf)}, "holds NaN or infinite"),
+    (r"/ConvTranspose92/.*/bias$", lambda n, a: {n: a.astype(np.int64)}, "floating-point"),
+]
 
 
-@pytest.mark.parametrize(("pattern", "change", "message"), FAULTS)
+@pytest.mark.parametrize(
+    ("model", "pattern", "change", "message"),
+    [*(("supernet", *fault) for fault in FAULTS), *(("edgeflownet", *fault) for fault in NUMBERED_FAULTS)],
+)
 def test_faults_are_named_and_change_nothing(
-    arrays: Arrays, tmp_path: Path, pattern: str, change: Callable[[str, np.ndarray], Arrays], message: str
+    arrays: Arrays, single: EdgeFlowNet, tmp_path: Path, model: str, pattern: str, change: Change, message: str
 ) -> None:
-    path = save(tmp_path / "weights.npz", changed(arrays, pattern, change))
-    net = FlowNet(V1, width=4, seed=0)
+    sound = arrays if model == "supernet" else numbered(single)
+    (name,) = [name for name in sound if re.search(pattern, name)]
+    rest = {other: array for other, array in sound.items() if other != name}
+    path = save(tmp_path / "weights.npz", rest | change(name, sound[name]))
+    net = FlowNet(V1, width=4, seed=0) if model == "supernet" else EdgeFlowNet(4, seed=0)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(DataError, match=message):
         load_tf1_weights(net, path)
@@ -156,29 +185,6 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
             load_tf1_weights(net, path)
 
 
-def numbered(net: EdgeFlowNet) -> Arrays:
-    """The names TF1 gives EdgeFlowNet's variables: nothing but running numbers (with gaps for ReLUs and blocks)."""
-    leaf = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-    arrays: Arrays = {}
-    for number, (name, module) in enumerate(net.layers()):
-        kind = "BN" if "bn" in name else "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
-        inner = {"BN": "batch_normalization", "Conv": "conv2d", "ConvTranspose": "conv2d_transpose"}[kind]
-        for key, value in module.state_dict().items():
-            last = leaf[key] if kind == "BN" else {"weight": "kernel", "bias": "bias"}[key]
-            array = value.numpy()
-            scope = f"weights/Net0/ResNetBlock0/{kind}{3 * number + 2}/{inner}"
-            arrays[f"{scope}/{last}"] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-    return arrays
-
-
-@pytest.fixture(scope="module")
-def single() -> EdgeFlowNet:
-    net = EdgeFlowNet(4, seed=3)
-    for value in net.state_dict().values():
-        value.uniform_(0.5, 2.0)
-    return net
-
-
 @pytest.mark.parametrize("kind", ["frozen", "trained"])
 def test_edgeflownet_round_trip_by_the_order_of_its_layers(single: EdgeFlowNet, tmp_path: Path, kind: str) -> None:
     arrays = numbered(single)
@@ -188,31 +194,6 @@ def test_edgeflownet_round_trip_by_the_order_of_its_layers(single: EdgeFlowNet, 
     load_tf1_weights(net, path)
     for name, value in single.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
-
-
-NUMBERED_FAULTS: list[tuple[str, Callable[[str, np.ndarray], Arrays], str]] = [
-    (r"/BN5/.*/beta$", lambda n, a: {}, r"1 missing: E0\.bn\.bias"),
-    (r"/BN5/.*/beta$", lambda n, a: {n: a, "weights/more/kernel": a}, "1 unexpected: more/kernel"),
-    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("BN5", "Conv5"): a}, "a second layer or array of number 5"),
-    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("Net0", "Net1"): a}, "a second layer or array of number 5"),
-    (r"/BN5/.*/beta$", lambda n, a: {n: a, n.replace("BN5", "BN3"): a}, "32 layers Conv BN BN .*EdgeFlowNet has 31"),
-    (r"/BN5/.*/beta$", lambda n, a: {n: a[:-1]}, r"beta: shape \[3\].*expected \[4\]"),
-    (r"/Conv2/.*/kernel$", lambda n, a: {}, "not weights of the TF1 supernet"),
-    (r"/Conv2/.*/kernel$", lambda n, a: {n: np.full_like(a, np.inf)}, "holds NaN or infinite"),
-    (r"/ConvTranspose92/.*/bias$", lambda n, a: {n: a.astype(np.int64)}, "floating-point"),
-]
-
-
-@pytest.mark.parametrize(("pattern", "change", "message"), NUMBERED_FAULTS)
-def test_faults_of_edgeflownet_weights(
-    single: EdgeFlowNet, tmp_path: Path, pattern: str, change: Callable[[str, np.ndarray], Arrays], message: str
-) -> None:
-    path = save(tmp_path / "weights.npz", changed(numbered(single), pattern, change))
-    net = EdgeFlowNet(4, seed=0)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    with pytest.raises(DataError, match=message):
-        load_tf1_weights(net, path)
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_weights_of_the_other_model(single: EdgeFlowNet, arrays: Arrays, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
-"""The subnet that is shipped: extracted from its run, batch norm recalibrated as an evaluation does it, on the CPU."""
+"""The subnet that is shipped, extracted from its run and recalibrated; the pairs it is calibrated and verified on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,31 +30,23 @@ from edgeflownas.run.run import SHOWN, Subnet
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
 EXPORTED = (*SHOWN, "data.val_dir", "data.on_bad_sample")  # keys an export reads: also those of the pairs
+GENERATED = "synth"
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
+Size = tuple[int, int]
 
 
-class Meter(Protocol):
-    """What is told of progress."""
+def extracted(subnet: Subnet, progress: Callable[[str, int], Any]) -> Subnet:
+    """The same with a network of its arch alone: evaluation mode, float32, on the CPU.
 
-    def advance(self) -> None:
-        """One more is done."""
-
-
-def extracted(subnet: Subnet, task: Callable[[str, int], AbstractContextManager[Meter]]) -> Subnet:
-    """The same with a network of its arch alone: evaluation mode, float32, on the CPU, batch norm recalibrated.
-
-    ``task`` (label, number of batches) begins what is told of each batch that batch norm has seen.
+    Batch norm is recalibrated as an evaluation does it; ``progress`` opens a bar with a label and the number of
+    batches, as Console.task does.
     """
     net, batches = subnet.net, subnet.calibration
     if isinstance(net, FlowNet) and len(net.space) > 1:
         net = net.subnet(subnet.arch)
     if batches is not None:
-        with (
-            task("calibrate", len(batches)) as meter,
-            full_precision(),
-            torch_threads(1),
-            memory_in_words(MEMORY),
-        ):
+        bar = progress("calibrate", len(batches))
+        with bar as meter, full_precision(), torch_threads(1), memory_in_words(MEMORY):
             set_buffers(net, batches, meter.advance)
     return replace(subnet, net=net.to(device="cpu", dtype=torch.float32).eval().requires_grad_(False))
 
@@ -73,10 +64,6 @@ def check_export_size(size: tuple[int, int]) -> None:
             f"--size {size[0]}x{size[1]}: rows and columns must be multiples of {GRID} from {SMALLEST} to {LARGEST}: "
             f"the nearest are {words}"
         )
-
-
-GENERATED = "synth"
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

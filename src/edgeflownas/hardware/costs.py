@@ -130,13 +130,9 @@ def liveness(ops: Sequence[Op], outputs: Sequence[Buffer] = ()) -> list[Moment]:
     carried: list[Buffer] = list(dict.fromkeys(ops[0].inputs))
     moments = []
     for index, op in enumerate(ops):
-        overwritten = _overwritten(op, [buffer for buffer in op.inputs if last_read[buffer] == index])
+        dying = (buffer for buffer in op.inputs if op.elementwise and last_read[buffer] == index)
+        overwritten = next((buffer for buffer in dying if buffer.bytes == op.output.bytes), None)
         alive = [buffer for buffer in carried if buffer != overwritten] + [op.output]
         moments.append(Moment(op, tuple(alive)))
         carried = [buffer for buffer in alive if last_read.get(buffer, index) > index]
     return moments
-
-
-def _overwritten(op: Op, dying: Sequence[Buffer]) -> Buffer | None:
-    same = (buffer for buffer in dying if op.elementwise and buffer.bytes == op.output.bytes)
-    return next(same, None)

@@ -1,4 +1,9 @@
-"""The chips a model is compiled for, as data, and what Vela reads out of their ini files."""
+"""The chips a model is compiled for, as data, and what Vela reads out of their ini files.
+
+An ini is checked before use: what reads it takes a default for every key that it does not find.  Vela's Python side and
+regor read a file each in their own way: regor minds the case of keys, knows neither colons nor [DEFAULT], and wants the
+section that is inherited above the one that does.  So only what both understand is accepted.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,10 @@ from edgeflownas.hardware.extras import need
 
 DEFAULT = "grove-vision-ai-v2"
 RESERVED = ("cpu", "vela")  # their columns: of --measure-cpu, and of pareto
+OPTIONS = {"System_Config": "--system-config", "Memory_Mode": "--memory-mode"}  # kinds of sections of an ini
+MEMORIES = ("Sram", "Dram", "OnChipFlash", "OffChipFlash")
+PORTS = ("Axi0", "Axi1")
+OPTIONAL = ("ports_used", "max_reads", "max_writes")  # of a memory
 
 # Himax WE2 (HX6538), memory speeds as in the vendor's file for this board.
 WE2 = """\
@@ -163,12 +172,12 @@ def own_target(ini: Path, accelerator: str, system_config: str, memory_mode: str
     return target
 
 
-def _check(target: Target, text: str, where: str) -> None:
-    """Raises ConfigError, which begins with ``where``."""
+def _check(target: Target, text: str, place: str) -> None:
+    """Raises ConfigError, which begins with ``place``."""
     try:
         check_ini(text, target.system_config, target.memory_mode)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise ConfigError(f"{place}: {error}") from None
 
 
 @cache
@@ -218,12 +227,6 @@ def architecture(target: Target) -> Architecture:
     )
 
 
-OPTIONS = {"System_Config": "--system-config", "Memory_Mode": "--memory-mode"}  # kinds of sections of an ini
-MEMORIES = ("Sram", "Dram", "OnChipFlash", "OffChipFlash")
-PORTS = ("Axi0", "Axi1")
-OPTIONAL = ("ports_used", "max_reads", "max_writes")  # of a memory
-
-
 def read_ini(path: Path) -> str:
     """Text of an ini.  Raises DataError for a file that cannot be read or holds nothing."""
     try:
@@ -239,22 +242,21 @@ def read_ini(path: Path) -> str:
 
 def sections(text: str) -> dict[str, list[str]]:
     """NAMEs of the sections [System_Config.NAME] and [Memory_Mode.NAME].  Raises ConfigError: the text is no ini."""
-    names = _parsed(text).sections()
-    return {prefix: [name[len(prefix) + 1 :] for name in names if name.startswith(prefix + ".")] for prefix in OPTIONS}
+    names = [name.partition(".") for name in _parsed(text).sections()]
+    return {kind: [name for found, dot, name in names if found == kind and dot] for kind in OPTIONS}
 
 
 def check_ini(text: str, system_config: str, memory_mode: str) -> None:
     """Raises ConfigError, naming section and key, unless the two sections hold all that Vela needs."""
     there, parser = sections(text), _parsed(text)
-    for prefix, name in zip(OPTIONS, (system_config, memory_mode), strict=True):
-        if name not in there[prefix]:
+    wanted = dict(zip(OPTIONS, (system_config, memory_mode), strict=True))
+    for kind, name in wanted.items():
+        if name not in there[kind]:
             raise ConfigError(
-                f"the ini has no section [{prefix}.{name}]; "
-                f"{OPTIONS[prefix]} must be one of: {', '.join(there[prefix]) or '(the file has none)'}"
+                f"the ini has no section [{kind}.{name}]; "
+                f"{OPTIONS[kind]} must be one of: {', '.join(there[kind]) or '(the file has none)'}"
             )
-    system, memory = (
-        _Section(parser, f"{prefix}.{name}") for prefix, name in zip(OPTIONS, (system_config, memory_mode), strict=True)
-    )
+    system, memory = (_Section(parser, f"{kind}.{name}") for kind, name in wanted.items())
     system.check("core_clock", _positive, "Hz, a number above 0")
     ports = [system.check(f"{port.lower()}_port", MEMORIES.__contains__, ", ".join(MEMORIES)) for port in PORTS]
     for port in dict.fromkeys(ports):

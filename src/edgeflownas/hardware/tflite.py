@@ -35,7 +35,6 @@ Steps = tuple[NDArray[np.float32], Sequence[int]]  # scales and zero points, one
 Kernels = Literal["fast", "plain", "reference"]
 RESOLVERS = {"fast": "AUTO", "plain": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 NOTE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
-MAGIC = slice(4, 8)  # where the identifier TFL3 stands
 
 
 def write_int8(
@@ -306,7 +305,7 @@ class TfliteModel:
         Args:
             data: bytes of the file.
             kernels: ``fast`` are XNNPACK's, which may fuse, and round int8 in a way of their own; ``plain`` LiteRT's
-                own, within one step of the arithmetic of models/deployed/quantise.py; ``reference`` those that
+                own, within one step of the arithmetic of models/int8.py; ``reference`` those that
                 TensorFlow Lite Micro has too, slow.
             preserve_all: keep every tensor for :meth:`tensors`; not with ``fast`` kernels, which may leave some out.
             threads: how many the kernels use.
@@ -319,7 +318,10 @@ class TfliteModel:
         need("litert")
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        _check(data, name)
+        if data[4:8] != b"TFL3":
+            raise DataError(
+                f"{name}: not a TensorFlow Lite file (no TFL3 at its start): the file of an export is expected"
+            )
         try:
             with _unannounced():
                 self._interpreter = Interpreter(
@@ -398,8 +400,3 @@ def _unannounced() -> Iterator[None]:
             caught.seek(0)
             if others := b"".join(line for line in caught if NOTE not in line):
                 os.write(2, others)
-
-
-def _check(data: bytes, name: str) -> None:
-    if data[MAGIC] != b"TFL3":
-        raise DataError(f"{name}: not a TensorFlow Lite file (no TFL3 at its start): the file of an export is expected")

@@ -102,7 +102,7 @@ class Compiled:
 def compile_tflite(model: bytes, target: Target, mode: str = "performance", arena_kib: int | None = None) -> Compiled:
     """Compile an int8 TFLite model for ``target``.
 
-    The content must be sound: a damaged file ends the process.  :func:`apart.compile_file` takes any file.
+    The content must be sound: a damaged file ends the process.  :func:`compile_file` takes any file.
 
     Args:
         model: the file.
@@ -121,10 +121,9 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
     if model[4:8] != b"TFL3":
         raise DataError(f"not a TFLite file: bytes 4 to 8 are {bytes(model[4:8])!r}, expected b'TFL3'")
     limit = arena_limit(chip, arena_kib)
+    system, options = _texts(target, mode, chip, limit)
     try:
-        result = regor.compile(
-            chip.core, bytes(model), "TFLITE", _system(target, chip), options=_options(mode, chip, limit), verbose=False
-        )
+        result = regor.compile(chip.core, bytes(model), "TFLITE", system, options=options, verbose=False)
     except RuntimeError as error:
         raise DataError(f"Vela refuses the file: {' '.join(str(error).split())}") from None
     report, tables = result.perf_report, _tables(result.opt_database)
@@ -194,14 +193,11 @@ def _regor() -> Any:
     return regor
 
 
-def _system(target: Target, chip: Architecture) -> str:
-    names = f"[vela]\nsystem_config_name={target.system_config}\nmemory_mode_name={target.memory_mode}\n"
-    return f"[architecture]\nmacs={chip.macs}\ncores={chip.cores}\n{names}{chip.ini}"
-
-
-def _options(mode: str, chip: Architecture, limit_kib: float | None) -> str:
+def _texts(target: Target, mode: str, chip: Architecture, limit_kib: float | None) -> tuple[str, str]:
+    """The system and the options, as regor reads them."""
     arena_bytes = chip.address_space if limit_kib is None else int(limit_kib * KIB)
-    return (
+    names = f"[vela]\nsystem_config_name={target.system_config}\nmemory_mode_name={target.memory_mode}\n"
+    return f"[architecture]\nmacs={chip.macs}\ncores={chip.cores}\n{names}{chip.ini}", (
         "\n[compiler]\nenable_db=true\noutput_format=TFLite\ncop_format=COP1\n"
         f"\n[scheduler]\noptimize={mode.capitalize()}\narena_size_limit={arena_bytes}\ndisable_feature=\n"
         "cpu_tensor_alignment=16\ntensor_allocator=HillClimb\n\n[graph]\nsoftmax_int16_neg_exp_range=10.0\n"
@@ -301,7 +297,7 @@ START, COMPILE = 0, 1  # what the process is asked for
 
 
 def compile_file(path: Path, target: Target, mode: str = "performance", arena_kib: int | None = None) -> Compiled:
-    """:func:`compile_tflite` for the file ``path``, whatever is in it.
+    """:func:`compile_tflite` for the file ``path``, whatever is in it: in a process of its own, which regor may end.
 
     Raises:
         DataError: also for a damaged file, and one that cannot be read; names the file, as do
@@ -339,17 +335,12 @@ class _Compile:
     arena_kib: int | None
 
     def __call__(self, step: int) -> Compiled | None:
-        if step == START:
-            _mute()
-            return None
-        return compile_tflite(self.model, self.target, self.mode, self.arena_kib)
-
-
-def _mute() -> None:
-    """What regor writes past Python's own streams goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
+        if step == COMPILE:
+            return compile_tflite(self.model, self.target, self.mode, self.arena_kib)
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what regor writes past Python's own streams
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        return None
 
 
 def description(compiled: Compiled) -> dict[str, Any]:
@@ -361,15 +352,17 @@ def description(compiled: Compiled) -> dict[str, Any]:
     times = {placed.start for placed in compiled.placed} | {layer.time for layer in compiled.layers}
     moment = max(sorted(times), key=lambda time: sum(placed.bytes for placed in alive_at(compiled.placed, time)))
     alive = sorted(alive_at(compiled.placed, moment), key=lambda placed: (-placed.bytes, placed.names))
-    used = sum(placed.bytes for placed in alive) / 1024
+    used = sum(placed.bytes for placed in alive) / KIB
+    # Between two operators, where weights are fetched ahead, those before count as running.
+    last = max((layer.time for layer in compiled.layers if layer.time <= moment), default=0)
     document = asdict(compiled)
     del document["model"]
     return document | {
         "peak": {
-            "operators": _running(compiled.layers, moment),
+            "operators": [layer.name for layer in compiled.layers if layer.time == last],
             "time": moment,
             "used_kib": used,
-            "gaps_kib": max((placed.address + placed.bytes for placed in compiled.placed), default=0) / 1024 - used,
+            "gaps_kib": max((placed.address + placed.bytes for placed in compiled.placed), default=0) / KIB - used,
             "alive": [asdict(placed) for placed in alive],
         }
     }
@@ -390,9 +383,3 @@ def write_compiled(folder: Path, compiled: bytes, document: Mapping[str, Any]) -
 def alive_at(placed: Sequence[Placed], time: int) -> list[Placed]:
     """The ranges in use at ``time``."""
     return [one for one in placed if one.start <= time <= one.end]
-
-
-def _running(layers: Sequence[LayerCost], time: int) -> list[str]:
-    """Operators at ``time``; between two, where weights are fetched ahead, those before."""
-    last = max((layer.time for layer in layers if layer.time <= time), default=0)
-    return [layer.name for layer in layers if layer.time == last]

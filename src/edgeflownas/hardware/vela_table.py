@@ -1,4 +1,12 @@
-"""Vela's figures of many graphs: made-up kernels, several processes, and a folder that keeps each under its hash."""
+"""Vela's figures of many graphs, and the time of a subnet from a table of operators.
+
+Figures: made-up kernels, several processes, and a folder that keeps each under its hash.
+
+The table: in mode ``performance`` the cycles of a model are the sum of those of its operators.  An operator's depend on
+its own shape, on how its input and output lie in memory, and on how long the operator before it runs, while its kernel
+is fetched from flash.  So each is compiled behind the operator that makes its input, and both between two ADDs, which
+stand for the rest of the network.  docs/cost.md has the error.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +35,7 @@ from edgeflownas.models.graph import Graph, Op, Outputs, subnet_graph
 from edgeflownas.space import Arch, SearchSpace
 
 LEAST_SHARE = 300  # operators that are worth a process of its own: it takes about two seconds to start
+OWN, AROUND = "own", "around"  # names in the little graphs: the operator, and what it is compiled with
 
 
 @dataclass(frozen=True)
@@ -200,9 +209,6 @@ class _Compile:
 
 def _digest(figures: object) -> str:
     return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()
-
-
-OWN, AROUND = "own", "around"  # names in the little graphs: the operator, and what it is compiled with
 
 
 @dataclass

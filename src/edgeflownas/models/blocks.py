@@ -1,4 +1,4 @@
-"""Building blocks of FlowNet: TF SAME convolution, x2 upsampling, residual block, choice blocks; what enters them.
+"""Building blocks of the networks: TF SAME convolution, x2 upsampling, residual block, choices, attention; batches.
 
 Everything is a pure function of its input and the option asked for; only the chosen option is computed.
 Shapes: features [B,C,H,W], kernels [out,in,k,k].  ReLU and the residual sum work in place on the fresh output of
@@ -293,7 +293,7 @@ class ConvChoice(StageChoice):
 
 
 def global_mean(features: Tensor) -> Tensor:
-    """Mean over the grid, [B,C,1,1].  torch's adaptive pooling has no deterministic CUDA gradient."""
+    """Mean over the (padded) grid, [B,C,1,1].  torch's adaptive pooling has no deterministic CUDA gradient."""
     return features.mean((2, 3), keepdim=True)
 
 

@@ -1,4 +1,4 @@
-r"""Upsample-then-convolve on the small grid: four phase convolutions in one.
+r"""Faster forms of the heads: upsample-then-convolve on the small grid, four phase convolutions in one.
 
 Upsampling by two and convolving with a k x k kernel is linear and, away from the border, the same for every pixel
 of one parity.  With u[2i] = x[i] and u[2i+1] = (x[i] + x[i+1]) / 2, output row 2i + r is
@@ -20,6 +20,15 @@ zero-padded) upsampling and A~ the one the phases compute, dA = A - A~ of rank t
 
 and the last two terms are two rows and two columns, each convolved with the kernel rows or columns that reach it.
 Checked against the direct form in float64: equal to rounding, values and gradients.
+
+Without gradients, on maps of pixels in channels_last memory, kernels are transformed once and statistics folded in:
+
+* :func:`up2_conv`: up2, SAME convolution and a batch norm with fixed statistics as ONE convolution of the small map
+  with bias.  What the border lacks is two rows and two columns; here each is one strided convolution of a line whose
+  output has the layout of the result, so that adding it is adding slices.
+* :func:`flow_conv`: the two flow channels of a prediction, for 4 x 2 pixels at once.  Two output channels would leave
+  14 of the 16 lanes of a vector unit idle; a convolution with stride (4, 2) and 16 output channels, each the same
+  kernel shifted inside a (k+3) x (k+1) window, fills them.
 """
 
 from __future__ import annotations
@@ -31,6 +40,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+BLOCK = (4, 2)  # rows and columns of pixels a flow convolution gives at once: with two channels, 16 outputs
+LAST = torch.channels_last
 
 
 @functools.cache
@@ -210,10 +222,6 @@ def _format(x: Tensor) -> torch.memory_format:
     return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
-BLOCK = (4, 2)  # rows and columns of pixels a flow convolution gives at once: with two channels, 16 outputs
-LAST = torch.channels_last
-
-
 class UpKernels(NamedTuple):
     """Kernels of one up2 convolution in phases, its border terms, and a bias [4 O] (None before :func:`fold`).
 
@@ -236,7 +244,7 @@ def up_kernels(weight: Tensor) -> UpKernels:
 
 
 def _line_kernels(weight: Tensor, across: bool) -> tuple[Tensor, Tensor]:
-    """Kernels of the border terms at the start and at the end, see models/phases.py (``_border``).
+    """Kernels of the border terms at the start and at the end, see :func:`_border`.
 
     Phase (r, s) of a row term comes from kernel row r of a pair and step s along the line; ``across`` says that
     the line is a row, otherwise r and s change places.

@@ -1,4 +1,4 @@
-"""Eight-bit integers for a deployed graph: the scales of its tensors, and its layers as integers.
+"""Eight-bit integers for a deployed graph: ranges of its tensors, their scales, and its layers as integers.
 
 real = scale x (integer - zero point).  Activations int8, one scale a tensor; kernels int8 in -127..127, symmetric, one
 scale an output channel; biases int32 at (input scale x kernel scale).  Source: TensorFlow Lite 8-bit quantization
@@ -6,6 +6,19 @@ specification (ai.google.dev/edge/litert/conversion/tensorflow/quantization/quan
 
 Pixels enter as ``pixel - 128``, exactly.  For images in [-1,1] this leaves a constant offset of 1/255, which goes into
 the first bias (only the zeros of the padding do not know of it).
+
+Scales follow from the ranges of the tensors on real images (calibration):
+
+``minmax``        smallest and largest value: nothing is clipped
+``percentile:P``  the values that P % of all values of the tensor do not exceed, and 100 - P % do not reach
+``mse``           the range with the smallest squared error, that of rounding and that of clipping together; zeros
+                  count as exact, which they are
+
+The last two read a histogram of 4096 bins on each side of zero, whose width is a power of two and doubles when a value
+does not fit: its memory does not grow with the number of images, and a bin is at most an eighth of an int8 step.
+
+Flow that leaves the graph, and the predictions it is summed of, keep their smallest and largest value by any method:
+what is rare there is large motion, and a clipped flow is wrong by all that it was clipped.
 """
 
 from __future__ import annotations
@@ -21,13 +34,19 @@ from torch import Tensor
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.blocks import InputForm
-from edgeflownas.models.graph import Buffer, Graph, Layer, Op, run_graph
+from edgeflownas.models.graph import Buffer, Graph, Layer, run_graph
 
 LOW, HIGH = -128, 127
 KERNEL_HIGH = 127
 LARGEST_BIAS = 2**30
 SMALLEST_SCALE = 1e-12
 LARGEST_LOGIT = 6.25  # beyond it the sigmoid in steps of 1/256 is 0 or 255/256
+BINS = 4096  # on each side of zero
+SMALLEST_EXPONENT = -60  # of the span, a power of two
+EXACT = 2**24  # torch.histc counts in float32: integers up to here
+STEPS = 255  # of int8 over a range
+FRACTIONS = 2.0 ** (-np.arange(256) / 32)  # of the whole range at each end, of which mse takes the best two
+METHODS = "minmax, percentile:P with P above 50 and up to 100 (e.g. percentile:99.99), or mse"
 Range = tuple[float, float]
 
 
@@ -107,33 +126,23 @@ def _range(ranges: Mapping[str, Range], name: str) -> Range:
     return ranges[name]
 
 
-def _bias(op: Op, layer: Layer, scales: Mapping[str, Scale]) -> Tensor:
-    """Bias with the offset of the images, where they are the input."""
-    scale = scales[op.inputs[0].name]
-    if isinstance(scale, PixelScale) and scale.offset:
-        return layer.bias + scale.offset * layer.weight.sum(tuple(range(1, layer.weight.dim())))
-    return layer.bias
-
-
-def _kernel_scales(weight: Tensor, bias: Tensor, input_scale: float) -> Tensor:
-    """Largest magnitude / 127 of each output channel [out]; wider where the bias would not fit into 32 bits."""
-    largest = weight.detach().abs().flatten(1).amax(1) / KERNEL_HIGH
-    fits = bias.detach().abs() / (input_scale * LARGEST_BIAS)
-    return torch.maximum(largest, fits).clamp(min=SMALLEST_SCALE)
-
-
 def integer_layers(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[str, Scale]) -> dict[str, IntegerLayer]:
-    """Integers of every layer, by the name of its operator's output."""
+    """Integers of every layer, by the name of its operator's output.
+
+    The scale of an output channel is its largest magnitude / 127, wider where the bias would not fit into 32 bits.
+    """
     found = {}
     for op in graph.ops:
         if op.output.name in layers:
-            layer, step = layers[op.output.name], scales[op.inputs[0].name].scale
-            bias = _bias(op, layer, scales)
-            kernel = _kernel_scales(layer.weight, bias, step)
-            shape = -1, *[1] * (layer.weight.dim() - 1)
-            weight = torch.round(layer.weight / kernel.view(shape)).clamp(-KERNEL_HIGH, KERNEL_HIGH)
-            integers = torch.round(bias.double() / (kernel.double() * step))
-            parts = _array(weight, np.int8), _array(integers, np.int32), _array(kernel, np.float32)
+            (weight, bias), scale = layers[op.output.name], scales[op.inputs[0].name]
+            if isinstance(scale, PixelScale) and scale.offset:
+                bias = bias + scale.offset * weight.sum(tuple(range(1, weight.dim())))
+            largest = weight.detach().abs().flatten(1).amax(1) / KERNEL_HIGH
+            fits = bias.detach().abs() / (scale.scale * LARGEST_BIAS)
+            step = torch.maximum(largest, fits).clamp(min=SMALLEST_SCALE)
+            kernel = torch.round(weight / step.view(-1, *[1] * (weight.dim() - 1))).clamp(-KERNEL_HIGH, KERNEL_HIGH)
+            integers = torch.round(bias.double() / (step.double() * scale.scale))
+            parts = _array(kernel, np.int8), _array(integers, np.int32), _array(step, np.float32)
             found[op.output.name] = IntegerLayer(*parts)
     return found
 
@@ -141,13 +150,6 @@ def integer_layers(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[st
 def _array(values: Tensor, kind: Any) -> NDArray[Any]:
     return np.ascontiguousarray(values.detach().cpu().numpy().astype(kind))
 
-
-BINS = 4096  # on each side of zero
-SMALLEST_EXPONENT = -60  # of the span, a power of two
-EXACT = 2**24  # torch.histc counts in float32: integers up to here
-STEPS = 255  # of int8 over a range
-FRACTIONS = 2.0 ** (-np.arange(256) / 32)  # of the whole range at each end, of which mse takes the best two
-METHODS = "minmax, percentile:P with P above 50 and up to 100 (e.g. percentile:99.99), or mse"
 
 Choose = Callable[["_Histogram"], Range]
 
@@ -177,11 +179,11 @@ def parse_method(text: str) -> Choose | None:
 def collect_ranges(
     graph: Graph, layers: Mapping[str, Layer], batches: Iterable[Tensor], method: str = "minmax"
 ) -> dict[str, Range]:
-    """Range of every tensor that has a scale of its own (quantise.tensor_scales), by name.
+    """Range of every tensor that has a scale of its own (:func:`tensor_scales`), by name.
 
     Args:
         graph: what runs.
-        layers: its kernels and biases (folding.fold).
+        layers: its kernels and biases (graph.fold).
         batches: images [B,6,H,W] as the network takes them; how they are batched does not matter.
         method: one of those above.
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +30,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
 from edgeflownas.models.batchnorm import BatchNorm
-from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.flownet import EdgeFlowNet, TransposedConv
+from edgeflownas.models.blocks import Conv, StagedNet, TransposedConv
+from edgeflownas.models.flownet import EdgeFlowNet, slot_options
 
 PREFIX = "weights/"
 WORDS = {"supernet": "the TF1 supernet", "edgeflownet": "the published EdgeFlowNet"}
@@ -42,6 +43,7 @@ LEAVES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+KINDS: dict[type, str] = {BatchNorm: "BN", Conv: "Conv", TransposedConv: "ConvTranspose"}
 BLOCK_PARTS = {"conv1_conv": "conv1", "conv2": "conv2", "conv1_bn": "bn1", "bn2": "bn2"}
 LEAF = r"(?P<leaf>kernel|gamma|beta|moving_mean|moving_variance)$"
 BLOCK = re.compile(
@@ -57,7 +59,7 @@ NUMBERED = re.compile(
 TRANSPOSED = re.compile(r"(?:^|/)ConvTranspose\d+/conv2d_transpose(?:_\d+)?/kernel$")
 
 
-def parameter_name(tf_name: str, kernel_of: dict[str, int]) -> str | None:
+def parameter_name(tf_name: str, kernel_of: Mapping[str, int | str]) -> str | None:
     """Name in :class:`FlowNet` of a TF variable, or None; ``kernel_of`` gives the kernel of stages without a choice."""
     if match := BLOCK.search(tf_name):
         stage, block = match["stage"], int(match["block"]) - 1
@@ -94,7 +96,8 @@ def load_tf1_weights(model: StagedNet, path: str | Path) -> None:
     if isinstance(model, EdgeFlowNet):
         names = _numbered_names(arrays, model, path)
     else:
-        kernels = _fixed_kernels(model)
+        options = slot_options(model.space)  # TF names a stage with one option without its kernel
+        kernels = {stage: known[0] for stage, known in options.items() if len(known) == 1}
         names = {tf_name: parameter_name(tf_name, kernels) or tf_name for tf_name in arrays}
     found = _by_parameter(arrays, names, path)
     missing = sorted(set(wanted) - set(found))
@@ -171,7 +174,7 @@ def _numbered_names(arrays: dict[str, NDArray[Any]], model: EdgeFlowNet, path: s
     names = {tf_name: tf_name for tf_name in arrays}  # what is no layer stays unexpected
     ours = list(model.layers())
     theirs = [layer for _, layer in sorted(_numbered(arrays, path).items())]
-    kinds = [_kind(module) for _, module in ours]
+    kinds = [KINDS[type(module)] for _, module in ours]
     if [kind for kind, _ in theirs] != kinds:
         raise DataError(
             f"{path}: {len(theirs)} layers {' '.join(kind for kind, _ in theirs)}; EdgeFlowNet has {len(kinds)}: "
@@ -180,22 +183,6 @@ def _numbered_names(arrays: dict[str, NDArray[Any]], model: EdgeFlowNet, path: s
     for (name, _), (_, leaves) in zip(ours, theirs, strict=True):
         names |= {tf_name: f"{name}.{LEAVES[leaf]}" for leaf, tf_name in leaves.items()}
     return names
-
-
-def _kind(module: object) -> str:
-    if isinstance(module, BatchNorm):
-        return "BN"
-    return "ConvTranspose" if isinstance(module, TransposedConv) else "Conv"
-
-
-def _fixed_kernels(model: StagedNet) -> dict[str, int]:
-    """Kernel of every convolution stage that has one option: TF names such a stage without its kernel."""
-    labels = (name.split(".") for name in model.state_dict())
-    kernels: dict[str, list[int]] = {}
-    for stage, label, *_ in labels:
-        if re.fullmatch(r"k\d+", label):
-            kernels.setdefault(stage, []).append(int(label[1:]))
-    return {stage: options[0] for stage, options in kernels.items() if len(options) == 1}
 
 
 def _by_parameter(

@@ -1,6 +1,6 @@
 """Which subnets fit a chip's memory and a frame rate, at which image size and outputs, by Vela itself.
 
-A table of operators (hardware/vela/latency.py) says which subnets are worth compiling; what is returned was compiled
+A table of operators (hardware/vela_table.py) says which subnets are worth compiling; what is returned was compiled
 as a whole and is within the budget.  For each image size and outputs the smallest subnet decides how Vela is asked:
 mode ``performance``, the same kept to the budget's SRAM (``arena``), or mode ``size``; the first that fits is taken.
 Where another subnet needs more SRAM, the ways that are left are tried for it.

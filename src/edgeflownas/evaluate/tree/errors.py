@@ -27,7 +27,7 @@ class Pixels:
     places: Tensor
     """int32 [P]: into the padded grid [B, H, W]."""
     blocks: Tensor
-    """int32 [2 P]: into a prediction in blocks, [B, H/4, W/2, 16] (models/headkernels.py)."""
+    """int32 [2 P]: into a prediction in blocks, [B, H/4, W/2, 16] (models/fast.py)."""
     counts: tuple[int, ...]
     """Of each sample."""
 

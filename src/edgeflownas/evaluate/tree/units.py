@@ -27,7 +27,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a list of archs will cost; multiply-adds are nominal (models/flops.py), over all samples."""
+    """What a list of archs will cost; multiply-adds are nominal (models/graph.py), over all samples."""
 
     units: int
     nodes: int
