@@ -10,30 +10,24 @@ import pytest
 from edgeflownas.export.pages import header_text, readme_text
 
 
+def outputs(**rows: int) -> list[dict[str, Any]]:
+    common = {"meaning": "m", "scale": 0.5, "zero_point": -3}
+    return [{"name": name, "shape": [1, rows[name], 48, 2], "index": i, **common} for i, name in enumerate(rows)]
+
+
 def report(**more: Any) -> dict[str, Any]:
-    outputs = [
-        {"name": name, "shape": [1, 32, 48, 2], "meaning": name, "scale": 0.5, "zero_point": -3, "index": index}
-        for name, index in (("flow", 1), ("uncertainty", 0))
-    ]
     facts = {"code": "021100101", "space": "v1", "width": 8, "words": "EB0 depth 1", "size": [32, 48]}
     vela = {"version": "5", "target": "t", "accelerator": "a", "mode": "m", "milliseconds": 1.0, "fps": 1000.0}
+    vela |= {"clock": "7 MHz", "arena": "9 KiB", "ini_sha256": "e" * 64, "sram_kib": 1.0, "flash_kib": 1.0}
     return {
         "model": {**facts, "weights_hash": "f" * 64, "tool": "edgeflownas 1", "flow_divisor": 1.0, **more},
         "input": {"channel_order": "bgr", "forms": {"model_int8.tflite": "x"}, "scale": 0.25, "zero_point": 0},
-        "outputs": outputs,
+        "outputs": outputs(uncertainty=32, flow=32),
         "files": {"model_int8.tflite": {"bytes": 1, "what": "w"}},
         "verified": True,
         "verification": {"notes": []},
         "vectors": {"fast_mean_steps": 0.25, "fast_largest_step": 4},
-        "vela": {
-            **vela,
-            "clock": "7 MHz",
-            "arena": "9 KiB",
-            "ini_sha256": "e" * 64,
-            "sram_kib": 1.0,
-            "sram_bytes": 1024,
-            "flash_kib": 1.0,
-        },
+        "vela": {**vela, "sram_bytes": 1024},
     }
 
 
@@ -49,18 +43,7 @@ def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> No
 
 
 def test_raw_predictions_are_not_called_flow() -> None:
-    facts = report()
-    facts["outputs"] = [
-        {
-            "name": f"flow_raw_{scale}",
-            "shape": [1, rows, 48, 2],
-            "meaning": "m",
-            "scale": 1.0,
-            "zero_point": 0,
-            "index": 0,
-        }
-        for scale, rows in (("quarter", 8), ("half", 16), ("full", 32))
-    ]
+    facts = report() | {"outputs": outputs(flow_raw_quarter=8, flow_raw_half=16, flow_raw_full=32)}
     code = readme_text(facts).partition("```cpp")[2].partition("```")[0]
     assert "// This is NOT the flow: read and sum: kFlowRawQuarterIndex, kFlowRawHalfIndex." in code
 

@@ -14,10 +14,10 @@ from nets import NAMES, Tiny, tiny, whole
 from numeric import FLOAT32, relative_difference
 
 from edgeflownas.errors import DataError
-from edgeflownas.export.paths import FOLDED, TRAINING, as_integers, decibels, host_flow, layer_rows, open_paths
+from edgeflownas.export.paths import FOLDED, TRAINING, decibels, host_flow, layer_rows, open_paths
 from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, ZERO, Sample, compare, verify
 from edgeflownas.hardware.tflite import write_float, write_int8
-from edgeflownas.models.blocks import InputForm, up2
+from edgeflownas.models.blocks import up2
 from edgeflownas.models.graph import fold
 from edgeflownas.models.int8 import Scale, integer_layers
 
@@ -255,10 +255,3 @@ def test_refusals() -> None:
         compare({TRAINING: path(0)}, [])
     with pytest.raises(DataError, match="onnx: no output 'flow', it has flow_half"):
         compare({TRAINING: path(0), "onnx": path(0, name="flow_half")}, [sample()])
-
-
-def test_integers_of_pixels() -> None:
-    pixels = np.arange(6, dtype=np.uint8).reshape(1, 1, 6)
-    assert as_integers(pixels, InputForm()).tolist() == [[[[-128, -127, -126, -125, -124, -123]]]]
-    swapped = as_integers(pixels, InputForm("raw_0_255", "bgr"))
-    assert swapped.tolist() == [[[[-126, -127, -128, -123, -124, -125]]]]
