@@ -201,7 +201,7 @@ def test_a_truncated_file_ends_no_process(tmp_path: Path, share: float, capfd: p
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_compiles_apart_as_it_does_here(tmp_path: Path) -> None:
+def test_a_file_compiles_in_another_process_as_it_does_here(tmp_path: Path) -> None:
     (tmp_path / "a.tflite").write_bytes(model())
     assert compile_file(tmp_path / "a.tflite", BOARD) == compile_tflite(model(), BOARD)
     with pytest.raises(DataError, match=r"b\.tflite: cannot be read"):

@@ -198,16 +198,16 @@ def _by_parameter(
     return found
 
 
-def _tensor(array: NDArray[Any], like: torch.Tensor, where: str) -> torch.Tensor:
+def _tensor(array: NDArray[Any], like: torch.Tensor, place: str) -> torch.Tensor:
     if array.dtype.kind != "f":
-        raise DataError(f"{where}: must hold floating-point numbers, got {array.dtype}")
+        raise DataError(f"{place}: must hold floating-point numbers, got {array.dtype}")
     turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array  # HWIO -> OIHW, HWOI -> IOHW
     if turned.shape != like.shape:
         raise DataError(
-            f"{where}: shape {list(array.shape)} (as OIHW {list(turned.shape)}), expected {list(like.shape)}"
+            f"{place}: shape {list(array.shape)} (as OIHW {list(turned.shape)}), expected {list(like.shape)}"
         )
     if not np.isfinite(turned).all():
-        raise DataError(f"{where}: holds NaN or infinite values")
+        raise DataError(f"{place}: holds NaN or infinite values")
     return torch.from_numpy(np.ascontiguousarray(turned)).to(like)
 
 

@@ -471,7 +471,7 @@ def weights_config(file: Path, overrides: Sequence[str]) -> Config:
 
 
 def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Make the run ``out`` from TF1 weights (npz, see models/weights.py) of the supernet or of EdgeFlowNet.
+    """Make the run ``out`` from TF1 weights (npz, see models/tf1.py) of the supernet or of EdgeFlowNet.
 
     Raises ConfigError for an override that contradicts the file, DataError for a file that is none or does not fit,
     StorageError where ``out`` exists or cannot be written.
