@@ -22,7 +22,6 @@ from edgeflownas.models.fast import (
     fold,
     from_map,
     pixels_relu,
-    to_phases,
     to_pixels,
     up2_conv,
     up2_conv_phases,
@@ -34,6 +33,11 @@ FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 
 def random(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def to_phases(pixels: Tensor) -> Tensor:
+    """Channel (2 r + s) C + c is pixel (2 i + r, 2 j + s) of channel c."""
+    return torch.cat([pixels[:, :, r::2, s::2] for r in range(2) for s in range(2)], 1)
 
 
 def direct(x: Tensor, weight: Tensor) -> Tensor:

@@ -100,7 +100,11 @@ class _Writer:
         main.inputs = self._positions_of([graph.images.name])
         main.outputs = self._positions_of([buffer.name for buffer in graph.outputs])
         model.version, model.description, model.subgraphs = 3, DESCRIPTION, [main]
-        model.operatorCodes = [self._code(code, version) for code, version in self.codes]
+        codes = [(getattr(schema.BuiltinOperator, name), version) for name, version in self.codes]
+        model.operatorCodes = [
+            schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version)
+            for code, version in codes
+        ]
         model.metadata = [
             schema.MetadataT(name=name, buffer=self._buffer(text.encode())) for name, text in sorted(metadata.items())
         ]
@@ -221,10 +225,6 @@ class _Writer:
 
     def _positions_of(self, names: Sequence[str]) -> NDArray[np.int32]:
         return np.array([self.positions[name] for name in names], np.int32)
-
-    def _code(self, name: str, version: int) -> Any:
-        code = getattr(self.schema.BuiltinOperator, name)
-        return self.schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version)
 
     def _buffer(self, data: bytes) -> int:
         buffer = self.schema.BufferT()

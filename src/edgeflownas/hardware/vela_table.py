@@ -269,7 +269,10 @@ class VelaLatency:
         terms = _terms(space, width, size, self.outputs)
         entries = _distinct(terms)
         figures = self.vela.figures(entries)
-        cycles = {graph: _own_cycles(found) for graph, found in zip(entries, figures, strict=True)}
+        cycles = {  # of the operator, and of what Vela makes of it (names with another ending)
+            graph: sum(count for name, count in found.layers if name.startswith(OWN))
+            for graph, found in zip(entries, figures, strict=True)
+        }
         total = np.zeros(len(digits), np.int64)
         for (before, own), graphs in terms.items():
             table = np.zeros((space.num_paths, space.num_paths), np.int64)
@@ -367,8 +370,3 @@ def in_context(op: Op, maker: Op | None) -> Graph:
         inputs, output = [output, output], replace(output, name=f"{AROUND}.after", edge=True)
         ops.append(Op("add", "", output, tuple(inputs)))
     return Graph(tuple(ops), images, (output,))
-
-
-def _own_cycles(figures: Figures) -> int:
-    """Cycles of the operator, and of what Vela makes it of (names with another ending)."""
-    return sum(cycles for name, cycles in figures.layers if name.startswith(OWN))

@@ -211,13 +211,6 @@ def to_pixels(phases: Tensor) -> Tensor:
     return split.transpose(2, 3).reshape(batch, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
 
 
-def to_phases(pixels: Tensor) -> Tensor:
-    """Inverse of :func:`to_pixels`."""
-    batch, channels, height, width = pixels.shape
-    split = pixels.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
-    return split.transpose(2, 3).reshape(batch, height // 2, width // 2, 4 * channels).permute(0, 3, 1, 2)
-
-
 def _format(x: Tensor) -> torch.memory_format:
     return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 

@@ -56,7 +56,7 @@ from edgeflownas.models.blocks import (
 )
 from edgeflownas.models.fast import to_pixels
 from edgeflownas.randomness import uniforms
-from edgeflownas.space import Arch, Choice, SearchSpace
+from edgeflownas.space import Arch, SearchSpace
 
 SPACE = SearchSpace("edgeflownet", ())
 EPS = 1e-3  # of EdgeFlowNet's batch norm: TF1's default
@@ -165,16 +165,11 @@ def slot_options(space: SearchSpace) -> dict[str, tuple[int | str, ...]]:
             raise ConfigError(
                 f"space {space.name!r}: FlowNet has no slot {choice.name} of kind {choice.kind}; it has {known}"
             )
-        _check_options(choice)
+        options, (what, sound) = choice.options, OPTION_RULES[choice.kind]
+        if not options or not all(map(sound, options)) or len(set(options)) < len(options):
+            raise ConfigError(f"choice {choice.name}: options {options} must be distinct {what}")
     declared = {choice.name: choice.options for choice in space.choices}
     return {slot.name: declared.get(slot.name, (slot.default,)) for slot in slots}
-
-
-def _check_options(choice: Choice) -> None:
-    options = choice.options
-    what, sound = OPTION_RULES[choice.kind]
-    if not options or not all(map(sound, options)) or len(set(options)) < len(options):
-        raise ConfigError(f"choice {choice.name}: options {options} must be distinct {what}")
 
 
 class SlottedNet(StagedNet):

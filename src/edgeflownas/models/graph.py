@@ -346,17 +346,17 @@ class _Chain:
 
 def stage_macs(space: SearchSpace, width: int, arch: AnyArch, height: int, image_width: int) -> dict[str, int]:
     """Multiply-adds of one sample by stage name; ``height`` x ``image_width`` are padded to multiples of 16."""
-    counts = dict.fromkeys((slot.name for slot in layout(space)), 0)
+    counts: dict[str, int] = {}
     for op in subnet_graph(space, width, arch, (height, image_width), "raw", uncertainty=True).ops:
-        counts[op.stage] += op.macs
+        counts[op.stage] = counts.get(op.stage, 0) + op.macs
     return counts
 
 
 def stage_parameters(space: SearchSpace, width: int, arch: AnyArch) -> dict[str, int]:
     """Trainable parameters by stage name: kernels, gamma and beta."""
-    counts = dict.fromkeys((slot.name for slot in layout(space)), 0)
+    counts: dict[str, int] = {}
     for op in subnet_graph(space, width, arch, (GRID, GRID), "raw", uncertainty=True).ops:
-        counts[op.stage] += op.weights + (2 * op.output.channels if op.norm else 0)
+        counts[op.stage] = counts.get(op.stage, 0) + op.weights + (2 * op.output.channels if op.norm else 0)
     return counts
 
 
