@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgeflownas.config import DataConfig
 from edgeflownas.data.dataset import FlowDataset, load_eval_sample
-from edgeflownas.data.images import image_size
+from edgeflownas.data.formats import image_size
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.errors import ConfigError, DataError
