@@ -12,8 +12,8 @@ from _shared import at_least, options, run
 from scipy.stats import spearmanr
 
 from edgeflownas.hardware.latency import draw_archs
-from edgeflownas.hardware.vela.latency import VelaLatency, chip_latency
-from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.hardware.vela_table import VelaLatency, chip_latency
+from edgeflownas.models.graph import subnet_graph
 from edgeflownas.report.console import Console
 from edgeflownas.space import SearchSpace, get_space
 

@@ -16,8 +16,8 @@ from _shared import at_least, flow_batch, matmul_gflops, options, run
 from edgeflownas.config import TrainConfig
 from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
-from edgeflownas.models.flops import training_flop
 from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.graph import training_flop
 from edgeflownas.run.manifest import choose_device
 from edgeflownas.space import get_space
 from edgeflownas.train.fairness import fair_cycle

@@ -15,10 +15,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from edgeflownas.hardware.targets import TARGETS, Target, get_target
 from edgeflownas.hardware.tflite import cost_model_bytes
-from edgeflownas.hardware.vela import TARGETS, Compiled, Target, compile_tflite, get_target
-from edgeflownas.models.deployed.graph import Graph, Outputs
-from edgeflownas.models.deployed.networks import edgeflownet_graph, subnet_graph
+from edgeflownas.hardware.vela import Compiled, compile_tflite
+from edgeflownas.models.graph import Graph, Outputs, edgeflownet_graph, subnet_graph
 from edgeflownas.space import get_space
 
 WIDTH = 32

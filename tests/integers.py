@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from edgeflownas.models.deployed.folding import Layer
-from edgeflownas.models.deployed.graph import Buffer, Graph
-from edgeflownas.models.deployed.quantise import HIGH, LOW, PixelScale, Scale, integer_layers
+from edgeflownas.models.graph import Buffer, Graph, Layer
+from edgeflownas.models.int8 import HIGH, LOW, PixelScale, Scale, integer_layers
 
 TIE = 2**-14  # steps; a third of an enlarged tensor's values are halfway
 

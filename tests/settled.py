@@ -9,8 +9,7 @@ import torch
 
 from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.space import get_space
 
 WIDTH, SIZE = 8, (32, 48)

@@ -154,7 +154,7 @@ def test_imports_follow_the_law(path: Path):
         ("hardware/costs.py", "from edgeflownas.evaluate.pool import evaluate_pool"),
         ("run/run.py", "from edgeflownas.train.loop import fit"),
         ("files.py", "from edgeflownas.data.formats import read_flo"),
-        ("models/flops.py", "from edgeflownas.hardware.costs import space_costs"),
+        ("models/graph.py", "from edgeflownas.hardware.costs import space_costs"),
         ("train/loop.py", "from edgeflownas.report.console import Console"),
         ("train/loop.py", "from edgeflownas.report.console import Tracker"),
         ("report/console.py", "from edgeflownas.commands.train import train"),

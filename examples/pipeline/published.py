@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.hardware.tflite import cost_model_bytes
-from edgeflownas.models.deployed.networks import edgeflownet_graph, subnet_graph
+from edgeflownas.models.graph import edgeflownet_graph, subnet_graph
 from edgeflownas.space import get_space
 
 WIDTH = 32

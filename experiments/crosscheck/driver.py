@@ -26,16 +26,13 @@ from safetensors.torch import save_file
 from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.recalibrate import MomentTree
-from edgeflownas.hardware.tflite import write_float, write_int8
-from edgeflownas.hardware.tflite.model import TfliteModel
-from edgeflownas.hardware.vela import compile_tflite, get_target
+from edgeflownas.hardware.targets import get_target
+from edgeflownas.hardware.tflite import TfliteModel, write_float, write_int8
+from edgeflownas.hardware.vela import compile_tflite
 from edgeflownas.models.batchnorm import record_moments
-from edgeflownas.models.deployed.folding import fold
-from edgeflownas.models.deployed.graph import Graph, Outputs
-from edgeflownas.models.deployed.networks import graph_of
-from edgeflownas.models.deployed.quantise import integer_layers, tensor_scales
-from edgeflownas.models.deployed.ranges import collect_ranges
 from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.graph import Graph, Outputs, fold, graph_of
+from edgeflownas.models.int8 import collect_ranges, integer_layers, tensor_scales
 from edgeflownas.space import get_space
 
 HERE = Path(__file__).resolve().parent

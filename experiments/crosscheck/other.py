@@ -25,9 +25,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from edgeflownas.models.deployed.folding import Layer
-from edgeflownas.models.deployed.networks import subnet_graph
-from edgeflownas.models.deployed.running import FoldedNet
+from edgeflownas.models.graph import FoldedNet, Layer, subnet_graph
 from edgeflownas.space import get_space
 
 UPDATES = {"minmax": qsv_utils.min_max_update, "average": qsv_utils.moving_average_update}

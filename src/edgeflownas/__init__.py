@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from edgeflownas.evaluate.losses import accumulate as accumulate
     from edgeflownas.evaluate.losses import multiscale_loss as multiscale_loss
     from edgeflownas.evaluate.pool import evaluate_pool as evaluate_pool
-    from edgeflownas.models.edgeflownet import EdgeFlowNet as EdgeFlowNet
+    from edgeflownas.models.flownet import EdgeFlowNet as EdgeFlowNet
     from edgeflownas.models.flownet import FlowNet as FlowNet
-    from edgeflownas.models.weights import load_tf1_weights as load_tf1_weights
+    from edgeflownas.models.tf1 import load_tf1_weights as load_tf1_weights
     from edgeflownas.space import Arch as Arch
     from edgeflownas.space import SearchSpace as SearchSpace
     from edgeflownas.space import get_space as get_space
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Arch": "space",
     "Config": "config.keys",
-    "EdgeFlowNet": "models.edgeflownet",
+    "EdgeFlowNet": "models.flownet",
     "FlowNet": "models.flownet",
     "SearchSpace": "space",
     "accumulate": "evaluate.losses",
     "evaluate_pool": "evaluate.pool",
     "get_space": "space",
     "load_config": "config.load",
-    "load_tf1_weights": "models.weights",
+    "load_tf1_weights": "models.tf1",
     "multiscale_loss": "evaluate.losses",
     "read_flo": "data.formats",
     "write_flo": "data.formats",

@@ -12,9 +12,8 @@ import latency_table
 import pytest
 from tiny import make_tiny
 
-from edgeflownas.hardware.vela import get_target
-from edgeflownas.hardware.vela.figures import Vela
-from edgeflownas.hardware.vela.latency import VelaLatency
+from edgeflownas.hardware.targets import get_target
+from edgeflownas.hardware.vela_table import Vela, VelaLatency
 from edgeflownas.space import Choice, SearchSpace, get_space
 
 pytestmark = pytest.mark.e2e

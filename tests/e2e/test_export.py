@@ -20,8 +20,8 @@ from tiny import make_tiny
 
 from edgeflownas.data.formats import read_flo, read_image
 from edgeflownas.export.paths import as_integers
-from edgeflownas.hardware.tflite.model import TfliteModel
-from edgeflownas.hardware.vela import get_target
+from edgeflownas.hardware.targets import get_target
+from edgeflownas.hardware.tflite import TfliteModel
 from edgeflownas.models.blocks import InputForm
 
 pytestmark = pytest.mark.e2e

@@ -9,7 +9,7 @@ import pytest
 from runs import Place, command, contents
 from test_export import SIZE, WHOLE, export, report_of
 
-from edgeflownas.export import build, verdict
+from edgeflownas.export import build, verify
 from edgeflownas.hardware import extras
 
 pytestmark = pytest.mark.e2e
@@ -27,6 +27,7 @@ def run(place: Place) -> Path:
         (("--size=32",), 64, "--size '32' must be rows x columns"),
         (("--format=tflite-int4",), 64, "'tflite-int4' is unknown; choose from tflite-int8"),
         (("--format=",), 64, "--format"),
+        (("--format=tflite-float,onnx-int8",), 64, "'onnx-int8' is no longer written: take tflite-int8"),
         (("--outputs=all",), 64, "outputs 'all' is unknown"),
         (("--calibrate=max",), 64, "'max'"),
         (("--calibration-pairs=0",), 64, "--calibration-pairs 0"),
@@ -46,7 +47,7 @@ def run(place: Place) -> Path:
             for option in ("--calibration-data=synth", "--calibrate=minmax", "--calibration-pairs=32")
         ),
         *(
-            (("--format=onnx-int8", option), 64, f"{option.replace('=', ' ')} would do nothing: Vela compiles")
+            (("--format=onnx", option), 64, f"{option.replace('=', ' ')} would do nothing: Vela compiles")
             for option in ("--target=u55-256", "--mode=performance", "--arena=500")
         ),
         (("--no-verify", "--data=synth"), 64, "--data synth would do nothing: --no-verify compares nothing"),
@@ -104,7 +105,7 @@ def test_a_missing_package_is_named_before_any_work(run: Path, place: Place, mon
 def test_a_failed_verification_keeps_the_files_and_says_so(
     run: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verdict, "LARGEST_LOSS", -1e9)
+    monkeypatch.setattr(verify, "LARGEST_LOSS", -1e9)
     ended = export(run, place.folder / "failed")
     assert ended.code == 65 and "the verification failed" in ended.err and "failed" in ended.out
     assert report_of(place.folder / "failed")["verified"] is False

@@ -9,10 +9,9 @@ import pytest
 from runs import Place, command, table
 
 from edgeflownas.evaluate.ranking import read_ranking
-from edgeflownas.hardware.vela import get_target
-from edgeflownas.hardware.vela.figures import Vela
-from edgeflownas.hardware.vela.targets import WE2
-from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.hardware.targets import WE2, get_target
+from edgeflownas.hardware.vela_table import Vela
+from edgeflownas.models.graph import subnet_graph
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e

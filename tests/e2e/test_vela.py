@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from runs import command
 
+from edgeflownas.hardware.targets import WE2, architecture, get_target
 from edgeflownas.hardware.tflite import cost_model_bytes
-from edgeflownas.hardware.vela.targets import WE2, architecture, get_target
-from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.models.graph import subnet_graph
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e

@@ -6,21 +6,16 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from settled import SIZE, settled
 from torch import Tensor
 
-from edgeflownas.export.onnx_model import write_onnx
-from edgeflownas.models.batchnorm import BatchNorm
+from edgeflownas.export.onnx import write_onnx
 from edgeflownas.models.blocks import InputForm, StagedNet
-from edgeflownas.models.deployed.folding import Layer, fold
-from edgeflownas.models.deployed.graph import Graph, Outputs
-from edgeflownas.models.deployed.networks import graph_of
-from edgeflownas.models.deployed.quantise import Range, Scale, tensor_scales
-from edgeflownas.models.deployed.running import run_graph
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
+from edgeflownas.models.graph import Graph, Layer, Outputs, fold, graph_of
+from edgeflownas.models.int8 import Range, Scale, collect_ranges, tensor_scales
 from edgeflownas.space import get_space
 
-SIZE = (32, 48)
 V3 = "21010100110"
 NOTES = {"code": "1", "about": "x"}
 NAMES = ("v1", "v3", "edgeflownet")
@@ -47,29 +42,14 @@ class Tiny:
 
 def tiny(name: str, outputs: Outputs = "flow", uncertainty: bool = False, pairs: int = 3) -> Tiny:
     """A network of width 8 by the name of its kind."""
-    generator = torch.Generator().manual_seed(1)
     if name == "edgeflownet":
-        net: StagedNet = EdgeFlowNet(8)
+        net = settled(EdgeFlowNet(8))
     else:
-        net = FlowNet(get_space(name), 8).subnet("021100101" if name == "v1" else V3)
-    for module in net.modules():
-        if isinstance(module, BatchNorm):
-            for tensor in (module.weight, module.running_var):
-                tensor.data.uniform_(0.5, 1.5, generator=generator)
-            for tensor in (module.bias, module.running_mean):
-                tensor.data.normal_(0, 0.2, generator=generator)
-    graph = graph_of(net.eval(), SIZE, outputs, uncertainty)
-    layers = fold(net, graph)
+        net = settled(FlowNet(get_space(name), 8).subnet("021100101" if name == "v1" else V3))
+    graph = graph_of(net, SIZE, outputs, uncertainty)
+    layers, generator = fold(net, graph), torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (pairs, *SIZE, 6), generator=generator, dtype=torch.uint8)
-    ranges: dict[str, Range] = {}
-
-    def watch(buffer, values):
-        low, high = ranges.get(buffer.name, (0.0, 0.0))
-        ranges[buffer.name] = min(low, values.min().item()), max(high, values.max().item())
-        return values
-
-    with torch.no_grad():
-        run_graph(graph, layers, net.input_form.encode(images, torch.float32), watch)
+    ranges = collect_ranges(graph, layers, [net.input_form.encode(images, torch.float32)])
     return Tiny(net, graph, layers, images, ranges)
 
 

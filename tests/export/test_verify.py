@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import NAMES, Tiny, tiny, whole
 from numeric import FLOAT32, relative_difference
 
 from edgeflownas.errors import DataError
-from edgeflownas.export.layers import decibels, layer_rows
-from edgeflownas.export.onnx_model import write_onnx_int8
-from edgeflownas.export.paths import FOLDED, TRAINING, as_integers, host_flow, open_paths
-from edgeflownas.export.verdict import LARGEST_LOSS, LEAST_SNR, ZERO
-from edgeflownas.export.verify import Sample, compare, verify
+from edgeflownas.export.paths import FOLDED, TRAINING, decibels, host_flow, layer_rows, open_paths
+from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, ZERO, Sample, compare, verify
 from edgeflownas.hardware.tflite import write_float, write_int8
-from edgeflownas.models.blocks import InputForm, up2
-from edgeflownas.models.deployed.folding import fold
-from edgeflownas.models.deployed.quantise import Scale, integer_layers
-
-sys.path.insert(0, str(Path(__file__).parent))
-from nets import NAMES, Tiny, tiny, whole  # noqa: E402
+from edgeflownas.models.blocks import up2
+from edgeflownas.models.graph import fold
+from edgeflownas.models.int8 import Scale, integer_layers
 
 
 def samples_of(example: Tiny, share: float = 1.0) -> list[Sample]:
@@ -54,11 +47,10 @@ def files_of(example: Tiny) -> dict[str, bytes]:
 def test_a_sound_export_passes(name: str) -> None:
     example, model = whole(name)
     models = files_of(example) | {"onnx": model}
-    models["onnx-int8"] = write_onnx_int8(models["onnx"], example.graph, example.scales)
     result = verify(example.net, example.graph, example.layers, models, samples_of(example))
     assert result.passed, result.reasons
     assert [row.path for row in result.paths] == [ZERO, TRAINING, FOLDED, *models]
-    assert len(result.outputs) == 5 * 6 and result.pairs == result.pairs_with_truth == 3
+    assert len(result.outputs) == 4 * 6 and result.pairs == result.pairs_with_truth == 3
     for row in result.outputs:
         assert (row.snr_db > 15) if row.path.endswith("int8") else (row.snr_db > LEAST_SNR), row
         assert (row.epe_against_float is None) == row.output.startswith("uncertainty")
@@ -191,9 +183,9 @@ def test_a_loss_within_noise_says_so() -> None:
 @pytest.mark.parametrize(("flow", "snr"), [((0, 0), 0.0), ((4, 3), 10.97), ((-3, -4), -6.02), ((3, 4.5), 20.0)])
 def test_another_flow_fails_whatever_its_epe(flow: tuple[float, float], snr: float) -> None:
     """Zero flow and a negated one fail, nearer to truth or as far; what is only a little off does not."""
-    paths = {TRAINING: path(3, 4), "tflite-int8": path(*flow), "onnx-int8": path(3, 4)}
+    paths = {TRAINING: path(3, 4), "tflite-int8": path(*flow), "onnx": path(3, 4)}
     result = compare(paths, [sample(0.0), sample(0.0)])
-    assert result.flow_snr_db == {"tflite-int8": pytest.approx(snr, abs=0.01), "onnx-int8": 200.0}
+    assert result.flow_snr_db == {"tflite-int8": pytest.approx(snr, abs=0.01), "onnx": 200.0}
     assert result.paths[2].loss_percent < LARGEST_LOSS and result.passed == (snr > 3)
     expected = (
         f"tflite-int8: its flow agrees with the trained network's to {snr:.1f} dB, at least 3 expected: it is not"
@@ -224,17 +216,13 @@ def test_a_network_no_better_than_zero_flow_is_said() -> None:
     assert not compare({TRAINING: path(-1, 0), "onnx": path(-1, 0)}, [sample(1.0), sample(1.0)]).notes
 
 
-@pytest.mark.parametrize("name", ["tflite-int8", "onnx-int8"])
-def test_values_at_the_ends_are_counted(name: str) -> None:
-    example, exact = whole("v1")
+def test_values_at_the_ends_are_counted() -> None:
+    name, (example, _) = "tflite-int8", whole("v1")
     scales = dict(example.scales)
     for tensor in ("flow", "H2Out"):
         scales[tensor] = Scale(scales[tensor].scale / 2, scales[tensor].zero_point)
-    models = {
-        "tflite-int8": lambda: write_int8(example.graph, integer_layers(example.graph, example.layers, scales), scales),
-        "onnx-int8": lambda: write_onnx_int8(exact, example.graph, scales),
-    }
-    result = verify(example.net, example.graph, example.layers, {name: models[name]()}, samples_of(example))
+    model = write_int8(example.graph, integer_layers(example.graph, example.layers, scales), scales)
+    result = verify(example.net, example.graph, example.layers, {name: model}, samples_of(example))
     shares = {row.output: row.saturated_percent for row in result.outputs}
     folded, shares = [{r.output: r.saturated_percent for r in result.outputs if r.path == p} for p in (FOLDED, name)]
     assert set(folded.values()) == {None}
@@ -267,10 +255,3 @@ def test_refusals() -> None:
         compare({TRAINING: path(0)}, [])
     with pytest.raises(DataError, match="onnx: no output 'flow', it has flow_half"):
         compare({TRAINING: path(0), "onnx": path(0, name="flow_half")}, [sample()])
-
-
-def test_integers_of_pixels() -> None:
-    pixels = np.arange(6, dtype=np.uint8).reshape(1, 1, 6)
-    assert as_integers(pixels, InputForm()).tolist() == [[[[-128, -127, -126, -125, -124, -123]]]]
-    swapped = as_integers(pixels, InputForm("raw_0_255", "bgr"))
-    assert swapped.tolist() == [[[[-126, -127, -128, -123, -124, -125]]]]

@@ -12,8 +12,8 @@ import torch
 from numeric import relative_difference
 
 from edgeflownas.evaluate.losses import accumulate
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.models.flownet import EdgeFlowNet
+from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
 
 pytestmark = pytest.mark.golden
 TOLERANCE = 5e-6  # of the largest number of an output: 9 to 44 px here, and correct programs are within 6e-5 px of TF1

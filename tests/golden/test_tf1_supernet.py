@@ -14,7 +14,7 @@ from numeric import relative_difference
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.weights import load_tf1_weights, tf1_width
+from edgeflownas.models.tf1 import load_tf1_weights, tf1_width
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.golden

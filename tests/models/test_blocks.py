@@ -1,4 +1,4 @@
-"""SAME padding, upsampling, padding by repetition."""
+"""SAME padding, upsampling, choices; channel attention and gate against numpy; the form images take, and back."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import numpy as np
 import pytest
 import torch
 from numeric import FLOAT32
+from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeflownas.config import Config, DataConfig, TrainConfig
 from edgeflownas.models.blocks import (
     ChainChoice,
+    ContextGate,
     Conv,
+    EfficientChannelAttention,
+    InputForm,
     OutputChoice,
     ResidualBlock,
+    attention_kernel,
     conv_chain,
+    global_mean,
     replicate_pad,
+    to_flow_batch,
     up2,
     up2_pooled,
 )
+from edgeflownas.models.flownet import initialise
 
 
 def upsampled_by_definition(x: Tensor) -> Tensor:
@@ -117,3 +126,96 @@ def test_chain_of_convolutions_by_definition(option: str, kernels: tuple[int, ..
         stride, dilation = 1, 2
     torch.testing.assert_close(module(x, 0), y, rtol=1e-12, atol=1e-12)
     assert y.shape == (2, 4, 6, 8)
+
+
+Array = NDArray[np.float64]
+
+
+def features(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_kernels_of_the_paper() -> None:
+    """Its reference code: t = int(abs((log2(C) + b) / gamma)), k = t if t is odd else t + 1."""
+    for channels in (2, 4, 8, 16, 64, 100, 256, 512, 2048):
+        t = int(abs((np.log2(channels) + 1) / 2))
+        assert attention_kernel(channels) == (t if t % 2 else t + 1)
+    assert attention_kernel(256) == attention_kernel(512) == 5
+
+
+@pytest.mark.parametrize("channels", [16, 256])
+def test_channel_attention_by_definition(channels: int) -> None:
+    x, module = features(3, channels, 4, 5), EfficientChannelAttention(channels).double()
+    initialise(module, 3)
+    kernel = module.weight.detach().numpy()[0, 0]
+    means = np.pad(x.numpy().mean((2, 3)), ((0, 0), (len(kernel) // 2,) * 2))
+    scale = np.stack([sigmoid(means[:, c : c + len(kernel)] @ kernel) for c in range(channels)], 1)
+    np.testing.assert_allclose(module(x).detach().numpy(), x.numpy() * scale[:, :, None, None], rtol=1e-12)
+    assert kernel.std() > 0.2 and module(x[:1]).shape == (1, channels, 4, 5)
+
+
+def test_gate_by_definition() -> None:
+    x, deep, gate = features(2, 4, 6, 7), features(2, 16, 3, 3, seed=1), ContextGate(16, 4).double()
+    initialise(gate, 0)
+    context = global_mean(deep)
+    assert context.shape == (2, 16, 1, 1)
+    scale = sigmoid(deep.numpy().mean((2, 3)) @ gate.weight.detach().numpy()[:, :, 0, 0].T)
+    np.testing.assert_allclose(gate(x, context).detach().numpy(), x.numpy() * scale[:, :, None, None], rtol=1e-12)
+
+
+def test_gradients_and_memory_format() -> None:
+    eca, gate = EfficientChannelAttention(16).double(), ContextGate(16, 2).double()
+    for module in (eca, gate):
+        initialise(module, 1)
+    x = features(2, 16, 2, 3).requires_grad_()
+    assert torch.autograd.gradcheck(eca, (x,))
+    assert torch.autograd.gradcheck(
+        gate, (features(2, 2, 2, 3).requires_grad_(), features(2, 16, 1, 1).requires_grad_())
+    )
+    last = x.detach().contiguous(memory_format=torch.channels_last)
+    assert eca(last).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(eca(last), eca(x), rtol=1e-14, atol=0)
+
+
+FORMS = [InputForm(n, c) for n in ("minus1_1", "raw_0_255") for c in ("rgb", "bgr")]  # type: ignore[arg-type]
+CPU = torch.device("cpu")
+
+
+def pair(batch: int = 2, height: int = 5, width: int = 7) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch, height, width, 6), dtype=np.uint8)
+
+
+def encoded(form: InputForm, images: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    flow, valid = np.zeros((*images.shape[:3], 2), np.float32), np.ones(images.shape[:3], bool)
+    return to_flow_batch(images, flow, valid, CPU, dtype, form).images
+
+
+def test_values_and_order() -> None:
+    images = pair()
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+    assert torch.equal(encoded(InputForm(), images), planes.float() / 127.5 - 1.0)
+    assert torch.equal(encoded(InputForm("raw_0_255"), images), planes.float())
+    assert torch.equal(encoded(InputForm("raw_0_255", "bgr"), images), planes[:, [2, 1, 0, 5, 4, 3]].float())
+    assert torch.equal(
+        encoded(InputForm(), images), encoded(InputForm("minus1_1", "bgr"), images)[:, [2, 1, 0, 5, 4, 3]]
+    )
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_picture_shows_the_bytes_of_image_1(form: InputForm, dtype: torch.dtype) -> None:
+    images = pair()
+    values = encoded(form, images, dtype)
+    assert values.is_contiguous(memory_format=torch.channels_last) and values.dtype == dtype
+    picture = form.picture(values[1])
+    assert picture.dtype == np.uint8 and np.array_equal(picture, images[1, ..., :3])
+
+
+def test_the_configuration_decides() -> None:
+    config = Config(train=TrainConfig(input_normalisation="raw_0_255"), data=DataConfig(channel_order="bgr"))
+    assert InputForm.of(config) == InputForm("raw_0_255", "bgr") and str(InputForm.of(config)) == "BGR, 0..255"
+    assert InputForm.of(Config()) == InputForm()

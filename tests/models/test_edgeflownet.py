@@ -18,9 +18,8 @@ from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.models.batchnorm import BatchNorm, use_statistics
-from edgeflownas.models.blocks import Conv
-from edgeflownas.models.edgeflownet import SPACE, EdgeFlowNet, TransposedConv
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.blocks import Conv, TransposedConv
+from edgeflownas.models.flownet import SPACE, EdgeFlowNet, FlowNet
 from edgeflownas.space import get_space
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
+from numeric import FLOAT32, relative_difference
+from settled import settled
 from torch import Tensor
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, Choice, SearchSpace, get_space
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from settled import settled  # noqa: E402
+from edgeflownas.train.fairness import fair_cycle
 
 V1, V3 = get_space("v1"), get_space("v3")
 PARAMETERS = {
@@ -66,14 +64,6 @@ def test_names_are_keyed_by_option(net: FlowNet) -> None:
     assert all(net.get_submodule(bn.name) is bn for bn in net.batchnorms)
 
 
-def test_a_subnet_alone_starts_from_the_supernets_values(net: FlowNet) -> None:
-    alone = FlowNet(V1.restrict(V1.parse("012012012")), width=8, seed=0)
-    inherited = net.subnet("012012012").state_dict()
-    assert all(torch.equal(value, inherited[name]) for name, value in alone.state_dict().items())
-    other = FlowNet(V1.restrict(V1.parse("012012012")), width=8, seed=1)
-    assert not torch.equal(other.get_parameter("E0.k7.weight"), alone.get_parameter("E0.k7.weight"))
-
-
 def test_initial_values_are_he_normal() -> None:
     net = FlowNet(V1, width=32)
     weight = net.get_parameter("DB0.depth3.1.conv2.weight").detach()
@@ -115,18 +105,6 @@ def test_padding_to_multiples_of_16_repeats_the_edge(net: FlowNet) -> None:
         padded = torch.nn.functional.pad(x, (0, 14, 0, 3), mode="replicate")
         assert [tuple(p.shape) for p in predictions] == [(2, 4, 12, 16), (2, 4, 24, 32), (2, 4, 48, 64)]
         assert torch.equal(net(padded, "000000000")[2], predictions[2])
-
-
-def test_stages_make_up_the_forward(net: FlowNet) -> None:
-    assert [stage.name for stage in net.stages[: net.shared_stages]] == ["E0", "E1"]
-    assert [stage.choice for stage in net.stages if stage.choice is not None] == list(range(9))
-    code = V1.parse("210210210")
-    features, predictions = net.prepare(images()), []
-    for index, stage in enumerate(net.stages):
-        result = net.run_stage(index, features, 0 if stage.choice is None else code[stage.choice])
-        features = features if stage.output is not None else result
-        predictions += [result] if stage.output is not None else []
-    assert all(torch.equal(a, b) for a, b in zip(predictions, net(images(), code), strict=True))
 
 
 @pytest.mark.parametrize("code", ["000000000", "111111111", "222222222", "021102120", "02000000000", "21120110101"])
@@ -244,3 +222,93 @@ def test_spaces_it_cannot_build(choice: Choice, message: str) -> None:
 def test_width_must_be_even(width: int) -> None:
     with pytest.raises(ConfigError, match="even"):
         FlowNet(V1, width=width)
+
+
+@pytest.fixture(scope="module")
+def third() -> FlowNet:
+    return FlowNet(V3, width=8)
+
+
+def test_parts_of_v3(third: FlowNet) -> None:
+    names = [stage.name for stage in third.stages]
+    assert names[6:12] == ["DB0", "ECA", "Up1", "DB1", "Up2", "Gate"] and third.shared_stages == 0
+    assert {stage.name: stage.context for stage in third.stages if stage.context} == {"ECA": "gives", "Gate": "takes"}
+    parameters = dict(third.named_parameters())
+    assert parameters["ECA.weight"].shape == (1, 1, 3) and parameters["Gate.weight"].shape == (16, 64, 1, 1)
+    chain = {name for name in parameters if name.startswith("E1.conv3x3_dilated3x3")}
+    assert len(chain) == 6 and "E1.conv3x3.0.weight" in parameters and "E0.k7.weight" in parameters
+    assert not {"ECA.weight", "Gate.weight"} & set(FlowNet(V1, width=2).state_dict())
+    assert all(parameters[name].detach().std() > 0.05 for name in ("ECA.weight", "Gate.weight"))
+
+
+def test_gradients_of_one_fair_cycle_reach_every_parameter() -> None:
+    net = FlowNet(V3, width=8)
+    for path in fair_cycle(V3, 0, 0):
+        multiscale_loss(net(images(), path), torch.ones(2, 2, 48, 64)).total.backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and bool(parameter.grad.any()), name
+
+
+@pytest.mark.parametrize(("varied", "shared"), [("H1Out", 7), ("DB1", 7), ("EB1", 4)])
+def test_a_shared_stem_ends_before_context_is_given(varied: str, shared: int) -> None:
+    choice = Choice(varied, "depth", (1, 2)) if varied.endswith("B1") else Choice(varied, "kernel", (3, 5))
+    net = FlowNet(SearchSpace("late", (choice,), fixed=("ECA", "Gate")), width=4)
+    assert net.shared_stages == shared
+    features = net.prepare(images())
+    for index in range(shared):
+        features = net.run_stage(index, features, 0)
+    for arch in net.space:
+        assert all(
+            torch.equal(a, b) for a, b in zip(net.run_from(shared, features, arch), net(images(), arch), strict=True)
+        )
+
+
+def test_attention_alone_and_conv_chains_in_other_slots() -> None:
+    """A space is data: parts and kinds of v3 go with any other declaration."""
+    space = SearchSpace("own", (Choice("Down1", "conv", ("3x3", "3x3+dilated3x3")),), fixed=("ECA",))
+    net = FlowNet(space, width=4)
+    assert "ECA.weight" in net.state_dict() and "Gate.weight" not in net.state_dict() and net.shared_stages == 3
+    assert not torch.equal(net(images(), "0")[2], net(images(), "1")[2])
+
+
+def test_where_the_choices_are(net: FlowNet) -> None:
+    assert [stage.name for stage in net.stages[: net.shared_stages]] == ["E0", "E1"]
+    assert [stage.choice for stage in net.stages if stage.choice is not None] == list(range(9))
+
+
+@pytest.mark.parametrize("code", ["210210210", "00000000000"])
+def test_stages_make_up_the_forward(net: FlowNet, third: FlowNet, code: str) -> None:
+    """The chain by hand: the gate sees the bottleneck after attention, and without its context it does not run."""
+    whole = net if len(code) == 9 else third
+    arch, features, predictions, context = whole.space.parse(code), whole.prepare(images()), [], None
+    for index, stage in enumerate(whole.stages):
+        if stage.context == "takes":
+            weight = whole.get_parameter("Gate.weight")[:, :, 0, 0]
+            expected = features * torch.sigmoid(torch.einsum("oi,bi->bo", weight, context[..., 0, 0]))[..., None, None]
+            assert relative_difference(whole.run_stage(index, features, 0, context), expected) <= 8 * FLOAT32
+            with pytest.raises(ConfigError, match="Gate needs the context"):
+                whole.run_stage(index, features, 0)
+        result = whole.run_stage(index, features, 0 if stage.choice is None else arch[stage.choice], context)
+        features = features if stage.output is not None else result
+        predictions += [result] if stage.output is not None else []
+        if stage.context == "gives":
+            context = whole.context_of(features)
+            assert context.shape == (2, 64, 1, 1)
+            assert relative_difference(context[:, :, 0, 0], features.mean((2, 3))) <= 8 * FLOAT32
+    assert all(torch.equal(a, b) for a, b in zip(predictions, whole(images(), arch), strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("code", ["012012012", *V3.anchors, "02101200101"])
+def test_a_subnet_is_its_path_to_the_bit_and_starts_alone_from_the_supernets_values(
+    net: FlowNet, third: FlowNet, code: str, training: bool
+) -> None:
+    whole = net if len(code) == 9 else third
+    subnet, names = whole.train(training).subnet(code), set(whole.state_dict())
+    assert set(subnet.state_dict()) < names and {"ECA.weight", "Gate.weight"} & names <= set(subnet.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(subnet(images(45, 50)), whole(images(45, 50), code), strict=True))
+    restricted = whole.space.restrict(whole.space.parse(code))
+    alone, other = FlowNet(restricted, width=8), FlowNet(restricted, width=8, seed=1)
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in alone.state_dict().items())
+    first = next(name for name, _ in alone.named_parameters())
+    assert not torch.equal(other.get_parameter(first), alone.get_parameter(first))

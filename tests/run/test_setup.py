@@ -9,8 +9,7 @@ import torch
 from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.blocks import InputForm
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.setup import loading, new_net, run_pool, run_space
 

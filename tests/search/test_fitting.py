@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeflownas.hardware import vela_table
 from edgeflownas.hardware.costs import space_costs
-from edgeflownas.hardware.vela import Target, figures, get_target
-from edgeflownas.hardware.vela.figures import Vela
-from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.hardware.targets import Target, get_target
+from edgeflownas.hardware.vela_table import Vela
+from edgeflownas.models.graph import subnet_graph
 from edgeflownas.report.console import Console
 from edgeflownas.search import fitting
 from edgeflownas.search.fitting import Budget, Subnets, fit, sizes_of
@@ -129,7 +130,7 @@ def test_multiply_adds_at_full_rate_rule_out_without_vela(vela: Vela, monkeypatc
     def refuse(*_: object) -> None:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(figures, "compile_tflite", refuse)
+    monkeypatch.setattr(vela_table, "compile_tflite", refuse)
     found = fit(subnets(), Budget(1000.0, 1e-3), SIZES, ["flow"], vela, 2, quiet)
     assert [row["by"] for row in found["failed"]] == ["multiply-adds at full rate"] * 3
 

@@ -19,8 +19,7 @@ from edgeflownas.data.loader import Batch
 from edgeflownas.evaluate.losses import multiscale_loss
 from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.blocks import to_flow_batch
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet, layout
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet, layout
 from edgeflownas.space import Choice, SearchSpace, get_space
 from edgeflownas.train.fairness import fair_cycle
 from edgeflownas.train.machine import World

@@ -46,7 +46,7 @@ def export(
     Args:
         run: run directory or weights file (npz of TF1 weights).
         arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
-        format: some of tflite-int8, tflite-float, onnx, onnx-int8, separated by commas.
+        format: some of tflite-int8, tflite-float, onnx, separated by commas.
         size: rows x columns of the frames, px, multiples of 16.
         out: folder to make; one that holds files is refused.
         outputs: flow (at full size), half, quarter (at 1/2, 1/4), scales (all three), or raw (for summing elsewhere).
@@ -68,19 +68,17 @@ def export(
         missing = [n for n, v in (("the run", run), ("--size ROWSxCOLUMNS", size), ("--out DIR", out)) if v is None]
         raise ConfigError(f"{' and '.join(missing)} missing: {example(export)}")
 
-    from edgeflownas.export.artefacts import formats_of
+    from edgeflownas.export.build import formats_of
 
     formats = formats_of(format)
-    integers = any(name.endswith("int8") for name in formats)
     asked = {"calibrate": calibrate, "calibration-pairs": calibration_pairs, "calibration-data": calibration_data}
     asked |= {"target": target, "mode": mode, "arena": arena, "data": data, "pairs": pairs}
     _refuse_idle(asked, formats, no_verify)
 
     from edgeflownas.export.build import Request, Seconds, build
     from edgeflownas.export.folder import require_free
-    from edgeflownas.export.pairs import open_pairs
-    from edgeflownas.export.source import EXPORTED, extracted
-    from edgeflownas.hardware.vela.targets import named_target
+    from edgeflownas.export.source import EXPORTED, extracted, open_pairs
+    from edgeflownas.hardware.targets import named_target
     from edgeflownas.report.console import Console
     from edgeflownas.run.run import Run
 
@@ -93,7 +91,7 @@ def export(
     console.info(f"{subnet.short_name}, arch {subnet.code} ({subnet.reason})")
     with seconds.of("read pairs"):
         settings, calibration, checking = opened.config.data, None, None
-        if integers:
+        if "tflite-int8" in formats:
             place = ("--calibration-data", calibration_data, "train", settings, calibration_pairs or 32)
             calibration = open_pairs(*place, size, console.info)
         if not no_verify:
@@ -105,10 +103,10 @@ def export(
 
 def _refuse_idle(options: dict[str, Any], formats: Sequence[str], no_verify: bool) -> None:
     """Raises ConfigError where one of ``options`` was given though it would do nothing."""
-    floats = not any(name.endswith("int8") for name in formats)
+    floats = "tflite-int8" not in formats
     for names, idle, why in (
         (("calibrate", "calibration-pairs", "calibration-data"), floats, "no format is in integers"),
-        (("target", "mode", "arena"), "tflite-int8" not in formats, "Vela compiles the format tflite-int8 only"),
+        (("target", "mode", "arena"), floats, "Vela compiles the format tflite-int8 only"),
         (("data", "pairs"), no_verify, "--no-verify compares nothing"),
     ):
         for name in names:

@@ -49,7 +49,7 @@ def fit_target(
         top: how many to return (10), one for each size and outputs.
         out: write what fits and what does not to this CSV file.
     """
-    from edgeflownas.hardware.vela.figures import vela_of
+    from edgeflownas.hardware.vela_table import vela_of
     from edgeflownas.report.console import Console
     from edgeflownas.report.fit_text import fit_text, write_fit
     from edgeflownas.search.fitting import FINEST, Budget, fit_document, read_subnets, sizes_of

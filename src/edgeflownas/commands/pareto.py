@@ -66,7 +66,7 @@ def pareto(
     wished = min(MOST_CHOSEN, len(table)) if top is None else top
     document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), wished))
     if target is not None:
-        from edgeflownas.hardware.vela.figures import vela_of
+        from edgeflownas.hardware.vela_table import vela_of
         from edgeflownas.search.on_chip import with_chip
 
         document = with_chip(document, vela_of(target, mode, arena, console.warn), console.task)

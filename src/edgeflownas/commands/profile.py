@@ -72,7 +72,7 @@ def profile(
     archs = list(network[0]) if arch is None else [network[0].parse(arch)]
     columns = space_costs(*network, archs)
     if target is not None:
-        from edgeflownas.hardware.vela.latency import chip_latency
+        from edgeflownas.hardware.vela_table import chip_latency
 
         model = chip_latency(target, *network, console.warn, console.task)
         columns, facts = columns | model.costs(*network, archs), model.facts

@@ -74,7 +74,7 @@ def rank(
         raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
 
     from edgeflownas.evaluate.ranking import TENSORS
-    from edgeflownas.hardware.vela.latency import chip_latency
+    from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console
     from edgeflownas.report.ranking_text import ranking_text
     from edgeflownas.run.manifest import memory_in_words

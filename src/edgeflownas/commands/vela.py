@@ -42,9 +42,8 @@ def vela(
         figures: write pictures of each into this folder: time by operator, SRAM over time (needs matplotlib).
         list_targets: list the targets.
     """
-    from edgeflownas.hardware.vela import TARGETS, compile_file
-    from edgeflownas.hardware.vela.description import description, write_compiled
-    from edgeflownas.hardware.vela.targets import target_of_options
+    from edgeflownas.hardware.targets import TARGETS, target_of_options
+    from edgeflownas.hardware.vela import compile_file, description, write_compiled
     from edgeflownas.report.console import Console
     from edgeflownas.report.vela_text import models_text, not_kept_text, targets_text
 

@@ -35,7 +35,7 @@ def verify(
     if run is None and (given := [*(["--data"] * bool(data)), *(["--pairs"] * bool(pairs)), *overrides]):
         raise ConfigError(f"{given[0]} belongs to a comparison with the run: edgeflownas verify DIR RUN")
 
-    from edgeflownas.export.check import verify_folder
+    from edgeflownas.export.folder import verify_folder
     from edgeflownas.report.console import Console
     from edgeflownas.report.verify_text import folder_text
 

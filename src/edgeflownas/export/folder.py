@@ -1,23 +1,46 @@
-"""The deploy folder: whole, or not there."""
+"""The deploy folder: written whole or not at all, and read again to see whether it still holds what its report says."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any, Self
 
-from edgeflownas.errors import StorageError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from edgeflownas.errors import ConfigError, DataError, StorageError
+from edgeflownas.export.build import FILES, INT8, VECTOR_KERNELS, deploy, verify_models
+from edgeflownas.export.source import EXPORTED, extracted, open_pairs
+from edgeflownas.hardware.tflite import TfliteModel
+from edgeflownas.models.graph import Outputs
+from edgeflownas.run.run import Run
+
+REPORT, README = "report.json", "README.md"
+VECTOR = re.compile(r"test_vectors/(\d+)_(\w+)\.bin")
+REMEDY = "export it again"
 
 
 def require_free(out: Path) -> None:
     """Raises StorageError where :func:`write_folder` could not write ``out``; asked before long work."""
+    remedy = "give another --out, such as a folder below it"
     try:
         if out.is_symlink():
             raise StorageError(f"{out}: is a link, which is not replaced: give the folder itself as --out")
         if out.is_dir():
-            _require_replaceable(out)
+            if any(out.iterdir()):
+                raise StorageError(f"{out}: holds files already, and an export replaces none: give another --out")
+            if os.path.ismount(out):
+                raise StorageError(f"{out}: is a mount point, which cannot be replaced: {remedy}")
+            if out.samefile(Path.cwd()):
+                raise StorageError(f"{out}: is the folder you are in, which is not replaced: {remedy}")
         elif out.exists():
             raise StorageError(f"{out}: is a file; --out needs a folder")
         above = next(folder for folder in out.absolute().parents if folder.exists())
@@ -28,17 +51,6 @@ def require_free(out: Path) -> None:
         raise
     except OSError as error:
         raise StorageError(f"{out}: cannot be made: {error.strerror}; give another --out") from None
-
-
-def _require_replaceable(folder: Path) -> None:
-    """Raises StorageError where a new folder cannot take the place of this one."""
-    remedy = "give another --out, such as a folder below it"
-    if any(folder.iterdir()):
-        raise StorageError(f"{folder}: holds files already, and an export replaces none: give another --out")
-    if os.path.ismount(folder):
-        raise StorageError(f"{folder}: is a mount point, which cannot be replaced: {remedy}")
-    if folder.samefile(Path.cwd()):
-        raise StorageError(f"{folder}: is the folder you are in, which is not replaced: {remedy}")
 
 
 def _temporary(out: Path) -> Path:
@@ -62,3 +74,222 @@ def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
         raise StorageError(f"{out}: cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=16)]
+
+
+class _Entries(BaseModel):
+    """Entries that are used after reading; those that are not are kept as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Model(_Entries):
+    weights: str
+    weights_hash: str
+    code: str
+    space: str
+    width: Annotated[int, Field(gt=0)]
+    size: tuple[Side, Side]
+    outputs: Outputs
+    uncertainty: bool
+
+
+class _File(_Entries):
+    sha256: Digest
+
+
+class _Output(_Entries):
+    name: str
+
+
+class _Vectors(_Entries):
+    sha256: dict[str, Digest]
+
+
+class _Verification(_Entries):
+    reasons: list[str]
+
+
+class _Report(_Entries):
+    model: _Model
+    outputs: Annotated[list[_Output], Field(min_length=1)]
+    files: dict[str, _File]
+    vectors: _Vectors | None = None
+    verified: bool | None
+    verification: _Verification | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not {README} < set(self.files) or any(Path(name).name != name for name in self.files):
+            raise ValueError("files: a name, or none")
+        if self.verified is not (None if self.verification is None else not self.verification.reasons):
+            raise ValueError("verified: not what verification says")
+        if (INT8 in self.files) != (self.vectors is not None):
+            raise ValueError("vectors: none, or of no model")
+        if self.vectors is not None:
+            names = {"images", *(output.name for output in self.outputs)}
+            found = {match[1] for name in self.vectors.sha256 if (match := VECTOR.fullmatch(name))}
+            expected = {f"test_vectors/{number}_{name}.bin" for number in found for name in names}
+            if not found or set(self.vectors.sha256) != expected:
+                raise ValueError("vectors: a name")
+        return self
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Facts of an export, checked.  Raises DataError where the folder has none that can be read, or damaged ones."""
+    path = folder / REPORT
+    try:
+        return _Report.model_validate_json(path.read_bytes()).model_dump()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}: give the folder that edgeflownas export made") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        raise DataError(f"{path}: not the report of an export, or damaged ({reason}): {REMEDY}") from None
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One output of one test vector: elements that differ, and by how many integer steps at most."""
+
+    number: int
+    output: str
+    elements: int
+    differing: int
+    largest_step: int
+
+
+@dataclass(frozen=True)
+class FolderCheck:
+    """``files``: name and what is wrong with it (empty: nothing); ``reasons``: all that is wrong."""
+
+    files: Mapping[str, str]
+    vectors: tuple[Vector, ...]
+    reasons: tuple[str, ...]
+
+
+def verify_folder(
+    folder: Path,
+    run: Path | None,
+    overrides: Sequence[str],
+    data: str | None,
+    count: int,
+    note: Callable[[str], None],
+    progress: Callable[[str, int], Any],
+) -> dict[str, Any]:
+    """The document of docs/verify.md: hashes and test vectors, and ``count`` pairs through the network of ``run``.
+
+    Args:
+        folder: an export.
+        run: that it was made from, or its weights; None: the files alone.
+        overrides: ``--group.key=value`` tokens for the run's configuration.
+        data: where the pairs come from; None: the run's validation data.
+        count: of the pairs.
+        note: is told what a person should know.
+        progress: opens a bar with a label and a total, as Console.task does.
+
+    Raises:
+        DataError: no report that can be read; ConfigError: a run with other weights, or no LiteRT.
+    """
+    report = read_report(folder)
+    checked, compared, facts = check_folder(folder, report), None, report["model"]
+    reasons = list(checked.reasons)
+    if run is not None and not reasons:
+        arch = None if facts["code"] == facts["space"] else facts["code"]
+        _, _, made_of = facts["weights"].partition("/")
+        checkpoint = "best" if run.is_file() or not made_of else made_of
+        opened = Run.open(run, overrides, note, used=EXPORTED, what="this")
+        subnet = extracted(opened.subnet(arch, checkpoint), progress)
+        if subnet.checkpoint.hash != facts["weights_hash"]:
+            raise ConfigError(
+                f"{run}: its weights are {subnet.checkpoint.hash[:16]}, the folder was made of "
+                f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
+            )
+        size = tuple(facts["size"])
+        pairs = open_pairs("--data", data, "val", opened.config.data, count, size, note)
+        deployed = deploy(subnet, size, facts["outputs"], facts["uncertainty"], "minmax", None)
+        if "model_int8.onnx" in report["files"]:
+            note("model_int8.onnx, of an earlier version, is held against its hash only")
+        models = {kind: (folder / name).read_bytes() for kind, name in FILES.items() if name in report["files"]}
+        with progress("verify", len(pairs)) as meter:
+            compared = verify_models(deployed, models, pairs, meter.advance)
+        reasons += compared["reasons"]
+    elif report["verification"] is not None:
+        reasons += [f"at the export: {reason}" for reason in report["verification"]["reasons"]]
+    return {
+        "folder": folder.name,
+        "model": facts,
+        "verdict": "failed" if reasons else "passed",
+        **asdict(checked),
+        "reasons": reasons,
+        "verification": compared,
+    }
+
+
+def check_folder(folder: Path, report: Mapping[str, Any]) -> FolderCheck:
+    """Hold the files against their hashes, and run those test vectors that are sound, where the int8 model is.
+
+    Raises:
+        ConfigError: no LiteRT, where there are test vectors.
+    """
+    vectors = report["vectors"]["sha256"] if report["vectors"] else {}
+    hashes = {name: entry["sha256"] for name, entry in report["files"].items()} | vectors
+    files = {name: _problem(folder / name, expected) for name, expected in hashes.items()}
+    reasons = [f"{name}: {problem}" for name, problem in files.items() if problem]
+    found: list[Vector] = []
+    if files.get(INT8) == "":
+        try:
+            found = _run_vectors(folder, [name for name in vectors if not files[name]])
+        except DataError as error:
+            reasons.append(str(error))
+    reasons += [
+        f"test vector {vector.number}, {vector.output}: {vector.differing} of {vector.elements} integers differ from "
+        f"the stored ones, by {vector.largest_step} at most"
+        for vector in found
+        if vector.differing
+    ]
+    return FolderCheck(files, tuple(found), tuple(reasons))
+
+
+def _problem(path: Path, expected: str) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"{error.strerror}: {REMEDY}"
+    if hashlib.sha256(content).hexdigest() == expected:
+        return ""
+    return f"{len(content):,} bytes, not those that the report has the hash of: {REMEDY}"
+
+
+def _run_vectors(folder: Path, names: list[str]) -> list[Vector]:
+    """What the int8 model gives today against the stored outputs among ``names``.
+
+    Raises DataError where model and vectors do not fit each other.
+    """
+    model = TfliteModel((folder / INT8).read_bytes(), VECTOR_KERNELS, name=INT8)
+    stored: dict[str, dict[str, str]] = {}  # number -> output or images -> file
+    for name in names:
+        if match := VECTOR.fullmatch(name):
+            stored.setdefault(match[1], {})[match[2]] = name
+    found = []
+    for number, files in sorted(stored.items()):
+        if "images" not in files:  # said already
+            continue
+        values = model.run(_vector(folder, files.pop("images"), model.shape(model.inputs[0])))
+        for output, name in sorted(files.items()):
+            if output not in values:
+                raise DataError(f"{INT8}: no output {output!r}, it has {', '.join(values)}: {REMEDY}")
+            steps = np.abs(_vector(folder, name, values[output].shape).astype(np.int16) - values[output])
+            found.append(Vector(int(number), output, steps.size, int(np.count_nonzero(steps)), int(steps.max())))
+    return found
+
+
+def _vector(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    values = np.frombuffer((folder / name).read_bytes(), np.int8)
+    if values.size != np.prod(shape):
+        raise DataError(f"{name}: {values.size:,} bytes, {np.prod(shape):,} expected: {REMEDY}")
+    return values.reshape(shape)

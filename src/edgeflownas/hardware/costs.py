@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.hardware.liveness import Moment, liveness
-from edgeflownas.models.deployed.graph import Buffer
-from edgeflownas.models.deployed.networks import subnet_graph
-from edgeflownas.models.flops import stage_macs, stage_parameters
+from edgeflownas.models.graph import Buffer, Op, stage_macs, stage_parameters, subnet_graph
 from edgeflownas.space import Arch, SearchSpace
 
 COLUMNS = ("parameters", "macs", "int8_weight_kib", "sram_kib")
@@ -105,3 +102,37 @@ def arch_digits(space: SearchSpace, archs: Sequence[Arch] | None) -> NDArray[np.
     if archs is None:
         return np.indices(sizes, dtype=np.int64).reshape(len(sizes), -1).T
     return np.array([space.arch(arch) for arch in archs], np.int64).reshape(len(archs), len(sizes))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The run of one operator: ``alive`` are its inputs, its output and whatever a later operator still reads."""
+
+    op: Op
+    alive: tuple[Buffer, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes alive at once.  An allocator may need more where it leaves gaps, never less."""
+        return sum(buffer.bytes for buffer in self.alive)
+
+
+def liveness(ops: Sequence[Op], outputs: Sequence[Buffer] = ()) -> list[Moment]:
+    """One moment for each operator, in order.
+
+    A buffer lives from the operator that writes it (the input of the graph: from the start) to the last that reads it
+    (``outputs``, those of the graph: to the end).  The output of an elementwise operator takes the place of an input of
+    the same size that dies there, as Vela has it (live_range.py, ``merge_elementwise_op_ranges``): that input is not
+    counted beside it.
+    """
+    last_read = {buffer: index for index, op in enumerate(ops) for buffer in op.inputs}
+    last_read |= dict.fromkeys(outputs, len(ops))
+    carried: list[Buffer] = list(dict.fromkeys(ops[0].inputs))
+    moments = []
+    for index, op in enumerate(ops):
+        dying = (buffer for buffer in op.inputs if op.elementwise and last_read[buffer] == index)
+        overwritten = next((buffer for buffer in dying if buffer.bytes == op.output.bytes), None)
+        alive = [buffer for buffer in carried if buffer != overwritten] + [op.output]
+        moments.append(Moment(op, tuple(alive)))
+        carried = [buffer for buffer in alive if last_read.get(buffer, index) > index]
+    return moments

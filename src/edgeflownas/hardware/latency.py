@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.deployed.graph import check_size
 from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.graph import check_size
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, SearchSpace
 

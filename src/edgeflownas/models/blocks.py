@@ -1,4 +1,4 @@
-"""Building blocks of FlowNet: TF SAME convolution, x2 upsampling, residual block, choice blocks; what enters them.
+"""Building blocks of the networks: TF SAME convolution, x2 upsampling, residual block, choices, attention; batches.
 
 Everything is a pure function of its input and the option asked for; only the chosen option is computed.
 Shapes: features [B,C,H,W], kernels [out,in,k,k].  ReLU and the residual sum work in place on the fresh output of
@@ -7,8 +7,9 @@ the batch norm, which autograd does not need again: one pass over memory less ea
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -20,9 +21,8 @@ from torch.nn import functional as F
 
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.attention import global_mean
-from edgeflownas.models.batchnorm import BatchNorm
-from edgeflownas.models.phases import as_map, conv_phases, from_map, to_pixels, up2_conv_phases
+from edgeflownas.models.batchnorm import EPS, BatchNorm
+from edgeflownas.models.fast import as_map, conv_phases, from_map, to_pixels, up2_conv_phases
 from edgeflownas.space import Arch, SearchSpace
 
 OUTPUT_CHANNELS = 4  # flow u, v and the uncertainty of each
@@ -120,61 +120,147 @@ class Conv(nn.Module):
         return f"{inputs}, {outputs}, kernel={self.kernel}, stride={self.stride}, dilation={self.dilation}"
 
 
-class ResidualBlock(nn.Module):
-    """conv3 BN ReLU conv3 BN, add the input, ReLU."""
+class TransposedConv(nn.Module):
+    """Transposed convolution with TF SAME padding and bias: [B,in,H,W] -> [B,out,stride H,stride W], odd kernels."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = Conv(channels, channels, 3)
-        self.bn1 = BatchNorm(channels)
-        self.conv2 = Conv(channels, channels, 3)
-        self.bn2 = BatchNorm(channels)
+        self.weight = nn.Parameter(torch.zeros(inputs, outputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of the same shape."""
+        """Features at ``stride`` times the size.
+
+        It is the gradient of the SAME convolution that halves the output: that one pads (k-2)//2 before and one more
+        after, so the result has a last row and column too many, which are cut off.
+        """
+        if self.stride == 1:
+            return F.conv_transpose2d(x, self.weight, self.bias, padding=self.kernel // 2)
+        wide = F.conv_transpose2d(x, self.weight, self.bias, self.stride, (self.kernel - 2) // 2)
+        cut = wide[..., :-1, :-1]
+        layout = torch.channels_last if wide.is_contiguous(memory_format=torch.channels_last) else None
+        return cut.contiguous(memory_format=layout or torch.contiguous_format)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        inputs, outputs = self.weight.shape[:2]
+        return f"{inputs}, {outputs}, kernel={self.kernel}, stride={self.stride}"
+
+
+class SingleConv(nn.Module):
+    """A convolution, alone or with batch norm and ReLU: a stage without a choice."""
+
+    def __init__(self, conv: nn.Module, norm: BatchNorm | None = None) -> None:
+        super().__init__()
+        self.conv, self.bn = conv, norm
+
+    def forward(self, x: Tensor, option: int = 0) -> Tensor:
+        """Features or a prediction; there is no option but 0."""
+        y: Tensor = self.conv(x)
+        if self.bn is None:
+            return y
+        normalised: Tensor = self.bn(y)
+        return normalised.relu_()
+
+
+class ResidualBlock(nn.Module):
+    """conv3 BN ReLU conv3 BN, add the input, ReLU; ``convolution`` (inputs, outputs, kernel) makes the two."""
+
+    def __init__(self, channels: int, convolution: Callable[..., nn.Module] = Conv, eps: float = EPS) -> None:
+        super().__init__()
+        self.conv1 = convolution(channels, channels, 3)
+        self.bn1 = BatchNorm(channels, eps)
+        self.conv2 = convolution(channels, channels, 3)
+        self.bn2 = BatchNorm(channels, eps)
+
+    def forward(self, x: Tensor, option: int = 0) -> Tensor:
+        """Features of the same shape; there is no option but 0."""
         y: Tensor = self.bn1(self.conv1(x)).relu_()
         y = self.bn2(self.conv2(y)).add_(x)
         return y.relu_()
 
 
-class BlockChoice(nn.Module):
-    """Depth choice: option i is its own chain of ``depths[i]`` residual blocks (``depth3.0``, ``depth3.1``, ...)."""
+def conv_chain(option: str) -> list[tuple[int, int]] | None:
+    """(kernel, dilation) of each link of ``3x3+dilated3x3``, whose ``dilated`` means 2; None where it reads otherwise.
 
-    def __init__(self, channels: int, depths: Sequence[int]) -> None:
+    The first link changes the size, so it is not dilated; kernels are odd.
+    """
+    links = [re.fullmatch(r"(dilated)?(\d*[13579])x\2", link) for link in option.split("+")]
+    found = [(int(link[2]), 2 if link[1] else 1) for link in links if link]
+    return found if len(found) == len(links) and found[0][1] == 1 else None
+
+
+def option_label(kind: str, option: int | str) -> str:
+    """What a stage calls the module of an option: ``depth3``, ``k5``, ``conv3x3_dilated3x3``."""
+    if isinstance(option, str):
+        return f"conv{option.replace('+', '_')}"
+    return f"depth{option}" if kind == "depth" else f"k{option}"
+
+
+class StageChoice(nn.Module):
+    """A module for each option; only the chosen one runs."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.labels = tuple(f"depth{depth}" for depth in depths)
-        for label, depth in zip(self.labels, depths, strict=True):
-            self.add_module(label, nn.Sequential(*(ResidualBlock(channels) for _ in range(depth))))
+        self.labels = tuple(modules)
+        for label, module in modules.items():
+            self.add_module(label, module)
 
     def forward(self, x: Tensor, option: int) -> Tensor:
-        """Run the chain of ``option``."""
+        """Run the module of ``option``."""
         result: Tensor = self.get_submodule(self.labels[option])(x)
         return result
 
 
-class OutputChoice(nn.Module):
+class BlockChoice(StageChoice):
+    """Depth choice: option i is its own chain of ``depths[i]`` residual blocks (``depth3.0``, ``depth3.1``, ...)."""
+
+    def __init__(self, channels: int, depths: Sequence[int]) -> None:
+        super().__init__(
+            {
+                option_label("depth", depth): nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))
+                for depth in depths
+            }
+        )
+
+
+class ChainChoice(StageChoice):
+    """Choice of a chain of convolutions at half size, each with a batch norm of its own and ReLU.
+
+    Its first link halves the size and makes the channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, options: Sequence[str]) -> None:
+        chains = {}
+        for option in options:
+            links: list[nn.Module] = []
+            for kernel, dilation in conv_chain(option) or ():
+                first = not links
+                conv = Conv(inputs if first else outputs, outputs, kernel, 2 if first else 1, dilation=dilation)
+                links += [conv, BatchNorm(outputs), nn.ReLU(inplace=True)]
+            chains[option_label("conv", option)] = nn.Sequential(*links)
+        super().__init__(chains)
+
+
+class OutputChoice(StageChoice):
     """Kernel choice of a prediction: option i is its own convolution (``k3``, ``k5``, ...), no batch norm."""
 
     def __init__(self, inputs: int, kernels: Sequence[int], phases: bool = False) -> None:
-        super().__init__()
+        super().__init__({option_label("kernel", k): Conv(inputs, OUTPUT_CHANNELS, k) for k in kernels})
         self.phases = phases
-        self.labels = tuple(f"k{kernel}" for kernel in kernels)
-        for label, kernel in zip(self.labels, kernels, strict=True):
-            self.add_module(label, Conv(inputs, OUTPUT_CHANNELS, kernel))
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         """Prediction [B,4,H,W]: flow u, v in full-size pixels, uncertainty of u, v."""
-        conv = cast(Conv, self.get_submodule(self.labels[option]))
-        if self.phases:
-            return to_pixels(conv_phases(x, conv.weight))
-        result: Tensor = conv(x)
-        return result
+        if not self.phases:
+            return super().forward(x, option)
+        return to_pixels(conv_phases(x, cast(Conv, self.get_submodule(self.labels[option])).weight))
 
 
-class ConvChoice(nn.Module):
+class ConvChoice(StageChoice):
     """Kernel choice of a convolution at x2, x1 or x1/2 size, then one shared batch norm and ReLU.
 
-    ``phases`` (upsampling stages only): the output stays on the small grid in four phases, see models/phases.py;
+    ``phases`` (upsampling stages only): the output stays on the small grid in four phases, see models/fast.py;
     ``from_phases``: so does the input.
     """
 
@@ -189,11 +275,9 @@ class ConvChoice(nn.Module):
         from_phases: bool = False,
         resize: Callable[[Tensor], Tensor] = up2,
     ) -> None:
-        super().__init__()
+        stride = 2 if resample == "down" else 1
+        super().__init__({option_label("kernel", k): Conv(inputs, outputs, k, stride) for k in kernels})
         self.resample, self.phases, self.from_phases, self.resize = resample, phases, from_phases, resize
-        self.labels = tuple(f"k{kernel}" for kernel in kernels)
-        for label, kernel in zip(self.labels, kernels, strict=True):
-            self.add_module(label, Conv(inputs, outputs, kernel, stride=2 if resample == "down" else 1))
         self.bn = BatchNorm(outputs)
 
     def forward(self, x: Tensor, option: int) -> Tensor:
@@ -208,37 +292,43 @@ class ConvChoice(nn.Module):
         return y.relu_()
 
 
-def conv_chain(option: str) -> list[tuple[int, int]] | None:
-    """(kernel, dilation) of each link of ``3x3+dilated3x3``, whose ``dilated`` means 2; None where it reads otherwise.
+def global_mean(features: Tensor) -> Tensor:
+    """Mean over the (padded) grid, [B,C,1,1].  torch's adaptive pooling has no deterministic CUDA gradient."""
+    return features.mean((2, 3), keepdim=True)
 
-    The first link changes the size, so it is not dilated; kernels are odd.
+
+def attention_kernel(channels: int) -> int:
+    """Kernel size of efficient channel attention: the odd number nearest to log2(C) / 2 + 1 / 2.
+
+    Wang et al. 2020, "ECA-Net" (arXiv 1910.03151), eq. 12 with gamma 2 and b 1: 5 for 256 channels.
     """
-    links = [re.fullmatch(r"(dilated)?(\d*[13579])x\2", link) for link in option.split("+")]
-    found = [(int(link[2]), 2 if link[1] else 1) for link in links if link]
-    return found if len(found) == len(links) and found[0][1] == 1 else None
+    return 2 * int((math.log2(channels) + 1) / 4) + 1
 
 
-class ChainChoice(nn.Module):
-    """Choice of a chain of convolutions at half size, each with a batch norm of its own and ReLU.
+class EfficientChannelAttention(nn.Module):
+    """Scales every channel by the sigmoid of a convolution across the channels' means (Wang et al. 2020)."""
 
-    Option i is ``conv3x3``, ``conv3x3_dilated3x3``, ...; its first link halves the size and makes the channels.
-    """
-
-    def __init__(self, inputs: int, outputs: int, options: Sequence[str]) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.labels = tuple(f"conv{option.replace('+', '_')}" for option in options)
-        for label, option in zip(self.labels, options, strict=True):
-            links: list[nn.Module] = []
-            for kernel, dilation in conv_chain(option) or ():
-                first = not links
-                conv = Conv(inputs if first else outputs, outputs, kernel, 2 if first else 1, dilation=dilation)
-                links += [conv, BatchNorm(outputs), nn.ReLU(inplace=True)]
-            self.add_module(label, nn.Sequential(*links))
+        self.weight = nn.Parameter(torch.zeros(1, 1, attention_kernel(channels)))
 
-    def forward(self, x: Tensor, option: int) -> Tensor:
-        """Features at half the size."""
-        result: Tensor = self.get_submodule(self.labels[option])(x)
-        return result
+    def forward(self, x: Tensor, option: int = 0) -> Tensor:
+        """Features of the same shape; there is no option but 0."""
+        means = global_mean(x).flatten(1).unsqueeze(1)  # [B,1,C]
+        scale = F.conv1d(means, self.weight, padding=self.weight.shape[-1] // 2).sigmoid()
+        return x * scale.transpose(1, 2).unsqueeze(-1)
+
+
+class ContextGate(nn.Module):
+    """Scales every channel by the sigmoid of a 1x1 convolution of another stage's context."""
+
+    def __init__(self, context: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, context, 1, 1))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Features of the same shape, from them and the context [B,context,1,1]."""
+        return x * F.conv2d(context, self.weight).sigmoid()
 
 
 BatchNormKind = Literal["trained", "frozen"]

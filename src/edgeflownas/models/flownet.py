@@ -1,19 +1,28 @@
-"""FlowNet: supernet and fixed subnet from one definition.
+"""The networks: a chain of slots gives the module here, and its deployed graph and its costs in models/graph.py.
 
-:func:`layout` is the network: a chain of slots, the optional ones where the space names them (``fixed``).  A search
-space varies some of the slots; the others keep their default.
+:data:`SLOTS` is FlowNet, supernet and fixed subnet from one definition.  A search space varies some of the slots, the
+others keep their default; the optional ones are there where the space names them (``fixed``).
 The architecture is an argument of forward, never hidden state:
 
     net = FlowNet(get_space("v1"), width=32)
     predictions = net(images, "000021222")   # images [B,6,H,W] in [-1,1]; predictions at 1/4, 1/2, 1/1
     subnet = net.subnet("000021222")         # the same tensors under the same names, nothing else
+
+:data:`PUBLISHED` is EdgeFlowNet after its TF1 code (arXiv 2411.14576): convolutions with bias on the way down,
+transposed convolutions with bias on the way up, four channels (flow, uncertainty) predicted at 1/4, 1/2 and 1/1.
+Stage names are FlowNet's, whose bilinear baseline is its nearest relative; the differences are the transposed
+convolutions, the biases, and the plain (no batch norm, no ReLU) convolutions that change the size inside the backbone.
+
+    net = EdgeFlowNet(width=32, batch_norm="frozen", input_form=InputForm("raw_0_255", "bgr"))
+    predictions = net(images)   # images [B,6,H,W], BGR, 0..255
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -21,25 +30,36 @@ import torch
 from torch import nn
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.models.attention import ContextGate, EfficientChannelAttention
+from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import (
+    OUTPUT_CHANNELS,
     BatchNormKind,
     BlockChoice,
     ChainChoice,
+    ContextGate,
+    Conv,
     ConvChoice,
+    EfficientChannelAttention,
     InputForm,
     OutputChoice,
+    ResidualBlock,
+    SingleConv,
     Stage,
     StagedNet,
+    TransposedConv,
     conv_chain,
     number_batchnorms,
+    option_label,
     resolve,
     up2,
     up2_pooled,
 )
-from edgeflownas.models.phases import to_pixels
+from edgeflownas.models.fast import to_pixels
 from edgeflownas.randomness import uniforms
-from edgeflownas.space import Arch, Choice, SearchSpace
+from edgeflownas.space import Arch, SearchSpace
+
+SPACE = SearchSpace("edgeflownet", ())
+EPS = 1e-3  # of EdgeFlowNet's batch norm: TF1's default
 
 
 @dataclass(frozen=True)
@@ -56,9 +76,18 @@ class Slot:
     channels: float
     resample: Literal["down", "up", ""] = ""
     output: int | None = None  # scale of the prediction it makes; None: it makes features
-    phases: bool = False  # computed on the grid of half the size (models/phases.py), where that is faster
+    phases: bool = False  # computed on the grid of half the size (models/fast.py), where that is faster
     context: Literal["", "gives", "takes"] = ""  # of Stage
     optional: bool = False
+    single: bool = False  # no choice: its convolution is called ``conv``, and has a bias
+    transposed: bool = False
+    norm: bool = True  # batch norm and ReLU after a convolution that makes features
+
+    def path(self, option: int | str) -> str:
+        """Where the network keeps the option."""
+        if self.kind in ("eca", "gate") or (self.single and self.kind == "depth"):
+            return self.name
+        return f"{self.name}.{'conv' if self.single else option_label(self.kind, option)}"
 
 
 SLOTS = (
@@ -80,10 +109,29 @@ SLOTS = (
     Slot("H2", "kernel", 3, 0.5, "up", phases=True),
     Slot("H2Out", "kernel", 3, 0.5, output=2, phases=True),
 )
+_down = partial(Slot, single=True)
+_up = partial(Slot, single=True, transposed=True)
+PUBLISHED = (
+    _down("E0", "kernel", 7, 1, "down"),
+    _down("E1", "kernel", 5, 2, "down"),
+    _down("EB0", "depth", 1, 2),
+    _down("Down1", "kernel", 3, 4, "down", norm=False),
+    _down("EB1", "depth", 1, 4),
+    _down("Down2", "kernel", 3, 8, "down", norm=False),
+    _up("DB0", "depth", 1, 8),
+    _up("Up1", "kernel", 3, 4, "up", norm=False),
+    _up("DB1", "depth", 1, 4),
+    _up("Up2", "kernel", 3, 2, "up", norm=False),
+    _up("H0Out", "kernel", 7, 2, output=0),
+    _up("H1", "kernel", 5, 1, "up"),
+    _up("H1Out", "kernel", 7, 1, output=1),
+    _up("H2", "kernel", 7, 0.5, "up"),
+    _up("H2Out", "kernel", 7, 0.5, output=2),
+)
 
 
 def layout(space: SearchSpace) -> tuple[Slot, ...]:
-    """The chain under ``space``.  Raises ConfigError for fixed parts the network does not know or cannot connect."""
+    """FlowNet under ``space``.  Raises ConfigError for fixed parts that it does not know or cannot connect."""
     known = [slot.name for slot in SLOTS if slot.optional]
     if not set(space.fixed) <= set(known):
         raise ConfigError(
@@ -96,24 +144,6 @@ def layout(space: SearchSpace) -> tuple[Slot, ...]:
     return slots
 
 
-def slot_options(space: SearchSpace) -> dict[str, tuple[int | str, ...]]:
-    """Options of every slot under ``space``.  Raises ConfigError for a choice the network has no slot for."""
-    slots = layout(space)
-    kinds: dict[str, list[str]] = {slot.name: [slot.kind] for slot in slots if not slot.optional}
-    for slot in slots:
-        if slot.resample == "down":
-            kinds[slot.name].append("conv")
-    for choice in space.choices:
-        if choice.kind not in kinds.get(choice.name, ()):
-            known = ", ".join(f"{name} ({' or '.join(kind)})" for name, kind in kinds.items())
-            raise ConfigError(
-                f"space {space.name!r}: FlowNet has no slot {choice.name} of kind {choice.kind}; it has {known}"
-            )
-        _check_options(choice)
-    declared = {choice.name: choice.options for choice in space.choices}
-    return {slot.name: declared.get(slot.name, (slot.default,)) for slot in slots}
-
-
 OPTION_RULES: dict[str, tuple[str, Callable[[int | str], bool]]] = {
     "depth": ("depths of at least 1", lambda option: isinstance(option, int) and option >= 1),
     "kernel": ("odd kernel sizes", lambda option: isinstance(option, int) and option >= 1 and option % 2 == 1),
@@ -121,14 +151,55 @@ OPTION_RULES: dict[str, tuple[str, Callable[[int | str], bool]]] = {
 }
 
 
-def _check_options(choice: Choice) -> None:
-    options = choice.options
-    what, sound = OPTION_RULES[choice.kind]
-    if not options or not all(map(sound, options)) or len(set(options)) < len(options):
-        raise ConfigError(f"choice {choice.name}: options {options} must be distinct {what}")
+def slot_options(space: SearchSpace) -> dict[str, tuple[int | str, ...]]:
+    """Options of every slot under ``space``.  Raises ConfigError for a choice the network has no slot for."""
+    slots = layout(space)
+    kinds = {
+        slot.name: [slot.kind, "conv"] if slot.resample == "down" else [slot.kind]
+        for slot in slots
+        if not slot.optional
+    }
+    for choice in space.choices:
+        if choice.kind not in kinds.get(choice.name, ()):
+            known = ", ".join(f"{name} ({' or '.join(kind)})" for name, kind in kinds.items())
+            raise ConfigError(
+                f"space {space.name!r}: FlowNet has no slot {choice.name} of kind {choice.kind}; it has {known}"
+            )
+        options, (what, sound) = choice.options, OPTION_RULES[choice.kind]
+        if not options or not all(map(sound, options)) or len(set(options)) < len(options):
+            raise ConfigError(f"choice {choice.name}: options {options} must be distinct {what}")
+    declared = {choice.name: choice.options for choice in space.choices}
+    return {slot.name: declared.get(slot.name, (slot.default,)) for slot in slots}
 
 
-class FlowNet(StagedNet):
+class SlottedNet(StagedNet):
+    """A network that is declared by its ``slots``, one stage each."""
+
+    slots: tuple[Slot, ...]
+    batch_norm: BatchNormKind
+
+    def _assemble(
+        self,
+        slots: tuple[Slot, ...],
+        module_of: Callable[[Slot, Slot | None, int, int], nn.Module],
+        batch_norm: BatchNormKind,
+        fill: Callable[[nn.Module], None] | None,
+    ) -> None:
+        """Add the modules of the stages: ``module_of`` takes a slot, the one before, channels of input and features."""
+        inputs, before = 6, None
+        for slot in slots:
+            channels = int(self.width * slot.channels)
+            self.add_module(slot.name, module_of(slot, before, inputs, channels))
+            inputs, before = channels, slot
+        self.slots, self.batch_norm = slots, batch_norm
+        self.stages = tuple(Stage(s.name, self.space.position(s.name), s.output, s.context) for s in slots)
+        self.batchnorms = number_batchnorms(self, batch_norm == "frozen")
+        if fill is not None:
+            fill(self)
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+
+class FlowNet(SlottedNet):
     """Weight-sharing network of ``space`` (a plain fixed network where the space holds one arch).
 
     Args:
@@ -156,24 +227,29 @@ class FlowNet(StagedNet):
         input_form: InputForm = InputForm(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__(space, width, channels_last, input_form)
-        self.batch_norm, self.plain = batch_norm, plain
-        self.slots, options = layout(space), slot_options(space)
-        inputs, context, phases = 6, 0, False
-        for slot in self.slots:
-            channels = int(width * slot.channels)
-            if slot.context == "takes":
-                self.add_module(slot.name, ContextGate(context, channels))
-            else:
-                self.add_module(slot.name, _stage_module(slot, inputs, channels, options[slot.name], plain, phases))
-            inputs, phases = channels, slot.phases and not plain
-            context = channels if slot.context == "gives" else context
-        self.stages = tuple(
-            Stage(slot.name, space.position(slot.name), slot.output, slot.context) for slot in self.slots
-        )
-        self.batchnorms = number_batchnorms(self, batch_norm == "frozen")
-        if seed is not None:
-            initialise(self, seed)
-        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.plain = plain
+        fill = None if seed is None else partial(initialise, seed=seed)
+        self._options = slot_options(space)
+        self._assemble(layout(space), self._stage_module, batch_norm, fill)
+
+    def _stage_module(self, slot: Slot, before: Slot | None, inputs: int, channels: int) -> nn.Module:
+        options = self._options[slot.name]
+        sizes = [option for option in options if isinstance(option, int)]
+        if slot.kind == "gate":
+            context = next(int(self.width * other.channels) for other in layout(self.space) if other.context == "gives")
+            return ContextGate(context, channels)
+        if slot.kind == "eca":
+            return EfficientChannelAttention(channels)
+        if slot.kind == "depth":
+            return BlockChoice(channels, sizes)
+        if not sizes:
+            return ChainChoice(inputs, channels, [str(option) for option in options])
+        phases = slot.phases and not self.plain
+        from_phases = before is not None and before.phases and not self.plain
+        if slot.output is not None:
+            return OutputChoice(inputs, sizes, phases=from_phases)
+        resize = up2_pooled if self.plain else up2
+        return ConvChoice(inputs, channels, sizes, slot.resample, phases=phases, from_phases=from_phases, resize=resize)
 
     def as_pixels(self, index: int, features: torch.Tensor) -> torch.Tensor:
         """What output stage ``index`` takes, as a map of the size of its prediction."""
@@ -199,28 +275,47 @@ class FlowNet(StagedNet):
         return net.train(self.training)
 
 
-def _stage_module(
-    slot: Slot, inputs: int, channels: int, options: tuple[int | str, ...], plain: bool, from_phases: bool
-) -> nn.Module:
-    chains = [option for option in options if isinstance(option, str)]
-    sizes = [option for option in options if isinstance(option, int)]
-    if chains:
-        return ChainChoice(inputs, channels, chains)
-    if slot.kind == "eca":
-        return EfficientChannelAttention(channels)
-    if slot.kind == "depth":
-        return BlockChoice(channels, sizes)
-    if slot.output is not None:
-        return OutputChoice(inputs, sizes, phases=from_phases)
-    return ConvChoice(
-        inputs,
-        channels,
-        sizes,
-        slot.resample,
-        phases=slot.phases and not plain,
-        from_phases=from_phases,
-        resize=up2_pooled if plain else up2,
-    )
+class EdgeFlowNet(SlottedNet):
+    """The published network; trained and evaluated by the code that trains and evaluates FlowNet.
+
+    Args:
+        width: channels after E0 (even).
+        batch_norm: ``frozen`` as published (statistics that never move: with mean 0 and variance 1 a learned affine),
+            or ``trained`` (batch statistics in training, recalibrated in evaluation).
+        seed: initial values are a pure function of (seed, parameter name), Glorot uniform kernels as the published
+            code has them; None leaves the kernels zero for a caller that loads them.
+        channels_last: memory format of weights and features.
+        input_form: what its images look like (published: BGR, 0..255).
+    """
+
+    def __init__(
+        self,
+        width: int = 32,
+        batch_norm: BatchNormKind = "frozen",
+        seed: int | None = 0,
+        *,
+        channels_last: bool = True,
+        input_form: InputForm = InputForm(),  # noqa: B008  (frozen)
+    ) -> None:
+        super().__init__(SPACE, width, channels_last, input_form)
+        fill = None if seed is None else partial(_initialise_as_published, seed=seed)
+        self._assemble(PUBLISHED, self._stage_module, batch_norm, fill)
+
+    @staticmethod
+    def _stage_module(slot: Slot, before: Slot | None, inputs: int, channels: int) -> nn.Module:
+        convolution: Callable[..., nn.Module] = TransposedConv if slot.transposed else partial(Conv, bias=True)
+        if slot.kind == "depth":
+            return ResidualBlock(channels, convolution, EPS)
+        if slot.output is not None:
+            return SingleConv(convolution(inputs, OUTPUT_CHANNELS, slot.default))
+        return SingleConv(
+            convolution(inputs, channels, slot.default, 2), BatchNorm(channels, EPS) if slot.norm else None
+        )
+
+    def layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """Convolutions and batch norms by name, in the order of computation (and of the TF1 graph)."""
+        kinds = (Conv, TransposedConv, BatchNorm)
+        return ((name, module) for name, module in self.named_modules() if isinstance(module, kinds))
 
 
 @torch.no_grad()
@@ -239,3 +334,14 @@ def initialise(net: nn.Module, seed: int) -> None:
         normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
         scale = math.sqrt(2.0 / parameter[0].numel())
         parameter.copy_(torch.from_numpy(scale * normal).reshape(parameter.shape))
+
+
+@torch.no_grad()
+def _initialise_as_published(net: nn.Module, seed: int) -> None:
+    """Glorot uniform kernels (TF1's default, symmetric in inputs and outputs), each from its own stream; biases 0."""
+    for name, parameter in net.named_parameters():
+        if parameter.dim() == 4:
+            u = uniforms(seed, f"init.{name}", count=parameter.numel())
+            one, other, rows, columns = parameter.shape
+            limit = math.sqrt(6.0 / ((one + other) * rows * columns))
+            parameter.copy_(torch.from_numpy((2.0 * u - 1.0) * limit).reshape(parameter.shape))

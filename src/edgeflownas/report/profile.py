@@ -13,7 +13,7 @@ from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.files import replace_file
 from edgeflownas.hardware.costs import stage_costs
 from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
-from edgeflownas.models.deployed.graph import Buffer
+from edgeflownas.models.graph import Buffer
 from edgeflownas.report.console import Console, duration
 from edgeflownas.report.text_table import text_table
 from edgeflownas.space import Arch, SearchSpace

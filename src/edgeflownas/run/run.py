@@ -29,7 +29,7 @@ from edgeflownas.evaluate.frozen import (
 )
 from edgeflownas.evaluate.rank_statistics import rank_order
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.weights import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
@@ -467,7 +467,7 @@ def weights_config(file: Path, overrides: Sequence[str]) -> Config:
 
 
 def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Make the run ``out`` from TF1 weights (npz, see models/weights.py) of the supernet or of EdgeFlowNet.
+    """Make the run ``out`` from TF1 weights (npz, see models/tf1.py) of the supernet or of EdgeFlowNet.
 
     Raises ConfigError for an override that contradicts the file, DataError for a file that is none or does not fit,
     StorageError where ``out`` exists or cannot be written.

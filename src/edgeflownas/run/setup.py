@@ -18,9 +18,8 @@ from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
 from edgeflownas.files import canonical_json, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
-from edgeflownas.models.edgeflownet import SPACE as EDGEFLOWNET
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import SPACE as EDGEFLOWNET
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.run.directory import GROUP, create_folder
 from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space

@@ -1,6 +1,6 @@
 """Which subnets fit a chip's memory and a frame rate, at which image size and outputs, by Vela itself.
 
-A table of operators (hardware/vela/latency.py) says which subnets are worth compiling; what is returned was compiled
+A table of operators (hardware/vela_table.py) says which subnets are worth compiling; what is returned was compiled
 as a whole and is within the budget.  For each image size and outputs the smallest subnet decides how Vela is asked:
 mode ``performance``, the same kept to the budget's SRAM (``arena``), or mode ``size``; the first that fits is taken.
 Where another subnet needs more SRAM, the ways that are left are tried for it.
@@ -23,13 +23,10 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.evaluate.ranking_codes import choose_archs
 from edgeflownas.evaluate.where import parse_where
-from edgeflownas.hardware.costs import arch_digits, space_costs
-from edgeflownas.hardware.liveness import liveness
-from edgeflownas.hardware.vela.figures import Figures, Vela
-from edgeflownas.hardware.vela.latency import VelaLatency
-from edgeflownas.hardware.vela.targets import architecture
-from edgeflownas.models.deployed.graph import Graph, Outputs
-from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.hardware.costs import arch_digits, liveness, space_costs
+from edgeflownas.hardware.targets import architecture
+from edgeflownas.hardware.vela_table import Figures, Vela, VelaLatency
+from edgeflownas.models.graph import Graph, Outputs, subnet_graph
 from edgeflownas.run.run import run_network
 from edgeflownas.search.question import allowed
 from edgeflownas.space import Arch, SearchSpace, get_space

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.hardware.vela.figures import Vela
-from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.hardware.vela_table import Vela
+from edgeflownas.models.graph import subnet_graph
 from edgeflownas.space import get_space
 
 FIGURES = {"milliseconds": "ms", "sram_kib": "sram_kib", "flash_kib": "flash_kib"}

@@ -43,7 +43,7 @@ from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.machine import StopFlag, StopRequested, World
 
 if TYPE_CHECKING:
-    from edgeflownas.hardware.vela.latency import VelaLatency
+    from edgeflownas.hardware.vela_table import VelaLatency
     from edgeflownas.report.console import Console
 
 MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each

@@ -20,8 +20,7 @@ from edgeflownas.evaluate.walk import walk
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import FlowBatch
-from edgeflownas.models.edgeflownet import EdgeFlowNet
-from edgeflownas.models.flownet import FlowNet
+from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, get_space
 

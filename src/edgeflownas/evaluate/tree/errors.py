@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgeflownas.models.blocks import GRID, FlowBatch, up2
-from edgeflownas.models.headkernels import BLOCK, block_pixels
+from edgeflownas.models.fast import BLOCK, block_pixels
 
 TILE = 98_304  # numbers in each of the two working maps of a tile on a CPU: they stay in its second-level cache
 
@@ -27,7 +27,7 @@ class Pixels:
     places: Tensor
     """int32 [P]: into the padded grid [B, H, W]."""
     blocks: Tensor
-    """int32 [2 P]: into a prediction in blocks, [B, H/4, W/2, 16] (models/headkernels.py)."""
+    """int32 [2 P]: into a prediction in blocks, [B, H/4, W/2, 16] (models/fast.py)."""
     counts: tuple[int, ...]
     """Of each sample."""
 

@@ -35,7 +35,7 @@ from edgeflownas.evaluate.tree.units import Estimate, Size, Unit, node_counts, t
 from edgeflownas.evaluate.walk import Node, State, advance, walk
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import FlowBatch, StagedNet
-from edgeflownas.models.flops import stage_macs
+from edgeflownas.models.graph import stage_macs
 from edgeflownas.space import Arch
 
 PROBE = 32  # rows and columns of the image by which features are measured

@@ -21,16 +21,17 @@ from edgeflownas.evaluate.tree.pieces import Pieces
 from edgeflownas.evaluate.walk import Node
 from edgeflownas.models.batchnorm import precise_moments
 from edgeflownas.models.blocks import Conv, ConvChoice, OutputChoice, Stage, StagedNet
-from edgeflownas.models.headkernels import (
+from edgeflownas.models.fast import (
     UpKernels,
+    as_map,
     flow_conv,
     flow_kernels,
     fold,
+    from_map,
     pixels_relu,
     up2_conv,
     up_kernels,
 )
-from edgeflownas.models.phases import as_map, from_map
 from edgeflownas.space import Arch
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.flops import stage_macs
+from edgeflownas.models.graph import stage_macs
 from edgeflownas.space import Arch
 
 Size = tuple[int, int]  # rows and columns of a frame, padded as the network pads them
@@ -27,7 +27,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a list of archs will cost; multiply-adds are nominal (models/flops.py), over all samples."""
+    """What a list of archs will cost; multiply-adds are nominal (models/graph.py), over all samples."""
 
     units: int
     nodes: int
