@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from edgeflownas.report.diagnosis import Diagnosis
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 WIDTH, HEIGHT = 6.3, 3.1  # inches: the text width of an A4 page
 DPI = 200

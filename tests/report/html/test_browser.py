@@ -14,7 +14,7 @@ from report_histories import made_history, with_record
 from test_page import NASTY
 
 from edgeflownas.report.diagnosis import Diagnosis, Finding, diagnose
-from edgeflownas.report.histories import History
+from edgeflownas.report.history import History
 from edgeflownas.report.html import render, waiting_page
 
 pytestmark = pytest.mark.e2e  # a whole browser

@@ -15,7 +15,7 @@ from edgeflownas.report.html.losses import loss_charts
 from edgeflownas.report.html.scope import Scope
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 ZERO_FLOW = {"colour": "ink", "style": "dotted"}
 DASHED, DOTTED = {"style": "dashed"}, {"style": "dotted"}

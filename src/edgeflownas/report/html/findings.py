@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeflownas.report.diagnosis import RULES
 from edgeflownas.report.html.charts import Chart
 from edgeflownas.report.html.markup import Markup, join, tag
 
@@ -19,26 +20,6 @@ _VERDICTS = {
     "stop": ("Stop", "✕", "Going on as it is wastes time: read the first finding before you train further."),
 }
 _SEVERITIES = {"stop": "stop", "warning": "warning", "note": "note", "ok": "fine"}
-_TITLES = {
-    "loss_epe_divergence": "Loss and EPE part ways",
-    "near_zero_flow": "EPE close to zero flow",
-    "ranking_below_noise": "Ranking below the noise",
-    "ranking_unstable": "Ranking not stable",
-    "hard_arch": "One subnet drags the mean",
-    "clip_saturated": "Clipping cuts every step",
-    "clip_idle": "Clipping never acts",
-    "clip_checks_mismatch": "Clip checks: counted and expected differ",
-    "lr_barely_moved": "Learning rate hardly moved",
-    "coverage_low": "Epochs see little of the data",
-    "label_changed": "Evaluation label changed",
-    "data_wait_high": "Waiting for data",
-    "resumed_with_changes": "Resumed with changed keys",
-}
-#: Findings whose epochs are single ones; two epochs of any other are the ends of a span.
-_SINGLE_EPOCHS = (
-    *("non_finite_epe", "impossible_values", "non_finite_steps", "outlier_epoch", "label_changed"),
-    "resumed_with_changes",
-)
 _TOPICS = {
     "epe": "EPE",
     "archs": "subnets",
@@ -87,7 +68,7 @@ def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, 
             "number": item.number,
             "anchor": item.anchor,
             "epochs": list(item.finding.epochs),
-            "span": len(item.finding.epochs) == 2 and item.finding.id not in _SINGLE_EPOCHS,
+            "span": len(item.finding.epochs) == 2 and not RULES[item.finding.id].dated,
             "severity": item.finding.severity,
             "title": title(item.finding.id),
             "run": item.run,
@@ -99,9 +80,8 @@ def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, 
 
 
 def title(identifier: str) -> str:
-    """A finding's id in words: those of _TITLES, or ``data_wait_high`` as ``Data wait high``."""
-    words = " ".join({"epe": "EPE", "lr": "LR"}.get(word, word) for word in identifier.split("_"))
-    return _TITLES.get(identifier, words[:1].upper() + words[1:])
+    """What the rule of that id is called on the page."""
+    return RULES[identifier].title
 
 
 def verdict_section(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 
 class EpeLabel(NamedTuple):

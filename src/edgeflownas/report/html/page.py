@@ -12,7 +12,7 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.files import replace_file
 from edgeflownas.report.details import Progress, training_details
 from edgeflownas.report.diagnosis import Diagnosis, diagnose
-from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.history import History, read_history
 from edgeflownas.report.html.accuracy import accuracy_charts, subnet_charts
 from edgeflownas.report.html.charts import Chart
 from edgeflownas.report.html.document import whole_page

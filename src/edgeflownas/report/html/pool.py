@@ -16,7 +16,7 @@ from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors
 from edgeflownas.report.html.markup import Markup, join, table, tag
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 WIDTH, HEIGHT = 240.0, 18.0  # of a bar, in the units of its own drawing
 

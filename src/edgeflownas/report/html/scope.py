@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeflownas.report.html.charts import Numbers, Series, compact, series
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 COLOURS = 8  # c0 to c7 of page.css
 

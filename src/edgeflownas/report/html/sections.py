@@ -14,7 +14,7 @@ from edgeflownas.report.html.findings import flat
 from edgeflownas.report.html.markup import Markup, join, table, tag
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 TABLE_ROWS = 100  # of a chart's table; the files hold every row
 

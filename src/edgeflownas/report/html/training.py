@@ -12,7 +12,7 @@ from edgeflownas.report.html.charts import Chart, Kind, Panel, Series, series
 from edgeflownas.report.html.scope import Scope
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 PERCENT: dict[str, Any] = {"scale": "percent", "limits": (0.0, 100.0), "digits": 2}
 
