@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from synthetic import Recipe, random_healthy, set_in
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from synthetic import Recipe, random_healthy, set_in  # noqa: E402
-
-from edgeflownas.report.diagnosis import RULES, Finding, diagnose  # noqa: E402
-from edgeflownas.report.diagnosis.rule import Unjudged  # noqa: E402
+from edgeflownas.report.diagnosis import RULES, Finding, diagnose
+from edgeflownas.report.diagnosis.rule import Unjudged
 
 Check = Callable[[Finding], bool]
 Plant = Callable[[Recipe, np.random.Generator], Check | None]

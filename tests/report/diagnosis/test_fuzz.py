@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synthetic import Recipe
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
@@ -18,10 +18,6 @@ from edgeflownas.report.diagnosis import diagnose
 from edgeflownas.report.diagnosis.tables import continuation
 from edgeflownas.report.diagnosis_text import diagnosis_document, diagnosis_text
 from edgeflownas.report.history import read_history
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from synthetic import Recipe  # noqa: E402
 
 ODD = ["", "nan", "inf", "-inf", "0", "-1", "1e300", "-1e300", "1e-300", "0.5", "3", "1e16", "7.25"]
 NUMERIC = [n for n in EVAL_HISTORY_COLUMNS if n not in ("epoch", "arch_rank_12")]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from defects import found
+from synthetic import Recipe
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from defects import found  # noqa: E402
-from synthetic import Recipe  # noqa: E402
-
-from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string  # noqa: E402
-from edgeflownas.report.diagnosis import Finding, diagnose  # noqa: E402
-from edgeflownas.report.history import History, read_history  # noqa: E402
+from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string
+from edgeflownas.report.diagnosis import Finding, diagnose
+from edgeflownas.report.history import History, read_history
 
 PLACES = (6, 12, 18, 25, 40, 55)
 NAMES = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defects import DEFECTS, detected, found
+from synthetic import Recipe, random_healthy, set_in
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from defects import DEFECTS, detected, found  # noqa: E402
-from synthetic import Recipe, random_healthy, set_in  # noqa: E402
-
-from edgeflownas.report.diagnosis import RULES, Finding, diagnose, documented, rule  # noqa: E402
-from edgeflownas.report.history import read_history  # noqa: E402
+from edgeflownas.report.diagnosis import RULES, Finding, diagnose, documented, rule
+from edgeflownas.report.history import read_history
 
 DOCS = Path(__file__).parents[3] / "docs"
 FINE = {"fairness_equal", "no_divergence"}

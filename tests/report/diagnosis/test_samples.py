@@ -32,7 +32,7 @@ def fits(found: Any, wanted: Any, name: str) -> bool:
     return bool(abs(found - wanted) <= (0.3 if name.endswith("_pct") else 0))
 
 
-def check(path: Path, sample: Path, skipped: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def check(path: Path, sample: Path, skipped: set[str] = frozenset()) -> None:
     """Whether a history says what is expected of a sample."""
     expected = json.loads((sample / "expected.json").read_text())
     document = diagnose(read_history(path)).to_json()

@@ -151,11 +151,10 @@ def _costs(history: History) -> dict[str, Array]:
     from edgeflownas.space import get_space
 
     try:
-        space = get_space(str(name))
-        archs: Sequence[Any] = [space.parse(code) for code in history.codes]
+        space, height, image_width = get_space(str(name)), int(crop[0]), int(crop[1])
         found = {
-            "macs": np.array([macs(space, int(width), arch, int(crop[0]), int(crop[1])) for arch in archs], float),
-            "parameters": np.array([parameters(space, int(width), arch) for arch in archs], float),
+            "macs": np.array([macs(space, int(width), code, height, image_width) for code in history.codes], float),
+            "parameters": np.array([parameters(space, int(width), code) for code in history.codes], float),
         }
     except (UserError, TypeError, ValueError, IndexError):
         return {}
