@@ -80,6 +80,8 @@ def documented(page: str) -> str:
     """The text of docs/diagnosis.md with its section on the rules written anew from what they declare."""
     head, _, rest = page.partition("## Rules\n")
     tail = rest[rest.index("\n## ") :]
-    texts = [(rule, (inspect.getdoc(rule.test) or "").replace("\nTry: ", "\n\nTry: ")) for rule in RULES.values()]
-    sections = [f"\n### `{rule.id}`: {rule.title}\n{text}\n" for rule, text in texts]
+    sections = []
+    for rule in RULES.values():
+        text = (inspect.getdoc(rule.test) or "").replace("\nTry: ", "\n\nTry: ").replace(".  ", ". ")
+        sections.append(f"\n### `{rule.id}`: {rule.title}\n{text}\n")
     return f"{head}## Rules\n\n{WRITTEN}\n{''.join(sections)}{tail}"
