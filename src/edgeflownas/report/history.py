@@ -161,7 +161,7 @@ def _assemble(
     ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     last = ordered[-1]
     size = last["pool_size"]
-    epes, codes = _per_arch_table(ordered, size, None if folder is None else folder / "per_arch_epe.csv", notes)
+    epes, codes = _per_arch_table(ordered, size, folder, notes)
     ordered = _with_pool_figures(ordered, epes, size, notes)
     planned = last.get("planned_epochs")
     if record is not None:
@@ -401,7 +401,7 @@ def _parse_ranking(text: Value, size: int) -> dict[int, float]:
 
 
 def _per_arch_table(
-    rows: Sequence[Row], size: int, file: Path | None, notes: list[str]
+    rows: Sequence[Row], size: int, folder: Path | None, notes: list[str]
 ) -> tuple[Array, tuple[str, ...]]:
     """EPE [E, A] in px and codes by arch_index, from per_arch_epe.csv where it is there and from arch_rank.
 
@@ -413,8 +413,10 @@ def _per_arch_table(
         for index, epe in _parse_ranking(rows[place].get("arch_rank_12"), size).items():
             table[place, index] = epe
     codes = [""] * size
-    differing = set()
-    for line in _table_lines(file, _text_of(file)) if file is not None and file.exists() else ():
+    if folder is None:
+        return table, tuple(codes)
+    file, differing = folder / "per_arch_epe.csv", set()
+    for line in _table_lines(file, _text_of(file)) if file.exists() else ():
         try:
             cells = line.cells
             epe = _bounded(float(cells["epe"])) if cells["epe"].strip() else math.nan
@@ -427,9 +429,9 @@ def _per_arch_table(
                 raise _refusal(file, line.number, line.text, problem) from None
             notes.append(f"{file.name}: line {line.number} is not complete yet and was left out")
             continue
-        place = places.get(epoch)
-        if place is None or index >= size:  # a pool of another size, or an epoch whose row is not written yet
+        if epoch not in places or index >= size:  # a pool of another size, or an epoch whose row is not written yet
             continue
+        place = places[epoch]
         codes[index] = re.sub(r"\s", "", cells.get("code", "")) or codes[index]
         if math.isnan(table[place, index]):
             table[place, index] = epe

@@ -10,8 +10,6 @@ import inspect
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from edgeflownas.errors import UserError
 from edgeflownas.report.diagnosis import rules_evaluation, rules_training  # noqa: F401  (they declare the rules)
 from edgeflownas.report.diagnosis.rule import (
@@ -22,6 +20,7 @@ from edgeflownas.report.diagnosis.rule import (
     NotJudged,
     Rule,
     Unjudged,
+    Verdict,
     comparable,
     named,
 )
@@ -51,9 +50,9 @@ def diagnose(history: History) -> Diagnosis:
         findings += [] if found is None else [found]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     worst = findings[0].severity if findings else "ok"
-    judged = int(np.isfinite(same.column("mean_epe_12")).sum()) >= LEAST
-    fine = "healthy" if judged else "too early to say"
-    verdict = {"stop": "stop", "warning": "look here"}.get(worst, fine)
+    verdict: Verdict = "healthy" if len(same.known("mean_epe_12")) >= LEAST else "too early to say"
+    if worst in ("stop", "warning"):
+        verdict = "stop" if worst == "stop" else "look here"
     return Diagnosis(verdict, tuple(findings), tuple(not_judged), criteria(same), stability(same))
 
 

@@ -127,8 +127,11 @@ class Rule:
         if found is None:
             return None
         figures = {name: _figure(value) for name, value in found.figures.items() if value is not None}
-        texts = [named(text, history) for text in (found.evidence, self.why, found.advice or self.advice)]
-        return Finding(self.id, found.severity, tuple(map(int, found.epochs)), figures, *texts, self.charts)
+        evidence, why, advice = (
+            named(text, history) for text in (found.evidence, self.why, found.advice or self.advice)
+        )
+        epochs = tuple(map(int, found.epochs))
+        return Finding(self.id, found.severity, epochs, figures, evidence, why, advice, self.charts)
 
 
 DECLARED: list[Rule] = []

@@ -65,8 +65,8 @@ def non_finite_epe(history: History) -> Found | None:
         return None
     text = f"mean_epe_12 or train_loss is no finite number in {len(bad)} of {len(history.rows)} evaluations, first in"
     figures = {"evaluations": len(bad), "of": len(history.rows)}
-    severity = "stop" if bad[-1] == history.epochs[-1] else "warning"
-    return Found(severity, f"{text} epoch {bad[0]}", figures, bad)
+    now = bad[-1] == history.epochs[-1]
+    return Found("stop" if now else "warning", f"{text} epoch {bad[0]}", figures, bad)
 
 
 @rule("Impossible values", 590, "epe", "archs", whole=True, dated=True)
@@ -144,8 +144,8 @@ def near_zero_flow(history: History) -> Found | None:
     elif level <= max(error, 0.001):
         text += ": no better than predicting nothing"
     text += "; it still moves away from it" if rising else ""
-    severity = "note" if rising or unclear or count < YOUNG else "stop"
-    return Found(severity, text, figures, span(history.epochs[there][last]))
+    early = rising or unclear or count < YOUNG
+    return Found("note" if early else "stop", text, figures, span(history.epochs[there][last]))
 
 
 @rule("EPE rising", 495, "epe", "loss")

@@ -306,7 +306,7 @@ class _Candidate(NamedTuple):
     rss: float
     size: int  # fitted numbers
     turn: float | None
-    weights: Array
+    weights: NDArray[np.floating]
 
 
 def _candidates(epochs: Array, values: Array) -> Iterator[_Candidate]:

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,12 @@ from edgeflownas.report.diagnosis.statistics import Array, recent
 from edgeflownas.report.history import History
 
 COLUMNS = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")
-NEEDED = {"mean": [0], "median": [2], "p90": [3], "mix": [0, 2, 3]}
+NEEDED: dict[Literal["mean", "median", "p90", "mix"], list[int]] = {
+    "mean": [0],
+    "median": [2],
+    "p90": [3],
+    "mix": [0, 2, 3],
+}
 """Places in COLUMNS of what a criterion is computed from."""
 DRAWS = 2000
 GAIN = 0.0010
