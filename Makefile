@@ -104,10 +104,14 @@ $(VENV)/.installed-export: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) --no-build-isolation -e '.[export]'
 	@touch $@ $(VENV)/.installed
 
-# docs/configuration.md is written from the configuration models; a test checks that it is current.
+# docs/configuration.md is written from the configuration models, the rules of docs/diagnosis.md from their docstrings;
+# tests check that both are current.
 docs: install
 	$(BIN)/edgeflownas config docs > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -c "import sys; from edgeflownas.report.diagnosis import documented; sys.stdout.write(documented(sys.stdin.read()))" \
+	  < docs/diagnosis.md > docs/diagnosis.md.new
+	mv docs/diagnosis.md.new docs/diagnosis.md
 
 clean:
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeflownas.report.histories import History
+from edgeflownas.report.history import History
 
 
 def made_history(epochs: int = 20, archs: int = 12, name: str = "run", seed: int = 0, **changes: Any) -> History:

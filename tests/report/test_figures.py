@@ -17,7 +17,7 @@ from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis import Diagnosis
 from edgeflownas.report.figures import Chart, Panel, Scope, Series, all_charts, series, stretches
-from edgeflownas.report.histories import History
+from edgeflownas.report.history import History
 from edgeflownas.report.pool import pool_rows
 
 HEALTHY = Diagnosis("healthy", (), ())

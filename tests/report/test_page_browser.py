@@ -13,7 +13,7 @@ from pages import NASTY, data_of
 from report_histories import made_history, with_record
 
 from edgeflownas.report.diagnosis import Diagnosis, Finding, diagnose
-from edgeflownas.report.histories import History
+from edgeflownas.report.history import History
 from edgeflownas.report.page import render, waiting_page
 
 pytestmark = pytest.mark.e2e  # a whole browser

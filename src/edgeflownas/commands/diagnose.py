@@ -28,7 +28,7 @@ def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None
         raise ConfigError("give a run directory, an eval_history.csv or a console log: edgeflownas diagnose RUN")
     from edgeflownas.report.diagnosis import diagnose_continued
     from edgeflownas.report.diagnosis_text import diagnosis_document, diagnosis_text
-    from edgeflownas.report.histories import read_history
+    from edgeflownas.report.history import read_history
 
     read = [read_history(path).planned(num_epochs) for path in histories]
     parent = None if against is None else read_history(against)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeflownas.report.console import clean
 from edgeflownas.report.diagnosis import Diagnosis, Finding
-from edgeflownas.report.histories import History
+from edgeflownas.report.history import History
 
 MOST_ROWS = 8  # epochs in the table of rank correlations
 

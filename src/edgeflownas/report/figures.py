@@ -18,7 +18,7 @@ from edgeflownas.report.pool import ranks_of
 
 if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Diagnosis
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 COLOURS = 8  # c0 to c7 of page.css
 

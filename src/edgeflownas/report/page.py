@@ -19,9 +19,9 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import differing
 from edgeflownas.report.details import Progress, training_details
-from edgeflownas.report.diagnosis import Diagnosis, diagnose
+from edgeflownas.report.diagnosis import RULES, Diagnosis, diagnose
 from edgeflownas.report.figures import Chart, Numbers, Scope, all_charts
-from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.history import History, read_history
 from edgeflownas.report.html import Table, page
 from edgeflownas.report.pictures import GAP, STRIP
 from edgeflownas.report.pool import pool_table
@@ -40,26 +40,6 @@ VERDICTS = {
     "look here": ("Look here", "!", "Something limits this run or its figures; the list says what, and what to try."),
     "stop": ("Stop", "✕", "Going on as it is wastes time: read the first finding before you train further."),
 }
-TITLES = {
-    "loss_epe_divergence": "Loss and EPE part ways",
-    "near_zero_flow": "EPE close to zero flow",
-    "ranking_below_noise": "Ranking below the noise",
-    "ranking_unstable": "Ranking not stable",
-    "hard_arch": "One subnet drags the mean",
-    "clip_saturated": "Clipping cuts every step",
-    "clip_idle": "Clipping never acts",
-    "clip_checks_mismatch": "Clip checks: counted and expected differ",
-    "lr_barely_moved": "Learning rate hardly moved",
-    "coverage_low": "Epochs see little of the data",
-    "label_changed": "Evaluation label changed",
-    "data_wait_high": "Waiting for data",
-    "resumed_with_changes": "Resumed with changed keys",
-}
-#: Findings whose epochs are single ones; two epochs of any other are the ends of a span.
-SINGLE_EPOCHS = (
-    *("non_finite_epe", "impossible_values", "non_finite_steps", "outlier_epoch", "label_changed"),
-    "resumed_with_changes",
-)
 TOPICS = {
     "epe": "EPE",
     "archs": "subnets",
@@ -241,7 +221,7 @@ class Numbered:
     @property
     def title(self) -> str:
         """What it is called."""
-        return title(self.finding.id)
+        return RULES[self.finding.id].title
 
     def belongs(self, chart: Chart) -> bool:
         """Whether it is about what a chart shows."""
@@ -259,12 +239,6 @@ def numbered(diagnoses: Sequence[Diagnosis]) -> list[Numbered]:
     ]
 
 
-def title(identifier: str) -> str:
-    """A finding's id in words: those of TITLES, or ``data_wait_high`` as ``Data wait high``."""
-    words = " ".join({"epe": "EPE", "lr": "LR"}.get(word, word) for word in identifier.split("_"))
-    return TITLES.get(identifier, words[:1].upper() + words[1:])
-
-
 def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, Any]]:
     """Findings at epochs, for the charts that show them: what report.js needs to mark them."""
     return [
@@ -272,7 +246,7 @@ def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, 
             "number": item.number,
             "anchor": item.anchor,
             "epochs": list(item.finding.epochs),
-            "span": len(item.finding.epochs) == 2 and item.finding.id not in SINGLE_EPOCHS,
+            "span": len(item.finding.epochs) == 2 and not RULES[item.finding.id].dated,
             "severity": item.finding.severity,
             "title": item.title,
             "run": item.run,
@@ -301,7 +275,7 @@ def _verdict(
         "loud": loud,
         "quiet": quiet,
         "counts": ", ".join(f"{count} {words}" for count, words in counts if count),
-        "not_judged": [(title(rule.id), rule.reason) for rule in diagnosis.not_judged],
+        "not_judged": [(RULES[rule.id].title, rule.reason) for rule in diagnosis.not_judged],
     }
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgeflownas.evaluate.labels import Label
     from edgeflownas.report.diagnosis import Diagnosis
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
     from edgeflownas.report.run_facts import RunFacts
 
 WIDTH, HEIGHT = 6.3, 3.1  # inches: the text width of an A4 page

@@ -15,7 +15,7 @@ from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 
 if TYPE_CHECKING:
-    from edgeflownas.report.histories import History
+    from edgeflownas.report.history import History
 
 WIDTH, HEIGHT = 240.0, 18.0  # of a bar, in the units of its own drawing
 

@@ -24,9 +24,8 @@ from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
 from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import label_columns
-from edgeflownas.report.diagnosis.curves import LEAST, cleaned, plateau
-from edgeflownas.report.histories import History, read_history
-from edgeflownas.report.history_files import json_rows
+from edgeflownas.report.diagnosis.statistics import LEAST, cleaned, plateau
+from edgeflownas.report.history import History, json_rows, read_history
 from edgeflownas.report.plot import Course, comparison_figure
 from edgeflownas.report.run_facts import CurvePoint, RunFacts, read_facts
 from edgeflownas.train.sweep import read_plan, run_state

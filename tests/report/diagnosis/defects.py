@@ -15,211 +15,256 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+import numpy as np
+from synthetic import Recipe, random_healthy, set_in
 
-from planted_steps import (  # noqa: E402
-    Planted,
-    Rows,
-    anything,
-    clip_checks_mismatch,
-    clip_idle,
-    clip_saturated,
-    coverage_low,
-    data_wait_high,
-    edited,
-    fairness_gap_open,
-    generator,
-    label_changed,
-    lr_barely_moved,
-    lr_too_low,
-    non_finite_steps,
-    resumed_with_changes,
-)  # fmt: skip
-from synthetic import Recipe, random_healthy  # noqa: E402
+from edgeflownas.report.diagnosis import RULES, Finding, diagnose
+from edgeflownas.report.diagnosis.rule import Unjudged
 
-from edgeflownas.report.diagnosis import RULES, Finding, diagnose  # noqa: E402
-from edgeflownas.report.diagnosis.findings import Unjudged  # noqa: E402
+Check = Callable[[Finding], bool]
+Plant = Callable[[Recipe, np.random.Generator], Check | None]
+DEFECTS: dict[str, Callable[[int], tuple[Recipe, Check]]] = {}
 
 
-def non_finite_epe(seed: int) -> Planted:
-    recipe, rng = random_healthy(seed), generator(seed, "nan")
-    place = int(rng.integers(0, recipe.epochs))
+def planted(word: str) -> Callable[[Plant], Plant]:
+    """The function changes a healthy recipe; it returns what the finding has to say, None where anything will do."""
 
-    def edit(rows: Rows, epes: Any) -> None:
-        rows[place]["mean_epe_12"] = float(rng.choice([math.nan, math.inf]))
+    def register(plant: Plant) -> Plant:
+        def make(seed: int) -> tuple[Recipe, Check]:
+            recipe = random_healthy(seed)
+            right = plant(recipe, np.random.default_rng([seed, *word.encode()]))
+            return recipe, right or (lambda finding: True)
 
-    return edited(recipe, edit), lambda f: place + 1 in f.epochs
+        DEFECTS[plant.__name__] = make
+        return plant
+
+    return register
 
 
-def impossible_values(seed: int) -> Planted:
+def anywhere(recipe: Recipe, rng: np.random.Generator, first: int = 0) -> int:
+    return int(rng.integers(first, recipe.epochs))
+
+
+@planted("nan")
+def non_finite_epe(recipe: Recipe, rng: np.random.Generator) -> Check:
+    place = anywhere(recipe, rng)
+    recipe.edit = set_in(slice(place, place + 1), mean_epe_12=lambda row: float(rng.choice([math.nan, math.inf])))
+    return lambda f: place + 1 in f.epochs
+
+
+@planted("impossible")
+def impossible_values(recipe: Recipe, rng: np.random.Generator) -> Check:
     """One EPE below zero, one zero-flow EPE that is not above it, or only zeros."""
-    recipe, rng = random_healthy(seed), generator(seed, "impossible")
-    kind, place = int(rng.integers(3)), int(rng.integers(0, recipe.epochs))
-
-    def edit(rows: Rows, epes: Any) -> None:
-        for row in rows if kind == 2 else [rows[place]]:
-            row["zero_flow_epe" if kind == 1 else "mean_epe_12"] = -1.0 if kind == 0 else 0.0
-
-    return edited(recipe, edit), lambda f: place + 1 in f.epochs and (kind == 2) == (len(f.epochs) > 1)
+    kind = int(rng.integers(3))
+    place = anywhere(recipe, rng)
+    part = slice(None) if kind == 2 else slice(place, place + 1)
+    recipe.edit = set_in(part, **{"zero_flow_epe" if kind == 1 else "mean_epe_12": -1.0 if kind == 0 else 0.0})
+    return lambda f: place + 1 in f.epochs and (kind == 2) == (len(f.epochs) > 1)
 
 
-def near_zero_flow(seed: int) -> Planted:
+@planted("zero")
+def near_zero_flow(recipe: Recipe, rng: np.random.Generator) -> None:
     """The pool stays within 5 % of zero flow, above or below."""
-    recipe, rng = random_healthy(seed), generator(seed, "zero")
     recipe.first, recipe.last = 1.02 * recipe.zero, recipe.zero * float(rng.uniform(0.95, 1.02))
     recipe.spread, recipe.jitter, recipe.noise = 0.01 * recipe.zero, 0.002 * recipe.zero, 0.002 * recipe.zero
-    return recipe, anything
 
 
-def loss_epe_divergence(seed: int) -> Planted:
-    """The loss falls by 30 to 70 %, the EPE by at most 3 %, with noise of up to 0.3 % of it."""
-    recipe, rng = random_healthy(seed), generator(seed, "parts")
-    recipe.last = recipe.first * float(rng.uniform(0.97, 1.0))
-    recipe.noise, recipe.jitter = (recipe.first * float(10 ** rng.uniform(-4.5, -2.5)) for _ in range(2))
-    recipe.loss_last = recipe.loss_first * float(rng.uniform(0.3, 0.7))
-    recipe.constant = min(recipe.constant, 0.5)
-    return recipe, lambda f: float(f.figures["loss_change_pct"]) < -20
+LABELS: tuple[tuple[str, Any], ...] = (
+    ("split_label", "fc2/folder:val/64/0001"),
+    ("eval_set", "cc"),
+    ("eval_samples_per_arch", 32),
+)
 
 
-def plateau(seed: int) -> Planted:
-    """Straight down to a knee at 20 to 60 %, or exponentially; noise up to 2 % of the fall; found near the truth."""
-    recipe, rng = random_healthy(seed), generator(seed, "plateau")
-    recipe.epochs = max(recipe.epochs, 24)
-    recipe.noise = (recipe.first - recipe.last) * float(10 ** rng.uniform(-4, -1.7))
-    recipe.correlation = float(rng.uniform(0, 0.4))
-    if rng.random() < 0.5:
-        knee = max(5, int(recipe.epochs * rng.uniform(0.2, 0.6)))
-        recipe.knee, low, high = knee, knee - 2 - 0.15 * knee, knee + 2 + 0.15 * knee
-    else:
-        recipe.constant = float(rng.uniform(0.07, 0.16))
-        tau = recipe.constant * recipe.epochs
-        low, high = 2.0 * tau, 4.7 * tau + 2
-    return recipe, lambda f: low <= float(str(f.figures["epe_from_epoch"])) <= high
+@planted("label")
+def label_changed(recipe: Recipe, rng: np.random.Generator) -> Check:
+    start = anywhere(recipe, rng, 1)
+    name, value = LABELS[recipe.seed % 3]
+    recipe.edit = set_in(slice(start, None), **{name: value})
+    return lambda f: f.epochs == (start + 1,) and f.figures["columns"] == [name]
 
 
-def epe_rising(seed: int) -> Planted:
+@planted("rise")
+def epe_rising(recipe: Recipe, rng: np.random.Generator) -> None:
     """From half way the EPE rises by a tenth to half of its fall, over noise of at most 1 % of it."""
-    recipe, rng = random_healthy(seed), generator(seed, "rise")
     recipe.epochs = max(recipe.epochs, 20)
     fall = recipe.first - recipe.last
     recipe.noise = fall * float(10 ** rng.uniform(-4, -2))
     share = float(rng.uniform(0.1, 0.5))
 
-    def edit(rows: Rows, epes: Any) -> None:
+    def edit(rows: list[dict[str, Any]], epes: Any) -> None:
         half = len(rows) // 2
         for place in range(half, len(rows)):
-            base = rows[half]["mean_epe_12"]
-            rows[place]["mean_epe_12"] = (
-                base + (place - half) / (len(rows) - half) * share * fall + float(rng.normal(0, recipe.noise))
-            )
+            climb = (place - half) / (len(rows) - half) * share * fall
+            rows[place]["mean_epe_12"] = rows[half]["mean_epe_12"] + climb + float(rng.normal(0, recipe.noise))
 
-    return edited(recipe, edit), anything
+    recipe.edit = edit
 
 
-def objective_mismatch(seed: int) -> Planted:
-    recipe, check = loss_epe_divergence(seed)
-
-    def edit(rows: Rows, epes: Any) -> None:
-        for row in rows:
-            row["eval_loss_total"] = 0.9 * row["train_loss"]
-            row["eval_loss_optical"] = 0.3 * row["train_loss"]
-            row["eval_loss_uncertainty"] = 0.6 * row["train_loss"]
-
-    return edited(recipe, edit), check
+@planted("parts")
+def loss_epe_divergence(recipe: Recipe, rng: np.random.Generator) -> Check:
+    """The loss falls by 30 to 70 %, the EPE by at most 3 %, with noise of up to 0.3 % of it."""
+    recipe.last = recipe.first * float(rng.uniform(0.97, 1.0))
+    recipe.noise, recipe.jitter = (recipe.first * float(10 ** rng.uniform(-4.5, -2.5)) for _ in range(2))
+    recipe.loss_last = recipe.loss_first * float(rng.uniform(0.3, 0.7))
+    recipe.constant = min(recipe.constant, 0.5)
+    return lambda f: float(f.figures["loss_change_pct"]) < -20
 
 
-def input_differs(seed: int) -> Planted:
-    recipe, rng = random_healthy(seed), generator(seed, "crop")
-
-    def edit(rows: Rows, epes: Any) -> None:
-        for row in rows:
-            row["train_epe_12"] = row["mean_epe_12"] * 0.95
-            row["train_epe_random_crop_12"] = row["train_epe_12"] * 1.25 + float(rng.normal(0, 0.05))
-
-    return edited(recipe, edit), anything
+@planted("parts")
+def objective_mismatch(recipe: Recipe, rng: np.random.Generator) -> Check | None:
+    shares = {"total": 0.9, "optical": 0.3, "uncertainty": 0.6}
+    recipe.edit = set_in(
+        slice(None), **{f"eval_loss_{k}": lambda row, s=s: s * row["train_loss"] for k, s in shares.items()}
+    )
+    return loss_epe_divergence(recipe, rng)
 
 
-def train_eval_gap(seed: int) -> Planted:
+@planted("plateau")
+def plateau(recipe: Recipe, rng: np.random.Generator) -> Check:
+    """Straight down to a knee at 20 to 60 %, or exponentially; noise up to 2 % of the fall; found near the truth."""
+    recipe.epochs = max(recipe.epochs, 24)
+    recipe.noise = (recipe.first - recipe.last) * float(10 ** rng.uniform(-4, -1.7))
+    recipe.correlation = float(rng.uniform(0, 0.4))
+    if rng.random() < 0.5:
+        recipe.knee = max(5, int(recipe.epochs * rng.uniform(0.2, 0.6)))
+        low, high = recipe.knee - 2 - 0.15 * recipe.knee, recipe.knee + 2 + 0.15 * recipe.knee
+    else:
+        recipe.constant = float(rng.uniform(0.07, 0.16))
+        tau = recipe.constant * recipe.epochs
+        low, high = 2.0 * tau, 4.7 * tau + 2
+    return lambda f: low <= float(f.figures["epe_from_epoch"]) <= high
+
+
+@planted("checks")
+def clip_checks_mismatch(recipe: Recipe, rng: np.random.Generator) -> Check:
+    recipe.edit = set_in(slice(anywhere(recipe, rng), None), expected_clip_checks=lambda row: 2 * row["clip_checks"])
+    return lambda f: (f.figures["counted"], f.figures["expected"]) == (recipe.checks, 2 * recipe.checks)
+
+
+@planted("dropped")
+def non_finite_steps(recipe: Recipe, rng: np.random.Generator) -> Check:
+    place, count = anywhere(recipe, rng), int(rng.integers(1, 5))
+    recipe.edit = set_in(slice(place, place + 1), dropped_steps=count)
+    return lambda f: f.figures["dropped_steps"] == count and f.epochs == (place + 1,)
+
+
+@planted("saturated")
+def clip_saturated(recipe: Recipe, rng: np.random.Generator) -> None:
+    """Between 96 and 100 % of the checks clip."""
+    recipe.clip_start, recipe.clip_end = 1.0, float(rng.uniform(0.96, 1.0))
+    recipe.checks = int(rng.integers(20, 600))
+
+
+@planted("low")
+def lr_too_low(recipe: Recipe, rng: np.random.Generator) -> None:
+    recipe.rate = float(10 ** rng.uniform(-11, -9))
+    recipe.last, recipe.loss_last = recipe.first, recipe.loss_first
+
+
+@planted("crop")
+def input_differs(recipe: Recipe, rng: np.random.Generator) -> None:
+    recipe.edit = set_in(
+        slice(None),
+        train_epe_12=lambda row: row["mean_epe_12"] * 0.95,
+        train_epe_random_crop_12=lambda row: row["train_epe_12"] * 1.25 + float(rng.normal(0, 0.05)),
+    )
+
+
+@planted("gap")
+def train_eval_gap(recipe: Recipe, rng: np.random.Generator) -> None:
     """The EPE of new pairs stops at half of the fall, that of training pairs goes on."""
-    recipe = random_healthy(seed)
     recipe.constant, recipe.epochs = 0.6, max(recipe.epochs, 30)
     recipe.noise = min(recipe.noise, 0.005 * (recipe.first - recipe.last))
-    rng = generator(seed, "gap")
-
-    def edit(rows: Rows, epes: Any) -> None:
-        floor = (recipe.first + recipe.last) / 2
-        for row in rows:
-            row["train_epe_12"] = 0.97 * row["mean_epe_12"]
-            row["mean_epe_12"] = max(row["mean_epe_12"], floor + float(rng.normal(0, recipe.noise)))
-
-    return edited(recipe, edit), anything
+    floor = (recipe.first + recipe.last) / 2
+    recipe.edit = set_in(
+        slice(None),
+        train_epe_12=lambda row: 0.97 * row["mean_epe_12"],
+        mean_epe_12=lambda row: max(row["mean_epe_12"], floor + float(rng.normal(0, recipe.noise))),
+    )
 
 
-def ranking_below_noise(seed: int) -> Planted:
+@planted("coverage")
+def coverage_low(recipe: Recipe, rng: np.random.Generator) -> Check:
+    recipe.coverage = float(rng.uniform(0.02, 0.2))
+    return lambda f: abs(float(f.figures["share_pct"]) - 100 * recipe.coverage) < 0.3
+
+
+@planted("fair")
+def fairness_gap_open(recipe: Recipe, rng: np.random.Generator) -> None:
+    recipe.edit = set_in(slice(-1, None), fairness_gap=lambda row: int(rng.integers(2, 50)))
+
+
+@planted("ranks")
+def ranking_below_noise(recipe: Recipe, rng: np.random.Generator) -> None:
     """The archs differ by at most half of their jitter."""
-    recipe, rng = random_healthy(seed), generator(seed, "ranks")
     recipe.jitter = 0.02 * (recipe.first - recipe.last)
     recipe.spread = recipe.jitter * float(rng.uniform(0, 0.5))
-    return recipe, anything
 
 
-def ranking_unstable(seed: int) -> Planted:
+@planted("ranks")
+def ranking_unstable(recipe: Recipe, rng: np.random.Generator) -> None:
     """The archs differ by at most half of their jitter, which brings tau to about 0.2 at most."""
-    recipe, check = ranking_below_noise(seed)
-    return recipe, check
+    ranking_below_noise(recipe, rng)
 
 
-def wide_disagrees(seed: int) -> Planted:
-    recipe, rng = random_healthy(seed), generator(seed, "wide")
-
-    def edit(rows: Rows, epes: Any) -> None:
-        for row in rows[:: max(1, len(rows) // 6)]:
-            row["wide_difference_12"] = -0.3 + float(rng.normal(0, 0.02))
-            row["mean_epe_standard_error_12"] = 0.05
-
-    return edited(recipe, edit), anything
+@planted("wide")
+def wide_disagrees(recipe: Recipe, rng: np.random.Generator) -> None:
+    step = slice(None, None, max(1, recipe.epochs // 6))
+    difference = lambda row: -0.3 + float(rng.normal(0, 0.02))  # noqa: E731
+    recipe.edit = set_in(step, wide_difference_12=difference, mean_epe_standard_error_12=0.05)
 
 
-def hard_arch(seed: int) -> Planted:
+@planted("hard")
+def hard_arch(recipe: Recipe, rng: np.random.Generator) -> Check:
     """One arch stands seven spreads above the others' mean, in pools of at least eight."""
-    recipe, rng = random_healthy(seed), generator(seed, "hard")
     recipe.size = max(recipe.size, 8)
-    offsets = rng.normal(0, recipe.spread, recipe.size)
+    recipe.offsets = rng.normal(0, recipe.spread, recipe.size)
     worst = int(rng.integers(recipe.size))
-    offsets[worst] = 7 * recipe.spread
-    recipe.offsets = offsets
-    return recipe, lambda f: f.figures["arch_index"] == worst
+    recipe.offsets[worst] = 7 * recipe.spread
+    return lambda f: f.figures["arch_index"] == worst
 
 
-def outlier_epoch(seed: int) -> Planted:
+@planted("outlier")
+def outlier_epoch(recipe: Recipe, rng: np.random.Generator) -> Check:
     """The pool's spread triples in one epoch."""
-    recipe, rng = random_healthy(seed), generator(seed, "outlier")
     recipe.epochs = max(recipe.epochs, 20)
-    place = int(rng.integers(4, recipe.epochs))
-
-    def edit(rows: Rows, epes: Any) -> None:
-        rows[place]["std_epe_12"] *= 3
-
-    return edited(recipe, edit), lambda f: f.figures["epoch"] == place + 1
+    place = anywhere(recipe, rng, 4)
+    recipe.edit = set_in(slice(place, place + 1), std_epe_12=lambda row: 3 * row["std_epe_12"])
+    return lambda f: f.figures["epoch"] == place + 1
 
 
-def best_on_noise(seed: int) -> Planted:
-    recipe, _ = plateau(seed)
+@planted("plateau")
+def best_on_noise(recipe: Recipe, rng: np.random.Generator) -> None:
+    plateau(recipe, rng)
     recipe.knee, recipe.noise = max(5, recipe.epochs // 4), 0.005 * (recipe.first - recipe.last)
     recipe.correlation = 0.0
-    return recipe, anything
 
 
-DEFECTS: dict[str, Callable[[int], Planted]] = {
-    function.__name__: function
-    for function in (
-        non_finite_epe, impossible_values, near_zero_flow, label_changed, epe_rising, loss_epe_divergence,
-        objective_mismatch, plateau,
-        clip_checks_mismatch, non_finite_steps, clip_saturated, lr_too_low, input_differs, train_eval_gap,
-        coverage_low, fairness_gap_open, ranking_below_noise, ranking_unstable, wide_disagrees, hard_arch,
-        outlier_epoch, best_on_noise, lr_barely_moved, clip_idle, data_wait_high, resumed_with_changes,
-    )
-}  # fmt: skip
+@planted("lr")
+def lr_barely_moved(recipe: Recipe, rng: np.random.Generator) -> Check:
+    """A cosine over five to nine times the epochs that are done."""
+    recipe.planned = int(recipe.epochs * rng.uniform(5, 9))
+    return lambda f: 0 < float(f.figures["decay_pct"]) < 15
+
+
+@planted("idle")
+def clip_idle(recipe: Recipe, rng: np.random.Generator) -> None:
+    """Never more than 0.36 % of the checks clip."""
+    recipe.clip_start, recipe.clip_end = float(rng.uniform(0, 0.0036)), float(rng.uniform(0, 0.001))
+    recipe.checks = int(rng.integers(50, 600))
+
+
+@planted("wait")
+def data_wait_high(recipe: Recipe, rng: np.random.Generator) -> None:
+    recipe.wait = float(rng.uniform(0.12, 0.9))
+
+
+@planted("resumed")
+def resumed_with_changes(recipe: Recipe, rng: np.random.Generator) -> Check:
+    start = anywhere(recipe, rng, 1)
+    recipe.edit = set_in(slice(start, None), clip_threshold=200)
+    return lambda f: f.epochs == (start + 1,)
 
 
 def found(recipe: Recipe, folder: Path) -> dict[str, Finding]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeflownas.evaluate.columns import columns, csv_line, csv_row
 from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string
-from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.history import History, read_history
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -51,7 +51,6 @@ class Recipe:
     wait: float = 0.012
     offsets: Array | None = None  # px of each arch instead of random ones
     edit: Callable[[list[dict[str, Any]], Array], None] | None = None  # last touch: rows, EPE [E, A]
-    extra: Mapping[str, Array] = field(default_factory=dict)
 
     def table(self) -> list[dict[str, Any]]:
         """Rows with the names of a pool of 12."""
@@ -124,6 +123,17 @@ class Recipe:
         file = folder / "eval_history.csv"
         file.write_text(self.text())
         return read_history(file)
+
+
+def set_in(part: slice, **values: Any) -> Callable[[list[dict[str, Any]], Array], None]:
+    """An edit that sets columns in some rows, to a value or to a function of the row."""
+
+    def edit(rows: list[dict[str, Any]], epes: Array) -> None:
+        for row in rows[part]:
+            for name, value in values.items():
+                row[name] = value(row) if callable(value) else value
+
+    return edit
 
 
 def random_healthy(seed: int) -> Recipe:

@@ -5,31 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synthetic import Recipe
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
 from edgeflownas.report.diagnosis import diagnose
-from edgeflownas.report.diagnosis.continuation import continuation
+from edgeflownas.report.diagnosis.tables import continuation
 from edgeflownas.report.diagnosis_text import diagnosis_document, diagnosis_text
-from edgeflownas.report.histories import read_history
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from synthetic import Recipe  # noqa: E402
+from edgeflownas.report.history import read_history
 
 ODD = ["", "nan", "inf", "-inf", "0", "-1", "1e300", "-1e300", "1e-300", "0.5", "3", "1e16", "7.25"]
 NUMERIC = [n for n in EVAL_HISTORY_COLUMNS if n not in ("epoch", "arch_rank_12")]
 TRAIN = ["train_epe_12", "train_epe_random_crop_12", "wide_difference_12", "wide_kendall_tau", "tied_pairs_12"]
 
 
-def judge(file: Path) -> None:
+def judge(folder: Path, text: str) -> None:
     """Everything the command does, as strict JSON and as text."""
+    file = folder / "eval_history.csv"
+    file.write_text(text, encoding="utf-8", newline="")
     history = read_history(file)
     diagnosis = diagnose(history)
     json.dumps(diagnosis_document(history, diagnosis), allow_nan=False)
@@ -49,9 +47,7 @@ def test_any_cells(tmp_path: Path, seed: int) -> None:
     for epoch in range(count):
         rank = "|".join(f"{a + 1}:{a}:{draw.choice(epes)}" for a in range(size))
         lines.append(",".join([str(epoch), *(draw.choice(cells) for _ in names[1:-1]), draw.choice([rank, rank, ""])]))
-    file = tmp_path / "eval_history.csv"
-    file.write_text("\n".join(lines) + "\n")
-    judge(file)
+    judge(tmp_path, "\n".join(lines) + "\n")
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -62,9 +58,7 @@ def test_a_sound_history_with_some_odd_cells(tmp_path: Path, seed: int) -> None:
     numbers = [i for i, name in enumerate(header.split(",")) if i and "rank" not in name]
     for _ in range(draw.randint(1, 40)):
         draw.choice(table)[draw.choice(numbers)] = draw.choice(ODD)
-    file = tmp_path / "eval_history.csv"
-    file.write_text("\n".join([header, *map(",".join, table)]) + "\n")
-    judge(file)
+    judge(tmp_path, "\n".join([header, *map(",".join, table)]) + "\n")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -72,21 +66,18 @@ def test_a_sound_history_with_some_odd_cells(tmp_path: Path, seed: int) -> None:
 def test_any_text_inside_is_judged_or_refused(tmp_path: Path, text: str, place: int) -> None:
     sound = Recipe(epochs=9, size=3).text()
     place %= len(sound)
-    file = tmp_path / "eval_history.csv"
-    file.write_text(sound[:place] + text + sound[place:], encoding="utf-8", newline="")
     with contextlib.suppress(DataError):
-        judge(file)
+        judge(tmp_path, sound[:place] + text + sound[place:])
 
 
-@pytest.mark.parametrize("cut", range(1, 400, 7))
+SOUND = Recipe(epochs=4, size=3).text()
+
+
+@pytest.mark.parametrize("cut", range(1, len(SOUND) - SOUND.rindex("\n", 0, -1) - 1, 7))
 def test_a_history_that_is_being_written(tmp_path: Path, cut: int) -> None:
     """Cut anywhere in the last line: the whole rows count, the torn one is noted."""
     file = tmp_path / "eval_history.csv"
-    text = Recipe(epochs=4, size=3).text()
-    last = len(text) - text.rindex("\n", 0, -1) - 1
-    if cut >= last:
-        pytest.skip("longer than the last line")
-    file.write_text(text[:-cut])
+    file.write_text(SOUND[:-cut])
     history = read_history(file)
-    assert len(history.rows) == 4 if cut == 1 else len(history.rows) == 3
+    assert len(history.rows) == (4 if cut == 1 else 3)
     assert cut == 1 or "not complete" in " ".join(history.notes)

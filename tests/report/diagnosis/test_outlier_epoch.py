@@ -2,82 +2,67 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from defects import found
+from synthetic import Recipe
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from defects import found  # noqa: E402
-from synthetic import Recipe  # noqa: E402
-
-from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string  # noqa: E402
-from edgeflownas.report.diagnosis import Finding, diagnose  # noqa: E402
-from edgeflownas.report.histories import History, read_history  # noqa: E402
+from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string
+from edgeflownas.report.diagnosis import Finding, diagnose
+from edgeflownas.report.history import History, read_history
 
 PLACES = (6, 12, 18, 25, 40, 55)
-SMOOTH: dict[str, Any] = {"epochs": 60, "noise": 0.0, "jitter": 0.0004}
 NAMES = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")
 
 
-def moved(first: int, last: int, arch: int | None, by: float) -> Recipe:
-    """A smooth history whose epochs ``first`` to ``last`` are moved by so many px, in one arch or in all."""
+def outlier(folder: Path, *moves: tuple[int, int, int | None, float]) -> Finding | None:
+    """What is found in a smooth history; a move is first and last epoch, one arch or all, and by so many px."""
 
     def edit(rows: list[dict[str, Any]], epes: Any) -> None:
-        for place in range(first - 1, last):
-            epes[place, slice(None) if arch is None else arch] += by
-            figures = pool_statistics(epes[place].tolist())
-            values = (figures.mean, figures.std, figures.median, figures.p90, figures.min, figures.max)
-            rows[place].update(zip(NAMES, values, strict=True), arch_rank_12=rank_string(epes[place].tolist()))
+        for first, last, arch, by in moves:
+            epes[first - 1 : last, slice(None) if arch is None else arch] += by
+        for row, values in zip(rows, epes.tolist(), strict=True):
+            figures = pool_statistics(values)
+            shown = (figures.mean, figures.std, figures.median, figures.p90, figures.min, figures.max)
+            row.update(zip(NAMES, shown, strict=True), arch_rank_12=rank_string(values))
 
-    return Recipe(**SMOOTH, edit=edit)
-
-
-def outlier(diagnosis: Any) -> Finding | None:
-    return next((f for f in diagnosis.findings if f.id == "outlier_epoch"), None)
+    return found(Recipe(epochs=60, noise=0.0, jitter=0.0004, edit=edit), folder).get("outlier_epoch")
 
 
+@pytest.mark.parametrize(("arch", "by"), [(4, 1.5), (None, 0.4)])
 @pytest.mark.parametrize("epoch", PLACES)
-def test_one_arch_moves(epoch: int, tmp_path: Path) -> None:
-    finding = found(moved(epoch, epoch, 4, 1.5), tmp_path)["outlier_epoch"]
-    assert finding.epochs == (epoch,) and finding.to_json()["epoch"] == epoch
-    assert finding.figures["arch_index"] == 4 and "arch 4" in finding.evidence
-
-
-@pytest.mark.parametrize("epoch", PLACES)
-def test_all_archs_move_alike_and_none_is_named(epoch: int, tmp_path: Path) -> None:
-    finding = found(moved(epoch, epoch, None, 0.4), tmp_path)["outlier_epoch"]
-    assert finding.epochs == (epoch,) and "arch_index" not in finding.figures
+def test_one_arch_or_all_move_and_only_one_is_named(epoch: int, arch: int | None, by: float, tmp_path: Path) -> None:
+    finding = outlier(tmp_path, (epoch, epoch, arch, by))
+    assert finding is not None and finding.epochs == (epoch,) and finding.to_json()["epoch"] == epoch
+    assert finding.figures.get("arch_index") == arch and ("arch 4" in finding.evidence) == (arch is not None)
 
 
 def test_two_outliers_are_both_listed_and_the_larger_is_the_epoch(tmp_path: Path) -> None:
-    second = moved(40, 40, 4, 2.5)
-    first = moved(20, 20, 4, 1.0)
-    edits = [first.edit, second.edit]
-    finding = found(Recipe(**SMOOTH, edit=lambda rows, epes: [edit(rows, epes) for edit in edits]), tmp_path)
-    document = finding["outlier_epoch"].to_json()
+    finding = outlier(tmp_path, (20, 20, 4, 1.0), (40, 40, 4, 2.5))
+    assert finding is not None
+    document = finding.to_json()
     assert document["epoch"] == 40 and document["epochs"] == document["figures"]["outliers"] == [20, 40]
 
 
 @pytest.mark.parametrize("arch", [4, None])
 @pytest.mark.parametrize("epoch", [10, 31, 57, 59])
 def test_a_new_level_is_no_outlier(epoch: int, arch: int | None, tmp_path: Path) -> None:
-    assert "outlier_epoch" not in found(moved(epoch, 60, arch, 1.0), tmp_path)
+    assert outlier(tmp_path, (epoch, 60, arch, 1.0)) is None
 
 
 def test_a_smooth_history_has_none(tmp_path: Path) -> None:
-    assert "outlier_epoch" not in found(Recipe(**SMOOTH), tmp_path)
+    assert outlier(tmp_path) is None
 
 
-def rewritten(history: History, epes: Any, file: Path) -> History:
+def judged(history: History, epes: Any, file: Path) -> tuple[int, ...]:
+    """Outliers in a history rewritten with other EPEs."""
     lines = ["epoch,mean_epe_12,std_epe_12,arch_rank_12"]
     for epoch, values in zip(history.epochs, epes, strict=True):
         lines.append(f"{epoch},{values.mean():.4f},{values.std():.4f},{rank_string(values.tolist())}")
     file.write_text("\n".join(lines) + "\n")
-    return read_history(file)
+    return next((f.epochs for f in diagnose(read_history(file)).findings if f.id == "outlier_epoch"), ())
 
 
 @pytest.mark.parametrize("epoch", PLACES)
@@ -88,20 +73,8 @@ def test_outliers_of_the_samples_may_stand_anywhere(shared: Path, tmp_path: Path
     jump, epes[46] = epes[46] - usual, usual
     if epoch <= len(epes):
         epes[epoch - 1] += jump
-        finding = outlier(diagnose(rewritten(flat, epes, tmp_path / "flat.csv")))
-        assert finding is not None and finding.epochs == (epoch,)
+        assert judged(flat, epes, tmp_path / "flat.csv") == (epoch,)
     for arch, by in ((4, 1.5), (slice(None), 0.3)):
         epes = healthy.epes.copy()
         epes[epoch - 1, arch] += by
-        finding = outlier(diagnose(rewritten(healthy, epes, tmp_path / "healthy.csv")))
-        assert finding is not None and finding.epochs == (epoch,)
-
-
-def test_the_samples_themselves(shared: Path) -> None:
-    findings = {p.name: outlier(diagnose(read_history(p))) for p in (shared / "samples").iterdir() if p.is_dir()}
-    assert {name: f and f.epochs for name, f in findings.items()} == {
-        "healthy": None,
-        "clip_saturated": None,
-        "loss_falls_epe_flat": (47,),
-    }
-    assert np.isfinite(float(str(findings["loss_falls_epe_flat"].figures["z"])))  # type: ignore[union-attr]
+        assert judged(healthy, epes, tmp_path / "healthy.csv") == (epoch,)

@@ -11,24 +11,17 @@ from typing import Any
 import pytest
 
 from edgeflownas.report.diagnosis import diagnose
-from edgeflownas.report.histories import read_history
+from edgeflownas.report.history import read_history
 
-SAMPLES = ("healthy", "loss_falls_epe_flat", "clip_saturated")
+SAMPLES = {"healthy": ("healthy", ()), "loss_falls_epe_flat": ("stop", (47,)), "clip_saturated": ("look here", ())}
+"""Name: verdict, and outliers among the epochs."""
 TF1 = {
-    "epoch": "epoch",
-    "mean_epe_12": "mean_epe_12",
-    "std_epe_12": "std_epe_12",
-    "fairness_gap": "fairness_gap",
-    "lr": "lr",
-    "train_loss": "train_loss_epoch_avg",
-    "grad_norm_mean": "train_grad_norm_epoch_avg",
-    "grad_norm_p50": "train_grad_norm_p50",
-    "grad_norm_p90": "train_grad_norm_p90",
-    "grad_norm_p99": "train_grad_norm_p99",
-    "clip_count": "clip_trigger_count",
-    "clip_rate": "clip_trigger_rate",
-    "arch_rank_12": "arch_rank_12",
+    **{name: name for name in ("epoch", "mean_epe_12", "std_epe_12", "fairness_gap", "lr", "arch_rank_12")},
+    **{"train_loss": "train_loss_epoch_avg", "grad_norm_mean": "train_grad_norm_epoch_avg"},
+    **{f"grad_norm_{quantile}": f"train_grad_norm_{quantile}" for quantile in ("p50", "p90", "p99")},
+    **{"clip_count": "clip_trigger_count", "clip_rate": "clip_trigger_rate"},
 }
+"""Column here: column of the TF1 tool."""
 NOT_IN_TF1 = {"near_zero_flow", "clip_checks_mismatch", "coverage_low", "label_changed"}
 
 
@@ -39,7 +32,9 @@ def fits(found: Any, wanted: Any, name: str) -> bool:
     return bool(abs(found - wanted) <= (0.3 if name.endswith("_pct") else 0))
 
 
-def check(path: Path, expected: dict[str, Any], skipped: set[str]) -> None:
+def check(path: Path, sample: Path, skipped: set[str] = frozenset()) -> None:
+    """Whether a history says what is expected of a sample."""
+    expected = json.loads((sample / "expected.json").read_text())
     document = diagnose(read_history(path)).to_json()
     found = {finding["id"]: finding for finding in document["findings"]}
     for wanted in expected["must"]:
@@ -54,19 +49,17 @@ def check(path: Path, expected: dict[str, Any], skipped: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_sample(shared: Path, name: str) -> None:
+def test_sample(shared: Path, tmp_path: Path, name: str) -> None:
     folder = shared / "samples" / name
-    expected = json.loads((folder / "expected.json").read_text())
-    for path in (folder, folder / "eval_history.csv"):
-        check(path, expected, set())
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_file_apart_from_its_folder_is_judged_by_its_own_columns(shared: Path, tmp_path: Path, name: str) -> None:
-    folder = shared / "samples" / name
-    copy = tmp_path / "renamed.csv"
+    copy = tmp_path / "renamed.csv"  # apart from its folder, it is judged by its own columns
     copy.write_bytes((folder / "eval_history.csv").read_bytes())
-    check(copy, json.loads((folder / "expected.json").read_text()), set())
+    for path in (folder, folder / "eval_history.csv", copy):
+        check(path, folder)
+    diagnosis = diagnose(read_history(folder))
+    severities = [f.severity for f in diagnosis.findings]
+    assert severities == sorted(severities, key=("stop", "warning", "note", "ok").index)
+    outliers = next((f.epochs for f in diagnosis.findings if f.id == "outlier_epoch"), ())
+    assert (diagnosis.verdict, outliers) == SAMPLES[name]
 
 
 @pytest.mark.parametrize("kind", ["csv", "console"])
@@ -76,27 +69,16 @@ def test_tf1_forms_of_a_sample(shared: Path, tmp_path: Path, name: str, kind: st
     rows = list(csv.DictReader((folder / "eval_history.csv").read_text().splitlines()))
     for row in rows:
         row["clip_count"] = str(round(float(row["clip_rate"]) * int(row["clip_checks"])))
+    table = [[row[column] for column in TF1] for row in rows]
     if kind == "csv":
         text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(TF1.values())
-        writer.writerows([row[key] for key in TF1] for row in rows)
+        csv.writer(text).writerows([TF1.values(), *table])
         file, content = tmp_path / "eval_epe_history.csv", text.getvalue()
     else:
-        file, content = tmp_path / "train.log", "2024-01-01 00:00:00 INFO building the graph\n"
-        for row in rows:
-            pairs = {("loss" if key == "train_loss" else tf1): row[key] for key, tf1 in TF1.items()}
-            content += "INFO " + " ".join(f"{key}={value}" for key, value in pairs.items()) + "\nstep 12 loss 3.1\n"
+        names = [{"train_loss": "loss"}.get(here, there) for here, there in TF1.items()]
+        lines = [" ".join(f"{key}={value}" for key, value in zip(names, cells, strict=True)) for cells in table]
+        file = tmp_path / "train.log"
+        content = "2024-01-01 00:00:00 INFO building the graph\n"
+        content += "".join(f"INFO {line}\nstep 12 loss 3.1\n" for line in lines)
     file.write_text(content)
-    check(file, json.loads((folder / "expected.json").read_text()), NOT_IN_TF1)
-
-
-def test_findings_stand_in_order_of_severity(shared: Path) -> None:
-    for name in SAMPLES:
-        severities = [f.severity for f in diagnose(read_history(shared / "samples" / name)).findings]
-        assert severities == sorted(severities, key=("stop", "warning", "note", "ok").index)
-
-
-def test_verdicts(shared: Path) -> None:
-    verdicts = [diagnose(read_history(shared / "samples" / name)).verdict for name in SAMPLES]
-    assert verdicts == ["healthy", "stop", "look here"]
+    check(file, folder, NOT_IN_TF1)

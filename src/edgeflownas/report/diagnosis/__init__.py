@@ -1,46 +1,59 @@
 """What a training history shows: findings with their evidence, most important first.
 
-One small pure function a rule (:data:`RULES`); docs/diagnosis.md says what each tests and why.
+One function a rule (rules_evaluation.py, rules_training.py), declared by :func:`~rule.rule`; docs/diagnosis.md, whose
+rules are written from there, says what each tests and why.
 """
 
 from __future__ import annotations
 
-import re
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from edgeflownas.errors import UserError
-from edgeflownas.report.diagnosis.findings import Diagnosis, Finding, NotJudged, Unjudged, in_order, verdict
-from edgeflownas.report.diagnosis.rules import OF_THE_WHOLE, RULES
-from edgeflownas.report.diagnosis.series import comparable
-from edgeflownas.report.histories import History, read_history
+from edgeflownas.report.diagnosis import rules_evaluation, rules_training  # noqa: F401  (they declare the rules)
+from edgeflownas.report.diagnosis.rule import (
+    DECLARED,
+    SEVERITIES,
+    Diagnosis,
+    Finding,
+    NotJudged,
+    Rule,
+    Unjudged,
+    Verdict,
+    comparable,
+    named,
+)
+from edgeflownas.report.diagnosis.statistics import LEAST
+from edgeflownas.report.history import History, read_history
 
-__all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose", "diagnose_continued"]
+__all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose", "diagnose_continued", "documented"]
+
+RULES: dict[str, Rule] = {rule.id: rule for rule in sorted(DECLARED, key=lambda rule: -rule.importance)}
+"""All rules by id, the most important first."""
+WRITTEN = "<!-- Written by `make docs` from the docstrings in src/edgeflownas/report/diagnosis/rules_*.py. -->"
 
 
 def diagnose(history: History) -> Diagnosis:
     """Findings of all rules, and which rules could not be judged and why.  Raises nothing: the history was read."""
-    from edgeflownas.report.diagnosis.criteria import criteria
-    from edgeflownas.report.diagnosis.stability import stability
+    from edgeflownas.report.diagnosis.tables import criteria, stability
 
     same = comparable(history)
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
-    for name, rule in RULES.items():
+    for rule in RULES.values():
         try:
-            with np.errstate(all="ignore"):  # values may be anything; what comes out is checked
-                found = rule(history if name in OF_THE_WHOLE else same)
+            found = rule(history if rule.whole else same)
         except Unjudged as reason:
-            not_judged.append(NotJudged(name, _named(str(reason), history)))
+            not_judged.append(NotJudged(rule.id, named(str(reason), history)))
             continue
-        if found is not None:
-            evidence, why, advice = (_named(text, history) for text in (found.evidence, found.why, found.advice))
-            findings.append(replace(found, evidence=evidence, why=why, advice=advice))
-    ordered = in_order(findings)
-    count = int(np.isfinite(same.column("mean_epe_12")).sum())
-    return Diagnosis(verdict(ordered, count), ordered, tuple(not_judged), criteria(same), stability(same))
+        findings += [] if found is None else [found]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    worst = findings[0].severity if findings else "ok"
+    verdict: Verdict = "healthy" if len(same.known("mean_epe_12")) >= LEAST else "too early to say"
+    if worst in ("stop", "warning"):
+        verdict = "stop" if worst == "stop" else "look here"
+    return Diagnosis(verdict, tuple(findings), tuple(not_judged), criteria(same), stability(same))
 
 
 def diagnose_continued(history: History, parent: History | None = None) -> tuple[History, Diagnosis]:
@@ -48,7 +61,7 @@ def diagnose_continued(history: History, parent: History | None = None) -> tuple
 
     Without ``parent`` a forked run's own is read; where that cannot be done, the history that is returned has a note.
     """
-    from edgeflownas.report.diagnosis.continuation import continuation
+    from edgeflownas.report.diagnosis.tables import continuation
 
     diagnosis = diagnose(history)
     fork = history.run.manifest.get("forked_from") if history.run is not None else None
@@ -62,6 +75,12 @@ def diagnose_continued(history: History, parent: History | None = None) -> tuple
     return history, replace(diagnosis, continuation=continuation(history, parent))
 
 
-def _named(text: str, history: History) -> str:
-    """A text with the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
-    return re.sub(r"(?<=[a-z])_12\b", f"_{history.pool_size}", text)
+def documented(page: str) -> str:
+    """The text of docs/diagnosis.md with its section on the rules written anew from what they declare."""
+    head, _, rest = page.partition("## Rules\n")
+    tail = rest[rest.index("\n## ") :]
+    sections = []
+    for rule in RULES.values():
+        text = (inspect.getdoc(rule.test) or "").replace("\nTry: ", "\n\nTry: ").replace(".  ", ". ")
+        sections.append(f"\n### `{rule.id}`: {rule.title}\n{text}\n")
+    return f"{head}## Rules\n\n{WRITTEN}\n{''.join(sections)}{tail}"

@@ -1,12 +1,16 @@
 """Statistics of short, trending, noisy series; every function takes and returns plain float64 arrays.
 
 Noise is estimated by medians, so that single outliers do not count, and never below the rounding of the text it was
-read from.
+read from.  Then: where a falling curve stops falling, by the smoothest adequate curve, its change point, and a test of
+what follows.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+LEAST = 8
+"""Evaluations below which no curve is judged."""
 MAD_TO_SD = 1.482602  # of a normal distribution
 MEDIAN_OF_SEVEN = 0.815
 """Robust spread of white noise minus its running median over seven, for noise of spread 1 (10,000 draws): each value
@@ -22,13 +28,15 @@ REACH = 15
 BOTH = 0.4
 """Least distance to the nearer side, as a share of that to the other and to the trend: about 1 of an outlier, about 0
 at a step."""
+DONE = 0.95
+"""Share of the fall after which an exponential approach counts as arrived: three of its time constants."""
+PACE = 0.05
+"""Largest pace after the change point, as a share of the pace before it, that is called flat."""
 
 
-def robust_sd(values: Array) -> float:
-    """Standard deviation from the median absolute deviation (1.4826 x MAD); 0 for fewer than two values."""
-    if len(values) < 2:
-        return 0.0
-    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values))))
+def sd_around_zero(values: Array) -> float:
+    """Standard deviation of at least one value with the mean 0, from the median of their sizes (1.4826 x median)."""
+    return float(MAD_TO_SD * np.median(np.abs(values)))
 
 
 def resolution(values: Array) -> float:
@@ -48,14 +56,25 @@ def noise_of(values: Array) -> float:
     """
     if len(values) < 3:
         return 0.0
-    second = np.diff(values, 2)
-    centred = np.concatenate([second, -second])  # around zero: a curve's bend counts as noise, not as offset
-    return max(robust_sd(centred) / math.sqrt(6.0), resolution(values) / math.sqrt(12.0))
+    spread = sd_around_zero(np.diff(values, 2))  # around zero: a curve's bend counts as noise, not as offset
+    return max(spread / math.sqrt(6.0), resolution(values) / math.sqrt(12.0))
 
 
 def recent(count: int, least: int = 5) -> slice:
     """The last third of ``count`` evaluations, at least ``least``: what a run is like now."""
     return slice(max(0, count - max(least, -(-count // 3))), count)
+
+
+def lately(values: Array, least: int = 3) -> float:
+    """Median of the :func:`recent` ones of at least one value."""
+    return float(np.median(values[recent(len(values), least)]))
+
+
+def mostly_since(holds: NDArray[np.bool_]) -> int | None:
+    """First place that holds and from which nine of ten do; None where there is none."""
+    shares = np.cumsum(holds[::-1]) / np.arange(1, len(holds) + 1)
+    places = np.nonzero((shares >= 0.9) & holds[::-1])[0]
+    return len(holds) - 1 - int(places[-1]) if len(places) else None
 
 
 class Slope(NamedTuple):
@@ -92,20 +111,6 @@ def slope_of(epochs: Array, values: Array, noise: float) -> Slope:
     widening = math.sqrt((1.0 + lag) / (1.0 - lag))
     student = float(stats.t.ppf(0.975, count - 2)) / 1.96
     return Slope(slope, max(noise, sd * widening) / math.sqrt(spread) * student)
-
-
-def _running_median(values: Array, reach: int) -> Array:
-    """Median of each value with ``reach`` neighbours on both sides (fewer at the ends, still symmetric)."""
-    count = len(values)
-    reaches = [min(reach, place, count - 1 - place) for place in range(count)]
-    return np.array([np.median(values[p - r : p + r + 1]) for p, r in enumerate(reaches)])
-
-
-def _step_ahead(values: Array, place: int) -> float:
-    """Value minus the forecast of a Theil-Sen line through the eight values before it."""
-    before = np.arange(place - 8, place, dtype=np.float64)
-    line = stats.theilslopes(values[place - 8 : place], before)
-    return float(values[place] - line.intercept - line.slope * place)
 
 
 def outliers(values: Array, family_error: float = 0.005, least: Array | float = 0.0) -> tuple[Array, NDArray[np.bool_]]:
@@ -158,11 +163,19 @@ def _residuals(values: Array, least: Array | float) -> tuple[Array, Array]:
     the largest.
     """
     count = len(values)
-    residuals = values - _running_median(values, 3)
-    scales = _local_scales(residuals, np.maximum(noise_of(values), least))
-    ahead = np.array([_step_ahead(values, place) for place in range(max(8, count - 19), count)])
-    forecasts = max(robust_sd(np.concatenate([ahead[:-3], -ahead[:-3]])), float(scales[-4]))
-    residuals[-3:], scales[-3:] = ahead[-3:], forecasts
+    reaches = [min(3, place, count - 1 - place) for place in range(count)]  # fewer at the ends, still symmetric
+    residuals = values - [np.median(values[place - r : place + r + 1]) for place, r in enumerate(reaches)]
+    starts = [min(max(3, place - REACH), max(3, count - 4 - 2 * REACH)) for place in range(count)]
+    around = [residuals[start : min(start + 2 * REACH + 1, count - 3)] for start in starts]
+    whole = sd_around_zero(residuals[3 : count - 3])
+    scales = np.maximum([sd_around_zero(part) for part in around], whole) / MEDIAN_OF_SEVEN
+    scales = np.maximum(scales, np.maximum(noise_of(values), least))
+    ahead = np.zeros(count)
+    for place in range(max(8, count - 19), count):
+        line = stats.theilslopes(values[place - 8 : place], np.arange(place - 8, place, dtype=np.float64))
+        ahead[place] = values[place] - line.intercept - line.slope * place
+    forecasts = sd_around_zero(ahead[max(8, count - 19) : -3])
+    residuals[-3:], scales[-3:] = ahead[-3:], max(forecasts, float(scales[-4]))
     return residuals, scales
 
 
@@ -181,19 +194,6 @@ def _apart(values: Array, place: int, least: float) -> bool:
     sides = away - np.median(before + slope * steps), away - np.median(after - slope * steps[::-1])
     near, far = sorted(map(abs, sides))
     return bool(sides[0] * sides[1] > 0.0 and near > least and near > BOTH * far)
-
-
-def _local_scales(residuals: Array, least: Array | float) -> Array:
-    """Noise [E] at each value: the larger of the robust spread of all residuals and of those of 31 values around."""
-    count = len(residuals)
-    inner = residuals[3 : count - 3]
-
-    def spread(part: Array) -> float:
-        return robust_sd(np.concatenate([part, -part])) / MEDIAN_OF_SEVEN
-
-    starts = [min(max(3, place - REACH), max(3, count - 4 - 2 * REACH)) for place in range(count)]
-    local = np.array([spread(residuals[s : min(s + 2 * REACH + 1, count - 3)]) for s in starts])
-    return np.asarray(np.maximum(np.maximum(local, spread(inner)), least), dtype=np.float64)
 
 
 def extreme_members(levels: Array, family_error: float = 0.01) -> list[int]:
@@ -229,3 +229,143 @@ def binomial_interval(hits: float, trials: float) -> tuple[float, float]:
     low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, trials - hits + 1))
     high = 1.0 if hits == trials else float(stats.beta.ppf(0.975, hits + 1, trials - hits))
     return low, high
+
+
+# ---- curves ----
+
+
+class Curve(NamedTuple):
+    """A fitted curve."""
+
+    values: Array
+    """At the epochs it was fitted to."""
+    noise: float
+    """Standard deviation of a single value around it."""
+    turn: float | None
+    """Epoch from which it is level; None where no level is in sight."""
+
+    @property
+    def first(self) -> float:
+        """Value at the first epoch."""
+        return float(self.values[0])
+
+    @property
+    def last(self) -> float:
+        """Value at the last epoch."""
+        return float(self.values[-1])
+
+    @property
+    def end_error(self) -> float:
+        """Standard error of a value at an end of the curve: up to four parameters share the values."""
+        return self.noise * math.sqrt(min(1.0, 8.0 / len(self.values)))
+
+
+class Plateau(NamedTuple):
+    """A stretch to the end of the history in which nothing happens."""
+
+    start: int
+    """First epoch of it."""
+    after: Slope
+    """Change an epoch in its second half."""
+    before: float
+    """Mean change an epoch up to its start."""
+    level: float
+
+
+def cleaned(epochs: Array, values: Array) -> tuple[Array, Array]:
+    """Finite values that are no outliers, with their epochs."""
+    finite = np.isfinite(values)
+    epochs, values = epochs[finite].astype(np.float64), values[finite]
+    keep = ~outliers(values)[1]
+    return epochs[keep], values[keep]
+
+
+def fit(epochs: Array, values: Array) -> Curve:
+    """Average of the candidate curves, weighted by their evidence (exp(-BIC / 2)).
+
+    Candidates: a constant, a line, a line that bends (into a level, or into another line), an exponential approach to
+    a level, a power law.  Residuals of a curve that fits are the noise; noise below what second differences show is
+    not believed.
+    """
+    count = len(values)
+    floor = max(noise_of(values), 1e-12)
+    candidates = list(_candidates(epochs, values))
+    bics = np.array([count * math.log(max(c.rss / count, floor**2 / 4)) + c.size * math.log(count) for c in candidates])
+    weights = np.exp(-0.5 * (bics - bics.min()))
+    weights /= weights.sum()
+    curve = sum((w * c.values for w, c in zip(weights, candidates, strict=True)), np.zeros(count))
+    noise = max(floor, math.sqrt(float(((values - curve) ** 2).sum()) / max(count - 4, 1)))
+    levels = [(w, c.turn) for w, c in zip(weights, candidates, strict=True) if c.turn is not None]
+    share = sum(w for w, _ in levels)
+    turn = sum(w * t for w, t in levels) / share if share > 0.5 else None
+    return Curve(curve, noise, turn)
+
+
+class _Candidate(NamedTuple):
+    values: Array
+    rss: float
+    size: int  # fitted numbers
+    turn: float | None
+    weights: NDArray[np.floating]
+
+
+def _candidates(epochs: Array, values: Array) -> Iterator[_Candidate]:
+    def solved(columns: list[Array], size: int, turn: float | None) -> _Candidate:
+        design = np.stack(columns, axis=1)
+        weights = np.linalg.lstsq(design, values, rcond=None)[0]
+        fitted = design @ weights
+        return _Candidate(fitted, float(((values - fitted) ** 2).sum()), size, turn, weights)
+
+    def bent(bend: float) -> _Candidate:
+        """Two straight lines that meet; level where the second is nearly so."""
+        found = solved([one, np.minimum(epochs - bend, 0.0), np.maximum(epochs - bend, 0.0)], 4, bend)
+        level = abs(found.weights[2]) <= PACE * abs(found.weights[1])
+        return found if level else found._replace(turn=None)
+
+    def arriving(tau: float) -> _Candidate:
+        turn = float(epochs[0] - math.log(1.0 - DONE) * tau)
+        return solved([one, np.exp(-since / tau)], 3, turn if turn <= epochs[-1] else None)
+
+    best = functools.partial(min, key=operator.attrgetter("rss"))
+    since, one = epochs - epochs[0], np.ones(len(values))
+    bends = epochs[2 : len(values) - 3].tolist()
+    yield solved([one], 1, float(epochs[0]))
+    yield solved([one, since], 2, None)
+    yield best(solved([one, np.minimum(epochs - bend, 0.0)], 3, bend) for bend in bends)
+    yield best(map(bent, bends))
+    yield best(map(arriving, np.geomspace(0.5, 3.0 * max(float(since[-1]), 1.0), 60)))
+    yield best(solved([one, (since + 1.0) ** -power], 3, None) for power in np.linspace(0.1, 2.0, 20))
+
+
+def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
+    """The level stretch at the end of a falling (or constant) series, None where there is none or none can be shown.
+
+    Args:
+        epochs: epoch numbers [E], ascending.
+        values: the series [E], at least :data:`LEAST` values after :func:`cleaned`.
+        noise: standard deviation known from elsewhere; the larger counts.
+
+    The stretch begins at the turn of the fitted curve.  It is level where the pace in its second half is at most
+    ``PACE`` of the pace before the turn with 95 % confidence; or, where noise hides that, the stretch is at least half
+    as long as the fall before it and its own slope cannot be told from zero, or is at most twice ``PACE``.
+    """
+    curve = fit(epochs, values)
+    if curve.turn is None:
+        return None
+    noise = max(noise, curve.noise)
+    start = int(np.searchsorted(epochs, curve.turn - 0.5))
+    tail, times = values[start:], epochs[start:]
+    if len(tail) < 5:
+        return None
+    half = len(tail) // 2
+    after = slope_of(times[half:], tail[half:], noise)
+    whole = slope_of(times, tail, noise)
+    level = float(np.median(tail))
+    if start == 0:  # it never fell
+        return None if whole.distinguishable else Plateau(int(epochs[0]), whole, 0.0, level)
+    before = float(curve.values[start] - curve.first) / float(epochs[start] - epochs[0])
+    if before >= 0.0 or (after.distinguishable and after.slope > 0.0):
+        return None
+    flat = abs(after.slope) + 1.645 * after.error <= PACE * abs(before)
+    slow = not whole.distinguishable or abs(whole.slope) + 1.645 * whole.error <= 2 * PACE * abs(before)
+    return Plateau(int(times[0]), after, before, level) if flat or (slow and 2 * len(tail) >= start) else None

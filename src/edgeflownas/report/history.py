@@ -1,0 +1,575 @@
+"""A training history as plain data, whoever wrote it: a run directory, our CSV, the TF1 tool's CSV or console log.
+
+Column names are those of evaluate/columns.py, always with ``12`` whatever the pool size.  Nothing is locked or
+written, so a running training may be read at any moment: a line that cannot be read is refused with its number and
+content, except the last one of a file that is being written, which is left out with a note.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.config.load import parse_yaml
+from edgeflownas.errors import ConfigError, DataError, StorageError
+from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
+from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics, rank_string
+from edgeflownas.run.history import TIERS
+from edgeflownas.space import SPACES
+
+Array = NDArray[np.float64]
+Value = int | float | str | None
+Row = Mapping[str, Any]
+"""Canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers."""
+
+EXPECTED = (
+    "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
+    "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
+)
+SHOWN = 120  # characters of a refused line that are repeated
+ROUNDING = 0.00011  # px: two texts of one figure with four decimals
+
+#: Name in the TF1 tool's history or console lines -> name here.  What is not listed has the same name in both.
+TF1_NAMES = {
+    "train_loss_epoch_avg": "train_loss",
+    "loss": "train_loss",
+    "train_grad_norm_epoch_avg": "grad_norm_mean",
+    "grad_norm": "grad_norm_mean",
+    "train_grad_norm_p50": "grad_norm_p50",
+    "train_grad_norm_p90": "grad_norm_p90",
+    "train_grad_norm_p99": "grad_norm_p99",
+    "clip_trigger_count": "clip_count",
+    "clip_trigger_rate": "clip_rate",
+}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run directory says beside its history."""
+
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    timing: tuple[Mapping[str, Any], ...]
+    per_option: tuple[Mapping[str, Value], ...]
+    monitor: tuple[Mapping[str, Value], ...]
+    eval_sizes: tuple[str, ...] = ()
+    """Sizes ``height x width`` (``180x240``) of the frozen evaluation crops; empty where unknown."""
+
+    def key(self, dotted: str, default: Any = None) -> Any:
+        """Value of a configuration key such as ``train.lr``; ``default`` where the run does not know it."""
+        group, _, name = dotted.partition(".")
+        values = self.config.get(group)
+        return values.get(name, default) if isinstance(values, Mapping) else default
+
+
+@dataclass(frozen=True)
+class History:
+    """Evaluated epochs of one training, oldest first."""
+
+    name: str
+    source: Path
+    pool_size: int
+    """Subnets of the last evaluation."""
+    rows: tuple[Row, ...]
+    epes: Array
+    """EPE [E, A] in px by epoch and arch_index; NaN where missing, and in epochs with a pool of another size."""
+    codes: tuple[str, ...]
+    """Arch codes by arch_index, ``""`` where unknown."""
+    baseline_index: int | None
+    planned_epochs: int | None
+    run: RunRecord | None = None
+    notes: tuple[str, ...] = ()
+    """What was left out or computed while reading, one sentence each."""
+    columns: frozenset[str] = frozenset()
+    """Columns with at least one value."""
+
+    def column(self, name: str) -> Array:
+        """Values float64 [E] of a numeric column; NaN where missing."""
+        values = [row.get(name) for row in self.rows]
+        return np.array([np.nan if v is None or isinstance(v, str) else float(v) for v in values], dtype=np.float64)
+
+    def known(self, name: str) -> Array:
+        """Finite values float64 of a numeric column, oldest first."""
+        values = self.column(name)
+        return values[np.isfinite(values)]
+
+    def text(self, name: str) -> list[str | None]:
+        """Texts of a column, None where missing."""
+        return [None if row.get(name) is None else str(row[name]) for row in self.rows]
+
+    @property
+    def epochs(self) -> NDArray[np.int64]:
+        """Epoch numbers [E]."""
+        return np.array([row["epoch"] for row in self.rows], dtype=np.int64)
+
+    def planned(self, epochs: int | None) -> History:
+        """The same with another number of planned epochs; unchanged for None.  Raises ConfigError below the last."""
+        if epochs is None:
+            return self
+        last = int(self.epochs[-1])
+        if epochs < last:
+            raise ConfigError(f"--num-epochs {epochs} is below the last epoch {last} of {self.source}: give the plan's")
+        return replace(self, planned_epochs=epochs)
+
+
+def read_history(path: Path) -> History:
+    """History of a run directory (or a folder with an eval_history.csv), of a CSV or of a console log.
+
+    Raises:
+        StorageError: a file is missing or cannot be read.
+        DataError: another kind of file, no evaluation in it, or a line that cannot be read (named with its content).
+    """
+    if not path.exists():
+        raise StorageError(f"{path}: does not exist; {EXPECTED}")
+    notes: list[str] = []
+    if not path.is_dir():
+        folder = path.parent if path.name == "eval_history.csv" else None
+        name = path.stem if folder is None else path.resolve().parent.name
+        return _assemble(name, path, _rows_of_file(path, notes), folder, None, notes)
+    file, record = path / "eval_history.csv", None
+    if (path / "run_manifest.json").exists():
+        record = _read_record(path, notes)
+        rows = _with_events(_rows_of_file(file, notes) if file.exists() else [], path / "events.jsonl", notes)
+        if not rows:
+            raise DataError(f"{path}: no evaluation yet; come back after the first evaluated epoch")
+    elif models := sorted(child.parent.name for child in path.glob("*/run_manifest.json")):
+        raise StorageError(f"{path}: holds several runs: give one of {', '.join(models)}")
+    elif not file.exists():
+        raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
+    else:
+        rows = _rows_of_file(file, notes)
+    return _assemble(path.resolve().name, path, rows, path, record, notes)
+
+
+def _assemble(
+    name: str, source: Path, rows: Sequence[Row], folder: Path | None, record: RunRecord | None, notes: list[str]
+) -> History:
+    """One row an epoch in order, per-arch values and codes joined, missing pool figures computed."""
+    by_epoch = {row["epoch"]: row for row in rows}
+    if len(by_epoch) < len(rows):
+        notes.append(f"{len(rows) - len(by_epoch)} epochs stand twice (a resumed log): the later row counts")
+    ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+    last = ordered[-1]
+    size = last["pool_size"]
+    epes, codes = _per_arch_table(ordered, size, folder, notes)
+    ordered = _with_pool_figures(ordered, epes, size, notes)
+    planned = last.get("planned_epochs")
+    if record is not None:
+        plan = record.manifest.get("plan")
+        planned = plan.get("num_epochs") if isinstance(plan, Mapping) else planned
+        pool = (record.manifest.get("eval_set") or {}).get("pool") or []
+        codes = tuple(map(str, pool)) if not any(codes) and len(pool) == size else codes
+    strange = sorted({key for row in rows for key in row} - {*EVAL_HISTORY_COLUMNS, "pool_size", "planned_epochs"})
+    if strange:
+        notes.append(f"columns this version does not know: {', '.join(strange)}")
+    for column, needed in (("mean_epe_12", True), ("zero_flow_epe", False)):
+        value = last.get(column)
+        missing = value is None or (isinstance(value, float) and math.isnan(value))
+        if (needed and value is None) or (missing and any(row.get(column) is not None for row in ordered)):
+            named = column.replace("_12", f"_{size}")
+            notes.append(f"the last evaluation (epoch {last['epoch']}) has no {named}: it is judged by the ones before")
+    return History(
+        name=name,
+        source=source,
+        pool_size=size,
+        rows=tuple(ordered),
+        epes=epes,
+        codes=codes,
+        baseline_index=_baseline_of(ordered, epes, codes),
+        planned_epochs=int(planned) if isinstance(planned, int) else None,
+        run=record,
+        notes=tuple(dict.fromkeys(notes)),
+        columns=frozenset(key for row in ordered for key, value in row.items() if value is not None),
+    )
+
+
+# ---- text files: tables and console logs ----
+
+
+class Line(NamedTuple):
+    """One record as text, with where it stands."""
+
+    number: int
+    """Of the line in its file, from 1."""
+    cells: dict[str, str]
+    text: str
+    torn: bool
+    """Whether it may be half a line: the last one, without a line end."""
+
+
+def _text_of(path: Path) -> str:
+    """Content of a text file.  Raises StorageError where it cannot be read, DataError where it is no text."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if b"\0" in data:
+        raise DataError(
+            f"{path}: no text file; expected a run directory, an eval_history.csv, the TF1 tool's "
+            "eval_epe_history.csv or its console log"
+        )
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Number, content and :attr:`Line.torn` of every line."""
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        yield number, line.rstrip("\r\n"), number == len(lines) and not line.endswith("\n")
+
+
+def _table_lines(path: Path, text: str) -> Iterator[Line]:
+    """Rows of a CSV, each under the header it stands under (a resume with another pool writes a new header).
+
+    Raises DataError naming a line with more or fewer cells than its header.
+    """
+    header: list[str] = []
+    before: list[str] = []
+    for number, content, torn in _numbered(text):
+        if not content.strip():
+            continue
+        try:
+            cells = next(csv.reader([content]), [])
+        except csv.Error:  # a field beyond the library's limit
+            cells = content.split(",")
+        if not header or cells[:1] == header[:1]:
+            header, before = [cell.strip() for cell in cells], []
+        elif len(cells) == len(header) and not (torn and before and _cut(cells[-1], before[-1])):
+            before = cells
+            yield Line(number, dict(zip(header, cells, strict=True)), content, torn)
+        elif torn:
+            yield Line(number, {}, content, True)
+        else:
+            raise _refusal(path, number, content, f"{len(cells)} cells under a header of {len(header)}")
+
+
+def _cut(cell: str, before: str) -> bool:
+    """Whether the last cell of an unterminated line looks shorter than the one above it: half a number or list."""
+
+    def form(text: str) -> tuple[int, int]:
+        return text.count("|"), len(text.rpartition(".")[2]) if "." in text else 0
+
+    return form(cell) < form(before) or (cell != before and before.startswith(cell) and not before.isdecimal())
+
+
+def _console_lines(text: str) -> Iterator[Line]:
+    """Lines of a console log that report an evaluation: those that name both ``epoch`` and a mean EPE.
+
+    Whatever stands around the pairs ``name=text`` (time stamps, log levels) is left out.
+    """
+    for number, content, torn in _numbered(text):
+        cells = {name: text.rstrip(",;") for name, text in re.findall(r"([A-Za-z][A-Za-z0-9_]*)=(\S*)", content)}
+        if "epoch" in cells and any(name.startswith("mean_epe_") for name in cells):
+            yield Line(number, cells, content, torn)
+
+
+def _refusal(path: Path, number: int, content: str, problem: str) -> DataError:
+    shown = content if len(content) <= SHOWN else content[:SHOWN] + "..."
+    return DataError(f"{path}: line {number} cannot be read ({problem}): {shown!r}; mend or remove the line")
+
+
+def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
+    text = _text_of(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    table = [cell.strip().strip('"') for cell in first.split(",")]
+    is_table = "epoch" in table and _pool_size(table) is not None
+    lines = list(_table_lines(path, text) if is_table else _console_lines(text))
+    if not is_table and not lines:
+        raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
+    shortened = []
+    for line in lines:  # rankings that were printed shortened: 1:3:9.72|...
+        rankings = [name for name in line.cells if name.startswith("arch_rank_")]
+        if cut := [name for name in rankings if line.cells[name].endswith(("...", "\u2026"))]:
+            shortened.append(line.number)
+        for name in cut:
+            del line.cells[name]
+    if shortened:
+        notes.append(f"arch_rank is shortened with ... in {len(shortened)} lines, first line {shortened[0]}: left out")
+    rows: list[Row] = []
+    for line in lines:
+        try:
+            rows.append(_row(line.cells))
+        except ValueError as error:
+            if not line.torn:
+                raise _refusal(path, line.number, line.text, str(error)) from None
+            notes.append(f"line {line.number} is not complete yet and was left out")
+    if not rows:
+        raise DataError(f"{path}: no evaluated epoch in it yet; come back after the first one")
+    return rows
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    """Typed values by canonical name.  Raises ValueError saying what cannot be read."""
+    size = _pool_size(cells)
+    if size is None:
+        raise ValueError("no column mean_epe_N")
+    row: dict[str, Value] = {}
+    for given, text in cells.items():
+        name = _canonical(given, size)
+        if name == "epoch" and "/" in text:  # epoch=3/200
+            text, _, total = text.partition("/")
+            row["planned_epochs"] = _typed("planned_epochs", total)
+        row[name] = _typed(name, text)
+    epoch = row.get("epoch")
+    if not (isinstance(epoch, int | float) and 0 <= epoch < 2**53 and float(epoch).is_integer()):
+        raise ValueError(f"epoch must be a whole number, got {cells.get('epoch')!r}")
+    _parse_ranking(row.get("arch_rank_12"), size)
+    return {**row, "epoch": int(epoch), "pool_size": size}
+
+
+def _pool_size(names: Iterable[str]) -> int | None:
+    """N of the column mean_epe_N."""
+    sizes = (int(found[1]) for name in names if (found := re.fullmatch(r"mean_epe_(\d{1,6})", name)))
+    return next((size for size in sizes if size > 0), None)
+
+
+def _canonical(name: str, size: int) -> str:
+    """A column's name here with 12 in place of the pool size: train_loss_epoch_avg, mean_epe_24 and so on."""
+    return "_".join("12" if part == str(size) else part for part in TF1_NAMES.get(name, name).split("_"))
+
+
+def _typed(name: str, value: Any) -> Value:
+    """A canonical column's value as number or text; None where it is empty.  Raises ValueError for a bad number.
+
+    NaN and infinities may be numbers or words, as events.jsonl writes them.  A column that this version does not know
+    is a number where it can be one, else text.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if _is_text(name):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    try:
+        number = _bounded(float(value))
+    except (ValueError, OverflowError):
+        if name not in EVAL_HISTORY_COLUMNS and name not in ("epoch", "planned_epochs"):
+            return str(value)
+        raise ValueError(f"{name} must be a number, got {str(value)[:40]!r}") from None
+    return int(number) if math.isfinite(number) and re.fullmatch(r"\s*[+-]?[0-9]{1,15}\s*", str(value)) else number
+
+
+def _bounded(number: float) -> float:
+    """No figure of a training is beyond 1e30 (infinite here) or below 1e-30 (zero): squares and ratios stay numbers."""
+    if abs(number) > 1e30:
+        return math.copysign(math.inf, number)
+    return 0.0 if abs(number) < 1e-30 else number
+
+
+@functools.cache
+def _is_text(name: str) -> bool:
+    """Whether evaluate/columns.py declares the column as text: such columns give any word back."""
+    try:
+        return parse_value(name, "word") == "word"
+    except (ValueError, KeyError):
+        return False
+
+
+# ---- the pool ----
+
+
+def _parse_ranking(text: Value, size: int) -> dict[int, float]:
+    """arch_index -> EPE in px of a column arch_rank (``rank:arch_index:epe|...``); ranks may be shared.
+
+    Raises ValueError for anything else: another form, an index outside the pool or given twice.
+    """
+    found: dict[int, float] = {}
+    for entry in str(text).split("|") if text not in (None, "") else ():
+        rank, _, rest = entry.partition(":")
+        index, _, epe = rest.partition(":")
+        if not (rank.isdecimal() and index.isdecimal() and len(index) < 7 and epe):
+            raise ValueError(f"arch_rank holds {entry[:40]!r}, expected rank:arch_index:epe")
+        try:
+            value = _bounded(float(epe))
+        except ValueError:
+            raise ValueError(f"arch_rank holds {entry[:40]!r}, whose EPE is no number") from None
+        if int(index) >= size or int(index) in found:
+            problem = "twice" if int(index) in found else f"of a pool of {size}"
+            raise ValueError(f"arch_rank names arch {index} {problem}")
+        found[int(index)] = value
+    return found
+
+
+def _per_arch_table(
+    rows: Sequence[Row], size: int, folder: Path | None, notes: list[str]
+) -> tuple[Array, tuple[str, ...]]:
+    """EPE [E, A] in px and codes by arch_index, from per_arch_epe.csv where it is there and from arch_rank.
+
+    Raises DataError naming a line of the file that cannot be read.
+    """
+    table = np.full((len(rows), size), np.nan)
+    places = {row["epoch"]: place for place, row in enumerate(rows) if row["pool_size"] == size}
+    for place in places.values():
+        for index, epe in _parse_ranking(rows[place].get("arch_rank_12"), size).items():
+            table[place, index] = epe
+    codes = [""] * size
+    if folder is None:
+        return table, tuple(codes)
+    file, differing = folder / "per_arch_epe.csv", set()
+    for line in _table_lines(file, _text_of(file)) if file.exists() else ():
+        try:
+            cells = line.cells
+            epe = _bounded(float(cells["epe"])) if cells["epe"].strip() else math.nan
+            epoch, index = (int(cells[name]) for name in ("epoch", "arch_index"))
+            if index < 0:
+                raise ValueError("arch_index must not be negative")
+        except (KeyError, ValueError) as error:
+            if not line.torn:
+                problem = f"no {error}" if isinstance(error, KeyError) else str(error)
+                raise _refusal(file, line.number, line.text, problem) from None
+            notes.append(f"{file.name}: line {line.number} is not complete yet and was left out")
+            continue
+        if epoch not in places or index >= size:  # a pool of another size, or an epoch whose row is not written yet
+            continue
+        place = places[epoch]
+        codes[index] = re.sub(r"\s", "", cells.get("code", "")) or codes[index]
+        if math.isnan(table[place, index]):
+            table[place, index] = epe
+        elif abs(table[place, index] - epe) > ROUNDING:
+            differing.add(epoch)
+    if differing:
+        shown = ", ".join(map(str, sorted(differing)[:5])) + (" and more" if len(differing) > 5 else "")
+        notes.append(f"per_arch_epe.csv disagrees with arch_rank in epochs {shown}: arch_rank counts")
+    return table, tuple(codes)
+
+
+def _with_pool_figures(rows: Sequence[Row], epes: Array, size: int, notes: list[str]) -> list[Row]:
+    """Rows with the columns that follow from the archs' EPEs filled in where the file lacks them."""
+    computed: set[str] = set()
+    result: list[Row] = []
+    before: Array | None = None
+    for row, values in zip(rows, epes, strict=True):
+        new: dict[str, Value] = {}
+        whole = row["pool_size"] == size and bool(np.isfinite(values).all())
+        if whole:
+            figures = pool_statistics(values.tolist())
+            new = {"std_epe_12": figures.std, "median_epe_12": figures.median, "p90_epe_12": figures.p90}
+            new |= {"per_arch_epe_min": figures.min, "per_arch_epe_max": figures.max}
+            if before is not None and size > 1 and "kendall_tau_prev" not in row:
+                new["kendall_tau_prev"] = kendall_tau_b(before.tolist(), values.tolist())
+        before = values if whole else None
+        new = {name: value for name, value in new.items() if value is not None and row.get(name) is None}
+        computed |= set(new)
+        result.append({**row, **new})
+    if computed:
+        notes.append(f"computed from arch_rank: {', '.join(sorted(computed))}")
+    return result
+
+
+def _baseline_of(rows: Sequence[Row], epes: Array, codes: Sequence[str]) -> int | None:
+    """arch_index of the bilinear baseline: by its code, else the one arch whose EPE is bilinear_arch_epe throughout."""
+    known = {str(space.parse(space.baseline)) for space in SPACES.values() if space.baseline}
+    by_code = [index for index, code in enumerate(codes) if code in known]
+    if by_code:
+        return by_code[0]
+    given = np.array([math.nan if (v := row.get("bilinear_arch_epe")) is None else float(v) for row in rows])
+    there = np.isfinite(given)
+    if not there.any():
+        return None
+    alike = np.nonzero((np.abs(epes[there] - given[there, None]) <= ROUNDING).all(axis=0))[0]
+    return int(alike[0]) if len(alike) == 1 else None
+
+
+# ---- run directories ----
+
+
+def json_rows(path: Path, containing: bytes, notes: list[str]) -> list[Mapping[str, Any]]:
+    """Objects of a JSON log whose line holds ``containing``, oldest first; a missing file has none.
+
+    Lines torn by a kill are left out with a note: the next session closes such a line and writes on behind it.
+    Raises StorageError where the file cannot be read.
+    """
+    rows: list[Mapping[str, Any]] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if containing not in line:
+                    continue
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    notes.append(f"{path.name}: line {number} is torn and was left out")
+                    continue
+                if isinstance(row, dict):
+                    rows.append(row)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return rows
+
+
+def _with_events(rows: Sequence[Row], path: Path, notes: list[str]) -> list[Row]:
+    """Exact rows of events.jsonl with the times of eval_history.csv, whose rows stand in where events are missing."""
+    events = [event for event in json_rows(path, b'"evaluation"', notes) if event.get("event") == "evaluation"]
+    exact = [_event_row(path, event) for event in events]
+    times = {row["epoch"]: row for row in rows}
+    alone = sorted(set(times) - {row["epoch"] for row in exact})
+    if alone:
+        shown = "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5) if exact else "any epoch"
+        notes.append(f"events.jsonl holds no evaluation of {shown}: taken from eval_history.csv, which is rounded")
+    return [*({**times.get(row["epoch"], {}), **row} for row in exact), *(times[epoch] for epoch in alone)]
+
+
+def _event_row(path: Path, event: Mapping[str, Any]) -> Row:
+    size = _pool_size(event)
+    if size is None or event.get("epoch") is None:
+        raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
+    facts = {_canonical(name, size): value for name, value in event.items() if name != "event"}
+    try:
+        row = {name: _typed(name, v) for name, v in facts.items() if not isinstance(v, dict | list | bool)}
+        row["epoch"] = int(float(row["epoch"] or 0))
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
+    for tier in TIERS:
+        if isinstance(epes := event.get(f"{tier}epes"), list):
+            row[f"{tier}arch_rank_12"] = rank_string([float(epe) for epe in epes], event.get(f"{tier}ranks"))
+    return {**row, "pool_size": size}
+
+
+def _read_record(path: Path, notes: list[str]) -> RunRecord:
+    """What the run directory ``path`` says beside its history.  Raises StorageError, DataError or ConfigError."""
+    text = _text_of(path / "run_manifest.json")
+    try:
+        manifest = json.loads(text)["manifest"]
+        if not isinstance(manifest, dict):
+            raise ValueError("manifest is no object")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
+    config, _ = parse_yaml(_text_of(path / "config.yaml"), str(path / "config.yaml"))
+    timing = tuple(json_rows(path / "timing.jsonl", b"", notes))
+    options, monitor = (_extra_table(path / name, notes) for name in ("per_option.csv", "monitor.csv"))
+    try:
+        windows = json.loads(_text_of(path / "eval_set.json"))["evaluation"]["windows"]
+        sizes = tuple(sorted({f"{int(window[2])}x{int(window[3])}" for window in windows}))
+    except (StorageError, ValueError, KeyError, TypeError, IndexError, RecursionError):  # none, or of another form
+        sizes = ()
+    return RunRecord(config if isinstance(config, Mapping) else {}, manifest, timing, options, monitor, sizes)
+
+
+def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...]:
+    """Rows of a table beside the history; numbers where they are numbers, else text.  None, with a note, if damaged."""
+    words = ("block", "meaning", "code", "option")
+    rows: list[Mapping[str, Value]] = []
+    try:
+        for line in _table_lines(path, _text_of(path)) if path.exists() else ():
+            if line.torn and not line.cells:
+                notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
+                continue
+            rows.append({name: text if name in words else _typed(name, text) for name, text in line.cells.items()})
+        if not all("epoch" in row for row in rows):
+            raise ValueError("its header has no epoch")
+    except (StorageError, DataError, ValueError) as error:
+        notes.append(f"{path.name} cannot be read and was left out: {error}")
+        return ()
+    return tuple(rows)
