@@ -33,7 +33,7 @@ MAY_IMPORT = {
 }
 TOP = {"commands", "cli", "__main__"}  # may import anything, and nothing below imports them
 WITHOUT_TORCH = BASE | {"data"}
-ONLY_IN = {"cyclopts": TOP, "tensorboard": {"report"}, "matplotlib": {"report"}, "jinja2": {"report"}}
+ONLY_IN = {"cyclopts": TOP, "tensorboard": {"report"}, "matplotlib": {"report"}, "jinja2": {"report", "export"}}
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle", "yaml"}
 FORBIDDEN_CALLS = {"eval", "exec", "torch.load", "torch.save", "os.system", "os.popen"}

@@ -21,7 +21,7 @@ from edgeflownas.report.pictures import draw
 APPROVED = Path(__file__).parent / "approved"
 PLATEAU = Finding("plateau", "stop", (3, 9), {}, "level since epoch 3", "a reason", "an advice", ("epe", "archs"))
 OUTLIER = Finding("outlier_epoch", "warning", (4,), {}, "epoch 4 is apart", "", "an advice", ("epe", "ranks"))
-FINE = Finding("no_problem", "ok", (), {}, "nothing to see", "", "", ())
+FINE = Finding("no_divergence", "ok", (), {}, "nothing to see", "", "", ())
 
 
 def page_of(*histories, **options) -> str:

@@ -152,7 +152,7 @@ def _costs(history: History) -> dict[str, Array]:
     if history.run is not None:
         name, width = history.run.key("train.space", name), history.run.key("train.width", width)
         crop = history.run.key("data.crop_size", crop)
-    from edgeflownas.models.flops import macs, parameters
+    from edgeflownas.models.graph import macs, parameters
     from edgeflownas.space import get_space
 
     try:
