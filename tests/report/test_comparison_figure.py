@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeflownas.evaluate.labels import Label, Result
+from edgeflownas.evaluate.results import Label, Result
 from edgeflownas.report.comparison import label_columns
 from edgeflownas.report.comparison_figure import COLOURS, PANEL, Series, comparison_figure, ticks
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 
 from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.blocks import GRID
 from edgeflownas.models.flownet import FlowNet

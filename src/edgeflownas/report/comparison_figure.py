@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.columns import csv_file
-from edgeflownas.evaluate.labels import Label
+from edgeflownas.evaluate.results import Label
 from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import LabelColumn, csv_table
 from edgeflownas.report.run_facts import RunFacts

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
-from edgeflownas.evaluate.rank_statistics import rank_string
+from edgeflownas.evaluate.noise import rank_string
 from edgeflownas.report.history_files import (
     Line,
     Value,

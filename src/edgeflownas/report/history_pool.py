@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics
+from edgeflownas.evaluate.noise import kendall_tau_b, pool_statistics
 from edgeflownas.report.history_files import Value, bounded, refusal, table_lines, text_of
 from edgeflownas.space import SPACES
 

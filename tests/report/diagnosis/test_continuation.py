@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeflownas.evaluate.sample_errors import SampleErrors
+from edgeflownas.evaluate.results import SampleErrors
 from edgeflownas.report.diagnosis.continuation import continuation
 from edgeflownas.report.histories import History
 

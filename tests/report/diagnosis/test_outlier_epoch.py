@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from defects import found  # noqa: E402
 from synthetic import Recipe  # noqa: E402
 
-from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string  # noqa: E402
+from edgeflownas.evaluate.noise import pool_statistics, rank_string  # noqa: E402
 from edgeflownas.report.diagnosis import Finding, diagnose  # noqa: E402
 from edgeflownas.report.histories import History, read_history  # noqa: E402
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeflownas.evaluate.noise import tau_interval
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b
-from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.evaluate.noise import kendall_tau_b, tau_interval
+from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis.criteria import criteria
 from edgeflownas.report.diagnosis.stability import stability, tau_bootstrap
 

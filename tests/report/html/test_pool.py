@@ -11,7 +11,7 @@ import pytest
 from report_histories import made_history
 
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.html.pool import pool_rows, pool_section
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.noise import pool_noise, student95
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 from edgeflownas.report.diagnosis.series import mean_noise
 from edgeflownas.report.diagnosis.statistics import recent
 from edgeflownas.report.histories import Array, History

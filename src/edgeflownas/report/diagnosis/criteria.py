@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgeflownas.evaluate.rank_statistics import PoolStatistics, best_criterion
+from edgeflownas.evaluate.noise import PoolStatistics, best_criterion
 from edgeflownas.report.histories import History
 
 CRITERIA: tuple[Literal["mean", "median", "p90", "mix"], ...] = ("mean", "median", "p90", "mix")

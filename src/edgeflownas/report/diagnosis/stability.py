@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError, UserError
-from edgeflownas.evaluate.noise import tau_interval
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.noise import kendall_tau_b, tau_interval
+from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 from edgeflownas.report.histories import History
 
 Array = NDArray[np.float64]

@@ -1,6 +1,6 @@
 """Which evaluations may share an EPE axis: those on the same pixels, of the same pool, by the same protocol.
 
-The rule of `edgeflownas compare` (evaluate/labels.py), for whole histories: where it is not known which samples a
+The rule of `edgeflownas compare` (evaluate/results.py), for whole histories: where it is not known which samples a
 history was evaluated on, its figures share an axis with nothing but themselves.
 """
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.noise import PoolNoise, pool_noise
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 from edgeflownas.report.html.markup import Markup, join, table, tag
 
 if TYPE_CHECKING:
