@@ -20,7 +20,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -394,22 +394,28 @@ class TreeEvaluator:
             + sum(alone.evaluation * n for (_, alone), n in evaluating),
             memory_bytes=sum(map(self._kept_bytes, self._levels(archs))) + self._working_bytes(),
             data_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-            seconds=self._seconds(archs),
+            seconds=self._seconds(archs, {size: tree for size, (tree, _) in work.items()}),
         )
 
-    def _seconds(self, archs: Sequence[Arch]) -> float:
+    def _seconds(self, archs: Sequence[Arch], work: Mapping[Size, Work]) -> float:
         """Seconds of :meth:`score`, from a few neighbouring units timed warm on a few samples.
 
-        What a node costs, a multiply-add of calibration, and one of evaluation at each frame size are told apart by
-        trials of the same units that have more of one of them each.
+        ``work`` is that of one sample of each size.  What a node costs, a multiply-add of calibration, and one of
+        evaluation at each frame size are told apart by trials of the same units that have more of one of them each.
         """
         units, threads, samples = self.units(archs), torch.get_num_threads(), self.sizes[1]
         chunks = {_size(state): batch for state, batch in zip(self.images.evaluation, self.batches, strict=True)}
         sizes = sorted(chunks, key=lambda size: -size[0] * size[1] * samples[size])[:TRIAL_SIZES]
         least = min(sizes, key=math.prod)
 
-        def costs(archs: Sequence[Arch], calibration: Counter[Size], evaluation: Counter[Size]) -> NDArray[np.float64]:
-            work = {size: tree_work(self.net, archs, size)[0] for size in calibration | evaluation}
+        def costs(
+            archs: Sequence[Arch],
+            calibration: Counter[Size],
+            evaluation: Counter[Size],
+            work: Mapping[Size, Work] | None = None,
+        ) -> NDArray[np.float64]:
+            """Nodes, multiply-adds of calibration, and those of evaluation by size."""
+            work = work or {size: tree_work(self.net, archs, size)[0] for size in calibration | evaluation}
             calibrating = sum(work[size].calibration * number for size, number in calibration.items())
             evaluating = [work[size].evaluation * evaluation[size] if evaluation[size] else 0 for size in sizes]
             return np.array([sum(map(len, node_counts(self.net, archs))), calibrating, *evaluating], np.float64)
@@ -437,8 +443,8 @@ class TreeEvaluator:
             chunk = _cut(chunks[size], max(1, int(afford / larger)))
             copies = max(1, int(min(TRIAL_COPIES, afford) / larger / len(chunk.images)))
             trials.append(trial(count, [few], [*first, *[chunk] * (threads * copies)]))
-        whole = costs(archs, *self.sizes)
-        evaluating = sum(tree_work(self.net, archs, size)[0].evaluation * number for size, number in samples.items())
+        whole = costs(archs, *self.sizes, work)
+        evaluating = sum(work[size].evaluation * number for size, number in samples.items())
         whole[2:] *= evaluating / whole[2:].sum()  # sizes that are not timed cost what the others do
         shares = np.stack([own for own, _ in trials]) / whole
         return float(np.linalg.solve(shares, [seconds for _, seconds in trials]).clip(0.0).sum())
