@@ -19,12 +19,11 @@ from _shared import at_least, flow_batch, matmul_gflops, options, run
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgeflownas.evaluate.calibration import recalibrate, walk
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.metrics import sample_errors
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.tree import Estimate, TreeEvaluator
-from edgeflownas.evaluate.walk import walk
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet

@@ -17,9 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgeflownas.evaluate.labels import Label, Result
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.results import Label, Result, read_sample_errors, sample_errors_name
 from edgeflownas.report.comparison import LabelColumn, Ranked
 from edgeflownas.report.plot import Course, comparison_figure
 from edgeflownas.report.sweep import Ended, read_ended

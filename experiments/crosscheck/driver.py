@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
+from edgeflownas.evaluate.calibration import MomentTree
 from edgeflownas.evaluate.losses import accumulate
-from edgeflownas.evaluate.recalibrate import MomentTree
 from edgeflownas.hardware.targets import get_target
 from edgeflownas.hardware.tflite import TfliteModel, write_float, write_int8
 from edgeflownas.hardware.vela import compile_tflite

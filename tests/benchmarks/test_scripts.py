@@ -62,7 +62,7 @@ def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_rank_and_its_growth(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edgeflownas.evaluate.tree.evaluator.quickest", lambda *_, **__: 0.1)  # its own test has that
+    monkeypatch.setattr("edgeflownas.evaluate.tree.quickest", lambda *_, **__: 0.1)  # its own test has that
     monkeypatch.setattr("edgeflownas.space.SPACES", {"tiny": SPACE})
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra figures)")
     words = ("--space=tiny", "--width=2", "--size=28x32", "--calibration=2", "--evaluation=1", "--codes=3")

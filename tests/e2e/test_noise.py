@@ -11,9 +11,8 @@ import pytest
 from runs import Place, command, contents, digest, outcome, rows, state, table
 from scipy.stats import t
 
-from edgeflownas.evaluate.noise import pool_noise, tau_interval
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b
-from edgeflownas.evaluate.sample_errors import read_sample_errors
+from edgeflownas.evaluate.noise import kendall_tau_b, pool_noise, tau_interval
+from edgeflownas.evaluate.results import read_sample_errors
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.step import StopRequested
 

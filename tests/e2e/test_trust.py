@@ -11,7 +11,7 @@ import pytest
 from runs import Ended, Place, command, contents, newest
 from tiny import make_tiny
 
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b
+from edgeflownas.evaluate.noise import kendall_tau_b
 from edgeflownas.evaluate.ranking import Ranking, block_words, write_ranking
 from edgeflownas.space import get_space
 

@@ -1,16 +1,58 @@
-"""Random batches and a reference for batch-norm recalibration, shared by the tests of this folder."""
+"""Random batches and pairs, and a reference for batch-norm recalibration, shared by the tests of this folder."""
 
 from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 
-from edgeflownas.evaluate.recalibrate import NodeStatistics
-from edgeflownas.models.blocks import FlowBatch
+from edgeflownas.evaluate.calibration import NodeStatistics
+from edgeflownas.models.blocks import FlowBatch, StagedNet
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch
 
+Batches = tuple[list[FlowBatch], list[FlowBatch]]
+"""For calibration and for evaluation."""
 Moments = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+class Stop(Exception):
+    """What a test abandons work with."""
+
+
+class StopAt:
+    """A ``check_stop`` that raises when it is asked for the ``moment``-th time (None: never) and counts."""
+
+    def __init__(self, moment: int | None = None) -> None:
+        self.moment, self.asked = moment, 0
+
+    def __call__(self) -> None:
+        self.asked += 1
+        if self.asked == self.moment:
+            raise Stop
+
+
+@contextmanager
+def unchanged(net: StagedNet) -> Iterator[None]:
+    """Neither weights, buffers and mode of ``net`` nor random states change; nothing stays attached to it."""
+
+    def state() -> list[object]:
+        return [net.training, random.getstate(), torch.is_grad_enabled(), torch.get_num_threads()]
+
+    def tensors() -> list[torch.Tensor]:
+        numbers = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
+        return [torch.get_rng_state(), numbers, *(tensor.clone() for tensor in net.state_dict().values())]
+
+    before = state(), tensors()
+    yield
+    assert state() == before[0] and all(map(torch.equal, tensors(), before[1]))
+    assert all(bn.recorder is None and bn.lent is None and not bn.lending for bn in net.batchnorms)
+    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def make_batches(sizes: list[int], height: int = 40, width: int = 52, seed: int = 0) -> list[FlowBatch]:
@@ -60,3 +102,12 @@ def moments_of(net: FlowNet, arch: Arch, nodes: NodeStatistics) -> Moments:
         if stage.choice is not None and stage.output is None:
             prefix = (*prefix, digit)
     return found
+
+
+def random_pair(height: int, width: int, scale: float = 4.0, seed: int = 0) -> Any:
+    """Noise images, normal flow, masks of known and of hidden pixels."""
+    rng = np.random.default_rng(seed)
+    image1, image2 = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    flow = rng.normal(0, scale, (height, width, 2)).astype(np.float32)
+    valid, occluded = rng.random((2, height, width)) < np.array([0.8, 0.3])[:, None, None]
+    return SimpleNamespace(image1=image1, image2=image2, flow=flow, valid=valid, occluded=occluded)

@@ -1,4 +1,4 @@
-"""Accumulation and loss against DESIGN's formulas written out as loops over samples and pixels."""
+"""Accumulation and losses against DESIGN's formulas written out as loops over samples and pixels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgeflownas.errors import DataError
-from edgeflownas.evaluate.losses import accumulate, multiscale_loss
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.evaluate.losses import accumulate, feature_loss, multiscale_loss
 from edgeflownas.models.blocks import up2
 
 
@@ -119,3 +119,34 @@ def test_shapes_that_do_not_belong_together(change: object, message: str) -> Non
     arguments = change(predictions(0, 16, 16), torch.zeros(2, 2, 16, 16), torch.ones(2, 16, 16, dtype=torch.bool))
     with pytest.raises(DataError, match=message):
         multiscale_loss(*arguments)
+
+
+SIZES = ((3, 4), (6, 8), (12, 16))
+
+
+def features(channels: int, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, channels, h, w, generator=generator, dtype=torch.float64) for h, w in SIZES]
+
+
+def test_against_the_formula_in_numpy() -> None:
+    student, teacher, weights = features(5, 0), features(9, 1), (0.5, 2.0, 1.0)
+    expected = 0.0
+    for s, t, weight in zip(student, teacher, weights, strict=True):
+        expected += weight * np.mean((np.abs(s.numpy()).max(1) - np.abs(t.numpy()).max(1)) ** 2)
+    assert float(feature_loss(student, teacher, weights)) == pytest.approx(expected, rel=1e-12)
+    assert float(feature_loss([-t for t in teacher], teacher, weights)) == 0.0  # signs do not matter
+
+
+def test_gradient_reaches_the_student_alone() -> None:
+    student, teacher = features(4, 3), features(4, 4)
+    for tensor in (*student, *teacher):
+        tensor.requires_grad_()
+    feature_loss(student, teacher, (1.0, 0.0, 1.0)).backward()
+    assert [s.grad is not None and bool(s.grad.any()) for s in student] == [True, False, True]
+    assert all(t.grad is None for t in teacher)
+
+
+def test_other_grids_are_refused() -> None:
+    with pytest.raises(ConfigError, match="different grids"):
+        feature_loss(features(4, 0)[1:] + features(4, 0)[:1], features(4, 1), (1.0, 1.0, 1.0))

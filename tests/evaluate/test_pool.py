@@ -1,9 +1,9 @@
-"""Scores of many subnets on frozen batches: shared work, A2, valid pixels, no trace."""
+"""Scores of many subnets on frozen batches: shared work, A2, valid pixels, no trace; and the calibration sweep."""
 
 from __future__ import annotations
 
-import random
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +11,51 @@ import numpy as np
 import pytest
 import torch
 from numeric import FLOAT32
+from scipy.stats import t
 
 import edgeflownas
+from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.evaluate.frozen import FrozenBatches, freeze_split
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
-from edgeflownas.evaluate.pool import evaluate_pool, score_pool
+from edgeflownas.evaluate.noise import pool_noise
+from edgeflownas.evaluate.pool import (
+    ArchScore,
+    CalibrationSweep,
+    PoolEvaluation,
+    evaluate_pool,
+    other_samples,
+    score_pool,
+    score_recalibrated,
+    sweep_calibration,
+    sweep_sizes,
+)
 from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import Arch, get_space
 
-sys.path.insert(0, str(Path(__file__).parent))
-from flow_batches import make_batches, plain_moments  # noqa: E402
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+from flow_batches import Batches, Stop, StopAt, make_batches, plain_moments, unchanged  # noqa: E402
+from tiny import make_tiny  # noqa: E402
 
-SPACE = get_space("v1")
+SPACE, V3 = get_space("v1"), get_space("v3")
 CODES = ("000000000", "000021222", "002102010", "210210210", "000021220")
 ARCHS = [SPACE.parse(code) for code in CODES]
 
 
-@torch.no_grad()
-def plain_predictions(net: FlowNet, arch: Arch, calibration: list[FlowBatch], images: torch.Tensor) -> list[np.ndarray]:
-    """A0, A1, A2 [B,4,h,w] of the subnet as a module of its own, its buffers overwritten by plain moments."""
+def plain_subnet(net: FlowNet, arch: Arch, calibration: list[FlowBatch]) -> FlowNet:
+    """The subnet as a module of its own, its buffers overwritten by plain moments."""
     subnet = net.subnet(arch)
     for name, (mean, var) in plain_moments(subnet, None, calibration).items():
-        bn = subnet.get_submodule(name)
-        bn.running_mean.copy_(mean)
-        bn.running_var.copy_(var)
-    subnet.eval()
-    return [a.double().numpy() for a in accumulate(subnet(images))]
+        subnet.get_submodule(name).running_mean.copy_(mean)
+        subnet.get_submodule(name).running_var.copy_(var)
+    return subnet.eval()
+
+
+@torch.no_grad()
+def plain_predictions(net: FlowNet, arch: Arch, calibration: list[FlowBatch], images: torch.Tensor) -> list[np.ndarray]:
+    """A0, A1, A2 [B,4,h,w]."""
+    return [a.double().numpy() for a in accumulate(plain_subnet(net, arch, calibration)(images))]
 
 
 def numpy_errors(flow: np.ndarray, batch: FlowBatch, stride: int = 1) -> list[np.ndarray]:
@@ -54,12 +72,12 @@ def net() -> FlowNet:
 
 
 @pytest.fixture(scope="module")
-def batches() -> tuple[list[FlowBatch], list[FlowBatch]]:
+def batches() -> Batches:
     """Calibration and evaluation; the last evaluation batch is smaller, sizes are no multiples of 16."""
     return make_batches([3, 2]), make_batches([3, 1], seed=1)
 
 
-def test_every_figure_against_numpy(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
+def test_every_figure_against_numpy(net: FlowNet, batches: Batches) -> None:
     calibration, evaluation = batches
     result = score_pool(net, ARCHS, calibration, evaluation)
     assert result.samples == 4 and [s.arch for s in result.scores] == ARCHS
@@ -75,58 +93,39 @@ def test_every_figure_against_numpy(net: FlowNet, batches: tuple[list[FlowBatch]
     assert result.zero_flow_epe == pytest.approx(np.concatenate(zero).mean(), rel=1e-6)
 
 
-def test_loss_terms_are_means_over_samples(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
+def test_loss_terms_are_means_over_samples(net: FlowNet, batches: Batches) -> None:
     calibration, evaluation = batches
     score = score_pool(net, ARCHS[1:2], calibration, evaluation).scores[0]
-    subnet, losses = net.subnet(ARCHS[1]), []
-    for name, (mean, var) in plain_moments(subnet, None, calibration).items():
-        subnet.get_submodule(name).running_mean.copy_(mean)
-        subnet.get_submodule(name).running_var.copy_(var)
+    subnet, losses = plain_subnet(net, ARCHS[1], calibration), []
     with torch.no_grad():
         for batch in evaluation:
             for row in range(len(batch.images)):
                 one = FlowBatch(*(tensor[row : row + 1] for tensor in batch))
-                losses.append([float(t) for t in multiscale_loss(subnet.eval()(one.images), one.flow, one.valid)])
-    assert [score.loss_total, score.loss_optical, score.loss_uncertainty] == pytest.approx(
-        np.mean(losses, axis=0), rel=1e-4
-    )
+                losses.append([float(term) for term in multiscale_loss(subnet(one.images), one.flow, one.valid)])
+    found = [score.loss_total, score.loss_optical, score.loss_uncertainty]
+    assert found == pytest.approx(np.mean(losses, axis=0), rel=1e-4)
     assert score.loss_total == pytest.approx(score.loss_optical + score.loss_uncertainty, rel=1e-6)
 
 
-def test_shared_scores_are_those_of_each_subnet_alone(
-    net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]
-) -> None:
-    shared = score_pool(net, ARCHS, *batches)
-    for arch, score in zip(ARCHS, shared.scores, strict=True):
+@pytest.mark.parametrize(
+    ("space", "codes"), [("v1", CODES), ("v3", ("00002000000", "00000100000", "00002000001", *map(str, V3.pool(3))))]
+)
+def test_shared_scores_are_those_of_each_subnet_alone(space: str, codes: tuple[str, ...], batches: Batches) -> None:
+    """In v3 the context of the bottleneck goes to the gate of its own branch of the tree."""
+    net, archs = FlowNet(get_space(space), 4), [get_space(space).parse(code) for code in codes]
+    shared = score_pool(net, archs, *batches)
+    backward = score_pool(net, [*archs[::-1], archs[0]], *batches)  # neither order nor company matters
+    assert backward.epes == [*shared.epes[::-1], shared.epes[0]]
+    for arch, score in zip(archs, shared.scores, strict=True):
         subnet = net.subnet(arch)
-        alone = score_pool(subnet, [subnet.space.arch([0] * 9)], *batches).scores[0]
+        alone = score_pool(subnet, list(subnet.space), *batches).scores[0]
         assert torch.equal(score.sample_epe, alone.sample_epe)
         for name in ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty"):
             assert getattr(score, name) == getattr(alone, name), name
-    assert len({score.epe for score in shared.scores}) == len(ARCHS)  # a mix-up would show
-
-
-def test_shared_scores_of_v3_are_those_of_each_subnet_alone(batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
-    """Context of the bottleneck goes to the gate of its own branch of the tree."""
-    space = get_space("v3")
-    archs = [*space.pool(3), *map(space.parse, ("00002000000", "00000100000", "00002000001"))]
-    net = FlowNet(space, 4)
-    shared = score_pool(net, archs[::-1], *batches).scores[::-1]
-    for arch, score in zip(archs, shared, strict=True):
-        subnet = net.subnet(arch)
-        alone = score_pool(subnet, list(subnet.space), *batches).scores[0]
-        assert torch.equal(score.sample_epe, alone.sample_epe) and score.loss_total == alone.loss_total
         flows = [plain_predictions(net, arch, batches[0], batch.images)[2] for batch in batches[1]]  # no walk in it
         errors = [e.mean() for flow, batch in zip(flows, batches[1], strict=True) for e in numpy_errors(flow, batch)]
         assert score.sample_epe.numpy() == pytest.approx(errors, rel=1e-5)
-    assert len({score.epe for score in shared}) == len(archs)
-
-
-def test_order_of_the_archs_does_not_matter(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
-    forward, backward = score_pool(net, ARCHS, *batches), score_pool(net, ARCHS[::-1], *batches)
-    assert [s.epe for s in forward.scores] == [s.epe for s in backward.scores][::-1]
-    twice = score_pool(net, [ARCHS[0], ARCHS[0]], *batches)
-    assert twice.scores[0].epe == twice.scores[1].epe == forward.scores[0].epe
+    assert len(set(shared.epes)) == len(archs)  # a mix-up would show
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, net: FlowNet, outputs: list[torch.Tensor]) -> None:
@@ -174,44 +173,18 @@ def test_a_sample_without_a_valid_pixel(net: FlowNet) -> None:
         score_pool(net, ARCHS[:1], calibration, [batch])
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_leaves_no_trace(net: FlowNet, training: bool) -> None:
+@pytest.mark.parametrize(("moment", "training"), [(None, True), (None, False), *((m, True) for m in (1, 2, 3, 4))])
+def test_leaves_no_trace(net: FlowNet, moment: int | None, training: bool) -> None:
+    """Also where it is abandoned in calibration (1, 2) or evaluation (3, 4)."""
     net.train(training)
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
-    score_pool(net, ARCHS[:2], make_batches([2], 32, 32), make_batches([2], 32, 32))
-    assert torch.equal(states[0], torch.get_rng_state()) and states[1] == random.getstate()
-    assert np.array_equal(states[2], np.random.get_state()[1])
-    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    assert net.training is training and all(p.grad is None for p in net.parameters())
-    assert all(bn.recorder is None and bn.lent is None and not bn.lending for bn in net.batchnorms)
-
-
-class Stop(Exception):
-    pass
-
-
-@pytest.mark.parametrize("moment", [1, 2, 3, 4])
-def test_an_abandoned_evaluation_restores_the_network(net: FlowNet, moment: int) -> None:
-    net.train()
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    asked: list[int] = []
-
-    def check_stop() -> None:
-        asked.append(1)
-        if len(asked) == moment:
-            raise Stop
-
-    with pytest.raises(Stop):
-        score_pool(net, ARCHS[:1], make_batches([1, 1], 32, 32), make_batches([1, 1], 32, 32), check_stop)
-    assert net.training and all(bn.recorder is None and bn.lent is None for bn in net.batchnorms)
-    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    with unchanged(net), pytest.raises(Stop) if moment else nullcontext():
+        score_pool(net, ARCHS[:1], make_batches([1, 1], 32, 32), make_batches([1, 1], 32, 32), StopAt(moment))
 
 
 # ---- the public function ----
 
 
-def test_evaluate_pool_takes_tuples_and_texts(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
+def test_evaluate_pool_takes_tuples_and_texts(net: FlowNet, batches: Batches) -> None:
     calibration, evaluation = batches
     expected = score_pool(net, ARCHS[:2], calibration, evaluation).scores
     tuples = [tuple(batch) for batch in evaluation]
@@ -222,56 +195,41 @@ def test_evaluate_pool_takes_tuples_and_texts(net: FlowNet, batches: tuple[list[
         assert result[0] == result.epe and result[1] is result.sample_epe
 
 
-def test_valid_none_means_every_pixel(net: FlowNet) -> None:
-    calibration, (batch,) = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
-    everywhere = torch.ones_like(batch.valid)
+def test_valid_none_means_every_pixel_and_calibration_flow_does_not_matter(net: FlowNet) -> None:
+    (calibration,), (batch,) = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
     none, ones, some = (
-        evaluate_pool(net, ARCHS[:1], calibration, [(batch.images, batch.flow, valid)])[0].epe
-        for valid in (None, everywhere, batch.valid)
+        evaluate_pool(net, ARCHS[:1], [calibrated], [(batch.images, batch.flow, valid)])[0].epe
+        for calibrated, valid in (
+            (calibration, None),
+            (calibration._replace(flow=batch.flow * 1e3), torch.ones_like(batch.valid)),
+            (calibration, batch.valid),
+        )
     )
     assert none == ones != some
 
 
-def test_an_arch_of_another_space_is_refused(net: FlowNet) -> None:
-    batch = make_batches([2], 32, 32)
-    other = SPACE.restrict(ARCHS[0]).arch([0] * 9)
-    with pytest.raises(ConfigError, match="space"):
-        evaluate_pool(net, [other], batch, batch)
-    for wrong, message in (("00000000", "8 digits"), ("000000003", "digit 3 of H2Out"), ("nonsense", "'nonsense'")):
-        with pytest.raises(ConfigError, match=message):
-            evaluate_pool(net, [wrong], batch, batch)
-
-
-def test_wrong_shapes_and_missing_batches_are_refused(net: FlowNet) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arch": SPACE.restrict(ARCHS[0]).arch([0] * 9)}, "space"),
+        ({"arch": "00000000"}, "8 digits"),
+        ({"arch": "000000003"}, "digit 3 of H2Out"),
+        ({"arch": "nonsense"}, "'nonsense'"),
+        ({"calibration": []}, "at least one"),
+        ({"evaluation": []}, "at least one"),
+        *(({"flow": shape}, "flow") for shape in ((2, 32, 32, 2), (1, 2, 32, 32), (2, 2, 32, 16), (2, 1, 32, 32))),
+        *(({"valid": shape}, "valid") for shape in ((2, 32, 16), (1, 32, 32), (2, 2, 32, 32))),
+    ],
+)
+def test_refusals(net: FlowNet, change: dict[str, Any], message: str) -> None:
     (batch,) = make_batches([2], 32, 32)
-    channels_last_flow = batch.flow.permute(0, 2, 3, 1)
-    for flow in (channels_last_flow, batch.flow[:1], batch.flow[:, :, :16], batch.flow[:, :1]):
-        with pytest.raises(ConfigError, match="flow"):
-            evaluate_pool(net, ARCHS[:1], [batch], [(batch.images, flow, None)])
-    for calibration, evaluation in (([], [batch]), ([batch], [])):
-        with pytest.raises(ConfigError, match="at least one"):
-            evaluate_pool(net, ARCHS[:1], calibration, evaluation)
+    flow, valid = torch.zeros(change.get("flow", (2, 2, 32, 32))), torch.ones(change.get("valid", (2, 32, 32)))
+    evaluation = change.get("evaluation", [(batch.images, flow, valid)])
+    with pytest.raises(ConfigError, match=message):
+        evaluate_pool(net, [change.get("arch", ARCHS[0])], change.get("calibration", [batch]), evaluation)
 
 
-@pytest.mark.parametrize("valid", [torch.ones(2, 32, 16), torch.ones(1, 32, 32), torch.ones(2, 2, 32, 32)])
-def test_a_valid_mask_of_another_shape_is_refused(net: FlowNet, valid: torch.Tensor) -> None:
-    (batch,) = make_batches([2], 32, 32)
-    with pytest.raises(ConfigError, match="valid"):
-        evaluate_pool(net, ARCHS[:1], [batch], [(batch.images, batch.flow, valid)])
-
-
-def test_calibration_flow_does_not_matter(net: FlowNet) -> None:
-    """Only images are used for calibration, so its truth may be anything of the right shape."""
-    (batch,) = make_batches([2], 32, 32)
-    other = batch._replace(flow=batch.flow * 1e3)
-    assert (
-        evaluate_pool(net, ARCHS[:1], [batch], [batch])[0].epe == evaluate_pool(net, ARCHS[:1], [other], [batch])[0].epe
-    )
-
-
-def test_figures_are_fp32_whatever_the_switches_say(
-    net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]
-) -> None:
+def test_figures_are_fp32_whatever_the_switches_say(net: FlowNet, batches: Batches) -> None:
     """TF32 (of the training step, or torch's default for convolutions) is off meanwhile and back afterwards."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -284,7 +242,7 @@ def test_figures_are_fp32_whatever_the_switches_say(
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def test_a_divisor_of_the_labels_is_undone(net: FlowNet, batches: tuple[list[FlowBatch], list[FlowBatch]]) -> None:
+def test_a_divisor_of_the_labels_is_undone(net: FlowNet, batches: Batches) -> None:
     """A network that learned flow / 8: errors in pixels, 8 times those in its own units, and losses as in training."""
     calibration, evaluation = batches
     own_units = [batch._replace(flow=batch.flow / 8) for batch in evaluation]
@@ -297,3 +255,135 @@ def test_a_divisor_of_the_labels_is_undone(net: FlowNet, batches: tuple[list[Flo
             assert getattr(one, loss) == getattr(other, loss)
         assert torch.allclose(one.sample_epe, 8 * other.sample_epe)
     assert in_pixels.zero_flow_epe == score_pool(net, ARCHS[:1], calibration, evaluation).zero_flow_epe
+
+
+def test_several_sets_on_one_recalibration_are_evaluations_of_their_own(net: FlowNet, batches: Batches) -> None:
+    calibration, evaluation = batches
+    first = score_pool(net, ARCHS, calibration, evaluation)
+    for seed, sizes in ((5, [2, 2, 1]), (6, [4])):
+        other = make_batches(sizes, 32, 48, seed=seed)
+        shared = score_recalibrated(net, ARCHS, first.statistics, iter(other))
+        alone = score_pool(net, ARCHS, calibration, other)
+        assert torch.equal(shared.sample_epe, alone.sample_epe) and torch.equal(shared.valid_pixels, alone.valid_pixels)
+        assert (shared.epes, shared.zero_flow_epe, shared.samples) == (alone.epes, alone.zero_flow_epe, sum(sizes))
+        for one, two in zip(shared.scores, alone.scores, strict=True):
+            assert (one.loss_total, one.epe_a0, one.epe_a1) == (two.loss_total, two.epe_a0, two.epe_a1)
+    again = score_recalibrated(net, ARCHS, first.statistics, evaluation)
+    assert again.epes == first.epes and again.recal_seconds == 0.0 < first.recal_seconds
+
+
+def test_valid_pixels_and_noise(net: FlowNet, batches: Batches) -> None:
+    result = score_pool(net, ARCHS, *batches)
+    pixels = torch.cat([batch.valid.sum((1, 2)) for batch in batches[1]])
+    assert result.valid_pixels.dtype == torch.int64 and torch.equal(result.valid_pixels, pixels)
+    expected = pool_noise(result.sample_epe, pixels)
+    assert np.array_equal(result.noise.paired, expected.paired) and result.noise.samples == 4
+    assert result.noise.epes == pytest.approx(result.epes, rel=1e-6)
+    assert torch.equal(score_pool(net, [], *batches).valid_pixels, pixels)  # a rank without archs knows them, too
+
+
+# ---- calibration sweep ----
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory):
+    return scan_fc2(make_tiny(tmp_path_factory.mktemp("sweep") / "data", train=11, val=1) / "train", "train")
+
+
+def own_split(train, batches: int):
+    return freeze_split(train, "label", (32, 48), 2, batches, "spread", "key", lambda text: None)
+
+
+def test_sizes() -> None:
+    assert sweep_sizes(32, 10_000, 8) == [8, 16, 32, 64]
+    assert sweep_sizes(4, 10_000, 8) == [4, 8, 16, 32, 64]
+    assert sweep_sizes(64, 10_000, 8) == [8, 16, 32, 64, 128]
+    assert sweep_sizes(2, 11, 2) == [2, 4, 6] and sweep_sizes(6, 11, 2) == [6]
+
+
+def test_other_samples_are_not_the_runs_own_as_long_as_there_are_others(train) -> None:
+    own = own_split(train, 2)
+    other, shared = other_samples(own, train, 6, seed=0)
+    assert shared == 0 and not set(other.names[:4]) & set(own.names) and sorted(other.names) == sorted(train.names)
+    assert {(w.height, w.width) for w in other.windows} == {(32, 48)} and other.batch_size == 2
+    assert other_samples(own, train, 2, seed=0)[0].names == other.names[:4]  # a smaller set is its beginning
+    assert other_samples(own, train, 6, seed=1)[0].names != other.names
+    most = own_split(train, 4)
+    assert other_samples(most, train, 6, seed=0)[1] == 5  # eight of eleven are its own, three others exist
+
+
+def test_every_size_equals_an_evaluation_of_its_own(train) -> None:
+    own = own_split(train, 2)
+    other, _ = other_samples(own, train, 4, seed=0)
+    place = (None, torch.device("cpu"), torch.float32)
+    sets = [FrozenBatches(split, train, *place, hold=hold) for split, hold in ((own, True), (other, False))]
+    net, evaluation, asked = FlowNet(SPACE, 2), make_batches([2, 1], 32, 48), []
+    found = sweep_calibration(net, ARCHS[:2], *sets, evaluation, [1, 2, 4], lambda: asked.append(1))
+    assert (list(found.others), found.own_batches, len(asked)) == ([1, 2, 4], 2, 2 + 4 + 4 * 2)
+    calibration = list(sets[1])
+    for size, result in found.others.items():
+        alone = score_pool(net, ARCHS[:2], calibration[:size], evaluation)
+        assert torch.equal(result.sample_epe, alone.sample_epe) and result.epes == alone.epes
+    assert found.own.epes == score_pool(net, ARCHS[:2], sets[0], evaluation).epes
+    assert len(found.verdicts()) == 2 and set(found.taus()) == {1, 2, 4}
+
+
+def evaluation(*changes: float, samples: int = 40, noise: float = 0.01, seed: int = 0) -> PoolEvaluation:
+    """Archs whose errors differ from a common base by a change and a little noise of their own."""
+    base = np.random.default_rng(0).gamma(4.0, 1.0, samples)
+    own = np.random.default_rng(seed + 1).normal(0.0, noise, (len(changes), samples))
+    rows = torch.from_numpy(base + np.array(changes)[:, None] + own)
+    scores = [ArchScore(ARCHS[0], float(row.mean()), 0, 0, 0, 0, 0, row) for row in rows]
+    return PoolEvaluation(scores, 1.0, torch.full((samples,), 100), 0.0, 0.0, {})
+
+
+def test_verdicts() -> None:
+    """By arch: nothing moves; more batches help; another set is worse; more batches are worse; a lucky first prefix."""
+    apart = (-0.4, -0.2, 0.0, 0.2, 0.4)  # the EPEs of the archs; the gaps' median is 0.2 px
+
+    def scored(*changes: float, seed: int) -> PoolEvaluation:
+        return evaluation(*(one + change for one, change in zip(apart, changes, strict=True)), seed=seed)
+
+    others = {2: scored(0, 0, 0.3, 0, -0.3, seed=1), 8: scored(0, -0.2, 0.3, 0.2, -0.3, seed=2)}
+    found = CalibrationSweep(scored(0, 0, 0, 0, 0, seed=0), 2, others).verdicts()
+    verdicts = ["not calibration", "under-calibrated", *["depends on the samples"] * 2, "not calibration"]
+    assert [row.verdict for row in found] == verdicts
+    assert found[1].more == pytest.approx(-0.2, abs=0.01) and found[2].other == pytest.approx(0.3, abs=0.01)
+    assert [row.relevant for row in found] == pytest.approx([0.4, 0.2, 0.2, 0.2, 0.4], abs=0.02)
+    # 40 samples, five archs: t with 39 degrees of freedom at 1 - 0.025 / 5
+    expected = t.ppf(0.995, 39) * 0.01 * (2 / 40) ** 0.5
+    assert all(row.more_margin == pytest.approx(expected, rel=0.5) for row in found)
+
+
+@pytest.mark.parametrize("samples, noise, verdict", [(4, 1.0, "cannot be told"), (400, 0.1, "not calibration")])
+def test_no_change_is_not_calibration_only_where_one_would_be_seen(samples: int, noise: float, verdict: str) -> None:
+    """Three archs 0.5 px apart that calibration does not change."""
+    own, *others = (evaluation(-0.5, 0, 0.5, samples=samples, noise=noise, seed=seed) for seed in (3, 4, 5))
+    found = CalibrationSweep(own, 2, dict(zip((2, 8), others, strict=True))).verdicts()
+    assert [row.verdict for row in found] == [verdict] * 3
+    for row in found:  # the printed figures give the verdict
+        shown = [(row.more, row.more_margin), (row.other, row.other_margin), (row.total, row.total_margin)]
+        assert all(abs(change) + margin < row.relevant for change, margin in shown) == (verdict == "not calibration")
+
+
+def test_a_large_change_within_noise_is_no_evidence() -> None:
+    """Four samples: the EPE grows by a pixel, by far more than the gaps, and even so it is not beyond the interval."""
+    own, other, more = (evaluation(-0.1, 0, 0.1, d, samples=4, noise=0.8, seed=s) for d, s in ((0, 0), (1, 1), (1, 2)))
+    row = CalibrationSweep(own, 2, {2: other, 8: more}).verdicts()[3]
+    assert row.verdict == "cannot be told" and row.other > 0.4 > row.relevant and row.other < row.other_margin
+
+
+def test_an_unlucky_prefix_alone_is_no_lack_of_batches() -> None:
+    """Fewer of the other samples are bad, more of them as good as the run's own: the run has enough."""
+    sweep = CalibrationSweep(evaluation(0), 2, {2: evaluation(0.3, seed=1), 8: evaluation(0, seed=2)})
+    assert sweep.verdicts()[0].verdict == "depends on the samples"
+
+
+def test_what_cannot_be_told() -> None:
+    own = evaluation(-1, 0, 1)
+    alone = CalibrationSweep(own, 2, {2: evaluation(-1, 0, 1, seed=1)}).verdicts()[0]  # no larger set to look at
+    assert alone.more is None and alone.more_margin is None and alone.verdict == "cannot be told"
+    of_one = CalibrationSweep(evaluation(0), 2, {2: evaluation(0, seed=1), 4: evaluation(0, seed=2)}).verdicts()[0]
+    assert of_one.relevant == 0.0 and of_one.verdict == "cannot be told"
+    single = CalibrationSweep(evaluation(0, samples=1), 2, {2: evaluation(0, samples=1), 4: evaluation(0, samples=1)})
+    assert single.verdicts()[0].verdict == "cannot be told" and single.verdicts()[0].other is None

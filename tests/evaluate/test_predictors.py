@@ -1,4 +1,4 @@
-"""What predicts: subnets as the pool evaluation scores them, and references that need no weights."""
+"""What predicts: subnets as the pool evaluation scores them, at any size, and references that need no weights."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import pytest
 import torch
 
 from edgeflownas.errors import ConfigError, DataError, NonFiniteError
-from edgeflownas.evaluate.labelled import evaluate_labelled
+from edgeflownas.evaluate.calibration import recalibrate
 from edgeflownas.evaluate.pool import score_pool
-from edgeflownas.evaluate.predictors import BASELINES, SubnetPredictor, make_baseline
-from edgeflownas.evaluate.protocols import Crop, Standard
-from edgeflownas.evaluate.recalibrate import recalibrate
+from edgeflownas.evaluate.predictors import BASELINES, SubnetPredictor, check_finite, evaluate_labelled, make_baseline
+from edgeflownas.evaluate.protocols import Protocol
 from edgeflownas.models.blocks import to_flow_batch
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.space import get_space
 
 sys.path.insert(0, str(Path(__file__).parent))
-from flow_batches import make_batches  # noqa: E402
-from flow_pairs import random_pair  # noqa: E402
+from flow_batches import make_batches, random_pair, unchanged  # noqa: E402
 
 SPACE = get_space("v1")
 ARCHS = [SPACE.parse(code) for code in ("000000000", "000021222", "210210210")]
@@ -46,7 +44,7 @@ def test_subnets_score_as_in_the_pool_evaluation(net: FlowNet) -> None:
     batch = to_flow_batch(images, flow, valid, torch.device("cpu"))
     expected = score_pool(net, ARCHS, make_batches([2, 3]), [batch])
     named = [(str(i), pair) for i, pair in enumerate(pairs)]
-    rows = evaluate_labelled(named, [subnets(net), make_baseline("zero")], Standard(), "x/folder:val/3/abcd")
+    rows = evaluate_labelled(named, [subnets(net), make_baseline("zero")], Protocol("standard"), "x/folder:val/3/abcd")
     assert [row.code for row in rows] == [*map(str, ARCHS), None]
     assert [row.epe for row in rows[:3]] == pytest.approx([score.epe for score in expected.scores], rel=1e-5)
     assert rows[3].epe == pytest.approx(expected.zero_flow_epe, rel=1e-6)
@@ -56,14 +54,11 @@ def test_subnets_score_as_in_the_pool_evaluation(net: FlowNet) -> None:
     assert rows[0].epe_occluded is not None and rows[0].samples == 3
 
 
-def test_evaluation_leaves_the_network_as_it_was(net: FlowNet) -> None:
-    predictor = subnets(net)
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    for training in (True, False):
-        net.train(training)
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_leaves_the_network_as_it_was(net: FlowNet, training: bool) -> None:
+    predictor = subnets(net.train(training))
+    with unchanged(net):
         predictor.predict(random_images(37, 41))
-        assert net.training is training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 def test_flow_that_was_divided_in_training_is_multiplied(net: FlowNet) -> None:
@@ -75,7 +70,7 @@ def test_flow_that_was_divided_in_training_is_multiplied(net: FlowNet) -> None:
 
 
 def random_images(height: int, width: int) -> np.ndarray:
-    return Standard().prepare(random_pair(height, width)).images
+    return Protocol("standard").prepare(random_pair(height, width)).images
 
 
 def test_a_network_that_diverged_is_named(net: FlowNet) -> None:
@@ -84,7 +79,7 @@ def test_a_network_that_diverged_is_named(net: FlowNet) -> None:
         broken.E0.k7.weight.fill_(float("nan"))
     predictor = SubnetPredictor(broken, ARCHS[:1], recalibrate(net, ARCHS[:1], make_batches([2])), "run/best", "x")
     with pytest.raises(NonFiniteError, match="run/best 0,0,0,0,0,0,0,0,0 on scene"):
-        evaluate_labelled([("scene", random_pair(32, 48))], [predictor], Standard(), "label")
+        evaluate_labelled([("scene", random_pair(32, 48))], [predictor], Protocol("standard"), "label")
 
 
 def moved(height: int, width: int) -> np.ndarray:
@@ -134,7 +129,11 @@ def test_pairs_of_different_sizes_one_at_a_time(net: FlowNet) -> None:
             yield str(i), random_pair(*size, seed=i)
 
     rows = evaluate_labelled(
-        pairs(), [subnets(net), make_baseline("farneback")], Standard(), "label", advance=lambda: done.append(1)
+        pairs(),
+        [subnets(net), make_baseline("farneback")],
+        Protocol("standard"),
+        "label",
+        advance=lambda: done.append(1),
     )
     assert [row.batch_shape for row in rows[2:]] == ["1x6x48x64-80", "1x6x37-38x53-70"]
     assert len(done) == 3
@@ -142,7 +141,31 @@ def test_pairs_of_different_sizes_one_at_a_time(net: FlowNet) -> None:
 
 def test_every_row_of_one_call_carries_the_same_labels(net: FlowNet) -> None:
     predictors = [subnets(net), make_baseline("zero")]
-    rows = evaluate_labelled([("a", random_pair(40, 60))], predictors, Crop("training", (32, 48), 50.0), "s", "fp64")
+    rows = evaluate_labelled(
+        [("a", random_pair(40, 60))], predictors, Protocol("training", (32, 48), 50.0), "s", "fp64"
+    )
     assert {(row.protocol, row.split_label, row.precision, row.samples) for row in rows} == {
         ("training:32x48,clip50", "s", "fp64", 1)
     }
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 33), (48, 16), (50, 70)])
+def test_any_size(net: FlowNet, height: int, width: int) -> None:
+    for flow in subnets(net).predict(random_images(height, width)):
+        assert flow.shape == (height, width, 2) and flow.dtype == np.float32 and flow.flags.c_contiguous
+
+
+def test_padding_repeats_the_edge(net: FlowNet) -> None:
+    images = random_images(20, 40)
+    padded = np.pad(images, ((0, 12), (0, 8), (0, 0)), mode="edge")
+    for small, large in zip(subnets(net).predict(images), subnets(net).predict(padded), strict=True):
+        assert np.array_equal(small, large[:20, :40])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2e9])
+def test_a_diverged_network_is_an_error_in_words(value: float) -> None:
+    flow = np.zeros((4, 4, 2), np.float32)
+    check_finite(flow)
+    flow[1, 2, 0] = value
+    with pytest.raises(NonFiniteError, match="--checkpoint"):
+        check_finite(flow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,58 +14,51 @@ from hypothesis import strategies as st
 from numeric import FLOAT32
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.flow_metrics import FlowMetrics
-from edgeflownas.evaluate.protocols import PROTOCOLS, Crop, Deploy, Standard, make_protocol
+from edgeflownas.evaluate.metrics import FlowMetrics
+from edgeflownas.evaluate.protocols import PROTOCOLS, Protocol, make_protocol
 
 sys.path.insert(0, str(Path(__file__).parent))
-from flow_pairs import random_pair  # noqa: E402
+from flow_batches import random_pair  # noqa: E402
 
 
 def test_standard_shows_and_scores_everything() -> None:
     pair = random_pair(37, 53, scale=80.0)
-    seen = Standard().prepare(pair)
+    seen = Protocol("standard").prepare(pair)
     assert np.array_equal(seen.images, np.concatenate([pair.image1, pair.image2], axis=2))
     assert np.array_equal(seen.flow, pair.flow) and np.abs(seen.flow).max() > 50
     assert np.array_equal(seen.valid, pair.valid) and np.array_equal(seen.occluded, pair.occluded)
     prediction = pair.flow + 1
-    assert Standard().restore(prediction, seen) is prediction
+    assert Protocol("standard").restore(prediction, seen) is prediction
 
 
 def test_crop_takes_the_middle_and_clips_the_truth() -> None:
     pair = random_pair(40, 60, scale=80.0)
-    seen = Crop("edgeflownet", (32, 48), 50.0).prepare(pair)
+    seen = Protocol("edgeflownet", (32, 48), 50.0).prepare(pair)
     rows, columns = slice(4, 36), slice(6, 54)
     assert np.array_equal(seen.images[..., 3:], pair.image2[rows, columns])
     assert np.array_equal(seen.flow, np.clip(pair.flow[rows, columns], -50, 50))
     assert np.array_equal(seen.valid, pair.valid[rows, columns])  # clipped truth stays valid
     assert np.array_equal(seen.occluded, pair.occluded[rows, columns])
-    assert np.array_equal(Crop("training", (32, 48), None).prepare(pair).flow, pair.flow[rows, columns])
+    assert np.array_equal(Protocol("training", (32, 48), None).prepare(pair).flow, pair.flow[rows, columns])
     assert np.abs(pair.flow).max() > 50  # nothing was written into the pair
     with pytest.raises(DataError, match=r"edgeflownet:48x48,clip50: the crop is larger than a frame of 40x60"):
-        Crop("edgeflownet", (48, 48), 50.0).prepare(pair)
+        Protocol("edgeflownet", (48, 48), 50.0).prepare(pair)
 
 
-def test_labels_hold_the_parameters() -> None:
-    frame = (384, 512)
-    made = [
-        make_protocol("standard", frame),
-        make_protocol("edgeflownet", frame),
-        make_protocol("edgeflownet", (436, 1024)),
-        make_protocol("edgeflownet", (375, 1242), (352, 1216)),
-        make_protocol("training", frame, training=((180, 240), 50.0)),
-        make_protocol("training", frame, training=((180, 240), None)),
-        make_protocol("deploy", frame, (180, 240)),
-    ]
-    assert [protocol.label for protocol in made] == [
-        "standard",
-        "edgeflownet:352x480,clip50",
-        "edgeflownet:416x1024,clip50",
-        "edgeflownet:352x1216,clip50",
-        "training:180x240,clip50",
-        "training:180x240",
-        "deploy:180x240",
-    ]
-    assert {protocol.label.partition(":")[0] for protocol in made} == set(PROTOCOLS)
+@pytest.mark.parametrize(
+    ("name", "frame", "words", "label"),
+    [
+        ("standard", (384, 512), {}, "standard"),
+        ("edgeflownet", (384, 512), {}, "edgeflownet:352x480,clip50"),
+        ("edgeflownet", (436, 1024), {}, "edgeflownet:416x1024,clip50"),
+        ("edgeflownet", (375, 1242), {"size": (352, 1216)}, "edgeflownet:352x1216,clip50"),
+        ("training", (384, 512), {"training": ((180, 240), 50.0)}, "training:180x240,clip50"),
+        ("training", (384, 512), {"training": ((180, 240), None)}, "training:180x240"),
+        ("deploy", (384, 512), {"size": (180, 240)}, "deploy:180x240"),
+    ],
+)
+def test_labels_hold_the_parameters(name: str, frame: tuple[int, int], words: dict[str, Any], label: str) -> None:
+    assert make_protocol(name, frame, **words).label == label and name in PROTOCOLS
 
 
 @pytest.mark.parametrize(
@@ -93,7 +87,7 @@ def test_deploy_by_half_scores_a_perfect_predictor_at_zero(
     pair = random_pair(2 * height, 2 * width, seed=seed)
     y, x = np.mgrid[: 2 * height, : 2 * width].astype(np.float32)
     pair.flow = np.stack([u + 0.05 * x - 0.02 * y, v - 0.03 * x + 0.04 * y], axis=-1).astype(np.float32)
-    protocol = Deploy((height, width))
+    protocol = Protocol("deploy", (height, width))
     seen = protocol.prepare(pair)
     assert seen.images.shape == (height, width, 6) and np.array_equal(seen.flow, pair.flow)
     halves = pair.image1.reshape(height, 2, width, 2, 3).mean((1, 3))
@@ -110,7 +104,7 @@ def test_deploy_by_half_scores_a_perfect_predictor_at_zero(
 
 def test_deploy_scales_each_axis_by_its_own_ratio() -> None:
     pair = random_pair(60, 80)
-    protocol = Deploy((20, 160))
+    protocol = Protocol("deploy", (20, 160))
     seen = protocol.prepare(pair)
     assert seen.images.shape == (20, 160, 6)
     restored = protocol.restore(np.broadcast_to(np.float32([4, 5]), (20, 160, 2)).copy(), seen)
@@ -118,10 +112,9 @@ def test_deploy_scales_each_axis_by_its_own_ratio() -> None:
 
 
 def test_deploy_at_native_size_is_standard() -> None:
-    pair = random_pair(32, 48)
-    protocol = Deploy((32, 48))
+    pair, protocol = random_pair(32, 48), Protocol("deploy", (32, 48))
     seen = protocol.prepare(pair)
-    assert np.array_equal(seen.images, Standard().prepare(pair).images)
+    assert np.array_equal(seen.images, Protocol("standard").prepare(pair).images)
     assert np.array_equal(protocol.restore(pair.flow, seen), pair.flow)
 
 
@@ -132,7 +125,7 @@ def test_deploy_finds_the_motion_of_a_resized_pair() -> None:
     canvas = cv2.normalize(canvas, None, 0, 255, cv2.NORM_MINMAX)
     pair = random_pair(192, 224)
     pair.image1, pair.image2 = canvas[14:206, 16:240], canvas[18:210, 10:234]
-    protocol = Deploy((96, 112))
+    protocol = Protocol("deploy", (96, 112))
     seen = protocol.prepare(pair)
     gray = [cv2.cvtColor(np.ascontiguousarray(half), cv2.COLOR_RGB2GRAY) for half in np.split(seen.images, 2, axis=2)]
     small = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*gray, None)

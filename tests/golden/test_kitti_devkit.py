@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.data.formats import read_kitti
-from edgeflownas.evaluate.flow_metrics import FlowMetrics
+from edgeflownas.evaluate.metrics import FlowMetrics
 
 pytestmark = pytest.mark.golden
 

@@ -12,9 +12,8 @@ import pytest
 from edgeflownas.data.dataset import FlowPair
 from edgeflownas.data.formats import read_image, read_kitti
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.evaluate.labelled import evaluate_labelled
-from edgeflownas.evaluate.predictors import make_baseline
-from edgeflownas.evaluate.protocols import Protocol, Standard, make_protocol
+from edgeflownas.evaluate.predictors import evaluate_labelled, make_baseline
+from edgeflownas.evaluate.protocols import Protocol, make_protocol
 from edgeflownas.evaluate.results import ResultRow
 
 pytestmark = pytest.mark.golden
@@ -65,14 +64,14 @@ def test_dis_beats_zero_flow(shared: Path, source: Any, name: str) -> None:
 
 def test_sintel_masks(shared: Path) -> None:
     """What is hidden in the second image cannot be matched: its error is larger."""
-    found = rows(sintel(shared / "data"), Standard())["dis"]
+    found = rows(sintel(shared / "data"), Protocol("standard"))["dis"]
     assert found.epe_occluded is not None and found.epe_visible is not None
     assert found.epe_occluded > 2 * found.epe_visible
     assert found.epe_visible < found.epe < found.epe_occluded
 
 
 def test_sparse_truth_of_an_odd_size(shared: Path) -> None:
-    found = rows(kitti(shared / "data"), Standard())["zero"]
+    found = rows(kitti(shared / "data"), Protocol("standard"))["zero"]
     ((_, pair),) = kitti(shared / "data")
     lengths = np.linalg.norm(pair.flow[pair.valid].astype(np.float64), axis=1)
     assert found.epe == pytest.approx(lengths.mean(), rel=1e-12) and 0.05 < pair.valid.mean() < 0.5

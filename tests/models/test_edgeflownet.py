@@ -13,10 +13,10 @@ from numeric import FLOAT32, relative_difference
 from torch import Tensor, nn
 
 from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.calibration import recalibrate
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.evaluate.pool import score_pool
-from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.models.batchnorm import BatchNorm, use_statistics
 from edgeflownas.models.blocks import Conv, TransposedConv
 from edgeflownas.models.flownet import SPACE, EdgeFlowNet, FlowNet

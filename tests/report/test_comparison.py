@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.columns import csv_line
-from edgeflownas.evaluate.labels import Label, Result
+from edgeflownas.evaluate.columns import csv_file
+from edgeflownas.evaluate.results import Label, Result
 from edgeflownas.report.comparison import (
     csv_table,
     details_text,
@@ -77,7 +77,7 @@ def test_a_ranked_column_holds_one_label_and_loses_nothing(given_results: list[R
 def test_no_output_has_two_labels_in_one_column_of_numbers(given_results: list[Result]) -> None:
     columns = label_columns(given_results)
     lines = csv_table({"a": {"crop": "1x1"}, "b": {"crop": "2x2"}}, columns)
-    table = list(csv.DictReader(io.StringIO("\n".join(map(csv_line, lines)))))
+    table = list(csv.DictReader(io.StringIO(csv_file(lines).decode())))
     assert len(table) == sum(len(column.rows) for column in columns)
     for row in table:
         filled = {name for name, value in row.items() if "[" in name and value}

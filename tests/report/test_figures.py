@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from report_histories import made_history, with_record
 
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis import Diagnosis
 from edgeflownas.report.figures import Chart, Panel, Scope, Series, all_charts, series, stretches
 from edgeflownas.report.history import History

@@ -10,8 +10,14 @@ from edgeflownas.evaluate.results import ResultRow
 from edgeflownas.report.result_table import result_table
 
 ROW = ResultRow(
-    *("run/step-00000004", "0,1", "deploy:180x240", "fc2/folder:val/2/c7d8", "fp32", "1x6x192x240", 2),
-    *(2.0, 2.5, 0.125, 0.5, 0.75, 0.875, 1.0, None, 12.0, None, None, "ab"),
+    *(2, 2.0, 2.5, 0.125, 0.5, 0.75, 0.875, 1.0, None, 12.0, None, None),
+    model="run/step-00000004",
+    code="0,1",
+    protocol="deploy:180x240",
+    split_label="fc2/folder:val/2/c7d8",
+    precision="fp32",
+    batch_shape="1x6x192x240",
+    source="ab",
 )
 ZERO = replace(ROW, model="zero", code=None, epe=1.5, source=None)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeflownas.config.load import load_config
-from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.sweep import FIGURES, Ended, read_ended, table_text, variant_rows
 from edgeflownas.run.directory import RunDirectory
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Value = int | float | str | None
@@ -122,12 +123,17 @@ _FORMATS = _HISTORICAL | _NEW | _OTHER_FILES
 
 EVAL_HISTORY_COLUMNS: tuple[str, ...] = (*_HISTORICAL, *_NEW)
 #: ``code`` keeps its commas (and is quoted): without them a spreadsheet would drop its leading zeros.
-PER_ARCH_COLUMNS: tuple[str, ...] = ("epoch", "arch_index", "epe", "code", "epe_ema")
+PER_ARCH_COLUMNS = ("epoch", "arch_index", "epe", "code", "epe_ema")
 PER_OPTION_COLUMNS: tuple[str, ...] = (
-    *("epoch", "block", "option", "meaning", "count"),
-    *("train_loss", "train_loss_relative"),
+    "epoch",
+    "block",
+    "option",
+    "meaning",
+    "count",
+    "train_loss",
+    "train_loss_relative",
 )
-MONITOR_COLUMNS: tuple[str, ...] = ("step", "epoch", "path", "code", "block", "grad_norm")
+MONITOR_COLUMNS = ("step", "epoch", "path", "code", "block", "grad_norm")
 
 
 def columns(pool_size: int) -> tuple[str, ...]:
@@ -135,18 +141,10 @@ def columns(pool_size: int) -> tuple[str, ...]:
     return tuple(name.replace("_12", f"_{pool_size}") for name in EVAL_HISTORY_COLUMNS)
 
 
+@functools.cache
 def _format_of(column: str) -> str:
     """Format of a column under any pool size.  Raises KeyError for a name that is no column."""
-    return _FORMATS[column] if column in _FORMATS else _pool_formats()[_without_digits(column)]
-
-
-def _without_digits(column: str) -> str:
-    return "_".join("#" if part.isdigit() else part for part in column.split("_"))
-
-
-@functools.cache
-def _pool_formats() -> dict[str, str]:
-    return {_without_digits(name): form for name, form in _FORMATS.items() if "_12" in name}
+    return _FORMATS[column] if column in _FORMATS else _FORMATS[re.sub(r"_\d+(?=_|$)", "_12", column)]
 
 
 def format_value(column: str, value: Value) -> str:
@@ -168,30 +166,13 @@ def format_value(column: str, value: Value) -> str:
 
 
 def parse_value(column: str, text: str) -> Value:
-    """Inverse of :func:`format_value`, up to the digits the format drops.  Raises ValueError for malformed numbers."""
-    if text == "":
-        return None
+    """Inverse of :func:`format_value`, up to the digits the format drops.
+
+    Raises ValueError for malformed numbers, KeyError for a name that is no column.
+    """
     read: dict[str, Callable[[str], Value]] = {"text": str, "d": int}
-    return read.get(_format_of(column), float)(text)
-
-
-def csv_header(names: Sequence[str]) -> str:
-    """First line of the file, without line end."""
-    return csv_line(names)
-
-
-def csv_row(names: Sequence[str], row: Mapping[str, Value]) -> str:
-    """One line without line end; a column missing from ``row`` stays empty, a key that is no column is our bug."""
-    unknown = sorted(set(row) - set(names))
-    assert not unknown, f"not columns of this file: {', '.join(unknown)}"
-    return csv_line([format_value(name, row.get(name)) for name in names])
-
-
-def csv_line(cells: Sequence[str]) -> str:
-    """Cells joined after RFC 4180: quoted where they hold a comma, a quote or a line break."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    kind = read.get(_format_of(column), float)
+    return kind(text) if text else None
 
 
 def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
@@ -203,8 +184,10 @@ def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
 
 def parse_row(row: Mapping[str, str]) -> dict[str, Value]:
     """Typed values of a row read by csv.DictReader; unknown columns (of a later version) are kept as text."""
-    return {name: parse_value(name, text) if _is_column(name) else text for name, text in row.items()}
-
-
-def _is_column(name: str) -> bool:
-    return name in _FORMATS or _without_digits(name) in _pool_formats()
+    found: dict[str, Value] = {}
+    for name, text in row.items():
+        try:
+            found[name] = parse_value(name, text)
+        except KeyError:
+            found[name] = text
+    return found

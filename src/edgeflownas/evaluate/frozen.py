@@ -103,8 +103,7 @@ class FrozenBatches(Sequence[FlowBatch]):
     def _samples(self, index: int) -> list[tuple[NDArray[Any], ...]]:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        size = self.split.batch_size
-        which = slice(index * size, (index + 1) * size)
+        which = slice(index * self.split.batch_size, (index + 1) * self.split.batch_size)
         return self._decode(which) if self._held is None else self._held[which]
 
     def _batch(self, samples: list[tuple[NDArray[Any], ...]]) -> FlowBatch:
@@ -113,14 +112,14 @@ class FrozenBatches(Sequence[FlowBatch]):
 
     def __iter__(self) -> Iterator[FlowBatch]:
         if self._held is not None:
-            yield from (self[i] for i in range(len(self)))
+            yield from map(self.__getitem__, range(len(self)))
             return
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(self._samples, 0)
-            for index in range(len(self)):
+            for index in range(1, len(self) + 1):
                 samples = coming.result()
-                if index + 1 < len(self):
-                    coming = ahead.submit(self._samples, index + 1)
+                if index < len(self):
+                    coming = ahead.submit(self._samples, index)
                 yield self._batch(samples)
 
 
@@ -223,17 +222,13 @@ def freeze(config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[s
     Fewer samples than asked for: all of them, and a note.  ``labels`` are the splits' data labels (train, val).
     """
     calibration = freeze_calibration(config, train, labels[0], note)
-    evaluation = freeze_split(
-        val,
-        labels[1],
-        config.data.crop_size,
-        config.eval.batch_size,
-        config.eval.eval_batches_per_arch,
-        config.eval.selection,
-        "eval.eval_batches_per_arch",
-        note,
-    )
-    monitors = _freeze_monitors(config, train, val, labels, note)
+    evaluation = _freeze(config, val, labels[1], note, "eval_batches_per_arch")
+    monitors: dict[str, FrozenSplit] = {}
+    if config.eval.wide_every_epoch is not None:
+        monitors[WIDE] = _freeze(config, val, labels[1], note, "wide_batches_per_arch")
+    if config.eval.train_batches:
+        centre = freeze_calibration(config, train, labels[0], note, "train_batches")
+        monitors |= {TRAIN: centre, RANDOM_CROP: _random_crop(centre, train, config)}
     return EvalSet(calibration, evaluation, config.data.flow_clip, monitors=monitors)
 
 
@@ -244,45 +239,25 @@ def freeze_calibration(
 
     data.on_bad_sample decides about those that cannot be read.
     """
-    return freeze_split(
-        train,
-        label,
-        config.data.crop_size,
-        config.eval.batch_size,
-        getattr(config.eval, key),
-        config.eval.selection,
-        f"eval.{key}",
-        note,
-        skip_bad=config.data.on_bad_sample == "quarantine",
-    )
+    return _freeze(config, train, label, note, key, skip_bad=config.data.on_bad_sample == "quarantine")
 
 
-def _freeze_monitors(
-    config: Config, train: FlowDataset, val: FlowDataset, labels: tuple[str, str], note: Note
-) -> dict[str, FrozenSplit]:
-    settings, crop_size = config.eval, config.data.crop_size
-    found = {}
-    if settings.wide_every_epoch is not None:
-        wanted, key = settings.wide_batches_per_arch, "eval.wide_batches_per_arch"
-        found[WIDE] = freeze_split(
-            val, labels[1], crop_size, settings.batch_size, wanted, settings.selection, key, note
-        )
-    if settings.train_batches:
-        centre = freeze_calibration(config, train, labels[0], note, "train_batches")
-        found |= {TRAIN: centre, RANDOM_CROP: _random_crop(centre, train, config)}
-    return found
+def _freeze(
+    config: Config, dataset: FlowDataset, label: str, note: Note, key: str, skip_bad: bool = False
+) -> FrozenSplit:
+    settings = config.eval
+    place = (label, config.data.crop_size, settings.batch_size, getattr(settings, key), settings.selection)
+    return freeze_split(dataset, *place, f"eval.{key}", note, skip_bad)
 
 
 def _random_crop(split: FrozenSplit, dataset: FlowDataset, config: Config) -> FrozenSplit:
     """The same samples, each in a window of its own that is a function of runtime.seed and the sample's position."""
     position = {name: i for i, name in enumerate(dataset.names)}
     windows = []
-    for name in split.names:
-        index = position[name]
-        place = uniforms(config.runtime.seed, "train monitor crop", index, count=2)
+    for index in map(position.__getitem__, split.names):
+        top, left = uniforms(config.runtime.seed, "train monitor crop", index, count=2).tolist()
         image = dataset.samples[index].image1
-        size = image_size(image)
-        windows.append(random_window(*size, *config.data.crop_size, (float(place[0]), float(place[1])), str(image)))
+        windows.append(random_window(*image_size(image), *config.data.crop_size, (top, left), str(image)))
     return replace(split, windows=tuple(windows))
 
 
@@ -318,24 +293,20 @@ def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]
     kept: list[int] = []
     tried = set(indices)
     for index in indices:
+        around = (step % len(dataset) for step in range(index + 1, index + len(dataset)))
         candidate: int | None = index
-        while candidate is not None and (reason := _fault(dataset, candidate)) is not None:
-            note(f"calibration sample {dataset.names[candidate]} cannot be used: {reason}")
-            later = ((index + step) % len(dataset) for step in range(1, len(dataset)))
-            candidate = next((i for i in later if i not in tried), None)
-            tried.add(-1 if candidate is None else candidate)
-        kept += [] if candidate is None else [candidate]
+        while candidate is not None:
+            tried.add(candidate)
+            try:
+                dataset.read(candidate)
+                kept.append(candidate)
+                break
+            except BadSample as problem:
+                note(f"calibration sample {dataset.names[candidate]} cannot be used: {problem}")
+            candidate = next((i for i in around if i not in tried), None)
     if not kept:
         raise DataError(f"{dataset.directory}: none of the {len(dataset)} samples can be read; check them")
     return kept
-
-
-def _fault(dataset: FlowDataset, index: int) -> str | None:
-    try:
-        dataset.read(index)
-    except BadSample as problem:
-        return str(problem)
-    return None
 
 
 def read_eval_set(path: Path) -> EvalSet:

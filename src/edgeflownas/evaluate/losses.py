@@ -1,4 +1,4 @@
-"""Multi-scale loss of flow and uncertainty.
+"""Multi-scale loss of flow and uncertainty, and the feature loss of distillation.
 
 Predictions p0 (1/4), p1 (1/2), p2 (1/1) are residuals: A0 = p0, A(s) = up2(A(s-1)) + p(s).  The flow is A2, never
 p2 alone.  Labels are subsampled, never resized: label[::k, ::k] with unscaled values.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeflownas.errors import DataError
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.models.blocks import up2
 
 SCALES = ((4, 0.125), (2, 0.25), (1, 0.5))  # (label stride, weight) of A0, A1, A2
@@ -31,7 +31,7 @@ class LossTerms(NamedTuple):
 
 def accumulate(predictions: Sequence[Tensor]) -> list[Tensor]:
     """[A0, A1, A2] of predictions [p0, p1, p2]: the flow (and uncertainty) at 1/4, 1/2 and 1/1, four channels each."""
-    total = _at_least_float32(predictions[0])
+    total = predictions[0].float() if predictions[0].dtype in (torch.float16, torch.bfloat16) else predictions[0]
     sums = [total]
     for prediction in predictions[1:]:
         total = up2(total) + prediction
@@ -76,10 +76,6 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return (sums / counts).mean()
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 def _check(predictions: Sequence[Tensor], flow: Tensor, valid: Tensor | None) -> None:
     """Raise DataError where broadcasting would hide a mistake."""
     if len(predictions) != len(SCALES):
@@ -98,3 +94,31 @@ def _check(predictions: Sequence[Tensor], flow: Tensor, valid: Tensor | None) ->
             raise DataError(
                 f"prediction at 1/{stride} must be [B,4,>={need[0]},>={need[1]}], got {list(prediction.shape)}"
             )
+
+
+def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The student's strongest response at every pixel should be the teacher's (distillation, 0-d).
+
+    Weighted sum over the three decoder scales of the mean squared difference of attention maps [B,h,w], the
+    channel-wise maximum of absolute features, so teacher and student may have any number of channels (the distillation
+    of the TF1 tool, its engine/train_step.py; attention by pooling channels: Zagoruyko & Komodakis 2017, arXiv
+    1612.03928, section 3.1).
+
+    Args:
+        student: features [B,C,h,w] of the scales 1/4, 1/2, 1/1, any number of channels each.
+        teacher: features of the same scales; no gradient goes there.
+        weights: one for each scale; a scale of weight 0 is not computed.
+
+    Raises:
+        ConfigError: the two do not lie on the same grid.
+    """
+    total = student[0].new_zeros(())
+    for s, t, weight in zip(student, teacher, weights, strict=True):
+        if weight == 0:
+            continue
+        if s.shape[0] != t.shape[0] or s.shape[2:] != t.shape[2:]:
+            raise ConfigError(f"features of student {list(s.shape)} and teacher {list(t.shape)} lie on different grids")
+        wide = s.float() if s.dtype == torch.bfloat16 else s
+        difference = wide.abs().amax(1) - t.detach().to(s).abs().amax(1)
+        total = total + weight * difference.square().mean()
+    return total

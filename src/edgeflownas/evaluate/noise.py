@@ -1,4 +1,4 @@
-"""What an evaluation set can tell apart: standard errors of end-point errors from the errors of its samples.
+"""Statistics of the pool's end-point errors (EPE, px; lower is better), their ranking, and what noise leaves of it.
 
 An arch's EPE is a ratio of two sums over samples, r = sum s_i / sum n_i (error and number of the valid pixels of
 sample i), so its standard error is that of the ratio estimator: residuals e_i = s_i - r n_i and
@@ -13,20 +13,110 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeflownas.evaluate.rank_statistics import kendall_taus, rank_order
 from edgeflownas.randomness import uniforms
 
 MOST_SAMPLES = 10**12
 """No answer of :meth:`PoolNoise.samples_needed` is larger."""
 
 Floats = NDArray[np.float64]
+
+
+# ---- pool and ranking ----
+
+
+class PoolStatistics(NamedTuple):
+    """Of the EPEs of one pool, px."""
+
+    mean: float
+    std: float  # over the pool itself (ddof 0), not an estimate for a larger one
+    median: float
+    p90: float  # linear interpolation between order statistics (numpy's default)
+    min: float
+    max: float
+
+
+def pool_statistics(epes: Sequence[float]) -> PoolStatistics:
+    """Statistics of at least one EPE; one NaN makes all of them NaN, infinities go through where they can."""
+    values = np.asarray(epes, dtype=np.float64)
+    assert values.ndim == 1 and values.size, "a pool has at least one subnet"
+    if np.isnan(values).any():
+        return PoolStatistics(*[math.nan] * len(PoolStatistics._fields))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        middle = [values.mean(), values.std(ddof=0), np.median(values), np.percentile(values, 90)]
+    return PoolStatistics(*map(float, [*middle, values.min(), values.max()]))
+
+
+def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's rank correlation, variant b (ties corrected), of two score lists over the same subnets.
+
+    -1 (reversed) to 1 (same order); None where it is undefined: fewer than two subnets, all scores of one list equal,
+    or a NaN.
+    """
+    from scipy.stats import kendalltau  # most of a second to import, needed once an evaluation
+
+    assert len(first) == len(second), "scores of the same subnets"
+    if len(first) < 2 or np.isnan(first).any() or np.isnan(second).any():
+        return None
+    tau = float(kendalltau(first, second, variant="b").statistic)
+    return None if math.isnan(tau) else tau
+
+
+def kendall_taus(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """:func:`kendall_tau_b` of every row of two arrays [D, A] of scores at once, [D]; nan where it is undefined.
+
+    All pairs are looked at: for pools, not for whole spaces.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    rows, columns = np.triu_indices(one.shape[1], 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        signs = [np.sign(scores[:, rows] - scores[:, columns]) for scores in (one, other)]
+        scale = np.sqrt(np.abs(signs[0]).sum(axis=1) * np.abs(signs[1]).sum(axis=1))
+        return np.asarray((signs[0] * signs[1]).sum(axis=1) / scale, dtype=np.float64)
+
+
+def rank_order(epes: Sequence[float]) -> list[int]:
+    """arch_index from best to worst: ties in order of arch_index, NaN last."""
+    return sorted(range(len(epes)), key=lambda index: (math.isnan(epes[index]), epes[index], index))
+
+
+def rank_string(epes: Sequence[float], ranks: Sequence[int] | None = None) -> str:
+    """Column arch_rank: ``rank:arch_index:epe|...``, best first; ranked before the EPE is rounded to four decimals.
+
+    ``ranks`` by arch_index are those of noise.tied_ranks, shared within noise; without them everyone has its own.
+    """
+    places = enumerate(rank_order(epes), start=1)
+    return "|".join(f"{ranks[index] if ranks else place}:{index}:{epes[index]:.4f}" for place, index in places)
+
+
+def parse_rank_string(text: str) -> tuple[list[float], list[int]]:
+    """Inverse of :func:`rank_string`: EPEs (px, four decimals) and ranks by arch_index.  Raises ValueError."""
+    entries = sorted((int(i), float(epe), int(rank)) for rank, i, epe in (e.split(":") for e in text.split("|")))
+    if [index for index, _, _ in entries] != list(range(len(entries))):
+        raise ValueError(f"{text[:40]!r} does not name each arch once")
+    return [epe for _, epe, _ in entries], [rank for _, _, rank in entries]
+
+
+def best_criterion(
+    best_by: Literal["mean", "median", "p90", "mix"], best_mix: tuple[float, float, float], statistics: PoolStatistics
+) -> float:
+    """The figure in px that chooses the best checkpoint (lowest), after eval.best_by and eval.best_mix.
+
+    ``mix`` is the average of mean, median and p90 with the three weights; the configuration refuses all-zero weights.
+    """
+    if best_by != "mix":
+        return float(getattr(statistics, best_by))
+    figures = (statistics.mean, statistics.median, statistics.p90)
+    return math.fsum(w * figure for w, figure in zip(best_mix, figures, strict=True) if w) / math.fsum(best_mix)
+
+
+# ---- noise ----
 
 
 def student95(count: int, comparisons: int = 1) -> float:
@@ -61,13 +151,17 @@ class PoolNoise:
         return student95(self.samples) * self.paired
 
     @property
-    def smallest_differences(self) -> Floats:
-        """:attr:`bounds` of every pair of archs: [A (A - 1) / 2], nan left out.
+    def _pairs(self) -> tuple[Floats, Floats]:
+        """Difference and bound of every pair of archs: (0, 1), (0, 2), ..., (1, 2), ..., unknown bounds left out."""
+        rows, columns = np.triu_indices(len(self.epes), 1)
+        known = np.isfinite(self.bounds[rows, columns])
+        rows, columns = rows[known], columns[known]
+        return np.abs(self.epes[rows] - self.epes[columns]), self.bounds[rows, columns]
 
-        Pairs in the order (0, 1), (0, 2), ..., (1, 2), ...
-        """
-        found = self.bounds[np.triu_indices(len(self.epes), 1)]
-        return np.asarray(found[np.isfinite(found)], dtype=np.float64)
+    @property
+    def smallest_differences(self) -> Floats:
+        """:attr:`bounds` of every pair of archs: [A (A - 1) / 2], nan left out."""
+        return self._pairs[1]
 
     @property
     def smallest_difference(self) -> float | None:
@@ -78,12 +172,8 @@ class PoolNoise:
     @property
     def tied_pairs(self) -> float | None:
         """Share of the pairs of archs whose difference is within noise; None as for :attr:`smallest_difference`."""
-        rows, columns = np.triu_indices(len(self.epes), 1)
-        bound = self.bounds[rows, columns]
-        known = np.isfinite(bound)
-        if not known.any():
-            return None
-        return float(np.mean(np.abs(self.epes[rows] - self.epes[columns])[known] <= bound[known]))
+        differences, bounds = self._pairs
+        return float(np.mean(differences <= bounds)) if bounds.size else None
 
     def samples_needed(self, resolution: float) -> int | None:
         """Samples with which half of the pairs could be told apart at ``resolution`` px.
@@ -124,29 +214,28 @@ def pool_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> PoolNoise:
             to float32 first, as it is stored, so that a stored evaluation gives the same figures.
         valid_pixels: [N] number of valid pixels; a sample without any counts nowhere.
     """
-    epes, residuals, scale, samples = _spread(sample_epe, valid_pixels)
+    epes, residuals, error, samples = _spread(sample_epe, valid_pixels)
     with np.errstate(invalid="ignore"):  # a network that diverged has no noise: nan
-        paired = np.stack([_norm(residuals - row) for row in residuals]) * scale
-        errors, mean_error = _norm(residuals) * scale, _norm(residuals.mean(axis=0)) * scale
-    return PoolNoise(epes, errors, paired, float(mean_error), samples)
+        paired = np.stack([error(residuals - row) for row in residuals])
+        return PoolNoise(epes, error(residuals), paired, float(error(residuals.mean(axis=0))), samples)
 
 
 def standard_errors(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> Floats:
     """``PoolNoise.standard_errors`` alone, px [A]: for so many archs that their pairs are too many."""
-    _, residuals, scale, _ = _spread(sample_epe, valid_pixels)
+    _, residuals, error, _ = _spread(sample_epe, valid_pixels)
     with np.errstate(invalid="ignore"):
-        return np.asarray(_norm(residuals) * scale, dtype=np.float64)
+        return error(residuals)
 
 
-def _spread(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats, float, int]:
-    """EPEs [A], residuals [A, n], what the norm of residuals is multiplied by, and the samples n that count."""
+def _spread(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats, Callable[[Floats], Floats], int]:
+    """EPEs [A], residuals [A, n], the standard error of residuals [..., n], and the samples n that count."""
     sums, counts = _sums(sample_epe, valid_pixels)
     samples, pixels = len(counts), counts.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
         epes = sums.sum(axis=1) / pixels
         residuals = sums - epes[:, None] * counts
         scale = float(np.sqrt(samples / (samples - 1)) / pixels) if samples > 1 else math.nan
-    return epes, residuals, scale, samples
+    return epes, residuals, lambda own: np.asarray(np.sqrt(np.square(own).sum(axis=-1)) * scale), samples
 
 
 def _sums(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats]:
@@ -155,11 +244,6 @@ def _sums(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Float
     means = np.asarray(np.asarray(sample_epe, dtype=np.float32), dtype=np.float64)
     assert means.ndim == 2 and counts.shape == means.shape[1:], "errors [archs, samples] and counts [samples]"
     return means[:, counts > 0] * counts[counts > 0], counts[counts > 0]
-
-
-def _norm(values: Floats) -> Any:
-    """Root of the sum of squares along the last axis, without overflow of what is finite."""
-    return np.sqrt(np.square(values).sum(axis=-1))
 
 
 def tied_ranks(epes: Sequence[float], bounds: Floats) -> list[int]:
@@ -206,17 +290,25 @@ def tau_interval(
     (sums_a, pixels), (sums_b, _) = _sums(sample_a, counts), _sums(sample_b, counts)
     assert sums_a.shape == sums_b.shape, "two evaluations of the same archs on the same samples"
     tau = float(kendall_taus(sums_a.sum(axis=1)[None] / pixels.sum(), sums_b.sum(axis=1)[None] / pixels.sum())[0])
-    number = len(pixels)
-    if number < 2:
+    if len(pixels) < 2:
         return TauInterval(tau, math.nan, math.nan)
-    drawn = (uniforms(seed, "tau interval", count=draws * number) * number).astype(np.int64).reshape(draws, number)
-    places = (drawn + np.arange(draws)[:, None] * number).ravel()
-    weights = np.bincount(places, minlength=draws * number).reshape(draws, number).astype(np.float64)
+    weights = bootstrap_counts(len(pixels), draws, seed, "tau interval")
     total = (weights @ pixels)[:, None]
     taus = kendall_taus(weights @ sums_a.T / total, weights @ sums_b.T / total)
     taus = taus[np.isfinite(taus)]
     low, high = np.percentile(taus, [2.5, 97.5]) if taus.size else (math.nan, math.nan)
     return TauInterval(tau, float(low), float(high))
+
+
+def bootstrap_counts(number: int, draws: int, seed: int, name: str) -> Floats:
+    """How often each of ``number`` things is in each bootstrap draw, with replacement: [draws, number].
+
+    ``name`` keeps the draws of different questions apart under one ``seed``.
+    """
+    drawn = (uniforms(seed, name, count=draws * number) * number).astype(np.int64)
+    places = drawn.reshape(draws, number) + np.arange(draws)[:, None] * number
+    counts = np.bincount(places.ravel(), minlength=draws * number)
+    return counts.reshape(draws, number).astype(np.float64)
 
 
 @np.errstate(invalid="ignore", over="ignore")
@@ -231,8 +323,7 @@ def split_half_tau(sample_epe: ArrayLike, valid_pixels: ArrayLike, draws: int = 
         return None
     order = np.argsort(uniforms(seed, "split half", count=draws * number).reshape(draws, number), axis=1)
     first = (order < number // 2).astype(np.float64)
-    halves = [weights @ sums.T / (weights @ pixels)[:, None] for weights in (first, 1.0 - first)]
-    taus = kendall_taus(*halves)
+    taus = kendall_taus(*(weights @ sums.T / (weights @ pixels)[:, None] for weights in (first, 1.0 - first)))
     taus = taus[np.isfinite(taus)]
     return float(taus.mean()) if taus.size else None
 
@@ -245,6 +336,6 @@ def paired_change(before: ArrayLike, after: ArrayLike, valid_pixels: ArrayLike) 
         after: [A, N], of the same archs and samples.
         valid_pixels: [N].
     """
-    (old, ours, scale, _), (new, theirs, _, _) = _spread(before, valid_pixels), _spread(after, valid_pixels)
+    (old, ours, error, _), (new, theirs, _, _) = _spread(before, valid_pixels), _spread(after, valid_pixels)
     with np.errstate(invalid="ignore"):
-        return new - old, np.asarray(_norm(theirs - ours) * scale, dtype=np.float64)
+        return new - old, error(theirs - ours)

@@ -1,27 +1,44 @@
 """End-point error of many subnets on frozen batches, each with batch norm recalibrated from scratch.
 
 The flow that is scored is A2, the accumulated sum, never the last raw prediction.
+
+A calibration sweep tells whether an arch is hard or only badly calibrated: its EPE under more, fewer and other
+calibration batches.  The run's frozen calibration set is compared with a second, random sequence of training samples,
+disjoint from it as far as the split allows.  Its first n batches are the calibration sets of growing size (one walk,
+moments of a longer prefix contain those of a shorter one), and the prefix of the run's own size is the other set.
+Everything is scored on the same evaluation pixels, so changes have paired standard errors.  A change that is not seen
+may still be there.  So "not calibration" is said only of an arch whose changes are shown to be smaller than what would
+have to be explained: its gap to the pool's median EPE (a test of equivalence by interval, Schuirmann, J. Pharmacokin.
+Biopharm. 15, 1987).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from edgeflownas.data.dataset import FlowDataset, center_window
+from edgeflownas.data.formats import image_size
 from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate.calibration import NodeStatistics, predict, recalibrate, recalibrate_prefixes
+from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
-from edgeflownas.evaluate.noise import PoolNoise, pool_noise
-from edgeflownas.evaluate.recalibrate import NodeStatistics, recalibrate
-from edgeflownas.evaluate.walk import Node, walk
-from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.evaluate.noise import Floats, PoolNoise, kendall_tau_b, paired_change, pool_noise, student95
 from edgeflownas.models.blocks import FlowBatch, StagedNet, resolve
+from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch
+
+SIZES = (8, 16, 32, 64)
+"""Calibration batches that a sweep always tries, as far as the split holds them."""
 
 Batch = FlowBatch | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
@@ -94,11 +111,12 @@ class _Tally:
 
     def add(self, predictions: list[torch.Tensor], batch: FlowBatch) -> None:
         accumulated = [flow * self.divisor if self.divisor != 1.0 else flow for flow in accumulate(predictions)]
-        for scale, stride in ((0, 4), (1, 2)):
+        for scale, stride in enumerate((4, 2, 1)):
             sums, counts = sample_errors(accumulated[scale], batch.flow, batch.valid, stride)
-            self.coarse[scale] += torch.stack([sums.sum(), counts.sum().double()]).cpu()
-        sums, counts = sample_errors(accumulated[2], batch.flow, batch.valid)
-        self.errors.append(torch.stack([sums, counts.double()]).cpu())
+            if stride == 1:
+                self.errors.append(torch.stack([sums, counts.double()]).cpu())
+            else:
+                self.coarse[scale] += torch.stack([sums.sum(), counts.sum().double()]).cpu()
         terms = multiscale_loss(predictions, batch.flow / self.divisor, batch.valid)
         self.loss += torch.stack(list(terms)).double().cpu() * len(batch.images)
 
@@ -162,30 +180,15 @@ def score_recalibrated(
     tallies = [_Tally(flow_divisor) for _ in archs]
     zero = torch.zeros(2, dtype=torch.float64)
     pixels: list[torch.Tensor] = []
-    was_training = net.training
-    net.eval()
-    try:
-        for batch in evaluation:
-            check_stop()
-            _score_batch(net, archs, statistics, batch, tallies)
-            sums, counts = sample_errors(torch.zeros_like(batch.flow), batch.flow, batch.valid)
-            zero += torch.stack([sums.sum(), counts.sum().double()]).cpu()
-            pixels.append(counts.cpu())
-    finally:
-        net.train(was_training)
+    for batch in evaluation:
+        check_stop()
+        predict(net, archs, batch.images, statistics, lambda i, found, batch=batch: tallies[i].add(found, batch))  # type: ignore[misc]
+        sums, counts = sample_errors(torch.zeros_like(batch.flow), batch.flow, batch.valid)
+        zero += torch.stack([sums.sum(), counts.sum().double()]).cpu()
+        pixels.append(counts.cpu())
     scores = [tally.score(arch) for tally, arch in zip(tallies, archs, strict=True)]
     seconds = time.monotonic() - started
     return PoolEvaluation(scores, epe(zero[0], zero[1]), torch.cat(pixels), 0.0, seconds, statistics)
-
-
-@torch.no_grad()
-def _score_batch(
-    net: StagedNet, archs: Sequence[Arch], statistics: NodeStatistics, batch: FlowBatch, tallies: list[_Tally]
-) -> None:
-    def at_node(node: Node) -> AbstractContextManager[object]:
-        return use_statistics(net, statistics.get(node, {}))
-
-    walk(net, archs, net.prepare(batch.images), at_node, lambda i, predictions: tallies[i].add(predictions, batch))
 
 
 def evaluate_pool(
@@ -222,3 +225,138 @@ def _flow_batch(batch: Batch) -> FlowBatch:
     if valid.shape not in (flow[:, 0].shape, flow[:, :1].shape):
         raise ConfigError(f"valid has shape {tuple(valid.shape)}, flow {tuple(flow.shape)}: valid must be [B,H,W]")
     return FlowBatch(images, flow, valid.reshape(flow[:, 0].shape).bool())
+
+
+# ---- calibration sweep ----
+
+
+class Change(NamedTuple):
+    """Change of the archs' EPE [A], px, and half of its interval; both nan where one of them is unknown."""
+
+    value: Floats
+    margin: Floats
+
+    @property
+    def beyond(self) -> Floats:
+        """Sign of a change beyond noise, else 0."""
+        return np.where(np.abs(self.value) > self.margin, np.sign(self.value), 0.0)
+
+    def within(self, relevant: Floats) -> NDArray[np.bool_]:
+        """Whether the whole interval is nearer to zero than ``relevant``."""
+        return np.abs(self.value) + self.margin < relevant
+
+
+@dataclass(frozen=True)
+class ArchVerdict:
+    """What calibration does to one arch; px, None where it cannot be told."""
+
+    more: float | None
+    """Change of its EPE from a random set of the run's size to the largest set, which contains it."""
+    more_margin: float | None
+    """Half of its interval that holds at 95 % for the whole pool; this decides the verdict."""
+    other: float | None
+    """Change of its EPE from the run's own set to a random one of the same size."""
+    other_margin: float | None
+    total: float | None
+    """Change of its EPE from the run's own set to the largest random one."""
+    total_margin: float | None
+    relevant: float
+    """A change as large as this would explain where it stands: see :meth:`CalibrationSweep.relevant`."""
+    verdict: str
+
+
+@dataclass(frozen=True)
+class CalibrationSweep:
+    """EPEs of a pool under several calibration sets, on the same evaluation pixels."""
+
+    own: PoolEvaluation
+    own_batches: int
+    others: dict[int, PoolEvaluation]
+    """By number of batches of the random sequence, ascending."""
+
+    def verdicts(self) -> list[ArchVerdict]:
+        """One for each arch; intervals hold at 95 % for the whole pool (Bonferroni).
+
+        The words are explained in docs/evaluation.md, "Calibration sweep".
+        """
+        same, largest, relevant = self.others[self.own_batches], self.others[max(self.others)], self.relevant()
+        more, other, total = self._change(same, largest), self._change(self.own, same), self._change(self.own, largest)
+        words = np.select(
+            [
+                more.within(relevant) & other.within(relevant) & total.within(relevant),
+                (more.beyond < 0) & (total.beyond < 0),
+                (more.beyond != 0) | (other.beyond != 0),
+            ],
+            ["not calibration", "under-calibrated", "depends on the samples"],
+            "cannot be told",
+        )
+        figures = np.stack([*more, *other, *total]).T.tolist()
+        known: list[list[Any]] = [[None if math.isnan(figure) else figure for figure in row] for row in figures]
+        rows = zip(known, relevant.tolist(), words.tolist(), strict=True)
+        return [ArchVerdict(*[*row, size, word]) for row, size, word in rows]
+
+    def relevant(self) -> Floats:
+        """Change of EPE in px that would explain where an arch stands, by arch.
+
+        Its gap to the pool's median EPE, and at least the median of all gaps: an arch in the middle stands out from
+        nothing, there a change is small beside the usual difference between archs.  0 in a pool of one.
+        """
+        epes = np.asarray(self.own.epes)
+        gaps = np.abs(epes - np.median(epes))
+        return np.asarray(np.maximum(gaps, np.median(gaps)))
+
+    def _change(self, before: PoolEvaluation, after: PoolEvaluation) -> Change:
+        """Unknown where both are the very same set."""
+        value, errors = paired_change(before.sample_epe, after.sample_epe, before.valid_pixels)
+        margin = errors * student95(int((before.valid_pixels > 0).sum()), comparisons=len(value))
+        known = np.isfinite(value) & np.isfinite(margin) & (before is not after)
+        return Change(np.where(known, value, np.nan), np.where(known, margin, np.nan))
+
+    def taus(self) -> dict[int, float | None]:
+        """Kendall's tau between the ranking by the run's own set and that of each other set, by batches."""
+        return {size: kendall_tau_b(self.own.epes, result.epes) for size, result in self.others.items()}
+
+
+def sweep_sizes(own_batches: int, samples: int, batch_size: int) -> list[int]:
+    """Numbers of batches to try, ascending: SIZES, the run's own and twice as many, as far as ``samples`` reach."""
+    most = -(-samples // batch_size)
+    return sorted({min(size, most) for size in (*SIZES, own_batches, 2 * own_batches)})
+
+
+def other_samples(own: FrozenSplit, dataset: FlowDataset, batches: int, seed: int) -> tuple[FrozenSplit, int]:
+    """``batches`` of random training samples, those of ``own`` last, in the same crop size.
+
+    Also returns how many of the first len(own) of them are samples of ``own``: 0 where the split is large enough.
+    """
+    crop = own.windows[0].height, own.windows[0].width
+    taken = set(own.names)
+    order = [dataset.samples[i] for i in permutation(len(dataset), seed, "calibration sweep")]
+    order.sort(key=lambda sample: sample.name in taken)  # stable: the run's own come last
+    chosen = order[: batches * own.batch_size]
+    windows = tuple(center_window(*image_size(s.image1), *crop, str(s.image1)) for s in chosen)
+    shared = sum(sample.name in taken for sample in chosen[: len(own.names)])
+    return FrozenSplit(own.label, tuple(s.name for s in chosen), windows, own.batch_size), shared
+
+
+@full_precision()
+def sweep_calibration(
+    net: StagedNet,
+    archs: Sequence[Arch],
+    own: FrozenBatches,
+    other: FrozenBatches,
+    evaluation: Sequence[FlowBatch],
+    sizes: Sequence[int],
+    check_stop: Callable[[], None] = lambda: None,
+    flow_divisor: float = 1.0,
+) -> CalibrationSweep:
+    """Score ``archs`` with the run's calibration batches and with the first n of ``other`` for each n of ``sizes``.
+
+    ``sizes`` end with all batches of ``other`` and contain as many as ``own`` has; ``check_stop`` is called before
+    every batch.
+    """
+    mine = score_pool(net, archs, own, evaluation, check_stop, flow_divisor)
+    found: dict[int, PoolEvaluation] = {}
+    for size, statistics in zip(sizes, recalibrate_prefixes(net, archs, other, sizes[:-1], check_stop), strict=True):
+        result = score_recalibrated(net, archs, statistics, evaluation, check_stop, flow_divisor)
+        found[size] = replace(result, statistics={})
+    return CalibrationSweep(mine, min(len(own), sizes[-1]), found)

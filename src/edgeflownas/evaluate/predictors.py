@@ -1,4 +1,4 @@
-"""What predicts a flow: the subnets of a network, and references that need no weights.
+"""What predicts a flow (the subnets of a network, and references that need no weights), and rows of their figures.
 
 All take the same uint8 pair and return float32 flow in pixels of the images they were given, so that a protocol can
 treat them alike and references stand on the very same pixels.
@@ -7,8 +7,8 @@ treat them alike and references stand on the very same pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 
 import cv2
@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeflownas.data.dataset import FlowPair
 from edgeflownas.errors import ConfigError, DataError, NonFiniteError
+from edgeflownas.evaluate.calibration import NodeStatistics, predict
 from edgeflownas.evaluate.losses import accumulate
+from edgeflownas.evaluate.metrics import FlowMetrics
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.evaluate.recalibrate import NodeStatistics
-from edgeflownas.evaluate.walk import Node, walk
-from edgeflownas.models.batchnorm import use_statistics
+from edgeflownas.evaluate.protocols import Protocol
+from edgeflownas.evaluate.results import ResultRow
 from edgeflownas.models.blocks import GRID, StagedNet
 from edgeflownas.space import Arch
 
@@ -72,25 +74,31 @@ class SubnetPredictor(Predictor):
         self.net, self.archs, self.statistics, self.flow_divisor = net, archs, statistics, flow_divisor
         self.models = tuple(Model(name, str(arch) if arch else None, source) for arch in archs)
 
-    @torch.no_grad()
     def predict(self, images: Images) -> list[Flow]:
         """See Predictor; the network's mode and buffers are left as they were."""
+        height, width = images.shape[:2]
         flows: dict[int, Flow] = {}
 
-        def at_node(node: Node) -> AbstractContextManager[object]:
-            return use_statistics(self.net, self.statistics.get(node, {}))
-
         def keep(index: int, predictions: list[Tensor]) -> None:
-            flows[index] = _flow(predictions, images) * np.float32(self.flow_divisor)
+            flow = accumulate(predictions)[2][0, :2, :height, :width].permute(1, 2, 0).float().cpu()
+            flows[index] = flow.contiguous().numpy() * np.float32(self.flow_divisor)
 
-        was_training = self.net.training
-        self.net.eval()
-        try:
-            with full_precision():
-                walk(self.net, self.archs, self.net.prepare(_tensor(images, self.net)), at_node, keep)
-        finally:
-            self.net.train(was_training)
+        first = next(self.net.parameters())
+        pair = torch.from_numpy(np.ascontiguousarray(images)[None]).to(first.device)
+        with full_precision():
+            predict(self.net, self.archs, self.net.input_form.encode(pair, first.dtype), self.statistics, keep)
         return [flows[index] for index in range(len(self.archs))]
+
+
+def check_finite(flow: Flow) -> None:
+    """Raise NonFiniteError for NaN, infinity, or lengths that a .flo file reads as unknown."""
+    if not (np.abs(flow) <= LARGEST).all():
+        raise NonFiniteError(
+            "the network predicts a flow that is not finite: its training diverged; choose another --checkpoint"
+        )
+
+
+# ---- references ----
 
 
 class _Baseline(Predictor):
@@ -108,11 +116,32 @@ class _Baseline(Predictor):
                 f"{name} needs images of at least {self.smallest} pixels a side, these are {height}x{width}: "
                 "leave it out (--references none, or a list such as --references zero,farneback)"
             )
-        first, second = (cv2.cvtColor(np.ascontiguousarray(half), cv2.COLOR_RGB2GRAY) for half in _halves(images))
+        halves = images[..., :3], images[..., 3:]
+        first, second = (cv2.cvtColor(np.ascontiguousarray(half), cv2.COLOR_RGB2GRAY) for half in halves)
         try:
-            return [np.asarray(self.compute(np.asarray(first, np.uint8), np.asarray(second, np.uint8)), np.float32)]
+            return [np.asarray(self.compute(np.asarray(first), np.asarray(second)), np.float32)]
         except cv2.error as error:
             raise DataError(f"{name} cannot take images of {height}x{width}: {error.err}") from None
+
+
+def _dis(preset: int) -> Callable[[Images, Images], Flow]:
+    # A fresh one for each pair: what it allocates follows the first size it sees.
+    return lambda first, second: cv2.DISOpticalFlow.create(preset).calc(first, second, None)  # type: ignore[call-overload]
+
+
+def _farneback(first: Images, second: Images) -> Flow:
+    """Five levels of half size, window 15, polynomials over 5 pixels, as in OpenCV's documentation."""
+    settings = {"pyr_scale": 0.5, "levels": 5, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2}
+    return cv2.calcOpticalFlowFarneback(first, second, None, flags=0, **settings)  # type: ignore[call-overload,no-any-return]
+
+
+#: Name -> what computes it, fewest pixels a side.
+BASELINES: dict[str, tuple[Callable[[Images, Images], Flow], int]] = {
+    "zero": (lambda first, second: np.zeros((*first.shape, 2), np.float32), 1),
+    "dis": (_dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM), DIS_SMALLEST),
+    "dis_fast": (_dis(cv2.DISOPTICAL_FLOW_PRESET_FAST), DIS_SMALLEST),
+    "farneback": (_farneback, 1),
+}
 
 
 def make_baseline(name: str) -> Predictor:
@@ -122,57 +151,63 @@ def make_baseline(name: str) -> Predictor:
     """
     if name not in BASELINES:
         raise ConfigError(f"baseline {name!r} is unknown: {', '.join(BASELINES)}")
-    compute, smallest = BASELINES[name]
-    return _Baseline(Model(name, None, None if name == "zero" else f"opencv {cv2.__version__}"), compute, smallest)
+    return _Baseline(Model(name, None, None if name == "zero" else f"opencv {cv2.__version__}"), *BASELINES[name])
 
 
-def _zero(first: Images, second: Images) -> Flow:
-    return np.zeros((*first.shape, 2), np.float32)
+# ---- rows ----
 
 
-def _dis(preset: int) -> Callable[[Images, Images], Flow]:
-    def compute(first: Images, second: Images) -> Flow:
-        # A fresh one for each pair: what it allocates follows the first size it sees.
-        return np.asarray(cv2.DISOpticalFlow.create(preset).calc(first, second, None), np.float32)  # type: ignore[call-overload]
+def evaluate_labelled(
+    pairs: Iterable[tuple[str, FlowPair]],
+    predictors: Sequence[Predictor],
+    protocol: Protocol,
+    split_label: str,
+    precision: str = "fp32",
+    advance: Callable[[], None] = lambda: None,
+) -> list[ResultRow]:
+    """Score every model of ``predictors`` on the same prepared pairs, one pair at a time: memory stays constant.
 
-    return compute
+    Args:
+        pairs: (name, decoded pair), of any and of different sizes.
+        predictors: what predicts; their models become rows, in order.
+        protocol: what they see, what is scored.
+        split_label: of the data set, for the rows.
+        precision: of the networks' arithmetic, for the rows.
+        advance: called after every pair; may raise to abandon.
 
-
-def _farneback(first: Images, second: Images) -> Flow:
-    """Five levels of half size, window 15, polynomials over 5 pixels, as in OpenCV's documentation."""
-    settings = {"pyr_scale": 0.5, "levels": 5, "winsize": 15, "iterations": 3, "poly_n": 5, "poly_sigma": 1.2}
-    return np.asarray(cv2.calcOpticalFlowFarneback(first, second, None, flags=0, **settings), np.float32)  # type: ignore[call-overload]
-
-
-#: Name -> what computes it, fewest pixels a side.
-BASELINES: dict[str, tuple[Callable[[Images, Images], Flow], int]] = {
-    "zero": (_zero, 1),
-    "dis": (_dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM), DIS_SMALLEST),
-    "dis_fast": (_dis(cv2.DISOPTICAL_FLOW_PRESET_FAST), DIS_SMALLEST),
-    "farneback": (_farneback, 1),
-}
-
-
-def _tensor(images: Images, net: StagedNet) -> Tensor:
-    """The pair as a batch of one, in the form, dtype and place the network takes."""
-    first = next(net.parameters())
-    batch = torch.from_numpy(np.ascontiguousarray(images)[None]).to(first.device)
-    return net.input_form.encode(batch, first.dtype)
-
-
-def _flow(predictions: Sequence[Tensor], images: Images) -> Flow:
-    height, width = images.shape[:2]
-    flow = accumulate(predictions)[2][0, :2, :height, :width]
-    return flow.permute(1, 2, 0).float().cpu().contiguous().numpy()
-
-
-def check_finite(flow: Flow) -> None:
-    """Raise NonFiniteError for NaN, infinity, or lengths that a .flo file reads as unknown."""
-    if not (np.abs(flow) <= LARGEST).all():
-        raise NonFiniteError(
-            "the network predicts a flow that is not finite: its training diverged; choose another --checkpoint"
+    Raises:
+        DataError: a pair the protocol or a predictor cannot take, or not one valid pixel in all of them.
+        NonFiniteError: a prediction that is not finite.
+    """
+    metrics = [[FlowMetrics() for _ in predictor.models] for predictor in predictors]
+    seen: list[list[tuple[int, int]]] = [[] for _ in predictors]
+    for name, pair in pairs:
+        prepared = protocol.prepare(pair)
+        height, width = prepared.images.shape[:2]
+        for predictor, own, sizes in zip(predictors, metrics, seen, strict=True):
+            sizes.append((height + -height % predictor.grid, width + -width % predictor.grid))
+            for model, metric, flow in zip(predictor.models, own, predictor.predict(prepared.images), strict=True):
+                full = protocol.restore(flow, prepared)
+                who = " ".join(filter(None, (model.name, model.code)))
+                metric.add(full, prepared.flow, prepared.valid, prepared.occluded, f"{who} on {name}")
+        advance()
+    return [
+        ResultRow(
+            model=model.name,
+            code=model.code,
+            protocol=protocol.label,
+            split_label=split_label,
+            precision=precision,
+            batch_shape=_shape(sizes),
+            source=model.source,
+            **asdict(metric.figures()),
         )
+        for predictor, own, sizes in zip(predictors, metrics, seen, strict=True)
+        for model, metric in zip(predictor.models, own, strict=True)
+    ]
 
 
-def _halves(images: Images) -> tuple[Images, Images]:
-    return images[..., :3], images[..., 3:]
+def _shape(sizes: Sequence[tuple[int, int]]) -> str:
+    """``1x6x448x1024``, or ``1x6x370-376x1224-1242`` where the pairs differ."""
+    spans = [(min(side), max(side)) for side in zip(*sizes, strict=True)]
+    return "x".join(["1", "6", *(f"{low}" if low == high else f"{low}-{high}" for low, high in spans)])

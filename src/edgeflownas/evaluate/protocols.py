@@ -6,7 +6,6 @@ label of a protocol therefore holds its parameters (``deploy:180x240``), and eve
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import cv2
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowPair, Window, center_window, clip_flow
 from edgeflownas.errors import ConfigError, DataError
-
-PROTOCOLS = ("standard", "edgeflownet", "training", "deploy")
+from edgeflownas.evaluate.results import PROTOCOLS as PROTOCOLS
 
 Size = tuple[int, int]  # height, width
 Flow = NDArray[np.float32]
@@ -38,98 +36,69 @@ class Prepared:
     occluded: NDArray[np.bool_] | None
 
 
-class Protocol(ABC):
-    """How pairs are prepared and predictions brought to the pixels that are scored."""
+@dataclass(frozen=True)
+class Protocol:
+    """How pairs are prepared and predictions brought to the pixels that are scored.
+
+    ``standard``: the full frame and the whole truth, as most papers report it.  Networks pad to their own grid by
+    repeating the edge and crop what they return; the padding is never scored.
+
+    ``edgeflownet`` (published harness) and ``training`` (a run's own): the middle of the frame, ``size``; true
+    components beyond ``clip`` count as the clip, and stay valid.
+
+    ``deploy``: what a device does, the frame resized to ``size`` and its flow brought back to native pixels.  Truth is
+    neither resized nor clipped.
+    """
 
     name: str
+    size: Size | None = None
+    clip: float | None = None
 
     @property
-    @abstractmethod
     def label(self) -> str:
-        """Name and parameters: equal labels, equal task."""
+        """Name and parameters, e.g. ``edgeflownet:416x1024,clip50``: equal labels, equal task."""
+        size = "" if self.size is None else f":{_text(self.size)}"
+        return self.name + size + ("" if self.clip is None else f",clip{self.clip:g}")
 
-    @abstractmethod
     def prepare(self, pair: FlowPair) -> Prepared:
         """What is seen and what is scored of a pair.  Raises DataError where the frames do not fit."""
+        height, width = pair.flow.shape[:2]
+        window = Window(0, 0, height, width)
+        if self.size is not None and self.name != "deploy":
+            if height < self.size[0] or width < self.size[1]:
+                raise DataError(
+                    f"protocol {self.label}: the crop is larger than a frame of {height}x{width}: "
+                    "use --protocol standard, or a smaller --size with edgeflownet"
+                )
+            window = center_window(height, width, *self.size)
+        part = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
+        flow, _ = clip_flow(pair.flow[part], self.clip)
+        images = [image[part] for image in (pair.image1, pair.image2)]
+        if self.size is not None and self.name == "deploy":
+            images = [_resized(image, self.size) for image in images]
+        hidden = None if pair.occluded is None else pair.occluded[part]
+        return Prepared(np.concatenate(images, axis=2), flow, pair.valid[part], hidden)
 
     def restore(self, prediction: Flow, prepared: Prepared) -> Flow:
-        """A prediction [h, w, 2] for ``prepared.images``, in pixels and at the size of ``prepared.flow``."""
-        return prediction
+        """A prediction [h, w, 2] for ``prepared.images``, in pixels and at the size of ``prepared.flow``.
 
-
-class Standard(Protocol):
-    """The full frame and the whole truth, as most papers report it.
-
-    Networks pad to their own grid by repeating the edge and crop what they return; the padding is never scored.
-    """
-
-    name = label = "standard"
-
-    def prepare(self, pair: FlowPair) -> Prepared:
-        """The pair as it is."""
-        return _prepared(pair, Window(0, 0, *_size(pair)), None)
-
-
-@dataclass(frozen=True)
-class Crop(Protocol):
-    """The middle of the frame, truth clipped: ``edgeflownet`` (published harness) and ``training`` (a run's own)."""
-
-    name: str
-    size: Size
-    clip: float | None
-
-    @property
-    def label(self) -> str:
-        """E.g. ``edgeflownet:416x1024,clip50``."""
-        return f"{self.name}:{_text(self.size)}" + ("" if self.clip is None else f",clip{self.clip:g}")
-
-    def prepare(self, pair: FlowPair) -> Prepared:
-        """The middle window; true components beyond the clip count as the clip, and stay valid."""
-        frame = _size(pair)
-        if frame[0] < self.size[0] or frame[1] < self.size[1]:
-            raise DataError(
-                f"protocol {self.label}: the crop is larger than a frame of {_text(frame)}: "
-                "use --protocol standard, or a smaller --size with edgeflownet"
-            )
-        return _prepared(pair, center_window(*frame, *self.size), self.clip)
-
-
-@dataclass(frozen=True)
-class Deploy(Protocol):
-    """What a device does: the frame resized to the network's input, its flow brought back to native pixels.
-
-    A flow vector of the small image is longer in native pixels: u is multiplied by native width / input width, v by
-    the ratio of the heights.  Truth is neither resized nor clipped.
-    """
-
-    size: Size
-    name = "deploy"
-
-    @property
-    def label(self) -> str:
-        """E.g. ``deploy:180x240``."""
-        return f"deploy:{_text(self.size)}"
-
-    def prepare(self, pair: FlowPair) -> Prepared:
-        """Images resized (areas averaged where they shrink), truth as it is."""
-        seen = np.concatenate([self._resized(pair.image1), self._resized(pair.image2)], axis=2)
-        whole = _prepared(pair, Window(0, 0, *_size(pair)), None)
-        return Prepared(seen, whole.flow, whole.valid, whole.occluded)
-
-    def restore(self, prediction: Flow, prepared: Prepared) -> Flow:
-        """Resized bilinearly (pixel centres kept), then scaled."""
+        Under ``deploy`` resized bilinearly (pixel centres kept), then scaled: a flow vector of the small image is
+        longer in native pixels, u by native width / input width, v by the ratio of the heights.
+        """
+        if self.name != "deploy" or self.size is None:
+            return prediction
         height, width = prepared.flow.shape[:2]
         full = cv2.resize(prediction, (width, height), interpolation=cv2.INTER_LINEAR)
-        scale = np.array([width / self.size[1], height / self.size[0]], np.float32)
-        return np.asarray(full * scale)
+        return np.asarray(full * np.array([width / self.size[1], height / self.size[0]], np.float32))
 
-    def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        height, width = self.size
-        if image.shape[:2] == self.size:
-            return image
-        shrinks = height <= image.shape[0] and width <= image.shape[1]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(image, (width, height), interpolation=how), dtype=np.uint8)
+
+def _resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Areas are averaged where it shrinks."""
+    if image.shape[:2] == size:
+        return image
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
 
 
 def make_protocol(
@@ -153,11 +122,11 @@ def make_protocol(
     if size is not None and min(size) < _SMALLEST:
         raise ConfigError(f"--size {_text(size)} is too small: at least {_SMALLEST} pixels a side")
     if name == "standard":
-        return Standard()
+        return Protocol(name)
     if name == "deploy":
         if size is None:
             raise ConfigError("--protocol deploy needs --size HxW, the network's input on the device, e.g. 180x240")
-        return Deploy(size)
+        return Protocol(name, size)
     if name == "edgeflownet":
         crop = size or _PUBLISHED_CROPS.get(frame)
         if crop is None:
@@ -166,24 +135,10 @@ def make_protocol(
                 f"--protocol edgeflownet is published for frames of {known}; these are {_text(frame)}: "
                 "give `edgeflownas evaluate` the crop as --size HxW, or use --protocol standard"
             )
-        return Crop(name, crop, _PUBLISHED_CLIP)
+        return Protocol(name, crop, _PUBLISHED_CLIP)
     if training is None:
         raise ConfigError("--protocol training is the crop and clip of a run: give the run directory, or use standard")
-    return Crop(name, *training)
-
-
-def _prepared(pair: FlowPair, window: Window, limit: float | None) -> Prepared:
-    rows = slice(window.top, window.top + window.height)
-    columns = slice(window.left, window.left + window.width)
-    flow, _ = clip_flow(pair.flow[rows, columns], limit)
-    hidden = None if pair.occluded is None else pair.occluded[rows, columns]
-    images = np.concatenate([pair.image1[rows, columns], pair.image2[rows, columns]], axis=2)
-    return Prepared(images, flow, pair.valid[rows, columns], hidden)
-
-
-def _size(pair: FlowPair) -> Size:
-    height, width = pair.flow.shape[:2]
-    return height, width
+    return Protocol(name, *training)
 
 
 def _text(size: Size) -> str:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError, UserError
-from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
+from edgeflownas.evaluate.noise import rank_order
+from edgeflownas.evaluate.results import read_tensors, tensor_bytes
 from edgeflownas.files import replace_file
 from edgeflownas.space import SPACES, Arch, SearchSpace
 

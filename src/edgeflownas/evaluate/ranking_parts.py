@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeflownas.evaluate.metrics import epe
 from edgeflownas.evaluate.noise import paired_change, standard_errors, student95
 from edgeflownas.evaluate.ranking import Ranking, block_words, ranks
-from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
+from edgeflownas.evaluate.results import read_tensors, tensor_bytes
 from edgeflownas.space import Arch, SearchSpace
 
 TIED = "within_noise_of_best"

@@ -1,7 +1,10 @@
-"""One line of an evaluation: figures that never travel without the protocol, the split and the weights they belong to.
+"""What an evaluation found: figures that never travel without what they belong to, and the files that keep them.
 
-``evaluations.jsonl`` in a run directory holds such rows, one JSON object a line, oldest first.  Rows may stand in one
-ranked column only where ``protocol`` AND ``split_label`` are equal (docs/protocols.md says why).
+A row of ``evaluations.jsonl`` in a run directory (one JSON object a line, oldest first) is a :class:`ResultRow`; what a
+comparison makes of it, and of a run's own history, is a :class:`Result`.  Two EPEs may stand in one ranked column only
+where their labels are equal (docs/protocols.md says why).  The errors of every sample of one evaluation are in
+``sample_epe/epoch-00012.safetensors``: the same evaluation makes the same bytes, so one that is repeated after an
+interruption overwrites its file with itself.
 """
 
 from __future__ import annotations
@@ -10,24 +13,52 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from edgeflownas.errors import StorageError
-from edgeflownas.evaluate.flow_metrics import FlowFigures
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.errors import DataError, StorageError
 
 EVALUATIONS = "evaluations.jsonl"
-"""Name of the file in a run directory."""
-
-FIGURES = tuple(field.name for field in fields(FlowFigures))
-"""The columns of numbers, ``samples`` first; what each means is said at FlowFigures."""
-
-_ALWAYS = ("samples", "epe", "epe_per_image", "fl_all", "px1", "px3", "px5")  # the other figures may be None
+PROTOCOLS = ("standard", "edgeflownet", "training", "deploy")
+"""Names; a label may add parameters behind a colon: ``edgeflownet:416x1024,clip50``."""
+REFERENCES = ("zero", "zero flow", "dis", "dis_fast", "farneback")
+"""Models that are the same for every run."""
 
 
 @dataclass(frozen=True)
-class ResultRow:
+class FlowFigures:
+    """Figures of one predictor on one set of pixels: errors in px, shares 0 to 1; None where no pixel decides."""
+
+    samples: int
+    epe: float
+    """Mean over all valid pixels of all samples."""
+    epe_per_image: float
+    """Mean over samples of each sample's own mean; a sample without a valid pixel is left out."""
+    fl_all: float
+    """Share of pixels wrong by more than 3 px and more than 5 % of the true magnitude."""
+    px1: float
+    """Share of pixels with an error below 1 px."""
+    px3: float
+    px5: float
+    s0_10: float | None
+    """EPE of the pixels that truly move less than 10 px."""
+    s10_40: float | None
+    s40_plus: float | None
+    epe_occluded: float | None
+    """EPE of the pixels hidden in the second image; None where the data set has no such masks."""
+    epe_visible: float | None
+
+
+FIGURES = tuple(column.name for column in fields(FlowFigures) if column.name != "samples")
+"""The numbers of a row, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow(FlowFigures):
     """Figures of one predictor under one protocol on one split."""
 
     model: str
@@ -42,39 +73,13 @@ class ResultRow:
     precision: str
     batch_shape: str
     """What the network received at once, ``1x6x448x1024``; a range where the images differ: ``1x6x370-376x1224``."""
-    samples: int
-    epe: float
-    epe_per_image: float
-    fl_all: float
-    px1: float
-    px3: float
-    px5: float
-    s0_10: float | None
-    s10_40: float | None
-    s40_plus: float | None
-    epe_occluded: float | None
-    epe_visible: float | None
     source: str | None
     """Hash of the checkpoint or weights file; the library and its version for a baseline; None for zero flow."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, one key a field."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ResultRow:
-        """Inverse of :meth:`to_json`.  Raises ValueError naming the field that is missing, unknown or of another kind.
-
-        ValueError rather than a user error: the caller knows the file and the line.
-        """
-        names = [field.name for field in fields(cls)]
-        if missing := [name for name in names if name not in data]:
-            raise ValueError(f"lacks {', '.join(missing)}")
-        if unknown := sorted(set(data) - set(names)):
-            raise ValueError(f"holds unknown {', '.join(unknown)}: written by a later version?")
-        for name, value in data.items():
-            _check(name, value)
-        return cls(**data)
+        """Plain data, one key a field: who and on what, the figures, the source."""
+        words = ("model", "code", "protocol", "split_label", "precision", "batch_shape")
+        return {**{name: getattr(self, name) for name in words}, **asdict(self)}
 
 
 def append_results(path: Path, rows: Iterable[ResultRow]) -> None:
@@ -85,58 +90,176 @@ def append_results(path: Path, rows: Iterable[ResultRow]) -> None:
     """
     text = "".join(json.dumps(row.to_json(), allow_nan=False) + "\n" for row in rows).encode()
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        with open(path, "ab+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
                 raise StorageError(f"{path}: its last line is cut off; remove that line, then record again")
             view = memoryview(text)
             while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
     except StorageError:  # said already
         raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def read_results(path: Path) -> list[ResultRow]:
-    """Rows of ``path``, oldest first; none where it is missing.
+# ---- results of several runs ----
+
+
+class Label(NamedTuple):
+    """Protocol with its parameters, split label, and which samples of the split."""
+
+    protocol: str
+    split: str
+    samples: str  # "640 samples", or with the hash of names and windows where that is known
+
+    def __str__(self) -> str:
+        return f"{self.protocol} on {self.split} ({self.samples})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluated model, or the mean of a pool."""
+
+    run: str  # empty for a reference that needs no run: zero flow, classical methods
+    model: str
+    code: str | None
+    label: Label
+    kind: str  # "model", or which mean it is: only results of one kind are ranked with each other
+    figures: Mapping[str, float]  # of FIGURES; epe always
+    when: str = ""  # which evaluation of the run
+    precision: str = ""
+    batch_shape: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def epe(self) -> float:
+        """Px, over all valid pixels; NaN where the model diverged."""
+        return self.figures["epe"]
+
+
+def parse_result(row: Mapping[str, Any], run: str) -> Result:
+    """A row of ``evaluations.jsonl``: strict on what decides the label and on ``epe``, lenient on the rest.
 
     Raises:
-        StorageError: unreadable, or a damaged line (with its number): a figure that is lost must be missed.
+        ValueError: what is missing or of another kind; the caller knows the file and the line.
     """
+    for name in ("protocol", "split_label"):
+        if not isinstance(row.get(name), str) or not str(row[name]).strip():
+            raise ValueError(f"{name} must be text, got {row.get(name)!r}: the figure belongs to nothing without it")
+    protocol = str(row["protocol"])
+    if protocol.partition(":")[0] not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r} is unknown: expected {', '.join(PROTOCOLS)}")
+    samples = row.get("samples")
+    if samples is not None and (type(samples) is not int or samples < 1):
+        raise ValueError(f"samples must be a positive count, got {samples!r}")
+    words = {name: row.get(name) for name in ("model", "code", "precision", "batch_shape", "source")}
+    for name, value in words.items():
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name} must be text, got {value!r}")
+    figures = {name: _number(name, row[name]) for name in FIGURES if row.get(name) is not None}
+    if "epe" not in figures:
+        raise ValueError("epe is missing")
+    counted = f"{samples} samples" if samples is not None else f"an unknown number of samples, by {run}"
+    reference = words["code"] is None and (words["model"] or "") in REFERENCES
+    return Result(
+        run="" if reference else run,
+        model=words["model"] or run,
+        code=words["code"],
+        label=Label(protocol, str(row["split_label"]), counted),
+        kind="model",
+        figures=figures,
+        precision=words["precision"] or "",
+        batch_shape=words["batch_shape"] or "",
+        extra={"source": words["source"]},
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, str) and value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if math.isfinite(value) and value < 0:
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+    return float(value)
+
+
+# ---- errors of every sample ----
+
+
+@dataclass(frozen=True)
+class SampleErrors:
+    """What one evaluation measured, sample by sample."""
+
+    codes: tuple[str, ...]
+    """Of the archs, with commas as everywhere; the name of a model that has no code."""
+    sample_epe: NDArray[np.float32]
+    """[A, N] mean error of each sample's valid pixels, px; nan where it has none."""
+    valid_pixels: NDArray[np.int64]
+    """[N]"""
+    eval_set: str
+    """Hash of the frozen set the samples are of, in its order."""
+    epoch: int
+
+    def to_bytes(self) -> bytes:
+        """The content of the file: tensors ``sample_epe`` [A, N] and ``valid_pixels`` [N], and metadata."""
+        codes = "|".join(code.replace(",", "") for code in self.codes)
+        words = {"codes": codes, "epoch": str(self.epoch), "eval_set": self.eval_set}
+        pixels, errors = self.valid_pixels.astype(np.int64), self.sample_epe.astype(np.float32)
+        return tensor_bytes({"valid_pixels": pixels, "sample_epe": errors}, words)
+
+
+def sample_errors_name(epoch: int, tier: str = "epoch") -> str:
+    """Path of the file within the run; ``tier`` is ``epoch`` (the frequent set) or ``wide``."""
+    return f"sample_epe/{tier}-{epoch:05d}.safetensors"
+
+
+def read_sample_errors(path: Path) -> SampleErrors:
+    """Inverse of :meth:`SampleErrors.to_bytes`.  Raises DataError for a file that is missing or not one of these."""
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    return [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
+        arrays, facts = read_tensors(path)
+        errors, pixels = arrays["sample_epe"], arrays["valid_pixels"]
+        # digits of a code stand apart as everywhere; the name of a single model has none
+        codes = tuple(",".join(code) if code.isdecimal() else code for code in facts["codes"].split("|"))
+        if errors.shape != (len(codes), *pixels.shape) or pixels.ndim != 1:
+            raise ValueError(f"{len(codes)} codes, errors {errors.shape}, pixels {pixels.shape}")
+        return SampleErrors(codes, errors, pixels, facts["eval_set"], int(facts["epoch"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not readable as the errors of an evaluation's samples ({error})") from error
 
 
-def _parse(path: Path, number: int, line: bytes) -> ResultRow:
+KINDS = {"F64": "<f8", "I64": "<i8", "F32": "<f4", "F16": "<f2", "U8": "|u1"}  # widest first: each is aligned
+
+
+def tensor_bytes(arrays: Mapping[str, NDArray[Any]], words: Mapping[str, str]) -> bytes:
+    """A safetensors file with these arrays (of KINDS) and words: the same bytes whenever the content is the same.
+
+    The library's writer orders metadata by chance; the file is therefore written here (length of the header, JSON
+    header, data: see the format's description) and read by the library.
+    """
+    header: dict[str, object] = {"__metadata__": dict(words)}
+    assert {array.dtype for array in arrays.values()} <= set(map(np.dtype, KINDS.values())), "arrays of KINDS"
+    parts: list[bytes] = []
+    end = 0
+    for kind, form in KINDS.items():
+        for name, array in arrays.items():
+            if array.dtype == np.dtype(form):
+                parts.append(np.ascontiguousarray(array, dtype=form).tobytes())
+                header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [end, end + len(parts[-1])]}
+                end += len(parts[-1])
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
+def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays and words of a safetensors file.  Raises ValueError or OSError where it is none, or is damaged."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        data = json.loads(line)
-        if not isinstance(data, dict):
-            raise ValueError(f"is {type(data).__name__}, expected an object")
-        return ResultRow.from_json(data)
-    except (ValueError, RecursionError) as error:
-        raise StorageError(
-            f"{path}: line {number} is not a result row ({error}); remove the line and evaluate again with --record"
-        ) from error
-
-
-def _check(name: str, value: Any) -> None:
-    if name == "samples":
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name} must be a positive count, got {value!r}")
-    elif name in FIGURES:
-        if value is None and name not in _ALWAYS:
-            return
-        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
-            raise ValueError(f"{name} must be a finite number, got {value!r}")
-    elif not (isinstance(value, str) or (value is None and name in ("code", "source"))):
-        raise ValueError(f"{name} must be text, got {value!r}")
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error

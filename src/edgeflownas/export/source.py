@@ -18,9 +18,9 @@ from edgeflownas.data.formats import image_size
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.data.synthetic.generate import FIRST_VAL, generate_pair
 from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.frozen import freeze_split
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.export.verify import Sample
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.blocks import GRID, InputForm

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.labels import FIGURES, Label, Result
+from edgeflownas.evaluate.results import FIGURES, Label, Result
 from edgeflownas.report.run_facts import RunFacts
 from edgeflownas.report.text_table import text_table
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b, pool_statistics, rank_string
+from edgeflownas.evaluate.noise import kendall_tau_b, pool_statistics, rank_string
 from edgeflownas.run.history import TIERS
 from edgeflownas.space import SPACES
 

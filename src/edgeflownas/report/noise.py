@@ -14,9 +14,8 @@ import numpy as np
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.frozen import WIDE
-from edgeflownas.evaluate.noise import pool_noise, split_half_tau, student95
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b
-from edgeflownas.evaluate.sample_errors import SampleErrors, read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.noise import kendall_tau_b, pool_noise, split_half_tau, student95
+from edgeflownas.evaluate.results import SampleErrors, read_sample_errors, sample_errors_name
 from edgeflownas.files import read_rows
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.run.manifest import compare, refused

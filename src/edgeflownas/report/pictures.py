@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.frames import Frames
+from edgeflownas.evaluate.calibration import recalibrate
 from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
-from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.files import replace_file
 from edgeflownas.report.console import Console
 from edgeflownas.run.manifest import memory_in_words

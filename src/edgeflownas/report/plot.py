@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from edgeflownas.evaluate.labels import Label
+    from edgeflownas.evaluate.results import Label
     from edgeflownas.report.diagnosis import Diagnosis
     from edgeflownas.report.history import History
     from edgeflownas.report.run_facts import RunFacts

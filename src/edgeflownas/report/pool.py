@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 
 if TYPE_CHECKING:
     from edgeflownas.report.history import History

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.space import Arch, SearchSpace
 
 if TYPE_CHECKING:

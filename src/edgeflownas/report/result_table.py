@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeflownas.evaluate.calibration_sweep import CalibrationSweep
-from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.evaluate.noise import rank_order
+from edgeflownas.evaluate.pool import CalibrationSweep
 from edgeflownas.evaluate.results import ResultRow
 from edgeflownas.report.text_table import text_table
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from edgeflownas.errors import DataError, StorageError
 from edgeflownas.evaluate.frozen import EvalSet, read_eval_set
-from edgeflownas.evaluate.labels import Label, Result, parse_result
-from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.evaluate.noise import rank_order
+from edgeflownas.evaluate.results import Label, Result, parse_result
 from edgeflownas.files import parse_json, read_json
 from edgeflownas.report.details import Progress, training_details
 from edgeflownas.run.checkpoint import Position

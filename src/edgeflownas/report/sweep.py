@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.columns import csv_file
-from edgeflownas.evaluate.labels import Label
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.results import Label, read_sample_errors, sample_errors_name
 from edgeflownas.files import replace_file
 from edgeflownas.report.comparison import label_columns
 from edgeflownas.report.diagnosis.statistics import LEAST, cleaned, plateau

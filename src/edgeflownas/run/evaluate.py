@@ -13,19 +13,20 @@ from edgeflownas.data.check import fingerprint
 from edgeflownas.data.dataset import in_order
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.calibration_sweep import (
+from edgeflownas.evaluate.calibration import recalibrate
+from edgeflownas.evaluate.frozen import FrozenBatches
+from edgeflownas.evaluate.pool import (
     SIZES,
     CalibrationSweep,
+    PoolEvaluation,
+    full_precision,
     other_samples,
+    score_pool,
     sweep_calibration,
     sweep_sizes,
 )
-from edgeflownas.evaluate.frozen import FrozenBatches
-from edgeflownas.evaluate.labelled import evaluate_labelled
-from edgeflownas.evaluate.pool import PoolEvaluation, full_precision, score_pool
-from edgeflownas.evaluate.predictors import BASELINES, Predictor, SubnetPredictor, make_baseline
+from edgeflownas.evaluate.predictors import BASELINES, Predictor, SubnetPredictor, evaluate_labelled, make_baseline
 from edgeflownas.evaluate.protocols import make_protocol
-from edgeflownas.evaluate.recalibrate import recalibrate
 from edgeflownas.evaluate.results import EVALUATIONS, ResultRow, append_results
 from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import Run

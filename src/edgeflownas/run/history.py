@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.columns import parse_row
-from edgeflownas.evaluate.rank_statistics import parse_rank_string
+from edgeflownas.evaluate.noise import parse_rank_string
 from edgeflownas.files import csv_rows, parse_json, read_rows, row_text
 
 TIERS = ("", "wide_")  # prefixes of the figures of the frequent and of the wide evaluation set

@@ -27,7 +27,7 @@ from edgeflownas.evaluate.frozen import (
     freeze_split,
     read_eval_set,
 )
-from edgeflownas.evaluate.rank_statistics import rank_order
+from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState

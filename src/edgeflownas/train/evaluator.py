@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import torch
 
+from edgeflownas.evaluate.calibration import walk
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
-from edgeflownas.evaluate.walk import walk
 from edgeflownas.files import crash_point
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import StagedNet

@@ -25,9 +25,9 @@ from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
 from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
 from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet
+from edgeflownas.evaluate.noise import rank_string
 from edgeflownas.evaluate.pool import PoolEvaluation
-from edgeflownas.evaluate.rank_statistics import rank_string
-from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.files import crash_point
 from edgeflownas.run.checkpoint import Best, Position, TrainState
 from edgeflownas.run.directory import RunDirectory

@@ -19,8 +19,8 @@ from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.columns import MONITOR_COLUMNS, format_value
+from edgeflownas.evaluate.noise import best_criterion, kendall_tau_b, pool_statistics
 from edgeflownas.evaluate.pool import PoolEvaluation
-from edgeflownas.evaluate.rank_statistics import best_criterion, kendall_tau_b, pool_statistics
 from edgeflownas.files import csv_rows, replace_committed
 from edgeflownas.train.fairness import fairness_gap, option_counts, option_losses
 from edgeflownas.train.step import StepOutput

@@ -25,10 +25,10 @@ from edgeflownas.config.load import dump_config, load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, Interrupted, StorageError
+from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.frozen import FrozenBatches
+from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.evaluate.rank_statistics import rank_order
-from edgeflownas.evaluate.recalibrate import set_buffers
 from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState

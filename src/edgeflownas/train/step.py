@@ -24,10 +24,9 @@ import torch
 from edgeflownas.config import Config, TrainConfig
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.distil import feature_loss
+from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.frozen import FrozenBatches, freeze_split
-from edgeflownas.evaluate.losses import multiscale_loss
-from edgeflownas.evaluate.recalibrate import set_buffers
+from edgeflownas.evaluate.losses import feature_loss, multiscale_loss
 from edgeflownas.files import crash_point
 from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.blocks import FlowBatch, InputForm, StagedNet, to_flow_batch

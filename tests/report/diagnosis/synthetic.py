@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeflownas.evaluate.columns import columns, csv_line, csv_row
-from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string
+from edgeflownas.evaluate.columns import columns, csv_file, format_value
+from edgeflownas.evaluate.noise import pool_statistics, rank_string
 from edgeflownas.report.history import History, read_history
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -111,11 +111,11 @@ class Recipe:
         names, table = columns(self.size), self.table()
         rows = [{name.replace("_12", f"_{self.size}"): value for name, value in row.items()} for row in table]
         new = sorted({name for row in rows for name in row} - set(names))  # of evaluations that this version lacks
-        lines = [csv_line([*names, *new])]
+        lines = [[*names, *new]]
         for row in rows:
-            known = csv_row(names, {name: value for name, value in row.items() if name in names})
-            lines.append(",".join([known, *("" if row.get(name) is None else f"{row[name]:.4f}" for name in new)]))
-        return "\n".join(lines) + "\n"
+            known = [format_value(name, row.get(name)) for name in names]
+            lines.append([*known, *("" if row.get(name) is None else f"{row[name]:.4f}" for name in new)])
+        return csv_file(lines).decode()
 
     def history(self, folder: Path) -> History:
         """Written and read back."""

@@ -9,7 +9,7 @@ import pytest
 from defects import found
 from synthetic import Recipe
 
-from edgeflownas.evaluate.rank_statistics import pool_statistics, rank_string
+from edgeflownas.evaluate.noise import pool_statistics, rank_string
 from edgeflownas.report.diagnosis import Finding, diagnose
 from edgeflownas.report.history import History, read_history
 

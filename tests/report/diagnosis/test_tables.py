@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from synthetic import Recipe, set_in
 
-from edgeflownas.evaluate.noise import tau_interval
-from edgeflownas.evaluate.rank_statistics import kendall_tau_b
-from edgeflownas.evaluate.sample_errors import SampleErrors, sample_errors_name
+from edgeflownas.evaluate.noise import kendall_tau_b, tau_interval
+from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis.tables import continuation, criteria, stability, tau_bootstrap
 from edgeflownas.report.history import History, read_history
 

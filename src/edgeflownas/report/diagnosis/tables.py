@@ -11,9 +11,16 @@ from typing import Any, Literal
 import numpy as np
 
 from edgeflownas.errors import DataError, UserError
-from edgeflownas.evaluate.noise import pool_noise, student95, tau_interval
-from edgeflownas.evaluate.rank_statistics import PoolStatistics, best_criterion, kendall_tau_b, kendall_taus
-from edgeflownas.evaluate.sample_errors import read_sample_errors, sample_errors_name
+from edgeflownas.evaluate.noise import (
+    PoolStatistics,
+    best_criterion,
+    kendall_tau_b,
+    kendall_taus,
+    pool_noise,
+    student95,
+    tau_interval,
+)
+from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 from edgeflownas.report.diagnosis.rule import mean_noise
 from edgeflownas.report.diagnosis.statistics import Array, recent
 from edgeflownas.report.history import History

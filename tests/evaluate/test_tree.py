@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,11 @@ import torch
 from numeric import FLOAT32
 
 from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate import tree as tree_module
+from edgeflownas.evaluate.calibration import MomentTree, NodeStatistics, recalibrate, walk
+from edgeflownas.evaluate.heads import Workers
 from edgeflownas.evaluate.pool import full_precision, score_pool
-from edgeflownas.evaluate.recalibrate import MomentTree, NodeStatistics, recalibrate
-from edgeflownas.evaluate.tree import TreeEvaluator, evaluator
-from edgeflownas.evaluate.tree.trunk import Trunk, choose_levels
-from edgeflownas.evaluate.walk import walk
+from edgeflownas.evaluate.tree import TreeEvaluator, Trunk, Unit, choose_levels, node_counts, tree_work
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import FlowBatch
@@ -24,8 +26,8 @@ from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, get_space
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from flow_batches import make_batches, moments_of  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))
+from flow_batches import Stop, StopAt, make_batches, moments_of, unchanged  # noqa: E402
 
 SPACE = get_space("v1")
 
@@ -88,7 +90,7 @@ def test_exact_path_is_every_subnet_alone_to_the_bit(space: str, count: int, mon
         walk(net, archs, features, at_node, at_leaf and leaf, **where)
 
     monkeypatch.setattr(Trunk, "learn", learned)
-    monkeypatch.setattr(evaluator, "walk", watched)
+    monkeypatch.setattr(tree_module, "walk", watched)
     tree = TreeEvaluator(net, calibration, [evaluation], exact=True)
     sums = sample_sums(tree, archs)
     assert len(predictions) == count
@@ -126,7 +128,7 @@ def test_fused_path_in_float64_is_the_exact_one() -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_memory_and_units_do_not_change_a_bit(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "quickest", lambda *_, **__: 0.1)  # time is not the question
+    monkeypatch.setattr(tree_module, "quickest", lambda *_, **__: 0.1)  # time is not the question
     digits = itertools.product((0, 2), (0, 1), (1,), (0, 2), (1,), (0,), (2,), (0,), (1, 2))
     net, archs = FlowNet(SPACE, 2), list(map(SPACE.arch, digits))
     calibration, evaluation = small()
@@ -183,28 +185,11 @@ def test_a_divisor_of_the_labels_is_undone() -> None:
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize(("moment", "threads"), [(1, 1), (1, 2), (5, 1), (None, 1)])
 def test_leaves_no_trace(exact: bool, moment: int | None, threads: int) -> None:
-    class Stop(Exception):
-        pass
-
     torch.set_num_threads(threads)
     net, (calibration, evaluation) = FlowNet(SPACE, 2).train(), small()
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    asked: list[int] = []
-
-    def check_stop() -> None:
-        asked.append(1)
-        if len(asked) == moment:
-            raise Stop
-
-    tree = TreeEvaluator(net, calibration, [evaluation], exact=exact, check_stop=check_stop)
-    if moment is None:
+    tree = TreeEvaluator(net, calibration, [evaluation], exact=exact, check_stop=StopAt(moment))
+    with unchanged(net), pytest.raises(Stop) if moment else nullcontext():
         sample_sums(tree, some(1))
-    else:
-        with pytest.raises(Stop):
-            sample_sums(tree, some(1))
-    assert net.training and torch.is_grad_enabled() and torch.get_num_threads() == threads
-    assert all(bn.recorder is None and bn.lent is None and not bn.lending for bn in net.batchnorms)
-    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
 
 
 def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +208,7 @@ def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_estimate_counts_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "quickest", lambda *_, **__: 0.1)  # time is not the question
+    monkeypatch.setattr(tree_module, "quickest", lambda *_, **__: 0.1)  # time is not the question
     net, (calibration, evaluation) = FlowNet(SPACE, 2), small()
     estimate = TreeEvaluator(net, calibration, [evaluation]).estimate(list(SPACE))
     trunk = 2 + 3 + 1 * 3 + 9 + 9 + 27 + 27 + 81 + 81
@@ -236,7 +221,7 @@ def test_estimate_counts_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_every_frame_counts_with_its_own_size(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "quickest", lambda *_, **__: 0.1)  # time is not the question
+    monkeypatch.setattr(tree_module, "quickest", lambda *_, **__: 0.1)  # time is not the question
     net, archs, calibration = FlowNet(get_space("v3"), 2), some(6, "v3"), make_batches([2], 32, 32)
     large = [*make_batches([1, 1], 60, 128, seed=1), *make_batches([1], 32, 32)]
     tree = TreeEvaluator(net, calibration, [make_batches([2], 32, 32), large], exact=exact)
@@ -280,3 +265,63 @@ def test_networks_without_these_heads_take_the_exact_path() -> None:
 def test_levels_that_leave_least_to_compute_again(memory: int | None, kept: list[int]) -> None:
     costs, visits, sizes = [1, 5, 5, 1], [1, 3, 9, 27], [0, 10, 30, 20]
     assert choose_levels(costs, visits, sizes, memory) == kept
+
+
+NODE, CALIBRATION, EVALUATION = 1e-3, 3e-9, 1e-9  # seconds of a node, and of a multiply-add of one sample
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_costs_are_told_apart(exact: bool, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = get_space("v1")
+    every = list(space)
+    archs = [every[position] for position in permutation(len(every), 0, "tests.trial")[:count]]
+    net, seen = FlowNet(space, 2), []
+
+    def cost(some: Sequence[int], calibration: Sequence[FlowBatch], evaluation: Sequence[FlowBatch]) -> float:
+        chosen = [archs[member] for member in some]
+        seconds = NODE * sum(map(len, node_counts(net, chosen)))
+        for batches, kind, each in ((calibration, 0, CALIBRATION), (evaluation, 1, EVALUATION)):
+            for batch in batches:
+                seconds += each * len(batch.images) * tree_work(net, chosen, batch.images.shape[2:])[0][kind]
+        return seconds
+
+    class Machine(TreeEvaluator):
+        def score(self, archs: object, units: Sequence[Unit] | None = None) -> object:
+            whole = [member for unit in units for member in unit.members]
+            seconds = cost(whole, self.calibration, self.sets[0])
+            if len(units) > 1:
+                seconds -= cost(units[0].members, self.calibration, self.sets[0])
+            seen.append((len(units), sum(len(batch.images) for batch in self.sets[0])))
+            return seconds
+
+    monkeypatch.setattr(tree_module, "TreeEvaluator", Machine)
+    monkeypatch.setattr(tree_module, "quickest", lambda score, skip: score())
+    sets = (
+        make_batches([3, 2], 30, 48),
+        [*make_batches([4], 32, 48), *make_batches([1, 1], 60, 130), *make_batches([2])],
+    )
+    found = Machine(net, make_batches([8, 4], 32, 48), sets, exact=exact).estimate(archs).seconds
+    expected = cost(range(count), make_batches([8, 4], 32, 48), [batch for batches in sets for batch in batches])
+    assert found == pytest.approx(expected, rel=0.02)
+    assert len(seen) == 3 + 3 and max(seen)[0] <= 10  # two units, the base, more calibration, each of three sizes
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_one_torch_thread_each(threads: int) -> None:
+    before = torch.get_num_threads()
+    together = threading.Barrier(threads)  # passes only where that many chunks run at once
+
+    def chunk(number: int) -> tuple[int, int, bool]:
+        together.wait(timeout=30)
+        torch.ones(1000, 1000).exp_()  # the first parallel operation settles the number of threads
+        return number, torch.get_num_threads(), torch.is_grad_enabled()
+
+    try:
+        torch.set_num_threads(threads)
+        with torch.no_grad(), Workers(torch.device("cpu"), lambda: None) as workers:
+            found = list(workers.map(chunk, range(2 * threads)))
+        assert found == [(number, 1, False) for number in range(2 * threads)]
+        assert torch.get_num_threads() == threads and torch.is_grad_enabled()
+    finally:
+        torch.set_num_threads(before)

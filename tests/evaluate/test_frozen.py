@@ -1,7 +1,8 @@
-"""Frozen evaluation and calibration sets: which samples, which pixels, and that nobody edits them unnoticed."""
+"""Frozen samples, their hashes, their pixels, and what is scored beside the evaluation set."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -19,12 +20,25 @@ from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import read_flo, write_flo
 from edgeflownas.errors import BadSample, DataError
-from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, FrozenSplit, freeze, freeze_split, read_eval_set
+from edgeflownas.evaluate.frozen import (
+    RANDOM_CROP,
+    TRAIN,
+    WIDE,
+    EvalSet,
+    FrozenBatches,
+    FrozenSplit,
+    freeze,
+    freeze_split,
+    hashed_settings,
+    read_eval_set,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import make_tiny, tiny_options  # noqa: E402
 
 CPU = torch.device("cpu")
+Splits = tuple[FlowDataset, FlowDataset]
+LABELS = ("train-label", "val-label")
 
 
 def silent(text: str) -> None:
@@ -37,7 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def splits(root: Path) -> tuple[FlowDataset, FlowDataset]:
+def splits(root: Path) -> Splits:
     return scan_fc2(root / "train", "train"), scan_fc2(root / "val", "val")
 
 
@@ -47,8 +61,8 @@ def config(root: Path) -> Config:
 
 
 @pytest.fixture
-def eval_set(config: Config, splits: tuple[FlowDataset, FlowDataset]) -> EvalSet:
-    return freeze(config, *splits, ("train-label", "val-label"), silent)
+def eval_set(config: Config, splits: Splits) -> EvalSet:
+    return freeze(config, *splits, LABELS, silent)
 
 
 def split_of(dataset: FlowDataset, batches: int | None, selection: str, batch: int = 2, notes: list | None = None):
@@ -56,7 +70,7 @@ def split_of(dataset: FlowDataset, batches: int | None, selection: str, batch: i
     return freeze_split(dataset, "label", (32, 48), batch, batches, selection, "eval.some_key", note)
 
 
-def test_spread_and_prefix(splits: tuple[FlowDataset, FlowDataset]) -> None:
+def test_spread_and_prefix(splits: Splits) -> None:
     number = lambda split: [int(name) for name in split.names]  # noqa: E731
     assert number(split_of(splits[0], 2, "prefix")) == [0, 1, 2, 3]
     spread = number(split_of(splits[0], 2, "spread"))
@@ -66,22 +80,13 @@ def test_spread_and_prefix(splits: tuple[FlowDataset, FlowDataset]) -> None:
 
 
 @pytest.mark.parametrize("selection", ["spread", "prefix"])
-def test_fewer_samples_than_asked_for_takes_all_and_says_so(
-    splits: tuple[FlowDataset, FlowDataset], selection: str
-) -> None:
+def test_fewer_samples_than_asked_for_takes_all_and_says_so(splits: Splits, selection: str) -> None:
     notes: list[str] = []
     split = split_of(splits[1], 5, selection, notes=notes)
     assert split.names == splits[1].names and split.num_batches == 4  # 2 + 2 + 2 + 1
-    assert len(notes) == 1
-    for word in ("eval.some_key", "10 samples", "7", "label"):
-        assert word in notes[0]
-    exact: list[str] = []
-    assert split_of(splits[1], 7, selection, batch=1, notes=exact).names == splits[1].names and exact == []
-
-
-def test_all_batches(splits: tuple[FlowDataset, FlowDataset]) -> None:
-    notes: list[str] = []
-    assert split_of(splits[0], None, "spread", notes=notes).names == splits[0].names and notes == []
+    assert notes == ["eval.some_key: 10 samples asked for, split label holds 7: all of them are used"]
+    for batches, batch in ((7, 1), (None, 2)):
+        assert split_of(splits[1], batches, selection, batch, notes).names == splits[1].names and len(notes) == 1
 
 
 def test_freeze_takes_calibration_from_train_and_evaluation_from_val(eval_set: EvalSet, config: Config) -> None:
@@ -100,7 +105,7 @@ def test_windows_are_centre_crops_of_each_sample(tmp_path: Path) -> None:
     assert [(w.top, w.left, w.height, w.width) for w in windows] == [(4, 4, 32, 48), (2, 0, 32, 48), (0, 0, 32, 48)]
 
 
-def test_a_sample_smaller_than_the_crop_is_refused(splits: tuple[FlowDataset, FlowDataset]) -> None:
+def test_a_sample_smaller_than_the_crop_is_refused(splits: Splits) -> None:
     with pytest.raises(DataError, match=r"data\.crop_size"):
         freeze_split(splits[0], "label", (48, 48), 2, 1, "spread", "key", silent)
 
@@ -152,29 +157,22 @@ def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, content: str) ->
         read_eval_set(tmp_path / "absent" / "eval_set.json")
 
 
-def test_hash_tells_sets_apart(eval_set: EvalSet, config: Config, splits: tuple[FlowDataset, FlowDataset]) -> None:
-    same = freeze(config, *splits, ("train-label", "val-label"), silent)
-    assert same.hash == eval_set.hash
-    others = [
-        freeze(changed, *splits, ("train-label", "val-label"), silent)
-        for changed in (
-            config.model_copy(update={"eval": config.eval.model_copy(update={"selection": "prefix"})}),
-            config.model_copy(update={"eval": config.eval.model_copy(update={"batch_size": 2})}),
-            config.model_copy(update={"data": config.data.model_copy(update={"flow_clip": None})}),
-            config.model_copy(update={"data": config.data.model_copy(update={"crop_size": (32, 32)})}),
-        )
-    ]
-    others += [freeze(config, *splits, ("train-label", "other-label"), silent), eval_set.with_pool(["0"], {}, {})]
-    assert len({eval_set.hash, *(other.hash for other in others)}) == 7
-    fewer = config.eval.model_copy(update={"eval_batches_per_arch": 2})
-    evaluated = freeze(config.model_copy(update={"eval": fewer}), *splits, ("train-label", "val-label"), silent)
-    assert evaluated.hash != eval_set.hash and evaluated.calibration_hash == eval_set.calibration_hash
+def test_hash_tells_sets_apart(eval_set: EvalSet, config: Config, splits: Splits) -> None:
+    assert freeze(config, *splits, LABELS, silent).hash == eval_set.hash
+    changes = [("eval", "selection", "prefix"), ("eval", "batch_size", 2)]
+    changes += [("data", "flow_clip", None), ("data", "crop_size", (32, 32)), ("eval", "eval_batches_per_arch", 2)]
+    others = [freeze(config, *splits, ("train-label", "other-label"), silent), eval_set.with_pool(["0"], {}, {})]
+    for group, key, value in changes:
+        changed = getattr(config, group).model_copy(update={key: value})
+        others.append(freeze(config.model_copy(update={group: changed}), *splits, LABELS, silent))
+    assert len({eval_set.hash, *(other.hash for other in others)}) == 8
+    assert others[-1].calibration_hash == eval_set.calibration_hash
 
 
 # ---- the pixels ----
 
 
-def test_batches_hold_the_frozen_pixels(root: Path, splits: tuple[FlowDataset, FlowDataset]) -> None:
+def test_batches_hold_the_frozen_pixels(root: Path, splits: Splits) -> None:
     split = split_of(splits[1], None, "spread", batch=3)
     batches = FrozenBatches(split, splits[1], None, CPU, torch.float32)
     assert len(batches) == 3 and [len(b.images) for b in batches] == [3, 3, 1]
@@ -189,7 +187,7 @@ def test_batches_hold_the_frozen_pixels(root: Path, splits: tuple[FlowDataset, F
         batches[3]
 
 
-def test_flow_clip_applies_and_keeps_pixels_valid(splits: tuple[FlowDataset, FlowDataset]) -> None:
+def test_flow_clip_applies_and_keeps_pixels_valid(splits: Splits) -> None:
     split = split_of(splits[1], None, "spread", batch=7)
     free = FrozenBatches(split, splits[1], None, CPU, torch.float32)[0]
     clipped = FrozenBatches(split, splits[1], 1.5, CPU, torch.float32)[0]
@@ -197,7 +195,7 @@ def test_flow_clip_applies_and_keeps_pixels_valid(splits: tuple[FlowDataset, Flo
     assert torch.equal(clipped.flow, free.flow.clamp(-1.5, 1.5)) and torch.equal(clipped.valid, free.valid)
 
 
-def test_a_missing_sample_is_an_error_that_names_it(splits: tuple[FlowDataset, FlowDataset]) -> None:
+def test_a_missing_sample_is_an_error_that_names_it(splits: Splits) -> None:
     split = FrozenSplit("label", ("0000000", "0009999"), split_of(splits[1], 1, "prefix").windows, 2)
     with pytest.raises(DataError, match=r"'0009999'"):
         FrozenBatches(split, splits[1], None, CPU, torch.float32)
@@ -232,3 +230,81 @@ def test_unreadable_calibration_samples_give_way(root: Path, tmp_path: Path) -> 
     assert spoil(2, 6, 7, 8, 9)[0] == ("0", "5", "3")  # nothing is left to replace it: one fewer
     with pytest.raises(DataError, match="none of the 10 samples"):
         spoil(0, 3, 5)
+
+
+# ---- monitors ----
+
+NEWER = ("wide_every_epoch", "wide_batches_per_arch", "train_batches", "keep_sample_errors")
+
+
+def with_eval(config: Config, **keys: object) -> Config:
+    return config.model_copy(update={"eval": config.eval.model_copy(update=keys)})
+
+
+def test_monitors_are_frozen_beside_the_set(eval_set: EvalSet, config: Config, splits: Splits, tmp_path: Path) -> None:
+    assert set(eval_set.monitors) == {TRAIN, RANDOM_CROP}
+    wide = freeze(with_eval(config, wide_every_epoch=2), *splits, LABELS, silent)
+    fewer = with_eval(config, wide_every_epoch=2, wide_batches_per_arch=2, train_batches=0)
+    some = freeze(fewer, *splits, LABELS, silent)
+    assert set(wide.monitors) == {WIDE, TRAIN, RANDOM_CROP} and set(some.monitors) == {WIDE}
+    assert wide.monitors[WIDE].names == splits[1].names and len(some.monitors[WIDE].names) == 6
+    assert wide.hash == some.hash == eval_set.hash  # without the settings: none of them changes the frequent pixels
+    hashes = [wide.hash_of(WIDE), some.hash_of(WIDE), wide.hash_of(TRAIN), wide.hash_of(RANDOM_CROP), wide.hash]
+    assert len(set(hashes)) == 5
+    path = tmp_path / "eval_set.json"
+    path.write_text(json.dumps(wide.to_json()))
+    again = read_eval_set(path)
+    assert again == wide and again.hash_of(WIDE) == json.loads(path.read_text())["monitors"][WIDE]["hash"]
+    document = wide.to_json()
+    document["monitors"][WIDE]["names"] = document["monitors"][WIDE]["names"][1:]
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="hash"):
+        read_eval_set(path)
+
+
+def test_the_random_crop_is_of_the_same_samples_and_a_function_of_the_seed(
+    eval_set: EvalSet, config: Config, splits: Splits
+) -> None:
+    centre, crop = eval_set.monitors[TRAIN], eval_set.monitors[RANDOM_CROP]
+    assert centre.names == crop.names and len(centre.names) == 6 and set(centre.windows) == {centre.windows[0]}
+    assert len(set(crop.windows)) > 2 and {(w.height, w.width) for w in crop.windows} == {(32, 48)}
+    assert all(0 <= w.top <= 8 and 0 <= w.left <= 8 for w in crop.windows)
+    again = freeze(with_eval(config, train_batches=1), *splits, LABELS, silent)
+    place = dict(zip(crop.names, crop.windows, strict=True))
+    moved = again.monitors[RANDOM_CROP]  # fewer samples: those in both keep their window
+    both = [(w, place[name]) for name, w in zip(moved.names, moved.windows, strict=True) if name in place]
+    assert both and all(own == other for own, other in both)
+    other = config.model_copy(update={"runtime": config.runtime.model_copy(update={"seed": 1})})
+    assert freeze(other, *splits, LABELS, silent).monitors[RANDOM_CROP].windows != crop.windows
+
+
+def test_a_file_of_an_older_version_is_read_and_keeps_its_hash(eval_set: EvalSet, config: Config) -> None:
+    """Format and hash as they were before there were monitors."""
+    older = config.eval.model_dump(mode="json", exclude={"pictures", *NEWER})
+    full = eval_set.with_pool(["0,0"], {"EB0": [1]}, hashed_settings(config.eval))
+    document = {name: value for name, value in full.to_json().items() if name not in ("hash", "monitors")}
+    assert document["settings"] == older
+    text = json.dumps(document, sort_keys=True).encode()
+    document["hash"] = hashlib.sha256(text).hexdigest()[:16]
+    read = EvalSet.from_json(document)
+    assert read.hash == full.hash == document["hash"] and read.monitors == {}
+
+
+def test_which_keys_are_hashed(config: Config) -> None:
+    def changed(**keys: object) -> bool:
+        return hashed_settings(with_eval(config, **keys).eval) != hashed_settings(config.eval)
+
+    assert not changed(keep_sample_errors=False) and not changed(pictures=0)
+    assert changed(wide_every_epoch=1) and changed(train_batches=0) and changed(best_by="median")
+
+
+def test_batches_read_when_they_are_asked_for(splits: Splits) -> None:
+    split = freeze_split(splits[1], "label", (32, 48), 3, None, "spread", "key", silent)
+    held, read = (FrozenBatches(split, splits[1], 2.0, CPU, torch.float32, hold=hold) for hold in (True, False))
+    assert len(read) == len(held) == 3
+    for one, two, three in zip(held, read, [read[i] for i in range(3)], strict=True):
+        assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(one, two, three, strict=True))
+    with pytest.raises(IndexError):
+        read[3]
+    for _ in read:  # left early: nothing hangs
+        break
