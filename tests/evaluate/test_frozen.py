@@ -57,7 +57,7 @@ def splits(root: Path) -> Splits:
 
 @pytest.fixture(scope="module")
 def config(root: Path) -> Config:
-    return load_config(None, tiny_options(root, root, "x"))
+    return load_config(None, [*tiny_options(root, root, "x"), "--eval.train_batches=2"])
 
 
 @pytest.fixture
