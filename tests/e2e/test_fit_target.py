@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from runs import Place, command, table
 
-from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.hardware.vela import get_target
 from edgeflownas.hardware.vela.figures import Vela
 from edgeflownas.hardware.vela.targets import WE2
 from edgeflownas.models.deployed.networks import subnet_graph
+from edgeflownas.search.ranking import read_ranking
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e

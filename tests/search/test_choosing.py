@@ -13,10 +13,9 @@ from rankings import COST, GAIN, factorial_codes, made_ranking
 
 from edgeflownas.errors import ConfigError, DataError, UserError
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.ranking import Ranking
-from edgeflownas.search.choosing import choose, summary
-from edgeflownas.search.pareto import fill
-from edgeflownas.search.question import Question
+from edgeflownas.search.choose import Question, choose, summary
+from edgeflownas.search.front import fill
+from edgeflownas.search.ranking import Ranking
 from edgeflownas.space import get_space
 
 BLOCKS = [choice.name for choice in get_space("v1").choices]

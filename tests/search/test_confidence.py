@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.search import confidence
-from edgeflownas.search.confidence import like_best, paired_noise, sure, ties, unpaired_noise
-from edgeflownas.search.pareto import front
+from edgeflownas.search import front as module
+from edgeflownas.search.front import front, like_best, paired_noise, sure, ties, unpaired_noise
 
 
 def table(seed: int, archs: int = 30, samples: int = 12, own: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +97,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.stack([errors.mean(axis=1), costs], axis=1)
     noise, member = [paired_noise(errors, np.ones(12)), None], front(values)
     whole = [ties(values, member, noise), sure(values, member, noise)]
-    monkeypatch.setattr(confidence, "BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK", 7)
     np.testing.assert_array_equal([ties(values, member, noise), sure(values, member, noise)], whole)
 
 

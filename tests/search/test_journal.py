@@ -11,11 +11,8 @@ import pytest
 from search_spaces import UNEVEN, measured, problem
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.search.candidates import Candidates
-from edgeflownas.search.journal import Entry, Journal
-from edgeflownas.search.loop import run_search
-from edgeflownas.search.problem import Columns, Problem
-from edgeflownas.search.strategies import STRATEGIES, new_strategy
+from edgeflownas.search.candidates import Candidates, Columns, Problem
+from edgeflownas.search.evolve import STRATEGIES, Entry, Journal, new_strategy, run_search
 from edgeflownas.space import Arch
 
 BUDGET = 22

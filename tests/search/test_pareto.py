@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgeflownas.search.hypervolume import hypervolume
-from edgeflownas.search.pareto import front, knee, spread
+from edgeflownas.search.front import front, hypervolume, knee, spread
 
 # A coarse grid, so that duplicates, equal single objectives and chains are common.
 VALUES = st.integers(1, 4).flatmap(

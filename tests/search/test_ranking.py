@@ -9,7 +9,7 @@ import torch
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.search.ranking import RankingJob, column_names
+from edgeflownas.search.rank import RankingJob, column_names
 from edgeflownas.space import get_space
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, block_words, write_ranking
-from edgeflownas.evaluate.ranking_parts import Part
 from edgeflownas.run.directory import RunLock
-from edgeflownas.search.ranking_folder import RankingFolder
+from edgeflownas.search.rank import RankingFolder
+from edgeflownas.search.ranking import CSV, TENSORS, Ranking, block_words, write_ranking
 from edgeflownas.space import get_space
 
 V1 = get_space("v1")
@@ -20,8 +19,8 @@ ARCHS = [V1.parse(code) for code in ("000000000", "000021222")]
 FACTS = {"run": "a"}
 
 
-def part() -> Part:
-    return Part({"epe": np.array([1.0, 2.0])}, np.ones((2, 3), dtype=np.float32))
+def part() -> dict[str, np.ndarray]:
+    return {"epe": np.array([1.0, 2.0]), "sample_epe": np.ones((2, 3), dtype=np.float32)}
 
 
 def table() -> Ranking:

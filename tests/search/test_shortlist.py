@@ -10,9 +10,7 @@ from rankings import factorial_codes, made_ranking
 from edgeflownas.config import Config
 from edgeflownas.config.load import dump_config, load_config
 from edgeflownas.errors import ConfigError
-from edgeflownas.search.choosing import choose
-from edgeflownas.search.question import Question
-from edgeflownas.search.shortlist import shortlist_recipe
+from edgeflownas.search.choose import Question, choose, shortlist_recipe
 
 CODES = [*factorial_codes((0, 5)), (0, 0, 0, 0, 2, 1, 2, 2, 2)]
 

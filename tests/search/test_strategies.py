@@ -13,9 +13,8 @@ from search_spaces import UNEVEN, costs, measured, problem
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.search.candidates import Candidates
-from edgeflownas.search.curve import reference_point, shares
-from edgeflownas.search.pareto import front
-from edgeflownas.search.strategies import STRATEGIES, new_strategy, standing
+from edgeflownas.search.evolve import STRATEGIES, new_strategy, reference_point, shares, standing
+from edgeflownas.search.front import front
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 NAMES = sorted(STRATEGIES)
@@ -129,7 +128,6 @@ def test_nsga2_refuses_values_of_other_archs():
 
 def test_missing_pymoo_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)
-    monkeypatch.delitem(sys.modules, "edgeflownas.search.nsga2", raising=False)
     with pytest.raises(ConfigError, match=r"edgeflownas\[search\].*evolution"):
         new_strategy("nsga2", candidates=Candidates(UNEVEN))
     assert new_strategy("evolution", candidates=Candidates(UNEVEN)).propose(3)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflownas.errors import DataError, StorageError
-from edgeflownas.evaluate.ranking import CSV, TENSORS, Ranking, block_words, ranks, read_ranking, write_ranking
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
+from edgeflownas.search.ranking import CSV, TENSORS, Ranking, block_words, ranks, read_ranking, write_ranking
 from edgeflownas.space import get_space
 
 V1 = get_space("v1")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.where import OPERATORS, Condition, holds, parse_where
+from edgeflownas.search.candidates import OPERATORS, Condition, holds, parse_where
 
 NAMES = ("EB0", "H2", "sram_kib", "epe")
 

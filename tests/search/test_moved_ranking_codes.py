@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
+from edgeflownas.search.candidates import choose_archs, read_codes
 from edgeflownas.space import Choice, SearchSpace, get_space
 
 V1 = get_space("v1")

@@ -9,7 +9,8 @@ import torch
 
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.noise import pool_noise, standard_errors
-from edgeflownas.evaluate.ranking_parts import TIED, Part, assemble, part_of, read_part
+from edgeflownas.search.rank import RankingFolder, part_of
+from edgeflownas.search.ranking import TIED, assemble
 from edgeflownas.space import get_space
 
 V1 = get_space("v1")
@@ -25,21 +26,21 @@ def test_figures_of_a_unit():
     total = sums(6)
     part = part_of(["epe", "epe_b"], [total, total[:, 2:]], [PIXELS, PIXELS[2:]])
     noise = pool_noise((total / PIXELS).numpy(), PIXELS.numpy())
-    np.testing.assert_allclose(part.columns["epe"], noise.epes, rtol=1e-6)
-    np.testing.assert_array_equal(part.columns["epe_standard_error"], noise.standard_errors)
+    np.testing.assert_allclose(part["epe"], noise.epes, rtol=1e-6)
+    np.testing.assert_array_equal(part["epe_standard_error"], noise.standard_errors)
     seen = (total / PIXELS)[:, [0, 2, 3]]
-    np.testing.assert_allclose(part.columns["epe_median"], seen.median(1).values)
-    assert part.columns["samples"].tolist() == [3] * 6 and np.isnan(part.sample_epe[:, 1]).all()
-    np.testing.assert_allclose(part.columns["epe_b"], total[:, 2:].sum(1) / 16)
-    assert list(part.columns)[-2:] == ["epe_b", "epe_b_standard_error"] and "epe_b_median" not in part.columns
+    np.testing.assert_allclose(part["epe_median"], seen.median(1).values)
+    assert part["samples"].tolist() == [3] * 6 and np.isnan(part["sample_epe"][:, 1]).all()
+    np.testing.assert_allclose(part["epe_b"], total[:, 2:].sum(1) / 16)
+    assert list(part)[-2:] == ["epe_b", "epe_b_standard_error"] and "epe_b_median" not in part
 
 
 def test_a_subnet_that_diverged_is_a_row():
     total = sums(3)
     total[1, 2], total[2, 3] = math.nan, math.inf
     part = part_of(["epe"], [total], [PIXELS])
-    assert np.isnan(part.columns["epe"][1]) and np.isinf(part.columns["epe"][2]) and part.columns["epe"][0] < 3
-    assert np.isfinite(part.columns["epe_standard_error"]).tolist() == [True, False, False]
+    assert np.isnan(part["epe"][1]) and np.isinf(part["epe"][2]) and part["epe"][0] < 3
+    assert np.isfinite(part["epe_standard_error"]).tolist() == [True, False, False]
     ranking = assemble(V1, list(V1)[:3], [[0, 1, 2]], lambda place: part, PIXELS.numpy(), {}, keep=True)
     assert ranking.columns["rank"].tolist() == [1, 3, 2] and ranking.facts[TIED] == "1"
 
@@ -50,18 +51,21 @@ def test_no_valid_pixel():
 
 
 def test_a_part_is_read_back_or_refused(tmp_path: Path):
+    archs = list(V1)[:3]
+    folder, other = (RankingFolder(tmp_path, {"run": run}, archs) for run in ("mine", "other"))
+    folder.parts.mkdir()
     part = part_of(["epe"], [sums(3)], [PIXELS])
-    data = part.to_bytes("mine")
-    path = tmp_path / "part"
-    path.write_bytes(data)
-    again = read_part(path, "mine")
-    assert isinstance(again, Part) and list(again.columns) == list(part.columns) and again.to_bytes("mine") == data
+    folder.write(0, archs, part)
+    again = folder.read(0, archs)
+    assert list(again) == list(part) and all(np.array_equal(again[name], part[name], equal_nan=True) for name in part)
     with pytest.raises(ValueError, match="another ranking"):
-        read_part(path, "other")
+        other.read(0, archs)
+    (path,) = folder.parts.iterdir()
+    data = path.read_bytes()
     for place in range(0, len(data), 7):
         path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
         with pytest.raises((ValueError, KeyError, OSError)):
-            read_part(path, "mine")
+            folder.read(0, archs)
 
 
 @pytest.mark.parametrize("order", [[[0, 1, 2], [3, 4, 5]], [[5, 0], [3], [4, 2, 1]]])
