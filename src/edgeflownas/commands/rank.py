@@ -97,7 +97,7 @@ def rank(
         done = rank_space(job, chosen, columns, folder, world, console, lambda work: _agree(work, yes, console))
         if done is not None:
             ranking, files = done
-            emit(ranking_document(ranking, job.net.space, folder), ranking_text, json, console.info)
+            emit(ranking_document(ranking, folder), ranking_text, json, console.info)
             if TENSORS not in files:
                 console.info(f"{folder}: finished before, nothing was computed")
             console.wrote(files)

@@ -120,13 +120,9 @@ def choose_archs(
 ) -> list[Arch]:
     """The chosen archs in the order of the space, each once.
 
-    Args:
-        space: search space of the codes.
-        codes: to choose among; None for the whole space.
-        where: conditions on the digits of blocks and on ``costs``, such as ``EB0=1,H2<=1,macs<2e9``.
-        sample: how many to draw of those, uniformly without repeats; None for all.
-        seed: the same seed draws the same.
-        costs: by column, what gives it (and perhaps others) for some archs; asked only where a condition needs it.
+    They are of the ``codes``, or of the whole space, and fulfil the conditions ``where`` on the digits of blocks and on
+    ``costs``: by column, what gives it (and perhaps others) for some archs, asked only where a condition needs it.
+    ``sample`` of those are drawn uniformly without repeats, the same with the same seed.
 
     Raises:
         ConfigError: a condition that is none, nothing left to evaluate, or a space too large to enumerate.

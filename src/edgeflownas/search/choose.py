@@ -33,7 +33,7 @@ from edgeflownas.search.front import (
     ties,
     unpaired_noise,
 )
-from edgeflownas.search.ranking import TIED, Ranking
+from edgeflownas.search.ranking import TIED, Ranking, option_words
 from edgeflownas.space import SPACES, get_space
 
 if TYPE_CHECKING:
@@ -161,10 +161,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
     bend = knee(values[positions])
     ends = [0, len(positions) - 1, *([] if bend is None else [bend])]
     shown = sorted(spread(values[positions], ends, MOST_SHOWN))  # its ends, the knee, and what covers the rest
-    space = SPACES.get(ranking.space)
-    code = str(space.parse(space.baseline)) if space and space.baseline else None
-    baseline = ranking.codes.index(code) if code in ranking.codes else None
-    roles = _shortlist(values, positions, tied, baseline, bend, question, [own is not None for own in noise])
+    roles = _shortlist(values, positions, tied, ranking.baseline, bend, question, [own is not None for own in noise])
     options = _options(ranking)
     return {
         **_table(ranking, question, options),
@@ -177,7 +174,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
         "shortlist": list(roles),
         "shortlist_names": list(roles.values()),
         "knee": None if bend is None else int(positions[bend]),
-        "baseline": baseline,
+        "baseline": ranking.baseline,
         "confidence": _confidence(ranking, values, feasible, noise, question),
         "hypervolume": _volume(values[positions], values[feasible], question),
         **_marginals(ranking, kept, options, names),
@@ -219,7 +216,7 @@ def _options(ranking: Ranking) -> list[list[str]]:
     """Words of the options of every block."""
     space = SPACES.get(ranking.space)
     if space is not None:
-        return [[choice.meaning(digit) for digit in range(len(choice.options))] for choice in space.choices]
+        return list(option_words(space).values())
     found = [dict(zip(digits.tolist(), ranking.words[name], strict=True)) for name, digits in ranking.blocks.items()]
     return [[words.get(digit, f"option {digit}") for digit in range(max(words) + 1)] for words in found]
 

@@ -213,15 +213,9 @@ STRATEGIES: dict[str, type[RandomSearch]] = {"nsga2": Nsga2, "random": RandomSea
 
 
 def new_strategy(name: str, *, candidates: Candidates, population: int = POPULATION, seed: int = 0) -> RandomSearch:
-    """A strategy by name, ``nsga2``, ``random`` or ``evolution``.
-
-    Raises:
-        ConfigError: another name, a population below 4, or nsga2 without the package pymoo.
-    """
+    """A strategy by name.  Raises ConfigError for a name that is none, and for nsga2 without the package pymoo."""
     if name not in STRATEGIES:
         raise ConfigError(f"--strategy {name!r} is unknown: {', '.join(STRATEGIES)}, or all")
-    if population < 4:
-        raise ConfigError(f"--population {population}: must be at least 4")
     return STRATEGIES[name](candidates=candidates, population=population, seed=seed)
 
 
@@ -279,10 +273,6 @@ class Journal:
             self._log.append({"code": str(entry.arch), "generation": entry.generation, "values": values})
         self._log.sync()
         self.entries.extend(entries)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._log.close()
 
     def _check_header(self, line: bytes, expected: dict[str, Any]) -> None:
         try:
@@ -355,14 +345,9 @@ def search_all(
 ) -> list[Ended]:
     """Every search, one after the other; strategies and budget are checked before the first begins.
 
-    Args:
-        problem: what is searched.
-        jobs: strategy and seed of each.
-        place: folder of the one search, or of the folders of several.
-        budget: evaluated archs of each.
-        population: archs of a generation.
-        console: progress and news.
-        agree: asked before archs are evaluated: estimated seconds of one, how many are evaluated together, are left.
+    ``jobs`` are the strategy and the seed of each, ``place`` is the folder of the one search, or of the folders of
+    several.  ``agree`` is asked before archs are evaluated: estimated seconds of one, how many are evaluated together,
+    and how many are left.
 
     Raises:
         Interrupted: a signal came; ConfigError, DataError, StorageError.
@@ -421,12 +406,8 @@ def run_search(
     may depend on what is evaluated with it; entries that were written stay.  So the journal of an interrupted search
     is that of an uninterrupted one, byte for byte.
 
-    Args:
-        problem: objectives and conditions.
-        strategy: a new one, with the seed of the journal's signature.
-        journal: opened with the search's signature; new entries are appended to it.
-        budget: evaluated archs in all, those of the journal included.
-        progress: told after each generation how many archs are evaluated.
+    The strategy is a new one, with the seed of the journal's signature; ``budget`` includes the archs of the journal;
+    ``progress`` is told after each generation how many are evaluated.
 
     Raises:
         DataError: the journal's codes are not those the strategy proposes.

@@ -294,12 +294,7 @@ def cpu_column(subnets: int) -> CpuLatency:
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")  # a subnet that diverged, a sample without pixels
 def part_of(names: Sequence[str], sums: Sequence[torch.Tensor], pixels: Sequence[torch.Tensor]) -> Part:
-    """Figures of one unit.
-
-    Args:
-        names: column of each set's EPE, ``epe`` first.
-        sums: of each set: summed end-point error (float64 [A, N], px) of each subnet on each sample.
-        pixels: of each set: valid pixels of each sample [N].
+    """Figures of one unit, from the summed errors (float64 [A, N], px) and the valid pixels [N] of the sets ``names``.
 
     Raises:
         DataError: a set without a valid pixel.
@@ -401,19 +396,15 @@ class RankingFolder:
         for place, unit in enumerate(units):
             try:
                 self.read(place, unit)
-            except FileNotFoundError:
-                wanted.append(place)
             except (OSError, ValueError, KeyError) as error:
-                warn(f"{self._part(place)}: damaged ({error}); its {len(unit)} subnets are evaluated again")
+                if not isinstance(error, FileNotFoundError):
+                    warn(f"{self._part(place)}: damaged ({error}); its {len(unit)} subnets are evaluated again")
                 wanted.append(place)
         return wanted
 
     def read(self, place: int, unit: Sequence[Arch]) -> Part:
         """The part of a unit.  Raises OSError, ValueError or KeyError for anything but this very part."""
-        path = self._part(place)
-        if not path.exists():
-            raise FileNotFoundError(path)
-        arrays, texts = read_tensors(path)
+        arrays, texts = read_tensors(self._part(place))
         if texts["signature"] != self._signature(unit):
             raise ValueError("it is of another ranking")
         if texts.pop("sum") != checksum(arrays, texts):
@@ -492,14 +483,8 @@ def rank_space(
 ) -> tuple[Ranking, dict[str, Path]] | None:
     """Evaluate what has no figures yet and write the table; the table and the files written on rank 0, None elsewhere.
 
-    Args:
-        job: the supernet.
-        archs: what to rank.
-        models: further columns of the table, made by rank 0 at the end.
-        out: folder of the ranking.
-        world: the ranks; every unit is one rank's.
-        console: progress and news.
-        agree: asked on rank 0, with what is left to do, before anything is computed; None is returned where it says no.
+    ``models`` are further columns, made by rank 0 at the end.  ``agree`` is asked on rank 0, with what is left to do,
+    before anything is computed; where it says no, None is returned.
 
     Raises:
         Interrupted: a signal came; finished units are kept.  ConfigError, DataError, StorageError.
@@ -587,7 +572,7 @@ def _interruptible(stop: StopFlag, kept: str) -> Iterator[None]:
         raise Interrupted(f"{stop.reason}: {kept}; give the same command again to go on") from None
 
 
-def ranking_document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[str, Any]:
+def ranking_document(ranking: Ranking, out: Path) -> dict[str, Any]:
     """The head of the table as plain data; figures that are not finite are None."""
 
     def row(position: int) -> dict[str, Any]:
@@ -598,7 +583,6 @@ def ranking_document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[st
         return {"code": ranking.codes[position], **finite, "options": options}
 
     order = np.argsort(ranking.columns["rank"]).tolist()
-    baseline = None if space.baseline is None else str(space.parse(space.baseline))
     tied = ranking.facts.get(TIED)
     return {
         "ranking": str(out),
@@ -607,5 +591,5 @@ def ranking_document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[st
         "within_noise_of_best": None if tied is None else int(tied),
         "top": [row(position) for position in order[:10]],
         "worst": row(order[-1]),
-        "baseline": row(ranking.codes.index(baseline)) if baseline in ranking.codes else None,
+        "baseline": None if ranking.baseline is None else row(ranking.baseline),
     }

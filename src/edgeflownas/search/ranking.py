@@ -11,7 +11,8 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,27 @@ class Ranking:
         return np.array([[int(digit) for digit in code.split(",")] for code in self.codes], dtype=np.int64)
 
     @property
+    def baseline(self) -> int | None:
+        """Position of the space's baseline where the table holds it."""
+        space = SPACES.get(self.space)
+        code = str(space.parse(space.baseline)) if space and space.baseline else None
+        return self.codes.index(code) if code in self.codes else None
+
+    @property
     def blocks(self) -> dict[str, NDArray[np.int64]]:
         """Digit of every subnet [A] by block, for conditions on blocks."""
         return dict(zip(self.words, self.digits.T, strict=True))
 
 
+def option_words(space: SearchSpace) -> dict[str, list[str]]:
+    """All options of every block in words, without the name of the block: ``{"EB0": ["depth 1", ...]}``."""
+    return {choice.name: [choice.meaning(digit) for digit in range(len(choice.options))] for choice in space.choices}
+
+
 def block_words(space: SearchSpace, archs: Sequence[Arch]) -> dict[str, tuple[str, ...]]:
-    """Option of every block in words, without the name of the block: ``{"EB0": ("depth 3", ...)}``."""
-    options = [[choice.meaning(digit) for digit in range(len(choice.options))] for choice in space.choices]
-    return {
-        choice.name: tuple(options[place][arch[place]] for arch in archs) for place, choice in enumerate(space.choices)
-    }
+    """Option of every block in words for every arch: ``{"EB0": ("depth 3", ...)}``."""
+    named = enumerate(option_words(space).items())
+    return {name: tuple(options[arch[place]] for arch in archs) for place, (name, options) in named}
 
 
 def ranks(epes: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -119,14 +130,8 @@ def assemble(
 ) -> Ranking:
     """The table of all parts, without costs; never more than one part in memory beside it.
 
-    Args:
-        space: search space of ``archs``.
-        archs: rows, in their order.
-        units: positions in ``archs`` of every unit's subnets.
-        part: the part of a unit by its place in ``units``.
-        pixels: valid pixels of the samples of the first set [N].
-        facts: what was measured.
-        keep: whether the table keeps the errors of the samples (float16).
+    ``units`` are positions in ``archs``, ``part`` gives the figures of a unit by its place there, ``pixels`` [N] are
+    those of the samples of the first set; ``keep`` keeps the errors of the samples (float16).
     """
     columns: dict[str, NDArray[Any]] = {"rank": np.zeros(len(archs), dtype=np.int64)}
     errors = np.empty((len(archs), len(pixels)), dtype=np.float16) if keep else None
@@ -246,29 +251,21 @@ def _from_csv(path: Path) -> Ranking:
     for code in codes:
         if len(code) != len(codes[0]):
             raise ValueError(f"code {code} is not as long as {codes[0]}")
-    columns = {name: _numbers(name, values) for name, values in cells.items()}
-    space, blocks = "", [name for name, column in columns.items() if column is None]
-    for name, known in SPACES.items():
-        own = [choice.name for choice in known.choices]
-        if set(own) <= set(cells) and len(own) == len(codes[0].split(",")):
-            space, blocks = name, own
-            break
-    numbers = {name: column for name, column in columns.items() if column is not None}
-    ranking = Ranking(space, codes, numbers, {name: cells[name] for name in blocks}, {})
-    return replace(ranking, facts=_facts_beside(path, ranking))
-
-
-def _facts_beside(path: Path, ranking: Ranking) -> dict[str, str]:
-    """Facts of the safetensors file in the CSV's folder where it holds the same rows and figures."""
-    try:
+    parsed = {name: _numbers(name, values) for name, values in cells.items()}
+    columns = {name: column for name, column in parsed.items() if column is not None}
+    spaces = {name: list(option_words(space)) for name, space in SPACES.items()}
+    digits = len(codes[0].split(","))
+    space = next((name for name, own in spaces.items() if set(own) <= cells.keys() and len(own) == digits), "")
+    blocks = spaces.get(space) or [name for name, column in parsed.items() if column is None]
+    facts: dict[str, str] = {}
+    with suppress(DataError):  # of the safetensors file in the same folder, where it holds the same rows and figures
         whole = read_ranking(path.parent / TENSORS)
-    except DataError:
-        return {}
-    same = whole.codes == ranking.codes and all(
-        name in ranking.columns and np.array_equal(column, ranking.columns[name], equal_nan=True)
-        for name, column in whole.columns.items()
-    )
-    return whole.facts if same else {}
+        if whole.codes == codes and all(
+            name in columns and np.array_equal(column, columns[name], equal_nan=True)
+            for name, column in whole.columns.items()
+        ):
+            facts = whole.facts
+    return Ranking(space, codes, columns, {name: cells[name] for name in blocks}, facts)
 
 
 def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:
@@ -316,11 +313,11 @@ def _require_words(ranking: Ranking) -> None:
     digits, space = ranking.digits, SPACES.get(ranking.space)
     if digits.shape[1] != len(ranking.words):
         raise ValueError(f"codes of {digits.shape[1]} digits beside {len(ranking.words)} blocks")
+    known = option_words(space) if space is not None else {}
     for place, (name, words) in enumerate(ranking.words.items()):
-        choice = space.choices[place] if space is not None else None
-        options = dict(enumerate(map(choice.meaning, range(len(choice.options))))) if choice else {}
+        options = dict(enumerate(known.get(name, ())))
         for code, digit, word in zip(ranking.codes, digits[:, place].tolist(), words, strict=True):
-            if not (digit in options if choice else 0 <= digit <= 9):
+            if not (digit in options if known else 0 <= digit <= 9):
                 raise ValueError(f"code {code}: {name} has no option {digit}")
             if options.setdefault(digit, word) != word:
                 raise ValueError(f"code {code}: {name} is {options[digit]!r} by its digit and {word!r} in its column")

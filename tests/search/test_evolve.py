@@ -1,0 +1,374 @@
+"""Strategies, journal and outcome of searches."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as given_values
+from search_spaces import UNEVEN, costs, measured, problem
+
+from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.report.search_files import search_text, write_search
+from edgeflownas.search.candidates import Candidates, Columns, Problem
+from edgeflownas.search.evolve import (
+    STRATEGIES,
+    Ended,
+    Entry,
+    Journal,
+    new_strategy,
+    outcome,
+    reference_point,
+    run_search,
+    shares,
+    standing,
+)
+from edgeflownas.search.front import front
+from edgeflownas.space import Arch, SearchSpace, get_space
+
+NAMES = sorted(STRATEGIES)
+
+
+def searched(
+    name: str, space: SearchSpace, budget: int, seed: int = 0, population: int = 8, where: str = ""
+) -> list[Arch]:
+    """The codes in the order in which they are proposed, until ``budget`` or until there are no more."""
+    asked = problem(space, where)
+    strategy = new_strategy(name, candidates=Candidates(space, asked.fits, seed), population=population, seed=seed)
+    found: list[Arch] = []
+    while len(found) < budget and (archs := strategy.propose(strategy.batch)):
+        strategy.tell(archs, asked.values(archs))
+        found += archs
+    return found[:budget]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=8, deadline=None)
+@given(seed=given_values.integers(0, 10**9), population=given_values.integers(4, 20))
+def test_proposals_are_valid_unique_and_a_function_of_the_seed(name: str, seed: int, population: int):
+    codes = searched(name, UNEVEN, 40, seed, population)
+    assert len(set(codes)) == len(codes) == 40
+    assert all(code in set(UNEVEN) and code.space == "uneven" for code in codes)
+    assert codes == searched(name, UNEVEN, 40, seed, population)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("where", ["macs<9", "D<=1,B=1", "sram_kib<3,A!=1,macs>4"])
+def test_only_fitting_codes_are_proposed_and_all_of_them(name: str, where: str):
+    fitting = {code for code in UNEVEN if problem(UNEVEN, where).fits([code])[0]}
+    assert 4 < len(fitting) < len(UNEVEN)
+    assert set(searched(name, UNEVEN, 999, population=4, where=where)) == fitting
+    assert searched(name, UNEVEN, 10, where="macs<0") == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_space_is_proposed_once_and_then_nothing(name: str):
+    assert sorted(searched(name, UNEVEN, 999, population=10)) == sorted(UNEVEN)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_global_generators_neither_matter_nor_change(name: str):
+    np.random.seed(1)
+    random.seed(1)
+    before = np.random.get_state()[1].tolist(), random.getstate()
+    first = searched(name, get_space("v1"), 100)
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == before
+    np.random.seed(2)
+    random.seed(2)
+    assert searched(name, get_space("v1"), 100) == first
+    assert searched(name, get_space("v1"), 100, seed=1) != first
+    assert first[:8] == searched("random", get_space("v1"), 8)  # all begin with the same codes
+
+
+def test_a_space_with_other_kinds_of_choices():
+    space = get_space("v3")
+    codes = searched("nsga2", space, 60, where="E1!=1")
+    assert len(set(codes)) == 60 and {code.space for code in codes} == {"v3"}
+    assert {code[1] for code in codes} == {0, 2}
+
+
+def share(name: str, seed: int) -> float:
+    """Of the exact hypervolume of v1 after 400 evaluations."""
+    space = get_space("v1")
+    every = list(space)
+    table = np.stack([measured(every)["epe"], costs(every)["macs"]], axis=1)
+    found = problem(space).values(searched(name, space, 400, seed, 40))
+    return shares(found, table[front(table)], reference_point(table), [400])[0]
+
+
+@pytest.mark.e2e  # whole searches, 8 s
+def test_learning_beats_chance_at_equal_budget():
+    mean = {name: np.mean([share(name, seed) for seed in range(3)]) for name in NAMES}
+    assert mean["nsga2"] > mean["random"] + 0.02  # measured: 0.97 against 0.89
+    assert mean["evolution"] > mean["random"] + 0.02
+
+
+def test_standing_is_rank_then_crowding():
+    values = np.array([[3.0, 3.0], [0.0, 4.0], [1.0, 1.5], [4.0, 0.0], [1.1, 1.4], [5.0, 5.0]])
+    # the front is rows 1, 2, 3, 4; its ends have no neighbour on one side; of the middle two, 4 is the less crowded
+    assert standing(values).tolist() == [4, 0, 3, 1, 2, 5]
+
+
+def test_values_that_are_told_matter():
+    first = searched("evolution", UNEVEN, 20)
+    strategy = new_strategy("evolution", candidates=Candidates(UNEVEN), population=8, seed=0)
+    found: list[Arch] = []
+    while len(found) < 20:
+        archs = strategy.propose(strategy.batch)
+        strategy.tell(archs, -problem(UNEVEN).values(archs))
+        found += archs
+    assert found[:8] == first[:8]
+    assert found[:20] != first
+
+
+def test_nsga2_refuses_values_of_other_archs():
+    strategy = new_strategy("nsga2", candidates=Candidates(UNEVEN), population=4)
+    archs = strategy.propose(4)
+    with pytest.raises(AssertionError, match="other archs"):
+        strategy.tell(archs[::-1], problem(UNEVEN).values(archs))
+
+
+def test_missing_pymoo_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)
+    with pytest.raises(ConfigError, match=r"edgeflownas\[search\].*evolution"):
+        new_strategy("nsga2", candidates=Candidates(UNEVEN))
+    assert new_strategy("evolution", candidates=Candidates(UNEVEN)).propose(3)
+    with pytest.raises(ConfigError, match="nsga2, random, evolution"):
+        new_strategy("nsga3", candidates=Candidates(UNEVEN))
+
+
+BUDGET = 22
+NAMES = sorted(STRATEGIES)
+
+
+def signature(name: str = "nsga2", seed: int = 1) -> dict[str, object]:
+    return {"source": "test", "objectives": ["epe", "macs"], "where": "", "strategy": name, "seed": seed}
+
+
+def search(
+    path: Path, name: str = "nsga2", budget: int = BUDGET, asked: Problem | None = None, notes: list[str] | None = None
+) -> list[Entry]:
+    given = asked or problem(UNEVEN)
+    strategy = new_strategy(name, candidates=Candidates(UNEVEN, given.fits, 1), population=5, seed=1)
+    journal = Journal(path, UNEVEN, signature(name), (notes if notes is not None else []).append)
+    return run_search(given, strategy, journal, budget)
+
+
+def counting(calls: list[list[Arch]]) -> Problem:
+    def measure(archs: Sequence[Arch]) -> Columns:
+        calls.append(list(archs))
+        return measured(archs)
+
+    return replace(problem(UNEVEN), measure=measure)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kill_at_any_byte_of_any_line_ends_in_the_same_journal(tmp_path: Path, name: str):
+    whole = tmp_path / "whole.jsonl"
+    entries = search(whole, name)
+    assert len({entry.arch for entry in entries}) == BUDGET
+    data = whole.read_bytes()
+    ends = [place + 1 for place, byte in enumerate(data) if byte == ord("\n")]
+    assert len(ends) == BUDGET + 1
+    for cut in sorted({0, 1, *ends, *(end - 1 for end in ends[::4]), *(end + 7 for end in ends[:-1:4])}):
+        path = tmp_path / "cut.jsonl"
+        path.write_bytes(data[:cut])
+        notes: list[str] = []
+        assert search(path, name, notes=notes) == entries
+        assert path.read_bytes() == data, cut
+        assert bool(notes) == (cut not in (0, *ends)), cut
+
+
+def test_a_larger_budget_goes_on_and_a_smaller_one_reads_the_beginning(tmp_path: Path):
+    whole, grown = tmp_path / "whole.jsonl", tmp_path / "grown.jsonl"
+    entries = search(whole)
+    for budget in (7, 8, 15, BUDGET):
+        search(grown, budget=budget)
+    assert grown.read_bytes() == whole.read_bytes()
+    assert search(grown, budget=9) == entries[:9]
+    assert grown.read_bytes() == whole.read_bytes()
+
+
+def test_nothing_finished_is_evaluated_again(tmp_path: Path):
+    calls: list[list[Arch]] = []
+    search(tmp_path / "j", asked=counting(calls))
+    asked = [arch for call in calls for arch in call]
+    assert len(asked) == len(set(asked)) == BUDGET
+    assert [len(call) for call in calls] == [5, 5, 5, 5, 2]  # a generation is one request
+    again: list[list[Arch]] = []
+    search(tmp_path / "j", asked=counting(again))
+    assert again == []
+
+
+def test_a_generation_cut_in_two_is_asked_for_as_a_whole(tmp_path: Path):
+    search(tmp_path / "j", budget=10)
+    lines = (tmp_path / "j").read_bytes().splitlines(keepends=True)
+    (tmp_path / "j").write_bytes(b"".join(lines[:-2]))
+    calls: list[list[Arch]] = []
+    search(tmp_path / "j", budget=10, asked=counting(calls))
+    assert [len(call) for call in calls] == [5]
+    assert (tmp_path / "j").read_bytes() == b"".join(lines)
+
+
+def test_values_that_are_not_finite_are_kept_and_never_parents(tmp_path: Path):
+    def measure(archs: Sequence[Arch]) -> Columns:
+        values = measured(archs)["epe"].copy()
+        values[[arch[0] == 0 for arch in archs]] = float("nan")
+        return {"epe": values}
+
+    entries = search(tmp_path / "j", asked=replace(problem(UNEVEN), measure=measure))
+    lost = [entry for entry in entries if entry.values[0] != entry.values[0]]
+    assert lost and all(entry.arch[0] == 0 for entry in lost)
+    assert '"epe": "nan"' in (tmp_path / "j").read_text()
+    again = search(tmp_path / "j", asked=replace(problem(UNEVEN), measure=measure))
+    assert [entry.arch for entry in again] == [entry.arch for entry in entries]
+
+
+@pytest.mark.parametrize("key", ["seed", "strategy", "source"])
+def test_the_journal_of_another_search_is_refused(tmp_path: Path, key: str):
+    search(tmp_path / "j", budget=5)
+    with pytest.raises(ConfigError, match=rf"another search \({key} .* then, .*'other' now\); choose another --out"):
+        Journal(tmp_path / "j", UNEVEN, signature() | {key: "other"})
+
+
+@pytest.mark.parametrize("content", [b"hello", b"hello\n", b'{"format": "x"}\n', b"[1]\n", b'{"format":1}\nmore\n'])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes):
+    (tmp_path / "j").write_bytes(content)
+    with pytest.raises(ConfigError, match="no journal"):
+        Journal(tmp_path / "j", UNEVEN, signature())
+    assert (tmp_path / "j").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        '{"code": "0,0,0,0,0"}',
+        '{"code": "0,0,0,0,9", "generation": 0, "values": {"epe": 1.0, "macs": 1.0}}',
+        '{"code": "0,0,0,0,0", "generation": 0, "values": {"epe": 1.0}}',
+        '{"code": "0,0,0,0,0", "generation": 0, "values": {"epe": "x", "macs": 1.0}}',
+        '{"code": 7, "generation": 0, "values": {"epe": 1.0, "macs": 1.0}}',
+        '{"code": "0,0,0,0,0", "generation": null, "values": {"epe": 1.0, "macs": 1.0}}',
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str):
+    search(tmp_path / "j", budget=5)
+    lines = (tmp_path / "j").read_text().splitlines()
+    lines[3] = line
+    (tmp_path / "j").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="line 4: no entry of a search"):
+        search(tmp_path / "j")
+
+
+def test_edited_codes_are_found_by_the_replay(tmp_path: Path):
+    search(tmp_path / "j", budget=12)
+    lines = (tmp_path / "j").read_text().splitlines()
+    row = json.loads(lines[8])
+    taken = {json.loads(line)["code"] for line in lines[1:]}
+    lines[8] = json.dumps(row | {"code": next(str(code) for code in UNEVEN if str(code) not in taken)})
+    (tmp_path / "j").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="where this search proposes"):
+        search(tmp_path / "j")
+
+
+ALL = list(UNEVEN)
+VALUES = problem(UNEVEN).values(ALL)
+EXACT = dict(zip(ALL, VALUES, strict=True))
+
+
+def ended(name: str, seed: int, order: np.ndarray) -> Ended:
+    entries = [Entry(ALL[i], tuple(VALUES[i].tolist()), place // 10) for place, i in enumerate(order)]
+    return Ended(name, seed, Path("out"), entries)
+
+
+def both() -> dict:
+    rng = np.random.default_rng(0)
+    runs = [ended(name, seed, rng.permutation(48)[:40]) for name in ("random", "nsga2") for seed in (0, 1, 2)]
+    return outcome(problem(UNEVEN), runs, 10, EXACT)
+
+
+def test_reference_point_lies_a_tenth_beyond_the_front():
+    assert reference_point([[0.0, 10.0], [4.0, 0.0], [9.0, 90.0]]).tolist() == pytest.approx([4.4, 11.0])
+    assert reference_point([[2.0, 5.0]]).tolist() == pytest.approx([2.2, 5.5])
+    assert reference_point([[0.0]]).tolist() == pytest.approx([0.1])
+
+
+def test_shares_by_hand():
+    exact = [[0.0, 2.0], [1.0, 1.0], [2.0, 0.0]]  # up to (3, 3): 1 + 2 + 3 squares
+    found = [[2.5, 2.5], [1.0, 1.0], [0.0, 2.0], [2.0, 0.0]]
+    assert shares(found, exact, [3.0, 3.0], [1, 2, 3, 9]) == pytest.approx([0.25 / 6, 4 / 6, 5 / 6, 1.0])
+
+
+def test_curves_rise_to_one_and_bands_enclose_the_mean():
+    whole = outcome(problem(UNEVEN), [ended("random", 0, np.arange(48))], 8, EXACT)["curve"]["strategies"]["random"]
+    assert whole["mean"][-1] == pytest.approx(1.0)
+    curve = both()["curve"]
+    assert curve["evaluations"][-1] == 40 and curve["shown"] == [10, 20, 40]
+    for own in curve["strategies"].values():
+        assert own["seeds"] == 3
+        assert (np.diff(own["mean"]) >= 0).all()
+        assert (np.array(own["lowest"]) <= own["mean"]).all() and (own["mean"] <= np.array(own["highest"])).all()
+        assert own["lowest"][0] < own["highest"][0]
+
+
+def test_the_front_says_what_was_found_and_when():
+    run = ended("nsga2", 0, np.arange(47, -1, -1))
+    broken = run.entries[5]._replace(values=(float("-inf"), 1.0))
+    run.entries[5] = broken
+    front = outcome(problem(UNEVEN), [run], 10, None)["searches"][0]["front"]
+    assert [row["epe"] for row in front] == sorted(row["epe"] for row in front)
+    assert [row["macs"] for row in front] == sorted((row["macs"] for row in front), reverse=True)
+    assert str(broken.arch) not in [row["code"] for row in front]
+    cheapest = front[-1]
+    assert cheapest["code"] == "0,0,0,0,0" and cheapest["evaluation"] == 48 and cheapest["generation"] == 4
+    assert (cheapest["A"], cheapest["B"], cheapest["sram_kib"]) == ("depth 1", "kernel 3", 0.0)
+
+
+def test_values_of_another_ranking_are_refused():
+    with pytest.raises(DataError, match="another checkpoint"):
+        outcome(
+            problem(UNEVEN), [ended("random", 0, np.arange(9))], 4, {arch: row + 0.1 for arch, row in EXACT.items()}
+        )
+
+
+def test_files_and_text_hold_the_same_figures(tmp_path: Path):
+    document = both()
+    written = write_search(tmp_path, document)
+    assert sorted(path.name for path in written.values()) == ["curve.csv", "curve.png", "front.csv", "search.json"]
+    assert json.loads((tmp_path / "search.json").read_text()) == document
+    with (tmp_path / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = document["curve"]["strategies"]["nsga2"]
+    assert [float(row["nsga2"]) for row in rows] == own["mean"]
+    assert [float(row["nsga2_highest"]) for row in rows] == own["highest"]
+    members = (tmp_path / "front.csv").read_text().splitlines()[1:]
+    assert len(members) == sum(len(one["front"]) for one in document["searches"])
+    text = search_text(document)
+    assert f"{100 * own['mean'][-1]:.2f} % ({100 * own['lowest'][-1]:.2f} to" in text
+    assert "reference point epe" in text and "of 3 seeds" in text
+    first = (tmp_path / "curve.png").read_bytes()
+    assert first.startswith(b"\x89PNG") and len(first) > 10_000
+    write_search(tmp_path, document)
+    assert (tmp_path / "curve.png").read_bytes() == first
+
+
+def test_no_matplotlib_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    told: list[str] = []
+    assert "picture" not in write_search(tmp_path, both(), told.append)
+    assert len(told) == 1 and "edgeflownas[figures]" in told[0]
+
+
+def test_an_empty_search_has_an_empty_front(tmp_path: Path):
+    document = outcome(problem(UNEVEN), [Ended("random", 0, tmp_path, [])], 4, None)
+    assert document["searches"][0]["front"] == []
+    assert "0 on the front" in search_text(document)
+    write_search(tmp_path, document)
