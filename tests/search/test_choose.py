@@ -93,7 +93,9 @@ def test_hypervolume_of_a_given_reference(small: Ranking) -> None:
     for macs, epe in rows:  # a staircase from the cheapest on
         if macs < 3e9 and epe < lowest:
             area, lowest = area + (lowest - epe) * (3e9 - macs), epe
-    assert found["value"] == pytest.approx(area) and found["reference_is"] == "given"
+    assert found["value"] == pytest.approx(area) and found["reference_is"] == "given" and found["outside"] == 0
+    none = choose(small, Question(reference=(1.0, 1.0)))
+    assert none["hypervolume"]["outside"] == len(none["front"])
     four = choose(small, Question(("epe", "macs", "sram_kib", "parameters")))["hypervolume"]
     assert four["value"] is None and "3 objectives" in four["why"]
 
@@ -111,6 +113,8 @@ def test_shortlist_covers_the_front(small: Ranking, top: int) -> None:
         assert names["baseline"] == document["baseline"] == 81
         assert names.get("knee", document["knee"]) == document["knee"] and names["least_macs"] == 0
     assert document["shortlist"] == sorted(names.values(), key=lambda row: ranking.columns["macs"][row])
+    part = choose(ranking, Question(where="macs<2e9", top=5))  # the baseline is outside: kept for comparison
+    assert part["shortlist"][-1] == 81 and part["shortlist_names"][-1] == "baseline" and 81 not in part["front"]
     if top == 15:  # no part of the front is left out: the gap along the cost is never more than twice the fair one
         costs = ranking.columns["macs"][document["shortlist"]] / 1e9
         front = ranking.columns["macs"][document["front"]] / 1e9
@@ -147,23 +151,16 @@ def test_an_objective_that_never_varies_is_left_out_or_refused(small: Ranking) -
         choose(flat, Question(("epe", "sram_kib")))
 
 
-def test_members_beyond_a_given_reference_are_counted(small: Ranking) -> None:
-    inside = choose(small, Question(reference=(9.0, 9e9)))["hypervolume"]
-    none = choose(small, Question(reference=(1.0, 1.0)))
-    assert inside["outside"] == 0 and none["hypervolume"]["outside"] == len(none["front"])
-
-
-def test_one_subnet_has_nothing_to_compare(small: Ranking) -> None:
+def test_what_is_too_little_to_compare(small: Ranking) -> None:
     found = choose(small, Question(where="EB0=1,H0Out=1,H1=1,H2=1", top=1))
     assert found["hypervolume"]["value"] is None and "one subnet" in found["hypervolume"]["why"]
     assert found["marginals"] is None and "nothing to compare" in found["marginals_missing"]
-
-
-def test_a_baseline_outside_the_conditions_is_kept_for_comparison() -> None:
-    ranking = made_ranking([*SMALL, (0, 0, 0, 0, 2, 1, 2, 2, 2)])
-    document = choose(ranking, Question(where="macs<2e9", top=5))
-    assert document["shortlist"][-1] == 81 and document["shortlist_names"][-1] == "baseline"
-    assert 81 not in document["front"]
+    partial = choose(made_ranking(SMALL[:-1]), Question())
+    assert partial["marginals"] is None and "every combination" in partial["marginals_missing"]
+    full = choose(small, Question(where="EB0=1"))["marginals"]
+    assert full["subnets"] == 27 and [block["name"] for block in full["blocks"]] == ["H0Out", "H1", "H2"]
+    whole = choose(small, Question(where="macs<2e9"))["marginals"]
+    assert whole["over"] == "the whole table" and whole["subnets"] == 81
 
 
 def test_marginals_recover_planted_effects() -> None:
@@ -191,18 +188,6 @@ def test_margins_of_a_step_are_those_of_its_mean_sample_errors(small: Ranking) -
     assert step["margin"] == pytest.approx(noise.bounds[0, 1], rel=1e-4)
     assert step["gain"] == pytest.approx(noise.epes[0] - noise.epes[1], abs=FLOAT32 * noise.epes.max())
     assert choose(made_ranking(SMALL, keep=False), Question())["marginals"]["blocks"][0]["steps"][0]["margin"] is None
-
-
-def test_marginals_of_a_part_that_is_a_full_factorial_itself(small: Ranking) -> None:
-    part = choose(small, Question(where="EB0=1"))["marginals"]
-    assert part["subnets"] == 27 and [block["name"] for block in part["blocks"]] == ["H0Out", "H1", "H2"]
-    whole = choose(small, Question(where="macs<2e9"))["marginals"]
-    assert whole["over"] == "the whole table" and whole["subnets"] == 81
-
-
-def test_a_partial_table_has_no_marginals() -> None:
-    document = choose(made_ranking(SMALL[:-1]), Question())
-    assert document["marginals"] is None and "every combination" in document["marginals_missing"]
 
 
 REFUSED = [
@@ -270,12 +255,9 @@ def test_keys_of_a_run_that_is_there(tmp_path: Path) -> None:
     assert config.runtime.experiment_name == "shortlist_my_run"
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"config\.yaml not found"):
-        recipe(tmp_path, 2, run=tmp_path)
-
-
 @pytest.mark.parametrize("facts", [{}, {"width": "8"}, {"size": "96x128"}])
 def test_a_table_that_does_not_say_width_and_size_gives_no_recipe(tmp_path: Path, facts: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"of which width and image size.*--run"):
         recipe(tmp_path, 2, facts)
+    with pytest.raises(ConfigError, match=r"config\.yaml not found"):
+        recipe(tmp_path, 2, run=tmp_path)

@@ -42,13 +42,6 @@ def test_front_is_what_nothing_dominates(table: np.ndarray) -> None:
     assert front(table).tolist() == brute_front(table)
 
 
-@given(VALUES, st.randoms(use_true_random=False))
-def test_front_does_not_depend_on_the_order(table: np.ndarray, random) -> None:
-    order = list(range(len(table)))
-    random.shuffle(order)
-    assert front(table[order]).tolist() == front(table)[order].tolist()
-
-
 def test_equal_rows_share_their_place_and_nan_has_none() -> None:
     table = [[1, 2], [1, 2], [2, 2], [np.nan, 0], [2, 1], [np.inf, 0]]
     assert front(table).tolist() == [True, True, False, False, True, True]
@@ -83,15 +76,6 @@ def by_inclusion_and_exclusion(rows: np.ndarray, corner: np.ndarray) -> float:
 def test_hypervolume_is_the_volume_of_the_union_of_boxes(case: tuple[np.ndarray, np.ndarray]) -> None:
     rows, corner = case
     assert hypervolume(rows, corner) == pytest.approx(by_inclusion_and_exclusion(rows, corner), abs=1e-9)
-
-
-def test_hypervolume_of_many_rows_agrees_with_counting_draws() -> None:
-    rng = np.random.default_rng(1)
-    rows = rng.random((300, 3)) + 0.3
-    draws = rng.random((20000, 3)) * 1.3
-    share = np.mean([(rows <= draw).all(axis=1).any() for draw in draws])
-    sigma = np.sqrt(share * (1 - share) / len(draws)) * 1.3**3
-    assert abs(hypervolume(rows, [1.3] * 3) - share * 1.3**3) < 4 * sigma
 
 
 def test_hypervolume_by_hand() -> None:
@@ -160,26 +144,10 @@ def test_ties_and_sure_members_follow_their_definitions(seed: int, paired: bool,
                 assert tied[b] == all(epe - values[d, 0] <= bound[b, d] for d in better)
 
 
-def test_planted_ties() -> None:
-    """Archs 1 and 2 differ by less than the noise, 3 is worse by far more; their costs rise."""
+def test_what_is_like_the_best() -> None:
     noise = unpaired_noise([0.1] * 4, 1000)
-    values = np.array([[5.0, 1.0], [4.0, 2.0], [4.1, 3.0], [4.9, 4.0]])
-    member = front(values)
-    assert member.tolist() == [True, True, False, False]
-    assert ties(values, member, [noise, None]).tolist() == [False, False, True, False]
-    assert sure(values, member, [noise, None]).tolist() == [True, True, False, False]
-    assert noise is not None and like_best(values[:, 0], np.ones(4, bool), noise).tolist() == [0, 1, 1, 0]
-    close = values - [[0.0, 0.0], [-0.9, 0.0], [-0.9, 0.0], [0.0, 0.0]]  # arch 1 barely better than the cheaper arch 0
-    assert sure(close, front(close), [noise, None]).tolist()[:2] == [True, False]
-
-
-def test_a_member_in_doubt_leaves_it_to_a_surer_dominator() -> None:
-    """The best, arch 0, was measured badly; arch 1, off the front, still shows that arch 2 is no tie."""
-    noise = unpaired_noise([5.0, 0.01, 0.01], 1000)
-    values = np.array([[4.0, 1.0], [4.5, 2.0], [4.9, 3.0]])
-    member = front(values)
-    assert member.tolist() == [True, False, False]
-    assert ties(values, member, [noise, None]).tolist() == [False, True, False]
+    assert noise is not None
+    assert like_best(np.array([5.0, 4.0, 4.1, 4.9]), np.ones(4, bool), noise).tolist() == [0, 1, 1, 0]
 
 
 def test_exact_objectives_know_no_ties() -> None:
@@ -276,11 +244,7 @@ def test_a_factorial_is_found_in_any_order_and_with_options_left_out() -> None:
     rows = np.array(list(itertools.product((0, 2), (1,), (0, 1, 2))))
     shuffled = np.random.default_rng(0).permutation(rows)
     found = factorial(shuffled)
-    assert found is not None and found[0] == [[0, 2], [1], [0, 1, 2]]
-    np.testing.assert_array_equal((shuffled[:, 0] * 10 + shuffled[:, 2])[found[1]], [0, 1, 2, 20, 21, 22])
-
-
-def test_a_partial_or_doubled_table_is_none() -> None:
-    rows = np.array(list(itertools.product(range(2), range(3))))
     assert factorial(rows[:-1]) is None and factorial(rows[[0, 0, 2, 3, 4, 5]]) is None
     assert factorial(np.concatenate([rows, rows])) is None and factorial(rows[:0]) is None
+    assert found is not None and found[0] == [[0, 2], [1], [0, 1, 2]]
+    np.testing.assert_array_equal((shuffled[:, 0] * 10 + shuffled[:, 2])[found[1]], [0, 1, 2, 20, 21, 22])
