@@ -39,6 +39,7 @@ from edgeflownas.files import canonical_json, read_json, replace_file, storing
 from edgeflownas.hardware.costs import COLUMNS, space_costs
 from edgeflownas.hardware.latency import CostModel, CpuLatency
 from edgeflownas.models.blocks import FlowBatch, StagedNet, to_flow_batch
+from edgeflownas.run.checkpoint import Checkpoint
 from edgeflownas.run.directory import RunLock, read_identity
 from edgeflownas.run.manifest import choose_device
 from edgeflownas.run.run import Run
@@ -171,9 +172,8 @@ def open_job(
         ConfigError: a run of a single model, a set that does not fit; DataError, StorageError: what cannot be read.
     """
     if data and protocol not in SHARED:
-        raise ConfigError(
-            f"--protocol {protocol} is none under which subnets can be ranked together: {', '.join(SHARED)}"
-        )
+        together = ", ".join(SHARED)
+        raise ConfigError(f"--protocol {protocol} is none under which subnets can be ranked together: {together}")
     run = open_run(path, overrides, note)
     config, task = run.config, run.config.train.task
     if task != "supernet":
@@ -185,24 +185,9 @@ def open_job(
     net = run.net(stored, weights)
     if world.size > 1:
         net.to(choose_device(config.train.gpu_device, world.local_rank, world.size)[0])
-    height, width = config.data.crop_size
-    facts = {
-        "run": run.path.resolve().name,
-        "checkpoint": stored.name,
-        "checkpoint_hash": stored.hash,
-        "weights": weights,
-        "space": net.space.name,
-        "width": str(config.train.width),
-        "size": f"{height}x{width}",
-        "flow_divisor": f"{config.data.flow_divisor:g}",
-        "device": next(net.parameters()).device.type,
-        "channels_last": str(config.train.channels_last).lower(),
-        "precision": config.train.precision if config.train.precision == "fp64" else "fp32",
-        "version": version("edgeflownas"),
-        "torch": torch.__version__,
-    }
+    facts = _run_facts(run, stored, weights, net)
     sets: dict[str, list[FlowBatch]] = {}
-    orders: list[list[int]] = []
+    order: list[int] | None = None
     if data:
         split, train = run.calibration()
         facts |= {
@@ -212,7 +197,7 @@ def open_job(
         }
         for spec, name in zip(data, column_names(data), strict=True):
             sets[name], facts[name], places = _open_set(run, net, spec, protocol)
-            orders.append(places)
+            order = order or places
         calibration = FrozenBatches.of(net, split, train, None)
     else:
         frozen, own = run.evaluation()
@@ -227,8 +212,27 @@ def open_job(
             "flow_clip": str(frozen.flow_clip),
         }
     # Lists: the evaluator keeps all tensors, and whatever else holds the decoded samples may go.
-    order = orders[0] if orders else None
     return RankingJob(run, net, list(calibration), sets, facts, order, exact, memory, keep_sample_errors)
+
+
+def _run_facts(run: Run, stored: Checkpoint, weights: str, net: StagedNet) -> dict[str, str]:
+    config = run.config
+    height, width = config.data.crop_size
+    return {
+        "run": run.path.resolve().name,
+        "checkpoint": stored.name,
+        "checkpoint_hash": stored.hash,
+        "weights": weights,
+        "space": net.space.name,
+        "width": str(config.train.width),
+        "size": f"{height}x{width}",
+        "flow_divisor": f"{config.data.flow_divisor:g}",
+        "device": next(net.parameters()).device.type,
+        "channels_last": str(config.train.channels_last).lower(),
+        "precision": config.train.precision if config.train.precision == "fp64" else "fp32",
+        "version": version("edgeflownas"),
+        "torch": torch.__version__,
+    }
 
 
 def _open_set(run: Run, net: StagedNet, spec: str, protocol: str) -> tuple[list[FlowBatch], str, list[int]]:
@@ -517,10 +521,14 @@ def rank_space(
         world.barrier()
         if not world.is_main:
             return None
-        members = [unit.members for unit in units]
         ranking = assemble(
-            *(job.net.space, archs, members, lambda place: folder.read_again(place, codes[place])),
-            *(tree.pixels[0].cpu().numpy(), facts, job.keep_sample_errors),
+            job.net.space,
+            archs,
+            [unit.members for unit in units],
+            lambda place: folder.read_again(place, codes[place]),
+            tree.pixels[0].cpu().numpy(),
+            facts,
+            job.keep_sample_errors,
         )
         if job.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
             back = np.argsort(job.order)  # samples as in their data set

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.frozen import FrozenBatches, freeze_calibration
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, freeze_calibration
 from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool
 from edgeflownas.hardware.costs import space_costs
@@ -240,12 +240,10 @@ def judge_ranking(
         for run in others:
             label = run.path.resolve().name
             rankings[str(run.path) if label in rankings else label] = score(run.net(run.checkpoint()), archs).epes
-        for batches in dict.fromkeys(calibrations):  # so many, chosen as the run would have
-            settings = config.eval.model_copy(update={"bn_recal_batches": batches})
-            other = config.model_copy(update={"eval": settings})
-            split = freeze_calibration(other, base.train, frozen.calibration.label, base.note)
-            fewer = FrozenBatches.of(net, split, base.train, frozen.flow_clip, hold=False)
-            rankings[f"{name}, calibration {batches}"] = score(net, archs, fewer).epes
+        for batches in dict.fromkeys(calibrations):
+            rankings[f"{name}, calibration {batches}"] = score(
+                net, archs, _calibration(base, net, frozen, batches)
+            ).epes
     costs = space_costs(net.space, config.train.width, config.data.crop_size, archs)
     return {
         "run": str(path),
@@ -258,6 +256,14 @@ def judge_ranking(
         **_judged(table, rankings, own, costs, seed),
         "notes": notes,
     }
+
+
+def _calibration(base: Run, net: StagedNet, frozen: EvalSet, batches: int) -> FrozenBatches:
+    """So many calibration batches of the run's training data, chosen as the run would have."""
+    settings = base.config.eval.model_copy(update={"bn_recal_batches": batches})
+    config = base.config.model_copy(update={"eval": settings})
+    split = freeze_calibration(config, base.train, frozen.calibration.label, base.note)
+    return FrozenBatches.of(net, split, base.train, frozen.flow_clip, hold=False)
 
 
 def _comparable(base: Run, path: Path, option: str, tasks: Collection[str]) -> Run:
