@@ -32,7 +32,7 @@ from edgeflownas.errors import ConfigError, DataError, Interrupted, StorageError
 from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
 from edgeflownas.evaluate.metrics import epe
 from edgeflownas.evaluate.noise import standard_errors, student95
-from edgeflownas.evaluate.protocols import PROTOCOLS, Prepared, make_protocol
+from edgeflownas.evaluate.protocols import PROTOCOLS, make_protocol
 from edgeflownas.evaluate.tensor_file import read_tensors, tensor_bytes
 from edgeflownas.evaluate.tree import TreeEvaluator
 from edgeflownas.files import canonical_json, read_json, replace_file, storing
@@ -246,9 +246,6 @@ def _open_set(run: Run, net: StagedNet, spec: str, protocol: str) -> tuple[list[
     height, width = dataset.read(0).flow.shape[:2]
     made = make_protocol(protocol, (height, width), None, (config.data.crop_size, config.data.flow_clip))
 
-    def read(index: int) -> Prepared:
-        return made.prepare(dataset.read(index))
-
     sizes: dict[tuple[int, int], list[int]] = {}
     for index, sample in enumerate(dataset.samples):
         sizes.setdefault(image_size(sample.image1), []).append(index)
@@ -256,7 +253,7 @@ def _open_set(run: Run, net: StagedNet, spec: str, protocol: str) -> tuple[list[
     with ThreadPoolExecutor(2) as pool:
         for group in sizes.values():
             for start in range(0, len(group), at_once):
-                pairs = pool.map(read, group[start : start + at_once])
+                pairs = pool.map(lambda index: made.prepare(dataset.read(index)), group[start : start + at_once])
                 arrays = [(pair.images, pair.flow, pair.valid) for pair in pairs]
                 images, flow, valid = (np.stack(values) for values in zip(*arrays, strict=True))
                 batches.append(to_flow_batch(images, flow, valid, first.device, first.dtype, net.input_form))
