@@ -60,24 +60,30 @@ class Budget:
         return next(((name, used, most) for name, used, most in found if most is not None and used > most), None)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Subnets:
     """What is chosen from: archs, and a score of each, the smallest the best.
 
-    With a ``ranking`` scores are its errors, measured at ``size``; else they order the subnets of one case, the
-    multiply-adds of the whole graph order the cases, and ``size`` is the usual one.
+    With a ``ranking`` scores are its errors, measured at ``size``.  Else larger networks come first: scores order the
+    subnets of one case, the multiply-adds of the whole graph order the cases, and ``size`` is the usual one.
     """
 
     space: SearchSpace
     width: int
     archs: Sequence[Arch]
-    scores: NDArray[np.float64]
-    weights_kib: NDArray[np.float64]
-    """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
-    macs: NDArray[np.int64]
-    """Of every arch [A], at any size."""
     size: Size = (180, 240)
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     ranking: Path | None = None
+    weights_kib: NDArray[np.float64] = field(init=False)
+    """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
+    macs: NDArray[np.int64] = field(init=False)
+    """Of every arch [A], at this size."""
+
+    def __post_init__(self) -> None:
+        costs = space_costs(self.space, self.width, self.size, self.archs)
+        self.weights_kib, self.macs = costs["int8_weight_kib"], costs["macs"]
+        if self.ranking is None:
+            self.scores = -self.macs.astype(float)
 
 
 def read_subnets(path: Path | None, space: str | None, width: int | None, where: str) -> Subnets:
@@ -88,7 +94,7 @@ def read_subnets(path: Path | None, space: str | None, width: int | None, where:
     """
     if path is None:
         known = get_space(space or "v1")
-        return _subnets(known, width or 32, (180, 240), choose_archs(known, None, where))
+        return Subnets(known, width or 32, choose_archs(known, None, where))
     if space is not None:
         raise ConfigError(f"--space {space}: {path} has its own; leave one of them out")
     if not (path / "run_manifest.json").is_file():
@@ -98,7 +104,7 @@ def read_subnets(path: Path | None, space: str | None, width: int | None, where:
     if width is not None:
         raise ConfigError(f"--width {width}: {path} has its own; leave --width out, or the run")
     own, wide, size = run_network(path)
-    return _subnets(own, wide, size, choose_archs(own, None, where))
+    return Subnets(own, wide, choose_archs(own, None, where), size)
 
 
 def _ranked(path: Path, width: int | None, where: str) -> Subnets:
@@ -116,15 +122,7 @@ def _ranked(path: Path, width: int | None, where: str) -> Subnets:
     rows, columns = (int(side) for side in ranking.facts["size"].split("x"))
     space = get_space(ranking.space)
     archs = [space.parse(ranking.codes[place]) for place in places]
-    found = _subnets(space, int(own), (rows, columns), archs)
-    return replace(found, scores=ranking.columns["epe"][places], ranking=path)
-
-
-def _subnets(space: SearchSpace, width: int, size: Size, archs: Sequence[Arch]) -> Subnets:
-    """Larger networks first, as long as nothing was measured."""
-    costs = space_costs(space, width, size, archs)
-    macs = costs["macs"]
-    return Subnets(space, width, archs, -macs.astype(float), costs["int8_weight_kib"], macs, size)
+    return Subnets(space, int(own), archs, (rows, columns), ranking.columns["epe"][places], path)
 
 
 @dataclass(eq=False)
@@ -153,13 +151,8 @@ class _Case:
 
 def sizes_of(shape: Size, sram_kib: float) -> list[Size]:
     """Sizes in multiples of 16 with the sides of ``shape``: from 96 rows until the images alone fill the SRAM."""
-    found: list[Size] = []
-    for rows in itertools.count(96, 16):
-        columns = max(round(rows * shape[1] / shape[0] / 16), 1) * 16
-        if 6 * rows * columns > sram_kib * 1024:
-            return found
-        found.append((rows, columns))
-    raise AssertionError("unreachable")
+    sizes = ((rows, max(round(rows * shape[1] / shape[0] / 16), 1) * 16) for rows in itertools.count(96, 16))
+    return list(itertools.takewhile(lambda size: 6 * size[0] * size[1] <= sram_kib * 1024, sizes))
 
 
 def fit(
