@@ -33,8 +33,8 @@ from edgeflownas.search.front import (
     ties,
     unpaired_noise,
 )
-from edgeflownas.search.ranking import TIED, Ranking, option_words
-from edgeflownas.space import SPACES, get_space
+from edgeflownas.search.ranking import TIED, Ranking
+from edgeflownas.space import get_space
 
 if TYPE_CHECKING:
     from edgeflownas.hardware.vela.figures import Vela
@@ -162,9 +162,8 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
     ends = [0, len(positions) - 1, *([] if bend is None else [bend])]
     shown = sorted(spread(values[positions], ends, MOST_SHOWN))  # its ends, the knee, and what covers the rest
     roles = _shortlist(values, positions, tied, ranking.baseline, bend, question, [own is not None for own in noise])
-    options = _options(ranking)
     return {
-        **_table(ranking, question, options),
+        **_table(ranking, question),
         "constant": {name: float(ranking.columns[name][feasible][0]) for name in asked if name not in names},
         "counts": {"table": len(ranking), "allowed": int(kept.sum()), "feasible": int(feasible.sum())},
         "front": positions.tolist(),
@@ -177,7 +176,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
         "baseline": ranking.baseline,
         "confidence": _confidence(ranking, values, feasible, noise, question),
         "hypervolume": _volume(values[positions], values[feasible], question),
-        **_marginals(ranking, kept, options, names),
+        **_marginals(ranking, kept, names),
     }
 
 
@@ -212,16 +211,7 @@ def _noise(ranking: Ranking, name: str) -> Noise | None:
     return None if errors is None or samples is None else unpaired_noise(errors, int(np.nanmax(samples)))
 
 
-def _options(ranking: Ranking) -> list[list[str]]:
-    """Words of the options of every block."""
-    space = SPACES.get(ranking.space)
-    if space is not None:
-        return list(option_words(space).values())
-    found = [dict(zip(digits.tolist(), ranking.words[name], strict=True)) for name, digits in ranking.blocks.items()]
-    return [[words.get(digit, f"option {digit}") for digit in range(max(words) + 1)] for words in found]
-
-
-def _table(ranking: Ranking, question: Question, options: Sequence[Sequence[str]]) -> dict[str, Any]:
+def _table(ranking: Ranking, question: Question) -> dict[str, Any]:
     """What the ranking holds, as plain data."""
 
     def plain(column: NDArray[Any]) -> list[float | int | None]:
@@ -237,7 +227,7 @@ def _table(ranking: Ranking, question: Question, options: Sequence[Sequence[str]
         "title": f"Subnets of space {ranking.space or '?'} by {', '.join(question.objectives)}",
         "space": ranking.space,
         "facts": dict(ranking.facts),
-        "blocks": [{"name": name, "options": list(words)} for name, words in zip(ranking.words, options, strict=True)],
+        "blocks": [{"name": name, "options": own} for name, own in zip(ranking.words, ranking.options, strict=True)],
         "columns": columns,
         "codes": ["".join(code.split(",")) for code in ranking.codes],
         "values": {name: plain(column) for name, column in ranking.columns.items()},
@@ -247,12 +237,12 @@ def _table(ranking: Ranking, question: Question, options: Sequence[Sequence[str]
     }
 
 
-def _marginals(ranking: Ranking, kept: Mask, options: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, Any]:
+def _marginals(ranking: Ranking, kept: Mask, names: Sequence[str]) -> dict[str, Any]:
     """``marginals`` of the EPE that is an objective (else of ``epe``), or ``marginals_missing``, the reason."""
     target = next((name for name in names if name.startswith("epe")), "epe")
     costs = [name for name in names if not name.startswith("epe")]
     costs += [name for name in EXACT if name in ranking.columns and name not in costs]
-    found = marginals(ranking, kept, options, target, costs)
+    found = marginals(ranking, kept, target, costs)
     missing = found if isinstance(found, str) else None if found["blocks"] else "no block varies: nothing to compare"
     return {"marginals": None if missing else found, "marginals_missing": missing}
 

@@ -319,20 +319,12 @@ def factorial(digits: ArrayLike) -> tuple[list[list[int]], Rows] | None:
     return levels, np.lexsort(table.T[::-1])
 
 
-def marginals(
-    ranking: Ranking, feasible: Mask, options: Sequence[Sequence[str]], target: str, costs: Sequence[str]
-) -> dict[str, Any] | str:
+def marginals(ranking: Ranking, feasible: Mask, target: str, costs: Sequence[str]) -> dict[str, Any] | str:
     """Means by option, shares of variance, gain and cost of each step to the next option, pairwise interactions.
 
-    Over the feasible subnets where they are a full factorial, else over the whole table where that is one, else the
-    reason why there are none.
-
-    Args:
-        ranking: the table.
-        feasible: which rows [A] fulfil the conditions.
-        options: words of the options of each block.
-        target: column of the errors that are explained.
-        costs: columns that each option costs; those with gaps are left out.
+    Over the ``feasible`` subnets [A] where they are a full factorial, else over the whole table where that is one, else
+    the reason why there are none.  ``target`` is the column of the errors that are explained, ``costs`` are columns
+    that each option costs; those with gaps are left out.
     """
     found = _full_table(ranking, feasible, target)
     if isinstance(found, str):
@@ -343,7 +335,7 @@ def marginals(
     parts = {name: anova(col[order].reshape(grid)) for name, col in columns.items() if np.isfinite(col).all()}
     varied, names, whole = [place for place, size in enumerate(grid) if size > 1], list(ranking.words), parts[target]
     pairs = sorted(itertools.combinations(varied, 2), key=lambda pair: -whole.pair_shares[pair])  # largest share first
-    blocks = []
+    blocks, options = [], ranking.options
     for place in varied:
         words = [options[place][digit] for digit in levels[place]]
         margins = _step_margins(ranking, rows, place) if target == "epe" else []

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.codes)
 
-    @property
+    @cached_property
     def digits(self) -> NDArray[np.int64]:
         """Digits of the codes [A, blocks]."""
         return np.array([[int(digit) for digit in code.split(",")] for code in self.codes], dtype=np.int64)
@@ -71,6 +72,15 @@ class Ranking:
         space = SPACES.get(self.space)
         code = str(space.parse(space.baseline)) if space and space.baseline else None
         return self.codes.index(code) if code in self.codes else None
+
+    @property
+    def options(self) -> list[list[str]]:
+        """Words of all options of every block, also of those that the table does not hold."""
+        space = SPACES.get(self.space)
+        if space is not None:
+            return list(option_words(space).values())
+        found = [dict(zip(digits.tolist(), self.words[name], strict=True)) for name, digits in self.blocks.items()]
+        return [[words.get(digit, f"option {digit}") for digit in range(max(words) + 1)] for words in found]
 
     @property
     def blocks(self) -> dict[str, NDArray[np.int64]]:
