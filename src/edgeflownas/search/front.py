@@ -115,7 +115,8 @@ def fill(values: Floats, members: Sequence[int], others: Sequence[int], noisy: S
     places = np.clip(scaled[:, ~by_noise], 0.0, 1.0)
 
     def nearer(row: int) -> Floats:
-        return np.minimum(gap, np.sqrt(np.square(places[others] - places[row]).sum(axis=1)))
+        distance = np.sqrt(np.square(places[others] - places[row]).sum(axis=1))
+        return np.asarray(np.minimum(gap, distance), dtype=np.float64)
 
     for member in members:
         behind = rows - scaled[member]

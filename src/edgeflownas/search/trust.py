@@ -234,8 +234,9 @@ def judge_ranking(
             own = score(net, archs)
             rankings[name] = own.epes
         else:
-            belongs = {"checkpoint_hash": stored.hash, "eval_set": frozen.hash}
-            rankings[name] = _from_table(ranking, base, belongs, archs)
+            rankings[name] = _from_table(
+                ranking, base, {"checkpoint_hash": stored.hash, "eval_set": frozen.hash}, archs
+            )
         table, zero_flow_epe = _truth_table(alone, score)
         for run in others:
             label = run.path.resolve().name
@@ -349,7 +350,7 @@ def used_runs(errors: Floats) -> NDArray[np.bool_]:
     weights and order of the data) moves none against another; where no seed has all, the first run of each.
     """
     there = np.isfinite(errors)
-    complete = there.all(axis=1)
+    complete = np.asarray(there.all(axis=1))
     if complete.any():
         return np.asarray(there & complete[:, None])
     return np.asarray(there & (np.cumsum(there, axis=0) == 1), dtype=np.bool_)
