@@ -234,17 +234,14 @@ def judge_ranking(
             own = score(net, archs)
             rankings[name] = own.epes
         else:
-            rankings[name] = _from_table(
-                ranking, base, {"checkpoint_hash": stored.hash, "eval_set": frozen.hash}, archs
-            )
+            rankings[name] = _from_table(ranking, base, stored.hash, frozen.hash, archs)
         table, zero_flow_epe = _truth_table(alone, score)
         for run in others:
             label = run.path.resolve().name
             rankings[str(run.path) if label in rankings else label] = score(run.net(run.checkpoint()), archs).epes
         for batches in dict.fromkeys(calibrations):
-            rankings[f"{name}, calibration {batches}"] = score(
-                net, archs, _calibration(base, net, frozen, batches)
-            ).epes
+            fewer = _calibration(base, net, frozen, batches)
+            rankings[f"{name}, calibration {batches}"] = score(net, archs, fewer).epes
     costs = space_costs(net.space, config.train.width, config.data.crop_size, archs)
     return {
         "run": str(path),
@@ -392,10 +389,10 @@ def _truth_table(
     return TruthTable(archs, seeds, errors, used, truth, noise), results[0].zero_flow_epe
 
 
-def _from_table(path: Path, base: Run, facts: Mapping[str, str], archs: Sequence[Arch]) -> list[float]:
-    """EPEs of the subnets in the table of ``edgeflownas rank``, which must have these facts."""
+def _from_table(path: Path, base: Run, checkpoint: str, eval_set: str, archs: Sequence[Arch]) -> list[float]:
+    """EPEs of the subnets in the table of ``edgeflownas rank``, which must be of this checkpoint and these samples."""
     table = read_ranking(path)
-    for fact, ours in facts.items():
+    for fact, ours in (("checkpoint_hash", checkpoint), ("eval_set", eval_set)):
         if table.facts.get(fact) != ours:
             raise DataError(
                 f"--ranking {path}: its {fact} is {table.facts.get(fact, 'not known')}, that of {base.path} {ours}: "
