@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeflownas.evaluate.ranking import Ranking, block_words, ranks
+from edgeflownas.search.ranking import Ranking, block_words, ranks
 from edgeflownas.space import get_space
 
 GAIN = np.array([0.05, 0.04, 0.02, 0.01, 0.03, 0.06, 0.03, 0.04, 0.02])  # px gained by one step of each block

@@ -159,7 +159,7 @@ def test_imports_follow_the_law(path: Path):
         ("train/loop.py", "from edgeflownas.report.console import Tracker"),
         ("report/console.py", "from edgeflownas.commands.train import train"),
         ("search/pareto.py", "from edgeflownas.report.console import Console"),
-        ("train/loop.py", "from edgeflownas.search.pareto import front"),
+        ("train/loop.py", "from edgeflownas.search.front import front"),
         ("train/loop.py", "import cyclopts"),
         ("train/loop.py", "if not TYPE_CHECKING:\n    from edgeflownas.report.console import Tracker"),
         ("train/loop.py", "if TYPE_CHECKING:\n    pass\nelse:\n    from edgeflownas.report.console import Tracker"),

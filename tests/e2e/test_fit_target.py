@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from runs import Place, command, table
 
-from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.hardware.targets import WE2, get_target
 from edgeflownas.hardware.vela_table import Vela
 from edgeflownas.models.graph import subnet_graph
+from edgeflownas.search.ranking import read_ranking
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e

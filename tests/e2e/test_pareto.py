@@ -12,7 +12,7 @@ from rankings import factorial_codes, made_ranking
 from runs import Place, command, table
 
 from edgeflownas.config.load import load_config
-from edgeflownas.evaluate.ranking import read_ranking, write_ranking
+from edgeflownas.search.ranking import read_ranking, write_ranking
 
 pytestmark = pytest.mark.e2e
 CODES = [*factorial_codes((0, 4, 5)), (0, 0, 0, 0, 2, 1, 2, 2, 2)]

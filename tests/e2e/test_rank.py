@@ -14,8 +14,8 @@ from test_interruption import stop_at
 
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.ranking import CSV, TENSORS, read_ranking
 from edgeflownas.run.directory import RunLock
+from edgeflownas.search.ranking import CSV, TENSORS, read_ranking
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e
@@ -140,7 +140,7 @@ def interrupted(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
         raise StorageError(f"{directory / CSV}: cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("edgeflownas.search.ranking.write_ranking", full)
+        patch.setattr("edgeflownas.search.rank.write_ranking", full)
         ended = rank(run, out)
     assert ended.code == 74 and "No space left" in ended.err
     return sorted((out / "parts").glob("unit-*"))
@@ -158,7 +158,7 @@ def test_a_damaged_part_is_computed_again(
     parts[2].write_bytes(parts[3].read_bytes())  # sound, but of another unit
     (out / "parts" / ".tmp-unit-00001").write_text("left behind")
     times = {path: path.stat().st_mtime_ns for path in parts[3:]}
-    monkeypatch.setattr("edgeflownas.search.ranking_folder.RankingFolder.clear", lambda self: None)
+    monkeypatch.setattr("edgeflownas.search.rank.RankingFolder.clear", lambda self: None)
     ended = rank(run, out)
     assert ended.code == 0 and tables(out) == tables(ranked[0])
     for path in parts[:3]:
@@ -173,7 +173,7 @@ def test_a_part_cannot_be_written(run: Path, tmp_path: Path, monkeypatch: pytest
             raise StorageError(f"{path}: cannot write: No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("edgeflownas.search.ranking_folder.replace_file", full)
+    monkeypatch.setattr("edgeflownas.search.rank.replace_file", full)
     ended = rank(run, tmp_path / "out")
     assert ended.code == 74 and "unit-00000" in ended.err and "No space left" in ended.err
 

@@ -14,7 +14,7 @@ from tiny import make_tiny
 
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.evaluate.ranking import CSV, read_ranking
+from edgeflownas.search.ranking import CSV, read_ranking
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ from runs import Ended, Place, command, contents, newest
 from tiny import make_tiny
 
 from edgeflownas.evaluate.noise import kendall_tau_b
-from edgeflownas.evaluate.ranking import Ranking, block_words, write_ranking
+from edgeflownas.search.ranking import Ranking, block_words, write_ranking
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e

@@ -15,8 +15,11 @@ from rankings import factorial_codes, made_ranking  # noqa: E402
 from edgeflownas.errors import ConfigError  # noqa: E402
 from edgeflownas.report.pareto_text import pareto_text  # noqa: E402
 from edgeflownas.report.plot import pareto_figure  # noqa: E402
-from edgeflownas.search.choosing import choose, summary  # noqa: E402
-from edgeflownas.search.question import Question  # noqa: E402
+from edgeflownas.search.choose import (  # noqa: E402
+    Question,  # noqa: E402
+    choose,
+    summary,
+)
 
 CODES = [*factorial_codes((0, 4, 5, 7)), (0, 0, 0, 0, 2, 1, 2, 2, 2)]
 

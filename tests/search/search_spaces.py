@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeflownas.evaluate.ranking import Ranking, block_words, ranks, write_ranking
-from edgeflownas.evaluate.where import parse_where
-from edgeflownas.search.problem import Columns, Problem
+from edgeflownas.search.candidates import Columns, Problem, parse_where
+from edgeflownas.search.ranking import Ranking, block_words, ranks, write_ranking
 from edgeflownas.space import Arch, Choice, SearchSpace, get_space
 
 UNEVEN = SearchSpace(

@@ -12,9 +12,13 @@ from search_spaces import UNEVEN, problem
 
 from edgeflownas.errors import DataError
 from edgeflownas.report.search_files import search_text, write_search
-from edgeflownas.search.curve import reference_point, shares
-from edgeflownas.search.journal import Entry
-from edgeflownas.search.outcome import Ended, outcome
+from edgeflownas.search.evolve import (
+    Ended,
+    Entry,
+    outcome,
+    reference_point,
+    shares,
+)
 
 ALL = list(UNEVEN)
 VALUES = problem(UNEVEN).values(ALL)

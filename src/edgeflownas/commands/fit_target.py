@@ -52,7 +52,7 @@ def fit_target(
     from edgeflownas.hardware.vela_table import vela_of
     from edgeflownas.report.console import Console
     from edgeflownas.report.fit_text import fit_text, write_fit
-    from edgeflownas.search.fitting import FINEST, Budget, fit_document, read_subnets, sizes_of
+    from edgeflownas.search.fitting import FINEST, Budget, fit, read_subnets, sizes_of
 
     if out is not None:
         require_writable(out)
@@ -70,7 +70,7 @@ def fit_target(
         raise ConfigError(f"--outputs {outputs}: one or more of {', '.join(FINEST)}, separated by commas")
     if not shapes:
         raise ConfigError(f"--sram {told}: not even the images of 96 rows fit; give --sizes")
-    document = fit_document(subnets, budget, shapes, asked, chip, top, console.task)
+    document = fit(subnets, budget, shapes, asked, chip, top, console.task)
     emit(document, fit_text, json)
     if out is not None:
         write_fit(out, document)

@@ -54,22 +54,20 @@ def pareto(
     if target is None and (mode != "performance" or arena is not None):
         raise ConfigError("--mode and --arena say how --target is compiled for: add it, or leave them out")
 
-    from edgeflownas.evaluate.ranking import read_ranking
     from edgeflownas.files import replace_file
     from edgeflownas.report.console import Console
     from edgeflownas.report.pareto_text import pareto_text, write_choice
-    from edgeflownas.search.choosing import choose, summary
-    from edgeflownas.search.question import Question
-    from edgeflownas.search.shortlist import run_around, shortlist_recipe
+    from edgeflownas.search.choose import Question, choose, run_around, shortlist_recipe, summary
+    from edgeflownas.search.ranking import read_ranking
 
     table, console = read_ranking(ranking), Console()
     wished = min(MOST_CHOSEN, len(table)) if top is None else top
     document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), wished))
     if target is not None:
         from edgeflownas.hardware.vela_table import vela_of
-        from edgeflownas.search.on_chip import with_chip
+        from edgeflownas.search.choose import with_vela_figures
 
-        document = with_chip(document, vela_of(target, mode, arena, console.warn), console.task)
+        document = with_vela_figures(document, vela_of(target, mode, arena, console.warn), console.task)
     short, written = summary(document), dict[str, Path]()
     shortlist = recipe or (out / "shortlist.yaml" if out is not None else None)
     try:

@@ -73,12 +73,12 @@ def rank(
     if out is not None and (not out or (folder / "run_manifest.json").exists()):
         raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
 
-    from edgeflownas.evaluate.ranking import TENSORS
     from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console
     from edgeflownas.report.ranking_text import ranking_text
     from edgeflownas.run.manifest import memory_in_words
-    from edgeflownas.search.ranking import cpu_column, open_job, rank_space, ranking_document
+    from edgeflownas.search.rank import cpu_column, open_job, rank_space, ranking_document
+    from edgeflownas.search.ranking import TENSORS
     from edgeflownas.train.machine import connect
 
     remedy = "give a smaller --memory, or fewer samples"
@@ -97,7 +97,7 @@ def rank(
         done = rank_space(job, chosen, columns, folder, world, console, lambda work: _agree(work, yes, console))
         if done is not None:
             ranking, files = done
-            emit(ranking_document(ranking, job.net.space, folder), ranking_text, json, console.info)
+            emit(ranking_document(ranking, folder), ranking_text, json, console.info)
             if TENSORS not in files:
                 console.info(f"{folder}: finished before, nothing was computed")
             console.wrote(files)

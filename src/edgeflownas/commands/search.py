@@ -57,9 +57,8 @@ def search(
 
     from edgeflownas.report.console import Console, duration
     from edgeflownas.report.search_files import search_json, search_text, write_search
-    from edgeflownas.search.loop import jobs_of, population_of, search_all
-    from edgeflownas.search.outcome import outcome
-    from edgeflownas.search.problem import exact_values, run_problem, table_problem
+    from edgeflownas.search.candidates import exact_values, run_problem, table_problem
+    from edgeflownas.search.evolve import jobs_of, outcome, population_of, search_all
 
     population, jobs = population_of(population, budget), jobs_of(strategy, seed, seeds)
     console = Console()

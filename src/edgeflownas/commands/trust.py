@@ -48,7 +48,7 @@ def trust(
 
     from edgeflownas.report.console import Console
     from edgeflownas.report.trust_text import trust_text
-    from edgeflownas.search.truth import judge_ranking
+    from edgeflownas.search.trust import judge_ranking
 
     console = Console()
     document = judge_ranking(

@@ -1,17 +1,238 @@
-"""What a strategy may propose: codes of the space that fit the conditions and were never proposed before."""
+"""Which subnets are meant: conditions (``--where``), files of codes, draws; and what a search may propose, and by what.
+
+A condition is ``NAME OP NUMBER`` with OP one of ``< <= > >= = !=``, several are joined by commas: a row is kept where
+all hold.  A name is a column, or a block of the space, whose value is the digit of the arch code.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import csv
+import difflib
+import hashlib
+import itertools
+import math
+import operator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.randomness import words
-from edgeflownas.space import Arch, SearchSpace
+from edgeflownas.search.ranking import Ranking, is_figure, read_ranking
+from edgeflownas.space import Arch, SearchSpace, get_space
 
+MOST_OBJECTIVES = 3
+"""With more the exact hypervolume takes too long for the fronts of a whole space."""
+MOST_SUBNETS = 1_000_000
+"""More than that are not enumerated."""
 BLOCK = 256  # random codes drawn at a time
+ENUMERABLE = 2**17  # subnets whose conditions are checked one by one before a search, to see whether the budget fits
 EMPTY_BLOCKS = 400  # so many draws (times BLOCK) without one new code, and the rest of the space counts as used up
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_CONDITION = re.compile(r"\s*([^\s<>=!]+)\s*([<>=!]+)\s*(\S+)\s*")
+
+Columns = Mapping[str, NDArray[np.float64]]
+Costs = Callable[[Sequence[Arch]], Mapping[str, NDArray[Any]]]
+
+
+# ---- conditions ----
+
+
+class Condition(NamedTuple):
+    """One comparison of a column with a number."""
+
+    name: str
+    op: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.op}{self.value:.12g}"
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """``; did you mean 'macs'?`` where one of the ``known`` names is near, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def parse_where(text: str, names: Collection[str]) -> list[Condition]:
+    """Conditions of ``text``, such as ``"sram_kib<900,macs<=2e9,EB0=1"``; none for an empty one.
+
+    Raises:
+        ConfigError: what is no condition, a name not among ``names`` (with the nearest), or a value that is no finite
+            number.
+    """
+    found: list[Condition] = []
+    for part in text.split(",") if text.strip() else []:
+        said, match = f"--where {part.strip()!r}", _CONDITION.fullmatch(part)
+        op = "=" if match and match[2] == "==" else match[2] if match else ""
+        if match is None or op not in OPERATORS:
+            raise ConfigError(
+                f"{said} is no condition: NAME, one of {' '.join(OPERATORS)}, and a number, joined by commas, e.g. "
+                '--where "macs<2e9,EB0=1"'
+            )
+        name, number = match[1], match[3]
+        if name not in names:
+            same = [known for known in names if known.lower() == name.lower()]
+            hint = f"; did you mean {same[0]!r}?" if same else did_you_mean(name, names)
+            raise ConfigError(f"{said}: there is no {name!r}{hint} (known: {', '.join(sorted(names))})")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ConfigError(f"{said}: {number!r} is not a number")
+        found.append(Condition(name, op, value))
+    return found
+
+
+def holds(conditions: Sequence[Condition], values: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Which rows of the columns ``values`` fulfil every condition: bool [A]; a nan (not known) fulfils none."""
+    kept = np.ones(len(next(iter(values.values()))), dtype=np.bool_)
+    for name, op, value in conditions:
+        column = values[name]
+        kept &= OPERATORS[op](column, value) & ~np.isnan(column)
+    return kept
+
+
+# ---- which subnets are ranked ----
+
+
+def choose_archs(
+    space: SearchSpace,
+    codes: Sequence[Arch] | None = None,
+    where: str = "",
+    sample: int | None = None,
+    seed: int = 0,
+    costs: Mapping[str, Costs] = {},
+) -> list[Arch]:
+    """The chosen archs in the order of the space, each once.
+
+    They are of the ``codes``, or of the whole space, and fulfil the conditions ``where`` on the digits of blocks and on
+    ``costs``: by column, what gives it (and perhaps others) for some archs, asked only where a condition needs it.
+    ``sample`` of those are drawn uniformly without repeats, the same with the same seed.
+
+    Raises:
+        ConfigError: a condition that is none, nothing left to evaluate, or a space too large to enumerate.
+    """
+    names = [choice.name for choice in space.choices]
+    conditions = parse_where(where, [*names, *costs])
+    on_digits = [condition for condition in conditions if condition.name not in costs]
+    if codes is None:
+        count, at = _product(space, on_digits)
+    else:
+        digits = np.array(codes, dtype=np.int64).reshape(len(codes), len(names))
+        listed = list(itertools.compress(codes, holds(on_digits, dict(zip(names, digits.T, strict=True)))))
+        count, at = len(listed), listed.__getitem__
+    if len(on_digits) < len(conditions) and 0 < count <= MOST_SUBNETS:
+        archs = [at(position) for position in range(count)]
+        for condition in conditions:
+            if condition.name in costs and archs:
+                archs = list(itertools.compress(archs, holds([condition], costs[condition.name](archs))))
+        count, at = len(archs), archs.__getitem__
+    if count == 0:
+        among = f"space {space.name!r}" if codes is None else f"the {len(codes):,} given"
+        raise ConfigError(f"--where {where!r} leaves no subnet of {among}")
+    if sample is None and count > MOST_SUBNETS:
+        raise ConfigError(
+            f"{count:,} subnets are too many to evaluate one and all (limit {MOST_SUBNETS:,}): let `edgeflownas "
+            "search` look for the good ones, rank a part with --where, or draw with --sample 1000"
+        )
+    if sample is not None and not 0 < sample <= min(count, MOST_SUBNETS):
+        raise ConfigError(f"--sample {sample} must be 1 to {min(count, MOST_SUBNETS)}, the subnets to choose among")
+    if sample is None:
+        return sorted(map(at, range(count)))
+    drawn: dict[int, None] = {}
+    for attempt in itertools.count():
+        if len(drawn) >= sample:
+            break
+        drawn |= dict.fromkeys((words(seed, "ranking.sample", attempt, count=sample) % np.uint64(count)).tolist())
+    return sorted(map(at, itertools.islice(drawn, sample)))
+
+
+def _product(space: SearchSpace, conditions: Sequence[Condition]) -> tuple[int, Callable[[int], Arch]]:
+    """How many archs fulfil conditions on digits, and which is at a position.
+
+    Each condition is on one block, so the archs are a product, of any size, that is never written out.
+    """
+    options = []
+    for choice in space.choices:
+        own = [condition for condition in conditions if condition.name == choice.name]
+        digits = np.arange(len(choice.options))
+        options.append(digits[holds(own, {choice.name: digits})].tolist())
+    sizes = [len(allowed) for allowed in options]
+    steps = list(itertools.accumulate([1, *sizes[:0:-1]], int.__mul__))[::-1]  # of each block, the last one 1
+
+    def at(position: int) -> Arch:
+        return space.arch(
+            [allowed[position // step % len(allowed)] for allowed, step in zip(options, steps, strict=True)]
+        )
+
+    return math.prod(sizes), at
+
+
+def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
+    """Archs of a text file with a code a line, or of a CSV with a column ``code``; and how many were there again.
+
+    Empty lines, and what follows a ``#`` in a text file, are left out.
+
+    Raises:
+        DataError: a file that cannot be read or names no arch; ConfigError: a code of another space (with its line).
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--archs {path}: cannot be read ({error}); give a text file with a code a line") from error
+    found: list[Arch] = []
+    try:
+        for number, cell in _cells(lines):
+            try:
+                found.append(space.parse(cell))
+            except ConfigError as error:
+                raise ConfigError(f"--archs {path}, line {number}: {error}") from None
+    except ConfigError:  # a ValueError too
+        raise
+    except (csv.Error, ValueError) as error:
+        raise DataError(f"--archs {path}: no sound CSV: {error}") from error
+    if not found:
+        raise DataError(
+            f"--archs {path}: no arch code in it; give a text file with a code a line, or a CSV with `code`"
+        )
+    unique = list(dict.fromkeys(found))
+    return unique, len(found) - len(unique)
+
+
+def _cells(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Codes of a file with the numbers of their lines.  Raises csv.Error, and ValueError for a row without a code."""
+    header = next(csv.reader(lines[:1]), [])
+    if "code" not in header:
+        for number, line in enumerate(lines, start=1):
+            if code := line.partition("#")[0].strip().strip('"'):
+                yield number, code
+        return
+    rows = csv.reader(lines[1:])
+    for row in filter(None, rows):
+        number = rows.line_num + 1
+        if len(row) != len(header):
+            raise ValueError(f"line {number} has {len(row)} cells of {len(header)}; is the file cut off?")
+        if not row[header.index("code")]:
+            raise ValueError(f"line {number} has no code")
+        yield number, row[header.index("code")]
+
+
+# ---- which subnets a search may propose ----
 
 
 class Candidates:
@@ -26,9 +247,7 @@ class Candidates:
     def __init__(
         self, space: SearchSpace, fits: Callable[[Sequence[Arch]], NDArray[np.bool_]] | None = None, seed: int = 0
     ) -> None:
-        self.space = space
-        self._fits = fits
-        self._seed = seed
+        self.space, self._fits, self._seed = space, fits, seed
         self._blocks = 0
         self._taken: set[tuple[int, ...]] = set()
 
@@ -36,7 +255,7 @@ class Candidates:
         """The first ``count`` of ``codes`` that are new and fit; from here on they are not new."""
         new = [self.space.arch(code) for code in dict.fromkeys(map(tuple, codes)) if code not in self._taken]
         if new and self._fits is not None:
-            new = [arch for arch, fits in zip(new, self._fits(new), strict=True) if fits]
+            new = list(itertools.compress(new, self._fits(new)))
         self._taken.update(new[:count])
         return new[:count]
 
@@ -52,3 +271,161 @@ class Candidates:
             empty = 0 if taken else empty + 1
             found += taken
         return found
+
+
+# ---- what is searched ----
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Objectives over a space, all to be minimised.
+
+    ``costs`` gives the columns [A] that are known without an evaluation, ``measure`` those that are not; both of any
+    archs of the space.  ``where`` are conditions on costs and digits.
+    """
+
+    space: SearchSpace
+    objectives: tuple[str, ...]
+    where: tuple[Condition, ...]
+    costs: Callable[[Sequence[Arch]], Columns]
+    measure: Callable[[Sequence[Arch]], Columns]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What decides the values, for the journal."""
+    seconds: Callable[[Sequence[Arch]], float] | None = None
+    """What evaluating some archs together will take, estimated; None where it is only a look-up."""
+
+    def fits(self, archs: Sequence[Arch]) -> NDArray[np.bool_]:
+        """Which archs fulfil every condition: bool [A]."""
+        if not self.where:
+            return np.ones(len(archs), dtype=np.bool_)
+        names = [choice.name for choice in self.space.choices]
+        digits = dict(zip(names, np.array(archs, dtype=np.float64).T, strict=True))
+        asked = {condition.name for condition in self.where}
+        return holds(self.where, digits if asked <= digits.keys() else {**digits, **self.costs(archs)})
+
+    def values(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
+        """The objectives of archs, by evaluation: [A, objectives]."""
+        columns = {**self.costs(archs), **self.measure(archs)}
+        return np.stack([np.asarray(columns[name], dtype=np.float64) for name in self.objectives], axis=1)
+
+    def require_room(self, budget: int) -> None:
+        """Raises ConfigError for a budget of more evaluations than there are subnets to evaluate."""
+        size = len(self.space)
+        if self.where and size <= ENUMERABLE:
+            size = int(self.fits(list(self.space)).sum())
+        if budget > size:
+            which = " that fit --where" if self.where else ""
+            raise ConfigError(
+                f"--budget {budget}: space {self.space.name!r} has {size} subnets{which}; lower it, or rank them all "
+                "with `edgeflownas rank`"
+            )
+
+    def require_varied(self) -> None:
+        """Raises ConfigError for a cost that is the same for all of many subnets: it would decide nothing."""
+        archs = list(self.space) if len(self.space) <= ENUMERABLE else Candidates(self.space).random(1000)
+        for name, column in self.costs(archs).items():
+            if name in self.objectives and len(archs) > 1 and column.min() == column.max():
+                raise ConfigError(
+                    f"--minimise {name}: it is {column[0]:g} for every subnet and decides nothing here (docs/cost.md); "
+                    "leave it out, or take macs or int8_weight_kib"
+                )
+
+
+def run_problem(
+    path: Path, overrides: Sequence[str], checkpoint: str, minimise: str, where: str, note: Callable[[str], None]
+) -> Problem:
+    """A search that evaluates subnets of a run on its frozen sets.  Raises as open_job and a bad objective."""
+    from edgeflownas.hardware.costs import COLUMNS, space_costs  # here: a look-up needs no network
+    from edgeflownas.search.rank import open_job
+
+    job = open_job(path, overrides, note, checkpoint=checkpoint)
+    tree, space = job.tree(), job.net.space
+    objectives, conditions = _parsed(minimise, where, space, list(job.sets), COLUMNS)
+    return Problem(
+        space,
+        objectives,
+        conditions,
+        lambda archs: space_costs(*job.network, archs),
+        lambda archs: {"epe": tree.epes(archs).numpy()},
+        {"source": "run", **{key: value for key, value in job.facts.items() if key != "run"}},
+        lambda archs: tree.estimate(archs).seconds,
+    )
+
+
+def table_problem(path: Path, minimise: str, where: str) -> Problem:
+    """A search that looks values up in a ranking of the whole space.  Raises ConfigError, DataError."""
+    ranking, space = _whole_ranking(path)
+    names = [name for name in ranking.columns if name not in ("rank", "samples")]
+    measured, costs = list(filter(is_figure, names)), [name for name in names if not is_figure(name)]
+    objectives, conditions = _parsed(minimise, where, space, measured, costs)
+    places = {space.parse(code): place for place, code in enumerate(ranking.codes)}
+
+    def columns(wanted: Sequence[str]) -> Callable[[Sequence[Arch]], Columns]:
+        return lambda archs: {name: ranking.columns[name][[places[arch] for arch in archs]] for name in wanted}
+
+    digest = hashlib.sha256("\n".join(ranking.codes).encode())
+    for name in sorted({*objectives, *(c.name for c in conditions if c.name in costs)}):
+        digest.update(np.ascontiguousarray(ranking.columns[name], dtype="<f8").tobytes())
+    facts = {"source": "table", "space": space.name, "table": digest.hexdigest()[:16]}
+    return Problem(space, objectives, conditions, columns(costs), columns(measured), facts)
+
+
+def _parsed(
+    minimise: str, where: str, space: SearchSpace, measured: Sequence[str], costs: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[Condition, ...]]:
+    """``--minimise`` and ``--where`` against the columns there are.  Raises ConfigError."""
+    objectives = tuple(name.strip() for name in minimise.split(","))
+    known = [*measured, *costs]
+    for name in objectives:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"--minimise {name!r}: there is no such column{hint} (known: {', '.join(known)})")
+    if len(set(objectives)) < len(objectives) or not set(objectives) & set(measured):
+        raise ConfigError(
+            f"--minimise {minimise}: name each column once, and {' or '.join(measured[:2])} among them: costs "
+            "alone need no search"
+        )
+    if len(objectives) > MOST_OBJECTIVES:
+        raise ConfigError(f"--minimise {minimise}: at most {MOST_OBJECTIVES} columns; make others a --where")
+    conditions = parse_where(where, [*known, *(choice.name for choice in space.choices)])
+    for condition in conditions:
+        if condition.name in measured:
+            raise ConfigError(
+                f"--where {condition}: {condition.name} is known only after the evaluation; conditions are over "
+                f"costs ({', '.join(costs)}) and digits of blocks. `edgeflownas pareto` takes it"
+            )
+    return objectives, tuple(conditions)
+
+
+def _whole_ranking(path: Path) -> tuple[Ranking, SearchSpace]:
+    """A ranking that holds every subnet of its space.  Raises DataError."""
+    ranking = read_ranking(path)
+    if not ranking.space:
+        raise DataError(f"{path}: its blocks are those of no known search space")
+    space = get_space(ranking.space)
+    if len(ranking) != len(space):
+        raise DataError(
+            f"{path}: {len(ranking)} of the {len(space)} subnets of space {space.name!r}: a ranking of the whole space "
+            "is needed (edgeflownas rank RUN)"
+        )
+    return ranking, space
+
+
+def exact_values(path: Path, problem: Problem) -> dict[Arch, NDArray[np.float64]]:
+    """Objectives [K] of every subnet that fits the conditions, by a ranking of the whole space.
+
+    Raises:
+        ConfigError: a ranking of another space, or without an objective.
+        DataError: no ranking, or not of the whole space.
+    """
+    ranking, space = _whole_ranking(path)
+    if space.name != problem.space.name:
+        raise ConfigError(
+            f"--compare {path}: a ranking of space {space.name!r}, the search is in {problem.space.name!r}"
+        )
+    missing = sorted({*problem.objectives} - ranking.columns.keys())
+    if missing:
+        raise ConfigError(f"--compare {path}: it has no column {', '.join(missing)}")
+    archs = [space.parse(code) for code in ranking.codes]
+    table = np.stack([np.asarray(ranking.columns[name], np.float64) for name in problem.objectives], axis=1)
+    return {arch: row for arch, row, fits in zip(archs, table, problem.fits(archs), strict=True) if fits}

@@ -20,15 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.evaluate.ranking import read_ranking
-from edgeflownas.evaluate.ranking_codes import choose_archs
-from edgeflownas.evaluate.where import parse_where
 from edgeflownas.hardware.costs import arch_digits, liveness, space_costs
 from edgeflownas.hardware.targets import architecture
 from edgeflownas.hardware.vela_table import Figures, Vela, VelaLatency
 from edgeflownas.models.graph import Graph, Outputs, subnet_graph
 from edgeflownas.run.run import run_network
-from edgeflownas.search.question import allowed
+from edgeflownas.search.candidates import choose_archs
+from edgeflownas.search.choose import allowed
+from edgeflownas.search.ranking import read_ranking
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 SLACK = {"performance": 0.01, "size": 0.05}  # by which a time predicted from the smallest subnet may be wrong
@@ -58,24 +57,30 @@ class Budget:
         return next(((name, used, most) for name, used, most in found if most is not None and used > most), None)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Subnets:
     """What is chosen from: archs, and a score of each, the smallest the best.
 
-    With a ``ranking`` scores are its errors, measured at ``size``; else they order the subnets of one case, the
-    multiply-adds of the whole graph order the cases, and ``size`` is the usual one.
+    With a ``ranking`` scores are its errors, measured at ``size``.  Else larger networks come first: scores order the
+    subnets of one case, the multiply-adds of the whole graph order the cases, and ``size`` is the usual one.
     """
 
     space: SearchSpace
     width: int
     archs: Sequence[Arch]
-    scores: NDArray[np.float64]
-    weights_kib: NDArray[np.float64]
-    """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
-    macs: NDArray[np.int64]
-    """Of every arch [A], at any size."""
     size: Size = (180, 240)
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     ranking: Path | None = None
+    weights_kib: NDArray[np.float64] = field(init=False)
+    """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
+    macs: NDArray[np.int64] = field(init=False)
+    """Of every arch [A], at this size."""
+
+    def __post_init__(self) -> None:
+        costs = space_costs(self.space, self.width, self.size, self.archs)
+        self.weights_kib, self.macs = costs["int8_weight_kib"], costs["macs"]
+        if self.ranking is None:
+            self.scores = -self.macs.astype(float)
 
 
 def read_subnets(path: Path | None, space: str | None, width: int | None, where: str) -> Subnets:
@@ -86,7 +91,7 @@ def read_subnets(path: Path | None, space: str | None, width: int | None, where:
     """
     if path is None:
         known = get_space(space or "v1")
-        return _subnets(known, width or 32, (180, 240), choose_archs(known, None, where))
+        return Subnets(known, width or 32, choose_archs(known, None, where))
     if space is not None:
         raise ConfigError(f"--space {space}: {path} has its own; leave one of them out")
     if not (path / "run_manifest.json").is_file():
@@ -96,7 +101,7 @@ def read_subnets(path: Path | None, space: str | None, width: int | None, where:
     if width is not None:
         raise ConfigError(f"--width {width}: {path} has its own; leave --width out, or the run")
     own, wide, size = run_network(path)
-    return _subnets(own, wide, size, choose_archs(own, None, where))
+    return Subnets(own, wide, choose_archs(own, None, where), size)
 
 
 def _ranked(path: Path, width: int | None, where: str) -> Subnets:
@@ -107,36 +112,28 @@ def _ranked(path: Path, width: int | None, where: str) -> Subnets:
             f"{path}: its space is {ranking.space or 'not said'}, its width {own or 'not said'}: give the folder that "
             "`edgeflownas rank` wrote, without --width"
         )
-    kept = allowed(ranking, parse_where(where, [*ranking.columns, *ranking.words]))
+    kept = allowed(ranking, where)
     places = np.flatnonzero(kept & np.isfinite(ranking.columns["epe"]))
     if not len(places):
         raise ConfigError(f"{path}: no subnet has a finite EPE{' under ' + where if where else ''}")
     rows, columns = (int(side) for side in ranking.facts["size"].split("x"))
     space = get_space(ranking.space)
     archs = [space.parse(ranking.codes[place]) for place in places]
-    found = _subnets(space, int(own), (rows, columns), archs)
-    return replace(found, scores=ranking.columns["epe"][places], ranking=path)
+    return Subnets(space, int(own), archs, (rows, columns), ranking.columns["epe"][places], path)
 
 
-def _subnets(space: SearchSpace, width: int, size: Size, archs: Sequence[Arch]) -> Subnets:
-    """Larger networks first, as long as nothing was measured."""
-    costs = space_costs(space, width, size, archs)
-    macs = costs["macs"]
-    return Subnets(space, width, archs, -macs.astype(float), costs["int8_weight_kib"], macs, size)
-
-
-@dataclass
+@dataclass(eq=False)
 class _Case:
-    """An image size and outputs: what the table says of every subnet, and how Vela is asked."""
+    """An image size and outputs: how Vela is asked, and what the table and its own figures say of every subnet."""
 
     size: Size
     outputs: Outputs
-    table: NDArray[np.float64]
     vela: Vela
+    table: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     failed: dict[str, Any] | None = None
     predicted: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     flash_kib: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    queue: Iterator[int] = field(default_factory=lambda: iter(()))
+    queue: Iterator[int] = iter(())
 
     @property
     def smallest(self) -> int:
@@ -151,13 +148,8 @@ class _Case:
 
 def sizes_of(shape: Size, sram_kib: float) -> list[Size]:
     """Sizes in multiples of 16 with the sides of ``shape``: from 96 rows until the images alone fill the SRAM."""
-    found: list[Size] = []
-    for rows in itertools.count(96, 16):
-        columns = max(round(rows * shape[1] / shape[0] / 16), 1) * 16
-        if 6 * rows * columns > sram_kib * 1024:
-            return found
-        found.append((rows, columns))
-    raise AssertionError("unreachable")
+    sizes = ((rows, max(round(rows * shape[1] / shape[0] / 16), 1) * 16) for rows in itertools.count(96, 16))
+    return list(itertools.takewhile(lambda size: 6 * size[0] * size[1] <= sram_kib * 1024, sizes))
 
 
 def fit(
@@ -186,35 +178,12 @@ def fit(
     search = _Search(subnets, budget, vela, progress)
     cases = search.cases(sizes, outputs)
     search.choose_ways([case for case in cases if case.failed is None])
-    rows = search.verified([case for case in cases if case.failed is None], top)
-    rows.sort(key=lambda row: row.pop("order"))
     passed = [case for case in cases if case.failed is None]
-    limit = np.inf if budget.milliseconds is None else budget.milliseconds
-    return {
-        "subnets": len(subnets.archs),
-        "cases": len(cases),
-        "fits": rows,
-        "further": len(passed) - len(rows),
-        "failed": [case.failed for case in cases if case.failed is not None],
-        "too_slow": sum(int((case.predicted > limit).sum()) for case in passed),
-    }
-
-
-def fit_document(
-    subnets: Subnets,
-    budget: Budget,
-    sizes: Sequence[Size],
-    outputs: Sequence[Outputs],
-    vela: Vela,
-    top: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The document of :func:`fit` with what was asked; rows get EPE, where it was measured, frames a second."""
-    grid = [side + -side % 16 for side in subnets.size]
-    found = fit(subnets, budget, sizes, outputs, vela, top, progress)
-    for row in found["fits"]:
+    rows = search.verified(passed, top)
+    ranked, grid = subnets.ranking, [side + -side % 16 for side in subnets.size]
+    for row in rows:
         place = row.pop("place")
-        if subnets.ranking is not None:
+        if ranked is not None:
             row["epe"] = float(subnets.scores[place])
             row["epe_measured_here"] = row["outputs"] == "flow" and row["size"] == grid
         row["fps"] = 1e3 / row["milliseconds"]
@@ -223,9 +192,14 @@ def fit_document(
         "space": subnets.space.name,
         "width": subnets.width,
         "budget": asdict(budget),
-        "ranking": None if subnets.ranking is None else str(subnets.ranking),
-        "ranked_at": None if subnets.ranking is None else list(subnets.size),
-        **found,
+        "ranking": None if ranked is None else str(ranked),
+        "ranked_at": None if ranked is None else list(subnets.size),
+        "subnets": len(subnets.archs),
+        "cases": len(cases),
+        "fits": rows,
+        "further": len(passed) - len(rows),
+        "failed": [case.failed for case in cases if case.failed is not None],
+        "too_slow": sum(int((case.predicted > search.limit).sum()) for case in passed),
     }
 
 
@@ -235,15 +209,17 @@ class _Search:
     def __init__(self, subnets: Subnets, budget: Budget, vela: Vela, progress: Progress) -> None:
         self.subnets, self.budget, self.progress = subnets, budget, progress
         self.ways = (vela, replace(vela, arena_kib=int(budget.sram_kib)), replace(vela, mode="size"))
+        self.limit = np.inf if budget.milliseconds is None else budget.milliseconds
 
     def cases(self, sizes: Sequence[Size], outputs: Sequence[Outputs]) -> list[_Case]:
         """Every size and outputs with its table; too slow already by the table where even the fastest subnet is."""
         network, vela = (self.subnets.space, self.subnets.width), self.ways[0]
-        found = [_Case(size, out, np.zeros(1), vela) for out in outputs for size in sizes]
-        for case in found:
-            least, limit = self._least_milliseconds(case), self.budget.milliseconds
-            if limit is not None and least > limit:
-                case.failed = self._failure(case, ("milliseconds", least, limit), by="multiply-adds at full rate")
+        found = [_Case(size, out, vela) for out in outputs for size in sizes]
+        chip, lightest = architecture(vela.target), int(self.subnets.macs.argmin())
+        for case in found:  # what the lightest subnet takes if the accelerator never waits
+            least = self._macs(case, lightest) / (chip.macs * chip.cores * chip.clock) * 1e3
+            if least > self.limit:
+                self._fail(case, ("milliseconds", least, self.limit), by="multiply-adds at full rate")
         models = [(case, VelaLatency(vela, case.outputs)) for case in found if case.failed is None]
         graphs = dict.fromkeys(g for case, model in models for g in model.entries(*network, case.size))
         with self.progress("table", len(graphs)) as meter:
@@ -251,16 +227,10 @@ class _Search:
         digits = arch_digits(self.subnets.space, self.subnets.archs)
         for case, model in models:
             case.table = model.milliseconds(*network, case.size, digits)
-            least, limit = float(case.table.min()), self.budget.milliseconds
-            if limit is not None and least > limit * (1 + SLACK["performance"]):
-                case.failed = self._failure(case, ("milliseconds", least, limit), by="table")
+            least = float(case.table.min())
+            if least > self.limit * (1 + SLACK["performance"]):
+                self._fail(case, ("milliseconds", least, self.limit), by="table")
         return found
-
-    def _least_milliseconds(self, case: _Case) -> float:
-        """What the multiply-adds of the subnet with the fewest take if the accelerator never waits."""
-        chip, place = architecture(case.vela.target), int(self.subnets.macs.argmin())
-        macs = sum(op.macs for op in self._graph(case, place).ops)
-        return macs / (chip.macs * chip.cores * chip.clock) * 1e3
 
     def choose_ways(self, cases: Sequence[_Case]) -> None:
         """Compile the smallest subnet of every case the one way or the other, until it fits."""
@@ -281,22 +251,22 @@ class _Search:
 
     def _settle(self, case: _Case, found: Figures) -> None:
         """Whether the case fits at all, and what every subnet will take, predicted from the smallest."""
-        broken, fastest = self.budget.broken(found), case.table[case.smallest]
-        case.failed = None if broken is None else self._failure(case, broken, by="vela")
+        case.failed = None
+        if (broken := self.budget.broken(found)) is not None:
+            self._fail(case, broken, by="vela")
+        fastest, weights = case.table[case.smallest], self.subnets.weights_kib
         interleaved = case.vela.mode == "size"
         case.predicted = (
             case.table * (found.milliseconds / fastest) if interleaved else case.table + found.milliseconds - fastest
         )
-        weights = self.subnets.weights_kib
         case.flash_kib = weights * (found.flash_kib / weights[case.smallest])
         case.queue = itertools.chain(itertools.islice(self._candidates(case), MOST_TRIED), [case.smallest])
 
     def _candidates(self, case: _Case) -> Iterator[int]:
         """Places of subnets that may fit, the best first, none with the graph of another before it."""
-        limit = np.inf if self.budget.milliseconds is None else self.budget.milliseconds
         flash = np.inf if self.budget.flash_kib is None else self.budget.flash_kib
         slack, order, seen = SLACK[case.vela.mode], np.argsort(self.subnets.scores, kind="stable"), set[Graph]()
-        of_limit = np.maximum((case.predicted / limit - 1) / slack, (case.flash_kib / flash - 1) / FLASH_SLACK)
+        of_limit = np.maximum((case.predicted / self.limit - 1) / slack, (case.flash_kib / flash - 1) / FLASH_SLACK)
         for place in order[of_limit[order] <= 1].tolist():
             if len(seen) >= BOLD and of_limit[place] > -1:
                 continue
@@ -308,10 +278,12 @@ class _Search:
     def verified(self, cases: Sequence[_Case], top: int) -> list[dict[str, Any]]:
         """Rows of the best subnet of each case that Vela finds within the budget, the best cases first."""
         heap: list[tuple[float, tuple[int, int], int, int, int]] = []
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[tuple[float, int, int], dict[str, Any]]] = []
 
         def push(number: int, place: int, way: int) -> None:
-            heapq.heappush(heap, (self._key(cases[number], place), cases[number].order, number, place, way))
+            case, ranked = cases[number], self.subnets.ranking is not None
+            score = float(self.subnets.scores[place]) if ranked else -float(self._macs(case, place))
+            heapq.heappush(heap, (score, case.order, number, place, way))
 
         def push_next(number: int) -> None:
             push(number, next(cases[number].queue), self.ways.index(cases[number].vela))  # the last one fits
@@ -325,20 +297,13 @@ class _Search:
                 for (score, order, number, place, way), found in zip(batch, figures, strict=True):
                     broken = self.budget.broken(found)
                     if broken is None:
-                        row = self._row(cases[number], place, self.ways[way], found)
-                        rows.append(row | {"order": (score, *order)})
+                        rows.append(((score, *order), self._row(cases[number], place, self.ways[way], found)))
                         meter.advance()
                     elif broken[0] == "sram_kib" and way + 1 < len(self.ways):
                         push(number, place, way + 1)
                     else:
                         push_next(number)
-        return rows
-
-    def _key(self, case: _Case, place: int) -> float:
-        """The smallest first."""
-        if self.subnets.ranking is not None:
-            return float(self.subnets.scores[place])
-        return -float(sum(op.macs for op in self._graph(case, place).ops))
+        return [row for _, row in sorted(rows, key=lambda one: one[0])]
 
     def _compiled(self, wanted: Sequence[tuple[_Case, int, Vela]], label: str = "") -> list[Figures]:
         """Vela of the subnet at each place, asked the given way."""
@@ -354,14 +319,23 @@ class _Search:
     def _graph(self, case: _Case, place: int) -> Graph:
         return subnet_graph(self.subnets.space, self.subnets.width, self.subnets.archs[place], case.size, case.outputs)
 
-    def _failure(self, case: _Case, broken: tuple[str, float, float], by: str) -> dict[str, Any]:
-        name, used, most = broken
-        code = str(self.subnets.archs[case.smallest])
-        about = {"size": list(case.size), "outputs": case.outputs, "mode": _mode(case.vela), "code": code}
-        return about | {"limit": name, "needs": float(used), "allowed": float(most), "by": by}
+    def _macs(self, case: _Case, place: int) -> int:
+        return sum(op.macs for op in self._graph(case, place).ops)
+
+    def _fail(self, case: _Case, broken: tuple[str, float, float], by: str) -> None:
+        limit, used, most = broken
+        case.failed = {
+            "size": list(case.size),
+            "outputs": case.outputs,
+            "mode": _mode(case.vela),
+            "code": str(self.subnets.archs[case.smallest]),
+            "limit": limit,
+            "needs": float(used),
+            "allowed": float(most),
+            "by": by,
+        }
 
     def _row(self, case: _Case, place: int, way: Vela, found: Figures) -> dict[str, Any]:
-        limit = np.inf if self.budget.milliseconds is None else self.budget.milliseconds
         return {
             "code": str(self.subnets.archs[place]),
             "place": place,
@@ -371,7 +345,7 @@ class _Search:
             "milliseconds": found.milliseconds,
             "sram_kib": found.sram_kib,
             "flash_kib": found.flash_kib,
-            "fit_by_table": int((case.predicted <= limit).sum()),
+            "fit_by_table": int((case.predicted <= self.limit).sum()),
         }
 
 

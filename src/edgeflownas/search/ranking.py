@@ -1,409 +1,332 @@
-"""Ranking a space: a supernet with its batches, units of the prefix tree dealt to ranks, then one table.
+"""The table of a ranked space: one row a subnet, as CSV for people and as safetensors for programs.
 
-A unit's figures depend neither on which units went before nor on who computes it, so the table is the same to the bit
-whatever was interrupted and however many processes took part (on equal devices and threads).
+``ranking.safetensors`` holds everything (columns, digits, facts and, on request, the errors of every sample);
+``ranking.csv`` the rows.  docs/ranking.md lists the columns.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from importlib.metadata import version
-from math import isfinite
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from edgeflownas.data.check import fingerprint
-from edgeflownas.data.sets import is_named, open_dataset
-from edgeflownas.errors import ConfigError, DataError, Interrupted
-from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches
-from edgeflownas.evaluate.noise import student95
-from edgeflownas.evaluate.protocols import PROTOCOLS, make_protocol
-from edgeflownas.evaluate.ranking import Ranking, write_ranking
-from edgeflownas.evaluate.ranking_codes import choose_archs, read_codes
-from edgeflownas.evaluate.ranking_parts import TIED, assemble, part_of, set_columns
-from edgeflownas.evaluate.ranking_sets import protocol_batches
-from edgeflownas.evaluate.tree import TreeEvaluator
-from edgeflownas.hardware.costs import COLUMNS, space_costs
-from edgeflownas.hardware.latency import CostModel, CpuLatency
-from edgeflownas.models.blocks import FlowBatch, StagedNet
-from edgeflownas.run.checkpoint import Checkpoint
-from edgeflownas.run.directory import read_identity
-from edgeflownas.run.manifest import choose_device
-from edgeflownas.run.run import Run
-from edgeflownas.run.setup import Note, silent
-from edgeflownas.search.ranking_folder import RankingFolder
-from edgeflownas.space import Arch, SearchSpace
-from edgeflownas.train.machine import StopFlag, StopRequested, World
+from edgeflownas.errors import DataError, UserError
+from edgeflownas.evaluate.noise import paired_change, rank_order, student95
+from edgeflownas.evaluate.results import read_tensors, tensor_bytes
+from edgeflownas.files import replace_file
+from edgeflownas.space import SPACES, Arch, SearchSpace
 
-if TYPE_CHECKING:
-    from edgeflownas.hardware.vela_table import VelaLatency
-    from edgeflownas.report.console import Console
+CSV, TENSORS = "ranking.csv", "ranking.safetensors"
+NUMBERS = ("parameters", "macs", "_kib", "_ms")  # ends of columns that are numbers, beside those of the error
+LARGEST = 1e100  # no figure is larger, not even of a network that diverged; squares of it are still numbers
+REMEDY = "give the folder that `edgeflownas rank` wrote, its ranking.csv or its ranking.safetensors"
+TIED = "within_noise_of_best"
+"""Fact of a table: how many of its subnets are not worse than the best beyond noise (95 %), the best included."""
 
-MOST_MEASURED = 500  # subnets whose time on this CPU is measured, a second or more each
-RENAME = "give a folder of another name (a link to it will do), or rank the sets one at a time"
-SHARED = [name for name in PROTOCOLS if name != "deploy"]  # deploy resizes every prediction by itself
-
-
-# ---- what is ranked ----
+Part = dict[str, NDArray[Any]]
+"""Columns [A] of a unit's subnets, and ``sample_epe`` (float32 [A, N]): the errors of every sample of the first set,
+so that the table can say which subnets the best one is really better than, whatever of them it keeps itself."""
 
 
 @dataclass(frozen=True)
-class RankingJob:
-    """A supernet on its device, the batches that its subnets are scored on, and how."""
+class Ranking:
+    """Subnets in the order of their space, with what was measured and what is known of each."""
 
-    run: Run
-    net: StagedNet
-    calibration: list[FlowBatch]
-    sets: dict[str, list[FlowBatch]]
-    """By column of the EPE: ``epe``, then ``epe_sintel_clean`` and the like."""
+    space: str
+    """Name of the search space; empty where a CSV's blocks are those of no declared one."""
+    codes: tuple[str, ...]
+    """Printed form, ``0,0,0,0,2,1,2,2,2``."""
+    columns: dict[str, NDArray[Any]]
+    """Numbers [A] by name, float64 or int64, in the order of the file; nan where nothing is known."""
+    words: dict[str, tuple[str, ...]]
+    """Option of every block in words [A]: ``words["EB0"][i] == "depth 3"``."""
     facts: dict[str, str]
-    """What decides every figure, in words; equal facts, equal figures."""
-    order: Sequence[int] | None = None
-    """Place in its data set of each sample of the first set, where frames of several sizes changed the order."""
-    exact: bool = False
-    """Bit for bit what each subnet evaluated alone gives, on a CPU."""
-    memory: int | None = None
-    """Most bytes for features; None: as the evaluator finds sensible."""
-    keep_sample_errors: bool = False
+    """What was measured and how; empty where a CSV was read that has not its safetensors file beside it."""
+    sample_epe: NDArray[np.float16] | None = None
+    """[A, N] mean error of each sample of the first set, px; nan where a sample has no valid pixel."""
+    valid_pixels: NDArray[np.int64] | None = None
+    """[N], with ``sample_epe``."""
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @cached_property
+    def digits(self) -> NDArray[np.int64]:
+        """Digits of the codes [A, blocks]."""
+        return np.array([[int(digit) for digit in code.split(",")] for code in self.codes], dtype=np.int64)
 
     @property
-    def network(self) -> tuple[SearchSpace, int, tuple[int, int]]:
-        """Space, width, and rows and columns of the run's images: what costs are counted for."""
-        config = self.run.config
-        return self.net.space, config.train.width, config.data.crop_size
+    def baseline(self) -> int | None:
+        """Position of the space's baseline where the table holds it."""
+        space = SPACES.get(self.space)
+        code = str(space.parse(space.baseline)) if space and space.baseline else None
+        return self.codes.index(code) if code in self.codes else None
 
-    def tree(self, check_stop: Callable[[], None] = lambda: None) -> TreeEvaluator:
-        """What evaluates its subnets."""
-        return TreeEvaluator(
-            self.net,
-            self.calibration,
-            list(self.sets.values()),
-            exact=self.exact,
-            memory=self.memory,
-            flow_divisor=self.run.config.data.flow_divisor,
-            check_stop=check_stop,
-        )
+    @property
+    def options(self) -> list[list[str]]:
+        """Words of all options of every block, also of those that the table does not hold."""
+        space = SPACES.get(self.space)
+        if space is not None:
+            return list(option_words(space).values())
+        found = [dict(zip(digits.tolist(), self.words[name], strict=True)) for name, digits in self.blocks.items()]
+        return [[words.get(digit, f"option {digit}") for digit in range(max(words) + 1)] for words in found]
 
-    def choose(
-        self, file: Path | None, where: str, sample: int | None, seed: int, models: Sequence[VelaLatency], note: Note
-    ) -> list[Arch]:
-        """The archs to rank: those of a file, or of the space, that fulfil conditions, or a draw of them.
-
-        See evaluate/ranking_codes.py; ``models`` add columns for conditions.
-
-        Raises:
-            ConfigError: a condition that is none, nothing left, too many; DataError: a file that cannot be read.
-        """
-        codes = None
-        if file is not None:
-            codes, again = read_codes(file, self.net.space)
-            if again:
-                note(f"--archs {file}: a code counts once; {again:,} line{'s' * (again != 1)} left out")
-        costs: dict[str, Any] = dict.fromkeys(COLUMNS, partial(space_costs, *self.network))
-        costs |= {model.column: partial(model.costs, *self.network) for model in models}
-        return choose_archs(self.net.space, codes, where, sample, seed, costs)
-
-    def table_facts(self, models: Sequence[CostModel]) -> dict[str, str]:
-        """What decides the bits of a table; the memory given to it and the number of processes do not."""
-        facts = {
-            **self.facts,
-            "arithmetic": "exact" if self.exact else "fast",
-            "sample_errors": "kept as float16" if self.keep_sample_errors else "not kept",
-            "cost_models": " ".join(model.name for model in models) or "none",
-        }
-        for model in models:
-            facts |= model.facts
-        if self.exact and self.facts["device"] == "cpu":  # the fast path gives each piece one thread
-            facts["threads"] = str(torch.get_num_threads())
-        return facts
+    @property
+    def blocks(self) -> dict[str, NDArray[np.int64]]:
+        """Digit of every subnet [A] by block, for conditions on blocks."""
+        return dict(zip(self.words, self.digits.T, strict=True))
 
 
-def open_job(
-    path: Path,
-    overrides: Sequence[str] = (),
-    note: Note = silent,
-    *,
-    checkpoint: str = "latest",
-    weights: str = "model",
-    data: Sequence[str] = (),
-    protocol: str = "standard",
-    exact: bool = False,
-    memory: int | None = None,
-    keep_sample_errors: bool = False,
-    world: World = World(),  # noqa: B008  (frozen)
-) -> RankingJob:
-    """A supernet with the batches that score it; it is calibrated on the samples of its run in any case.
-
-    ``data`` are sets as NAME[:VARIANT][@ROOT], or folders, that are scored under ``protocol``; without any it is the
-    run's own frozen set.  Each rank of ``world`` has the network on a device of its own.
-
-    Raises:
-        ConfigError: a run of a single model, a set that does not fit; DataError, StorageError: what cannot be read.
-    """
-    if data and protocol not in SHARED:
-        raise ConfigError(
-            f"--protocol {protocol} is none under which subnets can be ranked together: {', '.join(SHARED)}"
-        )
-    run = open_run(path, overrides, note)
-    task = run.config.train.task
-    if task != "supernet":
-        raise ConfigError(
-            f"{path}: train.task is {task}: one model, nothing to rank; `edgeflownas evaluate {path}` scores it, and a "
-            "supernet run can be ranked"
-        )
-    stored = run.checkpoint(checkpoint, weights)
-    net = run.net(stored, weights)
-    if world.size > 1:
-        net.to(choose_device(run.config.train.gpu_device, world.local_rank, world.size)[0])
-    facts = _facts(run, stored, weights, net)
-    sets: dict[str, list[FlowBatch]] = {}
-    orders = []
-    if data:
-        split, train = run.calibration()
-        facts |= {
-            "calibration": f"{split.label}, {len(split.names)} samples",
-            "calibration_set": EvalSet(split, split, None).calibration_hash,
-            "batch_size": str(run.config.eval.batch_size),
-        }
-        for spec, name in zip(data, column_names(data), strict=True):
-            sets[name], facts[name], places = _open_set(run, net, spec, protocol)
-            orders.append(places)
-        calibration = FrozenBatches.of(net, split, train, None)
-    else:
-        frozen, own = run.evaluation()
-        calibration, evaluation = run.batches(net, frozen)
-        sets["epe"] = list(evaluation)
-        facts |= {
-            "calibration": f"{frozen.calibration.label}, {len(frozen.calibration.names)} samples",
-            "calibration_set": frozen.calibration_hash,
-            "epe": f"training on {frozen.evaluation.label}, {len(frozen.evaluation.names)} samples",
-            "eval_set": frozen.hash,
-            "frozen": "the run's own sets" if own else "not the run's frozen sets",
-            "flow_clip": str(frozen.flow_clip),
-        }
-    # Lists: the evaluator keeps all tensors, and whatever else holds the decoded samples may go.
-    order = orders[0] if orders else None
-    return RankingJob(run, net, list(calibration), sets, facts, order, exact, memory, keep_sample_errors)
+def option_words(space: SearchSpace) -> dict[str, list[str]]:
+    """All options of every block in words, without the name of the block: ``{"EB0": ["depth 1", ...]}``."""
+    return {choice.name: [choice.meaning(digit) for digit in range(len(choice.options))] for choice in space.choices}
 
 
-def open_run(path: Path, overrides: Sequence[str] = (), note: Note = silent) -> Run:
-    """A run directory; a file of weights alone, which :meth:`Run.open` takes too, is refused (StorageError)."""
-    read_identity(path)
-    return Run.open(path, overrides, note)
+def block_words(space: SearchSpace, archs: Sequence[Arch]) -> dict[str, tuple[str, ...]]:
+    """Option of every block in words for every arch: ``{"EB0": ("depth 3", ...)}``."""
+    named = enumerate(option_words(space).items())
+    return {name: tuple(options[arch[place]] for arch in archs) for place, (name, options) in named}
 
 
-def _facts(run: Run, stored: Checkpoint, weights: str, net: StagedNet) -> dict[str, str]:
-    config = run.config
-    height, width = config.data.crop_size
-    return {
-        "run": run.path.resolve().name,
-        "checkpoint": stored.name,
-        "checkpoint_hash": stored.hash,
-        "weights": weights,
-        "space": net.space.name,
-        "width": str(config.train.width),
-        "size": f"{height}x{width}",
-        "flow_divisor": f"{config.data.flow_divisor:g}",
-        "device": next(net.parameters()).device.type,
-        "channels_last": str(config.train.channels_last).lower(),
-        "precision": config.train.precision if config.train.precision == "fp64" else "fp32",
-        "version": version("edgeflownas"),
-        "torch": torch.__version__,
-    }
+def ranks(epes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rank of every EPE [A]: 1 the smallest, ties in the order of the codes, nan last."""
+    found = np.empty(len(epes), dtype=np.int64)
+    found[rank_order(epes.tolist())] = np.arange(1, len(epes) + 1)
+    return found
 
 
-def _open_set(run: Run, net: StagedNet, spec: str, protocol: str) -> tuple[list[FlowBatch], str, list[int]]:
-    """Batches of a data set, what its figures are called, and the places of the samples."""
-    config, first = run.config, next(net.parameters())
-    dataset = open_dataset(spec, "val", "--data", config.data.roots)
-    height, width = dataset.read(0).flow.shape[:2]
-    made = make_protocol(protocol, (height, width), None, (config.data.crop_size, config.data.flow_clip))
-    place = (first.device, first.dtype, net.input_form)
-    batches, frames, order = protocol_batches(dataset, made, config.eval.batch_size, *place)
-    mark = fingerprint(dataset)
-    sizes = " ".join(f"{rows}x{columns}" for rows, columns in frames)
-    label = f"{made.label} on {mark.label}, {len(dataset)} samples of {sizes}, content {mark.hash[:16]}"
-    return batches, label, order
+def is_figure(name: str) -> bool:
+    """Whether a column stands before the blocks: rank, samples, and everything about the error."""
+    return name in ("rank", "samples") or name.startswith("epe")
 
 
-def column_names(specs: Sequence[str]) -> list[str]:
-    """``epe`` for the first set, ``epe_sintel_clean`` for ``sintel:clean@/data`` behind it.
-
-    Raises ConfigError for sets that would share a column, also one that is made of a set's (``epe_median``), and for
-    a folder without an ASCII letter or digit in its name.
-    """
-    names = ["epe"]
-    for spec in specs[1:]:
-        plain = spec.partition("@")[0] if is_named(spec) else Path(spec).name
-        names.append("epe_" + "_".join(re.findall(r"[a-z0-9]+", plain.lower())))
-    owner: dict[str, str] = {}
-    for spec, name in zip(specs, names, strict=True):
-        if name == "epe_":
-            raise ConfigError(f"--data {spec}: no ASCII letter or digit to name its column by; {RENAME}")
-        for column in set_columns(name, first=name == "epe"):
-            if column in owner:
-                raise ConfigError(f"--data {owner[column]} and {spec} would share the column {column}; {RENAME}")
-            owner[column] = spec
-    return names
+def checksum(arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> str:
+    """SHA-256 of all content of a safetensors file, whatever the order."""
+    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
-# ---- the table ----
+# ---- the table of all units ----
 
 
-def cpu_column(subnets: int) -> CpuLatency:
-    """The column of ``--measure-cpu``.  Raises ConfigError for more subnets than anybody waits for."""
-    if subnets > MOST_MEASURED:
-        raise ConfigError(
-            f"--measure-cpu runs every subnet by itself, a second or more each; {subnets:,} are too many (limit "
-            f"{MOST_MEASURED}): add --sample or --archs"
-        )
-    return CpuLatency()
+def set_columns(name: str) -> list[str]:
+    """Columns of a set whose EPE is column ``name``, in their order; only the first set, ``epe``, has them all."""
+    more = [f"{name}_median", f"{name}_p90", "samples"] if name == "epe" else []
+    return [name, f"{name}_standard_error", *more]
 
 
-def rank_space(
-    job: RankingJob,
+def assemble(
+    space: SearchSpace,
     archs: Sequence[Arch],
-    models: Sequence[CostModel],
-    out: Path,
-    world: World,
-    console: Console,
-    agree: Callable[[dict[str, Any]], bool],
-) -> tuple[Ranking, dict[str, Path]] | None:
-    """Evaluate what has no figures yet and write the table; the table and the files written on rank 0, None elsewhere.
+    units: Sequence[Sequence[int]],
+    part: Callable[[int], Part],
+    pixels: NDArray[np.int64],
+    facts: Mapping[str, str],
+    keep: bool,
+) -> Ranking:
+    """The table of all parts, without costs; never more than one part in memory beside it.
 
-    Args:
-        job: the supernet.
-        archs: what to rank.
-        models: further columns of the table, made by rank 0 at the end.
-        out: folder of the ranking.
-        world: the ranks; every unit is one rank's.
-        console: progress and news.
-        agree: asked on rank 0, with what is left to do, before anything is computed; None is returned where it says no.
+    ``units`` are positions in ``archs``, ``part`` gives the figures of a unit by its place there, ``pixels`` [N] are
+    those of the samples of the first set; ``keep`` keeps the errors of the samples (float16).
+    """
+    columns: dict[str, NDArray[Any]] = {"rank": np.zeros(len(archs), dtype=np.int64)}
+    errors = np.empty((len(archs), len(pixels)), dtype=np.float16) if keep else None
+    for place, members in enumerate(units):
+        own = part(place)
+        for name, values in own.items():
+            if name != "sample_epe":
+                columns.setdefault(name, np.zeros(len(archs), dtype=values.dtype))[list(members)] = values
+            elif errors is not None:
+                with np.errstate(over="ignore"):
+                    errors[list(members)] = values
+    columns["rank"] = ranks(columns["epe"])
+    facts = {**facts}
+    if (samples := int((pixels > 0).sum())) > 1:
+        best = int(np.argmin(columns["rank"]))
+        home = next(place for place, members in enumerate(units) if best in members)
+        row, bound, tied = part(home)["sample_epe"][list(units[home]).index(best)][None], student95(samples), 0
+        for place in range(len(units)):
+            worse, error = paired_change(row, part(place)["sample_epe"], pixels)
+            tied += int((worse <= bound * error).sum())
+        facts[TIED] = str(tied)
+    kept = (errors, pixels) if keep else (None, None)
+    return Ranking(space.name, tuple(map(str, archs)), columns, block_words(space, archs), facts, *kept)
+
+
+# ---- writing ----
+
+
+def write_ranking(directory: Path, ranking: Ranking) -> dict[str, Path]:
+    """Write both files, each at once; returns them by name.  Raises StorageError.
+
+    The safetensors file is the last: where it lies, the ranking is complete.
+    """
+    digits = ranking.digits
+    words = {
+        name: {str(digit): word for digit, word in sorted(set(zip(digits[:, place].tolist(), column, strict=True)))}
+        for place, (name, column) in enumerate(ranking.words.items())
+    }
+    texts = {"space": ranking.space, "words": json.dumps(words), "facts": json.dumps(ranking.facts)}
+    texts["columns"] = json.dumps(list(ranking.columns))
+    arrays = {f"column.{name}": column for name, column in ranking.columns.items()}
+    arrays["digits"] = digits.astype(np.uint8)
+    if ranking.sample_epe is not None and ranking.valid_pixels is not None:
+        arrays |= {"sample_epe": ranking.sample_epe, "valid_pixels": ranking.valid_pixels}
+    tensors = tensor_bytes(arrays, texts | {"checksum": checksum(arrays, texts)})
+    replace_file(directory / CSV, [csv_bytes(ranking)], durable=True)
+    replace_file(directory / TENSORS, [tensors], durable=True)
+    return {name: directory / name for name in (CSV, TENSORS)}
+
+
+def csv_bytes(ranking: Ranking) -> bytes:
+    """Content of ``ranking.csv``: the figures, the options in words, the costs."""
+    numbers = {name: list(map(repr, column.tolist())) for name, column in ranking.columns.items()}
+    figures = {name: cells for name, cells in numbers.items() if is_figure(name)}
+    columns = {"code": ranking.codes, **figures, **ranking.words, **numbers}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
+# ---- reading ----
+
+
+def read_ranking(path: Path) -> Ranking:
+    """The table of a folder (its safetensors file), of a ``.safetensors`` or of a ``.csv`` file.
 
     Raises:
-        Interrupted: a signal came; finished units are kept.  ConfigError, DataError, StorageError.
+        DataError: a path that is none of these, or a file that is damaged or is no ranking.
     """
-    stop = StopFlag()
-    tree = job.tree(stop.check)
-    for name, pixels in zip(job.sets, tree.pixels, strict=True):
-        if int(pixels.sum()) == 0:
-            raise DataError(f"{job.facts[name]}: not one valid pixel, so there is no EPE; check the flow files")
-    facts, units = job.table_facts(models), tree.units(archs)
-    folder = RankingFolder(out, facts, archs)
-    codes = [[archs[member] for member in unit.members] for unit in units]
+    file = path / TENSORS if path.is_dir() else path
+    if path.is_dir() and (path / "parts" / "plan.json").exists() and not file.exists():
+        raise DataError(f"{path}: this ranking is not finished; give the command that began it again")
+    if not file.is_file():
+        raise DataError(f"{file}: no ranking is here; {REMEDY}")
     try:
-        finished = folder.open() if world.is_main else None
-        if world.share_json(finished is not None):
-            return finished
-        missing = world.share_json(folder.missing(codes, console.warn) if world.is_main else None)
-        folder.require_shared()
-        if missing:
-            begin = world.is_main and agree(_workload(job, tree, stop, codes, missing, world.size))
-            if not world.share_json(begin):
-                return None
-        own = missing[world.rank * len(missing) // world.size : (world.rank + 1) * len(missing) // world.size]
-        kept = f"finished units are kept in {folder.parts}"
-        with _interruptible(stop, kept), console.task("rank", sum(len(codes[place]) for place in own)) as meter:
-            scored = tree.score(archs, [units[place] for place in own])
-            for place, scores in zip(own, scored, strict=True):
-                folder.write(place, codes[place], part_of(list(job.sets), scores.sums, tree.pixels))
-                meter.advance(len(codes[place]))
-        world.barrier()
-        if not world.is_main:
-            return None
-        ranking = assemble(
-            job.net.space,
-            archs,
-            [unit.members for unit in units],
-            lambda place: folder.read_again(place, codes[place]),
-            tree.pixels[0].cpu().numpy(),
-            facts,
-            job.keep_sample_errors,
-        )
-        ranking = _completed(job, ranking, archs, models)
-        files = write_ranking(out, ranking)
-        folder.clear()
-        return ranking, files
-    finally:
-        if world.is_main:
-            folder.close()
+        ranking = _from_csv(file) if file.suffix == ".csv" else _from_tensors(file)
+        _require_sound(ranking)
+    except UserError:  # said already
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise DataError(f"{file}: not readable as a ranking ({error!r:.300}); {REMEDY}") from error
+    return ranking
 
 
-def _workload(
-    job: RankingJob,
-    tree: TreeEvaluator,
-    stop: StopFlag,
-    codes: Sequence[Sequence[Arch]],
-    missing: Sequence[int],
-    processes: int,
-) -> dict[str, Any]:
-    """What is left of the units, from a timed trial of it; every process is taken to be as fast as this one."""
-    left = [arch for place in missing for arch in codes[place]]
-    with _interruptible(stop, "nothing was begun"):
-        estimate = tree.estimate(left)
-    numbers = 2 * len(job.sets) + 4 + 10  # columns of a part and of the table
-    row = 8 * numbers + 400 + (4 + 2 * job.keep_sample_errors) * len(tree.pixels[0])  # 400: in the CSV
-    return {
-        **asdict(estimate),
-        "subnets": len(left),
-        "units": len(codes),
-        "units_done": len(codes) - len(missing),
-        "processes": processes,
-        "seconds": estimate.seconds / processes,
-        "disk_bytes": row * sum(map(len, codes)),
+def _from_tensors(path: Path) -> Ranking:
+    arrays, texts = read_tensors(path)
+    found = texts.pop("checksum", None)  # tables from before there was one are read as well
+    if found is not None and found != checksum(arrays, texts):
+        raise ValueError("it is damaged: its content is not that of its checksum")
+    digits = arrays["digits"].tolist()
+    words = {
+        name: tuple(options[str(row[place])] for row in digits)
+        for place, (name, options) in enumerate(json.loads(texts["words"]).items())
     }
+    columns = {name: arrays[f"column.{name}"] for name in json.loads(texts["columns"])}
+    facts = {str(name): str(value) for name, value in json.loads(texts["facts"]).items()}
+    codes = tuple(",".join(map(str, row)) for row in digits)
+    return Ranking(texts["space"], codes, columns, words, facts, arrays.get("sample_epe"), arrays.get("valid_pixels"))
 
 
-@contextmanager
-def _interruptible(stop: StopFlag, kept: str) -> Iterator[None]:
-    """Signals are noted and end the work between two pieces of it."""
-    try:
-        with stop.listening():
-            yield
-    except StopRequested:
-        raise Interrupted(f"{stop.reason}: {kept}; give the same command again to go on") from None
+def _from_csv(path: Path) -> Ranking:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = csv.reader(file)
+    if len(set(header)) != len(header) or "code" not in header:
+        raise ValueError("its first line must name every column once, and one of them `code`")
+    if {"kind", "shortlist"} <= set(header):
+        raise ValueError("it is what `edgeflownas pareto` chose from a ranking, and no ranking")
+    if not rows:
+        raise ValueError("it has no row")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"line {number} has not {len(header)} cells")
+    cells = dict(zip(header, zip(*rows, strict=True), strict=True))
+    codes = tuple(code if "," in code else ",".join(code) for code in cells.pop("code"))
+    for code in codes:
+        if len(code) != len(codes[0]):
+            raise ValueError(f"code {code} is not as long as {codes[0]}")
+    parsed = {name: _numbers(name, values) for name, values in cells.items()}
+    columns = {name: column for name, column in parsed.items() if column is not None}
+    spaces = {name: list(option_words(space)) for name, space in SPACES.items()}
+    digits = len(codes[0].split(","))
+    space = next((name for name, own in spaces.items() if set(own) <= cells.keys() and len(own) == digits), "")
+    blocks = spaces.get(space) or [name for name, column in parsed.items() if column is None]
+    facts: dict[str, str] = {}
+    with suppress(DataError):  # of the safetensors file in the same folder, where it holds the same rows and figures
+        whole = read_ranking(path.parent / TENSORS)
+        if whole.codes == codes and all(
+            name in columns and np.array_equal(column, columns[name], equal_nan=True)
+            for name, column in whole.columns.items()
+        ):
+            facts = whole.facts
+    return Ranking(space, codes, columns, {name: cells[name] for name in blocks}, facts)
 
 
-def _completed(job: RankingJob, ranking: Ranking, archs: Sequence[Arch], models: Sequence[CostModel]) -> Ranking:
-    """Samples in the order of their data set, and the columns of costs."""
-    if job.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
-        back = np.argsort(job.order)
-        ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
-    columns = {**ranking.columns, **space_costs(*job.network, archs)}
-    for model in models:
-        columns |= model.costs(*job.network, archs)
-    return replace(ranking, columns=columns)
+def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:
+    """Int64 or float64 (an empty cell is nan); None where the cells are words.  ValueError: a figure that is a word."""
+    for kind in (int, float):
+        try:
+            return np.array([kind(cell or "nan") for cell in cells], dtype=np.int64 if kind is int else np.float64)
+        except (ValueError, OverflowError):
+            continue
+    if not is_figure(name) and not name.endswith(NUMBERS):
+        return None
+    for line, cell in enumerate(cells, start=2):
+        try:
+            float(cell or "nan")
+        except ValueError:
+            raise ValueError(f"line {line}: {name} {cell!r} is not a number (such as 1.05 or 2e9)") from None
+    raise AssertionError("unreachable")
 
 
-# ---- its head ----
+def _require_sound(ranking: Ranking) -> None:
+    """Raises ValueError for a table whose parts do not fit each other."""
+    count = len(ranking)
+    if count == 0 or len(set(ranking.codes)) != count:
+        raise ValueError("it has no row, or a code twice")
+    if "epe" not in ranking.columns:
+        raise ValueError("it has no column `epe`")
+    for name, column in ranking.columns.items():
+        if column.shape != (count,):
+            raise ValueError(f"column {name} has not one figure a row")
+        wrong = np.isfinite(column) & (np.abs(column) > LARGEST)
+        if name.startswith("epe"):
+            wrong |= column < 0
+        if wrong.any():
+            raise ValueError(f"subnet {ranking.codes[wrong.argmax()]}: {name} {column[wrong.argmax()]} cannot be")
+    _require_words(ranking)
+    errors, pixels = ranking.sample_epe, ranking.valid_pixels
+    if (errors is None) != (pixels is None) or (
+        errors is not None and pixels is not None and errors.shape != (count, *pixels.shape)
+    ):
+        raise ValueError("sample errors that do not fit the rows")
 
 
-def ranking_document(ranking: Ranking, space: SearchSpace, out: Path) -> dict[str, Any]:
-    """The head of the table as plain data; figures that are not finite are None."""
-    order = np.argsort(ranking.columns["rank"]).tolist()
-    baseline = None if space.baseline is None else str(space.parse(space.baseline))
-    place = ranking.codes.index(baseline) if baseline in ranking.codes else None
-    tied = ranking.facts.get(TIED)
-    return {
-        "ranking": str(out),
-        "facts": ranking.facts,
-        "subnets": len(ranking),
-        "within_noise_of_best": None if tied is None else int(tied),
-        "top": [_row(ranking, position) for position in order[:10]],
-        "worst": _row(ranking, order[-1]),
-        "baseline": None if place is None else _row(ranking, place),
-    }
-
-
-def _row(ranking: Ranking, position: int) -> dict[str, Any]:
-    values = {name: column[position].item() for name, column in ranking.columns.items()}
-    figures = {**values, "epe_margin": student95(values["samples"]) * values["epe_standard_error"]}
-    finite = {name: value if isfinite(value) else None for name, value in figures.items()}
-    return {"code": ranking.codes[position], **finite, "options": {n: w[position] for n, w in ranking.words.items()}}
+def _require_words(ranking: Ranking) -> None:
+    """Raises ValueError for codes that are none of the space, or whose options in words are others."""
+    digits, space = ranking.digits, SPACES.get(ranking.space)
+    if digits.shape[1] != len(ranking.words):
+        raise ValueError(f"codes of {digits.shape[1]} digits beside {len(ranking.words)} blocks")
+    known = option_words(space) if space is not None else {}
+    for place, (name, words) in enumerate(ranking.words.items()):
+        options = dict(enumerate(known.get(name, ())))
+        for code, digit, word in zip(ranking.codes, digits[:, place].tolist(), words, strict=True):
+            if not (digit in options if known else 0 <= digit <= 9):
+                raise ValueError(f"code {code}: {name} has no option {digit}")
+            if options.setdefault(digit, word) != word:
+                raise ValueError(f"code {code}: {name} is {options[digit]!r} by its digit and {word!r} in its column")

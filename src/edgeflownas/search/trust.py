@@ -1,4 +1,11 @@
-"""Does a supernet's ranking hold for subnets that are trained alone?  All are scored on one and the same pixels."""
+"""Does a supernet's ranking hold for subnets that are trained alone?  All are scored on one and the same pixels.
+
+All scores are such that smaller is better (EPE in px; sizes negated where larger is taken for better).  Subnets are
+drawn with replacement (Efron and Tibshirani, An Introduction to the Bootstrap, ch. 13, percentile interval): an
+interval says what other subnets of the same space might have shown.  Copies of a subnet within a draw are ties in both
+scores.  Kendall's tau-b leaves such pairs out, so they do not raise it; the top places count copies as drawn and share
+those at the edge alike in both lists; the regret is that among the different subnets of a draw.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +13,31 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate import trust
 from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, freeze_calibration
 from edgeflownas.evaluate.noise import PoolNoise, pool_noise
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool
-from edgeflownas.evaluate.ranking import read_ranking
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.models.blocks import StagedNet
+from edgeflownas.randomness import uniforms
 from edgeflownas.run.manifest import compare, refused
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import group_runs
-from edgeflownas.search.ranking import open_run
+from edgeflownas.search.rank import open_run
+from edgeflownas.search.ranking import read_ranking
 from edgeflownas.space import Arch, get_space
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
+Floats = NDArray[np.float64]
+DRAWS = 2000
+TOPS = (5, 10, 50)
 # What two networks must share so that their errors on the same pixels can be compared.
 SHARED = (
     *("train.space", "train.width", "train.input_normalisation", "data.channel_order", "data.flow_divisor"),
@@ -35,20 +45,144 @@ SHARED = (
 )
 
 
-@dataclass(frozen=True)
-class TruthTable:
-    """Errors of S seeds and A subnets."""
+# ---- agreement of two orders ----
 
-    archs: list[Arch]
-    seeds: list[int]
-    errors: NDArray[np.float64]
-    """[S, A] EPE, px; nan where there is no run."""
-    used: NDArray[np.bool_]
-    """[S, A] runs that make up the truth (evaluate.trust.used_runs)."""
-    truth: NDArray[np.float64]
-    """[A], px."""
-    noise: PoolNoise
-    """What the evaluation samples leave open of the truth."""
+
+class Interval(NamedTuple):
+    """A figure and the interval that holds 95 % of its bootstrap draws; nan where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval."""
+        return (self.high - self.low) / 2
+
+
+class Agreement(NamedTuple):
+    """How well one score orders subnets whose true score is known."""
+
+    tau: Interval
+    """Kendall's tau-b."""
+    spearman: Interval
+    """Spearman's rank correlation, ties at the mean of their ranks."""
+    precision: dict[int, Interval]
+    """k -> share of the k best by the score that are among the k truly best; k / n by chance."""
+    regret: dict[int, Interval]
+    """k -> true score of the truly best among the k best by the score, minus the best of all; px."""
+    tau_draws: Floats
+    """Tau of every draw, that of all subnets first."""
+
+
+def bootstrap_weights(subnets: int, seed: int = 0, draws: int = DRAWS) -> Floats:
+    """How often each subnet is in each draw [1 + draws, subnets]; the first row is every subnet once."""
+    drawn = (uniforms(seed, "trust bootstrap", count=draws * subnets) * subnets).astype(np.int64)
+    places = (drawn.reshape(draws, subnets) + np.arange(draws)[:, None] * subnets).ravel()
+    counts = np.bincount(places, minlength=draws * subnets).reshape(draws, subnets)
+    return np.vstack([np.ones(subnets), counts])
+
+
+def tops(subnets: int) -> tuple[int, ...]:
+    """Numbers of best subnets that mean something among so many: at most half of them."""
+    return tuple(k for k in TOPS if 2 * k <= subnets)
+
+
+@np.errstate(invalid="ignore", divide="ignore")
+def agreement(truth: ArrayLike, score: ArrayLike, weights: Floats) -> Agreement:
+    """Every figure with its interval.
+
+    Args:
+        truth: [A] true score of each subnet, finite.
+        score: [A] what is judged, finite.
+        weights: [D, A] of :func:`bootstrap_weights`.
+    """
+    true, judged = np.asarray(truth, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    assert true.shape == judged.shape == weights.shape[1:], "scores of the same subnets"
+    first, second = (np.sign(values[:, None] - values) for values in (true, judged))
+    # A pair counts as often as both are drawn.
+    pairs, own, other = (((weights @ p) * weights).sum(axis=1) for p in (first * second, np.abs(first), np.abs(second)))
+    taus = np.asarray(pairs / np.sqrt(own * other), dtype=np.float64)
+    centred = []
+    for values in (true, judged):
+        before, equal = _places(values, weights)
+        ranks = before + equal / 2
+        centred.append(ranks - (weights * ranks).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True))
+    shared, *variances = ((weights * centred[a] * centred[b]).sum(axis=1) for a, b in ((0, 1), (0, 0), (1, 1)))
+    present = (weights > 0).astype(np.float64)
+    best = np.where(present > 0, true, np.inf).min(axis=1)
+    meant = tops(len(true))
+    precision = {k: np.minimum(*(_copies_in_top(v, weights, k) for v in (true, judged))).sum(axis=1) / k for k in meant}
+    regret = {k: _best_of_top(true, judged, present, k) - best for k in (1, 5) if k == 1 or k in meant}
+    return Agreement(
+        _interval(taus),
+        _interval(shared / np.sqrt(variances[0] * variances[1])),
+        {k: _interval(draws) for k, draws in precision.items()},
+        {k: _interval(draws) for k, draws in regret.items()},
+        taus,
+    )
+
+
+def change(before: Agreement, after: Agreement) -> Interval:
+    """Tau after minus before, both of the same truth and the very same weights: a paired bootstrap.
+
+    Its half width is about the smallest change that could have been seen.
+    """
+    return _interval(after.tau_draws - before.tau_draws)
+
+
+def attainable_tau(between: float) -> float | None:
+    """About the highest tau that a perfect ranking could show against one training of each subnet.
+
+    From the tau between two trainings: for normal scores r = sin(pi tau / 2) (Kruskal 1958), and the correlation of
+    a noisy score with the true one is the root of that between two noisy ones (Spearman 1904).  None where the
+    trainings do not agree at all.
+    """
+    if not between > 0.0:
+        return None
+    return 2 / math.pi * math.asin(math.sqrt(math.sin(math.pi / 2 * min(between, 1.0))))
+
+
+def _interval(values: Floats) -> Interval:
+    draws = values[1:][np.isfinite(values[1:])]
+    low, high = np.percentile(draws, [2.5, 97.5]) if draws.size else (math.nan, math.nan)
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def _places(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Of every subnet in every draw [D, A]: weight of those with a smaller value, and of those with an equal one."""
+    level = np.unique(values, return_inverse=True)[1]
+    order = np.argsort(level, kind="stable")
+    starts = np.searchsorted(level[order], np.arange(level.max() + 1))
+    by_level = np.add.reduceat(weights[:, order], starts, axis=1)
+    before = np.cumsum(by_level, axis=1) - by_level
+    return before[:, level], by_level[:, level]
+
+
+def _copies_in_top(values: Floats, weights: Floats, k: int) -> Floats:
+    """Copies of each subnet among the k best of each draw [D, A]; those tied at the edge share what is left."""
+    before, equal = _places(values, weights)
+    share = np.clip((k - before) / np.maximum(equal, 1.0), 0.0, 1.0)
+    return np.asarray(share * weights, dtype=np.float64)
+
+
+def _best_of_top(true: Floats, judged: Floats, present: Floats, k: int) -> Floats:
+    """Expected true score of the best of the k different subnets judged best [D], ties at the edge drawn by lot."""
+    before, tied = _places(judged, present)
+    missing = np.ones(len(present))  # probability that no subnet looked at so far is among the k
+    passed: dict[float, Floats] = {}  # tied at the edge and looked at so far, by judged value
+    expected = np.zeros(len(present))
+    for i in np.argsort(true, kind="stable"):
+        seen = passed.setdefault(float(judged[i]), np.zeros(len(present)))
+        chance = np.clip((k - before[:, i]) / np.maximum(tied[:, i] - seen, 1.0), 0.0, 1.0) * present[:, i]
+        expected += missing * chance * true[i]
+        missing = missing * (1.0 - chance)
+        seen += present[:, i]
+    return expected
+
+
+# ---- the runs ----
 
 
 def judge_ranking(
@@ -100,8 +234,7 @@ def judge_ranking(
             own = score(net, archs)
             rankings[name] = own.epes
         else:
-            belongs = {"checkpoint_hash": stored.hash, "eval_set": frozen.hash}
-            rankings[name] = _from_table(ranking, base, belongs, archs)
+            rankings[name] = _from_table(ranking, base, stored.hash, frozen.hash, archs)
         table, zero_flow_epe = _truth_table(alone, score)
         for run in others:
             label = run.path.resolve().name
@@ -129,9 +262,6 @@ def _calibration(base: Run, net: StagedNet, frozen: EvalSet, batches: int) -> Fr
     config = base.config.model_copy(update={"eval": settings})
     split = freeze_calibration(config, base.train, frozen.calibration.label, base.note)
     return FrozenBatches.of(net, split, base.train, frozen.flow_clip, hold=False)
-
-
-# ---- runs of single subnets ----
 
 
 def _comparable(base: Run, path: Path, option: str, tasks: Collection[str]) -> Run:
@@ -194,6 +324,35 @@ def _trained_alone(base: Run, paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
+@dataclass(frozen=True)
+class TruthTable:
+    """Errors of S seeds and A subnets."""
+
+    archs: list[Arch]
+    seeds: list[int]
+    errors: Floats
+    """[S, A] EPE, px; nan where there is no run."""
+    used: NDArray[np.bool_]
+    """[S, A] runs that make up the truth: see :func:`used_runs`."""
+    truth: Floats
+    """[A], px."""
+    noise: PoolNoise
+    """What the evaluation samples leave open of the truth."""
+
+
+def used_runs(errors: Floats) -> NDArray[np.bool_]:
+    """Which runs make up the truth, of errors [seeds, subnets] with nan where there is no run.
+
+    The mean over the seeds that every subnet has, so that what a seed does to all subnets alike (they share first
+    weights and order of the data) moves none against another; where no seed has all, the first run of each.
+    """
+    there = np.isfinite(errors)
+    complete = np.asarray(there.all(axis=1))
+    if complete.any():
+        return np.asarray(there & complete[:, None])
+    return np.asarray(there & (np.cumsum(there, axis=0) == 1), dtype=np.bool_)
+
+
 def _truth_table(
     runs: Sequence[Run], score: Callable[[StagedNet, Sequence[Arch]], PoolEvaluation]
 ) -> tuple[TruthTable, float]:
@@ -222,7 +381,7 @@ def _truth_table(
             raise DataError(f"--truth: {run.path} has an EPE of {result.epes[0]}: it diverged, leave it out")
         place = seeds.index(run.own.runtime.seed), archs.index(_arch(run))
         errors[place], samples[place] = result.epes[0], result.scores[0].sample_epe.numpy()
-    used = trust.used_runs(errors)
+    used = used_runs(errors)
     count = used.sum(axis=0)
     truth = np.where(used, errors, 0.0).sum(axis=0) / count
     mean = np.where(used[..., None], samples, 0.0).sum(axis=0) / count[:, None]
@@ -230,10 +389,10 @@ def _truth_table(
     return TruthTable(archs, seeds, errors, used, truth, noise), results[0].zero_flow_epe
 
 
-def _from_table(path: Path, base: Run, facts: Mapping[str, str], archs: Sequence[Arch]) -> list[float]:
-    """EPEs of the subnets in the table of ``edgeflownas rank``, which must have these facts."""
+def _from_table(path: Path, base: Run, checkpoint: str, eval_set: str, archs: Sequence[Arch]) -> list[float]:
+    """EPEs of the subnets in the table of ``edgeflownas rank``, which must be of this checkpoint and these samples."""
     table = read_ranking(path)
-    for fact, ours in facts.items():
+    for fact, ours in (("checkpoint_hash", checkpoint), ("eval_set", eval_set)):
         if table.facts.get(fact) != ours:
             raise DataError(
                 f"--ranking {path}: its {fact} is {table.facts.get(fact, 'not known')}, that of {base.path} {ours}: "
@@ -257,14 +416,19 @@ def _judged(
     seed: int,
 ) -> dict[str, Any]:
     """Every figure of ``rankings`` (EPEs by name, the supernet's first) and of those by size (columns of costs)."""
-    scores: dict[str, ArrayLike] = {name: _worst_last(epes) for name, epes in rankings.items()}
+    scores: dict[str, Floats] = {}
+    for name, epes in rankings.items():  # subnets without a finite error share the last place
+        values = np.asarray(epes, dtype=np.float64)
+        good = np.isfinite(values)
+        scores[name] = np.where(good, values, values[good].max(initial=0.0) + 1.0)
     scores |= {"multiply-adds": -costs["macs"], "parameters": -costs["parameters"]}
-    weights = trust.bootstrap_weights(len(table.archs), seed)
+    weights = bootstrap_weights(len(table.archs), seed)
+    judged = {name: agreement(table.truth, score, weights) for name, score in scores.items()}
     margins = dict(enumerate(table.noise.margins()))
     own_margins = dict(enumerate(own.noise.margins())) if own else {}
     return {
         "draws": len(weights) - 1,
-        "rankings": _rankings({name: trust.agreement(table.truth, score, weights) for name, score in scores.items()}),
+        "rankings": _rankings(judged),
         "pairs": _pairs(table.noise, own),
         "seeds": _seeds(table, seed),
         "subnets": [
@@ -285,60 +449,70 @@ def _judged(
 
 def _number(value: float) -> float | None:
     """None for what JSON has no number for: no run, or a network that diverged."""
-    return float(value) if abs(value) < float("inf") else None
+    return float(value) if math.isfinite(value) else None
 
 
-def _worst_last(epes: Sequence[float]) -> NDArray[np.float64]:
-    """Subnets without a finite error share the last place."""
-    values = np.asarray(epes, dtype=np.float64)
-    good = np.isfinite(values)
-    return np.where(good, values, values[good].max(initial=0.0) + 1.0)
+def _plain(figure: Interval) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in figure._asdict().items()}
 
 
-def _rankings(judged: Mapping[str, trust.Agreement]) -> list[dict[str, Any]]:
+def _rankings(judged: Mapping[str, Agreement]) -> list[dict[str, Any]]:
     """Figures of every ranking; the change of tau is from the first."""
     first = next(iter(judged.values()))
     rows = []
     for name, one in judged.items():
-        row: dict[str, Any] = {"name": name, "tau": _interval(one.tau), "spearman": _interval(one.spearman)}
-        row["precision"] = {str(k): _interval(figure) for k, figure in one.precision.items()}
-        row["regret"] = {str(k): _interval(figure) for k, figure in one.regret.items()}
-        paired = trust.change(first, one)
-        row["change"] = None if one is first else {**_interval(paired), "smallest_visible": _number(paired.half_width)}
-        rows.append(row)
+        paired = change(first, one)
+        rows.append(
+            {
+                "name": name,
+                "tau": _plain(one.tau),
+                "spearman": _plain(one.spearman),
+                "precision": {str(k): _plain(figure) for k, figure in one.precision.items()},
+                "regret": {str(k): _plain(figure) for k, figure in one.regret.items()},
+                "change": None if one is first else _plain(paired) | {"smallest_visible": _number(paired.half_width)},
+            }
+        )
     return rows
-
-
-def _interval(figure: trust.Interval) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in figure._asdict().items()}
 
 
 def _pairs(truth: PoolNoise, own: PoolEvaluation | None) -> dict[str, int | None]:
     """Pairs of subnets, those that the evaluation samples cannot tell apart, and the order of those they can."""
     rows, columns = np.triu_indices(len(truth.epes), 1)
-    noises = [truth] if own is None else [truth, own.noise]
-    differences = [noise.epes[rows] - noise.epes[columns] for noise in noises]
-    apart = [abs(d) > noise.bounds[rows, columns] for d, noise in zip(differences, noises, strict=True)]
-    document: dict[str, int | None] = {"all": len(rows), "truth_within_noise": int((~apart[0]).sum())}
-    names = ("inherited_within_noise", "both_apart", "both_apart_same_order")
+    differences, clear = [], []
+    for noise in [truth] if own is None else [truth, own.noise]:
+        differences.append(noise.epes[rows] - noise.epes[columns])
+        clear.append(np.abs(differences[-1]) > noise.bounds[rows, columns])
+    document: dict[str, int | None] = {"all": len(rows), "truth_within_noise": int((~clear[0]).sum())}
+    document |= dict.fromkeys(("inherited_within_noise", "both_apart", "both_apart_same_order"))
     if own is None:
-        return document | dict.fromkeys(names)
-    both, alike = apart[0] & apart[1], differences[0] * differences[1] > 0
-    return document | dict(zip(names, map(int, ((~apart[1]).sum(), both.sum(), (both & alike).sum())), strict=True))
+        return document
+    both = clear[0] & clear[1]
+    alike = both & (differences[0] * differences[1] > 0)
+    counts = int((~clear[1]).sum()), int(both.sum()), int(alike.sum())
+    return document | dict(zip(list(document)[2:], counts, strict=True))
 
 
 def _seeds(table: TruthTable, seed: int) -> dict[str, Any]:
-    """How far two trainings of a subnet agree, beside the spread between subnets; px."""
+    """How far two trainings of a subnet agree, beside the spread between subnets; px.
+
+    Compared are the two seeds with the most subnets in common, at least three.  ``tau`` between the two is what no
+    ranking can beat by much; ``std`` the standard deviation (ddof 1) of one training of a subnet about its mean, an
+    offset of all left out.
+    """
     used = [s for s, row in zip(table.seeds, table.used, strict=True) if row.any()]
     document: dict[str, Any] = {"seeds": table.seeds, "in_truth": used, "truth_std": float(table.truth.std(ddof=1))}
-    noise = trust.seed_noise(table.errors, seed)
-    if noise is None:
+    there, seeds = np.isfinite(table.errors), range(len(table.errors))
+    pairs = [(int((there[a] & there[b]).sum()), -a, -b) for a in seeds for b in seeds if a < b]
+    count, one, other = max(pairs, default=(0, 0, 0))
+    if count < 3:
         return document | {"compared": None}
+    both = table.errors[[-one, -other]][:, there[-one] & there[-other]]
+    tau = agreement(both[0], both[1], bootstrap_weights(count, seed)).tau
     compared = {
-        "seeds": [table.seeds[row] for row in noise.rows],
-        "subnets": noise.subnets,
-        "tau": _interval(noise.tau),
-        "attainable_tau": trust.attainable_tau(noise.tau.value),
-        "std": noise.std,
+        "seeds": [table.seeds[-one], table.seeds[-other]],
+        "subnets": count,
+        "tau": _plain(tau),
+        "attainable_tau": attainable_tau(tau.value),
+        "std": float((both[0] - both[1]).std(ddof=1) / math.sqrt(2)),
     }
     return document | {"compared": compared}

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from edgeflownas.evaluate.trust import agreement, attainable_tau, bootstrap_weights, change, tops
+from edgeflownas.search.trust import agreement, attainable_tau, bootstrap_weights, change, tops
 
 RNG = np.random.default_rng(3)
 
@@ -19,19 +19,15 @@ def tied(count: int, levels: int) -> NDArray[np.float64]:
     return RNG.integers(0, levels, count).astype(np.float64)
 
 
-def test_an_identical_ranking_is_perfect_in_every_draw() -> None:
-    truth = RNG.random(24)
+def test_an_identical_ranking_is_perfect_and_a_reversed_one_the_opposite_in_every_draw() -> None:
+    truth = RNG.permutation(24).astype(np.float64)
     found = agreement(truth, truth, bootstrap_weights(24))
     for figure in (found.tau, found.spearman, *found.precision.values()):
         assert figure == pytest.approx((1.0, 1.0, 1.0), abs=1e-12)
     assert all(figure == (0.0, 0.0, 0.0) for figure in found.regret.values())
-
-
-def test_a_reversed_ranking_is_the_opposite() -> None:
-    truth = RNG.permutation(24).astype(np.float64)
     found = agreement(truth, -truth, bootstrap_weights(24))
-    assert found.tau == pytest.approx((-1.0, -1.0, -1.0), abs=1e-12)
-    assert found.spearman == pytest.approx((-1.0, -1.0, -1.0), abs=1e-12)
+    for figure in (found.tau, found.spearman):
+        assert figure == pytest.approx((-1.0, -1.0, -1.0), abs=1e-12)
     assert found.precision[5].value == found.precision[10].value == 0.0
     assert (found.regret[1].value, found.regret[5].value) == (23.0, 19.0)
 
@@ -40,21 +36,15 @@ def test_a_reversed_ranking_is_the_opposite() -> None:
 def test_every_draw_is_the_figure_of_the_drawn_subnets(levels: int) -> None:
     truth, score = RNG.random(12), tied(12, levels)
     weights = bootstrap_weights(12, seed=4, draws=30)
+    assert (weights == bootstrap_weights(12, 4, 30)).all() and (weights != bootstrap_weights(12, 3, 30)).any()
+    assert (weights.sum(axis=1) == 12).all() and (weights[0] == 1).all()
+    assert tops(9) == () and tops(32) == (5, 10) and tops(100) == (5, 10, 50)
     taus = agreement(truth, score, weights).tau_draws
     for counts, tau in zip(weights, taus, strict=True):
         which = np.repeat(np.arange(12), counts.astype(int))
         assert tau == pytest.approx(kendalltau(truth[which], score[which]).statistic, abs=1e-12, nan_ok=True)
         alone = agreement(truth, score, counts[None])
         assert alone.spearman.value == pytest.approx(spearmanr(truth[which], score[which]).statistic, nan_ok=True)
-
-
-def test_tau_of_many_subnets_is_that_of_scipy_over_blocks() -> None:
-    truth = RNG.random(2100)
-    score = truth + RNG.random(2100).round(1)
-    weights = bootstrap_weights(2100)
-    assert len(weights) == 201
-    found = agreement(truth, score, weights[:3])
-    assert found.tau.value == pytest.approx(kendalltau(truth, score).statistic, abs=1e-12)
 
 
 def by_lot(truth: NDArray[np.float64], score: NDArray[np.float64], k: int) -> list[list[int]]:
@@ -81,22 +71,6 @@ def test_precision_shares_what_is_tied_at_the_edge() -> None:
     assert agreement(truth, score, np.ones((1, 10))).precision[5].value == pytest.approx((4 + 1 / 3) / 5)
     same = np.zeros(10)
     assert agreement(truth, same, np.ones((1, 10))).precision[5].value == 0.5, "nothing is known: chance"
-
-
-def test_copies_in_a_draw_neither_raise_tau_nor_lower_precision() -> None:
-    truth = RNG.random(12)
-    score = RNG.random(12)
-    once, twice = (agreement(truth, score, np.full((1, 12), float(times))) for times in (1, 2))
-    assert once.tau.value == pytest.approx(twice.tau.value)
-    alike = agreement(truth, truth, bootstrap_weights(12, draws=50))
-    assert alike.precision[5].low == pytest.approx(1.0)
-
-
-def test_weights_are_a_function_of_the_seed() -> None:
-    one = bootstrap_weights(9, seed=1, draws=40)
-    assert (one == bootstrap_weights(9, seed=1, draws=40)).all() and (one != bootstrap_weights(9, 2, 40)).any()
-    assert (one.sum(axis=1) == 9).all() and (one[0] == 1).all()
-    assert tops(9) == () and tops(32) == (5, 10) and tops(100) == (5, 10, 50)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:

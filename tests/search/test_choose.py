@@ -1,22 +1,24 @@
-"""The document of a choice, from rankings with planted effects."""
+"""The document of a choice, from rankings with planted effects, and the recipe of its shortlist."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numeric import FLOAT32
 from rankings import COST, GAIN, factorial_codes, made_ranking
 
+from edgeflownas.config import Config
+from edgeflownas.config.load import dump_config, load_config
 from edgeflownas.errors import ConfigError, DataError, UserError
 from edgeflownas.evaluate.noise import pool_noise
-from edgeflownas.evaluate.ranking import Ranking
-from edgeflownas.search.choosing import choose, summary
-from edgeflownas.search.pareto import fill
-from edgeflownas.search.question import Question
+from edgeflownas.search.choose import Question, choose, shortlist_recipe, summary
+from edgeflownas.search.front import fill
+from edgeflownas.search.ranking import Ranking
 from edgeflownas.space import get_space
 
 BLOCKS = [choice.name for choice in get_space("v1").choices]
@@ -92,6 +94,9 @@ def test_hypervolume_of_a_given_reference(small: Ranking) -> None:
         if macs < 3e9 and epe < lowest:
             area, lowest = area + (lowest - epe) * (3e9 - macs), epe
     assert found["value"] == pytest.approx(area) and found["reference_is"] == "given"
+    assert choose(small, Question(reference=(9.0, 9e9)))["hypervolume"]["outside"] == 0
+    none = choose(small, Question(reference=(1.0, 1.0)))
+    assert none["hypervolume"]["outside"] == len(none["front"])
     four = choose(small, Question(("epe", "macs", "sram_kib", "parameters")))["hypervolume"]
     assert four["value"] is None and "3 objectives" in four["why"]
 
@@ -109,6 +114,8 @@ def test_shortlist_covers_the_front(small: Ranking, top: int) -> None:
         assert names["baseline"] == document["baseline"] == 81
         assert names.get("knee", document["knee"]) == document["knee"] and names["least_macs"] == 0
     assert document["shortlist"] == sorted(names.values(), key=lambda row: ranking.columns["macs"][row])
+    part = choose(ranking, Question(where="macs<2e9", top=5))  # the baseline is outside: kept for comparison
+    assert part["shortlist"][-1] == 81 and part["shortlist_names"][-1] == "baseline" and 81 not in part["front"]
     if top == 15:  # no part of the front is left out: the gap along the cost is never more than twice the fair one
         costs = ranking.columns["macs"][document["shortlist"]] / 1e9
         front = ranking.columns["macs"][document["front"]] / 1e9
@@ -145,23 +152,16 @@ def test_an_objective_that_never_varies_is_left_out_or_refused(small: Ranking) -
         choose(flat, Question(("epe", "sram_kib")))
 
 
-def test_members_beyond_a_given_reference_are_counted(small: Ranking) -> None:
-    inside = choose(small, Question(reference=(9.0, 9e9)))["hypervolume"]
-    none = choose(small, Question(reference=(1.0, 1.0)))
-    assert inside["outside"] == 0 and none["hypervolume"]["outside"] == len(none["front"])
-
-
-def test_one_subnet_has_nothing_to_compare(small: Ranking) -> None:
+def test_what_is_too_little_to_compare(small: Ranking) -> None:
     found = choose(small, Question(where="EB0=1,H0Out=1,H1=1,H2=1", top=1))
     assert found["hypervolume"]["value"] is None and "one subnet" in found["hypervolume"]["why"]
     assert found["marginals"] is None and "nothing to compare" in found["marginals_missing"]
-
-
-def test_a_baseline_outside_the_conditions_is_kept_for_comparison() -> None:
-    ranking = made_ranking([*SMALL, (0, 0, 0, 0, 2, 1, 2, 2, 2)])
-    document = choose(ranking, Question(where="macs<2e9", top=5))
-    assert document["shortlist"][-1] == 81 and document["shortlist_names"][-1] == "baseline"
-    assert 81 not in document["front"]
+    partial = choose(made_ranking(SMALL[:-1]), Question())
+    assert partial["marginals"] is None and "every combination" in partial["marginals_missing"]
+    full = choose(small, Question(where="EB0=1"))["marginals"]
+    assert full["subnets"] == 27 and [block["name"] for block in full["blocks"]] == ["H0Out", "H1", "H2"]
+    whole = choose(small, Question(where="macs<2e9"))["marginals"]
+    assert whole["over"] == "the whole table" and whole["subnets"] == 81
 
 
 def test_marginals_recover_planted_effects() -> None:
@@ -189,18 +189,6 @@ def test_margins_of_a_step_are_those_of_its_mean_sample_errors(small: Ranking) -
     assert step["margin"] == pytest.approx(noise.bounds[0, 1], rel=1e-4)
     assert step["gain"] == pytest.approx(noise.epes[0] - noise.epes[1], abs=FLOAT32 * noise.epes.max())
     assert choose(made_ranking(SMALL, keep=False), Question())["marginals"]["blocks"][0]["steps"][0]["margin"] is None
-
-
-def test_marginals_of_a_part_that_is_a_full_factorial_itself(small: Ranking) -> None:
-    part = choose(small, Question(where="EB0=1"))["marginals"]
-    assert part["subnets"] == 27 and [block["name"] for block in part["blocks"]] == ["H0Out", "H1", "H2"]
-    whole = choose(small, Question(where="macs<2e9"))["marginals"]
-    assert whole["over"] == "the whole table" and whole["subnets"] == 81
-
-
-def test_a_partial_table_has_no_marginals() -> None:
-    document = choose(made_ranking(SMALL[:-1]), Question())
-    assert document["marginals"] is None and "every combination" in document["marginals_missing"]
 
 
 REFUSED = [
@@ -231,3 +219,46 @@ def test_columns_without_figures_are_refused(small: Ranking) -> None:
     )
     with pytest.raises(UserError, match="none of the 81 subnets has a figure for all of epe, cpu_ms"):
         choose(halves, Question(("epe", "cpu_ms")))
+
+
+CODES = [*factorial_codes((0, 5)), (0, 0, 0, 0, 2, 1, 2, 2, 2)]
+
+
+def recipe(tmp_path: Path, top: int, facts: dict[str, str] | None = None, run: Path | None = None) -> Config:
+    document = choose(made_ranking(CODES, facts=facts), Question(top=top))
+    text, _ = shortlist_recipe(document, run)
+    (tmp_path / "shortlist.yaml").write_text(text)
+    config = load_config(tmp_path / "shortlist.yaml")
+    assert [code.replace(",", "") for code in config.train.arch] == [
+        document["codes"][p] for p in document["shortlist"]
+    ]
+    assert config.train.arch_name == tuple(document["shortlist_names"]) and config.train.task == "standalone"
+    return config
+
+
+@pytest.mark.parametrize("top", [1, 2, 6])
+def test_it_loads_with_width_and_size_of_the_ranking(tmp_path: Path, top: int) -> None:
+    config = recipe(tmp_path, top)
+    assert (config.train.width, config.data.crop_size) == (8, (96, 128))
+    plan = load_config("retrain_fc2_180x240").train
+    assert (config.train.num_epochs, config.train.lr) == (plan.num_epochs, plan.lr)
+
+
+def test_keys_of_a_run_that_is_there(tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    run.mkdir()
+    keys = ["--train.width=4", "--train.batch_size=6", "--data.train_dir=here/train", "--data.crop_size=[64, 96]"]
+    found = load_config("smoke", [*keys, "--eval.bn_recal_batches=3"])
+    (run / "config.yaml").write_text(dump_config(found))
+    config = recipe(tmp_path, 3, {"run": "my run", "width": "32", "size": "1x1"}, run)
+    assert config.data == found.data and (config.train.width, config.train.batch_size) == (4, 6)
+    assert config.eval.bn_recal_batches == 3 and config.eval.eval_pool_size == 1
+    assert config.runtime.experiment_name == "shortlist_my_run"
+
+
+@pytest.mark.parametrize("facts", [{}, {"width": "8"}, {"size": "96x128"}])
+def test_a_table_that_does_not_say_width_and_size_gives_no_recipe(tmp_path: Path, facts: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"of which width and image size.*--run"):
+        recipe(tmp_path, 2, facts)
+    with pytest.raises(ConfigError, match=r"config\.yaml not found"):
+        recipe(tmp_path, 2, run=tmp_path)
