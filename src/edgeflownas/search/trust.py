@@ -20,11 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, freeze_calibration
-from edgeflownas.evaluate.noise import PoolNoise, pool_noise
+from edgeflownas.evaluate.noise import PoolNoise, bootstrap_counts, pool_noise
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.randomness import uniforms
 from edgeflownas.run.manifest import compare, refused
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import group_runs
@@ -78,10 +77,7 @@ class Agreement(NamedTuple):
 
 def bootstrap_weights(subnets: int, seed: int = 0, draws: int = DRAWS) -> Floats:
     """How often each subnet is in each draw [1 + draws, subnets]; the first row is every subnet once."""
-    drawn = (uniforms(seed, "trust bootstrap", count=draws * subnets) * subnets).astype(np.int64)
-    places = (drawn.reshape(draws, subnets) + np.arange(draws)[:, None] * subnets).ravel()
-    counts = np.bincount(places, minlength=draws * subnets).reshape(draws, subnets)
-    return np.vstack([np.ones(subnets), counts])
+    return np.vstack([np.ones(subnets), bootstrap_counts(subnets, draws, seed, "trust bootstrap")])
 
 
 def tops(subnets: int) -> tuple[int, ...]:
