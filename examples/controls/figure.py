@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.results import Label, Result, read_sample_errors, sample_errors_name
-from edgeflownas.report.comparison import LabelColumn, Ranked
+from edgeflownas.report.compare import LabelColumn, Ranked
 from edgeflownas.report.plot import Course, comparison_figure
 from edgeflownas.report.sweep import Ended, read_ended
 from edgeflownas.train.sweep import read_plan, run_state

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeflownas.config.load import parse_yaml
 from edgeflownas.evaluate.noise import paired_change, pool_noise, student95
-from edgeflownas.report.noise import kept_errors
+from edgeflownas.report.run_facts import kept_errors
 from edgeflownas.run.run import Run
 
 STARTS = {"scratch": "from scratch", "warm": "warm start"}

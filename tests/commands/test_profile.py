@@ -121,7 +121,7 @@ def test_bad_input(words: list[str], code: int, said: str, tmp_path: Path, capsy
 def test_where_to_write_is_looked_at_before_the_measurement(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeflownas.report.profile.measured_times", lambda *words: pytest.fail("measured"))
+    monkeypatch.setattr("edgeflownas.report.chip_views.measured_times", lambda *words: pytest.fail("measured"))
     for path, said in ((tmp_path / "missing" / "x.csv", "there is no folder"), (tmp_path, "a folder, or in one that")):
         assert cli.run(["profile", "--space", "v1", "--measure-cpu", "--out", str(path)]) == 74
         assert said in capsys.readouterr().err

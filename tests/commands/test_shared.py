@@ -11,6 +11,7 @@ from cyclopts import App
 from edgeflownas import cli
 from edgeflownas.commands._shared import Bytes, FromZero, Paths, Size, WholeNumber, emit, example, named_runs
 from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.report.table import Column, Table
 
 
 @pytest.fixture(autouse=True)
@@ -87,13 +88,19 @@ def test_histories_are_called_after_their_folder(tmp_path: Path) -> None:
     assert named_runs([tmp_path / "a"], histories=True) == {"a": tmp_path / "a"}
 
 
-def test_a_result_is_json_or_its_text(capsys: pytest.CaptureFixture[str]) -> None:
-    emit({"a": 1}, lambda document: f"a is {document['a']}", json=False)
-    assert capsys.readouterr().out == "a is 1\n"
+def test_a_result_is_json_or_its_text_and_its_table_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def view(document: dict[str, int]) -> list[str | Table]:
+        return [f"a is {document['a']}", Table([Column("a", ".1f")], [[document["a"]]])]
+
+    assert emit({"a": 1}, view, json=False) == {}
+    assert capsys.readouterr().out == "a is 1\n  a\n---\n1.0\n"
     emit({"a": 1}, lambda document: pytest.fail("not asked for"), json=True)
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):
-        emit({"a": float("nan")}, str, json=True)
+        emit({"a": float("nan")}, view, json=True)
+    shown: list[object] = []
+    assert emit({"a": 2}, view, False, tmp_path / "a.csv", shown.append) == {"csv": tmp_path / "a.csv"}
+    assert (tmp_path / "a.csv").read_text() == "a\n2\n" and len(shown) == 1 and not capsys.readouterr().out
 
 
 def test_the_example_is_a_line_of_the_docstring() -> None:

@@ -15,7 +15,7 @@ from report_histories import made_history
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.results import Label, Result
-from edgeflownas.report.comparison import label_columns
+from edgeflownas.report.compare import label_columns
 from edgeflownas.report.diagnosis import Diagnosis
 from edgeflownas.report.plot import PANEL, Course, comparison_figure, write_figures, write_vela_figures
 

@@ -12,7 +12,8 @@ import pytest
 
 from edgeflownas.config.load import load_config
 from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
-from edgeflownas.report.sweep import FIGURES, Ended, read_ended, table_text, variant_rows
+from edgeflownas.report.sweep import FIGURES, Ended, read_ended, sweep_view, variant_rows
+from edgeflownas.report.table import text_of
 from edgeflownas.run.directory import RunDirectory
 
 MEANS = [3.0, 2.0, 1.5, 1.4, 1.6, 1.5]
@@ -83,16 +84,16 @@ def ended(variant: str, seed: int, epe: float, samples: str = "e", each: tuple[f
 def test_mean_and_deviation_over_seeds() -> None:
     runs = [ended("a", 0, 1.0), ended("b", 0, 5.0), ended("a", 1, 2.0)]
     first, second = variant_rows(runs)
-    assert (first.variant, first.seeds, second.seeds) == ("a", (0, 1), (0,))
-    assert first.figures["mean_epe"] == 1.5 and first.figures["mean_epe_sd"] == pytest.approx(math.sqrt(0.5))
-    assert second.figures["mean_epe"] == 5.0 and math.isnan(second.figures["mean_epe_sd"])
-    text = table_text([first, second])
+    assert (first["variant"], first["seeds"], second["seeds"]) == ("a", [0, 1], [0])
+    assert first["mean_epe"] == 1.5 and first["mean_epe_sd"] == pytest.approx(math.sqrt(0.5))
+    assert second["mean_epe"] == 5.0 and second["mean_epe_sd"] is None
+    text = text_of(sweep_view({"variants": [first, second]}))
     assert "1.5000 +- 0.7071" in text and "400" in text and "400 +-" not in text
     assert "smoothness" not in text and "different sets" not in text  # nothing is said of what nobody has
 
 
 def test_other_evaluation_samples_are_marked() -> None:
-    text = table_text(variant_rows([ended("a", 0, 1.0), ended("b", 0, 5.0, "other")]))
+    text = text_of(sweep_view({"variants": variant_rows([ended("a", 0, 1.0), ended("b", 0, 5.0, "other")])}))
     assert "must not be compared" in text and text.splitlines()[-1] == "B: other"
     assert [line.split()[2] for line in text.splitlines()[1:3]] == ["A", "B"]
 
@@ -101,12 +102,12 @@ def test_differences_are_paired_by_seed_and_by_sample() -> None:
     runs = [ended("a", 0, 2.0, each=(1.0, 3.0)), ended("a", 1, 4.0, each=(3.0, 5.0)), ended("a", 2, 9.0)]
     runs += [ended("b", 0, 2.5, each=(1.5, 3.5)), ended("b", 1, 4.7, each=(3.5, 5.9))]
     first, second = variant_rows(runs)
-    assert math.isnan(first.figures["difference"])
-    assert second.figures["difference"] == pytest.approx(0.6)  # seed 2 has no partner
-    assert second.figures["difference_sd"] == pytest.approx(0.2 / math.sqrt(2))
+    assert first["difference"] is None
+    assert second["difference"] == pytest.approx(0.6)  # seed 2 has no partner
+    assert second["difference_sd"] == pytest.approx(0.2 / math.sqrt(2))
     change = np.array([0.5, 0.7])  # of each sample, mean over the two pairs: the seeds' own level cancels
-    assert second.figures["difference_noise"] == pytest.approx(change.std(ddof=1) / math.sqrt(2))
+    assert second["difference_noise"] == pytest.approx(change.std(ddof=1) / math.sqrt(2))
     other = variant_rows([ended("a", 0, 2.0), ended("b", 0, 2.5, samples="others")])[1]
-    assert math.isnan(other.figures["difference"])
+    assert other["difference"] is None
     unkept = variant_rows([ended("a", 0, 2.0), ended("b", 0, 2.5)])[1]
-    assert unkept.figures["difference"] == 0.5 and math.isnan(unkept.figures["difference_noise"])
+    assert unkept["difference"] == 0.5 and unkept["difference_noise"] is None

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgeflownas.report.console import clean, duration, epoch_line, step_facts
+from edgeflownas.report.console import epoch_line, step_facts
+from edgeflownas.report.table import clean, duration
 
 
 @pytest.mark.parametrize(

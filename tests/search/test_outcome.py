@@ -11,14 +11,10 @@ import pytest
 from search_spaces import UNEVEN, problem
 
 from edgeflownas.errors import DataError
-from edgeflownas.report.search_files import search_text, write_search
-from edgeflownas.search.evolve import (
-    Ended,
-    Entry,
-    outcome,
-    reference_point,
-    shares,
-)
+from edgeflownas.report.search_files import write_search
+from edgeflownas.report.table import text_of
+from edgeflownas.report.views import search_view
+from edgeflownas.search.evolve import Ended, Entry, outcome, reference_point, shares
 
 ALL = list(UNEVEN)
 VALUES = problem(UNEVEN).values(ALL)
@@ -92,7 +88,7 @@ def test_files_and_text_hold_the_same_figures(tmp_path: Path):
     assert [float(row["nsga2_highest"]) for row in rows] == own["highest"]
     members = (tmp_path / "front.csv").read_text().splitlines()[1:]
     assert len(members) == sum(len(one["front"]) for one in document["searches"])
-    text = search_text(document)
+    text = text_of(search_view(document))
     assert f"{100 * own['mean'][-1]:.2f} % ({100 * own['lowest'][-1]:.2f} to" in text
     assert "reference point epe" in text and "of 3 seeds" in text
     first = (tmp_path / "curve.png").read_bytes()
@@ -111,5 +107,5 @@ def test_no_matplotlib_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_empty_search_has_an_empty_front(tmp_path: Path):
     document = outcome(problem(UNEVEN), [Ended("random", 0, tmp_path, [])], 4, None)
     assert document["searches"][0]["front"] == []
-    assert "0 on the front" in search_text(document)
+    assert "0 on the front" in text_of(search_view(document))
     write_search(tmp_path, document)

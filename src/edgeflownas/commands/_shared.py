@@ -20,7 +20,10 @@ from cyclopts import Parameter, Token
 from edgeflownas.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
+    from edgeflownas.report.table import Table
     from edgeflownas.train.loop import Front
+
+    Blocks = Sequence[str | Table]
 
 LARGEST = 10**12
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -59,6 +62,22 @@ def _read_bytes(type_: Any, tokens: Sequence[Token]) -> int:
     return int(float(match[1]) * UNITS[unit])
 
 
+def require_writable(out: Path, option: str = "--out") -> None:
+    """Before long work that ends in a file.  Raises StorageError where it cannot be written."""
+    remedy = f"give another {option}"
+    if not out.parent.is_dir():
+        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or {remedy}")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; {remedy}")
+
+
+def _read_csv_place(type_: Any, tokens: Sequence[Token]) -> Path:
+    """Refused at once, not after the work."""
+    place = Path(tokens[0].value)
+    require_writable(place, tokens[0].keyword or "--csv")
+    return place
+
+
 WholeNumber = Annotated[int, _whole_number(1)]
 FromZero = Annotated[int, _whole_number(0)]
 Size = Annotated[
@@ -70,6 +89,7 @@ Size = Annotated[
     ),
 ]
 Bytes = Annotated[int, Parameter(converter=_read_bytes, metavar="SIZE")]
+Csv = Annotated[Path, Parameter(converter=_read_csv_place, help="also write the (first) table to this CSV file.")]
 Paths = Annotated[list[Path], Parameter(consume_multiple=True)]
 Overrides = Annotated[
     tuple[str, ...],
@@ -113,12 +133,35 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def emit(document: Any, text: Callable[[Any], str], json: bool, say: Callable[[str], object] = print) -> None:
-    """The result of a command: JSON on stdout, or its ``text`` by ``say``."""
+def emit(
+    document: Any,
+    view: Callable[[Any], Blocks],
+    json: bool,
+    csv: Path | None = None,
+    show: Callable[[Blocks], object] | None = None,
+) -> dict[str, Path]:
+    """The result of a command: JSON on stdout, or what its ``view`` makes of it by ``show``; its first table as CSV.
+
+    Returns what was written by name.  Raises StorageError where --csv cannot be written.
+    """
+    blocks = [] if json and csv is None else view(document)
     if json:
         print_json(document)
+    elif show is not None:
+        show(blocks)
     else:
-        say(text(document))
+        from edgeflownas.report.table import text_of
+
+        print(text_of(blocks))
+    return {} if csv is None else {"csv": write_table(blocks, csv)}
+
+
+def write_table(blocks: Blocks, path: Path) -> Path:
+    """The first table of ``blocks`` as CSV; of none an empty file."""
+    from edgeflownas.files import replace_file
+
+    replace_file(path, [next((block.csv() for block in blocks if not isinstance(block, str)), b"")])
+    return path
 
 
 def text_width(plain: int) -> int:
@@ -157,14 +200,6 @@ def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path
     return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, paths, strict=True)}
 
 
-def require_writable(out: Path) -> None:
-    """Before long work that ends in a file.  Raises StorageError where it cannot be written."""
-    if not out.parent.is_dir():
-        raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or give another --out")
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; give another --out")
-
-
 def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:
     """Whether work estimated to take ``seconds`` may begin: at once below a minute, else as the terminal answers.
 
@@ -179,7 +214,7 @@ def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:
         print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     if seconds > REFUSE_SECONDS:
-        from edgeflownas.report.console import duration
+        from edgeflownas.report.table import duration
 
         raise ConfigError(f"estimated {duration(seconds)}, and nobody is there to ask: add --yes, or {shorter}")
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import emit, named_runs, text_width
+from edgeflownas.commands._shared import Csv, emit, named_runs, text_width
 from edgeflownas.errors import ConfigError
 
 
@@ -13,7 +13,7 @@ def compare(
     side_by_side: bool = False,
     protocol: str | None = None,
     split: str | None = None,
-    csv: Path | None = None,
+    csv: Csv | None = None,
     figure: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -39,7 +39,7 @@ def compare(
     if figure is not None and figure.suffix.lower() != ".png":
         raise ConfigError(f"--figure {figure}: the picture is a PNG; give a name that ends with .png")
 
-    from edgeflownas.report import comparison
+    from edgeflownas.report import compare as comparison
     from edgeflownas.report.console import Console
     from edgeflownas.report.plot import write_comparison
     from edgeflownas.report.run_facts import read_facts
@@ -54,5 +54,9 @@ def compare(
     if not side_by_side:
         comparison.require_one_label(columns)
     document = comparison.document(facts, columns, warnings)
-    emit(document, lambda _: comparison.comparison_text(facts, columns, side_by_side, text_width(160)), json)
-    console.wrote(write_comparison(facts, columns, csv, figure))
+    emit(document, lambda _: comparison.comparison_view(facts, columns, side_by_side, text_width(160)), json, csv)
+    written = {} if csv is None else {"table": csv}
+    if figure is not None:
+        write_comparison(facts, columns, figure)
+        written["figure"] = figure
+    console.wrote(written)

@@ -32,7 +32,7 @@ def keys(text: str | None = None, /, *, json: bool = False) -> None:
         f"{full} = {dumps(key.default)}  [{key.kind}; {key.values}]\n    {' '.join(key.help.split())}"
         for full, key in found.items()
     ]
-    emit(rows, lambda _: "\n".join(lines), json)
+    emit(rows, lambda _: lines, json)
 
 
 @app.command

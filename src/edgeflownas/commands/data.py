@@ -108,7 +108,7 @@ def check(
     ]
     document = {"ok": not bad, "full": full, "sets": [row for row, _, _ in checked], "rows": rows}
     lines = ["\n  ".join([line, *map(str, problems)]) for _, problems, line in checked]
-    emit(document, lambda _: "\n".join(lines), json)
+    emit(document, lambda _: lines, json)
     if bad:
         raise DataError(
             f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
@@ -143,7 +143,7 @@ def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool
         raise DataError(f"--root: no folder {root} (from {Path.cwd()}); give the one that holds the lists' files")
     report = index_report(read_index(folder, prefix), root)
     problems = index_problems(report)
-    emit({"ok": not problems, **report}, lambda _: "\n".join(index_lines(report)), json)
+    emit({"ok": not problems, **report}, lambda _: index_lines(report), json)
     if problems:
         raise DataError(f"{folder}: {'; '.join(problems)}")
 

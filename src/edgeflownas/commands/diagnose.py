@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import emit, text_width
+from edgeflownas.commands._shared import Csv, emit, text_width
 from edgeflownas.errors import ConfigError
 
 
-def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None, against: Path | None = None) -> None:
+def diagnose(
+    *histories: Path,
+    csv: Csv | None = None,
+    json: bool = False,
+    num_epochs: int | None = None,
+    against: Path | None = None,
+) -> None:
     """Say what limits a run.
 
     Example: edgeflownas diagnose RUN|eval_history.csv|console.log [...]
@@ -26,13 +32,14 @@ def diagnose(*histories: Path, json: bool = False, num_epochs: int | None = None
     """
     if not histories:
         raise ConfigError("give a run directory, an eval_history.csv or a console log: edgeflownas diagnose RUN")
+    from edgeflownas.report.console import Console
     from edgeflownas.report.diagnosis import diagnose_continued
-    from edgeflownas.report.diagnosis_text import diagnosis_document, diagnosis_text
     from edgeflownas.report.history import read_history
+    from edgeflownas.report.run_views import diagnosis_document, diagnosis_view
 
     read = [read_history(path).planned(num_epochs) for path in histories]
     parent = None if against is None else read_history(against)
     judged = [diagnose_continued(history, parent) for history in read]
     documents = [diagnosis_document(*pair) for pair in judged]
     whole = documents[0] if len(documents) == 1 else {"histories": documents}
-    emit(whole, lambda _: "\n\n".join(diagnosis_text(*pair, text_width(120)) for pair in judged), json)
+    Console().wrote(emit(whole, lambda _: diagnosis_view(judged, text_width(120)), json, csv))

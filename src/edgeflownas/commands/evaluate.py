@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Json, OtherKeys, Size, emit, example, print_json
+from edgeflownas.commands._shared import Csv, Json, OtherKeys, Size, emit, example
 from edgeflownas.errors import ConfigError
 
 
@@ -24,6 +24,7 @@ def evaluate(
     references: str | None = None,
     record: bool = False,
     calibration_sweep: bool = False,
+    csv: Csv | None = None,
     json: Json = False,
     overrides: OtherKeys = (),
 ) -> None:
@@ -66,7 +67,7 @@ def evaluate(
                 raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")
 
     from edgeflownas.report.console import Console
-    from edgeflownas.report.result_table import calibration_table, result_document, result_table
+    from edgeflownas.report.views import calibration_view, frozen_view, result_document, results_view
     from edgeflownas.run.evaluate import FrozenEvaluation, evaluate_on
     from edgeflownas.run.run import Run
 
@@ -78,16 +79,15 @@ def evaluate(
             protocol=protocol or "standard", baseline=baseline,
             references="all" if references is None else references, record=run if record else None,
         )  # fmt: skip
-        emit(result_document(*rows), lambda _: result_table(*rows), json, console.info)
+        console.wrote(emit(result_document(*rows), lambda _: results_view(*rows), json, csv, console.tell))
         return
     frozen = FrozenEvaluation(opened, checkpoint, weights, arch, split or "val", batches)
     if calibration_sweep:
         found, document = frozen.sweep_calibration(console)
-        emit(document, lambda _: calibration_table(found), json, console.info)
-    elif json:
-        print_json(frozen.document(frozen.score(console)))
-    else:
-        frozen.show(frozen.score(console), console)
+        console.wrote(emit(document, lambda _: calibration_view(found), json, csv, console.tell))
+        return
+    result = frozen.score(console)
+    console.wrote(emit(frozen.document(result), lambda _: frozen_view(frozen, result), json, csv, console.show))
 
 
 def _check(run: Path | None, data: str | None, baseline: str | None, of_weights: bool, record: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import OtherKeys, Size, WholeNumber, emit, example
+from edgeflownas.commands._shared import Csv, OtherKeys, Size, WholeNumber, emit, example
 from edgeflownas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def export(
     mode: str | None = None,
     arena: WholeNumber | None = None,
     no_verify: bool = False,
+    csv: Csv | None = None,
     json: bool = False,
     overrides: OtherKeys = (),
 ) -> int:
@@ -98,7 +99,7 @@ def export(
             checking = open_pairs("--data", data, "val", settings, pairs or 16, size, console.info)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
         files, report = build(request, subnet, calibration, checking, seconds, meter.advance)
-    return _hand_over(out, files, report, arena, json, console)
+    return _hand_over(out, files, report, arena, json, csv, console)
 
 
 def _refuse_idle(options: dict[str, Any], formats: Sequence[str], no_verify: bool) -> None:
@@ -115,17 +116,22 @@ def _refuse_idle(options: dict[str, Any], formats: Sequence[str], no_verify: boo
 
 
 def _hand_over(
-    out: Path, files: dict[str, bytes], report: dict[str, Any], arena: int | None, json: bool, console: Console
+    out: Path,
+    files: dict[str, bytes],
+    report: dict[str, Any],
+    arena: int | None,
+    json: bool,
+    csv: Path | None,
+    console: Console,
 ) -> int:
     """Write the folder and say what came out.  Returns the exit code: that of wrong data where a check failed."""
     from edgeflownas.export.folder import write_folder
-    from edgeflownas.report.export_text import export_text
+    from edgeflownas.report.chip_views import export_view
 
     if arena is not None and (needed := report["vela"]["sram_kib"]) > arena:
         console.warn(f"--arena {arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
     write_folder(out, files)
-    emit(report, export_text, json)
-    console.wrote({"export": out})
+    console.wrote({"export": out} | emit(report, export_view, json, csv))
     if report["verified"] is not False:
         return 0
     console.warn(f"the verification failed, {out} is marked so: {'; '.join(report['verification']['reasons'])}")

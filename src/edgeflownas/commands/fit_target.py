@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.commands._shared import Bytes, Json, WholeNumber, emit, example, read_size, require_writable
+from edgeflownas.commands._shared import (
+    Bytes,
+    Csv,
+    Json,
+    WholeNumber,
+    emit,
+    example,
+    read_size,
+    require_writable,
+    write_table,
+)
 from edgeflownas.errors import ConfigError
 
 LEAST_SRAM = 16 * 1024
@@ -25,6 +35,7 @@ def fit_target(
     outputs: str = "flow,half,quarter",
     top: WholeNumber = 10,
     out: Path | None = None,
+    csv: Csv | None = None,
     json: Json = False,
 ) -> None:
     """Find what fits a chip.
@@ -50,8 +61,8 @@ def fit_target(
         out: write what fits and what does not to this CSV file.
     """
     from edgeflownas.hardware.vela_table import vela_of
+    from edgeflownas.report.chip_views import fit_table, fit_view
     from edgeflownas.report.console import Console
-    from edgeflownas.report.fit_text import fit_text, write_fit
     from edgeflownas.search.fitting import FINEST, Budget, fit, read_subnets, sizes_of
 
     if out is not None:
@@ -71,10 +82,10 @@ def fit_target(
     if not shapes:
         raise ConfigError(f"--sram {told}: not even the images of 96 rows fit; give --sizes")
     document = fit(subnets, budget, shapes, asked, chip, top, console.task)
-    emit(document, fit_text, json)
+    written = emit(document, fit_view, json, csv)
     if out is not None:
-        write_fit(out, document)
-        console.wrote({"table": out})
+        written["table"] = write_table([fit_table(document)], out)
+    console.wrote(written)
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Json, Paths, emit
+from edgeflownas.commands._shared import Csv, Json, Paths, emit
 from edgeflownas.errors import ConfigError
 
 
@@ -15,6 +15,7 @@ def noise(
     epoch: int | None = None,
     wide: bool = False,
     resolution: float | None = None,
+    csv: Csv | None = None,
     json: Json = False,
 ) -> None:
     """What an evaluation can tell apart.
@@ -35,7 +36,8 @@ def noise(
         raise ConfigError(f"--resolution {resolution}: must be a positive number of px")
 
     from edgeflownas.report.console import Console
-    from edgeflownas.report.noise import noise_document
-    from edgeflownas.report.noise_text import noise_text
+    from edgeflownas.report.run_facts import noise_document
+    from edgeflownas.report.views import noise_view
 
-    emit(noise_document([run, *(seeds or ())], epoch, wide, resolution), noise_text, json, Console().info)
+    console, document = Console(), noise_document([run, *(seeds or ())], epoch, wide, resolution)
+    console.wrote(emit(document, noise_view, json, csv, console.tell))

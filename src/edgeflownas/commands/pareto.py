@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edgeflownas.commands._shared import Json, WholeNumber, emit
+from edgeflownas.commands._shared import Csv, Json, WholeNumber, emit
 from edgeflownas.errors import ConfigError
 
 MOST_CHOSEN = 15
@@ -25,6 +25,7 @@ def pareto(
     target: str | None = None,
     mode: str = "performance",
     arena: WholeNumber | None = None,
+    csv: Csv | None = None,
     json: Json = False,
 ) -> None:
     """Choose subnets.
@@ -56,7 +57,7 @@ def pareto(
 
     from edgeflownas.files import replace_file
     from edgeflownas.report.console import Console
-    from edgeflownas.report.pareto_text import pareto_text, write_choice
+    from edgeflownas.report.pareto import pareto_view, write_choice
     from edgeflownas.search.choose import Question, choose, run_around, shortlist_recipe, summary
     from edgeflownas.search.ranking import read_ranking
 
@@ -83,7 +84,7 @@ def pareto(
         replace_file(shortlist, [text.encode()])
         written["recipe"] = shortlist
     console.wrote(written)
-    emit(short, pareto_text, json)
+    console.wrote(emit(short, pareto_view, json, csv))
     if shortlist is not None:
         console.info(f"train the shortlist: edgeflownas train {shortlist} ({origin})")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgeflownas.commands._shared import AnyKey, Json, WholeNumber, named_recipe, print_json
+import sys
+
+from edgeflownas.commands._shared import AnyKey, Csv, Json, WholeNumber, emit, named_recipe
 
 
 def plan(
@@ -16,6 +18,7 @@ def plan(
     steps_per_epoch: WholeNumber | None = None,
     num_epochs: WholeNumber | None = None,
     measure: bool = False,
+    csv: Csv | None = None,
     json: Json = False,
     overrides: AnyKey = (),
 ) -> None:
@@ -37,15 +40,12 @@ def plan(
     """
     chosen = named_recipe(recipe, config)
 
-    from edgeflownas.report.plan_table import print_plan
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.run_views import plan_view
     from edgeflownas.train.plan import plan_recipe
 
     counts = {"train": train_samples, "val": val_samples}
     short = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "num_epochs": num_epochs}
-    progress = None
-    if measure:
-        from edgeflownas.report.console import Console
-
-        progress = Console().task
-    table = plan_recipe(chosen, overrides, counts, short, progress)
-    (print_json if json else print_plan)(table)
+    console = Console()
+    document = plan_recipe(chosen, overrides, counts, short, console.task if measure else None)
+    console.wrote(emit(document, plan_view, json, csv, Console(sys.stdout).show))

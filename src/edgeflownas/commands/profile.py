@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import FromZero, Json, Size, WholeNumber, emit, require_writable
+from edgeflownas.commands._shared import Csv, FromZero, Json, Size, WholeNumber, emit, require_writable, write_table
 from edgeflownas.errors import ConfigError
 
 
@@ -21,6 +21,7 @@ def profile(
     threads: WholeNumber | None = None,
     seed: FromZero | None = None,
     target: str | None = None,
+    csv: Csv | None = None,
     json: Json = False,
 ) -> None:
     """Cost of one subnet or of a whole space.
@@ -57,8 +58,8 @@ def profile(
         require_writable(out)
 
     from edgeflownas.hardware.costs import space_costs
+    from edgeflownas.report.chip_views import measured_times, profile_document, profile_table, profile_view
     from edgeflownas.report.console import Console
-    from edgeflownas.report.profile import measured_times, profile_document, profile_text, write_profile
     from edgeflownas.space import get_space
 
     if run is None:
@@ -78,7 +79,7 @@ def profile(
         columns, facts = columns | model.costs(*network, archs), model.facts
     if measure_cpu:
         columns |= measured_times(network, archs, sample or 20, seed or 0, threads or 1, console)
-    emit(profile_document(network, archs, columns, facts), profile_text, json)
+    written = emit(profile_document(network, archs, columns, facts), profile_view, json, csv)
     if out is not None:
-        write_profile(out, network[0], archs, columns, facts)
-        console.wrote({"table": out})
+        written["table"] = write_table([profile_table(network[0], archs, columns, facts)], out)
+    console.wrote(written)

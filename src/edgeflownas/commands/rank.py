@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import Bytes, FromZero, Json, OtherKeys, WholeNumber, emit, may_begin
+from edgeflownas.commands._shared import Bytes, Csv, FromZero, Json, OtherKeys, WholeNumber, emit, may_begin
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def rank(
     measure_cpu: bool = False,
     target: str | None = None,
     yes: bool = False,
+    csv: Csv | None = None,
     json: Json = False,
     overrides: OtherKeys = (),
 ) -> None:
@@ -75,7 +76,7 @@ def rank(
 
     from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console
-    from edgeflownas.report.ranking_text import ranking_text
+    from edgeflownas.report.views import ranking_view
     from edgeflownas.run.manifest import memory_in_words
     from edgeflownas.search.rank import cpu_column, open_job, rank_space, ranking_document
     from edgeflownas.search.ranking import TENSORS
@@ -97,15 +98,15 @@ def rank(
         done = rank_space(job, chosen, columns, folder, world, console, lambda work: _agree(work, yes, console))
         if done is not None:
             ranking, files = done
-            emit(ranking_document(ranking, folder), ranking_text, json, console.info)
+            printed = emit(ranking_document(ranking, folder), ranking_view, json, csv, console.tell)
             if TENSORS not in files:
                 console.info(f"{folder}: finished before, nothing was computed")
-            console.wrote(files)
+            console.wrote(printed | files)
 
 
 def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:
     """Say what will be done; whether to go on."""
-    from edgeflownas.report.ranking_text import workload_text
+    from edgeflownas.report.views import workload_text
 
     console.info(workload_text(work))
     if yes or may_begin(work["seconds"], "rank fewer subnets (--where, --sample)", work["processes"]):

@@ -6,25 +6,26 @@ from pathlib import Path
 
 from cyclopts import App
 
-from edgeflownas.commands._shared import emit
+from edgeflownas.commands._shared import Csv, emit
 
 app = App(name="recipes", help="List, show or copy the packaged recipes.")
 
 
 @app.command(name="list")
-def list_(*, json: bool = False) -> None:
+def list_(*, csv: Csv | None = None, json: bool = False) -> None:
     """List the packaged recipes with what each is for.
 
     Args:
         json: one JSON list instead of text.
     """
     from edgeflownas.config.load import find_recipe, recipe_names
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.table import Column, Table
 
     first_lines = {name: find_recipe(name).read_text(encoding="utf-8").partition("\n")[0] for name in recipe_names()}
-    summaries = {name: line.lstrip("# ").strip() for name, line in first_lines.items()}
-    width = max(map(len, summaries))
-    rows = [{"name": name, "summary": summary} for name, summary in summaries.items()]
-    emit(rows, lambda _: "\n".join(f"{name:<{width}}  {summary}" for name, summary in summaries.items()), json)
+    rows = [(name, line.lstrip("# ").strip()) for name, line in first_lines.items()]
+    table = Table([Column("", name="name"), Column("", name="summary")], rows, rule=False)
+    Console().wrote(emit(table.json(), lambda _: [table], json, csv))
 
 
 @app.command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Json, OtherKeys, example, may_begin
+from edgeflownas.commands._shared import Csv, Json, OtherKeys, emit, example, may_begin
 from edgeflownas.errors import ConfigError
 
 
@@ -24,6 +24,7 @@ def search(
     checkpoint: str | None = None,
     out: Path | None = None,
     yes: bool = False,
+    csv: Csv | None = None,
     json: Json = False,
     overrides: OtherKeys = (),
 ) -> None:
@@ -55,8 +56,10 @@ def search(
     if table is not None and (overrides or compare is not None or checkpoint is not None):
         raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 
-    from edgeflownas.report.console import Console, duration
-    from edgeflownas.report.search_files import search_json, search_text, write_search
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.search_files import write_search
+    from edgeflownas.report.table import duration
+    from edgeflownas.report.views import search_view
     from edgeflownas.search.candidates import exact_values, run_problem, table_problem
     from edgeflownas.search.evolve import jobs_of, outcome, population_of, search_all
 
@@ -80,5 +83,4 @@ def search(
     ended = search_all(problem, jobs, place, budget, population, console, agree)
     document = {"source": problem.facts, **outcome(problem, ended, population, exact)}
     written = write_search(place, document, console.warn)
-    print(search_json(document) if json else search_text(document))
-    console.wrote(written)
+    console.wrote(emit(document, search_view, json, csv) | written)

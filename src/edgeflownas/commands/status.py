@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeflownas.commands._shared import Csv, write_table
 
-def status(root: Path = Path("."), *, json: bool = False) -> None:
+
+def status(root: Path = Path("."), *, csv: Csv | None = None, json: bool = False) -> None:
     """Show the runs below a folder: state, step, best, time left, lock owner.
 
     Example: edgeflownas status runs
@@ -15,7 +17,13 @@ def status(root: Path = Path("."), *, json: bool = False) -> None:
         json: Print a JSON list instead of the table.
     """
     from edgeflownas.files import row_text
-    from edgeflownas.report.status import run_states, status_text
+    from edgeflownas.report.console import Console
+    from edgeflownas.report.run_facts import run_states
+    from edgeflownas.report.run_views import status_view
+    from edgeflownas.report.table import text_of
 
     rows = run_states(root)
-    print("[" + ",\n ".join(map(row_text, rows)) + "]" if json else status_text(rows, root))
+    blocks = status_view(rows, root)
+    print("[" + ",\n ".join(map(row_text, rows)) + "]" if json else text_of(blocks))
+    if csv is not None:
+        Console().wrote({"csv": write_table(blocks, csv)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from edgeflownas.commands._shared import AnyKey, emit, example
+from edgeflownas.commands._shared import AnyKey, Csv, emit, example
 from edgeflownas.errors import ConfigError, NonFiniteError
 
 
@@ -17,6 +17,7 @@ def sweep(
     seeds: str | None = None,
     name: str | None = None,
     dry_run: bool = False,
+    csv: Csv | None = None,
     json: bool = False,
     overrides: AnyKey = (),
 ) -> None:
@@ -48,7 +49,7 @@ def sweep(
 
     from edgeflownas.commands._shared import standard_front
     from edgeflownas.report.console import Console
-    from edgeflownas.report.sweep import compare_sweep, listing_text
+    from edgeflownas.report.sweep import compare_sweep, listing_view, sweep_view
     from edgeflownas.train.sweep import check_runs, listing, open_sweep, run_sweep, unequal_samples
 
     console, counted = Console(), check_runs(planned)
@@ -56,11 +57,11 @@ def sweep(
         console.warn(warning)
     open_sweep(planned, write=not dry_run)
     if dry_run:
-        emit(listing(planned, counted), listing_text, json)
+        console.wrote(emit(listing(planned, counted), listing_view, json, csv))
         return
     failed = run_sweep(planned, standard_front(), console.info, lambda: compare_sweep(planned.folder))
-    document, text, written = compare_sweep(planned.folder)
+    document, note, written = compare_sweep(planned.folder)
     console.wrote(written)
-    emit(document, lambda _: text, json)
+    console.wrote(emit(document, lambda _: [*sweep_view(document), *(["", note] if note else [])], json, csv))
     if failed:
         raise NonFiniteError(f"{', '.join(failed)}: became non-finite; the other runs are in the table")

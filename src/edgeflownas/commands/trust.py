@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from edgeflownas.commands._shared import Json, OtherKeys, Paths, emit, example
+from edgeflownas.commands._shared import Csv, Json, OtherKeys, Paths, emit, example
 from edgeflownas.errors import ConfigError
 
 
@@ -22,6 +22,7 @@ def trust(
     checkpoint: str = "latest",
     weights: str = "model",
     seed: int = 0,
+    csv: Csv | None = None,
     json: Json = False,
     overrides: OtherKeys = (),
 ) -> None:
@@ -47,7 +48,7 @@ def trust(
         raise ConfigError(f"--truth: give runs of subnets trained alone: {example(trust)}")
 
     from edgeflownas.report.console import Console
-    from edgeflownas.report.trust_text import trust_text
+    from edgeflownas.report.views import trust_view
     from edgeflownas.search.trust import judge_ranking
 
     console = Console()
@@ -55,4 +56,4 @@ def trust(
         run, truth, console, against=against or (), calibrations=calibrations or (), ranking=ranking,
         checkpoint=checkpoint, weights=weights, overrides=overrides, seed=seed,
     )  # fmt: skip
-    emit(document, trust_text, json, console.info)
+    console.wrote(emit(document, trust_view, json, csv, console.tell))

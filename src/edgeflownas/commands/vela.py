@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Json, WholeNumber, emit
+from edgeflownas.commands._shared import Csv, Json, WholeNumber, emit
 from edgeflownas.errors import ConfigError
 
 
@@ -20,6 +20,7 @@ def vela(
     out: Path | None = None,
     figures: Path | None = None,
     list_targets: bool = False,
+    csv: Csv | None = None,
     json: Json = False,
 ) -> None:
     """Compile int8 TFLite models with Arm's Vela and print their cost.
@@ -44,8 +45,8 @@ def vela(
     """
     from edgeflownas.hardware.targets import TARGETS, target_of_options
     from edgeflownas.hardware.vela import compile_file, description, write_compiled
+    from edgeflownas.report.chip_views import not_kept_text, targets_view, vela_view
     from edgeflownas.report.console import Console
-    from edgeflownas.report.vela_text import models_text, not_kept_text, targets_text
 
     if list_targets:
         keys = ("name", "accelerator", "system_config", "memory_mode")
@@ -53,7 +54,7 @@ def vela(
             {key: getattr(one, key) for key in keys} | {"ini": "ours" if one.ini else "Vela's own"}
             for one in TARGETS.values()
         ]
-        emit(rows, targets_text, json)
+        Console().wrote(emit(rows, targets_view, json, csv))
         return
     if not models:
         raise ConfigError("give at least one int8 model: edgeflownas vela MODEL.tflite, or ask for --list-targets")
@@ -73,7 +74,7 @@ def vela(
     for document in documents:
         if not document["arena_kept"]:
             console.warn(not_kept_text(document))
-    emit({"models": documents}, lambda _: models_text(documents), json)
+    console.wrote(emit({"models": documents}, lambda _: vela_view(documents), json, csv))
     if figures is not None:
         from edgeflownas.report.plot import write_vela_figures
 

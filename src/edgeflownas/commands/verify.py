@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Json, OtherKeys, WholeNumber, emit
+from edgeflownas.commands._shared import Csv, Json, OtherKeys, WholeNumber, emit
 from edgeflownas.errors import ConfigError, DataError
 
 
@@ -15,6 +15,7 @@ def verify(
     *,
     data: str | None = None,
     pairs: WholeNumber | None = None,
+    csv: Csv | None = None,
     json: Json = False,
     overrides: OtherKeys = (),
 ) -> int:
@@ -36,10 +37,10 @@ def verify(
         raise ConfigError(f"{given[0]} belongs to a comparison with the run: edgeflownas verify DIR RUN")
 
     from edgeflownas.export.folder import verify_folder
+    from edgeflownas.report.chip_views import folder_view
     from edgeflownas.report.console import Console
-    from edgeflownas.report.verify_text import folder_text
 
     console = Console()
     document = verify_folder(folder, run, overrides, data, pairs or 16, console.info, console.task)
-    emit(document, folder_text, json)
+    console.wrote(emit(document, folder_view, json, csv))
     return 0 if document["verdict"] == "passed" else DataError.exit_code

@@ -6,7 +6,6 @@ train.log), so that a log holds what the screen showed.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -20,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.report.pool_table import PoolTable
+from edgeflownas.report.table import Table, clean, duration, text_of
+from edgeflownas.report.views import pool_table
 from edgeflownas.space import Arch, SearchSpace
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
+WIDTH = 120  # characters of a plain line
 
 
 class Console:
@@ -77,18 +78,26 @@ class Console:
         ranks: Sequence[int] = (),
         margins: Sequence[float] = (),
     ) -> None:
-        """The pool ranked by EPE: rows of (arch, arch_index, EPE in px), compared with predicting no motion.
+        """The pool ranked by EPE, compared with predicting no motion: see :func:`pool_table`."""
+        self.show([pool_table(rows, space, zero_flow_epe, ranks, margins)])
 
-        ``ranks`` (shared within noise) and ``margins`` (px) as in :class:`PoolTable`.
-        """
-        table = PoolTable(rows, space, zero_flow_epe, ranks, margins)
-        if self._rich is None:
-            self._write(table.plain())
-        elif self._rich.width >= table.width:
-            self._rich.print(table.rich())
-        else:
-            self._rich.print(_text(table.plain(self._rich.width)))
-        self._record(table.plain())
+    def tell(self, blocks: Sequence[str | Table]) -> None:
+        """Lines and tables as plain text."""
+        self.info(text_of(blocks))
+
+    def show(self, blocks: Sequence[str | Table]) -> None:
+        """Lines and tables; on a terminal in colours, and as text where their columns have to move for room."""
+        for block in blocks:
+            if isinstance(block, str):
+                self._say(block, "bold yellow" if block.startswith("warning: ") else None)
+                continue
+            if self._rich is None:
+                self._write(block.text(WIDTH))
+            elif block.width > self._rich.width and any(column.below for column in block.columns):
+                self._rich.print(_text(block.text(self._rich.width)))
+            else:
+                self._rich.print(block.rich())
+            self._record(block.text(WIDTH))
 
     def wrote(self, paths: Mapping[str, Path]) -> None:
         """Name what was written and where: ``{"checkpoint": path, ...}``."""
@@ -173,31 +182,10 @@ class Meter:
             return None
         return (self._console.clock() - self._began) / (self._done - self._start) * (self._total - self._done)
 
-    def update(
-        self,
-        step: int,
-        *,
-        loss: float | None = None,
-        lr: float | None = None,
-        epe: float | None = None,
-        images_per_second: float | None = None,
-        data_wait_share: float | None = None,
-    ) -> None:
-        """Show that ``step`` of the total are done.
-
-        Args:
-            step: units finished, those before the start included.
-            loss: latest training loss.
-            lr: learning rate.
-            epe: latest mean EPE of the pool, px.
-            images_per_second: training pairs a second.
-            data_wait_share: share of the time spent waiting for data, 0..1.
-        """
+    def update(self, step: int, **figures: float | None) -> None:
+        """Show that ``step`` of the total are done, those before the start included, with figures of STEP_FACTS."""
         self._done = step
-        facts = step_facts(
-            loss=loss, lr=lr, epe=epe, images_per_second=images_per_second, data_wait_share=data_wait_share
-        )
-        left = f"left {duration(self.seconds_left)}"
+        facts, left = step_facts(**figures), f"left {duration(self.seconds_left)}"
         if self._bar is not None:
             self._console._draw(self._bar, step, facts, left)
         now = self._console.clock()
@@ -255,57 +243,20 @@ def _new_bars(console: RichConsole) -> Progress:
     )
 
 
-SRAM_COUNT = (  # docs/vela.md has the measurement
-    "sram_kib: a count, at most 5.4 % above Vela's without a limit of the arena at widths 16 to 32, 63 % at width 8"
-)
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+STEP_FACTS = {
+    "loss": "loss {:.4g}",  # the latest
+    "lr": "lr {:.2g}",
+    "epe": "epe {:.2f}",  # mean of the pool at the latest evaluation, px
+    "images_per_second": "{:.3g} images/s",  # training pairs
+    "data_wait_share": "data wait {:.1%}",  # of the time
+}
 
 
-def duration(seconds: float | None) -> str:
-    """``41 s``, ``12 min 5 s``, ``3 h 12 min``, ``2 d 3 h``; ``?`` where it is unknown."""
-    if seconds is None or not math.isfinite(seconds):
-        return "?"
-    left = max(0, round(seconds))
-    for (size, name), (next_size, next_name) in zip(_UNITS, _UNITS[1:], strict=False):
-        if left >= size:
-            rest = left % size // next_size
-            return f"{left // size} {name}" + (f" {rest} {next_name}" if rest else "")
-    return f"{left} s"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 subnet``, ``1,200 subnets``."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def scaled(value: float, unit: str) -> str:
-    """Three digits with the prefix that fits: ``774 kB``, ``1.65 GMAC``."""
-    power = max((power for power in range(5) if round(value / 1000**power, 9) >= 1), default=0)
-    return f"{float(f'{value / 1000**power:.3g}'):g} {' kMGT'[power].strip()}{unit}"
-
-
-def clean(text: str) -> str:
-    """Text safe for a log line: control characters (a file name may hold them) are spelt out (backslash x1b)."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def step_facts(
-    *,
-    loss: float | None = None,
-    lr: float | None = None,
-    epe: float | None = None,
-    images_per_second: float | None = None,
-    data_wait_share: float | None = None,
-) -> str:
+def step_facts(**figures: float | None) -> str:
     """``loss 9.12  lr 9.9e-05  epe 8.21  41 images/s  data wait 0.3 %``; what is None is left out."""
-    facts = (
-        ("loss {:.4g}", loss),
-        ("lr {:.2g}", lr),
-        ("epe {:.2f}", epe),
-        ("{:.3g} images/s", images_per_second),
-        ("data wait {:.1%}", data_wait_share),
-    )
-    return "  ".join(form.format(value) for form, value in facts if value is not None).replace("%", " %")
+    assert figures.keys() <= STEP_FACTS.keys(), f"not all of {', '.join(figures)} have words"
+    known = (form.format(figures[name]) for name, form in STEP_FACTS.items() if figures.get(name) is not None)
+    return "  ".join(known).replace("%", " %")
 
 
 def epoch_line(row: Mapping[str, object]) -> str:

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.files import replace_file
-from edgeflownas.report.comparison import differing
-from edgeflownas.report.details import Progress, training_details
+from edgeflownas.report.compare import Progress, differing, training_details
 from edgeflownas.report.diagnosis import RULES, Diagnosis, diagnose
 from edgeflownas.report.figures import Chart, Numbers, Scope, all_charts
 from edgeflownas.report.history import History, read_history

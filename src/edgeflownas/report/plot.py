@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.files import replace_file
-from edgeflownas.report.comparison import LabelColumn, csv_table
+from edgeflownas.report.chip_views import facts_text
+from edgeflownas.report.compare import LabelColumn
 from edgeflownas.report.figures import Chart, Numbers, Scope, Series, all_charts
 from edgeflownas.report.pool import PoolRow, pool_rows
-from edgeflownas.report.vela_text import facts_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -396,30 +395,17 @@ class Course(NamedTuple):
     points: Sequence[Point]
 
 
-def write_comparison(
-    facts: Sequence[RunFacts], columns: Sequence[LabelColumn], table: Path | None, figure: Path | None
-) -> dict[str, Path]:
-    """Write the files that are asked for; returns what was written by name.
+def write_comparison(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], figure: Path) -> None:
+    """Write the picture.
 
     Raises:
-        ConfigError: a figure without anything to draw, or without matplotlib; StorageError: a file cannot be written.
+        ConfigError: nothing to draw, or no matplotlib; StorageError: the file cannot be written.
     """
-    written, picture = {}, b""
-    if figure is not None:
-        if not columns:
-            raise ConfigError(f"--figure {figure}: none of these runs has a result to draw yet")
-        labels = [column.label for column in columns]
-        curves = {
-            label: [Course(run.name, run.curves[label]) for run in facts if label in run.curves] for label in labels
-        }
-        picture = comparison_figure(columns, curves)
-    if table is not None:
-        replace_file(table, [csv_file(csv_table({run.name: run.details for run in facts}, columns))])
-        written["table"] = table
-    if figure is not None:
-        replace_file(figure, [picture])
-        written["figure"] = figure
-    return written
+    if not columns:
+        raise ConfigError(f"--figure {figure}: none of these runs has a result to draw yet")
+    labels = [column.label for column in columns]
+    curves = {label: [Course(run.name, run.curves[label]) for run in facts if label in run.curves] for label in labels}
+    replace_file(figure, [comparison_figure(columns, curves)])
 
 
 def comparison_figure(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.evaluate.where import holds, parse_where
 from edgeflownas.report.html import Table, page
+from edgeflownas.search.candidates import holds, parse_where
 
 MILLIONS = 1e6
 ERROR = "_standard_error"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.results import Label, read_sample_errors, sample_errors_name
 from edgeflownas.files import replace_file
-from edgeflownas.report.comparison import label_columns
+from edgeflownas.report.compare import label_columns
 from edgeflownas.report.diagnosis.statistics import LEAST, cleaned, plateau
 from edgeflownas.report.history import History, json_rows, read_history
 from edgeflownas.report.plot import Course, comparison_figure
 from edgeflownas.report.run_facts import CurvePoint, RunFacts, read_facts
+from edgeflownas.report.table import Column, Heading, Table, told
+from edgeflownas.report.views import Blocks
 from edgeflownas.train.sweep import read_plan, run_state
 
 FIGURES = {  # column: format, what it is
@@ -35,14 +36,8 @@ FIGURES = {  # column: format, what it is
     "noise": (".4f", "standard error of that mean: other evaluation samples, px"),
     "difference": (".4f", "mean EPE minus that of the first variant, seed by seed, px"),
     "difference_noise": (".4f", "standard error of that difference on these samples, px"),
-    "smoothness": (
-        ".4f",
-        "standard deviation of the steps of the mean EPE, second half of the evaluations, px",
-    ),
-    "smoothness_noise": (
-        ".4f",
-        "standard error of such a step on these samples, px: none can be told to be smoother",
-    ),
+    "smoothness": (".4f", "standard deviation of the steps of the mean EPE, second half of the evaluations, px"),
+    "smoothness_noise": (".4f", "standard error of such a step on these samples, px: none can be told to be smoother"),
     "plateau_share": (".2f", "share of the seeds whose mean EPE ends level (as diagnose judges it)"),
     "plateau_epoch": (".1f", "epoch from which it is level, of those seeds"),
     "seen_samples": (".0f", "draws"),
@@ -50,7 +45,6 @@ FIGURES = {  # column: format, what it is
     "seconds": (".0f", "wall clock of epochs and evaluations"),
 }
 SPREAD = "_sd"  # suffix of a figure's standard deviation over seeds (n - 1)
-GAP = "  "
 LEGEND = ("line: mean over seeds of the mean EPE", "band: lowest to highest seed")
 
 Floats = NDArray[np.float64]
@@ -74,17 +68,6 @@ class Ended:
     """Last EPE of each evaluation sample, mean of the pool, px [N]; empty where it was not kept."""
     valid_pixels: NDArray[np.int64]
     """[N]"""
-
-
-@dataclass(frozen=True)
-class VariantRow:
-    """A variant over its seeds."""
-
-    variant: str
-    seeds: tuple[int, ...]
-    samples: tuple[str, ...]
-    figures: Mapping[str, float]
-    """Mean of each figure, and its standard deviation over seeds under NAME_sd (nan with one seed)."""
 
 
 def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
@@ -153,8 +136,11 @@ def _plateau(history: History, means: Floats) -> dict[str, float]:
     return {"plateau_share": 1.0, "plateau_epoch": float(found.start)}
 
 
-def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
-    """A row a variant, in the order of first appearance."""
+def variant_rows(runs: Sequence[Ended]) -> list[dict[str, Any]]:
+    """Plain data of each variant over its seeds, in the order of first appearance.
+
+    Beside the mean of each figure stands its standard deviation under NAME_sd; unknown (of one seed) is None.
+    """
     rows = []
     first = {run.seed: run for run in runs if run.variant == runs[0].variant}
     for variant in dict.fromkeys(run.variant for run in runs):
@@ -165,10 +151,10 @@ def variant_rows(runs: Sequence[Ended]) -> list[VariantRow]:
         figures |= _over_seeds(
             "difference", [run.figures["mean_epe"] - other.figures["mean_epe"] for other, run in pairs]
         )
-        for name in FIGURES.keys() - figures.keys():
+        for name in [name for name in FIGURES if name not in figures]:
             figures |= _over_seeds(name, [run.figures[name] for run in own])
-        sets = tuple(dict.fromkeys(run.samples for run in own))
-        rows.append(VariantRow(variant, tuple(run.seed for run in own), sets, figures))
+        sets = list(dict.fromkeys(run.samples for run in own))
+        rows.append({"variant": variant, "seeds": [run.seed for run in own], "samples": sets} | _plain(figures))
     return rows
 
 
@@ -189,51 +175,67 @@ def _over_seeds(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: mean, name + SPREAD: float(known.std(ddof=1)) if known.size > 1 else math.nan}
 
 
-def listing_text(document: Mapping[str, Any]) -> str:
+def listing_view(document: Mapping[str, Any]) -> Blocks:
     """The runs of train/sweep.py listing, one a line."""
     rows = document["runs"]
     width = max(len(row["run"]) for row in rows)
-    lines = [f"{len(rows)} runs in {document['sweep']}, one after the other:"]
+    lines: Blocks = [f"{len(rows)} runs in {document['sweep']}, one after the other:"]
+    records = []
     for row in rows:
         keys = " ".join(f"{key}={value}" for key, value in row["keys"].items())
+        records.append({**row, "keys": keys})
         lines.append(
             f"{row['run']:<{width}}  {row['state']:<11}  {row['steps']} steps  {row['samples']} samples  {keys}"
         )
-    return "\n".join(lines)
+    heading: Heading = ["run", "state", "steps", "samples", "keys"]
+    return [Table.of(heading, records, printed=False), *lines]
 
 
-def table_text(rows: Sequence[VariantRow]) -> str:
-    """Aligned text, what the columns are below it; variants evaluated on different samples are marked."""
-    names = [name for name in FIGURES if any(not math.isnan(row.figures[name]) for row in rows)]
-    sets = list(dict.fromkeys(one for row in rows for one in row.samples))
-    several = len(sets) > 1
-    lines = [["variant", "seeds", *(["set"] if several else []), *names]]
-    for row in rows:
-        marks = ",".join(chr(ord("A") + sets.index(one)) for one in row.samples)
-        cells = [_cell(row, name) for name in names]
-        lines.append([row.variant, str(len(row.seeds)), *([marks] if several else []), *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [GAP.join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text += ["", *(f"{name}: {FIGURES[name][1]}" for name in names)]
-    if several:
-        text.append("EPEs of different sets must not be compared with each other:")
-        text += [f"{chr(ord('A') + place)}: {one}" for place, one in enumerate(sets)]
-    if any(len(row.seeds) > 1 for row in rows):
-        text.append("+-: standard deviation over seeds (n - 1); a difference within it, or within noise, is none")
-    return "\n".join(text)
+def sweep_view(document: Mapping[str, Any]) -> Blocks:
+    """A row a variant, what the columns are below it; variants evaluated on different samples are marked."""
+    if not (variants := document["variants"]):
+        return ["no run is finished yet"]
+    names = [name for name in FIGURES if any(row[name] is not None for row in variants)]
+    sets = list(dict.fromkeys(one for row in variants for one in row["samples"]))
+    letters = {one: chr(ord("A") + place) for place, one in enumerate(sets)}
+    columns: Heading = [
+        "variant",
+        Column("seeds", lambda seeds: str(len(seeds))),
+        *(["set"] if len(sets) > 1 else []),
+        *(Column(name, _spread(name)) for name in names),
+    ]
+    records = [
+        {**row, "set": ",".join(letters[one] for one in row["samples"])}
+        | {name: None if row[name] is None else {"value": row[name], "sd": row[name + SPREAD]} for name in names}
+        for row in variants
+    ]
+    blocks: Blocks = [
+        Table.of(columns, records, left="all", rule=False),
+        "",
+        *(f"{name}: {FIGURES[name][1]}" for name in names),
+    ]
+    if len(sets) > 1:
+        blocks.append("EPEs of different sets must not be compared with each other:")
+        blocks += [f"{letter}: {one}" for one, letter in letters.items()]
+    if any(len(row["seeds"]) > 1 for row in variants):
+        blocks.append("+-: standard deviation over seeds (n - 1); a difference within it, or within noise, is none")
+    return blocks
 
 
-def _cell(row: VariantRow, name: str) -> str:
-    form, spread = FIGURES[name][0], row.figures[name + SPREAD]
-    value = row.figures[name]
-    if math.isnan(value):
-        return "-"
-    plain = name == "plateau_share" or (name == "seen_samples" and spread == 0.0)
-    return format(value, form) + ("" if math.isnan(spread) or plain else f" +- {format(spread, form)}")
+def _spread(name: str) -> Callable[[Mapping[str, float | None]], str]:
+    """Form of a mean over seeds and its deviation."""
+    form = FIGURES[name][0]
+
+    def text(figure: Mapping[str, float | None]) -> str:
+        value, spread = figure["value"], figure["sd"]
+        plain = name == "plateau_share" or (name == "seen_samples" and spread == 0.0)
+        return format(value, form) + ("" if spread is None or plain else f" +- {format(spread, form)}")
+
+    return text
 
 
 def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
-    """Read every run of the folder's plan and write the comparison there: (document, table, files by name).
+    """Read every run of the folder's plan and write the comparison there: (document, what is missing, files by name).
 
     The document has mean and sd of each figure of the variants, and every planned run; unknown figures are null.
     """
@@ -246,18 +248,9 @@ def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
             own = read_facts(folder / name, name)
             runs.append(read_ended(folder / name, entry["variant"], entry["seed"], str(own.results[0].label)))
             facts.setdefault(entry["variant"], []).append(own)
-    rows, ended = variant_rows(runs), {run.name: _plain(run.figures) for run in runs}
-    keys = {entry["variant"]: entry["keys"] for entry in plan.values()}
-    variants = [
-        {
-            "variant": row.variant,
-            "keys": dict(keys[row.variant]),
-            "seeds": list(row.seeds),
-            "samples": list(row.samples),
-        }
-        | _plain(row.figures)
-        for row in rows
-    ]
+    ended = {run.name: _plain(run.figures) for run in runs}
+    keys = {entry["variant"]: dict(entry["keys"]) for entry in plan.values()}
+    variants = [{"variant": row["variant"], "keys": keys[row["variant"]]} | row for row in variant_rows(runs)]
     document = {
         "sweep": str(folder),
         "figures": {name: text for name, (_, text) in FIGURES.items()},
@@ -269,32 +262,32 @@ def compare_sweep(folder: Path) -> tuple[dict[str, Any], str, dict[str, Path]]:
         ],
     }
     files = {"table": folder / "comparison.csv", "json": folder / "comparison.json"}
-    replace_file(files["table"], [_csv(variants)])
+    replace_file(files["table"], [_file_table(variants).csv()])
     replace_file(files["json"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
-    text = table_text(rows) if rows else "no run is finished yet"
+    note = ""
     try:
         if (picture := _figure(facts)) is not None:
             replace_file(folder / "comparison.png", [picture])
             files["png"] = folder / "comparison.png"
     except ConfigError as error:  # a missing picture must not cost the rest
-        text += f"\n\n{folder / 'comparison.png'} is not written: {error}"
-    return document, text, files
+        note = f"{folder / 'comparison.png'} is not written: {error}"
+    return document, note, files
 
 
 def _plain(figures: Mapping[str, float]) -> dict[str, Any]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _csv(variants: Sequence[Mapping[str, Any]]) -> bytes:
+def _file_table(variants: Sequence[Mapping[str, Any]]) -> Table:
     """One row a variant: the keys any of them changes, then every figure with its standard deviation."""
     keys = list(dict.fromkeys(key for row in variants for key in row["keys"]))
-    figures = [column for name in FIGURES for column in (name, f"{name}_sd")]
-    lines = [["variant", *keys, "seeds", "samples", *figures]]
+    figures = [column for name in FIGURES for column in (name, f"{name}{SPREAD}")]
+    rows = []
     for row in variants:
-        numbers = ["" if row[name] is None else f"{row[name]:.6g}" for name in figures]
-        told = [row["keys"].get(key, "") for key in keys]
-        lines.append([row["variant"], *told, "|".join(map(str, row["seeds"])), "|".join(row["samples"]), *numbers])
-    return csv_file(lines)
+        told_keys = [row["keys"].get(key, "") for key in keys]
+        seeds, samples = "|".join(map(str, row["seeds"])), "|".join(row["samples"])
+        rows.append([row["variant"], *told_keys, seeds, samples, *(told(row[name], "{:.6g}", "") for name in figures)])
+    return Table(["variant", *keys, "seeds", "samples", *figures], rows)
 
 
 def _figure(facts: Mapping[str, Sequence[RunFacts]]) -> bytes | None:

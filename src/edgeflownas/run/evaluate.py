@@ -60,13 +60,6 @@ class FrozenEvaluation:
             divisor = self.run.config.data.flow_divisor
             return score_pool(self.net, self.archs, calibration, evaluation, meter.advance, divisor)
 
-    def show(self, result: PoolEvaluation, console: Console) -> None:
-        """The scores as a table on the console."""
-        held, noise = self.eval_set, result.noise
-        console.info(f"{self.checkpoint.name} ({self.weights}) on {held.evaluation.label}, evaluation set {held.hash}")
-        pool = [(score.arch, i, score.epe) for i, score in enumerate(result.scores)]
-        console.pool_table(pool, self.net.space, result.zero_flow_epe, noise.ranks(result.epes), noise.margins())
-
     def document(self, result: PoolEvaluation) -> dict[str, Any]:
         """The scores with everything they belong to."""
         noise, config = result.noise, self.run.config

@@ -16,8 +16,9 @@ from edgeflownas.errors import DataError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS
 from edgeflownas.report.diagnosis import diagnose
 from edgeflownas.report.diagnosis.tables import continuation
-from edgeflownas.report.diagnosis_text import diagnosis_document, diagnosis_text
 from edgeflownas.report.history import read_history
+from edgeflownas.report.run_views import diagnosis_document, diagnosis_view
+from edgeflownas.report.table import text_of
 
 ODD = ["", "nan", "inf", "-inf", "0", "-1", "1e300", "-1e300", "1e-300", "0.5", "3", "1e16", "7.25"]
 NUMERIC = [n for n in EVAL_HISTORY_COLUMNS if n not in ("epoch", "arch_rank_12")]
@@ -32,7 +33,7 @@ def judge(folder: Path, text: str) -> None:
     diagnosis = diagnose(history)
     json.dumps(diagnosis_document(history, diagnosis), allow_nan=False)
     json.dumps(continuation(history, history), allow_nan=False)
-    diagnosis_text(history, diagnosis, 80)
+    text_of(diagnosis_view([(history, diagnosis)], 80))
 
 
 @pytest.mark.parametrize("seed", range(80))

@@ -1,0 +1,445 @@
+"""What the commands about chips and files for them say: costs, what fits, exports and their verification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeflownas.hardware.costs import stage_costs
+from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
+from edgeflownas.models.graph import Buffer
+from edgeflownas.report.console import Console
+from edgeflownas.report.table import Column, Heading, Table, counted, duration, percent, size_text, told
+from edgeflownas.report.views import Blocks, Document
+from edgeflownas.space import Arch, SearchSpace
+
+NEAREST = 3  # cases shown of those that a limit stops
+COSTS = {
+    "parameters": "parameters",
+    "macs": "multiply-adds",
+    "int8_weight_kib": "int8 weights, KiB",
+    "sram_kib": "peak of activations, KiB",
+    "cpu_ms": "CPU time, ms (measured)",
+}
+
+
+# ---- edgeflownas vela ----
+
+
+def vela_view(documents: Sequence[Document]) -> Blocks:
+    """One model operator by operator (docs/vela.md), or several, of the same target and mode, a row each."""
+    facts = documents[0]["facts"]
+    not_kept = [f"! {not_kept_text(one)}" for one in documents if not one["arena_kept"]]
+    if len(documents) == 1:
+        return [*_operators(documents[0]), *not_kept, _memories(documents[0]), facts_text(facts)]
+    columns: Heading = [
+        Column("model", name="name"),
+        Column("ms", ",.2f", "milliseconds"),
+        Column("a second", ",.1f", "fps"),
+        Column("SRAM KiB", lambda sram: f"{sram['value']:,.1f}{'' if sram['kept'] else '!'}", "sram_kib"),
+        Column(f"{constants_word(facts)} KiB", ",.1f", "flash_kib"),
+        Column("MMAC", ",.1f", "macs", scale=1e6),
+        Column("MAC use %", _whole_percent, "utilisation"),
+        Column("operators", name="npu_ops"),
+    ]
+    rows = [
+        {**one, "fps": 1e3 / one["milliseconds"], "sram_kib": {"value": one["sram_kib"], "kept": one["arena_kept"]}}
+        for one in documents
+    ]
+    return [Table.of(columns, rows), *not_kept, facts_text(facts)]
+
+
+def _operators(document: Document) -> Blocks:
+    """A row for each operator, the total, the peak of memory."""
+    cycles, layers, peak = int(document["cycles"]), document["layers"], document["peak"]
+    rows = [
+        layer
+        | {
+            "name": {"value": layer["name"], "cascade": layer["cascade"]},
+            "milliseconds": float(document["milliseconds"]) * layer["cycles"] / cycles,
+            "share": layer["cycles"] / cycles,
+            "sram_kib": layer["sram_bytes"] / 1024,
+        }
+        for layer in layers
+    ]
+    rows.append({**document, "name": {"value": "total", "cascade": 0}, "kind": "", "share": 1.0})
+    columns: Heading = [
+        Column(
+            "operator", lambda name: name["value"] + (f" [{name['cascade']}]" * (name["cascade"] != 0)), "name", True
+        ),
+        "kind",
+        Column("ms", ",.2f", "milliseconds"),
+        Column("%", percent(1), "share"),
+        Column("MMAC", ",.1f", "macs", scale=1e6),
+        Column("MAC use %", _whole_percent, "utilisation"),
+        Column("SRAM KiB", ",.1f", "sram_kib"),
+    ]
+    words = {"tensor": "", "stripes": "stripes of ", "weights": "weights of "}
+    alive = ", ".join(f"{words[b['use']]}{' = '.join(b['names'])} {b['bytes'] / 1024:,.1f}" for b in peak["alive"])
+    gaps = f", gaps {peak['gaps_kib']:,.1f}" if peak["gaps_kib"] else ""
+    cascades = any(layer["cascade"] for layer in layers)
+    return [
+        document["name"],
+        Table.of(columns, rows),
+        f"peak of SRAM at {', '.join(peak['operators'])}: {alive}{gaps} KiB",
+        *(["[n]: operators of one cascade run stripe by stripe in turn"] if cascades else []),
+    ]
+
+
+def _whole_percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _memories(document: Document) -> str:
+    used = ", ".join(f"{name} {kib:,.1f} KiB" for name, kib in document["memories"].items())
+    return (
+        f"memory: {used} (weights compressed); "
+        f"operators: {document['npu_ops']} on the accelerator, {document['cpu_ops']} on the CPU"
+    )
+
+
+def targets_view(targets: Sequence[Mapping[str, str]]) -> Blocks:
+    """A row for each target."""
+    columns: Heading = [Column("target", name="name")]
+    columns += ["accelerator", "system_config", "memory_mode", "ini"]
+    return [Table.of(columns, targets)]
+
+
+def facts_text(facts: Mapping[str, str]) -> str:
+    """What decides the figures of a chip, in a line."""
+    return (
+        f"Vela {facts['version']}, {facts['target']}: {facts['accelerator']} at {facts['clock']}, "
+        f"mode {facts['mode']}, arena {facts['arena']}, {facts['system_config']} / {facts['memory_mode']}, "
+        f"ini sha256 {facts['ini_sha256'][:12]}"
+    )
+
+
+def constants_word(facts: Mapping[str, str]) -> str:
+    """Where weights and biases lie: ``flash``, or ``weights in Dram``."""
+    return "flash" if "Flash" in facts["constants"] else f"weights in {facts['constants']}"
+
+
+def not_kept_text(document: Document) -> str:
+    """For a model with ``arena_kept`` false."""
+    return (
+        f"{document['name']}: the limit of the arena, {document['facts']['arena']}, is not kept: "
+        f"it needs {document['sram_kib']:,.1f} KiB"
+    )
+
+
+# ---- edgeflownas fit-target ----
+
+
+def fit_view(document: Document) -> Blocks:
+    """What fits a chip, and why the rest does not (docs/fit_target.md)."""
+    facts, budget, constants = document["facts"], document["budget"], constants_word(document["facts"])
+    limits = {"sram_kib": ("SRAM", "KiB"), "flash_kib": (constants, "KiB"), "milliseconds": ("time", "ms")}
+    at_most = ", ".join(f"{limits[name][0]} {most:,.6g} {limits[name][1]}" for name, most in budget.items() if most)
+    failed: Blocks = []
+    for limit, (word, unit) in limits.items():
+        rows = sorted((r for r in document["failed"] if r["limit"] == limit), key=lambda r: r["needs"] / r["allowed"])
+        if rows:
+            few = counted(len(rows), "case")
+            failed.append(f"{word}: {few}, where even the smallest subnet needs too much, nearest:")
+        failed += [
+            f"  {size_text(row['size'])} {row['outputs']}: {row['needs']:,.1f} {unit}, "
+            f"{row['needs'] / row['allowed'] - 1:.1%} over {row['allowed']:,.1f} ({row['code']}, {row['mode']}, by "
+            f"{row['by']})"
+            for row in rows[:NEAREST]
+        ]
+    if document["too_slow"]:
+        pairs = int(document["subnets"] * (document["cases"] - len(document["failed"])))  # of cases where one fits
+        failed.append(
+            f"time: in the other cases {document['too_slow']:,} of {pairs:,} subnets x cases are too slow by the table "
+            "(an estimate)"
+        )
+    return [
+        f"{document['subnets']:,} subnets of {document['space']}, width {document['width']}, in "
+        f"{counted(document['cases'], 'case')} (image size and outputs); at most {at_most}",
+        f"{facts['target']}: Vela {facts['version']}, {facts['accelerator']} at {facts['clock']}, "
+        f"ini {facts['ini_sha256'][:12]}",
+        "",
+        *_fits(document, constants),
+        *(["", "what does not fit:", *failed] if failed else []),
+    ]
+
+
+def _fits(document: Document, constants: str) -> Blocks:
+    ranked = document["ranked_at"]
+    epe = Column("epe", lambda epe: f"{epe['value']:.4f}{' ' if epe['measured_here'] else '*'}")
+    columns: Heading = [
+        "code",
+        *([] if ranked is None else [epe]),
+        Column("size", size_text),
+        "outputs",
+        Column("ms", ".2f", "milliseconds"),
+        Column("fps", ".2f"),
+        Column("SRAM KiB", ".1f", "sram_kib"),
+        Column(f"{constants} KiB", ".1f", "flash_kib"),
+        "mode",
+    ]
+    rows = [
+        row if ranked is None else {**row, "epe": {"value": row["epe"], "measured_here": row["epe_measured_here"]}}
+        for row in document["fits"]
+    ]
+    if not rows:
+        return ["nothing fits"]
+    order: Blocks = ["order: most multiply-adds of the graph first; no accuracy is known without a ranking"]
+    if ranked is not None:
+        order = [
+            "order: smallest EPE first, then finer outputs, then larger images",
+            f"* measured at {size_text(ranked)} with the flow at full size, and only assumed to keep its order at this "
+            "size and these outputs; larger images and finer outputs are usually better",
+        ]
+    if document["further"]:
+        order.append(
+            f"{counted(document['further'], 'further case')}: the smallest subnet fits, the best that does was not "
+            "looked for (--top)"
+        )
+    head = "what fits, the best subnet of each case; figures are Vela's of the whole graph:"
+    return [head, Table.of(columns, rows), *order]
+
+
+def fit_table(document: Document) -> Table:
+    """A row for each size and outputs that was decided: ``fits`` yes or no, and why not."""
+    rows = [{"fits": "yes", **row} for row in document["fits"]] + [{"fits": "no", **row} for row in document["failed"]]
+    for row in rows:
+        mode, _, arena = row["mode"].partition(", arena ")
+        row["size"] = size_text(row["size"])
+        row["figures_by"] = facts_text(document["facts"] | {"mode": mode, "arena": arena or "no limit"})
+    return Table.of(list(dict.fromkeys(name for row in rows for name in row)), rows)
+
+
+# ---- edgeflownas export, edgeflownas verify ----
+
+
+def export_view(report: Document) -> Blocks:
+    """The facts of report.json (docs/export.md): files, what quantisation costs in EPE, time on chip and CPU."""
+    facts, vela = report["model"], report.get("vela")
+    files = [
+        {"file": name, "kib": entry["bytes"] / 1024, "what": entry["what"]} for name, entry in report["files"].items()
+    ]
+    measured = ", ".join(f"{name} {value:.1f} ms" for name, value in report["measured"]["cpu_ms"].items())
+    chip: Blocks = []
+    if vela is not None:
+        chip = [
+            "",
+            f"on the chip: {vela['milliseconds']:.2f} ms ({vela['fps']:.1f} a second), SRAM {vela['sram_kib']:,.0f} "
+            f"KiB, {constants_word(vela)} {vela['flash_kib']:,.0f} KiB, {vela['npu_ops']} operators on the NPU, "
+            f"{vela['cpu_ops']} on the CPU",
+            facts_text(vela),
+        ]
+    return [
+        f"subnet {facts['code']} of {facts['space']}, width {facts['width']}, {size_text(facts['size'])}",
+        "",
+        Table.of(["file", Column("KiB", ",.1f", "kib"), "what"], files),
+        "",
+        *(verification_view(report["verification"]) if report["verification"] else ["not verified"]),
+        *chip,
+        "",
+        f"on this CPU, one thread: {measured}",
+    ]
+
+
+def folder_view(document: Document) -> Blocks:
+    """A deploy folder held against its report (docs/verify.md)."""
+    facts, files, vectors, found = (document[name] for name in ("model", "files", "vectors", "verification"))
+    told_above = [] if found is None else found["reasons"]
+    checks = ["file", "problem"]
+    return [
+        f"{document['folder']}: subnet {facts['code']} of {facts['space']}, width {facts['width']}, "
+        f"{size_text(facts['size'])}",
+        f"files with the hash of the report: {sum(not problem for problem in files.values())} of {len(files)}",
+        f"outputs of test vectors that LiteRT gives to the bit: {sum(not one['differing'] for one in vectors)} of "
+        f"{len(vectors)}",
+        *([] if found is None else ["", *verification_view(found)]),
+        Table(checks, list(files.items()), printed=False),
+        *(reason for reason in document["reasons"] if reason not in told_above),
+        f"verdict: {document['verdict']}",
+    ]
+
+
+def verification_view(found: Document) -> Blocks:
+    """Every path, what fails and where the error enters."""
+    scores = {row["path"]: row for row in found["paths"]}
+    named = {row["path"] for row in found["outputs"]}
+    rows: list[Document] = [row for name, row in scores.items() if name not in named]
+    for place, row in enumerate(found["outputs"]):  # EPE and loss beside the first output of a path
+        first = place == 0 or found["outputs"][place - 1]["path"] != row["path"]
+        rows.append({**(scores.get(row["path"], {}) if first else {}), **row})
+    columns: Heading = [
+        "path",
+        Column("EPE px", ".4f", "epe"),
+        Column("loss %", "+.2f", "loss_percent"),
+        Column("+-", ".2f", "margin_percent"),
+        "output",
+        Column("SNR dB", ".1f", "snr_db"),
+        Column("largest difference", ".2g", "max_difference"),
+        Column("EPE against float", ".2g", "epe_against_float"),
+    ]
+    where = f" of {found['from']}" if "from" in found else ""
+    blocks: Blocks = [
+        f"verification on {counted(found['pairs'], 'pair')}{where}: {found['verdict']}",
+        Table.of(columns, rows, missing=""),
+        *found["reasons"],
+        *found["notes"],
+    ]
+    for name, layers in found["layers"].items():
+        worst = max(layers, key=lambda row: row["flow_px"])
+        moved = [{**row, "flow_px": {"value": row["flow_px"], "worst": row is worst}} for row in layers]
+        columns = [
+            *(Column("operator", name="name"), "kind"),
+            *(Column("SNR dB", ".1f", "snr_db"), Column("lost here", ".1f", "added_db")),
+            Column("own SNR dB", ".1f", "own_snr_db"),
+            Column("moves flow, px  ", lambda flow: f"{flow['value']:.3g}{' <' if flow['worst'] else '  '}", "flow_px"),
+        ]
+        blocks += ["", f"{name}, operator by operator (the error enters at <):", Table.of(columns, moved)]
+    return blocks
+
+
+# ---- edgeflownas profile ----
+
+Network = tuple[SearchSpace, int, tuple[int, int]]  # space, width, rows and columns
+Costs = Mapping[str, NDArray[Any]]  # columns, of every arch
+
+
+def measured_times(
+    network: Network, archs: Sequence[Arch], sample: int, seed: int, threads: int, console: Console
+) -> dict[str, NDArray[Any]]:
+    """Column cpu_ms of a ``sample`` of the archs, nan where nothing was measured; says first how long it takes."""
+    chosen = draw_archs(network[0], sample, seed) if len(archs) > 1 else [0]
+    model = CpuLatency(threads)
+    trial = CpuLatency(threads, repeats=1).costs(*network, archs[-1:])["cpu_ms"][0]
+    seconds = trial / 1e3 * (model.repeats + WARM_UP) * len(chosen)
+    console.info(f"measuring {len(chosen)} of {len(archs)} subnets: at most about {duration(seconds)}")
+    with console.task("measure", len(chosen)) as meter:
+        model.advance = meter.advance
+        times = model.costs(*network, [archs[position] for position in chosen])
+    columns = {name: np.full(len(archs), np.nan) for name in times}
+    for name, values in times.items():
+        columns[name][chosen] = values
+    return columns
+
+
+def profile_document(
+    network: Network, archs: Sequence[Arch], columns: Costs, facts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Plain data (docs/cost.md): of one arch its stages, operators and peak, of several the extremes of each column."""
+    space, width, size = network
+    head = {"space": space.name, "width": width, "size": list(size)}
+    if len(archs) == 1:
+        totals = {name: column[0].item() for name, column in columns.items()}
+        words = {"arch": str(archs[0]), "words": space.describe(archs[0])}
+        return head | words | totals | _stage_costs(network, archs[0]) | {"facts": dict(facts)}
+    found = {}
+    for name, column in columns.items():
+        low, high = int(np.nanargmin(column)), int(np.nanargmax(column))
+        found[name] = {
+            "min": column[low].item(),
+            "median": float(np.nanmedian(column)),
+            "max": column[high].item(),
+            "min_arch": str(archs[low]),
+            "max_arch": str(archs[high]),
+            "archs": int(np.isfinite(column).sum()),
+        }
+    return head | {"archs": len(archs), "columns": found, "facts": dict(facts)}
+
+
+def _stage_costs(network: Network, arch: Arch) -> dict[str, Any]:
+    """Stages in order, every operator with its memory, and the peak."""
+
+    def shape(buffer: Buffer) -> list[int]:
+        return [buffer.channels, buffer.rows, buffer.columns]
+
+    stages = stage_costs(network[0], network[1], arch, network[2])
+    peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
+    return {
+        "stages": [
+            {
+                "name": stage.name,
+                "output": shape(stage.output),
+                "parameters": stage.parameters,
+                "macs": stage.macs,
+                "weight_bytes": stage.weight_bytes,
+                "peak_bytes": stage.peak.bytes,
+                "operators": {moment.op.output.name: moment.bytes for moment in stage.moments},
+            }
+            for stage in stages
+        ],
+        "peak": {
+            "stage": peak.op.stage,
+            "operator": peak.op.output.name,
+            "alive": [{"name": one.name, "shape": shape(one), "bytes": one.bytes} for one in peak.alive],
+        },
+    }
+
+
+def profile_table(space: SearchSpace, archs: Sequence[Arch], columns: Costs, facts: Mapping[str, str]) -> Table:
+    """Code, the option of each block in words, the columns, and ``COLUMN_by`` with what decides its figures."""
+    rows = []
+    for arch, figures in zip(archs, zip(*(column.tolist() for column in columns.values()), strict=True), strict=True):
+        words = [choice.meaning(digit) for choice, digit in zip(space.choices, arch, strict=True)]
+        rows.append([str(arch), *words, *figures, *facts.values()])
+    names = ["code", *(choice.name for choice in space.choices), *columns, *(f"{name}_by" for name in facts)]
+    return Table(names, rows)
+
+
+def profile_view(document: Document) -> Blocks:
+    """Of one arch its stages, operators and peak, of several the extremes of each figure (docs/cost.md)."""
+    title = f"space {document['space']}, width {document['width']}, {size_text(document['size'])}"
+    if "arch" in document:
+        blocks: Blocks = [f"{title}, arch {document['arch']}", *_stages(document)]
+    else:
+        blocks = [f"{title}, {document['archs']:,} archs", _extremes(document)]
+    return [*blocks, *(f"{name}: {words}" for name, words in document["facts"].items())]
+
+
+def _stages(document: Document) -> Blocks:
+    """A row for each stage, the total, and what is alive at the peak."""
+    peak = document["peak"]
+    rows = [
+        stage
+        | {
+            "int8_weight_kib": stage["weight_bytes"] / 1024,
+            "sram_kib": {"value": stage["peak_bytes"] / 1024, "peak": stage["name"] == peak["stage"]},
+        }
+        for stage in document["stages"]
+    ]
+    rows.append({**document, "name": "total", "sram_kib": {"value": document["sram_kib"], "peak": False}})
+    columns: Heading = [
+        Column("stage", name="name"),
+        Column("output", size_text, missing=""),
+        Column("parameters", ","),
+        Column("MMAC", ",.1f", "macs", scale=1e6),
+        Column("int8 weights KiB", ",.1f", "int8_weight_kib"),
+        Column("alive KiB  ", lambda alive: f"{alive['value']:,.1f}{' <' if alive['peak'] else '  '}", "sram_kib"),
+    ]
+    alive = ", ".join(f"{one['name']} {size_text(one['shape'])} {one['bytes'] / 1024:,.1f}" for one in peak["alive"])
+    chips = [name for name in document if name.endswith("_ms") and name not in COSTS]
+    cpu = told(document.get("cpu_ms"), "CPU time {:.2f} ms (median of forward passes, batch 1, float32)", "")
+    return [
+        Table.of(columns, rows),
+        f"peak at {peak['operator']} ({peak['stage']}), alive: {alive} KiB",
+        *([cpu] if cpu else []),
+        *(f"{name.removesuffix('_ms')} {document[name]:.2f} ms" for name in chips),
+    ]
+
+
+def _extremes(document: Document) -> Table:
+    """Minimum, median and maximum of every figure, with the archs at the ends."""
+    rows = []
+    for name, column in document["columns"].items():
+        exact = name in ("parameters", "macs")
+        figures = [round(column[which]) if exact else float(column[which]) for which in ("min", "median", "max")]
+        ends = [column["min_arch"], column["max_arch"]] if column["min"] < column["max"] else ["(all alike)", ""]
+        few = f", {column['archs']} archs" if column["archs"] < document["archs"] else ""
+        rows.append([COSTS.get(name, name) + few, *figures, *ends])
+
+    def form(figure: float) -> str:
+        return f"{figure:,}" if isinstance(figure, int) else f"{figure:,.2f}"
+
+    columns: Heading = [Column("", name="figure"), *(Column(which, form) for which in ("min", "median", "max"))]
+    return Table([*columns, "arch at min", "arch at max"], rows)

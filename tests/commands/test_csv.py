@@ -1,0 +1,63 @@
+"""``--csv FILE`` of every command that prints a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from inspect import signature
+from pathlib import Path
+
+import pytest
+
+from edgeflownas import cli
+
+WITHOUT = {  # they print no table: lines, a file, one document
+    *("train", "report", "infer", "import-tf1", "config keys", "config schema", "config docs"),
+    *("recipes show", "recipes copy", "data list", "data check", "data stats", "data synth"),
+}
+ARCH = "0,0,0,0,2,1,2,2,2"
+QUICK = {  # what needs no run: the command line, and the first heading
+    "profile": (["--arch", ARCH, "--width", "4", "--size", "32x48"], "name,output,parameters,macs,int8_weight_kib"),
+    "plan": (["--train-samples", "64", "--val-samples", "16"], "figure,value,from"),
+    "vela": (["--list-targets"], "name,accelerator,system_config,memory_mode,ini"),
+    "recipes list": ([], "name,summary"),
+    "status": ([str(Path(__file__).parent)], ""),
+}
+
+
+def commands() -> dict[str, object]:
+    """Function of every verb, and of every verb below one."""
+    found: dict[str, object] = {}
+    for name, _, _ in cli.COMMANDS:
+        app = cli.app[name]
+        below = {f"{name} {word}": app[word] for word in app if not word.startswith("-")}
+        found |= {words: one.default_command for words, one in (below or {name: app}).items()}
+    return found
+
+
+def test_every_verb_has_it_or_prints_no_table() -> None:
+    found = commands()
+    assert found.keys() >= WITHOUT | QUICK.keys()
+    assert {name for name, function in found.items() if "csv" not in signature(function).parameters} == WITHOUT
+
+
+@pytest.mark.parametrize("words", sorted(commands().keys() - WITHOUT))
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = [str(tmp_path)] if words in ("noise", "pareto", "rank", "trust", "verify") else []
+    assert cli.run([*words.split(), *place, "--csv", str(tmp_path / "none" / "table.csv")]) == 74
+    said = capsys.readouterr()
+    assert "table.csv: cannot be written: there is no folder" in said.err and "another --csv" in said.err
+    assert not said.out
+
+
+@pytest.mark.parametrize("words", QUICK)
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_the_table_is_written(words: str, json: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line, heading = QUICK[words]
+    file = tmp_path / "table.csv"
+    assert cli.run([*words.split(), *line, "--csv", str(file), *json]) == 0
+    assert f"wrote csv  {file}" in capsys.readouterr().err
+    rows = list(csv.reader(io.StringIO(file.read_text())))
+    assert file.read_text().startswith(heading) and len({len(row) for row in rows}) <= 1
