@@ -168,6 +168,7 @@ def test_torchrun(five: Place) -> None:
 def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) -> None:
     """With the same weights (a rate that changes none) every figure is the same to the bit, whoever scores an arch."""
     words = ("--train.lr=1e-30", "--eval.eval_pool_size=3", "--train.ema_decay=0.5", "--eval.wide_every_epoch=1")
+    words += ("--eval.train_batches=2",)
     one = five.trained("eval_one", *FIVE_STEPS, *words)
     assert [code for code, _, _ in server.start(2, *five.words("eval_two", *FIVE_STEPS, *words)).ended()] == [0, 0]
     two = five.runs / "eval_two"

@@ -18,7 +18,10 @@ from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Four epochs, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
-KEYS = ("--train.num_epochs=4", "--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2")
+KEYS = (
+    *("--train.num_epochs=4", "--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2"),
+    "--eval.train_batches=2",
+)
 VERDICTS = {"under-calibrated", "depends on the samples", "not calibration", "cannot be told"}
 WITHOUT = ("--eval.wide_every_epoch=null", "--eval.train_batches=0", "--eval.keep_sample_errors=false")
 
