@@ -154,9 +154,8 @@ def test_measuring_writes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch,
     before = contents(place.folder)
     cache = f"--data.cache_dir={place.folder / 'cache'}"
     counts = () if data else ("--train-samples", 6, "--val-samples", 3)
-    plan = figures(
-        command("plan", *place.words("timed", cache, "--data.num_workers=1"), *counts, "--measure", "--json")
-    )
+    words = ("--data.num_workers=1", "--eval.train_batches=2")
+    plan = figures(command("plan", *place.words("timed", cache, *words), *counts, "--measure", "--json"))
     assert contents(place.folder) == before and not (place.folder / "cache").exists()
     found = plan["measured"]
     assert found["input"] == ("batches of the training split" if data else "noise of the right shape, no loading")
@@ -168,7 +167,7 @@ def test_measuring_writes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch,
     evaluation += found["evaluation_batch_seconds"] * 2 * 2  # 6 training samples in batches of 3, in two crops
     assert found["run_seconds"] == pytest.approx(2 * found["epoch_seconds"] + evaluation)  # smoke: every 3 epochs
     assert found["memory_peak_resident_mib"] >= found["memory_resident_before_mib"] > 10
-    dry = figures(place.train("timed", "--dry-run", "--json", "--data.num_workers=1"))
+    dry = figures(place.train("timed", "--dry-run", "--json", *words))
     memory = [name for name in dry if name.startswith("memory_")]
     assert len(memory) == 5 and {name: found[name] for name in memory} == {name: dry[name] for name in memory}
 
