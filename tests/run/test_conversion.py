@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,14 +101,29 @@ def test_an_older_checkpoint_finds_its_rows_in_the_new_log(tmp_path: Path):
     assert [row.get("step") for row in read_rows(path / "events.jsonl")] == [1, 2, None]
 
 
+def resumed(path: Path, crash: str = "") -> Path:
+    environment = {**os.environ, "EDGEFLOWNAS_CRASH_AT": crash} if crash else os.environ
+    done = subprocess.run([sys.executable, "-c", RESUME, path], env=environment, capture_output=True, text=True)
+    assert done.returncode == (137 if crash else 0), done.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return old_run(tmp_path_factory.mktemp("begun") / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(begun: Path) -> Path:
+    """Converted at once."""
+    return resumed(Path(shutil.copytree(begun, begun.parent / "whole")))
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("place", [*CONVERSION_POINTS, "atomic.temporary_written:2", "atomic.replaced:3"])
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path, place: str):
-    whole, killed = old_run(tmp_path / "whole"), tmp_path / "killed"
-    subprocess.run(["cp", "-r", whole, killed], check=True)
-    for path, crash in ((whole, ""), (killed, place), (killed, "")):
-        environment = {**os.environ, "EDGEFLOWNAS_CRASH_AT": crash} if crash else os.environ
-        done = subprocess.run([sys.executable, "-c", RESUME, path], env=environment, capture_output=True, text=True)
-        assert done.returncode == (137 if crash else 0), done.stderr
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path, begun: Path, whole: Path, place: str):
+    killed = Path(shutil.copytree(begun, tmp_path / "killed"))
+    resumed(killed, place)
+    resumed(killed)
     for name in ("events.jsonl", KEPT, "per_arch_epe.csv", "run_manifest.json"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
