@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from inspect import signature
 from pathlib import Path
 
@@ -61,3 +62,13 @@ def test_the_table_is_written(words: str, json: list[str], tmp_path: Path, capsy
     assert f"wrote csv  {file}" in capsys.readouterr().err
     rows = list(csv.reader(io.StringIO(file.read_text())))
     assert file.read_text().startswith(heading) and len({len(row) for row in rows}) <= 1
+
+
+def test_a_pipe_is_left_alone_and_a_link_leads_to_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe, link, file = (tmp_path / name for name in ("pipe", "link.csv", "table.csv"))
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    assert cli.run(["recipes", "list", "--csv", str(pipe)]) == 74 and pipe.is_fifo()
+    assert "a pipe or a device stands there; give another --csv" in capsys.readouterr().err
+    assert cli.run(["recipes", "list", "--csv", str(link)]) == 0
+    assert link.is_symlink() and file.read_text().startswith("name,summary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,3 +50,10 @@ def test_user_errors_end_with_their_code(tmp_path: Path, capsys: pytest.CaptureF
     ):
         assert run(["diagnose", *tokens]) == code
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_without_docstrings_it_says_what_to_do(tmp_path: Path) -> None:
+    Recipe(epochs=14).history(tmp_path / "a")
+    words = [sys.executable, "-OO", "-m", "edgeflownas", "diagnose", str(tmp_path / "a")]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 64 and "start Python without it" in ended.stderr and "Traceback" not in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,15 @@ def test_an_evaluation_set_that_was_replaced_is_another_label(runs: dict[str, Pa
     events.write_text(events.read_text().replace(rows(copy, "evaluation")[-1]["eval_set"], "0" * 16))
     ended = command("compare", runs["a"], copy)
     assert ended.code == 64 and "evaluation set 0000000000000000" in ended.err
+
+
+def test_a_number_that_is_none_is_named(runs: dict[str, Path], place: Place) -> None:
+    copy = place.copy("a", "altered")
+    events = copy / "events.jsonl"
+    name = next(name for name in rows(copy, "evaluation")[-1] if name.startswith("mean_epe_"))
+    events.write_text(re.sub(rf'"{name}": ?[0-9.e-]+', f'"{name}":"abc"', events.read_text()))
+    ended = command("compare", runs["a"], copy)
+    assert ended.code == 74 and f"{name} is 'abc', expected a number" in ended.err
 
 
 def test_what_is_no_run_is_named(runs: dict[str, Path], place: Place, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def require_writable(out: Path, option: str = "--out") -> None:
         raise StorageError(f"{out}: cannot be written: there is no folder {out.parent}; make it, or {remedy}")
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise StorageError(f"{out}: cannot be written: a folder, or in one that is read-only; {remedy}")
+    if out.exists() and not out.is_file():  # replacing a pipe or a device would take it away from everybody
+        raise StorageError(f"{out}: cannot be written: a pipe or a device stands there; {remedy}")
 
 
 def _read_csv_place(type_: Any, tokens: Sequence[Token]) -> Path:
@@ -160,7 +162,8 @@ def write_table(blocks: Blocks, path: Path) -> Path:
     """The first table of ``blocks`` as CSV; of none an empty file."""
     from edgeflownas.files import replace_file
 
-    replace_file(path, [next((block.csv() for block in blocks if not isinstance(block, str)), b"")])
+    content = next((block.csv() for block in blocks if not isinstance(block, str)), b"")
+    replace_file(path.resolve(), [content])  # what a link leads to, not the link
     return path
 
 

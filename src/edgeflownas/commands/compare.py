@@ -54,9 +54,7 @@ def compare(
     if not side_by_side:
         comparison.require_one_label(columns)
     document = comparison.document(facts, columns, warnings)
-    emit(document, lambda _: comparison.comparison_view(facts, columns, side_by_side, text_width(160)), json, csv)
-    written = {} if csv is None else {"table": csv}
-    if figure is not None:
+    if figure is not None:  # first: where it cannot be drawn, nothing else is written
         write_comparison(facts, columns, figure)
-        written["figure"] = figure
-    console.wrote(written)
+    emit(document, lambda _: comparison.comparison_view(facts, columns, side_by_side, text_width(160)), json, csv)
+    console.wrote({name: path for name, path in (("table", csv), ("figure", figure)) if path is not None})

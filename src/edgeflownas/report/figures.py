@@ -218,7 +218,7 @@ class EpeLabel(NamedTuple):
 def stretches(histories: Sequence[History]) -> dict[EpeLabel, dict[int, list[int]]]:
     """Label -> run -> its rows (ascending) under that label, labels in order of first appearance.
 
-    The rule of `edgeflownas compare` (evaluate/labels.py), for whole histories: the same pixels, the same pool, the
+    The rule of `edgeflownas compare` (evaluate/results.py), for whole histories: the same pixels, the same pool, the
     same protocol.  Where it is not known which samples a history was evaluated on, it shares an axis with itself only.
     """
     found: dict[EpeLabel, dict[int, list[int]]] = {}

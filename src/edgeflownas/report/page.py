@@ -133,7 +133,7 @@ def render(
     Args:
         histories: at least one, each with at least one evaluation and a name of its own.
         diagnoses: one for each.
-        details: how each run trains, in words (report/details.py), where that is known.
+        details: how each run trains, in words (report/compare.py), where that is known.
         notes: said above everything, e.g. which runs were left out.
         written: when, in words.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgeflownas.report.chip_views import facts_text
 from edgeflownas.report.compare import LabelColumn
 from edgeflownas.report.figures import Chart, Numbers, Scope, Series, all_charts
 from edgeflownas.report.pool import PoolRow, pool_rows
+from edgeflownas.report.table import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +65,8 @@ def drawing(what: str) -> Iterator[type[Figure]]:
         raise ConfigError(
             f'{what} needs the package matplotlib ({error}): pip install "edgeflownas[figures]"'
         ) from error
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script its font lacks shows boxes
         yield Figure
 
 
@@ -75,7 +78,7 @@ def _png(figure: Figure, dpi: int = DPI) -> bytes:
 
 def _plain(text: str) -> str:
     """A name that matplotlib neither takes for mathematics (dollar signs) nor hides (a leading underscore)."""
-    escaped = text.replace("$", r"\$")
+    escaped = clean(text.replace("\n", " ").replace("\t", " ")).replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 

@@ -37,12 +37,17 @@ class Evaluation:
     @property
     def mean(self) -> float:
         """Mean EPE of the pool, px, exact where the log is."""
-        return float(self.figures[f"mean_epe_{self.pool_size}"])
+        return self.figure(f"mean_epe_{self.pool_size}")
 
     def figure(self, name: str, default: float = float("nan")) -> float:
         """One number of ``figures``; ``default`` where it is missing or was not measured."""
         value = self.figures.get(name)
-        return default if value is None else float(value)
+        try:
+            return default if value is None else float(value)
+        except (TypeError, ValueError):
+            raise StorageError(
+                f"events.jsonl, evaluation of epoch {self.epoch}: {name} is {value!r}, expected a number: restore it"
+            ) from None
 
 
 def evaluations(folder: Path) -> list[Evaluation]:

@@ -10,6 +10,7 @@ import inspect
 import itertools
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.errors import ConfigError
 from edgeflownas.report.diagnosis.statistics import LEAST, Array, cleaned, noise_of, recent, resolution, sd_around_zero
 from edgeflownas.report.history import History
 
@@ -154,6 +156,11 @@ def rule(title: str, importance: int, *charts: str, whole: bool = False, dated: 
     """
 
     def declare(test: Test) -> Test:
+        if sys.flags.optimize > 1:
+            raise ConfigError(
+                "a diagnosis takes its words from docstrings, which `python -OO` (PYTHONOPTIMIZE=2) drops: start "
+                "Python without it, or with -O"
+            )
         parts = re.fullmatch(r".+\n\nWhy: (.+)\nTry: (.+)", inspect.getdoc(test) or "", re.DOTALL)
         assert parts is not None, f"the docstring of {test.__name__} must end with Why: and Try:"
         why, advice = (" ".join(part.split()) for part in parts.groups())
