@@ -80,6 +80,11 @@ def crash_point(name: str) -> None:
         os._exit(137)
 
 
+def clean(text: str) -> str:
+    """Text safe for a log line: control characters (a file name may hold them) are spelt out (backslash x1b)."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 # ---- reading files that others made ----
 
 _FAULTS_OF_THE_FILE = {

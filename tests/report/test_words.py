@@ -2,8 +2,9 @@
 
 import pytest
 
+from edgeflownas.files import clean
 from edgeflownas.report.console import epoch_line, step_facts
-from edgeflownas.report.table import clean, duration
+from edgeflownas.report.table import duration
 
 
 @pytest.mark.parametrize(

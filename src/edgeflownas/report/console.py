@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.report.table import Table, clean, duration, text_of
+from edgeflownas.files import clean
+from edgeflownas.report.table import Table, duration, text_of
 from edgeflownas.report.views import pool_table
 from edgeflownas.space import Arch, SearchSpace
 

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.files import replace_file
+from edgeflownas.files import clean, replace_file
 from edgeflownas.report.chip_views import facts_text
 from edgeflownas.report.compare import LabelColumn
 from edgeflownas.report.figures import Chart, Numbers, Scope, Series, all_charts
 from edgeflownas.report.pool import PoolRow, pool_rows
-from edgeflownas.report.table import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

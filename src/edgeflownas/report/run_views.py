@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.report.table import Column, Heading, Table, clean, counted, duration, told
+from edgeflownas.files import clean
+from edgeflownas.report.table import Column, Heading, Table, counted, duration, told
 from edgeflownas.report.views import Blocks, Document
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.evaluate.columns import csv_file
+from edgeflownas.files import clean
 
 if TYPE_CHECKING:
     import rich.table
@@ -247,8 +248,3 @@ def scaled(value: float, unit: str) -> str:
     """Three digits with the prefix that fits: ``774 kB``, ``1.65 GMAC``."""
     power = max((power for power in range(5) if round(value / 1000**power, 9) >= 1), default=0)
     return f"{float(f'{value / 1000**power:.3g}'):g} {' kMGT'[power].strip()}{unit}"
-
-
-def clean(text: str) -> str:
-    """Text safe for a log line: control characters (a file name may hold them) are spelt out (backslash x1b)."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
