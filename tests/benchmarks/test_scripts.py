@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from importlib import import_module
 from pathlib import Path
@@ -52,12 +51,12 @@ def test_commit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data, before = make_tiny(tmp_path / "data") / "train", os.sched_getaffinity(0)
-    words = (str(data), "--size=8x8", "--batch=2", "--batches=1", "--one-core", "--workers", "0", "1")
+    words = (str(data), "--size=8x8", "--batch=2", "--batches=8", "--one-core", "--workers", "0", "1")
     found = figures(capsys, "loader", *words)
     assert list(found) == ["0 threads", "1 threads"] and os.sched_getaffinity(0) == before
     for row in found.values():
         assert row["cores"] == 1
-        assert 0 < row["decode_ratio"] < math.inf and row["samples_per_second"] > 0  # how large: a busy machine decides
+        assert 0 < row["decode_ratio"] < 2 and row["samples_per_second"] > 0
 
 
 def test_rank_and_its_growth(

@@ -89,8 +89,8 @@ def test_shares_add_up(watched: Path) -> None:
     laps = [entry["laps"] for entry in epochs if entry["what"] == "epoch"]
     assert len(laps) == 2 and laps[0]["eval"] == 0.0 < laps[1]["eval"]
     commits = [entry["seconds"] for entry in epochs if entry["what"] == "commit"]
-    # The commit after the last row is in no window; how long a busy machine waits beside a commit is no mistake.
-    assert sum(lap["checkpoint"] for lap in laps) >= sum(commits[:-1]) - 0.005
+    # The commit after the last row is in no window.
+    assert sum(lap["checkpoint"] for lap in laps) == pytest.approx(sum(commits[:-1]), rel=0.3, abs=0.005)
     assert sum(lap["eval"] for lap in laps) >= float(row["eval_seconds"]) - 0.051
 
 

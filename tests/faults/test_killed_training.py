@@ -40,8 +40,7 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
     options += [
         "--train.micro_batch_size=2",
         "--train.ema_decay=0.9",
-        "--train.width=2",
-        "--eval.eval_pool_size=2",
+        "--train.num_epochs=3",
         "--train.monitor_every=2",
         "--eval.train_batches=2",
         "--data.horizontal_flip=0.5",
