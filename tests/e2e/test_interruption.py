@@ -20,7 +20,10 @@ from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.
-KEYS = ("--train.num_epochs=3", "--eval.eval_every_epoch=2", "--train.micro_batch_size=3", "--train.ema_decay=0.9")
+KEYS = (
+    *("--train.num_epochs=3", "--eval.eval_every_epoch=2", "--train.micro_batch_size=3", "--train.ema_decay=0.9"),
+    "--eval.train_batches=2",
+)
 
 
 @pytest.fixture(scope="module")
