@@ -42,5 +42,5 @@ def _environment(folder: Path | None) -> Environment:
         keep_trailing_newline=True,
     )  # fmt: skip
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    made.globals["source"] = lambda name: package.get_source(made, name)[0]  # scripts are no templates
+    made.globals["source"] = lambda name: package.get_source(made, name)[0]  # styles and scripts are no templates
     return made

@@ -180,7 +180,7 @@ def render(
 def waiting_page(name: str, reason: str, written: str = "") -> str:
     """The page of a run that has not been evaluated yet."""
     data = {"axes": {}, "charts": [], "marks": [], "runs": [name], "roles": []}
-    return page("report.html", title=name, status="", data=data, waiting=reason, written=written)
+    return page("report.html", title=name, status="", data=data, charts={}, waiting=reason, written=written)
 
 
 def _status(history: History) -> str:

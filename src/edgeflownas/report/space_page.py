@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,19 +38,33 @@ class Column:
     errors: NDArray[np.float64] | None = None
     """Standard errors [A]."""
 
-    @property
+    @cached_property
+    def ends(self) -> tuple[float, float] | None:
+        """Lowest and highest; None where nothing was measured."""
+        known = self.values[np.isfinite(self.values)]
+        return (float(known.min()), float(known.max())) if known.size else None
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest absolute value, 0 of none."""
+        return max(map(abs, self.ends or (0.0,)))
+
+    @cached_property
     def digits(self) -> int:
         """Decimals: none for whole numbers, else as many as give the largest five significant digits."""
         known = self.values[np.isfinite(self.values)]
-        if not known.size or (known == np.floor(known)).all():
-            return 0
-        return int(np.clip(4 - math.floor(math.log10(np.abs(known).max())), 0, 6))
+        whole = bool((known == np.floor(known)).all())
+        return 0 if whole else int(np.clip(4 - math.floor(math.log10(self.largest)), 0, 6))
 
     @property
     def scale(self) -> float:
         """What axes and budgets count in: 1, or a million where the numbers are larger than that."""
-        known = self.values[np.isfinite(self.values)]
-        return MILLIONS if known.size and np.abs(known).max() >= MILLIONS else 1.0
+        return MILLIONS if self.largest >= MILLIONS else 1.0
+
+    @property
+    def counted(self) -> str:
+        """The unit of axes and budgets: ``million MAC``."""
+        return " ".join(filter(None, ["million" if self.scale > 1.0 else "", self.unit]))
 
     def label(self) -> str:
         """``epe (px)``."""
@@ -64,6 +79,14 @@ class Column:
         if self.scale == 1.0 or not math.isfinite(value):
             return f"{self.words(value)}\u00a0{self.unit}".rstrip()
         return f"{grouped(f'{value / self.scale:.1f}')}\u00a0million {self.unit}".rstrip()
+
+    def document(self, place: int) -> dict[str, Any]:
+        """What the scripts read; numbers as base64 of little-endian floats."""
+        low, high = self.ends or (None, None)
+        facts = {"place": place, "name": self.name, "unit": self.unit, "counted": self.counted, "low": low, "high": high}
+        facts |= {"minimise": self.minimise, "digits": self.digits, "scale": self.scale}
+        errors = None if self.errors is None else _floats(self.errors.astype(np.float32))
+        return facts | {"errors": errors} | _floats(self.values)
 
 
 def grouped(text: str) -> str:
@@ -142,19 +165,14 @@ def inside(document: Mapping[str, Any]) -> NDArray[np.bool_] | None:
 
 
 def packed(document: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
-    """What the scripts read: codes as one string of digits, numbers as base64 of little-endian floats."""
+    """What controls and scripts of the page read; codes as one string of digits."""
     where, names = inside(document), [column.name for column in columns]
     lists = ("front", "sure", "ties", "shortlist", "shortlist_names")
     return {
         "count": len(document["codes"]),
         "codes": "".join(document["codes"]),
         "blocks": document["blocks"],
-        "columns": [
-            {"name": c.name, "unit": c.unit, "minimise": c.minimise, "digits": c.digits, "scale": c.scale}
-            | {"errors": None if c.errors is None else _floats(c.errors.astype(np.float32))}
-            | _floats(c.values)
-            for c in columns
-        ],
+        "columns": [column.document(place) for place, column in enumerate(columns)],
         "objectives": [names.index(name) for name in document["objectives"]],
         "where": document.get("where") or "",
         "inside": None if where is None else "".join("01"[kept] for kept in where.tolist()),
@@ -241,12 +259,11 @@ def _choices(document: Mapping[str, Any], known: Mapping[str, Column]) -> dict[s
         return {"missing": missing or "no block varies"}
     target, costs = marginals.get("target", "epe"), list(marginals["blocks"][0]["options"][0]["mean_cost"])
     drawn = next((known[name] for name in (*document["objectives"], *costs) if name in costs), None)
-    unit = "" if drawn is None else " ".join(filter(None, ["million" if drawn.scale > 1 else "", drawn.unit]))
     return {
         "missing": "",
         "target": target,
         "drawn": None if drawn is None else f"mean {drawn.name}",
-        "unit": f" ({unit})" if unit else "",
+        "unit": f" ({drawn.counted})" if drawn and drawn.counted else "",
         "pictures": [] if drawn is None else _pictures(marginals["blocks"], drawn),
         "numbers": _option_table(marginals, target, [known[name] for name in costs]),
         "pairs": _pairs(marginals["interactions"], target) if marginals.get("interactions") else None,

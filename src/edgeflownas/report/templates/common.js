@@ -1,15 +1,22 @@
 "use strict";
-// What both pages use: elements, the steps of an axis, the tools at the top, the hover box.
+// What every page uses: elements, ticks and axes of a chart, the tools at the top, the hover box.
 
 const SVG = "http://www.w3.org/2000/svg", DRAWN = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "a", "title"]);
-const data = JSON.parse(document.getElementById("data").textContent);
-const tip = document.getElementById("tip"), say = document.getElementById("say");
-const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
-const colour = (name) => `var(--${name || "c0"})`;
+const MOVES = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
+const get = (id) => document.getElementById(id);
+const data = JSON.parse(get("data").textContent), tip = get("tip"), say = get("say");
+const known = Number.isFinite;
+const colour = (name) => `var(--${name})`;
+const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+const endsOf = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 
+// An element; an attribute that is a function listens to the event of its name, one without a value is left out.
 function node(name, attributes, parent, text) {
   const made = DRAWN.has(name) ? document.createElementNS(SVG, name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) made.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value !== null && value !== undefined) made.setAttribute(key, value);
+  }
   if (text !== undefined) made.textContent = text;
   if (parent) parent.append(made);
   return made;
@@ -19,19 +26,30 @@ function linearTicks(low, high, about) {
   const span = high - low, power = 10 ** Math.floor(Math.log10(span / about));
   const step = power * [1, 2, 5, 10].find((factor) => span / (power * factor) <= about), values = [];
   for (let n = Math.ceil(low / step - 1e-9); n <= Math.floor(high / step + 1e-9); n += 1) values.push(n * step);
-  return { values, digits: Math.max(0, Math.min(10, -Math.floor(Math.log10(step) + 1e-9))) };
+  return { values, digits: clamp(-Math.floor(Math.log10(step) + 1e-9), 0, 10) };
 }
 
-function choice(parent, label, options, chosen, value = options[0][0]) {
-  const select = node("select", {}, node("label", {}, parent, label));
-  for (const [key, text] of options) node("option", { value: key }, select, text);
-  select.value = value;
-  select.addEventListener("change", () => chosen(select.value));
+// Base line, grid lines and texts of an empty chart; ticks are [place in px, text, anchor], `full`: with upright lines.
+function drawAxes(svg, box, up, across, full) {
+  for (const [y, text] of up) {
+    node("line", { x1: box.left, x2: box.right, y1: y, y2: y, class: "grid-line" }, svg);
+    node("text", { x: box.left - 6, y: y + 4, "text-anchor": "end" }, svg, text);
+  }
+  for (const [x, text, anchor = "middle"] of across) {
+    node("line", { x1: x, x2: x, y1: full ? box.top : box.bottom + 4, y2: box.bottom, class: full ? "grid-line" : "base" }, svg);
+    node("text", { x, y: box.bottom + 15, "text-anchor": anchor }, svg, text);
+  }
+  node("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, class: "base" }, svg);
+}
+
+function choice(label, options, chosen) {
+  const select = node("select", { change: () => chosen(select.value) }, node("label", {}, get("tools"), label));
+  for (const [value, text] of options) node("option", { value }, select, text);
   return select;
 }
 
 function themeChoice(changed) {
-  choice(document.getElementById("tools"), "Colours", [["", "as the system"], ["light", "light"], ["dark", "dark"]], (value) => {
+  choice("Colours", [["", "as the system"], ["light", "light"], ["dark", "dark"]], (value) => {
     if (value) document.documentElement.dataset.theme = value;
     else delete document.documentElement.dataset.theme;
     changed();
