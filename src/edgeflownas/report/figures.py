@@ -141,6 +141,10 @@ class Scope:
         """The run in a title, where the page has several."""
         return f"{words}{self.histories[run].name}" if self.many else ""
 
+    def chart(self, run: int, /, name: str, topic: str, title: str, *facts: str, **more: Any) -> Chart:
+        """A figure of one run, whose name it carries where there are several."""
+        return Chart(self.id(name, run), topic, title + self.of(run), *facts, **more)
+
     @staticmethod
     def look(run: int) -> dict[str, Any]:
         """Colour and style of a run among several."""
@@ -186,14 +190,12 @@ class Declared:
         """The figure, or none where nothing of it was measured."""
         if self.pool and all(history.pool_size == 1 for history in scope.histories):
             return
+        facts = (self.id, self.topic, self.title, self.about, self.y_label)
         if self.several == "apart" or not scope.many:
             for run in range(len(scope.histories)):
                 if lines := scope.lines(run, self.lines):
-                    facts = (scope.id(self.id, run), self.topic, self.title + scope.of(run), self.about, self.y_label)
-                    yield Chart(*facts, series=tuple(lines), runs=(run,), **self.axes)
-            return
-        facts = (self.id, self.topic, self.title, self.about, self.y_label)
-        if self.several == "panels":
+                    yield scope.chart(run, *facts, series=tuple(lines), runs=(run,), **self.axes)
+        elif self.several == "panels":
             shown = ((line.name, scope.each(line)) for line in self.lines if not line.alone)
             if panels := tuple(Panel(name, lines) for name, lines in shown if lines):
                 yield Chart(*facts, "multiples", panels=panels, **self.axes)
@@ -302,11 +304,10 @@ def wide_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]
         x = scope.axis(f"wide.{run}", history.column("epoch")[kept])
         if kept:
             count = history.column("wide_samples_per_arch")[kept[-1]]
-            yield Chart(
-                scope.id("wide", run), "epe", f"EPE on the wide evaluation set{scope.of(run)}", about, "EPE (px)",
-                series=tuple(scope.lines(run, WIDE_LINES, kept, x)), runs=(run,),
-                note=f"{count:.0f} samples per subnet." if np.isfinite(count) else "",
-            )  # fmt: skip
+            note = f"{count:.0f} samples per subnet." if np.isfinite(count) else ""
+            lines = tuple(scope.lines(run, WIDE_LINES, kept, x))
+            title, more = "EPE on the wide evaluation set", {"series": lines, "runs": (run,), "note": note}
+            yield scope.chart(run, "wide", "epe", title, about, "EPE (px)", **more)
 
 
 def subnet_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]:
@@ -321,22 +322,22 @@ def subnet_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Char
         middles = [float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else math.nan for row in epes]
         middle = series("median of the pool", x, middles, colour="muted", style="thin")
         assert middle is not None, "some EPE is finite"
-        codes = [code.replace(",", "") for code in history.codes]
-        names = [
-            f"{arch} · {codes[arch]}" if codes[arch:] and codes[arch] else str(arch) for arch in range(len(epes.T))
-        ]
-        drawn = [series(name, x, epes[:, arch], arch=arch) for arch, name in enumerate(names)]
-        yield Chart(
-            scope.id("archs", run), "archs", f"EPE of each subnet{scope.of(run)}",
-            "One small figure a subnet, all on the same axes; grey: the median of the pool.", "EPE (px)", "multiples",
-            panels=tuple(Panel(own.name, (middle, own), own.arch) for own in drawn if own), run=run, note=note,
+        codes = dict(enumerate(code.replace(",", "") for code in history.codes))
+        names = [f"{arch} · {codes[arch]}" if codes.get(arch) else str(arch) for arch in range(len(epes.T))]
+        drawn, ranked = (
+            [series(name, x, values[:, arch], arch=arch) for arch, name in enumerate(names)] for values in (epes, ranks)
+        )
+        yield scope.chart(
+            run, "archs", "archs", "EPE of each subnet",
+            "One small figure a subnet, all on the same axes; grey: the median of the pool.", "EPE (px)",
+            kind="multiples", panels=tuple(Panel(own.name, (middle, own), own.arch) for own in drawn if own),
+            run=run, note=note,
         )  # fmt: skip
-        drawn = [series(name, x, ranks[:, arch], arch=arch) for arch, name in enumerate(names)]
-        yield Chart(
-            scope.id("ranks", run), "ranks", f"Rank of each subnet{scope.of(run)}",
+        yield scope.chart(
+            run, "ranks", "ranks", "Rank of each subnet",
             "1 is the lowest EPE; subnets tied within the noise share a rank where that was measured. Lines that cross "
             "all the time: the ranking cannot be read yet.",
-            "rank", "ranks", tuple(filter(None, drawn)), digits=0, run=run, note=note,
+            "rank", kind="ranks", series=tuple(filter(None, ranked)), digits=0, run=run, note=note,
         )  # fmt: skip
 
 
@@ -352,20 +353,17 @@ def tau_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]:
     else:
         known = (diagnoses[0].stability if diagnoses else {}).get("epochs") or ()
         x = scope.axis("stability", [row["epoch"] for row in known])
-        keys = ("tau_final", "tau_best")
-        taus = {key: [math.nan if row.get(key) is None else row[key] for row in known] for key in keys}
-        final = series("with the final one", x, taus["tau_final"], colour="c2", style="dashed")
-        best = series("with the best one", x, taus["tau_best"], colour="c3", style="dotted")
+        values = {key: [row.get(key) for row in known] for key in ("tau_final", "tau_best")}  # None becomes nan
+        final = series("with the final one", x, values["tau_final"], colour="c2", style="dashed")
+        best = series("with the best one", x, values["tau_best"], colour="c3", style="dotted")
         wide = Line("frequent with wide tier", "wide_kendall_tau", "c1", "points")
-        found = (*scope.lines(0, [before]), final, best, *scope.lines(0, [wide]))
-        lines = tuple(line for line in found if line is not None)
+        lines = tuple(filter(None, (*scope.lines(0, [before]), final, best, *scope.lines(0, [wide]))))
     if lines:
         label = "Kendall's tau (-1 to 1)"
         yield Chart("tau", "tau", "Agreement of rankings", about, label, series=lines, limits=(-1.0, 1.0))
 
 
 Groups = dict[float, list[float]]  # numbers by place, a step or an epoch
-Options = dict[tuple[str, str], Groups]
 
 
 def block_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]:
@@ -373,38 +371,38 @@ def block_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart
     for run, history in enumerate(scope.histories):
         norms, places = _by_block(getattr(history.run, "monitor", ()), "step", "grad_norm")
         if norms:
-            x = scope.axis(f"monitor.{run}", places)
+            x, band = scope.axis(f"monitor.{run}", places), "lowest to highest path"
             panels = []
             for block, options in norms.items():
-                line = _means(block, x, places, next(iter(options.values())), "lowest to highest path")
+                line = _means(block, x, places, next(iter(options.values())), band)
                 panels.append(Panel("all blocks" if block == "all" else block, (line,)))
-            yield Chart(
-                scope.id("blocks", run), "gradient", "Gradient norm by block" + scope.of(run),
+            yield scope.chart(
+                run, "blocks", "gradient", "Gradient norm by block",
                 "From passes that change nothing (train.monitor_every): mean over the paths of a step, band from the "
                 "lowest to the highest path. A block far below the others hardly learns.",
-                "norm (no unit)", "multiples", panels=tuple(panels), x_label="step", scale="log", digits=3, run=run,
+                "norm (no unit)", kind="multiples", panels=tuple(panels), x_label="step", scale="log", digits=3, run=run,
             )  # fmt: skip
         losses, places = _by_block(getattr(history.run, "per_option", ()), "epoch", "train_loss_relative")
         if losses:
-            x = scope.axis(f"options.{run}", places)
-            panels = []
+            x, panels = scope.axis(f"options.{run}", places), []
             for block, options in losses.items():
-                lines = [
-                    _means(words, x, places, options[option, words], colour=f"c{n % COLOURS}", style=STYLES[n % 3])
-                    for n, (option, words) in enumerate(sorted(options))
-                ]
+                looks = [{"colour": f"c{n % COLOURS}", "style": STYLES[n % 3]} for n in range(len(options))]
+                own = zip(sorted(options.items()), looks, strict=True)
+                lines = (_means(words, x, places, groups, **look) for ((_, words), groups), look in own)
                 panels.append(Panel(block, tuple(lines)))
-            yield Chart(
-                scope.id("options", run), "options", "Training loss by option" + scope.of(run),
+            yield scope.chart(
+                run, "options", "options", "Training loss by option",
                 "Mean loss of the paths that use an option, less the mean over all paths of the epoch: below 0 the "
                 "option does better than its rivals.",
-                "loss difference (weighted px)", "multiples", panels=tuple(panels), run=run,
+                "loss difference (weighted px)", kind="multiples", panels=tuple(panels), run=run,
             )  # fmt: skip
 
 
-def _by_block(rows: Iterable[Mapping[str, Any]], place: str, value: str) -> tuple[dict[str, Options], list[float]]:
+def _by_block(
+    rows: Iterable[Mapping[str, Any]], place: str, value: str
+) -> tuple[dict[str, dict[tuple[str, str], Groups]], list[float]]:
     """The finite numbers of a monitor by block, by option (digit and words) and by place; and all places."""
-    found: dict[str, Options] = {}
+    found: dict[str, dict[tuple[str, str], Groups]] = {}
     places = set()
     for row in rows or ():
         try:
@@ -413,8 +411,8 @@ def _by_block(rows: Iterable[Mapping[str, Any]], place: str, value: str) -> tupl
             continue
         if math.isfinite(where) and math.isfinite(number):
             option = str(row.get("option", ""))
-            key = option, str(row.get("meaning") or f"option {option}")
-            groups = found.setdefault(str(row.get("block", "")), {}).setdefault(key, {})
+            own = found.setdefault(str(row.get("block", "")), {})
+            groups = own.setdefault((option, str(row.get("meaning") or f"option {option}")), {})
             groups.setdefault(where, []).append(number)
             places.add(where)
     return found, sorted(places)
@@ -448,11 +446,9 @@ def time_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]
         )
         parts = tuple(line for line in drawn if line is not None and any(line.y))
         if parts:
-            title = ("Where the time went" if len(parts) > 1 else "Waiting for data") + scope.of(run)
-            yield Chart(
-                scope.id("time", run), "time", title, "Shares of the wall clock.", "share of time (%)",
-                "stack" if len(parts) > 1 else "lines", parts, run=run, note=note, **PERCENT,
-            )  # fmt: skip
+            title, kind = ("Where the time went", "stack") if len(parts) > 1 else ("Waiting for data", "lines")
+            facts = ("time", "time", title, "Shares of the wall clock.", "share of time (%)")
+            yield scope.chart(run, *facts, kind=kind, series=parts, run=run, note=note, **PERCENT)
 
 
 def _estimated(history: History) -> dict[str, Array]:
@@ -490,25 +486,21 @@ FIGURES: dict[str, tuple[Maker, ...]] = {
             "uncertainty; the uncertainty term may go on falling, also below zero, while the flow stays as it is.",
             "loss (weighted px)",
             (
-                Line("total", "train_loss"),
-                Line("optical", "train_loss_optical", "c1", "dashed"),
+                Line("total", "train_loss"), Line("optical", "train_loss_optical", "c1", "dashed"),
                 Line("uncertainty", "train_loss_uncertainty", "c2", "dotted"),
-            ),
-            "panels",
+            ), "panels",
         ),
         Declared(
             "eval-loss", "loss", "Loss in evaluation",
             "Mean of the pool with recalibrated batch norm, on frozen samples: what the training loss means there.",
             "loss (weighted px)",
-            (
-                Line("evaluation set, total", "eval_loss_total"),
-                Line("evaluation set, optical", "eval_loss_optical", "c1"),
-                Line("evaluation set, uncertainty", "eval_loss_uncertainty", "c2"),
-                Line("training samples, total", "train_eval_loss_total", "c0", "dashed"),
-                Line("training samples, optical", "train_eval_loss_optical", "c1", "dashed"),
-                Line("training samples, uncertainty", "train_eval_loss_uncertainty", "c2", "dashed"),
-            ),
-            "apart",
+            tuple(
+                Line(f"{where}, {part}", f"{columns}_{part}", colour, style)
+                for where, columns, style in (
+                    ("evaluation set", "eval_loss", STYLES[0]), ("training samples", "train_eval_loss", STYLES[1])
+                )
+                for part, colour in (("total", "c0"), ("optical", "c1"), ("uncertainty", "c2"))
+            ), "apart",
         ),
         Declared(
             "train-epe", "epe", "EPE on a few training samples",
@@ -518,8 +510,7 @@ FIGURES: dict[str, tuple[Maker, ...]] = {
             (
                 Line("centre crop, as in evaluation", "train_epe_12"),
                 Line("random crop, as in training", "train_epe_random_crop_12", "c1", "dashed"),
-            ),
-            "apart",
+            ), "apart",
         ),
     ),
     "Subnets": (
@@ -533,8 +524,7 @@ FIGURES: dict[str, tuple[Maker, ...]] = {
                 Line("standard deviation", "std_epe_12"),
                 Line("smallest difference told apart", "smallest_difference_12", "c1", "dashed"),
                 Line("standard error of a subnet", "epe_standard_error_12", "muted", "dotted"),
-            ),
-            axes=FROM_ZERO, pool=True,
+            ), axes=FROM_ZERO, pool=True,
         ),
         tau_charts,
     ),
@@ -544,13 +534,11 @@ FIGURES: dict[str, tuple[Maker, ...]] = {
             "Global norm before clipping: quantiles over the epoch's steps, with the threshold of the clip.",
             "norm (no unit)",
             (
-                Line("median", "grad_norm_p50"),
-                Line("90 %", "grad_norm_p90", "c2", "dashed"),
+                Line("median", "grad_norm_p50"), Line("90 %", "grad_norm_p90", "c2", "dashed"),
                 Line("99 %", "grad_norm_p99", "c3", "thin"),
                 Line("clip threshold", "clip_threshold", "c1", "dotted", alone=True),
                 Line("suggested threshold", "clip_suggested", "c4", "dotted", alone=True),
-            ),
-            "panels", {"scale": "log", "digits": 3},
+            ), "panels", {"scale": "log", "digits": 3},
         ),
         Declared(
             "clip", "gradient", "Clip rate",

@@ -39,13 +39,7 @@ VERDICTS = {
     "look here": ("Look here", "!", "Something limits this run or its figures; the list says what, and what to try."),
     "stop": ("Stop", "✕", "Going on as it is wastes time: read the first finding before you train further."),
 }
-TOPICS = {
-    "epe": "EPE",
-    "archs": "subnets",
-    "tau": "agreement of rankings",
-    "lr": "learning rate",
-    "pool": "pool table",
-}
+TOPICS = {"epe": "EPE", "archs": "subnets", "tau": "agreement of rankings", "lr": "learning rate", "pool": "pool table"}
 LABELS = {
     "split_label": "split label",
     "eval_set": "evaluation set",
@@ -82,20 +76,11 @@ def write_report(runs: Mapping[str, Path], out: Path, figures: Path | None = Non
         if not histories:
             raise ConfigError(f"--figures {figures}: none of these runs has an evaluation to draw yet")
         write_figures(histories, diagnoses, figures)
-    found = [
-        {"run": history.name, "path": str(history.source), **diagnosis.to_json()}
-        for history, diagnosis in zip(histories, diagnoses, strict=True)
-    ]
-    found += [
-        {"run": name, "path": str(path), "verdict": "no evaluation yet", "findings": []}
-        for name, path in waiting.items()
-    ]
-    return {
-        "report": str(out),
-        "figures": None if figures is None else str(figures),
-        "left_out": left_out,
-        "runs": found,
-    }
+    pairs = zip(histories, diagnoses, strict=True)
+    found = [{"run": history.name, "path": str(history.source), **own.to_json()} for history, own in pairs]
+    unjudged = {"verdict": "no evaluation yet", "findings": []}
+    found += [{"run": name, "path": str(path), **unjudged} for name, path in waiting.items()]
+    return {"report": str(out), "figures": figures and str(figures), "left_out": left_out, "runs": found}
 
 
 def _waits(path: Path) -> bool:
@@ -138,40 +123,30 @@ def render(
         written: when, in words.
     """
     assert histories and len(histories) == len(diagnoses)
-    scope = Scope(histories)
-    sections = all_charts(scope, diagnoses)
+    scope, items = Scope(histories), numbered(diagnoses)
+    sections, names = all_charts(scope, diagnoses), [history.name for history in histories]
     charts = [chart for group in sections.values() for chart in group]
     pools = [  # tables; stand-ins for figures, so that findings about the pool link to them
         Chart(scope.id("pool", run), "pool", "The pool" + scope.of(run), "", "", run=run)
         for run, history in enumerate(histories)
         if history.pool_size > 1
     ]
-    items = numbered(diagnoses)
-    names = [history.name for history in histories]
+    tables = [(chart, pool_table(histories[chart.run or 0])) for chart in pools]
+    data = {"axes": scope.axes, "charts": [chart.document() for chart in charts], "marks": marks(items, charts)}
     return page(
         "report.html",
         title=names[0] if len(names) == 1 else f"{len(names)} runs: {', '.join(names)}",
         status="" if scope.many else _status(histories[0]),
-        data={
-            "axes": scope.axes,
-            "charts": [chart.document() for chart in charts],
-            "marks": marks(items, charts),
-            "runs": names,
-            "roles": [_roles(history) for history in histories],
-        },
+        data=data | {"runs": names, "roles": [_roles(history) for history in histories]},
         waiting="",
         notes=notes,
         written=written,
         runs=_runs(histories, diagnoses, details) if scope.many else [],
-        verdicts=[_verdict(scope, run, diagnoses[run], items, [*charts, *pools]) for run in range(len(histories))],
+        verdicts=[_verdict(scope, run, own, items, [*charts, *pools]) for run, own in enumerate(diagnoses)],
         key_figures=[(scope.of(run, ""), list(_tiles(history))) for run, history in enumerate(histories)],
         charts={title: [_frame(chart, group, scope, items) for chart in group] for title, group in sections.items()},
-        pools=[
-            {"chart": chart, "links": _links(items, chart), **shown}
-            for chart in pools
-            if (shown := pool_table(histories[chart.run or 0])) is not None
-        ],
-        readings=[found for run in range(len(histories)) if (found := _readings(scope, run, diagnoses[run]))["tables"]],
+        pools=[{"chart": chart, "links": _links(items, chart), **shown} for chart, shown in tables if shown],
+        readings=[found for run, own in enumerate(diagnoses) if (found := _readings(scope, run, own))["tables"]],
         pictures=[flow for run in range(len(histories)) if (flow := _pictures(scope, run)) is not None],
         origins=[_origin(scope, run, details[run] if details else {}) for run in range(len(histories))],
     )
@@ -194,10 +169,9 @@ def _roles(history: History) -> dict[str, int | None]:
     """Subnets that are always coloured: best and worst of the last evaluation, and the baseline."""
     if not history.rows or history.pool_size == 1:
         return {}
-    last = history.epes[-1]
-    known = [arch for arch in range(len(last)) if last[arch] == last[arch]]
-    best = min(known, key=lambda arch: last[arch], default=None)
-    worst = max(known, key=lambda arch: last[arch], default=None)
+    last = dict(enumerate(history.epes[-1].tolist()))
+    known = [arch for arch, epe in last.items() if not math.isnan(epe)]
+    best, worst = min(known, key=last.__getitem__, default=None), max(known, key=last.__getitem__, default=None)
     return {"best": best, "worst": worst, "baseline": history.baseline_index}
 
 
@@ -241,16 +215,10 @@ def numbered(diagnoses: Sequence[Diagnosis]) -> list[Numbered]:
 def marks(items: Sequence[Numbered], charts: Sequence[Chart]) -> list[dict[str, Any]]:
     """Findings at epochs, for the charts that show them: what report.js needs to mark them."""
     return [
-        {
-            "number": item.number,
-            "anchor": item.anchor,
-            "epochs": list(item.finding.epochs),
-            "span": len(item.finding.epochs) == 2 and not RULES[item.finding.id].dated,
-            "severity": item.finding.severity,
-            "title": item.title,
-            "run": item.run,
-            "charts": [chart.id for chart in charts if item.belongs(chart)],
-        }
+        {"number": item.number, "anchor": item.anchor, "title": item.title, "run": item.run}
+        | {"epochs": list(item.finding.epochs), "severity": item.finding.severity}
+        | {"span": len(item.finding.epochs) == 2 and not RULES[item.finding.id].dated}
+        | {"charts": [chart.id for chart in charts if item.belongs(chart)]}
         for item in items
         if item.finding.severity != "ok"
     ]
@@ -266,13 +234,9 @@ def _verdict(
     quiet = [entry for entry in own if entry not in loud]
     fine = sum(item.finding.severity == "ok" for item, _ in quiet)
     counts = ((len(quiet) - fine, "to know"), (fine, "that is no problem" if fine == 1 else "that are no problem"))
+    kind, heading = diagnosis.verdict.replace(" ", "-"), f"{scope.of(run, '')}: {word}" if scope.many else word
     return {
-        "kind": diagnosis.verdict.replace(" ", "-"),
-        "heading": f"{scope.of(run, '')}: {word}" if scope.many else word,
-        "sign": sign,
-        "sentence": sentence,
-        "loud": loud,
-        "quiet": quiet,
+        **{"kind": kind, "heading": heading, "sign": sign, "sentence": sentence, "loud": loud, "quiet": quiet},
         "counts": ", ".join(f"{count} {words}" for count, words in counts if count),
         "not_judged": [(RULES[rule.id].title, rule.reason) for rule in diagnosis.not_judged],
     }
@@ -379,16 +343,10 @@ def _origin(scope: Scope, run: int, details: Mapping[str, str]) -> dict[str, Any
     if history.run is None:
         notes.append(f"Read from {history.source.name} alone: no run directory, so no manifest.")
     shown = {"Labels of the last evaluation": labels if history.rows else [], "How it trains": list(details.items())}
-    return {
-        "heading": scope.of(run, "") or "This run",
-        "tables": [_key_table(name, rows) for name, rows in shown.items() if rows or name.startswith("Labels")],
-        "folded": [_key_table(name, _flat(group)) for name, group in groups.items() if isinstance(group, dict)],
-        "notes": notes,
-    }
-
-
-def _key_table(caption: str, rows: Sequence[tuple[str, str]]) -> Table:
-    return Table(caption, ["key", "value"], rows)
+    kept = [(name, rows) for name, rows in shown.items() if rows or name.startswith("Labels")]
+    folded = [(name, _flat(group)) for name, group in groups.items() if isinstance(group, dict)]
+    tables, more = ([Table(name, ["key", "value"], rows) for name, rows in group] for group in (kept, folded))
+    return {"heading": scope.of(run, "") or "This run", "tables": tables, "folded": more, "notes": notes}
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -407,15 +365,10 @@ def _readings(scope: Scope, run: int, diagnosis: Diagnosis) -> dict[str, Any]:
     tables, criteria, stability = [], diagnosis.criteria, diagnosis.stability
     if criteria:
         names = [str(row["criterion"]) for row in criteria]
-        rows = [
-            [
-                str(row["criterion"]),
-                f"{row['epoch']}",
-                f"{row['value_px']:.4f}",
-                *(f"+{row['costs_px'][name]:.4f}" if name in row["costs_px"] else "-" for name in names),
-            ]
-            for row in criteria
-        ]
+        rows = []
+        for row in criteria:
+            costs = [f"+{row['costs_px'][name]:.4f}" if name in row["costs_px"] else "-" for name in names]
+            rows.append([str(row["criterion"]), f"{row['epoch']}", f"{row['value_px']:.4f}", *costs])
         what = "What eval.best_by would have chosen, and how far that epoch is above the lowest of the others."
         header = ["criterion", "chooses epoch", "its value (px)", *(f"costs in {name} (px)" for name in names)]
         tables.append(Table(what, header, rows))
@@ -425,14 +378,13 @@ def _readings(scope: Scope, run: int, diagnosis: Diagnosis) -> dict[str, Any]:
         "the last two evaluations, interval over samples": stability.get("samples"),
         **{f"the last one and: {words.get(k, k)}": tau for k, tau in (stability.get("trivial") or {}).items()},
     }
-    known = {name: tau for name, tau in found.items() if tau and tau.get("tau") is not None}
-    if known:
+    rows = []
+    for name, taus in found.items():
+        if taus and taus.get("tau") is not None:
+            tau, low, high = ("-" if taus.get(key) is None else f"{taus[key]:.2f}" for key in ("tau", "low", "high"))
+            rows.append([name, tau, f"{low} to {high}"])
+    if rows:
         caption = "Kendall's tau of two rankings: 1 the same order, 0 no relation."
-        numbers = [
-            [name, *("-" if tau.get(key) is None else f"{tau[key]:.2f}" for key in ("tau", "low", "high"))]
-            for name, tau in known.items()
-        ]
-        rows = [[name, tau, f"{low} to {high}"] for name, tau, low, high in numbers]
         tables.append(Table(caption, ["rankings", "tau", "95 % interval"], rows))
     shown = scope.histories[run].pool_size > 1
     return {"id": scope.id("criteria", run), "run": run, "name": scope.of(run, ""), "tables": tables if shown else []}
@@ -452,13 +404,9 @@ def _pictures(scope: Scope, run: int) -> dict[str, Any] | None:
     entries = [entry for entry in listed or [] if isinstance(entry, dict)]
     if not entries:
         return None
-    return {
-        "id": scope.id("pictures", run),
-        "heading": "Flow" + scope.of(run),
-        "epoch": index.get("epoch", "?"),
-        "checkpoint": index.get("checkpoint", "?"),
-        "rows": [_picture_row(folder, entry) for entry in entries[:MOST]],
-    }
+    facts = {name: index.get(name, "?") for name in ("epoch", "checkpoint")}
+    rows = [_picture_row(folder, entry) for entry in entries[:MOST]]
+    return {"id": scope.id("pictures", run), "heading": "Flow" + scope.of(run), "rows": rows, **facts}
 
 
 def _picture_row(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:

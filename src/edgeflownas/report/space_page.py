@@ -83,7 +83,14 @@ class Column:
     def document(self, place: int) -> dict[str, Any]:
         """What the scripts read; numbers as base64 of little-endian floats."""
         low, high = self.ends or (None, None)
-        facts = {"place": place, "name": self.name, "unit": self.unit, "counted": self.counted, "low": low, "high": high}
+        facts = {
+            "place": place,
+            "name": self.name,
+            "unit": self.unit,
+            "counted": self.counted,
+            "low": low,
+            "high": high,
+        }
         facts |= {"minimise": self.minimise, "digits": self.digits, "scale": self.scale}
         errors = None if self.errors is None else _floats(self.errors.astype(np.float32))
         return facts | {"errors": errors} | _floats(self.values)
@@ -167,18 +174,15 @@ def inside(document: Mapping[str, Any]) -> NDArray[np.bool_] | None:
 def packed(document: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
     """What controls and scripts of the page read; codes as one string of digits."""
     where, names = inside(document), [column.name for column in columns]
-    lists = ("front", "sure", "ties", "shortlist", "shortlist_names")
+    given = {name: document.get(name) or [] for name in ("front", "sure", "ties", "shortlist", "shortlist_names")}
+    given |= {name: document.get(name) for name in ("knee", "baseline")}
     return {
-        "count": len(document["codes"]),
-        "codes": "".join(document["codes"]),
-        "blocks": document["blocks"],
+        **{"count": len(document["codes"]), "codes": "".join(document["codes"]), "blocks": document["blocks"]},
         "columns": [column.document(place) for place, column in enumerate(columns)],
         "objectives": [names.index(name) for name in document["objectives"]],
         "where": document.get("where") or "",
         "inside": None if where is None else "".join("01"[kept] for kept in where.tolist()),
-        "given": {name: document.get(name) or [] for name in lists}
-        | {name: document.get(name) for name in ("knee", "baseline")}
-        | {"judged": document.get("sure") is not None},
+        "given": given | {"judged": document.get("sure") is not None},
     }
 
 
@@ -203,12 +207,12 @@ def _lead(document: Mapping[str, Any], columns: Sequence[Column]) -> str:
     where = f" where {document['where']}" if document.get("where") else ""
     front, ties = len(document["front"]), len(document.get("ties") or ())
     sure = document.get("sure")
+    among = f"{'is' if front == 1 else 'are'} on the exact front of {' and '.join(objectives)}{where}"
+    judged = "" if sure is None else f", {grouped(str(len(sure)))} of them sure and the others in doubt"
+    tied = f", and {grouped(str(ties))} more cannot be told from it within the noise" if ties else ""
     text = [
         f"Each point is one of {grouped(str(len(document['codes'])))} subnets with its own cost and accuracy; "
-        f"{grouped(str(front))} {'is' if front == 1 else 'are'} on the exact front of {' and '.join(objectives)}{where}"
-        + (f", {grouped(str(len(sure)))} of them sure and the others in doubt" if sure is not None else "")
-        + (f", and {grouped(str(ties))} more cannot be told from it within the noise" if ties else "")
-        + "."
+        f"{grouped(str(front))} {among}{judged}{tied}."
     ]
     for role in ("knee", "baseline"):
         row = document.get(role)
@@ -225,14 +229,10 @@ def _members(document: Mapping[str, Any], columns: Sequence[Column]) -> Table:
     first = next(column for column in columns if column.name == document["objectives"][0])
     ordered = sorted(members, key=lambda row: (np.nan_to_num(first.values[row], nan=np.inf), row))
     more = f"; the first {MOST_ROWS} of them" if len(ordered) > MOST_ROWS else ""
-    rows = [
-        [
-            ",".join(document["codes"][row]),
-            ", ".join(_roles(document, row)),
-            *(column.words(float(column.values[row])) for column in columns),
-        ]
-        for row in ordered[:MOST_ROWS]
-    ]
+    rows = []
+    for row in ordered[:MOST_ROWS]:
+        values = [column.words(float(column.values[row])) for column in columns]
+        rows.append([",".join(document["codes"][row]), ", ".join(_roles(document, row)), *values])
     caption = f"{grouped(str(len(ordered)))} subnets: the front and the shortlist, knee and baseline{more}."
     return Table(caption, ["code", "what it is", *(column.label() for column in columns)], rows)
 
@@ -253,18 +253,17 @@ def _choices(document: Mapping[str, Any], known: Mapping[str, Column]) -> dict[s
     The first objective that is a cost is the one drawn; ``known`` are the columns by name, for units.
     """
     marginals, missing = document.get("marginals"), document.get("marginals_missing")
-    if not marginals and not missing:
-        return None
     if not marginals or not marginals["blocks"]:
-        return {"missing": missing or "no block varies"}
+        missing = missing if not marginals else missing or "no block varies"
+        return {"missing": missing} if missing else None
     target, costs = marginals.get("target", "epe"), list(marginals["blocks"][0]["options"][0]["mean_cost"])
     drawn = next((known[name] for name in (*document["objectives"], *costs) if name in costs), None)
     return {
         "missing": "",
         "target": target,
-        "drawn": None if drawn is None else f"mean {drawn.name}",
+        "drawn": drawn and f"mean {drawn.name}",
         "unit": f" ({drawn.counted})" if drawn and drawn.counted else "",
-        "pictures": [] if drawn is None else _pictures(marginals["blocks"], drawn),
+        "pictures": _pictures(marginals["blocks"], drawn) if drawn else [],
         "numbers": _option_table(marginals, target, [known[name] for name in costs]),
         "pairs": _pairs(marginals["interactions"], target) if marginals.get("interactions") else None,
         "least": _percent(LEAST_SHARE),
@@ -279,21 +278,15 @@ def _pictures(blocks: Sequence[Mapping[str, Any]], column: Column) -> list[dict[
     room = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0)) * 0.08
     low, high = low - room * (1.0, 2.5), high + room  # the lowest dot has its name below it
     across = [_short(value / column.scale) for value in (low[0], high[0])]
+    axes = {"across": across, "up": [f"{high[1]:.3f}", f"{low[1]:.3f}"]}
     drawn = []
     for block, group in zip(blocks, points, strict=True):
         share = (np.array(group, dtype=np.float64) - low) / (high - low)
         dots = [(LEFT + x * (RIGHT - LEFT), BOTTOM - y * (BOTTOM - TOP)) for x, y in share.tolist()]
         names = [option["option"] for option in block["options"]]
-        drawn.append(
-            {
-                "name": block["name"],
-                "words": "; ".join(f"{o['option']}: {o['mean_epe']:.4f} px" for o in block["options"]),
-                "dots": dots,
-                "names": list(zip(name_places(dots, names), names, strict=True)),
-                "across": across,
-                "up": [f"{high[1]:.3f}", f"{low[1]:.3f}"],
-            }
-        )
+        words = "; ".join(f"{o['option']}: {o['mean_epe']:.4f} px" for o in block["options"])
+        placed = list(zip(name_places(dots, names), names, strict=True))
+        drawn.append({"name": block["name"], "words": words, "dots": dots, "names": placed, **axes})
     return drawn
 
 
@@ -337,16 +330,11 @@ def _option_table(marginals: Mapping[str, Any], target: str, costs: Sequence[Col
         for option in block["options"]:
             margin = margins.get(option["option"])
             gain = "" if above is None else f"{above - option['mean_epe']:+.4f}".replace("-", "\u2212")
-            rows.append(
-                [
-                    f"{block['name']} {option['option']}",
-                    f"{option['mean_epe']:.4f}",
-                    gain + (f" ± {margin:.4f}" if margin and gain else ""),
-                    *(column.words(option["mean_cost"].get(column.name)) for column in costs),
-                    grouped(str(option["count"])),
-                    _percent(share) if share is not None and above is None else "",
-                ]
-            )
+            gain += f" ± {margin:.4f}" if margin and gain else ""
+            means = [column.words(option["mean_cost"].get(column.name)) for column in costs]
+            explained = _percent(share) if share is not None and above is None else ""
+            name = f"{block['name']} {option['option']}"
+            rows.append([name, f"{option['mean_epe']:.4f}", gain, *means, grouped(str(option["count"])), explained])
             above = option["mean_epe"]
     measured, rest = any("±" in row[2] for row in rows), marginals.get("rest_share")
     gain = "gain on the option above (px)" + (", ± 95\u00a0%" if measured else "")
