@@ -380,7 +380,8 @@ def block_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart
                 run, "blocks", "gradient", "Gradient norm by block",
                 "From passes that change nothing (train.monitor_every): mean over the paths of a step, band from the "
                 "lowest to the highest path. A block far below the others hardly learns.",
-                "norm (no unit)", kind="multiples", panels=tuple(panels), x_label="step", scale="log", digits=3, run=run,
+                "norm (no unit)", kind="multiples", panels=tuple(panels),
+                x_label="step", scale="log", digits=3, run=run,
             )  # fmt: skip
         losses, places = _by_block(getattr(history.run, "per_option", ()), "epoch", "train_loss_relative")
         if losses:

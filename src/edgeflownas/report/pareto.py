@@ -90,15 +90,8 @@ def _choice_table(document: Document, summary: Document) -> Table:
         words = [block["options"][int(digit)] for block, digit in zip(blocks, code, strict=True)]
         figures = [column[position] for column in document["values"].values()]
         rows.append([printed, kind, sure.get(printed), names.get(position, ""), *figures, *words, *by.values()])
-    heading: Heading = [
-        "code",
-        "kind",
-        "sure",
-        "shortlist",
-        *document["values"],
-        *(block["name"] for block in blocks),
-        *by,
-    ]
+    names_of_blocks = [block["name"] for block in blocks]
+    heading: Heading = ["code", "kind", "sure", "shortlist", *document["values"], *names_of_blocks, *by]
     return Table(heading, rows)
 
 
@@ -129,12 +122,8 @@ def _members(summary: Document, shown: Sequence[Column]) -> Table:
     known = any(row["sure"] is not None for row in summary["front"])
     place = Column("place", lambda sure: "sure" if sure else "in doubt", "sure", left=True, missing="in doubt")
     columns: Heading = ["code", *shown, *([place] if known else []), "shortlist"]
-    rows = [
-        {**row, "shortlist": ", ".join(roles.get(row["code"], []))}
-        for row in summary["front"]
-        if row["code"] in summary["shown"]
-    ]
-    return Table.of(columns, rows)
+    kept = [row for row in summary["front"] if row["code"] in summary["shown"]]
+    return Table.of(columns, [{**row, "shortlist": ", ".join(roles.get(row["code"], []))} for row in kept])
 
 
 def _confidence(summary: Document, columns: Columns) -> list[str]:
@@ -163,10 +152,8 @@ def _volume(summary: Document, columns: Columns) -> list[str]:
     value = told(found["value"], "{:.6g}", found.get("why", ""))
     value += told(found["share"], ", {:.4f} of the box from the best values to the reference point", "")
     point = ", ".join(f"{name} {_worded(value, columns[name])}" for name, value in found["reference"].items())
-    if found["outside"]:
-        point += (
-            f", {found['outside']} of {len(summary['front'])} members of the front lie at or beyond it and do not count"
-        )
+    beyond = f"{found['outside']} of {len(summary['front'])} members of the front lie at or beyond it and do not count"
+    point += f", {beyond}" if found["outside"] else ""
     bend = "none, no member lies below the line between the extremes"
     if knee:
         figures = ", ".join(f"{name} {_worded(knee[name], columns[name])}" for name in summary["objectives"])
@@ -182,20 +169,17 @@ def _choices(summary: Document, columns: Columns) -> Blocks:
     steps = [(block["name"], step) for block in found["blocks"] for step in block["steps"]]
     costs = [columns[name] for name in summary["objectives"] if steps and name in steps[0][1]["costs"]]
     margin = any(step["margin"] is not None for _, step in steps)
-    heading: Heading = ["block", "from", "to"]
-    heading.append(Column(f"{found['target']} gained px", "+.4f", "gain"))
+    heading: Heading = ["block", "from", "to", Column(f"{found['target']} gained px", "+.4f", "gain")]
     heading += [Column("+-", ".4f", "margin")] if margin else []
     for cost in costs:
-        heading.append(replace(cost, form="+.4g"))
-        rate = partial(_rate, cost.scale)
-        heading.append(Column(f"px per {_unit(cost) or cost.name}", rate, f"gain_per_{cost.name}"))
+        rate = Column(f"px per {_unit(cost) or cost.name}", partial(_rate, cost.scale), f"gain_per_{cost.name}")
+        heading += [replace(cost, form="+.4g"), rate]
     heading.append(Column("share", lambda share: f"{100 * share:.1f} %", missing=""))
     rows: list[list[Any]] = []
     for number, (name, step) in enumerate(steps):
         first = number == 0 or steps[number - 1][0] != name
         row = [name, step["from"], step["to"], step["gain"], *([step["margin"]] if margin else [])]
-        for cost in costs:
-            row += [step["costs"][cost.name], step["gain_per_cost"][cost.name]]
+        row += [value for cost in costs for value in (step["costs"][cost.name], step["gain_per_cost"][cost.name])]
         rows.append([*row, found["shares"][name] if first else None])
     lines: Blocks = [
         f"what each choice is worth: means over {found['over']} ({found['subnets']:,}); share of the variance of "

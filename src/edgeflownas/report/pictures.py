@@ -38,15 +38,20 @@ UNKNOWN = 1e9  # Middlebury: a component beyond this means "flow unknown"
 
 def color_wheel() -> NDArray[np.float64]:
     """The 55 colours of the wheel, float64 [55, 3], RGB in 0..255 (whole numbers)."""
-    wheel = []
-    color = np.array([255.0, 0.0, 0.0])  # every arc starts where the one before it would have ended
+    wheel, color = [], np.array([255.0, 0.0, 0.0])  # every arc starts where the one before it would have ended
     for length, channel, rising in ARCS:
         ramp = np.floor(255.0 * np.arange(length) / length)
         arc = np.tile(color, (length, 1))
         arc[:, channel] = ramp if rising else 255.0 - ramp
         wheel.append(arc)
-        color[channel] = 255.0 if rising else 0.0
+        color[channel] = 255.0 * rising
     return np.concatenate(wheel)
+
+
+def _known(flow: Flow, valid: Mask | None) -> Mask:
+    """Where the flow is known; False for NaN as well."""
+    known: Mask = np.all(np.abs(flow) <= UNKNOWN, axis=-1)
+    return known if valid is None else known & valid
 
 
 def flow_to_color(flow: Flow, max_norm: float | None = None, valid: Mask | None = None) -> Image:
@@ -62,9 +67,7 @@ def flow_to_color(flow: Flow, max_norm: float | None = None, valid: Mask | None 
         uint8 [H, W, 3], RGB.
     """
     vectors = np.asarray(flow, dtype=np.float64)
-    known: Mask = np.all(np.abs(vectors) <= UNKNOWN, axis=-1)  # False for NaN as well
-    if valid is not None:
-        known &= valid
+    known = _known(vectors, valid)
     vectors = np.where(known[..., None], vectors, 0.0) + 0.0  # + 0.0 turns -0.0 into 0.0, whose angle is another
     norm = np.hypot(vectors[..., 0], vectors[..., 1])
     scale = float(norm.max(initial=0.0)) if max_norm is None else max_norm
@@ -88,11 +91,6 @@ CLOSEST = 16  # px between arrows; closer ones could not be told apart
 SMALLEST_PICTURE = 480  # px of the longer side; smaller images are magnified by a whole factor
 STILL = 1.0  # px on the picture; shorter arrows are drawn as a dot
 TIP = 0.3  # of an arrow's length
-
-
-def arrow_spacing(height: int, width: int) -> int:
-    """Pixels between arrows on a picture of this size."""
-    return max(CLOSEST, round(max(height, width) / ACROSS))
 
 
 def arrow_scale(lengths: NDArray[np.floating], spacing: float) -> float:
@@ -123,15 +121,13 @@ def flow_arrows(image1: Image, flow: Flow, valid: Mask | None = None, scale: flo
     height, width = image1.shape[:2]
     assert flow.shape == (height, width, 2)
     zoom = max(1, -(-SMALLEST_PICTURE // max(height, width)))
-    spacing = arrow_spacing(height * zoom, width * zoom)
-    known: Mask = np.all(np.abs(flow) < UNKNOWN, axis=-1)  # False for NaN as well
-    if valid is not None:
-        known &= valid
+    spacing = max(CLOSEST, round(max(height, width) * zoom / ACROSS))
+    known = _known(flow, valid)
     lengths = np.where(known, np.hypot(flow[..., 0], flow[..., 1]), 0.0)
     rows, columns = _starts(height, spacing / zoom), _starts(width, spacing / zoom)
     grid = np.ix_(rows.astype(np.int64), columns.astype(np.int64))
     times = arrow_scale(lengths[grid][known[grid]] * zoom, spacing) if scale is None else scale
-    gray = cv2.cvtColor(image1.repeat(zoom, axis=0).repeat(zoom, axis=1), cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(_larger(image1, zoom), cv2.COLOR_RGB2GRAY)
     dimmed = cv2.cvtColor(cv2.convertScaleAbs(gray, alpha=0.5, beta=70), cv2.COLOR_GRAY2RGB)
     picture: Image = np.ascontiguousarray(dimmed, dtype=np.uint8)
     for row, column in np.argwhere(known[grid]):
@@ -153,16 +149,14 @@ def _arrow(picture: Image, start: tuple[float, float], vector: NDArray[np.float6
     shift, reach = 16, 4.0 * max(picture.shape)
     if length > reach:
         vector, length = vector * (reach / length), reach
-    begin = tuple(round(value * shift) for value in start)
-    end = tuple(round((value + step) * shift) for value, step in zip(start, vector.tolist(), strict=True))
+    begin, end = (tuple(round(value * shift) for value in place) for place in (start, (start + vector).tolist()))
     thickness = max(1, max(picture.shape) // 800)
     if length < STILL:
         for radius, colour in ((thickness + 1, (0, 0, 0)), (thickness, (255, 255, 255))):
             cv2.circle(picture, begin, radius * shift, colour, -1, cv2.LINE_AA, 4)
         return
     direction = (vector / length).astype(np.float32)[None, None]
-    red, green, blue = map(int, flow_to_color(direction, 1.0)[0, 0])
-    for width, colour in ((thickness + 2, (0, 0, 0)), (thickness, (red, green, blue))):
+    for width, colour in ((thickness + 2, (0, 0, 0)), (thickness, flow_to_color(direction, 1.0)[0, 0].tolist())):
         cv2.arrowedLine(picture, begin, end, colour, width, cv2.LINE_AA, 4, TIP)
 
 
@@ -204,19 +198,20 @@ def draw(image1: Image, predicted: Flow, true: Flow, valid: Mask) -> Drawing:
     height, width = image1.shape[:2]
     assert predicted.shape == true.shape == (height, width, 2) and valid.shape == (height, width)
     scale = _color_scale(predicted, true, valid)
-    error_picture, error_label = _error_panel(predicted, true, valid)
     panels = (
         (image1, "image 1"),
         (flow_to_color(predicted, scale), f"predicted flow, full colour = {scale:.1f} px"),
         (flow_to_color(true, scale, valid), f"true flow, full colour = {scale:.1f} px"),
-        (error_picture, error_label),
+        _error_panel(predicted, true, valid),
     )
     zoom = -(-MIN_PANEL_WIDTH // width)
     gap = np.full((STRIP + zoom * height, GAP, 3), 255, np.uint8)
-    row = [gap]
-    for picture, label in panels:
-        row += [_labelled(picture.repeat(zoom, axis=0).repeat(zoom, axis=1), label), gap]
-    return Drawing(np.concatenate(row[1:-1], axis=1), tuple(label for _, label in panels))
+    row = [part for picture, label in panels for part in (gap, _labelled(_larger(picture, zoom), label))]
+    return Drawing(np.concatenate(row[1:], axis=1), tuple(label for _, label in panels))
+
+
+def _larger(picture: Image, zoom: int) -> Image:
+    return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _color_scale(predicted: Flow, true: Flow, valid: Mask) -> float:
@@ -298,18 +293,11 @@ def infer_frames(
                 length = np.hypot(flow[..., 0], flow[..., 1])
                 row = {"image1": first.origin, "image2": second.origin, "height": height, "width": width}
                 row |= {"mean_flow": float(length.mean()), "max_flow": float(length.max())}
-                rows.append(row | {"files": {form: str(path) for form, path in paths.items()}})
+                rows.append({**row, "files": {form: str(path) for form, path in paths.items()}})
                 meter.update(min(len(rows), total))
         except KeyboardInterrupt:
             console.info(f"interrupted after {len(rows)} of {total} pairs; every file in {out} is whole")
             raise
-    return {
-        "weights": who[0],
-        "source": who[1],
-        "arch": str(subnet.arch),
-        "arch_choice": subnet.reason,
-        "calibration": subnet.calibrated_on or None,
-        "calibration_samples": subnet.calibration_samples,
-        "out": str(out),
-        "pairs": rows,
-    }
+    facts = {"weights": who[0], "source": who[1], "arch": str(subnet.arch), "arch_choice": subnet.reason}
+    facts |= {"calibration": subnet.calibrated_on or None, "calibration_samples": subnet.calibration_samples}
+    return facts | {"out": str(out), "pairs": rows}

@@ -9,7 +9,7 @@ import io
 import math
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,15 +81,10 @@ def _plain(text: str) -> str:
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
-def _array(values: Sequence[float | None]) -> Any:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-# -- the report's figures --
-
-
-def write_figures(histories: Sequence[History], diagnoses: Sequence[Diagnosis], folder: Path) -> list[Path]:
-    """Write every figure of the report as ID.png and ID.svg into ``folder`` (made if missing); returns the files.
+def _saved(
+    folder: Path, what: str, forms: Sequence[str], draw: Callable[[type[Figure]], Iterator[tuple[str, Figure]]]
+) -> list[Path]:
+    """The figures that ``draw`` makes, each as NAME.FORM in ``folder`` (made if missing); returns the files.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -97,17 +92,25 @@ def write_figures(histories: Sequence[History], diagnoses: Sequence[Diagnosis], 
     """
     written: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with drawing(f"--figures {folder}:") as Figure:
-            for name, figure in _figures(Scope(histories), diagnoses, Figure):
-                for form in ("png", "svg"):
-                    path = folder / f"{name}.{form}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, figure in draw(Figure):
+                for form in forms:
+                    written.append(folder / f"{name}.{form}")
                     facts = {"Date": None} if form == "svg" else {"Software": None}
-                    figure.savefig(path, dpi=DPI, metadata=facts)
-                    written.append(path)
+                    figure.savefig(written[-1], dpi=DPI, metadata=facts)
     except OSError as error:
-        raise StorageError(f"{folder}: the figures cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{folder}: {what} cannot be written: {error.strerror or error}") from error
     return written
+
+
+# -- the report's figures --
+
+
+def write_figures(histories: Sequence[History], diagnoses: Sequence[Diagnosis], folder: Path) -> list[Path]:
+    """Write every figure of the report as ID.png and ID.svg into ``folder``; returns the files.  Raises as _saved."""
+    scope = Scope(histories)
+    return _saved(folder, "the figures", ("png", "svg"), lambda new: _figures(scope, diagnoses, new))
 
 
 def _figures(scope: Scope, diagnoses: Sequence[Diagnosis], new: type[Figure]) -> Iterator[tuple[str, Figure]]:
@@ -130,12 +133,12 @@ def _figures(scope: Scope, diagnoses: Sequence[Diagnosis], new: type[Figure]) ->
 
 
 def _plot(axes: Axes, line: Series, x: Numbers, **options: Any) -> None:
-    places, values = _array(x), _array(line.y)
+    places, values = np.array(x, np.float64), np.array(line.y, np.float64)  # None becomes nan
     alone = np.isfinite(values).sum() < 2
     look = {"color": COLOURS[line.colour], **STYLES[line.style], **({"marker": "o", "markersize": 3} if alone else {})}
     axes.plot(places, values, label=_plain(line.name), **{**look, **options})
     if line.low is not None or line.high is not None:
-        low, high = _array(line.low or line.y), _array(line.high or line.y)
+        low, high = (np.array(edge or line.y, np.float64) for edge in (line.low, line.high))
         axes.fill_between(places, low, high, color=COLOURS[line.colour], alpha=0.15, linewidth=0, label=line.band)
 
 
@@ -155,10 +158,9 @@ def _lines(axes: Axes, chart: Chart, known: Mapping[str, Numbers]) -> None:
 
 
 def _stack(axes: Axes, chart: Chart, known: Mapping[str, Numbers]) -> None:
-    shares = np.nan_to_num(np.stack([_array(line.y) for line in chart.series]))
-    names = [_plain(line.name) for line in chart.series]
-    colours = [COLOURS[line.colour] for line in chart.series]
-    axes.stackplot(_array(known[chart.series[0].x]), shares, labels=names, colors=colours, alpha=0.85)
+    shares = np.nan_to_num(np.array([line.y for line in chart.series], np.float64))
+    names, colours = zip(*((_plain(line.name), COLOURS[line.colour]) for line in chart.series), strict=True)
+    axes.stackplot(np.array(known[chart.series[0].x]), shares, labels=names, colors=colours, alpha=0.85)
     _scale(axes, chart)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
@@ -167,7 +169,7 @@ def _ranks(axes: Axes, chart: Chart, known: Mapping[str, Numbers]) -> None:
     """First and last rank of the last evaluation in colour, the others grey; names at the right end."""
     from matplotlib.ticker import MaxNLocator
 
-    ends = [line.y[-1] if line.y[-1] is not None else float("inf") for line in chart.series]
+    ends = [math.inf if line.y[-1] is None else line.y[-1] for line in chart.series]
     order = sorted(range(len(ends)), key=lambda place: (ends[place], place))
     for place in (*order[1:-1], order[-1], order[0]):
         line = chart.series[place]
@@ -232,7 +234,7 @@ def pareto_figure(document: Mapping[str, Any]) -> bytes:
     if len(document["objectives"]) < 2:
         raise ConfigError("a picture needs two objectives, e.g. --minimise epe,macs")
     above, across = document["objectives"][:2]
-    x, y = _array(document["values"][across]), _array(document["values"][above])
+    x, y = (np.array(document["values"][name], np.float64) for name in (across, above))  # None becomes nan
     scale = 1e6 if np.nanmax(np.abs(x)) >= 1e6 else 1.0  # figures above are written in millions
     x = x / scale
     units = {column["name"]: column["unit"] for column in document["columns"]}
@@ -285,32 +287,23 @@ def search_figure(document: Mapping[str, Any]) -> bytes:
 # -- `edgeflownas vela --figures` --
 
 ROW = 0.155  # inches a bar takes
-USES = {
-    "tensor": ("c0", "tensor"),
-    "stripes": ("c2", "stripes of a tensor (cascade)"),
-    "weights": ("c1", "weights fetched ahead"),
-}
+USES = {"tensor": "c0", "stripes": "c2", "weights": "c1"}
+WORDS = {"tensor": "tensor", "stripes": "stripes of a tensor (cascade)", "weights": "weights fetched ahead"}
 LETTER = 0.045  # inches a letter of a name takes
 LINE, LINE_SMALL = 80, 135  # letters of a title that fit into the picture
 ROOM = 1.12  # height of the picture, of the peak: the legend is above
 
 
 def write_vela_figures(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write NAME_latency.png and NAME_sram.png of one model (docs/vela.md) into ``folder`` (made if missing).
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-        StorageError: the folder cannot be written.
-    """
-    paths = [folder / f"{document['name']}_{kind}.png" for kind in ("latency", "sram")]
-    try:
-        with drawing(f"--figures {folder}:") as Figure:
-            folder.mkdir(parents=True, exist_ok=True)
-            for path, draw in zip(paths, (_latency, _sram), strict=True):
-                draw(document, Figure).savefig(path, dpi=DPI, metadata={"Software": None})
-    except OSError as error:
-        raise StorageError(f"{folder}: the pictures cannot be written: {error.strerror or error}") from error
-    return paths
+    """Write NAME_latency.png and NAME_sram.png of one model (docs/vela.md) into ``folder``.  Raises as _saved."""
+    kinds = {"latency": _latency, "sram": _sram}
+    name = document["name"]
+    return _saved(
+        folder,
+        "the pictures",
+        ["png"],
+        lambda new: ((f"{name}_{kind}", draw(document, new)) for kind, draw in kinds.items()),
+    )
 
 
 def _latency(document: Mapping[str, Any], new: type[Figure]) -> Figure:
@@ -343,9 +336,9 @@ def _sram(document: Mapping[str, Any], new: type[Figure]) -> Figure:
     for one in document["placed"]:
         corner, height = (one["start"], one["address"] / 1024), one["bytes"] / 1024
         wide = one["end"] + 1 - one["start"]
-        colour, word = USES[one["use"]]
-        axes.add_patch(Rectangle(corner, wide, height, color=COLOURS[colour], alpha=0.35, lw=0, label=word))
-        axes.add_patch(Rectangle(corner, wide, height, fill=False, ec=COLOURS[colour], lw=0.5))
+        colour, word = COLOURS[USES[one["use"]]], WORDS[one["use"]]
+        axes.add_patch(Rectangle(corner, wide, height, color=colour, alpha=0.35, lw=0, label=word))
+        axes.add_patch(Rectangle(corner, wide, height, fill=False, ec=colour, lw=0.5))
         across, upwards = wide / last * 0.9 * WIDTH, height / (ROOM * top) * HEIGHT  # inches, a little less
         _label(axes, one["names"][-1], (corner[0] + wide / 2, corner[1] + height / 2), across, upwards)
     peak = document["peak"]
@@ -405,8 +398,10 @@ def write_comparison(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], 
     """
     if not columns:
         raise ConfigError(f"--figure {figure}: none of these runs has a result to draw yet")
-    labels = [column.label for column in columns]
-    curves = {label: [Course(run.name, run.curves[label]) for run in facts if label in run.curves] for label in labels}
+    curves = {
+        label: [Course(run.name, run.curves[label]) for run in facts if label in run.curves]
+        for label in (column.label for column in columns)
+    }
     replace_file(figure, [comparison_figure(columns, curves)])
 
 
@@ -423,14 +418,12 @@ def comparison_figure(
     named = [course.run for panel in panels for course in panel]
     named += [row.result.run for column in columns for row in column.rows if row.result.run]
     looks = {run: Scope.look(place) for place, run in enumerate(dict.fromkeys(named))}
-    heights = [
-        PANEL if panel else 110 + 20 * min(BARS, len(column.rows))
-        for panel, column in zip(panels, columns, strict=True)
-    ]
+    pairs = list(zip(columns, panels, strict=True))
+    heights = [PANEL if panel else 110 + 20 * min(BARS, len(column.rows)) for column, panel in pairs]
     with drawing("the picture") as Figure:
         figure = Figure(figsize=(ACROSS / 100, sum(heights) / 100), layout="constrained")
         parts = figure.subfigures(len(columns), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for column, part, panel in zip(columns, parts, panels, strict=True):
+        for (column, panel), part in zip(pairs, parts, strict=True):
             axes = part.add_subplot()
             axes.set_title(_plain(column.label.samples), loc="left", color=COLOURS["c6"])
             part.suptitle(_plain(f"EPE in px, {column.label.protocol} on {column.label.split}"), fontsize=11)

@@ -44,6 +44,10 @@ FIGURES = {  # column: format, what it is
     "clip_rate": (".4f", "share of the clip checks that clipped"),
     "seconds": (".0f", "wall clock of epochs and evaluations"),
 }
+COLUMNS = {  # those that are a column of the last evaluation
+    **{"mean_epe": "mean_epe_12", "std_epe": "std_epe_12", "noise": "mean_epe_standard_error_12"},
+    "seen_samples": "seen_samples",
+}
 SPREAD = "_sd"  # suffix of a figure's standard deviation over seeds (n - 1)
 LEGEND = ("line: mean over seeds of the mean EPE", "band: lowest to highest seed")
 
@@ -57,42 +61,35 @@ class Ended:
     name: str
     variant: str
     seed: int
-    samples: str
-    """Label of the last evaluation: EPEs of different labels must not be compared."""
+    samples: str  # label of the last evaluation: EPEs of different labels must not be compared
     zero_flow_epe: float
-    figures: Mapping[str, float]
-    """By the names of FIGURES; nan where unknown."""
-    course: tuple[tuple[int, float], ...]
-    """Samples seen and mean EPE (px) of every evaluation, oldest first."""
-    sample_means: Floats
-    """Last EPE of each evaluation sample, mean of the pool, px [N]; empty where it was not kept."""
-    valid_pixels: NDArray[np.int64]
-    """[N]"""
+    figures: Mapping[str, float]  # by the names of FIGURES; nan where unknown
+    course: tuple[tuple[int, float], ...]  # samples seen and mean EPE (px) of every evaluation, oldest first
+    sample_means: Floats  # last EPE of each evaluation sample, mean of the pool, px [N]; empty where it was not kept
+    valid_pixels: NDArray[np.int64]  # [N]
 
 
 def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
     """The evaluations of the run at ``path``.  Raises StorageError or DataError as ``read_history``."""
     history = read_history(path)
+
+    def last(column: str) -> float:
+        return float(history.column(column)[-1])
+
     means = history.column("mean_epe_12")
     counted = list(json_rows(path / "events.jsonl", b'"clip_checks"', []))  # of epochs without evaluation, too
     made, clipped = (sum(row.get(key) or 0 for row in counted) for key in ("clip_checks", "clip_count"))
     timing = () if history.run is None else history.run.timing
     passes = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}  # of one that was repeated, the last
     parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
-    figures = {
-        "mean_epe": float(means[-1]),
-        "std_epe": float(history.column("std_epe_12")[-1]),
-        "noise": float(history.column("mean_epe_standard_error_12")[-1]),
-        **_smoothness(path, history.epochs.tolist(), means),
-        **_plateau(history, means),
-        "seen_samples": float(history.column("seen_samples")[-1]),
-        "clip_rate": clipped / made if made else math.nan,
-        "seconds": float(sum(row.get(part) or 0.0 for row in passes.values() for part in parts)),
-    }
+    figures = {name: last(column) for name, column in COLUMNS.items()}
+    figures |= _smoothness(path, history.epochs.tolist(), means) | _plateau(history, means)
+    figures |= {"clip_rate": clipped / made if made else math.nan}
+    figures |= {"seconds": float(sum(row.get(part) or 0.0 for row in passes.values() for part in parts))}
+    figures = {name: figures[name] for name in FIGURES if name in figures}
     course = tuple(zip(map(int, history.column("seen_samples")), means.tolist(), strict=True))
-    zero = float(history.column("zero_flow_epe")[-1])
-    last = _sample_means(path, int(history.epochs[-1]))
-    return Ended(path.name, variant, seed, samples, zero, figures, course, *last)
+    kept = _sample_means(path, int(history.epochs[-1]))
+    return Ended(path.name, variant, seed, samples, last("zero_flow_epe"), figures, course, *kept)
 
 
 def _smoothness(path: Path, epochs: Sequence[int], means: Floats) -> dict[str, float]:
@@ -130,10 +127,10 @@ def _paired(first: Floats, second: Floats, pixels: NDArray[np.int64]) -> float:
 def _plateau(history: History, means: Floats) -> dict[str, float]:
     """Where the level stretch at the end of the curve begins, as `edgeflownas diagnose` finds it."""
     epochs, values = cleaned(history.epochs.astype(np.float64), means)
-    found = plateau(epochs, values) if len(values) >= LEAST else None
-    if found is None:
-        return {"plateau_share": 0.0 if len(values) >= LEAST else math.nan, "plateau_epoch": math.nan}
-    return {"plateau_share": 1.0, "plateau_epoch": float(found.start)}
+    if len(values) < LEAST:
+        return {"plateau_share": math.nan, "plateau_epoch": math.nan}
+    found = plateau(epochs, values)
+    return {"plateau_share": float(found is not None), "plateau_epoch": float(found.start) if found else math.nan}
 
 
 def variant_rows(runs: Sequence[Ended]) -> list[dict[str, Any]]:
@@ -147,10 +144,9 @@ def variant_rows(runs: Sequence[Ended]) -> list[dict[str, Any]]:
         own = [run for run in runs if run.variant == variant]
         others = [(first[run.seed], run) for run in own if first.get(run.seed, run) is not run]  # not with itself
         pairs = [(other, run) for other, run in others if other.samples == run.samples]
+        differences = [run.figures["mean_epe"] - other.figures["mean_epe"] for other, run in pairs]
         figures = {"difference_noise": _difference_noise(pairs), f"difference_noise{SPREAD}": math.nan}
-        figures |= _over_seeds(
-            "difference", [run.figures["mean_epe"] - other.figures["mean_epe"] for other, run in pairs]
-        )
+        figures |= _over_seeds("difference", differences)
         for name in [name for name in FIGURES if name not in figures]:
             figures |= _over_seeds(name, [run.figures[name] for run in own])
         sets = list(dict.fromkeys(run.samples for run in own))
@@ -160,12 +156,11 @@ def variant_rows(runs: Sequence[Ended]) -> list[dict[str, Any]]:
 
 def _difference_noise(pairs: Sequence[tuple[Ended, Ended]]) -> float:
     """Standard error, over samples, of the mean difference of pairs of runs; nan where samples were not kept."""
-    if not pairs or any(
-        not np.array_equal(run.valid_pixels, pairs[0][0].valid_pixels) for pair in pairs for run in pair
-    ):
+    pixels = [run.valid_pixels for pair in pairs for run in pair]
+    if not pairs or not all(np.array_equal(one, pixels[0]) for one in pixels):
         return math.nan
     first, second = (np.mean([pair[side].sample_means for pair in pairs], axis=0) for side in (0, 1))
-    return _paired(first, second, pairs[0][0].valid_pixels)
+    return _paired(first, second, pixels[0])
 
 
 def _over_seeds(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -179,16 +174,13 @@ def listing_view(document: Mapping[str, Any]) -> Blocks:
     """The runs of train/sweep.py listing, one a line."""
     rows = document["runs"]
     width = max(len(row["run"]) for row in rows)
-    lines: Blocks = [f"{len(rows)} runs in {document['sweep']}, one after the other:"]
-    records = []
-    for row in rows:
-        keys = " ".join(f"{key}={value}" for key, value in row["keys"].items())
-        records.append({**row, "keys": keys})
-        lines.append(
-            f"{row['run']:<{width}}  {row['state']:<11}  {row['steps']} steps  {row['samples']} samples  {keys}"
-        )
-    heading: Heading = ["run", "state", "steps", "samples", "keys"]
-    return [Table.of(heading, records, printed=False), *lines]
+    records = [{**row, "keys": " ".join(f"{key}={value}" for key, value in row["keys"].items())} for row in rows]
+    line = "{run:<{width}}  {state:<11}  {steps} steps  {samples} samples  {keys}"
+    return [
+        Table.of(["run", "state", "steps", "samples", "keys"], records, printed=False),
+        f"{len(rows)} runs in {document['sweep']}, one after the other:",
+        *(line.format(width=width, **record) for record in records),
+    ]
 
 
 def sweep_view(document: Mapping[str, Any]) -> Blocks:
@@ -198,22 +190,15 @@ def sweep_view(document: Mapping[str, Any]) -> Blocks:
     names = [name for name in FIGURES if any(row[name] is not None for row in variants)]
     sets = list(dict.fromkeys(one for row in variants for one in row["samples"]))
     letters = {one: chr(ord("A") + place) for place, one in enumerate(sets)}
-    columns: Heading = [
-        "variant",
-        Column("seeds", lambda seeds: str(len(seeds))),
-        *(["set"] if len(sets) > 1 else []),
-        *(Column(name, _spread(name)) for name in names),
-    ]
+    columns: Heading = ["variant", Column("seeds", lambda seeds: str(len(seeds))), *(["set"] if len(sets) > 1 else [])]
+    columns += [Column(name, _spread(name)) for name in names]
     records = [
         {**row, "set": ",".join(letters[one] for one in row["samples"])}
         | {name: None if row[name] is None else {"value": row[name], "sd": row[name + SPREAD]} for name in names}
         for row in variants
     ]
-    blocks: Blocks = [
-        Table.of(columns, records, left="all", rule=False),
-        "",
-        *(f"{name}: {FIGURES[name][1]}" for name in names),
-    ]
+    blocks: Blocks = [Table.of(columns, records, left="all", rule=False), ""]
+    blocks += [f"{name}: {FIGURES[name][1]}" for name in names]
     if len(sets) > 1:
         blocks.append("EPEs of different sets must not be compared with each other:")
         blocks += [f"{letter}: {one}" for one, letter in letters.items()]
