@@ -30,13 +30,9 @@ RANKS = """(r => [r.x, r.y, r.width, r.height])(
 
 
 def nan_in_the_middle(history: History) -> History:
-    epes = history.epes.copy()
-    epes[2:4] = math.nan
-    rows = [
-        {**row, "mean_epe_12": math.nan, "train_loss": math.inf} if 2 <= i < 4 else row
-        for i, row in enumerate(history.rows)
-    ]
-    return replace(history, rows=tuple(rows), epes=epes)
+    history.epes[2:4] = math.nan
+    torn = {"mean_epe_12": math.nan, "train_loss": math.inf}
+    return replace(history, rows=tuple({**row, **torn} if 2 <= i < 4 else row for i, row in enumerate(history.rows)))
 
 
 CASES = {
@@ -87,19 +83,11 @@ def test_every_figure_is_drawn(browser: Browser, tmp_path: Path, case: str):
     for width in (1280, 320):
         browser.open(page, width)
         check(browser, page)
-    text = page.read_text(encoding="utf-8")
-    charts = data_of(text)["charts"]
+    charts = data_of(page.read_text(encoding="utf-8"))["charts"]
     visible = {name for name, _ in browser.value(DRAWN)}
     assert visible == {chart["id"] for chart in charts if chart.get("run", 0) == 0}
     ranked = {name.partition("-")[0] for name in visible} & {"archs", "ranks", "tau", "spread"}
     assert bool(ranked) == (case != "single model") == browser.value("!!document.querySelector('figure.pool')")
-
-
-def test_run_without_an_evaluation(browser: Browser, tmp_path: Path):
-    page = tmp_path / "report.html"
-    page.write_text(waiting_page("run", "later"), encoding="utf-8")
-    browser.open(page)
-    assert browser.problems == [] and "No evaluation yet" in browser.value("document.body.innerText")
 
 
 def test_thinning_keeps_every_spike(browser: Browser, tmp_path: Path):
@@ -119,15 +107,17 @@ def test_thinning_keeps_every_spike(browser: Browser, tmp_path: Path):
 def test_keys_read_the_values_aloud(browser: Browser, tmp_path: Path):
     history = made_history()
     browser.open(written(tmp_path, [history]))
-    browser.value("document.querySelector('[data-chart=epe] svg[role=group]').focus()")
+    chart, said = (
+        "document.querySelector('[data-chart=epe] svg[role=group]')",
+        "document.getElementById('say').textContent",
+    )
+    browser.value(f"{chart}.focus()")
     browser.key("Home")
-    said = browser.value("document.getElementById('say').textContent")
-    assert said.startswith("epoch 20"), "the first key shows where one is"
+    assert browser.value(said).startswith("epoch 20"), "the first key shows where one is"
     browser.key("Home")
     browser.key("ArrowRight")
-    said = browser.value("document.getElementById('say').textContent")
-    assert said.startswith("epoch 2") and f"{history.rows[1]['mean_epe_12']:.4f}" in said
-    label = browser.value("document.querySelector('[data-chart=epe] svg[role=group]').getAttribute('aria-label')")
+    assert browser.value(said).startswith("epoch 2") and f"{history.rows[1]['mean_epe_12']:.4f}" in browser.value(said)
+    label = browser.value(f"{chart}.getAttribute('aria-label')")
     assert "EPE (px)" in label and "arrow keys" in label
     browser.key("Escape")
     assert browser.value("document.getElementById('tip').hidden")
@@ -146,17 +136,13 @@ def test_lines_and_subnets_can_be_switched(browser: Browser, tmp_path: Path):
     before = browser.value(lines)
     browser.value("document.querySelector('[data-chart=epe] .legend button').click()")
     assert browser.value(lines) == before - 1
-    assert (
-        browser.value("document.querySelector('[data-chart=epe] .legend button').getAttribute('aria-pressed')")
-        == "false"
-    )
+    assert browser.value("!!document.querySelector('[data-chart=epe] .legend [aria-pressed=false]')")
     coloured = "document.querySelectorAll('[data-chart=ranks] .arch-label.on').length"
     before = browser.value(coloured)
     browser.value("[...document.querySelectorAll('.mini button')].find(b => !b.querySelector('.tag')).click()")
     assert browser.value(coloured) == before + 1
-    browser.value(
-        "(s => { s.value = '0.5'; s.dispatchEvent(new Event('change')); })(document.querySelector('#tools select'))"
-    )
+    half = "s.value = '0.5'; s.dispatchEvent(new Event('change'))"
+    browser.value(f"(s => {{ {half}; }})(document.querySelector('#tools select'))")
     first = browser.value("document.querySelector('[data-chart=archs] .mini svg text:nth-last-of-type(2)').textContent")
     assert 9 <= int(first) <= 12 and browser.problems == []
 
@@ -166,9 +152,8 @@ def test_findings_and_figures_link_to_each_other(browser: Browser, tmp_path: Pat
     assert browser.value("document.querySelectorAll('[data-chart=epe] a.mark').length") == 6
     assert not browser.value("document.getElementById('fig-archs-1').offsetParent")
     browser.value("location.hash = '#fig-archs-1'")
-    assert browser.value(
-        "new Promise(r => setTimeout(() => r(!!document.getElementById('fig-archs-1').offsetParent), 100))"
-    )
+    shown = "!!document.getElementById('fig-archs-1').offsetParent"
+    assert browser.value(f"new Promise(done => setTimeout(() => done({shown}), 100))")
     check(browser, tmp_path / "report.html")
 
 
@@ -190,7 +175,11 @@ def test_print_is_light_and_complete(browser: Browser, tmp_path: Path):
     assert browser.problems == []
 
 
-def test_without_javascript_the_tables_remain(browser: Browser, tmp_path: Path):
+def test_a_run_without_an_evaluation_and_a_page_without_javascript(browser: Browser, tmp_path: Path):
+    page = tmp_path / "waiting.html"
+    page.write_text(waiting_page("run", "later"), encoding="utf-8")
+    browser.open(page)
+    assert browser.problems == [] and "No evaluation yet" in browser.value("document.body.innerText")
     history = made_history()
     browser.open(written(tmp_path, [history]), scripts=False)
     browser.call("Emulation.setScriptExecutionDisabled", value=False)

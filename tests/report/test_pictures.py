@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflownas.report.pictures import (
+    ACROSS,
     GAP,
     SMALLEST_PICTURE,
     STRIP,
     arrow_scale,
-    arrow_spacing,
     color_wheel,
     draw,
     flow_arrows,
@@ -170,7 +170,7 @@ def test_nothing_moves() -> None:
 @pytest.mark.parametrize(("motion", "axis", "sign"), [((90, 0), 1, 1), ((-90, 0), 1, -1), ((0, 90), 0, 1)], ids=str)
 def test_an_arrow_points_to_where_things_go(motion: tuple[int, int], axis: int, sign: int) -> None:
     flow, valid = constant(480, 480, 0, 0), np.zeros((480, 480), np.bool_)
-    place = round(arrow_spacing(480, 480) * 10.5)
+    place = round(480 / ACROSS * 10.5)
     valid[place, place], flow[place, place] = True, motion
     picture = flow_arrows(np.zeros((480, 480, 3), np.uint8), flow, valid, scale=1.0)
     along = sign * (np.array(np.nonzero(coloured(picture)))[axis] - place)

@@ -15,13 +15,27 @@ from edgeflownas.report.space_page import render
 pytestmark = pytest.mark.e2e  # a whole browser
 
 CONTRAST = Path(__file__).with_name("contrast.js")
-LIMIT = """((name, value) => { const row = [...document.querySelectorAll('.budget')].find(
-  r => r.textContent.startsWith(name)); const field = row.querySelector('input[type=number]');
-  field.value = value; field.dispatchEvent(new Event('input')); })"""
-CHOOSE = (
-    "((id, value) => { const s = document.getElementById(id); s.value = value; s.dispatchEvent(new Event('change')); })"
-)
-OPTION = 'document.querySelector(\'input[data-block="{}"][data-option="{}"]\').click()'
+SET = """((s, value, event) => { s = document.querySelector(s) || [...document.querySelectorAll('.budget')].find(
+  (row) => row.textContent.trim().startsWith(s)).querySelector('input[type=number]');
+  s.value = value; s.dispatchEvent(new Event(event, { bubbles: true })); })"""
+
+
+def change(browser: Browser, field: str, value: float | str, event: str = "input") -> None:
+    """Give a field (a selector, or the name of a budget) a value, as a user does."""
+    browser.value(f"{SET}('{field}', '{value}', '{event}')")
+
+
+def click(browser: Browser, selector: str) -> None:
+    browser.value(f"document.querySelector('{selector}').click()")
+
+
+def text(browser: Browser, name: str) -> str:
+    return str(browser.value(f"document.getElementById('{name}').innerText"))
+
+
+def mouse(browser: Browser, *events: tuple[str, float, float]) -> None:
+    for kind, x, y in events:
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
 
 def opened(
@@ -54,7 +68,7 @@ def test_every_subnet_of_the_space_is_drawn(browser: Browser, tmp_path: Path, da
         state = opened(browser, tmp_path, document, width, dark=dark)
         assert state["drawn"] == state["remaining"] == 19683
         assert set(state["line"]) == set(document["front"]), "the front found in the page is the one given"
-        assert "the exact front of epe, macs" in browser.value("document.getElementById('which').textContent")
+        assert "the exact front of epe, macs" in text(browser, "which")
     assert browser.value(CONTRAST.read_text(encoding="utf-8")) == []
 
 
@@ -65,16 +79,14 @@ def test_a_point_says_what_it_is_and_a_click_selects_and_copies(browser: Browser
         x, y = browser.value(f"scatter.place({row})")
         browser.move(x, y)
         assert now(browser)["near"] == row
-        text, code = browser.value("document.getElementById('tip').innerText"), ",".join(document["codes"][row])
-        assert code in text and f"{document['values']['epe'][row]:.4f} ± 0.0210" in text
-        assert "standard error, unpaired" in text and "EB0\u00a0depth\u00a0" in text
-        assert "front" in text or row not in document["front"]
-    for kind in ("mousePressed", "mouseReleased"):
-        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-    assert now(browser)["pinned"] == row
-    assert browser.value("document.getElementById('picked').innerText").startswith(code)
+        said, code = text(browser, "tip"), ",".join(document["codes"][row])
+        assert code in said and f"{document['values']['epe'][row]:.4f} ± 0.0210" in said
+        assert "standard error, unpaired" in said and "EB0\u00a0depth\u00a0" in said
+        assert "front" in said or row not in document["front"]
+    mouse(browser, ("mousePressed", x, y), ("mouseReleased", x, y))
+    assert now(browser)["pinned"] == row and text(browser, "picked").startswith(code)
     browser.value("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
-    browser.value("document.querySelector('#picked button').click()")
+    click(browser, "#picked button")
     assert browser.value("window.copied") == code
     browser.move(5, 5)
     assert browser.value("document.getElementById('tip').hidden")
@@ -84,45 +96,43 @@ def test_options_and_budgets_leave_what_fits(browser: Browser, tmp_path: Path):
     document, digits = made_document(), digits_of()
     values = columns(digits)
     opened(browser, tmp_path, document)
-    browser.value(OPTION.format(1, 2))
+    click(browser, "[data-block=\\'1\\'][data-option=\\'2\\']")
     kept = digits[:, 1] != 2
     assert now(browser)["remaining"] == kept.sum()
-    browser.value(f"{LIMIT}('sram_kib', 712.5)")
-    browser.value(f"{LIMIT}('macs', 3400)")
+    change(browser, "sram_kib", 712.5)
+    change(browser, "macs", 3400)
     kept &= (values["sram_kib"] <= 712.5) & (values["macs"] <= 3.4e9)
     state = now(browser)
     assert state["remaining"] == kept.sum() and 0 < kept.sum() < 4000
     assert state["drawn"] == 19683, "dimmed, not gone"
     assert set(state["line"]) == front_of(("epe", "macs"), kept, values)
     best = int(np.flatnonzero(kept)[values["epe"][kept].argmin()])
-    assert ",".join(document["codes"][best]) in browser.value("document.getElementById('remain').innerText")
-    assert "computed here" in browser.value("document.getElementById('which').textContent")
-    browser.value("document.getElementById('reset').click()")
-    assert now(browser)["remaining"] == 19683
+    assert ",".join(document["codes"][best]) in text(browser, "remain")
+    assert "computed here" in text(browser, "which")
+    click(browser, "#reset")
+    assert browser.value("new Promise(done => setTimeout(() => done(scatter.now().remaining), 50))") == 19683
 
 
 def test_the_slider_shows_the_limit_that_holds_and_where_can_be_switched_off(browser: Browser, tmp_path: Path):
     document = made_document(6, where="EB0=1")
     state = opened(browser, tmp_path, document)
     assert state["remaining"] == 243 and state["drawn"] == 729
-    browser.value("document.getElementById('where').click()")
+    click(browser, "#where")
     assert now(browser)["remaining"] == 729
-    slider = "document.getElementById('limit-5')"
-    browser.value(f"{slider}.value = 400; {slider}.dispatchEvent(new Event('input'))")
-    limit = float(browser.value(f"{slider}.parentElement.querySelector('input[type=number]').value"))
+    change(browser, "#limit-5", 400)
+    limit = float(browser.value("document.querySelector('#limit-5 ~ input').value"))
     assert now(browser)["remaining"] == sum(value <= limit for value in document["values"]["cpu_ms"]) > 0
-    assert f"{limit:.2f}" in browser.value(f"{slider}.getAttribute('aria-valuetext')")
+    assert f"{limit:.2f}" in browser.value("document.getElementById('limit-5').getAttribute('aria-valuetext')")
 
 
 def test_the_front_follows_the_axes(browser: Browser, tmp_path: Path):
     document = made_document(6, objectives=("epe", "macs", "sram_kib"))
     values, everything = columns(digits_of(6)), np.ones(729, dtype=bool)
-    state = opened(browser, tmp_path, document)
-    assert set(state["line"]) == front_of(("epe", "macs"), everything, values) < set(document["front"])
-    browser.value(f"{CHOOSE}('axis-x', '4')")
-    state = now(browser)
-    assert set(state["line"]) == front_of(("epe", "sram_kib"), everything, values)
-    assert "epe against sram_kib" in browser.value("document.getElementById('which').textContent")
+    line = opened(browser, tmp_path, document)["line"]
+    assert set(line) == front_of(("epe", "macs"), everything, values) < set(document["front"])
+    change(browser, "#axis-x", 4, "change")
+    assert set(now(browser)["line"]) == front_of(("epe", "sram_kib"), everything, values)
+    assert "epe against sram_kib" in text(browser, "which")
 
 
 def test_equal_costs_and_what_is_better_when_larger(browser: Browser, tmp_path: Path):
@@ -141,11 +151,10 @@ def test_keys_step_along_the_front_and_zoom(browser: Browser, tmp_path: Path):
     document = made_document(6)
     line = opened(browser, tmp_path, document)["line"]
     browser.value("document.getElementById('base').focus()")
-    steps = [("ArrowRight", 0), ("ArrowRight", 1), ("End", -1), ("ArrowLeft", -2), ("Home", 0)]
-    for key, place in steps:
+    for key, place in (("ArrowRight", 0), ("ArrowRight", 1), ("End", -1), ("ArrowLeft", -2), ("Home", 0)):
         browser.key(key)
         assert now(browser)["near"] == line[place], key
-    said = browser.value("document.getElementById('say').textContent")
+    said = text(browser, "say")
     assert ",".join(document["codes"][line[0]]) in said and "macs" in said
     browser.key("Enter")
     before = now(browser)
@@ -162,8 +171,7 @@ def test_a_drag_zooms_to_its_frame(browser: Browser, tmp_path: Path):
     opened(browser, tmp_path, document)
     rows = document["front"][0], document["front"][-1]
     (x0, y0), (x1, y1) = (browser.value(f"scatter.place({row})") for row in rows)
-    for kind, x, y in (("mousePressed", x0, y0), ("mouseMoved", x1, y1), ("mouseReleased", x1, y1)):
-        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+    mouse(browser, ("mousePressed", x0, y0), ("mouseMoved", x1, y1), ("mouseReleased", x1, y1))
     view, macs = now(browser)["view"], document["values"]["macs"]
     step = abs(macs[rows[0]] - macs[rows[1]]) / abs(x1 - x0)  # a pixel
     assert [view["x0"], view["x1"]] == pytest.approx(sorted(macs[row] for row in rows), abs=1.5 * step)
@@ -175,29 +183,25 @@ def test_the_table_follows_and_sorts(browser: Browser, tmp_path: Path):
     opened(browser, tmp_path, document)
     cells = "[...document.querySelectorAll('#members tbody td:nth-child(5)')]"
     numbers = f"{cells}.map(c => Number(c.textContent.replace(/\\s/g, '')))"
-    browser.value("document.querySelectorAll('#members thead button')[3].click()")
-    listed = browser.value(numbers)
-    macs = np.array(document["values"]["macs"])
+    click(browser, "#members th:nth-child(5) button")
+    listed, macs = browser.value(numbers), np.array(document["values"]["macs"])
     wanted = {*document["front"], *document["shortlist"], document["knee"], document["baseline"]}
     assert listed == sorted(macs[list(wanted)].tolist())
-    browser.value(f"{LIMIT}('epe', 8.6)")
+    change(browser, "epe", 8.6)
     browser.value("new Promise(done => setTimeout(done, 250))")
     assert len(browser.value(numbers)) < len(listed)
     assert now(browser)["remaining"] == sum(epe <= 8.6 for epe in document["values"]["epe"])
 
 
 @pytest.mark.parametrize("objectives", [("epe",), ("epe", "macs", "cpu_ms")])
-def test_one_objective_or_three_and_columns_that_are_empty(
-    browser: Browser, tmp_path: Path, objectives: tuple[str, ...]
-):
-    document = made_document(
-        4, objectives=objectives, knee=None, baseline=None, shortlist=[], ties=[], standard_error=None
-    )
+def test_one_objective_or_three_and_columns_that_are_empty(browser: Browser, tmp_path: Path, objectives: Any):
+    absent = {"knee": None, "baseline": None, "shortlist": [], "ties": [], "standard_error": None}
+    document = made_document(4, objectives=objectives, **absent)
     document["values"]["int8_weight_kib"] = [None] * 81
     state = opened(browser, tmp_path, document, 390)
     assert state["drawn"] == 81 and state["line"]
-    browser.value(f"{CHOOSE}('colour', 'column 1')")
-    browser.value(f"{CHOOSE}('axis-x', '0')")
+    change(browser, "#colour", "column 1", "change")
+    change(browser, "#axis-x", 0, "change")
     assert now(browser)["line"] == []
 
 
@@ -235,7 +239,5 @@ def test_nothing_wraps_that_should_not(browser: Browser, tmp_path: Path):
         .filter((found) => found.some((a, i) => found.some((b, j) => i < j && meet(a, b)))).length; })()"""
     assert browser.value(overlap) == 0
     opened(browser, tmp_path, document, 390)
-    assert (
-        browser.value("Math.max(...[...document.querySelectorAll('#choices tbody tr')].map((r) => r.offsetHeight))")
-        < 36
-    )
+    rows = "[...document.querySelectorAll('#choices tbody tr')].map((row) => row.offsetHeight)"
+    assert max(browser.value(rows)) < 36
