@@ -142,7 +142,7 @@ def test_lines_and_subnets_can_be_switched(browser: Browser, tmp_path: Path):
     browser.value("[...document.querySelectorAll('.mini button')].find(b => !b.querySelector('.tag')).click()")
     assert browser.value(coloured) == before + 1
     half = "s.value = '0.5'; s.dispatchEvent(new Event('change'))"
-    browser.value(f"(s => {{ {half}; }})(document.querySelector('#tools select'))")
+    browser.value(f"(s => {{ {half}; }})(document.querySelector('#part'))")
     first = browser.value("document.querySelector('[data-chart=archs] .mini svg text:nth-last-of-type(2)').textContent")
     assert 9 <= int(first) <= 12 and browser.problems == []
 

@@ -1,5 +1,5 @@
 "use strict";
-// What every page uses: elements, ticks and axes of a chart, the tools at the top, the hover box.
+// What every page uses: elements, ticks and axes of a chart, the hover box.
 
 const SVG = "http://www.w3.org/2000/svg", DRAWN = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "a", "title"]);
 const MOVES = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
@@ -40,20 +40,6 @@ function drawAxes(svg, box, up, across, full) {
     node("text", { x, y: box.bottom + 15, "text-anchor": anchor }, svg, text);
   }
   node("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, class: "base" }, svg);
-}
-
-function choice(label, options, chosen) {
-  const select = node("select", { change: () => chosen(select.value) }, node("label", {}, get("tools"), label));
-  for (const [value, text] of options) node("option", { value }, select, text);
-  return select;
-}
-
-function themeChoice(changed) {
-  choice("Colours", [["", "as the system"], ["light", "light"], ["dark", "dark"]], (value) => {
-    if (value) document.documentElement.dataset.theme = value;
-    else delete document.documentElement.dataset.theme;
-    changed();
-  });
 }
 
 // The hover box beside a place on the screen, or below it.

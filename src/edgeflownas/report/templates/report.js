@@ -381,13 +381,12 @@ function summary(chart, lines, places) {
 
 // ---- tools ----
 
-let runChoice = null;
-const drawAll = () => charts.forEach(draw);
+const drawAll = () => charts.forEach(draw), runChoice = get("run");
 
 function showRun(number) {
   run = number;
   document.querySelectorAll("figure[data-run]").forEach((figure) => { figure.hidden = Number(figure.dataset.run) !== run; });
-  runChoice.value = String(run);
+  runChoice.value = run;
   charts.forEach((chart) => { if (chart.run === run) draw(chart); });
 }
 
@@ -401,9 +400,9 @@ function follow() {
   if (target.classList.contains("finding")) target.focus({ preventScroll: true });
 }
 
-if (charts.size) choice("Show", [["1", "all epochs"], ["0.5", "the last half"], ["0.25", "the last quarter"]], (value) => { part = Number(value); drawAll(); });
-if (data.runs.length > 1) runChoice = choice("Details of", data.runs.map((name, i) => [i, name]), (value) => showRun(Number(value)));
-themeChoice(() => {});
+document.querySelectorAll(".live").forEach((tool) => { tool.hidden = false; });
+get("part")?.addEventListener("change", (event) => { part = Number(event.target.value); drawAll(); });
+runChoice?.addEventListener("change", () => showRun(Number(runChoice.value)));
 if (runChoice) showRun(0);
 drawAll();
 follow();

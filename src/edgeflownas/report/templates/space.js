@@ -15,7 +15,7 @@ const axisLabel = ({ name, counted, minimise }) => `${name}${counted ? ` (${coun
 const button = (text, click, parent, look = {}) => node("button", { type: "button", click, ...look }, parent, text);
 
 const MOST = 400;  // rows of the table
-const { given } = data, host = get("plot"), base = get("base"), over = get("over"), filters = get("filters"), members = get("members");
+const { given } = data, host = get("plot"), base = get("base"), over = get("over"), filters = get("filters"), members = get("members"), theme = get("theme");
 const measured = columns.filter((column) => known(column.low)), objectives = data.objectives.filter((place) => known(columns[place].low));
 const state = {
   x: [...objectives, ...measured.map(({ place }) => place)].find((place) => place !== objectives[0]), y: objectives[0],
@@ -261,7 +261,7 @@ chosen("axis-y", state.y, (value) => { state.y = Number(value); state.view = nul
 chosen("colour", "", (value) => { state.colour = value; });
 chosen("others", "dim", (value) => { state.others = value === "dim"; });
 for (const [id, action] of [["closer", closer], ["farther", farther], ["all", all]]) get(id).addEventListener("click", action);
-themeChoice(() => later());
+theme.addEventListener("change", () => later());
 
 // The slider and the number of a budget follow each other; the end of the slider is no limit.
 filters.addEventListener("input", ({ target }) => {
@@ -343,9 +343,9 @@ rows();
 draw();
 new ResizeObserver(() => { if (host.clientWidth !== room) { room = host.clientWidth; leave(); later(); } }).observe(host);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
-let theme = null;  // paper is light: the styles of paper are not in force yet when the picture is painted for it
-addEventListener("beforeprint", () => { theme = document.documentElement.dataset.theme || ""; document.documentElement.dataset.theme = "light"; draw("print"); });
-addEventListener("afterprint", () => { if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme; draw(); });
+let usual = "";  // paper is light: the styles of paper are not in force yet when the picture is painted for it
+addEventListener("beforeprint", () => { usual = theme.value; theme.value = "light"; draw("print"); });
+addEventListener("afterprint", () => { theme.value = usual; draw(); });
 // What is on the screen, for tests and for the console.
 window.scatter = {
   now: () => { draw(); return { drawn, remaining: state.remaining, line: state.line, near: state.near, pinned: state.pinned, view: state.view }; },
