@@ -49,17 +49,17 @@ def test_a_chart_as_json_holds_six_digits_no_nan_and_nothing_that_is_default():
         ({"split_label": "fc2/folder:val/640/1111"}, 2),
         ({"epe_protocol": "standard"}, 2),
         ({"eval_set": None}, 2),
-        ({"codes": True}, 2),
+        ({"archs": 11}, 2),
     ],
     ids=str,
 )
 def test_another_set_split_protocol_or_pool_is_another_label(changes: dict[str, Any], labels: int):
-    other = made_history(name="b", seed=1, **{k: v for k, v in changes.items() if k != "codes"})
-    other = replace(other, codes=other.codes[::-1]) if "codes" in changes else other
-    assert len(stretches([made_history(name="a"), other])) == labels
+    assert len(stretches([made_history(name="a"), made_history(**{"name": "b", "seed": 1, **changes})])) == labels
 
 
-def test_unknown_sets_are_never_taken_for_the_same():
+def test_other_codes_and_sets_that_are_unknown_are_never_taken_for_the_same():
+    one, other = made_history(name="a"), made_history(name="b")
+    assert len(stretches([one, replace(other, codes=other.codes[::-1])])) == 2
     assert len(stretches([made_history(name="a", eval_set=None), made_history(name="b", eval_set=None)])) == 2
 
 
@@ -75,16 +75,13 @@ def test_no_epe_figure_holds_rows_of_two_labels(sets: list[str | None]):
 # -- figures of columns and of monitors --
 
 
-def test_shares_of_time_add_up_and_measured_ones_are_preferred():
-    chart = charts(made_history())["time"]
-    assert chart.kind == "stack" and chart.limits == (0.0, 100.0)
-    np.testing.assert_allclose(np.sum([line.y for line in chart.series], axis=0), 100.0, atol=1e-3)
-    chart = charts(made_history(share_step=0.7, share_eval=0.3))["time"]
-    assert {line.name: line.y[0] for line in chart.series} == {"training steps": 70.0, "evaluation": 30.0}
-
-
-def test_coverage_is_a_share_of_the_training_set():
-    assert charts(made_history())["coverage"].series[0].y[0] == pytest.approx(100 * 1530 / 17785, abs=1e-3)
+def test_shares_add_up_and_measured_ones_are_preferred():
+    found = charts(made_history())
+    assert found["coverage"].series[0].y[0] == pytest.approx(100 * 1530 / 17785, abs=1e-3)
+    assert found["time"].kind == "stack" and found["time"].limits == (0.0, 100.0)
+    np.testing.assert_allclose(np.sum([line.y for line in found["time"].series], axis=0), 100.0, atol=1e-3)
+    measured = charts(made_history(share_step=0.7, share_eval=0.3))["time"]
+    assert {line.name: line.y[0] for line in measured.series} == {"training steps": 70.0, "evaluation": 30.0}
 
 
 def test_what_was_not_measured_gets_no_figure():
@@ -94,23 +91,13 @@ def test_what_was_not_measured_gets_no_figure():
 
 
 def test_options_and_blocks_of_the_monitors():
-    options = [
-        {"epoch": epoch, "block": "EB0", "option": str(n), "meaning": f"depth {n + 1}", "train_loss_relative": n - 1}
-        for epoch in (1, 2)
-        for n in range(3)
-    ]
-    monitor = [
-        {"step": 10, "epoch": 1, "path": path, "code": "0", "block": block, "grad_norm": norm + path}
-        for path in range(3)
-        for block, norm in (("all", 5.0), ("EB0", 1.0))
-    ]
-    torn = {"step": 10, "block": "EB0", "grad_norm": ""}
-    found = charts(with_record(made_history(), per_option=options, monitor=[*monitor, torn]))
-    assert [(line.name, line.y) for line in found["options"].panels[0].series] == [
-        ("depth 1", (-1.0, -1.0)),
-        ("depth 2", (0.0, 0.0)),
-        ("depth 3", (1.0, 1.0)),
-    ]
+    facts = [{"option": str(n), "meaning": f"depth {n + 1}", "train_loss_relative": n - 1} for n in range(3)]
+    options = [{"epoch": epoch, "block": "EB0", **own} for epoch in (1, 2) for own in facts]
+    norms = [("all", 5.0 + path) for path in range(3)] + [("EB0", 1.0 + path) for path in range(3)]
+    monitor = [{"step": 10, "block": block, "grad_norm": norm} for block, norm in [*norms, ("EB0", "")]]  # one is torn
+    found = charts(with_record(made_history(), per_option=options, monitor=monitor))
+    lines = [(line.name, line.y) for line in found["options"].panels[0].series]
+    assert lines == [("depth 1", (-1.0, -1.0)), ("depth 2", (0.0, 0.0)), ("depth 3", (1.0, 1.0))]
     (line,) = found["blocks"].panels[1].series
     assert (line.name, line.y, line.low, line.high) == ("EB0", (2.0,), (1.0,), (3.0,))
     assert found["blocks"].x_label == "step" and found["blocks"].scale == "log"

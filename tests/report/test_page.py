@@ -31,21 +31,16 @@ def page_of(*histories, **options) -> str:
 def test_the_page_of_a_run_is_as_approved():
     """Every text: verdict and findings with their links, key figures, figures in tables, the pool, origin."""
     monitor = [{"step": 10, "path": 0, "block": block, "grad_norm": 2.0} for block in ("all", "EB0")]
-    history = with_record(
-        made_history(4, 3), monitor=monitor, config={"train": {"lr": 1e-3}}, manifest={"code": {"commit": "0123abc"}}
-    )
+    facts = {"config": {"train": {"lr": 1e-3}}, "manifest": {"code": {"commit": "0123abc"}}}
     tau = {"tau": 0.5, "low": 0.25, "high": None}
-    criteria = [{"criterion": "mean", "epoch": 4, "value_px": 5.5, "costs_px": {"mean": 0.0}}]
+    criteria = ({"criterion": "mean", "epoch": 4, "value_px": 5.5, "costs_px": {"mean": 0.0}},)
     stability = {"last_two": tau, "trivial": {"macs": tau}}
     found = Diagnosis("stop", (PLATEAU, OUTLIER, FINE), (NotJudged("coverage_low", "needs a column"),))
-    page = render(
-        [history],
-        [replace(found, criteria=tuple(criteria), stability=stability)],
-        details=[{"batch": "8"}],
-        notes=["b: no evaluation yet"],
-        written="2026-01-01 12:00",
+    found = replace(found, criteria=criteria, stability=stability)
+    said = {"details": [{"batch": "8"}], "notes": ["b: no evaluation yet"], "written": "2026-01-01 12:00"}
+    approve(
+        render([with_record(made_history(4, 3), monitor=monitor, **facts)], [found], **said), APPROVED / "report.txt"
     )
-    approve(page, APPROVED / "report.txt")
 
 
 def test_every_link_leads_to_something_on_the_page():
@@ -70,14 +65,9 @@ def test_it_loads_nothing_and_names_and_labels_cannot_break_out(many: bool):
 
 
 def test_findings_are_marked_in_the_charts_of_their_run():
-    marks = {
-        mark["number"]: mark
-        for mark in data_of(render([made_history()], [Diagnosis("stop", (PLATEAU, OUTLIER), ())]))["marks"]
-    }
-    assert [(mark["span"], mark["charts"]) for mark in marks.values()] == [
-        (True, ["epe", "archs"]),
-        (False, ["epe", "ranks"]),
-    ]
+    page = render([made_history()], [Diagnosis("stop", (PLATEAU, OUTLIER), ())])
+    marks = [(mark["span"], mark["charts"]) for mark in data_of(page)["marks"]]
+    assert marks == [(True, ["epe", "archs"]), (False, ["epe", "ranks"])]
     histories = [made_history(name="a"), made_history(name="b", eval_set="bbbb")]
     page = render(histories, [Diagnosis("look here", (PLATEAU,), ()), Diagnosis("healthy", (), ())])
     assert data_of(page)["marks"][0]["charts"] == ["epe", "archs-0"]
@@ -97,17 +87,13 @@ def test_the_verdict_stands_on_top(verdict: str):
     assert page.index(f"<h3>{word}</h3>") < page.index("Key figures</h2>") < page.index('id="fig-epe"')
 
 
-def test_a_waiting_run_says_so():
+def test_a_waiting_run_a_single_model_and_one_without_a_number_are_still_a_page():
     page = waiting_page(NASTY, "The page fills later.")
     safe(page)
     assert "No evaluation yet" in page and "The page fills later." in page and "<nav" not in page
-
-
-def test_all_nan_and_a_single_model_are_still_a_page():
     history = made_history(3, 3, mean_epe_12=float("nan"), median_epe_12=float("nan"))
     history.epes[:] = float("nan")
-    assert "not finite" in page_of(history)
-    assert 'class="pool"' not in page_of(made_history(3, 1))
+    assert "not finite" in page_of(history) and 'class="pool"' not in page_of(made_history(3, 1))
 
 
 # -- pictures --

@@ -35,17 +35,12 @@ def example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return image, true.copy(), true, np.ones((H, W), bool)
 
 
-def test_a_perfect_prediction_looks_like_the_truth_and_has_no_error():
+def test_prediction_and_truth_share_one_scale_and_a_perfect_prediction_has_no_error():
     image, predicted, true, valid = example()
     shown, prediction, truth, error = panels(draw(image, predicted, true, valid).picture)
-    assert (shown == image).all()
-    assert (prediction == truth).all()
+    assert (shown == image).all() and (prediction == truth).all()
     assert tuple(truth[0, -1]) == (255, 0, 0) and tuple(truth[0, 0]) == (255, 255, 255)
     assert (error == error[0, 0]).all() and error.max() < 10  # the dark end of the scale
-
-
-def test_prediction_and_truth_share_one_scale():
-    image, predicted, true, valid = example()
     prediction, truth = panels(draw(image, 0.5 * predicted, true, valid).picture)[1:3]
     assert tuple(prediction[0, -1]) == (255, 127, 127) and tuple(truth[0, -1]) == (255, 0, 0)
 
@@ -54,8 +49,7 @@ def test_invalid_and_non_finite_pixels_are_black():
     image, predicted, true, valid = example()
     valid[:, 0] = False
     true[:, 0] = 1e10
-    predicted[:, 1] = np.nan
-    predicted[:, 2] = np.inf
+    predicted[:, 1:3] = [[np.nan], [np.inf]]
     _, prediction, truth, error = panels(draw(image, predicted, true, valid).picture)
     assert not truth[:, 0].any() and not error[:, :3].any() and not prediction[:, 1:3].any()
     assert tuple(truth[0, -1]) == (255, 0, 0)  # the sentinel does not set the scale
@@ -81,10 +75,6 @@ def test_labels_are_drawn_small_crops_are_magnified_and_nothing_known_is_still_a
 # -- the colour wheel --
 
 
-def color_of(u: float, v: float, **options: float) -> tuple[int, ...]:
-    return tuple(int(c) for c in flow_to_color(np.array([[[u, v]]], np.float32), **options)[0, 0])
-
-
 def test_wheel_has_the_published_corners():
     wheel = color_wheel()
     assert wheel.shape == (55, 3)
@@ -96,34 +86,26 @@ def test_wheel_has_the_published_corners():
         36: (0, 0, 255),
         49: (255, 0, 255),
     }
-    for place, color in corners.items():
-        assert tuple(wheel[place]) == color
-    assert tuple(wheel[14]) == (255, 238, 0)  # floor(255 x 14 / 15)
-    assert tuple(wheel[54]) == (255, 0, 43)  # 255 - floor(255 x 5 / 6)
+    steps = {14: (255, 238, 0), 54: (255, 0, 43)}  # floor(255 x 14 / 15), 255 - floor(255 x 5 / 6)
+    assert {place: tuple(wheel[place]) for place in corners | steps} == corners | steps
 
 
 @pytest.mark.parametrize(
-    ("direction", "expected"),
+    ("u", "v", "longest", "expected"),
     [
-        ((1, 0), (255, 0, 0)),  # right: the first place of the wheel
-        ((0, 1), (255, 229, 0)),  # down: place 13.5, between G = 221 and 238
-        ((-1, 0), (0, 209, 255)),  # left: place 27, G = 255 - floor(255 x 2 / 11)
-        ((0, -1), (88, 0, 255)),  # up: place 40.5, between R = 78 and 98
+        (1, 0, 1.0, (255, 0, 0)),  # right: the first place of the wheel
+        (0, 1, 1.0, (255, 229, 0)),  # down: place 13.5, between G = 221 and 238
+        (-1, 0, 1.0, (0, 209, 255)),  # left: place 27, G = 255 - floor(255 x 2 / 11)
+        (0, -1, 1.0, (88, 0, 255)),  # up: place 40.5, between R = 78 and 98
+        (0, 0, None, (255, 255, 255)),  # no motion
+        (0, 0, 3.0, (255, 255, 255)),
+        (3, -0.0, 3.0, (255, 0, 0)),  # a negative zero is zero
+        (1, 0, 2.0, (255, 127, 127)),  # half as long, half saturated
+        (4, 0, 2.0, (191, 0, 0)),  # too long: darker, three quarters
     ],
 )
-def test_pure_directions_at_full_length(direction, expected):
-    assert color_of(*direction, max_norm=1.0) == expected
-
-
-def test_no_motion_is_white_and_negative_zero_is_zero():
-    assert color_of(0.0, 0.0) == (255, 255, 255)
-    assert color_of(0.0, 0.0, max_norm=3.0) == (255, 255, 255)
-    assert color_of(3.0, -0.0, max_norm=3.0) == color_of(3.0, 0.0, max_norm=3.0) == (255, 0, 0)
-
-
-def test_half_length_is_half_saturated_and_too_long_is_darker():
-    assert color_of(1.0, 0.0, max_norm=2.0) == (255, 127, 127)
-    assert color_of(4.0, 0.0, max_norm=2.0) == (191, 0, 0)  # three quarters
+def test_direction_is_hue_and_length_is_saturation(u, v, longest, expected):
+    assert tuple(flow_to_color(np.array([[[u, v]]], np.float32), longest)[0, 0]) == expected
 
 
 def test_unknown_pixels_are_black_and_do_not_set_the_scale():

@@ -207,7 +207,9 @@ def test_one_objective_or_three_and_columns_that_are_empty(browser: Browser, tmp
 
 def test_print_is_light(browser: Browser, tmp_path: Path):
     opened(browser, tmp_path, made_document(6), dark=True)
-    browser.value("addEventListener('beforeprint', () => { window.ground = getComputedStyle(document.body).colorScheme; })")
+    browser.value(
+        "addEventListener('beforeprint', () => { window.ground = getComputedStyle(document.body).colorScheme; })"
+    )
     browser.pdf(tmp_path / "page.pdf")
     assert browser.value("window.ground") == "light" and (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     assert browser.value("document.getElementById('theme').value") == ""

@@ -45,10 +45,8 @@ def test_the_figures_of_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     errors = rng.normal(2.0, 0.5, (6, 40)).astype(np.float32)
     run = read_ended(write_run(tmp_path / "a", MEANS, errors), "v", 0, "A on B")
-    assert run.figures.keys() == FIGURES.keys() - {"difference", "difference_noise"} and (run.name, run.variant) == (
-        "a",
-        "v",
-    )
+    assert list(run.figures) == [name for name in FIGURES if "difference" not in name]
+    assert (run.name, run.variant) == ("a", "v")
     assert run.figures["smoothness"] == pytest.approx(np.diff([1.4, 1.6, 1.5]).std())
     change = np.diff(errors[3:].astype(np.float64), axis=0)
     assert run.figures["smoothness_noise"] == pytest.approx(math.sqrt((change.var(axis=1, ddof=1) / 40).mean()))
@@ -60,8 +58,7 @@ def test_the_figures_of_a_run(tmp_path: Path) -> None:
 def test_without_sample_errors_or_evaluations(tmp_path: Path) -> None:
     run = read_ended(write_run(tmp_path / "a", MEANS), "v", 0, "A on B")
     assert math.isnan(run.figures["smoothness_noise"]) and run.figures["smoothness"] > 0
-    short = read_ended(write_run(tmp_path / "c", [3.0]), "v", 0, "A on B")
-    assert math.isnan(short.figures["smoothness"])
+    assert math.isnan(read_ended(write_run(tmp_path / "c", [3.0]), "v", 0, "A on B").figures["smoothness"])
 
 
 def test_the_plateau_is_that_of_diagnose(tmp_path: Path) -> None:
