@@ -69,6 +69,12 @@ def drawing(what: str) -> Iterator[type[Figure]]:
         yield Figure
 
 
+def _empty(new: type[Figure], height: float) -> tuple[Figure, Axes]:
+    """A figure of the text's width and that height (inches) with one pair of axes."""
+    figure = new(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
 def _png(figure: Figure, dpi: int = DPI) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
@@ -120,9 +126,7 @@ def _figures(scope: Scope, diagnoses: Sequence[Diagnosis], new: type[Figure]) ->
         if chart.kind == "multiples":
             yield chart.id, _multiples(chart, scope.axes, new)
             continue
-        size = HEIGHT if chart.kind != "ranks" else max(HEIGHT, 0.17 * len(chart.series))
-        figure = new(figsize=(WIDTH, size), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _empty(new, HEIGHT if chart.kind != "ranks" else max(HEIGHT, 0.17 * len(chart.series)))
         {"lines": _lines, "stack": _stack, "ranks": _ranks}[chart.kind](axes, chart, scope.axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
@@ -208,8 +212,7 @@ def _multiples(chart: Chart, known: Mapping[str, Numbers], new: type[Figure]) ->
 def _pool(rows: Sequence[PoolRow], epoch: int, new: type[Figure]) -> Figure:
     """Bars of the difference to the best subnet, with its 95 % interval where it is known."""
     kept = [row for row in rows if np.isfinite(row.behind)]
-    figure = new(figsize=(WIDTH, max(1.8, 0.19 * len(kept) + 0.8)), layout="constrained")
-    axes, places = figure.add_subplot(), range(len(kept))
+    (figure, axes), places = _empty(new, max(1.8, 0.19 * len(kept) + 0.8)), range(len(kept))
     colours = [COLOURS["c5" if row.tied else "c0"] for row in kept]
     axes.barh(places, [row.behind for row in kept], color=colours, height=0.62)
     for place, row in zip(places, kept, strict=True):
@@ -228,8 +231,7 @@ def _pool(rows: Sequence[PoolRow], epoch: int, new: type[Figure]) -> Figure:
 def pareto_figure(document: Mapping[str, Any]) -> bytes:
     """PNG of the first objective over the second: every subnet, front, ties, shortlist, knee and baseline.
 
-    Raises:
-        ConfigError: matplotlib is not installed, or there is only one objective.
+    Raises ConfigError without matplotlib, or where there is only one objective.
     """
     if len(document["objectives"]) < 2:
         raise ConfigError("a picture needs two objectives, e.g. --minimise epe,macs")
@@ -245,8 +247,7 @@ def pareto_figure(document: Mapping[str, Any]) -> bytes:
         axes.scatter(x[rows], y[rows], s=42, marker=marker, label=label, **look)
 
     with drawing("the picture") as Figure:
-        figure = Figure(figsize=(WIDTH, WIDTH * 0.66), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _empty(Figure, WIDTH * 0.66)
         axes.scatter(x, y, s=2, color=COLOURS["muted"], alpha=0.35, linewidths=0, label="subnet", rasterized=True)
         if ties:
             axes.scatter(x[ties], y[ties], s=4, color=COLOURS["c5"], linewidths=0, label=f"tie ({len(ties)})")
@@ -269,8 +270,7 @@ def search_figure(document: Mapping[str, Any]) -> bytes:
     """PNG of the curve of a search.  Raises ConfigError without matplotlib."""
     curve = document["curve"]
     with drawing("the picture") as Figure:
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _empty(Figure, HEIGHT)
         for place, (name, own) in enumerate(curve["strategies"].items()):
             colour, many = COLOURS[f"c{place}"], own["seeds"] > 1
             label = f"{name} ({own['seeds']} seeds)" if many else name
@@ -309,8 +309,7 @@ def write_vela_figures(document: Mapping[str, Any], folder: Path) -> list[Path]:
 def _latency(document: Mapping[str, Any], new: type[Figure]) -> Figure:
     """A bar for each operator, first at the top, its colour by kind."""
     layers = document["layers"]
-    figure = new(figsize=(WIDTH, 0.9 + ROW * len(layers)), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _empty(new, 0.9 + ROW * len(layers))
     unit = document["milliseconds"] / document["cycles"]
     for number, kind in enumerate(dict.fromkeys(layer["kind"] for layer in layers)):
         rows = [row for row, layer in enumerate(layers) if layer["kind"] == kind]
@@ -330,8 +329,7 @@ def _sram(document: Mapping[str, Any], new: type[Figure]) -> Figure:
     """Every range of the arena as a rectangle: when across, where upwards; the moment of the peak is marked."""
     from matplotlib.patches import Rectangle
 
-    figure = new(figsize=(WIDTH, 1.5 * HEIGHT), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _empty(new, 1.5 * HEIGHT)
     top, last = document["sram_kib"], max(int(one["end"]) + 1 for one in document["placed"])
     for one in document["placed"]:
         corner, height = (one["start"], one["address"] / 1024), one["bytes"] / 1024
@@ -391,11 +389,7 @@ class Course(NamedTuple):
 
 
 def write_comparison(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], figure: Path) -> None:
-    """Write the picture.
-
-    Raises:
-        ConfigError: nothing to draw, or no matplotlib; StorageError: the file cannot be written.
-    """
+    """Write the picture.  Raises ConfigError: nothing to draw, or no matplotlib; StorageError."""
     if not columns:
         raise ConfigError(f"--figure {figure}: none of these runs has a result to draw yet")
     curves = {
@@ -427,9 +421,9 @@ def comparison_figure(
             axes = part.add_subplot()
             axes.set_title(_plain(column.label.samples), loc="left", color=COLOURS["c6"])
             part.suptitle(_plain(f"EPE in px, {column.label.protocol} on {column.label.split}"), fontsize=11)
+            zero = [r.result.epe for r in column.rows if not r.result.run and r.result.model in ZERO]
             if panel:
-                zero = [r.result.epe for r in column.rows if not r.result.run and r.result.model in ZERO]
-                _courses(axes, panel, looks, zero[0] if zero else None, legend)
+                _courses(axes, panel, looks, zero[:1], legend)
             else:
                 _bars(axes, column, looks)
         return _png(figure, 100)
@@ -442,8 +436,9 @@ def _finite(courses: Sequence[Course]) -> list[Course]:
 
 
 def _courses(
-    axes: Axes, panel: Sequence[Course], looks: Mapping[str, Any], zero: float | None, legend: Sequence[str]
+    axes: Axes, panel: Sequence[Course], looks: Mapping[str, Any], zero: Sequence[float], legend: Sequence[str]
 ) -> None:
+    """A line a run; ``zero`` holds the EPE of zero flow, if it is known."""
     for run, points in panel:
         seen, mean, low, high = np.array(points, np.float64).T
         style, colour = STYLES[looks[run]["style"]], COLOURS[looks[run]["colour"]]
@@ -451,17 +446,16 @@ def _courses(
         axes.plot(seen, mean, color=colour, marker="o", markersize=3.5, label=name, **style)
         axes.fill_between(seen, low, high, where=np.isfinite(low + high), color=colour, alpha=0.13, linewidth=0)
     values = np.array([point[1:] for course in panel for point in course.points])
-    everything = np.append(values[np.isfinite(values)], [] if zero is None else [zero])
+    everything = np.append(values[np.isfinite(values)], zero)
     low, high = everything.min(), everything.max()
     high = min(high, 3.0 * float(np.median(values[:, 0])) + 1e-6) if high > low else high  # a first wild evaluation
     margin = 0.06 * (high - low) or 0.1 * high or 1.0
     axes.set(xlabel="samples seen (draws)", ylim=(max(0.0, low - margin), high + margin))
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    notes = [*legend]
-    if zero is not None:
-        axes.axhline(zero, color=COLOURS["c6"], linewidth=1.0, linestyle=(0, (5, 4)))
-        notes.append(f"dashes: zero flow, {zero:.2f} px")
+    for epe in zero:
+        axes.axhline(epe, color=COLOURS["c6"], linewidth=1.0, linestyle=(0, (5, 4)))
+    notes = [*legend, *(f"dashes: zero flow, {epe:.2f} px" for epe in zero)]
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="\n".join(notes), title_fontsize=7)
 
 

@@ -35,8 +35,7 @@ class Column:
     unit: str
     minimise: bool
     values: NDArray[np.float64]
-    errors: NDArray[np.float64] | None = None
-    """Standard errors [A]."""
+    errors: NDArray[np.float64] | None = None  # standard errors [A]
 
     @cached_property
     def ends(self) -> tuple[float, float] | None:
@@ -158,16 +157,12 @@ def columns_of(document: Mapping[str, Any]) -> list[Column]:
 
 
 def inside(document: Mapping[str, Any]) -> NDArray[np.bool_] | None:
-    """Which subnets fulfil the document's ``where``: bool [A]; None where there is none.
-
-    Raises:
-        ConfigError: a condition that cannot be read.
-    """
+    """Which subnets fulfil the document's ``where``: bool [A]; None where there is none.  Raises ConfigError."""
     if not document.get("where"):
         return None
     digits = np.array([list(code) for code in document["codes"]], dtype=np.float64)
     values = {block["name"]: digits[:, place] for place, block in enumerate(document["blocks"])}
-    values.update((name, _numbers(column)) for name, column in document["values"].items())
+    values |= {name: _numbers(column) for name, column in document["values"].items()}
     return holds(parse_where(document["where"], list(values)), values)
 
 
@@ -305,10 +300,10 @@ def name_places(dots: Sequence[Place], names: Sequence[str]) -> list[Place]:
             left, base = spot
             right, top = left + wide, base - HIGH
             crossed = sum(left - 2 < px < right + 2 and top - 1 < py < base + 3 for px, py in ink)
-            over = sum(
-                left < other + CHARACTER * len(text) and other < right and abs(base - at) < HIGH
-                for (other, at), text in zip(found, names, strict=False)
-            )
+            taken = [
+                (other, other + CHARACTER * len(text), at) for (other, at), text in zip(found, names, strict=False)
+            ]
+            over = sum(left < end and begin < right and abs(base - at) < HIGH for begin, end, at in taken)
             outside = left < LEFT or right > WIDE or top < 0 or base > BOTTOM - 2
             return float(crossed + 100 * over + 200 * outside)
 
