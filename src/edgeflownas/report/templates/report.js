@@ -89,7 +89,7 @@ function axisWords(chart, range) {
 function lineLayout(chart, lines, window, width, mini, shared, wide) {
   const log = chart.scale === "log", range = shared || bounds(chart, lines, window);
   const tall = mini ? (width > 260 ? 124 : 92) : width < 480 ? 172 : wide ? 242 : 192;
-  const { values, digits } = (log ? logTicks : linearTicks)(...range, mini ? 3 : Math.max(3, Math.round((tall + 58) / 55)));
+  const { values, digits } = (log ? logTicks : linearTicks)(...range, mini ? 3 : Math.max(3, Math.round((tall + 90) / 55)));
   const ticks = values.map((value) => [value, tickText(value, digits)]);
   const place = log ? (y) => Math.log(Math.max(y, 1e-300)) : (y) => y, [bottom, top] = range.map(place);
   const offset = (y) => tall * (1 - clamp((place(y) - bottom) / (top - bottom), -0.02, 1.02));
