@@ -205,21 +205,15 @@ def test_one_objective_or_three_and_columns_that_are_empty(browser: Browser, tmp
     assert now(browser)["line"] == []
 
 
-def test_print_is_light(browser: Browser, tmp_path: Path):
+def test_print_is_light_and_without_javascript_the_table_remains(browser: Browser, tmp_path: Path):
     opened(browser, tmp_path, made_document(6), dark=True)
     browser.value(
         "addEventListener('beforeprint', () => { window.ground = getComputedStyle(document.body).colorScheme; })"
     )
     browser.pdf(tmp_path / "page.pdf")
     assert browser.value("window.ground") == "light" and (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
-    assert browser.value("document.getElementById('theme').value") == ""
-    assert now(browser)["drawn"] == 729
-
-
-def test_without_javascript_the_table_remains(browser: Browser, tmp_path: Path):
-    page = tmp_path / "space.html"
-    page.write_text(render(made_document(5)), encoding="utf-8")
-    browser.open(page, scripts=False)
+    assert browser.value("document.getElementById('theme').value") == "" and now(browser)["drawn"] == 729
+    browser.open(tmp_path / "space.html", scripts=False)
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
     assert "needs JavaScript" in browser.value("document.body.innerText")
     assert not browser.value("document.getElementById('explore').offsetParent")

@@ -232,7 +232,7 @@ function drawRanks(drawn, lines) {
     return { line, y: last ? toY(last.y) : box.bottom + 7 };
   }).sort((a, b) => a.y - b.y || a.line.arch - b.line.arch);
   ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + 13); });
-  svg.setAttribute("viewBox", `0 0 ${width} ${Math.max(height, ends.at(-1).y + 8)}`);
+  svg.setAttribute("viewBox", `0 0 ${width} ${Math.max(height, ...ends.map(({ y }) => y + 8))}`);
   for (const { line, y } of ends) {
     const style = own(line) ? `fill:${colour(own(line))}` : null, look = { style, class: `arch-label ${style ? "on" : ""}` };
     node("text", { ...look, x: box.right + 8, y: y + 4, click: () => pick(line.arch) }, svg, line.name);

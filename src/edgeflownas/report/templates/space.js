@@ -18,7 +18,8 @@ const MOST = 400;  // rows of the table
 const { given } = data, host = get("plot"), base = get("base"), over = get("over"), filters = get("filters"), members = get("members"), theme = get("theme");
 const measured = columns.filter((column) => known(column.low)), objectives = data.objectives.filter((place) => known(columns[place].low));
 const state = {
-  x: [...objectives, ...measured.map(({ place }) => place)].find((place) => place !== objectives[0]), y: objectives[0],
+  x: [...objectives, ...measured.map(({ place }) => place)].find((place) => place !== objectives[0]) ?? objectives[0],
+  y: objectives[0],
   colour: "", others: true, view: null, kept: new Uint8Array(count), remaining: 0, line: [], near: -1, pinned: -1,
 };
 const painted = painter(state, host);
