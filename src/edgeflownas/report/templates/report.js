@@ -8,7 +8,7 @@ const EXTRA = ["c3", "c4", "c7", "c5"];  // colours of picked subnets
 function opened(line) {
   const { low = line.y, high = line.y } = line;
   const points = data.axes[line.x].map((x, i) => ({ x, y: line.y[i], low: low[i], high: high[i] })).filter(({ x }) => known(x));
-  return { colour: "c0", style: "line", ...line, points, at: new Map(points.map((point) => [point.x, point])) };
+  return { colour: "c0", style: "line", ...line, points };
 }
 
 const charts = new Map(data.charts.map(({ series = [], panels = [], ...chart }) => [chart.id, {
@@ -165,19 +165,23 @@ function drawMark(svg, { mark, x, at, half, row, last, end }, box, mini) {
 
 // A line in at most four points a pixel column (first, lowest, highest, last): what a screen can show, spikes included.
 function pathOf(points, toX, toY) {
-  let path = "", pen = "M", column = [];
+  let path = "", pen = "M", column = [], at = null;
   const flush = () => {
-    const sorted = [...column].sort((a, b) => a.y - b.y), kept = new Set([column[0], sorted[0], sorted.at(-1), column.at(-1)]);
-    for (const { x, y } of column.filter((point) => kept.has(point))) {
-      path += `${pen}${toX(x).toFixed(1)} ${toY(y).toFixed(1)}`;
+    const outer = (further) => column.reduce((one, other) => (further(other.y, one.y) ? other : one), column[0]);
+    const kept = new Set([column[0], outer((a, b) => a < b), outer((a, b) => a > b), column.at(-1)]);
+    for (const point of column) {
+      if (!kept.has(point)) continue;
+      path += `${pen}${toX(point.x).toFixed(1)} ${toY(point.y).toFixed(1)}`;
       pen = "L";
     }
     column = [];
   };
   for (const point of points) {
-    if (!known(point.y) || (column.length && Math.round(toX(column[0].x)) !== Math.round(toX(point.x)))) flush();
+    const pixel = Math.round(toX(point.x));
+    if (!known(point.y) || pixel !== at) flush();
     if (known(point.y)) column.push(point);
     else pen = "M";
+    at = pixel;
   }
   flush();
   return path;
@@ -316,7 +320,7 @@ function hover({ svg, box, toX, toY, window, lines, grid }, chart) {
 
   // The lines that have a value at this place; of ranks in their order.
   function rowsAt(x) {
-    const rows = lines.map((line) => ({ line, ...line.at.get(x) })).filter(({ y }) => known(y));
+    const rows = lines.map((line) => ({ line, ...line.points.findLast((point) => point.x === x) })).filter(({ y }) => known(y));
     return ranks ? rows.sort((a, b) => a.y - b.y) : rows;
   }
 
