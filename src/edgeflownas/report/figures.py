@@ -141,9 +141,9 @@ class Scope:
         """The run in a title, where the page has several."""
         return f"{words}{self.histories[run].name}" if self.many else ""
 
-    def chart(self, run: int, /, name: str, topic: str, title: str, *facts: str, **more: Any) -> Chart:
+    def chart(self, run: int, /, name: str, topic: str, title: str, about: str, y_label: str, **more: Any) -> Chart:
         """A figure of one run, whose name it carries where there are several."""
-        return Chart(self.id(name, run), topic, title + self.of(run), *facts, **more)
+        return Chart(self.id(name, run), topic, title + self.of(run), about, y_label, **more)
 
     @staticmethod
     def look(run: int) -> dict[str, Any]:

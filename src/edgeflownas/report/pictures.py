@@ -298,6 +298,11 @@ def infer_frames(
         except KeyboardInterrupt:
             console.info(f"interrupted after {len(rows)} of {total} pairs; every file in {out} is whole")
             raise
-    facts = {"weights": who[0], "source": who[1], "arch": str(subnet.arch), "arch_choice": subnet.reason}
+    facts: dict[str, Any] = {
+        "weights": who[0],
+        "source": who[1],
+        "arch": str(subnet.arch),
+        "arch_choice": subnet.reason,
+    }
     facts |= {"calibration": subnet.calibrated_on or None, "calibration_samples": subnet.calibration_samples}
     return facts | {"out": str(out), "pairs": rows}
