@@ -97,10 +97,9 @@ def series(name: str, x: str, values: ArrayLike, **options: Any) -> Series | Non
     array = np.asarray(values, np.float64)
     if not np.isfinite(array).any():
         return None
-    for side in ("low", "high"):
-        if options.get(side) is not None:
-            edge = np.asarray(options[side], np.float64)
-            options[side] = compact(edge) if np.isfinite(edge).any() else None
+    for side in {"low", "high"} & options.keys():
+        edge = np.asarray(options[side], np.float64)
+        options[side] = compact(edge) if np.isfinite(edge).any() else None
     return Series(name, x, compact(array), **options)
 
 
@@ -206,15 +205,7 @@ class Declared:
 # -- labels: which evaluations may share an axis --
 
 
-class EpeLabel(NamedTuple):
-    """What an EPE belongs to; equal labels may share an axis."""
-
-    split: str
-    pixels: str  # hash of the frozen set, or whose unknown set it is
-    pool: str  # size and codes of the pool
-
-    def __str__(self) -> str:
-        return f"{self.split}, {self.pixels}, {self.pool.partition('/')[0]}"
+EpeLabel = tuple[str, str, str, str]  # protocol and split, pixels, pool, hash of its codes; equal ones share an axis
 
 
 def stretches(histories: Sequence[History]) -> dict[EpeLabel, dict[int, list[int]]]:
@@ -225,14 +216,15 @@ def stretches(histories: Sequence[History]) -> dict[EpeLabel, dict[int, list[int
     """
     found: dict[EpeLabel, dict[int, list[int]]] = {}
     for run, history in enumerate(histories):
-        digest = hashlib.sha256("|".join(history.codes).encode()).hexdigest()[:4]
-        pool = "single model" if history.pool_size == 1 else f"mean of {history.pool_size} subnets/{digest}"
+        single = history.pool_size == 1
+        digest = "" if single else hashlib.sha256("|".join(history.codes).encode()).hexdigest()
+        pool = "single model" if single else f"mean of {history.pool_size} subnets"
         texts = (history.text(name) for name in ("split_label", "eval_set", "epe_protocol", "eval_samples_per_arch"))
         for row, (split, frozen, protocol, count) in enumerate(zip(*texts, strict=True)):
             samples = f"{count} samples" if count else "an unknown number of samples"
             pixels = f"{samples}, set {frozen}" if frozen else f"{samples} of {history.name}"
             words = " ".join(filter(None, [protocol, split or "unknown split"]))
-            found.setdefault(EpeLabel(words, pixels, pool), {}).setdefault(run, []).append(row)
+            found.setdefault((words, pixels, pool, digest), {}).setdefault(run, []).append(row)
     return found
 
 
@@ -269,7 +261,7 @@ def epe_charts(scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]:
             drawn += scope.lines(run, lines, rows, x)
         single = all(scope.histories[run].pool_size == 1 for run in parts)
         about = "End-point error of the single model." if single else ABOUT_EPES if scope.many else ABOUT_EPE
-        title, note = "EPE on the evaluation set", f"Evaluated on {label}."
+        title, note = "EPE on the evaluation set", f"Evaluated on {', '.join(label[:3])}."
         if len(labels) > 1:
             note += " Another label has a figure of its own."
             if scope.many:
