@@ -36,11 +36,7 @@ from edgeflownas.models.int8 import Range, Scale, collect_ranges, integer_layers
 from edgeflownas.run.run import Subnet
 
 Format = Literal["tflite-int8", "tflite-float", "onnx"]
-FILES: dict[str, str] = {
-    "tflite-int8": "model_int8.tflite",
-    "tflite-float": "model_float.tflite",
-    "onnx": "model.onnx",
-}
+FILES: dict[str, str] = {"tflite-int8": "model_int8.tflite", "tflite-float": "model_float.tflite", "onnx": "model.onnx"}
 INT8 = FILES["tflite-int8"]
 COMPILED = "model_int8_vela.tflite"
 WHAT = {

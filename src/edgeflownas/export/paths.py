@@ -42,10 +42,7 @@ Path = Callable[[NDArray[np.uint8]], Values]
 
 
 def open_paths(
-    net: StagedNet,
-    graph: Graph,
-    layers: Mapping[str, Layer],
-    models: Mapping[str, bytes],
+    net: StagedNet, graph: Graph, layers: Mapping[str, Layer], models: Mapping[str, bytes]
 ) -> dict[str, Path]:
     """The paths by name: ``training`` (the module, batch norm in evaluation), ``folded``, and one for each model.
 

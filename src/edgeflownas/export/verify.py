@@ -104,10 +104,7 @@ def too_far(row: OutputRow, least: float) -> bool:
 
 
 def failures(
-    outputs: Sequence[OutputRow],
-    rows: Sequence[PathRow],
-    flow_snr_db: Mapping[str, float],
-    least: float = LEAST_SNR,
+    outputs: Sequence[OutputRow], rows: Sequence[PathRow], flow_snr_db: Mapping[str, float], least: float = LEAST_SNR
 ) -> tuple[str, ...]:
     """A sentence for each threshold that is not kept; ``least`` dB is that of float paths."""
     found = []
