@@ -7,61 +7,36 @@ events.jsonl.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Value = int | float | str | None
 
 #: The historical columns with their formats (see format_value); train_* and grad_norm_* describe the epoch's
 #: accepted steps, *epe* the pool on the frozen evaluation pixels.
 _HISTORICAL = {
-    "epoch": "d",
-    "global_step": "d",
-    "seen_samples": "d",
+    **dict.fromkeys(("epoch", "global_step", "seen_samples"), "d"),
     "lr": ".6e",
-    "train_loss": ".4f",
-    "train_loss_optical": ".4f",
-    "train_loss_uncertainty": ".4f",
-    "grad_norm_mean": ".3f",
-    "grad_norm_p50": ".3f",
-    "grad_norm_p90": ".3f",
-    "grad_norm_p99": ".3f",
-    "clip_threshold": "number",
-    "clip_checks": "d",
-    "expected_clip_checks": "d",
-    "clip_rate": ".4f",
-    "unique_samples": "d",
-    "train_samples": "d",
-    "mean_epe_12": ".4f",
-    "std_epe_12": ".4f",
-    "median_epe_12": ".4f",
-    "p90_epe_12": ".4f",
-    "per_arch_epe_min": ".4f",
-    "per_arch_epe_median": ".4f",
-    "per_arch_epe_max": ".4f",
-    "bilinear_arch_epe": ".4f",
-    "zero_flow_epe": ".4f",
-    "kendall_tau_prev": "tau",
-    "fairness_gap": "d",
-    "eval_seconds": ".1f",
-    "bn_recal_seconds": ".1f",
-    "data_wait_share": ".3f",
-    "eval_samples_per_arch": "d",
-    "split_label": "text",
-    "arch_rank_12": "text",
+    **dict.fromkeys(("train_loss", "train_loss_optical", "train_loss_uncertainty"), ".4f"),
+    **dict.fromkeys(("grad_norm_mean", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99"), ".3f"),
+    **{"clip_threshold": "number", "clip_checks": "d", "expected_clip_checks": "d", "clip_rate": ".4f"},
+    **dict.fromkeys(("unique_samples", "train_samples"), "d"),
+    **dict.fromkeys(("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12"), ".4f"),
+    **dict.fromkeys(("per_arch_epe_min", "per_arch_epe_median", "per_arch_epe_max"), ".4f"),
+    **{"bilinear_arch_epe": ".4f", "zero_flow_epe": ".4f", "kendall_tau_prev": "tau", "fairness_gap": "d"},
+    **{"eval_seconds": ".1f", "bn_recal_seconds": ".1f", "data_wait_share": ".3f"},
+    **{"eval_samples_per_arch": "d", "split_label": "text", "arch_rank_12": "text"},
 }
 
 _NEW = {
-    "bn_recal_batches": "d",
-    "eval_batches_per_arch": "d",
-    "eval_loss_total": ".4f",  # means over the pool, on the evaluation pixels
-    "eval_loss_optical": ".4f",
-    "eval_loss_uncertainty": ".4f",
-    "eval_epe_a0": ".4f",  # A0 and A1 against label[::k, ::k]; the EPE of A2 is mean_epe_12
-    "eval_epe_a1": ".4f",
+    **{"bn_recal_batches": "d", "eval_batches_per_arch": "d"},
+    # Means over the pool, on the evaluation pixels; A0 and A1 against label[::k, ::k], the EPE of A2 is mean_epe_12.
+    **dict.fromkeys(("eval_loss_total", "eval_loss_optical", "eval_loss_uncertainty"), ".4f"),
+    **{"eval_epe_a0": ".4f", "eval_epe_a1": ".4f"},
     "clip_count": "d",  # checks that clipped: clip_rate x clip_checks
     "dropped_steps": "d",  # non-finite steps of this epoch
     "train_drawn": "d",  # draws of this epoch
@@ -71,68 +46,45 @@ _NEW = {
     "clipped_flow_share": ".6f",  # share of this epoch's training pixels changed by data.flow_clip
     "quarantined_samples": "d",  # so far in this run
     "mean_epe_12_ema": ".4f",  # the pool with averaged weights (train.ema_decay)
-    "best_epe": ".4f",  # lowest eval.best_by criterion so far
-    "best_epoch": "d",
+    **{"best_epe": ".4f", "best_epoch": "d"},  # lowest eval.best_by criterion so far
     "images_per_second": ".1f",  # training samples (pairs), each seen by every path of its step
     "epoch_seconds": ".1f",
     "eval_set": "text",  # hash of eval_set.json: rows with different hashes must not be compared
     "calibration_set": "text",  # hash of the calibration ids alone
     "epe_protocol": "text",
-    # What the evaluation can tell apart (evaluate/noise.py), px.
-    "epe_standard_error_12": ".4f",  # of one arch's EPE: median over the pool
-    "mean_epe_standard_error_12": ".4f",  # of mean_epe_12
-    "smallest_difference_12": ".4f",  # between two archs on the same pixels, at 95 %: median over the pairs
-    "tied_pairs_12": ".4f",  # share of the pairs of archs that cannot be told apart
-    # A few fixed training samples (eval.train_batches), scored as the evaluation samples are.
-    "train_epe_12": ".4f",
-    "train_epe_random_crop_12": ".4f",  # the same samples, each in a fixed random window
-    "train_eval_loss_total": ".4f",  # centre crop, as train_epe_12
-    "train_eval_loss_optical": ".4f",
-    "train_eval_loss_uncertainty": ".4f",
+    # What the evaluation can tell apart (evaluate/noise.py), px: standard errors of one arch's EPE (median over the
+    # pool) and of mean_epe_12; the difference between two archs at 95 % (median over the pairs); the pairs that tie.
+    **{"epe_standard_error_12": ".4f", "mean_epe_standard_error_12": ".4f"},
+    **{"smallest_difference_12": ".4f", "tied_pairs_12": ".4f"},
+    # A few fixed training samples (eval.train_batches), scored as the evaluation samples are, and in random windows.
+    **{"train_epe_12": ".4f", "train_epe_random_crop_12": ".4f"},
+    **dict.fromkeys(("train_eval_loss_total", "train_eval_loss_optical", "train_eval_loss_uncertainty"), ".4f"),
     "train_eval_samples": "d",
-    # The wide set (eval.wide_every_epoch), on the same calibration.
-    "wide_mean_epe_12": ".4f",
-    "wide_std_epe_12": ".4f",
-    "wide_median_epe_12": ".4f",
-    "wide_p90_epe_12": ".4f",
+    # The wide set (eval.wide_every_epoch), on the same calibration; its tau: frequent against wide ranking.
+    **dict.fromkeys(("wide_mean_epe_12", "wide_std_epe_12", "wide_median_epe_12", "wide_p90_epe_12"), ".4f"),
     "wide_zero_flow_epe": ".4f",
     "wide_difference_12": ".4f",  # mean_epe_12 - wide_mean_epe_12
-    "wide_kendall_tau": "tau",  # frequent against wide ranking
-    "wide_smallest_difference_12": ".4f",
-    "wide_samples_per_arch": "d",
-    "wide_arch_rank_12": "text",
-    "wide_eval_set": "text",
-    "wide_eval_seconds": ".1f",
+    **{"wide_kendall_tau": "tau", "wide_smallest_difference_12": ".4f", "wide_samples_per_arch": "d"},
+    **{"wide_arch_rank_12": "text", "wide_eval_set": "text", "wide_eval_seconds": ".1f"},
     "clip_verdict": "text",  # saturated (every check clipped), idle (none), active, off (no threshold)
     "clip_suggested": ".3f",  # p90 of the norms before clipping: as a threshold it clips about one check in ten
-    "share_data_wait": ".3f",  # of the wall clock since the row before was logged; these seven add up to 1
-    "share_step": ".3f",
-    "share_eval": ".3f",
-    "share_recal": ".3f",
-    "share_checkpoint": ".3f",
-    "share_monitor": ".3f",
-    "share_other": ".3f",
+    # Of the wall clock since the row before was logged; these seven add up to 1.
+    **dict.fromkeys(("share_data_wait", "share_step", "share_eval", "share_recal"), ".3f"),
+    **dict.fromkeys(("share_checkpoint", "share_monitor", "share_other"), ".3f"),
 }
 
-_OTHER_FILES = {
+_FORMATS = {
+    **_HISTORICAL,
+    **_NEW,
     **{"arch_index": "d", "epe": ".4f", "code": "text", "epe_ema": ".4f"},
     **{"block": "text", "option": "d", "meaning": "text", "count": "d", "train_loss_relative": ".6f"},
     **{"step": "d", "path": "d", "grad_norm": ".6g"},
 }
-_FORMATS = _HISTORICAL | _NEW | _OTHER_FILES
 
 EVAL_HISTORY_COLUMNS: tuple[str, ...] = (*_HISTORICAL, *_NEW)
 #: ``code`` keeps its commas (and is quoted): without them a spreadsheet would drop its leading zeros.
 PER_ARCH_COLUMNS = ("epoch", "arch_index", "epe", "code", "epe_ema")
-PER_OPTION_COLUMNS: tuple[str, ...] = (
-    "epoch",
-    "block",
-    "option",
-    "meaning",
-    "count",
-    "train_loss",
-    "train_loss_relative",
-)
+PER_OPTION_COLUMNS = ("epoch", "block", "option", "meaning", "count", "train_loss", "train_loss_relative")
 MONITOR_COLUMNS = ("step", "epoch", "path", "code", "block", "grad_norm")
 
 
@@ -170,9 +122,10 @@ def parse_value(column: str, text: str) -> Value:
 
     Raises ValueError for malformed numbers, KeyError for a name that is no column.
     """
-    read: dict[str, Callable[[str], Value]] = {"text": str, "d": int}
-    kind = read.get(_format_of(column), float)
-    return kind(text) if text else None
+    form = _format_of(column)
+    if not text:
+        return None
+    return text if form == "text" else int(text) if form == "d" else float(text)
 
 
 def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
@@ -184,10 +137,8 @@ def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
 
 def parse_row(row: Mapping[str, str]) -> dict[str, Value]:
     """Typed values of a row read by csv.DictReader; unknown columns (of a later version) are kept as text."""
-    found: dict[str, Value] = {}
+    found: dict[str, Value] = dict(row)
     for name, text in row.items():
-        try:
+        with contextlib.suppress(KeyError):
             found[name] = parse_value(name, text)
-        except KeyError:
-            found[name] = text
     return found

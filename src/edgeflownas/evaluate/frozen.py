@@ -239,15 +239,13 @@ def freeze_calibration(
 
     data.on_bad_sample decides about those that cannot be read.
     """
-    return _freeze(config, train, label, note, key, skip_bad=config.data.on_bad_sample == "quarantine")
+    return _freeze(config, train, label, note, key, config.data.on_bad_sample == "quarantine")
 
 
-def _freeze(
-    config: Config, dataset: FlowDataset, label: str, note: Note, key: str, skip_bad: bool = False
-) -> FrozenSplit:
-    settings = config.eval
-    place = (label, config.data.crop_size, settings.batch_size, getattr(settings, key), settings.selection)
-    return freeze_split(dataset, *place, f"eval.{key}", note, skip_bad)
+def _freeze(config: Config, data: FlowDataset, label: str, note: Note, key: str, skip_bad: bool = False) -> FrozenSplit:
+    own = config.eval
+    asked = config.data.crop_size, own.batch_size, getattr(own, key), own.selection
+    return freeze_split(data, label, *asked, f"eval.{key}", note, skip_bad)
 
 
 def _random_crop(split: FrozenSplit, dataset: FlowDataset, config: Config) -> FrozenSplit:
@@ -293,9 +291,9 @@ def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]
     kept: list[int] = []
     tried = set(indices)
     for index in indices:
-        around = (step % len(dataset) for step in range(index + 1, index + len(dataset)))
-        candidate: int | None = index
-        while candidate is not None:
+        for candidate in (index, *(step % len(dataset) for step in range(index + 1, index + len(dataset)))):
+            if candidate in tried and candidate != index:
+                continue
             tried.add(candidate)
             try:
                 dataset.read(candidate)
@@ -303,7 +301,6 @@ def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]
                 break
             except BadSample as problem:
                 note(f"calibration sample {dataset.names[candidate]} cannot be used: {problem}")
-            candidate = next((i for i in around if i not in tried), None)
     if not kept:
         raise DataError(f"{dataset.directory}: none of the {len(dataset)} samples can be read; check them")
     return kept

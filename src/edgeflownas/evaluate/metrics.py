@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeflownas.errors import DataError, NonFiniteError
-from edgeflownas.evaluate.results import FlowFigures
+from edgeflownas.evaluate.results import FIGURES, FlowFigures
 
 BANDS = ((0.0, 10.0), (10.0, 40.0), (40.0, math.inf))
 """Magnitudes of the true flow, px (from, up to but not including), of s0_10, s10_40 and s40_plus."""
 
 _OUTLIER = (3.0, 0.05)  # KITTI: beyond 3 px AND beyond 5 % of the true magnitude
 _BELOW = (1.0, 3.0, 5.0)
-_POOLED = ("epe", "fl_all", "px1", "px3", "px5", "s0_10", "s10_40", "s40_plus", "epe_occluded", "epe_visible")
 
 
 def sample_errors(
@@ -123,9 +122,9 @@ class FlowMetrics:
                 f"no valid pixel in the {count} evaluated samples: their EPE is undefined; check the flow files"
             )
         pooled: dict[str, float | None] = {}
-        for key in _POOLED:
+        for key in FIGURES:
             sums = [row[key] for row in self._rows if key in row]
             pixels = sum(number for _, number in sums)
             pooled[key] = math.fsum(total for total, _ in sums) / pixels if pixels else None
         per_image = math.fsum(total / pixels for total, pixels in own) / len(own)
-        return FlowFigures(samples=count, epe_per_image=per_image, **pooled)  # type: ignore[arg-type]
+        return FlowFigures(samples=count, **{**pooled, "epe_per_image": per_image})  # type: ignore[arg-type]

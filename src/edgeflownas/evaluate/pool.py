@@ -121,12 +121,9 @@ class _Tally:
         self.loss += torch.stack(list(terms)).double().cpu() * len(batch.images)
 
     def score(self, arch: Arch) -> ArchScore:
-        errors = torch.cat(self.errors, dim=1)
-        loss = (self.loss / errors.shape[1]).tolist()
-        coarse = (self.coarse[:, 0] / self.coarse[:, 1]).tolist()
-        return ArchScore(
-            arch, epe(errors[0], errors[1]), coarse[0], coarse[1], loss[0], loss[1], loss[2], errors[0] / errors[1]
-        )
+        sums, counts = torch.cat(self.errors, dim=1)
+        loss, coarse = (self.loss / len(sums)).tolist(), (self.coarse[:, 0] / self.coarse[:, 1]).tolist()
+        return ArchScore(arch, epe(sums, counts), *coarse, *loss, sums / counts)
 
 
 @contextmanager
@@ -281,19 +278,15 @@ class CalibrationSweep:
         """
         same, largest, relevant = self.others[self.own_batches], self.others[max(self.others)], self.relevant()
         more, other, total = self._change(same, largest), self._change(self.own, same), self._change(self.own, largest)
-        words = np.select(
-            [
-                more.within(relevant) & other.within(relevant) & total.within(relevant),
-                (more.beyond < 0) & (total.beyond < 0),
-                (more.beyond != 0) | (other.beyond != 0),
-            ],
-            ["not calibration", "under-calibrated", "depends on the samples"],
-            "cannot be told",
-        )
+        small = more.within(relevant) & other.within(relevant) & total.within(relevant)
+        under = (more.beyond < 0) & (total.beyond < 0)
+        moved = (more.beyond != 0) | (other.beyond != 0)
+        words = ["not calibration", "under-calibrated", "depends on the samples"]
+        verdicts = np.select([small, under, moved], words, "cannot be told")
         figures = np.stack([*more, *other, *total]).T.tolist()
         known: list[list[Any]] = [[None if math.isnan(figure) else figure for figure in row] for row in figures]
-        rows = zip(known, relevant.tolist(), words.tolist(), strict=True)
-        return [ArchVerdict(*[*row, size, word]) for row, size, word in rows]
+        rows = zip(known, relevant.tolist(), verdicts.tolist(), strict=True)
+        return [ArchVerdict(*row, size, word) for row, size, word in rows]
 
     def relevant(self) -> Floats:
         """Change of EPE in px that would explain where an arch stands, by arch.

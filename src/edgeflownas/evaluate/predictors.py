@@ -102,10 +102,11 @@ def check_finite(flow: Flow) -> None:
 
 
 class _Baseline(Predictor):
-    """A reference without weights: ``compute`` takes the two images in gray."""
+    """A reference without weights: one of BASELINES, which takes the two images in gray."""
 
-    def __init__(self, model: Model, compute: Callable[[Images, Images], Flow], smallest: int = 1) -> None:
-        self.models, self.compute, self.smallest = (model,), compute, smallest
+    def __init__(self, name: str) -> None:
+        self.models = (Model(name, None, None if name == "zero" else f"opencv {cv2.__version__}"),)
+        self.compute, self.smallest = BASELINES[name]
 
     def predict(self, images: Images) -> list[Flow]:
         """See Predictor.  Raises DataError for images that the method cannot take."""
@@ -151,7 +152,7 @@ def make_baseline(name: str) -> Predictor:
     """
     if name not in BASELINES:
         raise ConfigError(f"baseline {name!r} is unknown: {', '.join(BASELINES)}")
-    return _Baseline(Model(name, None, None if name == "zero" else f"opencv {cv2.__version__}"), *BASELINES[name])
+    return _Baseline(name)
 
 
 # ---- rows ----
@@ -180,34 +181,24 @@ def evaluate_labelled(
         NonFiniteError: a prediction that is not finite.
     """
     metrics = [[FlowMetrics() for _ in predictor.models] for predictor in predictors]
-    seen: list[list[tuple[int, int]]] = [[] for _ in predictors]
+    seen: list[tuple[int, int]] = []
     for name, pair in pairs:
         prepared = protocol.prepare(pair)
-        height, width = prepared.images.shape[:2]
-        for predictor, own, sizes in zip(predictors, metrics, seen, strict=True):
-            sizes.append((height + -height % predictor.grid, width + -width % predictor.grid))
+        seen.append(prepared.images.shape[:2])
+        for predictor, own in zip(predictors, metrics, strict=True):
             for model, metric, flow in zip(predictor.models, own, predictor.predict(prepared.images), strict=True):
                 full = protocol.restore(flow, prepared)
                 who = " ".join(filter(None, (model.name, model.code)))
                 metric.add(full, prepared.flow, prepared.valid, prepared.occluded, f"{who} on {name}")
         advance()
-    return [
-        ResultRow(
-            model=model.name,
-            code=model.code,
-            protocol=protocol.label,
-            split_label=split_label,
-            precision=precision,
-            batch_shape=_shape(sizes),
-            source=model.source,
-            **asdict(metric.figures()),
-        )
-        for predictor, own, sizes in zip(predictors, metrics, seen, strict=True)
-        for model, metric in zip(predictor.models, own, strict=True)
-    ]
-
-
-def _shape(sizes: Sequence[tuple[int, int]]) -> str:
-    """``1x6x448x1024``, or ``1x6x370-376x1224-1242`` where the pairs differ."""
-    spans = [(min(side), max(side)) for side in zip(*sizes, strict=True)]
-    return "x".join(["1", "6", *(f"{low}" if low == high else f"{low}-{high}" for low, high in spans)])
+    rows = []
+    words = {"protocol": protocol.label, "split_label": split_label, "precision": precision}
+    for predictor, own in zip(predictors, metrics, strict=True):
+        # 1x6x448x1024, or 1x6x370-376x1224-1242 where the pairs differ
+        padded = [[side + -side % predictor.grid for side in sides] for sides in zip(*seen, strict=True)]
+        spans = (f"{low}" if low == high else f"{low}-{high}" for low, high in ((min(s), max(s)) for s in padded))
+        shape = "x".join(["1", "6", *spans])
+        for (name, code, source), metric in zip(predictor.models, own, strict=True):
+            who = {"model": name, "code": code, "source": source, "batch_shape": shape}
+            rows.append(ResultRow(**words, **who, **asdict(metric.figures())))  # type: ignore[arg-type]
+    return rows

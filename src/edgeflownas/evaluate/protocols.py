@@ -74,8 +74,10 @@ class Protocol:
         part = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
         flow, _ = clip_flow(pair.flow[part], self.clip)
         images = [image[part] for image in (pair.image1, pair.image2)]
-        if self.size is not None and self.name == "deploy":
-            images = [_resized(image, self.size) for image in images]
+        if self.size is not None and self.name == "deploy" and (height, width) != self.size:
+            shrinks = self.size[0] <= height and self.size[1] <= width
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # areas are averaged where it shrinks
+            images = [np.asarray(cv2.resize(image, self.size[::-1], interpolation=how), np.uint8) for image in images]
         hidden = None if pair.occluded is None else pair.occluded[part]
         return Prepared(np.concatenate(images, axis=2), flow, pair.valid[part], hidden)
 
@@ -90,15 +92,6 @@ class Protocol:
         height, width = prepared.flow.shape[:2]
         full = cv2.resize(prediction, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(full * np.array([width / self.size[1], height / self.size[0]], np.float32))
-
-
-def _resized(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Areas are averaged where it shrinks."""
-    if image.shape[:2] == size:
-        return image
-    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
 
 
 def make_protocol(
@@ -121,11 +114,9 @@ def make_protocol(
         raise ConfigError(f"--size has no meaning for protocol {name}: it belongs to deploy and edgeflownet")
     if size is not None and min(size) < _SMALLEST:
         raise ConfigError(f"--size {_text(size)} is too small: at least {_SMALLEST} pixels a side")
-    if name == "standard":
-        return Protocol(name)
-    if name == "deploy":
-        if size is None:
-            raise ConfigError("--protocol deploy needs --size HxW, the network's input on the device, e.g. 180x240")
+    if name == "deploy" and size is None:
+        raise ConfigError("--protocol deploy needs --size HxW, the network's input on the device, e.g. 180x240")
+    if name in ("standard", "deploy"):
         return Protocol(name, size)
     if name == "edgeflownet":
         crop = size or _PUBLISHED_CROPS.get(frame)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError, StorageError
+from edgeflownas.files import write_all
 
 EVALUATIONS = "evaluations.jsonl"
 PROTOCOLS = ("standard", "edgeflownet", "training", "deploy")
@@ -94,12 +95,8 @@ def append_results(path: Path, rows: Iterable[ResultRow]) -> None:
             size = file.seek(0, os.SEEK_END)
             if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
                 raise StorageError(f"{path}: its last line is cut off; remove that line, then record again")
-            view = memoryview(text)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file.fileno(), text)
             os.fsync(file.fileno())
-    except StorageError:  # said already
-        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -154,26 +151,23 @@ def parse_result(row: Mapping[str, Any], run: str) -> Result:
     samples = row.get("samples")
     if samples is not None and (type(samples) is not int or samples < 1):
         raise ValueError(f"samples must be a positive count, got {samples!r}")
-    words = {name: row.get(name) for name in ("model", "code", "precision", "batch_shape", "source")}
-    for name, value in words.items():
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"{name} must be text, got {value!r}")
+    model, code, precision, batch_shape, source = (
+        _text(name, row.get(name)) for name in ("model", "code", "precision", "batch_shape", "source")
+    )
     figures = {name: _number(name, row[name]) for name in FIGURES if row.get(name) is not None}
     if "epe" not in figures:
         raise ValueError("epe is missing")
     counted = f"{samples} samples" if samples is not None else f"an unknown number of samples, by {run}"
-    reference = words["code"] is None and (words["model"] or "") in REFERENCES
-    return Result(
-        run="" if reference else run,
-        model=words["model"] or run,
-        code=words["code"],
-        label=Label(protocol, str(row["split_label"]), counted),
-        kind="model",
-        figures=figures,
-        precision=words["precision"] or "",
-        batch_shape=words["batch_shape"] or "",
-        extra={"source": words["source"]},
-    )
+    of_run = "" if code is None and model in REFERENCES else run
+    label = Label(protocol, str(row["split_label"]), counted)
+    words = {"precision": precision or "", "batch_shape": batch_shape or "", "extra": {"source": source}}
+    return Result(of_run, model or run, code, label, "model", figures, **words)  # type: ignore[arg-type]
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {value!r}")
+    return value
 
 
 def _number(name: str, value: Any) -> float:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import DataError, UserError
+from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.evaluate.noise import paired_change, rank_order, student95
 from edgeflownas.evaluate.results import read_tensors, tensor_bytes
 from edgeflownas.files import replace_file
@@ -145,8 +145,7 @@ def assemble(
     columns: dict[str, NDArray[Any]] = {"rank": np.zeros(len(archs), dtype=np.int64)}
     errors = np.empty((len(archs), len(pixels)), dtype=np.float16) if keep else None
     for place, members in enumerate(units):
-        own = part(place)
-        for name, values in own.items():
+        for name, values in part(place).items():
             if name != "sample_epe":
                 columns.setdefault(name, np.zeros(len(archs), dtype=values.dtype))[list(members)] = values
             elif errors is not None:
@@ -157,11 +156,9 @@ def assemble(
     if (samples := int((pixels > 0).sum())) > 1:
         best = int(np.argmin(columns["rank"]))
         home = next(place for place, members in enumerate(units) if best in members)
-        row, bound, tied = part(home)["sample_epe"][list(units[home]).index(best)][None], student95(samples), 0
-        for place in range(len(units)):
-            worse, error = paired_change(row, part(place)["sample_epe"], pixels)
-            tied += int((worse <= bound * error).sum())
-        facts[TIED] = str(tied)
+        row, bound = part(home)["sample_epe"][list(units[home]).index(best)][None], student95(samples)
+        changes = (paired_change(row, part(place)["sample_epe"], pixels) for place in range(len(units)))
+        facts[TIED] = str(sum(int((worse <= bound * error).sum()) for worse, error in changes))
     kept = (errors, pixels) if keep else (None, None)
     return Ranking(space.name, tuple(map(str, archs)), columns, block_words(space, archs), facts, *kept)
 
@@ -174,15 +171,14 @@ def write_ranking(directory: Path, ranking: Ranking) -> dict[str, Path]:
 
     The safetensors file is the last: where it lies, the ranking is complete.
     """
-    digits = ranking.digits
     words = {
-        name: {str(digit): word for digit, word in sorted(set(zip(digits[:, place].tolist(), column, strict=True)))}
-        for place, (name, column) in enumerate(ranking.words.items())
+        name: {str(digit): word for digit, word in sorted(set(zip(digits.tolist(), ranking.words[name], strict=True)))}
+        for name, digits in ranking.blocks.items()
     }
-    texts = {"space": ranking.space, "words": json.dumps(words), "facts": json.dumps(ranking.facts)}
-    texts["columns"] = json.dumps(list(ranking.columns))
+    parts = {"words": words, "facts": ranking.facts, "columns": list(ranking.columns)}
+    texts = {"space": ranking.space, **{name: json.dumps(part) for name, part in parts.items()}}
     arrays = {f"column.{name}": column for name, column in ranking.columns.items()}
-    arrays["digits"] = digits.astype(np.uint8)
+    arrays["digits"] = ranking.digits.astype(np.uint8)
     if ranking.sample_epe is not None and ranking.valid_pixels is not None:
         arrays |= {"sample_epe": ranking.sample_epe, "valid_pixels": ranking.valid_pixels}
     tensors = tensor_bytes(arrays, texts | {"checksum": checksum(arrays, texts)})
@@ -196,11 +192,7 @@ def csv_bytes(ranking: Ranking) -> bytes:
     numbers = {name: list(map(repr, column.tolist())) for name, column in ranking.columns.items()}
     figures = {name: cells for name, cells in numbers.items() if is_figure(name)}
     columns = {"code": ranking.codes, **figures, **ranking.words, **numbers}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()
+    return csv_file([tuple(columns), *zip(*columns.values(), strict=True)])
 
 
 # ---- reading ----
@@ -220,11 +212,11 @@ def read_ranking(path: Path) -> Ranking:
     try:
         ranking = _from_csv(file) if file.suffix == ".csv" else _from_tensors(file)
         _require_sound(ranking)
+        return ranking
     except UserError:  # said already
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise DataError(f"{file}: not readable as a ranking ({error!r:.300}); {REMEDY}") from error
-    return ranking
 
 
 def _from_tensors(path: Path) -> Ranking:
@@ -233,10 +225,8 @@ def _from_tensors(path: Path) -> Ranking:
     if found is not None and found != checksum(arrays, texts):
         raise ValueError("it is damaged: its content is not that of its checksum")
     digits = arrays["digits"].tolist()
-    words = {
-        name: tuple(options[str(row[place])] for row in digits)
-        for place, (name, options) in enumerate(json.loads(texts["words"]).items())
-    }
+    options = enumerate(json.loads(texts["words"]).items())
+    words = {name: tuple(own[str(row[place])] for row in digits) for place, (name, own) in options}
     columns = {name: arrays[f"column.{name}"] for name in json.loads(texts["columns"])}
     facts = {str(name): str(value) for name, value in json.loads(texts["facts"]).items()}
     codes = tuple(",".join(map(str, row)) for row in digits)
@@ -266,15 +256,13 @@ def _from_csv(path: Path) -> Ranking:
     digits = len(codes[0].split(","))
     space = next((name for name, own in spaces.items() if set(own) <= cells.keys() and len(own) == digits), "")
     blocks = spaces.get(space) or [name for name, column in parsed.items() if column is None]
-    facts: dict[str, str] = {}
+    found = Ranking(space, codes, columns, {name: cells[name] for name in blocks}, {})
     with suppress(DataError):  # of the safetensors file in the same folder, where it holds the same rows and figures
         whole = read_ranking(path.parent / TENSORS)
-        if whole.codes == codes and all(
-            name in columns and np.array_equal(column, columns[name], equal_nan=True)
-            for name, column in whole.columns.items()
-        ):
-            facts = whole.facts
-    return Ranking(space, codes, columns, {name: cells[name] for name in blocks}, facts)
+        equal = (np.array_equal(own, columns.get(name, ()), equal_nan=True) for name, own in whole.columns.items())
+        if whole.codes == codes and all(equal):
+            return replace(found, facts=whole.facts)
+    return found
 
 
 def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:
@@ -290,12 +278,12 @@ def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:
         try:
             float(cell or "nan")
         except ValueError:
-            raise ValueError(f"line {line}: {name} {cell!r} is not a number (such as 1.05 or 2e9)") from None
-    raise AssertionError("unreachable")
+            break
+    raise ValueError(f"line {line}: {name} {cell!r} is not a number (such as 1.05 or 2e9)")
 
 
 def _require_sound(ranking: Ranking) -> None:
-    """Raises ValueError for a table whose parts do not fit each other."""
+    """Raises ValueError for a table whose parts do not fit each other, such as codes and their options in words."""
     count = len(ranking)
     if count == 0 or len(set(ranking.codes)) != count:
         raise ValueError("it has no row, or a code twice")
@@ -304,29 +292,20 @@ def _require_sound(ranking: Ranking) -> None:
     for name, column in ranking.columns.items():
         if column.shape != (count,):
             raise ValueError(f"column {name} has not one figure a row")
-        wrong = np.isfinite(column) & (np.abs(column) > LARGEST)
-        if name.startswith("epe"):
-            wrong |= column < 0
+        wrong = np.isfinite(column) & (np.abs(column) > LARGEST) | (column < 0 if name.startswith("epe") else False)
         if wrong.any():
             raise ValueError(f"subnet {ranking.codes[wrong.argmax()]}: {name} {column[wrong.argmax()]} cannot be")
-    _require_words(ranking)
-    errors, pixels = ranking.sample_epe, ranking.valid_pixels
-    if (errors is None) != (pixels is None) or (
-        errors is not None and pixels is not None and errors.shape != (count, *pixels.shape)
-    ):
-        raise ValueError("sample errors that do not fit the rows")
-
-
-def _require_words(ranking: Ranking) -> None:
-    """Raises ValueError for codes that are none of the space, or whose options in words are others."""
-    digits, space = ranking.digits, SPACES.get(ranking.space)
-    if digits.shape[1] != len(ranking.words):
-        raise ValueError(f"codes of {digits.shape[1]} digits beside {len(ranking.words)} blocks")
+    digits, space = ranking.digits.shape[1], SPACES.get(ranking.space)
+    if digits != len(ranking.words):
+        raise ValueError(f"codes of {digits} digits beside {len(ranking.words)} blocks")
     known = option_words(space) if space is not None else {}
-    for place, (name, words) in enumerate(ranking.words.items()):
+    for name, column in ranking.blocks.items():
         options = dict(enumerate(known.get(name, ())))
-        for code, digit, word in zip(ranking.codes, digits[:, place].tolist(), words, strict=True):
+        for code, digit, word in zip(ranking.codes, column.tolist(), ranking.words[name], strict=True):
             if not (digit in options if known else 0 <= digit <= 9):
                 raise ValueError(f"code {code}: {name} has no option {digit}")
             if options.setdefault(digit, word) != word:
                 raise ValueError(f"code {code}: {name} is {options[digit]!r} by its digit and {word!r} in its column")
+    errors, pixels = ranking.sample_epe, ranking.valid_pixels
+    if (None if errors is None else errors.shape) != (None if pixels is None else (count, *pixels.shape)):
+        raise ValueError("sample errors that do not fit the rows")
