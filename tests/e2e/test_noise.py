@@ -262,7 +262,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(place: Place, seeds:
 def test_stability_between_two_epochs(run: Path) -> None:
     files = [read_sample_errors(run / "sample_epe" / f"epoch-0000{epoch}.safetensors") for epoch in (3, 4)]
     found = tau_interval(files[0].sample_epe, files[1].sample_epe, files[0].valid_pixels)
-    assert found.tau == pytest.approx(rows(run, "evaluation")[-1]["kendall_tau_prev"])
+    assert found.value == pytest.approx(rows(run, "evaluation")[-1]["kendall_tau_prev"])
 
 
 # ---- edgeflownas evaluate --calibration-sweep ----

@@ -202,7 +202,7 @@ def test_interval_of_tau_against_a_plain_bootstrap() -> None:
     low, high = np.percentile(plain, [2.5, 97.5])
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.14) and found.low < found.high
     epes = [pool_noise(e, counts).epes for e in (means, again)]
-    assert found.tau == pytest.approx(kendalltau(*epes).statistic)
+    assert found.value == pytest.approx(kendalltau(*epes).statistic)
     assert found == tau_interval(means, again, counts, draws=2000, seed=3)
     assert tau_interval(means, means, counts) == (1.0, 1.0, 1.0)
     assert np.isnan(tau_interval(means[:, :1], again[:, :1], counts[:1])[1:]).all()

@@ -35,7 +35,7 @@ def vela() -> Vela:
 
 def subnets(scores: list[float] | None = None) -> Subnets:
     archs = [V1.parse(code) for code in CODES]
-    return Subnets(V1, 8, archs, (32, 48), np.array(scores or []), Path("measured") if scores else None)
+    return Subnets(V1, 8, archs, (32, 48), np.array(scores) if scores else None, Path("measured") if scores else None)
 
 
 def real(vela: Vela, code: str, size: tuple[int, int], outputs: Any) -> Any:

@@ -76,9 +76,9 @@ def kendall_taus(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     rows, columns = np.triu_indices(one.shape[1], 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        signs = [np.sign(scores[:, rows] - scores[:, columns]) for scores in (one, other)]
-        scale = np.sqrt(np.abs(signs[0]).sum(axis=1) * np.abs(signs[1]).sum(axis=1))
-        return np.asarray((signs[0] * signs[1]).sum(axis=1) / scale, dtype=np.float64)
+        a, b = (np.sign(scores[:, rows] - scores[:, columns]) for scores in (one, other))
+        scale = np.sqrt(np.abs(a).sum(axis=1) * np.abs(b).sum(axis=1))
+        return np.asarray((a * b).sum(axis=1) / scale, dtype=np.float64)
 
 
 def rank_order(epes: Sequence[float]) -> list[int]:
@@ -262,18 +262,30 @@ def tied_ranks(epes: Sequence[float], bounds: Floats) -> list[int]:
     return ranks
 
 
-class TauInterval(NamedTuple):
-    """Kendall's tau-b with the interval that holds 95 % of its bootstrap draws; nan where it is undefined."""
+class Interval(NamedTuple):
+    """A figure and the interval that holds 95 % of its bootstrap draws; nan where it is undefined."""
 
-    tau: float
+    value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, value: float, draws: Floats) -> Interval:
+        """By the percentiles of the finite ``draws``."""
+        known = draws[np.isfinite(draws)]
+        low, high = np.percentile(known, [2.5, 97.5]) if known.size else (math.nan, math.nan)
+        return cls(float(value), float(low), float(high))
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval."""
+        return (self.high - self.low) / 2
 
 
 @np.errstate(invalid="ignore", over="ignore")
 def tau_interval(
     sample_a: ArrayLike, sample_b: ArrayLike, counts: ArrayLike, draws: int = 1000, seed: int = 0
-) -> TauInterval:
+) -> Interval:
     """Rank correlation of two evaluations of one pool on the same samples, and how far the samples leave it open.
 
     Samples are drawn with replacement, the same ones for both evaluations (Efron and Tibshirani, An Introduction to
@@ -291,13 +303,10 @@ def tau_interval(
     assert sums_a.shape == sums_b.shape, "two evaluations of the same archs on the same samples"
     tau = float(kendall_taus(sums_a.sum(axis=1)[None] / pixels.sum(), sums_b.sum(axis=1)[None] / pixels.sum())[0])
     if len(pixels) < 2:
-        return TauInterval(tau, math.nan, math.nan)
+        return Interval(tau, math.nan, math.nan)
     weights = bootstrap_counts(len(pixels), draws, seed, "tau interval")
     total = (weights @ pixels)[:, None]
-    taus = kendall_taus(weights @ sums_a.T / total, weights @ sums_b.T / total)
-    taus = taus[np.isfinite(taus)]
-    low, high = np.percentile(taus, [2.5, 97.5]) if taus.size else (math.nan, math.nan)
-    return TauInterval(tau, float(low), float(high))
+    return Interval.of(tau, kendall_taus(weights @ sums_a.T / total, weights @ sums_b.T / total))
 
 
 def bootstrap_counts(number: int, draws: int, seed: int, name: str) -> Floats:

@@ -28,7 +28,7 @@ RESERVED = ("cpu", "vela")  # their columns: of --measure-cpu, and of pareto
 OPTIONS = {"System_Config": "--system-config", "Memory_Mode": "--memory-mode"}  # kinds of sections of an ini
 MEMORIES = ("Sram", "Dram", "OnChipFlash", "OffChipFlash")
 PORTS = ("Axi0", "Axi1")
-OPTIONAL = ("ports_used", "max_reads", "max_writes")  # of a memory
+BYTES = "bytes, a whole number of at least 1"
 
 # Himax WE2 (HX6538), memory speeds as in the vendor's file for this board.
 WE2 = """\
@@ -63,15 +63,13 @@ class Target:
     ini: str = ""
 
 
-TARGETS = {
-    target.name: target
-    for target in (
-        Target("grove-vision-ai-v2", "ethos-u55-64", "WE2", "WE2_Shared", WE2),
-        Target("u55-128", "ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
-        Target("u55-256", "ethos-u55-256", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
-        Target("u65-256", "ethos-u65-256", "Ethos_U65_Embedded", "Shared_Sram"),
-    )
-}
+_KNOWN = (
+    Target("grove-vision-ai-v2", "ethos-u55-64", "WE2", "WE2_Shared", WE2),
+    Target("u55-128", "ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
+    Target("u55-256", "ethos-u55-256", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
+    Target("u65-256", "ethos-u65-256", "Ethos_U65_Embedded", "Shared_Sram"),
+)
+TARGETS = {target.name: target for target in _KNOWN}
 
 
 @dataclass(frozen=True)
@@ -199,17 +197,11 @@ def architecture(target: Target) -> Architecture:
     with tempfile.NamedTemporaryFile("w", suffix=".ini", encoding="utf-8") as file:  # Vela reads files only
         file.write(text)
         file.flush()
+        asked = [file.name], target.accelerator, target.system_config, target.memory_mode
+        usual = {"verbose_config": False, "arena_cache_size": None}
         try:
             with redirect_stdout(io.StringIO()):  # it prints that constants in SRAM are counted as OnChipFlash
-                found = ArchitectureFeatures(
-                    vela_config_files=[file.name],
-                    accelerator_config=target.accelerator,
-                    system_config=target.system_config,
-                    memory_mode=target.memory_mode,
-                    max_blockdep=ArchitectureFeatures.MAX_BLOCKDEP,
-                    verbose_config=False,
-                    arena_cache_size=None,
-                )
+                found = ArchitectureFeatures(*asked, ArchitectureFeatures.MAX_BLOCKDEP, **usual)
         except (VelaError, IniError) as error:
             problem = getattr(error, "error_msg", error)
             raise ConfigError(f"target {target.name}: Vela cannot use the ini: {problem}") from None
@@ -261,14 +253,14 @@ def check_ini(text: str, system_config: str, memory_mode: str) -> None:
     ports = [system.check(f"{port.lower()}_port", MEMORIES.__contains__, ", ".join(MEMORIES)) for port in PORTS]
     for port in dict.fromkeys(ports):
         system.check(f"{port}_clock_scale", _positive, "a number above 0")
-        system.check(f"{port}_burst_length", _counts, "bytes, a whole number of at least 1")
+        system.check(f"{port}_burst_length", _counts, BYTES)
         for key in ("read_latency", "write_latency"):
             system.check(f"{port}_{key}", _whole, "cycles, a whole number")
-        for key in OPTIONAL:
+        for key in ("ports_used", "max_reads", "max_writes"):
             system.check(f"{port}_{key}", _whole, "a whole number", needed=False)
     for key in ("const_mem_area", "arena_mem_area", "cache_mem_area"):
         memory.check(key, PORTS.__contains__, " or ".join(PORTS))
-    memory.check("arena_cache_size", _counts, "bytes, a whole number of at least 1", needed=False)
+    memory.check("arena_cache_size", _counts, BYTES, needed=False)
 
 
 class _Section:
@@ -286,10 +278,8 @@ class _Section:
         """The value of the key.  Raises ConfigError: it is missing, or not as expected."""
         value = self.values.get(key)
         if value is None and needed:
-            near = [other for other in self.values if other.lower() == key.lower()]
-            raise ConfigError(
-                f"[{self.name}] {key} is missing{''.join(f' ({other} is another key)' for other in near)}"
-            )
+            near = [f" ({other} is another key)" for other in self.values if other.lower() == key.lower()]
+            raise ConfigError(f"[{self.name}] {key} is missing{''.join(near)}")
         if value is not None and not fits(value):
             raise ConfigError(f"[{self.name}] {key} = {' '.join(value.split())}: expected {expected}")
         return value or ""

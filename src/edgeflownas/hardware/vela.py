@@ -30,14 +30,10 @@ KIB = 1024
 class LayerCost:
     """One operator on the chip, in the order it runs; ``name`` is that of the tensor it writes.
 
-    Attributes:
-        kind: the operator of the file, e.g. Conv2D, Add, ResizeBilinear; where it becomes several, the others have
-            Vela's name, e.g. Relu after a convolution of few channels.
-        cycles: of the accelerator; ``macs``: multiply-adds.
-        utilisation: macs of the most it could do in these cycles, 0 to 1.
-        sram_bytes: what it needs of the arena while it runs.
-        time: when it runs, on the clock of :class:`Placed`.
-        cascade: number of the cascade it runs in, stripe by stripe with its neighbours; 0 for none.
+    ``kind`` is the operator of the file, e.g. Conv2D; where it becomes several, the others have Vela's name, e.g. Relu
+    after a convolution of few channels.  ``macs`` are multiply-adds, ``utilisation`` their share of the most it could
+    do in these cycles, ``sram_bytes`` what it needs of the arena while it runs, ``time`` when it runs, on the clock of
+    :class:`Placed`, ``cascade`` the number of the one it runs in, stripe by stripe with its neighbours; 0 for none.
     """
 
     name: str
@@ -71,7 +67,6 @@ class Compiled:
     """What Vela made of a model; figures are Vela's estimate.
 
     Attributes:
-        model: the compiled file.
         milliseconds: of one run at the clock of the target; ``cycles``: the same in cycles.
         sram_kib: peak of the arena; ``flash_kib``: weights and biases, compressed, in the memory that
             ``facts["constants"]`` names; KiB of 1024 bytes.
@@ -80,7 +75,6 @@ class Compiled:
         npu_ops: operators on the accelerator; ``cpu_ops``: 0.
         utilisation: multiply-adds of the most the accelerator could do in these cycles, 0 to 1.
         layers: in running order; placed: the arena over time.
-        facts: of :func:`facts_of`.
     """
 
     model: bytes
@@ -102,14 +96,9 @@ class Compiled:
 def compile_tflite(model: bytes, target: Target, mode: str = "performance", arena_kib: int | None = None) -> Compiled:
     """Compile an int8 TFLite model for ``target``.
 
-    The content must be sound: a damaged file ends the process.  :func:`compile_file` takes any file.
-
-    Args:
-        model: the file.
-        target: where it shall run.
-        mode: ``performance`` takes the memory it needs for the least time, ``size`` the least memory at any price.
-        arena_kib: in mode performance: the SRAM Vela may use, KiB, instead of what the memory mode says; it can fail
-            to keep to it.
+    The content must be sound: a damaged file ends the process.  :func:`compile_file` takes any file.  Mode
+    ``performance`` takes the memory it needs for the least time, ``size`` the least memory at any price.  In the first
+    ``arena_kib`` is the SRAM Vela may use, KiB, instead of what the memory mode says; it can fail to keep to it.
 
     Raises:
         DataError: no TFLite file, or one that Vela refuses.
@@ -222,18 +211,13 @@ def _refuse_cpu(count: int, tables: Mapping[str, Table]) -> None:
     ours = {row["optimised_id"] for row in tables.get("queue", ())}
     fused = {row["id"] for row in tables.get("group", ())}
     sources = {row["id"]: row["operator"] for row in tables.get("source", ())}
-    found = [
-        f"{sources.get(row['source_id'], row['operator'])} ({row['name']})"
-        for row in tables.get("perf", ())
-        if row["optimised_id"] not in ours and row["id"] not in fused
-    ]
+    others = [row for row in tables.get("perf", ()) if row["optimised_id"] not in ours and row["id"] not in fused]
+    found = [f"{sources.get(row['source_id'], row['operator'])} ({row['name']})" for row in others]
     remedy = "the model must be int8, and of operators that the accelerator has"
     if any(name.startswith("Custom ") for name in found):
         remedy = "a model that Vela has compiled already cannot be compiled again"
-    raise ConfigError(
-        f"operators that would run on the CPU, whose time Vela leaves out ({count}): "
-        f"{', '.join(found) or 'not named'}; {remedy}"
-    )
+    named = ", ".join(found) or "not named"
+    raise ConfigError(f"operators that would run on the CPU, whose time Vela leaves out ({count}): {named}; {remedy}")
 
 
 def _memories(report: Any, chip: Architecture) -> dict[str, float]:
@@ -265,9 +249,8 @@ def _layers(tables: Mapping[str, Table], chip: Architecture) -> tuple[LayerCost,
     for key, (cycles, macs) in sums.items():
         row, detail = rows[key], details[key]
         kind = sources.pop(row["source_id"], row["operator"])  # what else becomes of an operator keeps its own name
-        share = _utilisation(macs, cycles, chip)
-        when, cascade = int(detail["time_index"]), int(detail["cascade"])
-        layers.append(LayerCost(row["name"], kind, cycles, macs, share, int(row["staging_usage"]), when, cascade))
+        counts = map(int, (row["staging_usage"], detail["time_index"], detail["cascade"]))
+        layers.append(LayerCost(row["name"], kind, cycles, macs, _utilisation(macs, cycles, chip), *counts))
     return tuple(layers)
 
 
@@ -278,19 +261,14 @@ def _placed(tables: Mapping[str, Table], memory: str, layers: Sequence[LayerCost
     found: dict[tuple[int, int, int, int], tuple[str, set[str]]] = {}
     for row in tables.get("tensors", ()):
         if row["memory"] == memory:
+            weights = re.fullmatch(r"WB_\w+_op(\d+)", row["name"])  # a buffer, called after the number of its operator
+            known = weights and int(weights[1]) < len(layers)
             start, end = int(row["start_time"]), int(row["end_time"])
             place = start, end, int(row["start_address"], 16), int(row["size"], 16)
-            found.setdefault(place, (row["usage"], set()))[1].add(_owner(row["name"], layers))
-    return tuple(
-        Placed(tuple(sorted(names)), USES.get(usage, "tensor"), *place)
-        for place, (usage, names) in sorted(found.items())
-    )
-
-
-def _owner(name: str, layers: Sequence[LayerCost]) -> str:
-    """The operator of a buffer of weights, which Vela calls WB_double2_5088_op0; else the name itself."""
-    index = re.fullmatch(r"WB_\w+_op(\d+)", name)
-    return layers[int(index[1])].name if index and int(index[1]) < len(layers) else name
+            names = found.setdefault(place, (row["usage"], set()))[1]
+            names.add(layers[int(weights[1])].name if weights and known else row["name"])
+    of = sorted(found.items())
+    return tuple(Placed(tuple(sorted(names)), USES.get(usage, "tensor"), *place) for place, (usage, names) in of)
 
 
 START, COMPILE = 0, 1  # what the process is asked for
@@ -355,17 +333,14 @@ def description(compiled: Compiled) -> dict[str, Any]:
     used = sum(placed.bytes for placed in alive) / KIB
     # Between two operators, where weights are fetched ahead, those before count as running.
     last = max((layer.time for layer in compiled.layers if layer.time <= moment), default=0)
-    document = asdict(compiled)
-    del document["model"]
-    return document | {
-        "peak": {
-            "operators": [layer.name for layer in compiled.layers if layer.time == last],
-            "time": moment,
-            "used_kib": used,
-            "gaps_kib": max((placed.address + placed.bytes for placed in compiled.placed), default=0) / KIB - used,
-            "alive": [asdict(placed) for placed in alive],
-        }
+    peak = {
+        "operators": [layer.name for layer in compiled.layers if layer.time == last],
+        "time": moment,
+        "used_kib": used,
+        "gaps_kib": max((placed.address + placed.bytes for placed in compiled.placed), default=0) / KIB - used,
+        "alive": [asdict(placed) for placed in alive],
     }
+    return {name: value for name, value in asdict(compiled).items() if name != "model"} | {"peak": peak}
 
 
 def write_compiled(folder: Path, compiled: bytes, document: Mapping[str, Any]) -> dict[str, Path]:
@@ -375,8 +350,8 @@ def write_compiled(folder: Path, compiled: bytes, document: Mapping[str, Any]) -
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {error.strerror or error}; give another --out") from error
-    replace_file(paths["model"], [compiled])
-    replace_file(paths["costs"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    replace_file(paths["model"], compiled)
+    replace_file(paths["costs"], (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
     return paths
 
 

@@ -155,10 +155,10 @@ def choose_archs(
     if sample is None:
         return sorted(map(at, range(count)))
     drawn: dict[int, None] = {}
-    for attempt in itertools.count():
-        if len(drawn) >= sample:
-            break
-        drawn |= dict.fromkeys((words(seed, "ranking.sample", attempt, count=sample) % np.uint64(count)).tolist())
+    attempts = itertools.count()
+    while len(drawn) < sample:
+        draw = words(seed, "ranking.sample", next(attempts), count=sample)
+        drawn |= dict.fromkeys((draw % np.uint64(count)).tolist())
     return sorted(map(at, itertools.islice(drawn, sample)))
 
 
@@ -172,15 +172,15 @@ def _product(space: SearchSpace, conditions: Sequence[Condition]) -> tuple[int, 
         own = [condition for condition in conditions if condition.name == choice.name]
         digits = np.arange(len(choice.options))
         options.append(digits[holds(own, {choice.name: digits})].tolist())
-    sizes = [len(allowed) for allowed in options]
-    steps = list(itertools.accumulate([1, *sizes[:0:-1]], int.__mul__))[::-1]  # of each block, the last one 1
 
     def at(position: int) -> Arch:
-        return space.arch(
-            [allowed[position // step % len(allowed)] for allowed, step in zip(options, steps, strict=True)]
-        )
+        digits = []
+        for allowed in reversed(options):
+            position, place = divmod(position, len(allowed))
+            digits.append(allowed[place])
+        return space.arch(digits[::-1])
 
-    return math.prod(sizes), at
+    return math.prod(map(len, options)), at
 
 
 def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
@@ -191,20 +191,16 @@ def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
     Raises:
         DataError: a file that cannot be read or names no arch; ConfigError: a code of another space (with its line).
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--archs {path}: cannot be read ({error}); give a text file with a code a line") from error
     found: list[Arch] = []
     try:
-        for number, cell in _cells(lines):
+        for number, cell in _cells(path.read_text(encoding="utf-8-sig").splitlines()):
             try:
                 found.append(space.parse(cell))
             except ConfigError as error:
                 raise ConfigError(f"--archs {path}, line {number}: {error}") from None
-    except ConfigError:  # a ValueError too
-        raise
-    except (csv.Error, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--archs {path}: cannot be read ({error}); give a text file with a code a line") from error
+    except csv.Error as error:
         raise DataError(f"--archs {path}: no sound CSV: {error}") from error
     if not found:
         raise DataError(
@@ -215,21 +211,19 @@ def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
 
 
 def _cells(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Codes of a file with the numbers of their lines.  Raises csv.Error, and ValueError for a row without a code."""
-    header = next(csv.reader(lines[:1]), [])
+    """Codes of a file with the numbers of their lines.  Raises csv.Error, also for a row without a code."""
+    rows = csv.reader(lines)
+    header = next(rows, [])
     if "code" not in header:
-        for number, line in enumerate(lines, start=1):
-            if code := line.partition("#")[0].strip().strip('"'):
-                yield number, code
+        codes = ((number, line.partition("#")[0].strip().strip('"')) for number, line in enumerate(lines, start=1))
+        yield from ((number, code) for number, code in codes if code)
         return
-    rows = csv.reader(lines[1:])
     for row in filter(None, rows):
-        number = rows.line_num + 1
         if len(row) != len(header):
-            raise ValueError(f"line {number} has {len(row)} cells of {len(header)}; is the file cut off?")
+            raise csv.Error(f"line {rows.line_num} has {len(row)} cells of {len(header)}; is the file cut off?")
         if not row[header.index("code")]:
-            raise ValueError(f"line {number} has no code")
-        yield number, row[header.index("code")]
+            raise csv.Error(f"line {rows.line_num} has no code")
+        yield rows.line_num, row[header.index("code")]
 
 
 # ---- which subnets a search may propose ----
@@ -306,7 +300,7 @@ class Problem:
     def values(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
         """The objectives of archs, by evaluation: [A, objectives]."""
         columns = {**self.costs(archs), **self.measure(archs)}
-        return np.stack([np.asarray(columns[name], dtype=np.float64) for name in self.objectives], axis=1)
+        return np.array([columns[name] for name in self.objectives], dtype=np.float64).T
 
     def require_room(self, budget: int) -> None:
         """Raises ConfigError for a budget of more evaluations than there are subnets to evaluate."""
@@ -374,8 +368,7 @@ def _parsed(
     minimise: str, where: str, space: SearchSpace, measured: Sequence[str], costs: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[Condition, ...]]:
     """``--minimise`` and ``--where`` against the columns there are.  Raises ConfigError."""
-    objectives = tuple(name.strip() for name in minimise.split(","))
-    known = [*measured, *costs]
+    objectives, known = tuple(name.strip() for name in minimise.split(",")), [*measured, *costs]
     for name in objectives:
         if name not in known:
             hint = did_you_mean(name, known)
@@ -420,12 +413,10 @@ def exact_values(path: Path, problem: Problem) -> dict[Arch, NDArray[np.float64]
     """
     ranking, space = _whole_ranking(path)
     if space.name != problem.space.name:
-        raise ConfigError(
-            f"--compare {path}: a ranking of space {space.name!r}, the search is in {problem.space.name!r}"
-        )
-    missing = sorted({*problem.objectives} - ranking.columns.keys())
-    if missing:
+        other = f"a ranking of space {space.name!r}, the search is in {problem.space.name!r}"
+        raise ConfigError(f"--compare {path}: {other}")
+    if missing := sorted({*problem.objectives} - ranking.columns.keys()):
         raise ConfigError(f"--compare {path}: it has no column {', '.join(missing)}")
     archs = [space.parse(code) for code in ranking.codes]
-    table = np.stack([np.asarray(ranking.columns[name], np.float64) for name in problem.objectives], axis=1)
+    table = np.array([ranking.columns[name] for name in problem.objectives], np.float64).T
     return {arch: row for arch, row, fits in zip(archs, table, problem.fits(archs), strict=True) if fits}

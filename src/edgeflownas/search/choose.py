@@ -6,6 +6,7 @@ Subnets are positions in the ranking; :func:`summary` gives the same with codes 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,23 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.search.candidates import MOST_OBJECTIVES, Condition, did_you_mean, holds, parse_where
-from edgeflownas.search.front import (
-    Floats,
-    Mask,
-    Noise,
-    fill,
-    front,
-    hypervolume,
-    knee,
-    like_best,
-    marginals,
-    paired_noise,
-    spread,
-    sure,
-    ties,
-    unpaired_noise,
-)
+from edgeflownas.search import front as fronts
+from edgeflownas.search.candidates import MOST_OBJECTIVES, did_you_mean, holds, parse_where
+from edgeflownas.search.front import Floats, Mask, Noise, front, hypervolume, knee, spread
 from edgeflownas.search.ranking import TIED, Ranking
 from edgeflownas.space import get_space
 
@@ -85,16 +72,13 @@ class Question:
             first = zip(moves.items(), values[0] * self.signs, strict=True)
             same = ", ".join(f"{name} is {value:g}" for (name, moved), value in first if not moved)
             raise ConfigError(f"{same} in all {len(values)} subnets: choose by columns that differ, or by one alone")
-        return replace(
-            self,
-            minimise=tuple(name for name in self.minimise if moves[name]),
-            maximise=tuple(name for name in self.maximise if moves[name]),
-            reference=tuple(x for x, moved in zip(self.reference, moves.values(), strict=False) if moved),
-        )
+        lowest, highest = (tuple(name for name in names if moves[name]) for names in (self.minimise, self.maximise))
+        reference = tuple(itertools.compress(self.reference, moves.values()))
+        return replace(self, minimise=lowest, maximise=highest, reference=reference)
 
     def require_answer(self, ranking: Ranking) -> None:
         """Refuse what the ranking cannot answer.  Raises ConfigError, or DataError for a column without figures."""
-        names, known = self.objectives, list(ranking.columns)
+        names, known, listed = self.objectives, list(ranking.columns), ", ".join(self.objectives)
         for name in names:
             if name not in known:
                 hint = did_you_mean(name, known)
@@ -102,11 +86,9 @@ class Question:
             if not np.isfinite(ranking.columns[name]).any():
                 raise DataError(f"column {name} of the ranking holds no figure at all: choose by another column")
         if not names or len(set(names)) < len(names):
-            raise ConfigError(f"--minimise and --maximise need columns, each once (got {', '.join(names) or 'none'})")
-        if self.reference and len(self.reference) != len(names):
-            raise ConfigError(
-                f"--reference has {len(self.reference)} numbers: give one for each of {', '.join(names)}, in this order"
-            )
+            raise ConfigError(f"--minimise and --maximise need columns, each once (got {listed or 'none'})")
+        if (given := len(self.reference)) not in (0, len(names)):
+            raise ConfigError(f"--reference has {given} numbers: give one for each of {listed}, in this order")
         if not 1 <= self.top <= len(ranking):
             raise ConfigError(f"--top {self.top}: the ranking holds {len(ranking)} subnets; give 1 to {len(ranking)}")
 
@@ -115,19 +97,14 @@ def allowed(ranking: Ranking, where: str) -> Mask:
     """Rows [A] that fulfil all conditions.  Raises ConfigError where none does, naming the conditions to blame."""
     conditions = parse_where(where, [*ranking.columns, *ranking.words])
     values = {**ranking.columns, **ranking.blocks}
-
-    def kept(some: Sequence[Condition]) -> Mask:
-        return holds(some, values)
-
-    if (found := kept(conditions)).any():
+    if (found := holds(conditions, values)).any():
         return found
     for condition in conditions:
-        if not kept([condition]).any():
-            low, high = np.nanmin(values[condition.name]), np.nanmax(values[condition.name])
-            raise ConfigError(
-                f"--where {condition}: no subnet fulfils it ({condition.name} is {low:.6g} to {high:.6g})"
-            )
-    without = {str(one): int(kept([c for c in conditions if c != one]).sum()) for one in conditions}
+        if not holds([condition], values).any():
+            name, column = condition.name, values[condition.name]
+            span = f"{np.nanmin(column):.6g} to {np.nanmax(column):.6g}"
+            raise ConfigError(f"--where {condition}: no subnet fulfils it ({name} is {span})")
+    without = {str(one): holds([c for c in conditions if c != one], values).sum() for one in conditions}
     told = ", ".join(f"{count} without {name}" for name, count in without.items())
     raise ConfigError(f"--where {','.join(map(str, conditions))}: no subnet fulfils all of it ({told})")
 
@@ -155,7 +132,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
     values = values[:, [asked.index(name) for name in names]]
     member = front(values)
     noise = [_noise(ranking, name) for name in names]
-    tied, certain = ties(values, member, noise), sure(values, member, noise)
+    tied, certain = fronts.ties(values, member, noise), fronts.sure(values, member, noise)
     positions = np.flatnonzero(member)
     positions = positions[np.lexsort((positions, values[positions, 0], values[positions, -1]))]  # along the cost
     bend = knee(values[positions])
@@ -206,9 +183,9 @@ def summary(document: Mapping[str, Any]) -> dict[str, Any]:
 def _noise(ranking: Ranking, name: str) -> Noise | None:
     """Of a column: from the samples' errors where they are kept, else from its standard errors, else not known."""
     if name == "epe" and ranking.sample_epe is not None and ranking.valid_pixels is not None:
-        return paired_noise(ranking.sample_epe, ranking.valid_pixels)
+        return fronts.paired_noise(ranking.sample_epe, ranking.valid_pixels)
     errors, samples = ranking.columns.get(f"{name}_standard_error"), ranking.columns.get("samples")
-    return None if errors is None or samples is None else unpaired_noise(errors, int(np.nanmax(samples)))
+    return None if errors is None or samples is None else fronts.unpaired_noise(errors, int(np.nanmax(samples)))
 
 
 def _table(ranking: Ranking, question: Question) -> dict[str, Any]:
@@ -242,7 +219,7 @@ def _marginals(ranking: Ranking, kept: Mask, names: Sequence[str]) -> dict[str, 
     target = next((name for name in names if name.startswith("epe")), "epe")
     costs = [name for name in names if not name.startswith("epe")]
     costs += [name for name in EXACT if name in ranking.columns and name not in costs]
-    found = marginals(ranking, kept, target, costs)
+    found = fronts.marginals(ranking, kept, target, costs)
     missing = found if isinstance(found, str) else None if found["blocks"] else "no block varies: nothing to compare"
     return {"marginals": None if missing else found, "marginals_missing": missing}
 
@@ -251,26 +228,27 @@ def _confidence(
     ranking: Ranking, values: Floats, feasible: Mask, noise: Sequence[Noise | None], question: Question
 ) -> dict[str, Any]:
     """Which objectives are noisy, by what, and how many subnets cannot be told from the best of the first such one."""
-    names = question.objectives
+    by_name = dict(zip(question.objectives, noise, strict=True))
+    noisy = {name: own for name, own in by_name.items() if own}
     found: dict[str, Any] = {
-        "noisy": {name: own.kind for name, own in zip(names, noise, strict=True) if own},
-        "taken_as_exact": [n for n, own in zip(names, noise, strict=True) if own is None and n not in EXACT],
+        "noisy": {name: own.kind for name, own in noisy.items()},
+        "taken_as_exact": [name for name in by_name if name not in noisy and name not in EXACT],
     }
-    for name, objective, own in zip(names, values.T, noise, strict=True):
-        if own is None:
-            continue
-        best = int(np.nanargmin(np.where(feasible, objective, np.nan)))
-        alike = like_best(objective, feasible, own)
-        known = ranking.facts.get(TIED)  # counted by paired errors before they were dropped
-        return found | {
-            "objective": name,
-            "samples": own.samples,
-            "best": best,
-            "like_best": int(alike.sum()),
-            "like_best_when_ranked": None if question.where or name != "epe" else known and int(known),
-            "within": float(np.abs(objective[alike] - objective[best]).max()),
-        }
-    return found | {"objective": None}
+    if not noisy:
+        return found | {"objective": None}
+    name, own = next(iter(noisy.items()))
+    objective = values[:, question.objectives.index(name)]
+    best = int(np.nanargmin(np.where(feasible, objective, np.nan)))
+    alike = fronts.like_best(objective, feasible, own)
+    known = ranking.facts.get(TIED)  # counted by paired errors before they were dropped
+    return found | {
+        "objective": name,
+        "samples": own.samples,
+        "best": best,
+        "like_best": int(alike.sum()),
+        "like_best_when_ranked": None if question.where or name != "epe" else known and int(known),
+        "within": float(np.abs(objective[alike] - objective[best]).max()),
+    }
 
 
 def _volume(members: Floats, feasible: Floats, question: Question) -> dict[str, Any]:
@@ -284,11 +262,10 @@ def _volume(members: Floats, feasible: Floats, question: Question) -> dict[str, 
         "reference_is": "worst feasible value of each objective" if given is None else "given",
         "outside": 0 if given is None else int((members >= reference).any(axis=1).sum()),
     }
-    why = f"computed for at most {MOST_OBJECTIVES} objectives" if len(names) > MOST_OBJECTIVES else ""
     if given is None and len(feasible) == 1:
-        why = "one subnet: nothing to compare"
-    if why:
-        return found | {"value": None, "share": None, "why": why}
+        return found | {"value": None, "share": None, "why": "one subnet: nothing to compare"}
+    if len(names) > MOST_OBJECTIVES:
+        return found | {"value": None, "share": None, "why": f"computed for at most {MOST_OBJECTIVES} objectives"}
     value, box = hypervolume(members, reference), float(np.prod(np.maximum(reference - ideal, 0.0)))
     return found | {"value": value, "share": value / box if box else None}
 
@@ -324,7 +301,7 @@ def _shortlist(
     chosen += [pool[place] for place in found]
     others = [place for place in np.flatnonzero(tied).tolist() if place not in chosen]
     if others and len(chosen) < question.top:
-        taken = fill(values, positions.tolist(), others, noisy, question.top - len(chosen))
+        taken = fronts.fill(values, positions.tolist(), others, noisy, question.top - len(chosen))
         roles |= dict.fromkeys(taken, "tie")
         chosen += taken
     chosen.sort(key=lambda place: (*np.nan_to_num(values[place, ::-1], nan=np.inf), place))
@@ -359,20 +336,18 @@ def with_vela_figures(document: Mapping[str, Any], vela: Vela, progress: Callabl
     with progress("Vela", len(graphs)) as meter:
         found = dict(zip(places, vela.figures(graphs, meter.advance), strict=True))
     most = vela.limit_kib
-    over = sum(most is not None and figures.sram_kib > most for figures in found.values())
-    if over:
+    if over := sum(most is not None and figures.sram_kib > most for figures in found.values()):
         vela.note(f"{over} of {len(found)} compiled subnets need more SRAM than the limit of the arena, {most:g} KiB")
     values, described = dict(document["values"]), list(document["columns"])
     names = [f"{vela.slug}_ms"] if f"{vela.slug}_ms" in values else []
-    for figure, ending, unit in (
-        ("milliseconds", "ms", "ms"),
-        ("sram_kib", "sram_kib", "KiB"),
-        ("flash_kib", "flash_kib", "KiB"),
+    for figure, name, unit in (
+        *(("milliseconds", "vela_ms", "ms"), ("sram_kib", "vela_sram_kib", "KiB")),
+        ("flash_kib", "vela_flash_kib", "KiB"),
     ):
         own = {place: getattr(figures, figure) for place, figures in found.items()}
-        names.append(f"vela_{ending}")
-        values[names[-1]] = [own.get(place) for place in range(len(document["codes"]))]
-        described.append({"name": names[-1], "unit": unit, "minimise": True, "largest": max(own.values())})
+        names.append(name)
+        values[name] = [own.get(place) for place in range(len(document["codes"]))]
+        described.append({"name": name, "unit": unit, "minimise": True, "largest": max(own.values())})
     chip = {"columns": names, "figures_by": f"{vela.target.name}, {vela.words}"}
     return {**document, "values": values, "columns": described, "chip": chip}
 

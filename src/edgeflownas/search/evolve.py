@@ -6,6 +6,7 @@ so that a search is resumed by telling it its journal again.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeflownas.randomness import uniforms
 from edgeflownas.run.directory import RunLock
 from edgeflownas.search.candidates import Candidates, Problem
 from edgeflownas.search.front import Floats, front, hypervolume
+from edgeflownas.search.ranking import block_words
 from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.machine import StopFlag
 
@@ -84,10 +86,7 @@ class Evolution(RandomSearch):
             return self._candidates.random(count)
         order = standing(np.array([values for _, values in self._members]))
         found: list[Arch] = []
-        while len(found) < count:
-            child = self._child(order) or self._candidates.random(1)
-            if not child:
-                break
+        while len(found) < count and (child := self._child(order) or self._candidates.random(1)):
             found += child
         return found
 
@@ -153,15 +152,15 @@ class Nsga2(RandomSearch):
                 f'--strategy nsga2 needs the package pymoo ({error}): pip install "edgeflownas[search]", or use '
                 "--strategy evolution or random, which need nothing"
             ) from error
-        self._new_algorithm, self._population_of = NSGA2, Population
+        self._population_of = Population
         self._select = TournamentSelection(func_comp=binary_tournament)
         self._options = np.array([len(choice.options) for choice in candidates.space.choices])
-        self._algorithm: Any = None
+        self._algorithm = NSGA2(pop_size=population, mating=self, eliminate_duplicates=False)
         self._asked: Any = None
 
     def propose(self, count: int) -> list[Arch]:
         """See :class:`RandomSearch`."""
-        if self._algorithm is None:
+        if not self._algorithm.is_initialized:
             found = self._candidates.random(count)
             self._asked = self._population_of.new(X=np.array(found))
             return found
@@ -172,13 +171,11 @@ class Nsga2(RandomSearch):
     def tell(self, archs: Sequence[Arch], values: Floats) -> None:
         """See :class:`RandomSearch`."""
         assert [tuple(digits) for digits in self._digits()] == list(archs), "told of other archs than were proposed"
-        if self._algorithm is None:
+        if not self._algorithm.is_initialized:
             from pymoo.core.problem import Problem as Objectives
             from pymoo.core.termination import NoTermination
 
-            self._algorithm = self._new_algorithm(
-                pop_size=self._population, sampling=self._asked, mating=self, eliminate_duplicates=False
-            )
+            self._algorithm.initialization.sampling = self._asked
             objectives = Objectives(n_var=len(self._options), n_obj=values.shape[1], vtype=int)
             self._algorithm.setup(objectives, termination=NoTermination(), seed=self._seed)
             self._asked = self._algorithm.ask()
@@ -253,15 +250,14 @@ class Journal:
         header = {"format": FORMAT, "signature": dict(signature)}
         with storing(path, "read"):
             data = path.read_bytes() if path.exists() else b""
-        whole, _, torn = data.rpartition(b"\n")
+        *lines, torn = data.split(b"\n")
         if torn:
-            if not whole and not row_text(header).encode().startswith(torn):
+            if not lines and not row_text(header).encode().startswith(torn):
                 raise ConfigError(f"{path}: is no journal of a search; choose another --out")
             note(f"{path}: the last line was cut off by a kill: dropped")
             self._log.truncate(len(data) - len(torn))
-        lines = whole.split(b"\n") if whole else []
         if lines:
-            self._check_header(lines[0], parse_json(row_text(header).encode()))
+            self._require_same(lines[0], parse_json(row_text(header).encode())["signature"])
         else:
             self._log.append(header)
         self.entries = [self._entry(number, line) for number, line in enumerate(lines[1:], 2)]
@@ -274,16 +270,15 @@ class Journal:
         self._log.sync()
         self.entries.extend(entries)
 
-    def _check_header(self, line: bytes, expected: dict[str, Any]) -> None:
+    def _require_same(self, header: bytes, now: Mapping[str, Any]) -> None:
         try:
-            found = parse_json(line)
-            then, now = dict(found["signature"]), expected["signature"]
+            found = parse_json(header)
+            then = dict(found["signature"])
             if found["format"] != FORMAT:
                 raise ValueError
         except (ValueError, TypeError, KeyError):
             raise ConfigError(f"{self.path}: is no journal of a search of this version; choose another --out") from None
-        other = [key for key in {**now, **then} if then.get(key) != now.get(key)]
-        if other:
+        if other := [key for key in {**now, **then} if then.get(key) != now.get(key)]:
             told = "; ".join(f"{key} {then.get(key)!r} then, {now.get(key)!r} now" for key in other)
             raise ConfigError(f"{self.path}: the journal of another search ({told}); choose another --out")
 
@@ -295,10 +290,8 @@ class Journal:
             values = tuple(float(row["values"][name]) for name in self._names)
             return Entry(self._space.parse(row["code"]), values, int(row["generation"]))
         except (ValueError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{self.path} line {number}: no entry of a search ({error}); remove the lines from there on, they are "
-                "evaluated again"
-            ) from None
+            remedy = "remove the lines from there on, they are evaluated again"
+            raise DataError(f"{self.path} line {number}: no entry of a search ({error}); {remedy}") from None
 
 
 # ---- the search ----
@@ -353,21 +346,15 @@ def search_all(
         Interrupted: a signal came; ConfigError, DataError, StorageError.
     """
     problem.require_room(budget)
-    strategies = []
-    for name, seed in jobs:
-        candidates = Candidates(problem.space, problem.fits, seed)
-        strategies.append(new_strategy(name, candidates=candidates, population=population, seed=seed))
+    candidates = [Candidates(problem.space, problem.fits, seed) for _, seed in jobs]
+    strategies = [
+        new_strategy(name, candidates=own, population=population, seed=seed)
+        for (name, seed), own in zip(jobs, candidates, strict=True)
+    ]
     ended = []
     for (name, seed), strategy in zip(jobs, strategies, strict=True):
         folder = place if len(jobs) == 1 else place / f"{name}-seed{seed}"
-        signature = {
-            **problem.facts,
-            "objectives": list(problem.objectives),
-            "where": ",".join(map(str, problem.where)),
-            "strategy": name,
-            "seed": seed,
-            "population": population,
-        }
+        signature = {**problem.facts, **_asked(problem, population), "strategy": name, "seed": seed}
         lock = RunLock(folder)
         try:
             with StopFlag.at_once():
@@ -401,13 +388,10 @@ def run_search(
 ) -> list[Entry]:
     """Evaluate up to ``budget`` archs, a generation at a time; returns the entries, fewer where no code was left.
 
-    What the journal holds is told to the strategy instead of being evaluated.  A generation that the journal holds in
-    part (a kill, or a budget that has been raised) is evaluated as a whole once more, because the last bits of a value
-    may depend on what is evaluated with it; entries that were written stay.  So the journal of an interrupted search
-    is that of an uninterrupted one, byte for byte.
-
-    The strategy is a new one, with the seed of the journal's signature; ``budget`` includes the archs of the journal;
-    ``progress`` is told after each generation how many are evaluated.
+    What the journal holds is told to the (new) strategy instead of being evaluated, and counts for the budget.  A
+    generation that the journal holds in part (a kill, or a budget that has been raised) is evaluated as a whole once
+    more, because the last bits of a value may depend on what is evaluated with it; entries that were written stay.  So
+    the journal of an interrupted search is that of an uninterrupted one, byte for byte.
 
     Raises:
         DataError: the journal's codes are not those the strategy proposes.
@@ -459,24 +443,24 @@ def outcome(
     Raises:
         DataError: values that are not those of ``exact``: it was made of other weights or other samples.
     """
-    return {
-        "space": problem.space.name,
-        "objectives": list(problem.objectives),
-        "where": ",".join(map(str, problem.where)),
-        "population": population,
-        "searches": [
-            {
-                "strategy": one.strategy,
-                "seed": one.seed,
-                "evaluated": len(one.entries),
-                "generations": one.entries[-1].generation + 1 if one.entries else 0,
-                "journal": str(one.folder / "journal.jsonl"),
-                "front": _front(problem, one.entries),
-            }
-            for one in ended
-        ],
-        "curve": None if exact is None else _curve(problem, ended, population, exact),
-    }
+    searches = [
+        {
+            "strategy": one.strategy,
+            "seed": one.seed,
+            "evaluated": len(one.entries),
+            "generations": one.entries[-1].generation + 1 if one.entries else 0,
+            "journal": str(one.folder / "journal.jsonl"),
+            "front": _front(problem, one.entries),
+        }
+        for one in ended
+    ]
+    curve = None if exact is None else _curve(problem, ended, population, exact)
+    return {"space": problem.space.name, **_asked(problem, population), "searches": searches, "curve": curve}
+
+
+def _asked(problem: Problem, population: int) -> dict[str, Any]:
+    where = ",".join(map(str, problem.where))
+    return {"objectives": list(problem.objectives), "where": where, "population": population}
 
 
 def _front(problem: Problem, entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -486,15 +470,16 @@ def _front(problem: Problem, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     members = members[np.lexsort(values[members].T[::-1])]
     if not members.size:
         return []
-    costs = problem.costs([entries[place].arch for place in members.tolist()])
+    archs = [entries[place].arch for place in members.tolist()]
+    costs, words = problem.costs(archs), block_words(problem.space, archs)
     rows = []
     for row, place in enumerate(members.tolist()):
         arch, own, generation = entries[place]
         objectives = dict(zip(problem.objectives, own, strict=True))
         others = {name: column[row].item() for name, column in costs.items() if name not in objectives}
-        words = {choice.name: choice.meaning(digit) for choice, digit in zip(problem.space.choices, arch, strict=True)}
+        options = {name: column[row] for name, column in words.items()}
         told = {"evaluation": place + 1, "generation": generation}
-        rows.append({"code": str(arch), **objectives, **words, **others, **told})
+        rows.append({"code": str(arch), **objectives, **options, **others, **told})
     return rows
 
 
@@ -517,11 +502,10 @@ def shares(values: ArrayLike, exact: ArrayLike, reference: ArrayLike, counts: Se
     Both up to ``reference`` [K]; a search that ended before a count keeps its last share.
     """
     table, whole = np.asarray(values, dtype=np.float64), hypervolume(exact, reference)
-    found, result, before = table[:0], [], 0
-    for count in counts:
+    found, result = table[:0], []
+    for before, count in itertools.pairwise([0, *counts]):
         found = np.concatenate([found, table[before:count]])
         found = found[front(found)]
-        before = count
         result.append(hypervolume(found, reference) / whole)
     return result
 
@@ -537,11 +521,12 @@ def _curve(problem: Problem, ended: Sequence[Ended], population: int, exact: Map
     step = max(1, most // POINTS)
     counts = sorted({*range(step, most + 1, step), *doublings})
     curves: dict[str, list[list[float]]] = {}
+    spread: dict[str, Callable[..., Any]] = {"mean": np.mean, "lowest": np.min, "highest": np.max}
     for one in ended:
         for entry in one.entries:
             known = exact[entry.arch]
             if not np.allclose(entry.values, known, rtol=1e-3, atol=1e-3, equal_nan=True):
-                rows = [[*map(float, row)] for row in (entry.values, known)]
+                rows = (entry.values, known.tolist())
                 found, there = (dict(zip(problem.objectives, row, strict=True)) for row in rows)
                 raise DataError(
                     f"{one.folder / 'journal.jsonl'}: {entry.arch} has {found}, but {there} in the ranking compared "
@@ -556,12 +541,7 @@ def _curve(problem: Problem, ended: Sequence[Ended], population: int, exact: Map
         "shown": [count for count in counts if count in doublings],
         "evaluations": counts,
         "strategies": {
-            name: {
-                "mean": np.mean(own, axis=0).tolist(),
-                "lowest": np.min(own, axis=0).tolist(),
-                "highest": np.max(own, axis=0).tolist(),
-                "seeds": len(own),
-            }
+            name: {word: of(own, axis=0).tolist() for word, of in spread.items()} | {"seeds": len(own)}
             for name, own in curves.items()
         },
     }

@@ -49,38 +49,37 @@ class Budget:
 
     def broken(self, figures: Figures) -> tuple[str, float, float] | None:
         """The first limit that does not hold: its name, the figure, the limit."""
-        found = (
-            ("sram_kib", figures.sram_kib, self.sram_kib),
-            ("flash_kib", figures.flash_kib, self.flash_kib),
-            ("milliseconds", figures.milliseconds, self.milliseconds),
-        )
-        return next(((name, used, most) for name, used, most in found if most is not None and used > most), None)
+        for name in ("sram_kib", "flash_kib", "milliseconds"):
+            used, most = getattr(figures, name), getattr(self, name)
+            if most is not None and used > most:
+                return name, used, most
+        return None
 
 
-@dataclass
 class Subnets:
     """What is chosen from: archs, and a score of each, the smallest the best.
 
     With a ``ranking`` scores are its errors, measured at ``size``.  Else larger networks come first: scores order the
     subnets of one case, the multiply-adds of the whole graph order the cases, and ``size`` is the usual one.
+
+    Attributes:
+        weights_kib: of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion.
+        macs: of every arch [A], at this size.
     """
 
-    space: SearchSpace
-    width: int
-    archs: Sequence[Arch]
-    size: Size = (180, 240)
-    scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    ranking: Path | None = None
-    weights_kib: NDArray[np.float64] = field(init=False)
-    """Of every arch [A], uncompressed: the flash of another subnet is taken to be in proportion."""
-    macs: NDArray[np.int64] = field(init=False)
-    """Of every arch [A], at this size."""
-
-    def __post_init__(self) -> None:
-        costs = space_costs(self.space, self.width, self.size, self.archs)
+    def __init__(
+        self,
+        space: SearchSpace,
+        width: int,
+        archs: Sequence[Arch],
+        size: Size = (180, 240),
+        scores: NDArray[np.float64] | None = None,
+        ranking: Path | None = None,
+    ) -> None:
+        self.space, self.width, self.archs, self.size, self.ranking = space, width, archs, size, ranking
+        costs = space_costs(space, width, size, archs)
         self.weights_kib, self.macs = costs["int8_weight_kib"], costs["macs"]
-        if self.ranking is None:
-            self.scores = -self.macs.astype(float)
+        self.scores = -self.macs.astype(float) if scores is None else scores
 
 
 def read_subnets(path: Path | None, space: str | None, width: int | None, where: str) -> Subnets:
@@ -94,32 +93,28 @@ def read_subnets(path: Path | None, space: str | None, width: int | None, where:
         return Subnets(known, width or 32, choose_archs(known, None, where))
     if space is not None:
         raise ConfigError(f"--space {space}: {path} has its own; leave one of them out")
-    if not (path / "run_manifest.json").is_file():
-        return _ranked(path, width, where)
-    if (path / "ranking" / "ranking.safetensors").is_file():
-        return _ranked(path / "ranking", width, where)
-    if width is not None:
-        raise ConfigError(f"--width {width}: {path} has its own; leave --width out, or the run")
-    own, wide, size = run_network(path)
-    return Subnets(own, wide, choose_archs(own, None, where), size)
-
-
-def _ranked(path: Path, width: int | None, where: str) -> Subnets:
+    if (path / "run_manifest.json").is_file():
+        if not (path / "ranking" / "ranking.safetensors").is_file():
+            if width is not None:
+                raise ConfigError(f"--width {width}: {path} has its own; leave --width out, or the run")
+            own, wide, size = run_network(path)
+            return Subnets(own, wide, choose_archs(own, None, where), size)
+        path /= "ranking"
     ranking = read_ranking(path)
-    own = ranking.facts.get("width")
-    if not ranking.space or own is None or (width is not None and int(own) != width):
+    said = ranking.facts.get("width")
+    if not ranking.space or said is None or (width is not None and int(said) != width):
         raise ConfigError(
-            f"{path}: its space is {ranking.space or 'not said'}, its width {own or 'not said'}: give the folder that "
+            f"{path}: its space is {ranking.space or 'not said'}, its width {said or 'not said'}: give the folder that "
             "`edgeflownas rank` wrote, without --width"
         )
-    kept = allowed(ranking, where)
-    places = np.flatnonzero(kept & np.isfinite(ranking.columns["epe"]))
+    epes = ranking.columns["epe"]
+    places = np.flatnonzero(allowed(ranking, where) & np.isfinite(epes))
     if not len(places):
         raise ConfigError(f"{path}: no subnet has a finite EPE{' under ' + where if where else ''}")
     rows, columns = (int(side) for side in ranking.facts["size"].split("x"))
-    space = get_space(ranking.space)
-    archs = [space.parse(ranking.codes[place]) for place in places]
-    return Subnets(space, int(own), archs, (rows, columns), ranking.columns["epe"][places], path)
+    own = get_space(ranking.space)
+    archs = [own.parse(ranking.codes[place]) for place in places]
+    return Subnets(own, int(said), archs, (rows, columns), epes[places], path)
 
 
 @dataclass(eq=False)
@@ -129,11 +124,13 @@ class _Case:
     size: Size
     outputs: Outputs
     vela: Vela
-    table: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     failed: dict[str, Any] | None = None
-    predicted: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    flash_kib: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    queue: Iterator[int] = iter(())
+    table: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(1)
+    )  # until it is known, one subnet stands for all
+    predicted: NDArray[np.float64] = field(init=False)
+    flash_kib: NDArray[np.float64] = field(init=False)
+    queue: Iterator[int] = field(init=False)
 
     @property
     def smallest(self) -> int:
@@ -179,14 +176,7 @@ def fit(
     cases = search.cases(sizes, outputs)
     search.choose_ways([case for case in cases if case.failed is None])
     passed = [case for case in cases if case.failed is None]
-    rows = search.verified(passed, top)
-    ranked, grid = subnets.ranking, [side + -side % 16 for side in subnets.size]
-    for row in rows:
-        place = row.pop("place")
-        if ranked is not None:
-            row["epe"] = float(subnets.scores[place])
-            row["epe_measured_here"] = row["outputs"] == "flow" and row["size"] == grid
-        row["fps"] = 1e3 / row["milliseconds"]
+    rows, ranked = search.verified(passed, top), subnets.ranking
     return {
         "facts": vela.facts | {"mode": "as each row says", "arena": "as each row says"},
         "space": subnets.space.name,
@@ -236,7 +226,7 @@ class _Search:
         """Compile the smallest subnet of every case the one way or the other, until it fits."""
         waiting = list(cases)
         for number, way in enumerate(self.ways):
-            tried = [case for case in waiting if number or self._may_be_unbounded(case)]
+            tried = [case for case in waiting if number or self._peak_kib(case) <= UNBOUNDED * self.budget.sram_kib]
             for case in tried:
                 case.vela = way
             figures = self._compiled([(case, case.smallest, way) for case in tried], f"smallest subnets, {_mode(way)}")
@@ -244,21 +234,16 @@ class _Search:
                 self._settle(case, found)
             waiting = [case for case in waiting if case not in tried or (case.failed or {}).get("limit") == "sram_kib"]
 
-    def _may_be_unbounded(self, case: _Case) -> bool:
-        graph = self._graph(case, case.smallest)
-        peak = max(moment.bytes for moment in liveness(graph.ops, graph.outputs))
-        return peak <= UNBOUNDED * self.budget.sram_kib * 1024
-
     def _settle(self, case: _Case, found: Figures) -> None:
         """Whether the case fits at all, and what every subnet will take, predicted from the smallest."""
         case.failed = None
         if (broken := self.budget.broken(found)) is not None:
             self._fail(case, broken, by="vela")
         fastest, weights = case.table[case.smallest], self.subnets.weights_kib
-        interleaved = case.vela.mode == "size"
-        case.predicted = (
-            case.table * (found.milliseconds / fastest) if interleaved else case.table + found.milliseconds - fastest
-        )
+        if case.vela.mode == "size":  # operators run interleaved
+            case.predicted = case.table * (found.milliseconds / fastest)
+        else:
+            case.predicted = case.table + found.milliseconds - fastest
         case.flash_kib = weights * (found.flash_kib / weights[case.smallest])
         case.queue = itertools.chain(itertools.islice(self._candidates(case), MOST_TRIED), [case.smallest])
 
@@ -307,14 +292,17 @@ class _Search:
 
     def _compiled(self, wanted: Sequence[tuple[_Case, int, Vela]], label: str = "") -> list[Figures]:
         """Vela of the subnet at each place, asked the given way."""
-        graphs = [self._graph(case, place) for case, place, _ in wanted]
         found: dict[int, Figures] = {}
         for way in self.ways:
-            own = [number for number, (_, _, asked) in enumerate(wanted) if asked is way]
+            own = {number: self._graph(*of) for number, (*of, asked) in enumerate(wanted) if asked is way}
             with self.progress(label, len(own)) if label and own else nullcontext() as meter:
                 advance = (lambda: None) if meter is None else meter.advance
-                found |= zip(own, way.figures([graphs[number] for number in own], advance), strict=True)
+                found |= zip(own, way.figures(list(own.values()), advance), strict=True)
         return [found[number] for number in range(len(wanted))]
+
+    def _peak_kib(self, case: _Case) -> float:
+        graph = self._graph(case, case.smallest)
+        return max(moment.bytes for moment in liveness(graph.ops, graph.outputs)) / 1024
 
     def _graph(self, case: _Case, place: int) -> Graph:
         return subnet_graph(self.subnets.space, self.subnets.width, self.subnets.archs[place], case.size, case.outputs)
@@ -336,9 +324,8 @@ class _Search:
         }
 
     def _row(self, case: _Case, place: int, way: Vela, found: Figures) -> dict[str, Any]:
-        return {
+        row = {
             "code": str(self.subnets.archs[place]),
-            "place": place,
             "size": list(case.size),
             "outputs": case.outputs,
             "mode": _mode(way),
@@ -347,6 +334,11 @@ class _Search:
             "flash_kib": found.flash_kib,
             "fit_by_table": int((case.predicted <= self.limit).sum()),
         }
+        if self.subnets.ranking is not None:
+            grid = [side + -side % 16 for side in self.subnets.size]
+            row["epe"] = float(self.subnets.scores[place])
+            row["epe_measured_here"] = case.outputs == "flow" and row["size"] == grid
+        return row | {"fps": 1e3 / found.milliseconds}
 
 
 def _mode(vela: Vela) -> str:

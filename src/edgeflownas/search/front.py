@@ -135,9 +135,8 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     """Exact volume dominated by rows of ``values`` [A, K] up to ``reference`` [K], K = 1, 2 or 3.
 
     In units of the objectives multiplied (Zitzler and Thiele 1998).  Rows that are not smaller than the reference
-    everywhere add nothing, nor do rows with a nan.  Two objectives: a staircase of rectangles; three: the staircases
-    between one value of the third and the next, times their height (slicing, as in Fonseca, Paquete and Lopez-Ibanez
-    2006, without the tree).
+    everywhere add nothing, nor do rows with a nan.  A staircase of rectangles; with three objectives the staircases
+    between one value of the third and the next, times their height (Fonseca, Paquete and Lopez-Ibanez 2006).
     """
     corner = np.asarray(reference, dtype=np.float64)
     rows = np.asarray(values, dtype=np.float64).reshape(-1, corner.size)
@@ -270,17 +269,18 @@ def _blocks(mask: Mask) -> Iterator[Rows]:
 
 
 class Anova(NamedTuple):
-    """Effects are in the unit of the values, shares are parts of the variance (all 0 where there is none)."""
+    """Effects are in the unit of the values, shares are parts of the variance (all 0 where there is none).
+
+    ``main`` are of each option of each block, ``pairs`` of each pair of options of blocks i < j [options of i, options
+    of j]; ``rest_share`` is that of three blocks and more together, below zero perhaps by rounding.
+    """
 
     mean: float
     main: tuple[Floats, ...]
-    """Of each option of each block."""
     main_shares: tuple[float, ...]
     pairs: dict[tuple[int, int], Floats]
-    """Of each pair of options of blocks i < j: [options of i, options of j]."""
     pair_shares: dict[tuple[int, int], float]
     rest_share: float
-    """Of three blocks and more together; may be below zero by rounding."""
 
 
 def anova(grid: Floats) -> Anova:
@@ -339,7 +339,7 @@ def marginals(ranking: Ranking, feasible: Mask, target: str, costs: Sequence[str
     blocks, options = [], ranking.options
     for place in varied:
         words = [options[place][digit] for digit in levels[place]]
-        margins = _step_margins(ranking, rows, place) if target == "epe" else []
+        margins = _step_margins(ranking, rows, place) if target == "epe" else [None] * len(words)
         blocks.append({"name": names[place]} | _block(place, words, parts, len(rows) // len(words), margins))
     return {
         "over": over,
@@ -357,13 +357,10 @@ def marginals(ranking: Ranking, feasible: Mask, target: str, costs: Sequence[str
 
 def _full_table(ranking: Ranking, feasible: Mask, target: str) -> tuple[str, Rows, list[list[int]], Rows] | str:
     """What is averaged over: its name, rows, and their :func:`factorial`; or why there is none."""
-    tried = [
-        ("the subnets that fulfil --where", np.flatnonzero(feasible)),
-        ("the whole table", np.arange(len(ranking))),
-    ]
-    why, digits = "", ranking.digits
-    for over, rows in tried[int(feasible.all()) :]:
-        full = factorial(digits[rows])
+    tried = {"the subnets that fulfil --where": feasible, "the whole table": np.ones_like(feasible)}
+    for over, mask in list(tried.items())[int(feasible.all()) :]:
+        rows = np.flatnonzero(mask)
+        full = factorial(ranking.digits[rows])
         unknown = int((~np.isfinite(ranking.columns[target][rows])).sum())
         if full is None:
             why = (
@@ -386,34 +383,27 @@ def _block(
     """
     options: list[dict[str, Any]] = []
     for level, word in enumerate(words):
-        epe, *costs = ((name, part.mean + float(part.main[place][level])) for name, part in parts.items())
-        options.append({"option": word, "mean_epe": epe[1], "mean_cost": dict(costs), "count": count})
+        (_, mean), *costs = ((name, part.mean + float(part.main[place][level])) for name, part in parts.items())
+        options.append({"option": word, "mean_epe": mean, "mean_cost": dict(costs), "count": count})
     steps: list[dict[str, Any]] = []
     for level, (word, following) in enumerate(itertools.pairwise(words)):
-        epe, *costs = ((name, float(np.diff(part.main[place])[level])) for name, part in parts.items())
-        steps.append(
-            {
-                "from": word,
-                "to": following,
-                "gain": -epe[1],
-                "margin": margins[level] if margins else None,
-                "costs": dict(costs),
-                "gain_per_cost": {name: -epe[1] / cost if cost > 0 else None for name, cost in costs},
-            }
-        )
+        (_, change), *costs = ((name, float(np.diff(part.main[place])[level])) for name, part in parts.items())
+        step = {"from": word, "to": following, "gain": -change, "margin": margins[level], "costs": dict(costs)}
+        steps.append(step | {"gain_per_cost": {name: -change / cost if cost > 0 else None for name, cost in costs}})
     return {"options": options, "steps": steps}
 
 
 def _step_margins(ranking: Ranking, rows: Rows, place: int) -> list[float | None]:
-    """Half of the 95 % interval of each step of a block by the samples, px; empty where they are not kept.
+    """Half of the 95 % interval of each step of a block by the samples, px; None where they are not kept.
 
     The mean over the subnets of an option is, sample by sample, again an error of that sample, so that two options are
     compared like two subnets on the same samples.
     """
-    if ranking.sample_epe is None or ranking.valid_pixels is None:
-        return []
     digits = ranking.digits[rows, place]
-    means = [ranking.sample_epe[rows[digits == digit]].mean(axis=0, dtype=np.float64) for digit in np.unique(digits)]
+    options = np.unique(digits)
+    if ranking.sample_epe is None or ranking.valid_pixels is None:
+        return [None] * len(options)
+    means = [ranking.sample_epe[rows[digits == option]].mean(axis=0, dtype=np.float64) for option in options]
     found = pool_noise(np.nan_to_num(np.stack(means)), ranking.valid_pixels)
     margins = student95(found.samples) * np.diagonal(found.paired, 1)
     return [float(margin) if np.isfinite(margin) else None for margin in margins]

@@ -44,20 +44,9 @@ from edgeflownas.run.directory import RunLock, read_identity
 from edgeflownas.run.manifest import choose_device
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, silent
+from edgeflownas.search import ranking as tables
 from edgeflownas.search.candidates import choose_archs, read_codes
-from edgeflownas.search.ranking import (
-    CSV,
-    TENSORS,
-    TIED,
-    Part,
-    Ranking,
-    assemble,
-    checksum,
-    csv_bytes,
-    read_ranking,
-    set_columns,
-    write_ranking,
-)
+from edgeflownas.search.ranking import CSV, TENSORS, TIED, Part, Ranking
 from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.machine import StopFlag, StopRequested, World
 
@@ -102,23 +91,14 @@ class RankingJob:
 
     def tree(self, check_stop: Callable[[], None] = lambda: None) -> TreeEvaluator:
         """What evaluates its subnets."""
-        return TreeEvaluator(
-            self.net,
-            self.calibration,
-            list(self.sets.values()),
-            exact=self.exact,
-            memory=self.memory,
-            flow_divisor=self.run.config.data.flow_divisor,
-            check_stop=check_stop,
-        )
+        sets, divisor = list(self.sets.values()), self.run.config.data.flow_divisor
+        how = {"exact": self.exact, "memory": self.memory, "flow_divisor": divisor, "check_stop": check_stop}
+        return TreeEvaluator(self.net, self.calibration, sets, **how)  # type: ignore[arg-type]
 
     def choose(
         self, file: Path | None, where: str, sample: int | None, seed: int, models: Sequence[VelaLatency], note: Note
     ) -> list[Arch]:
-        """The archs to rank: those of a file, or of the space, that fulfil conditions, or a draw of them.
-
-        ``models`` add columns for conditions.  Raises as :func:`choose_archs` and :func:`read_codes`.
-        """
+        """:func:`choose_archs` of a file's, or the space's; ``models`` add columns.  Raises as :func:`read_codes`."""
         codes = None
         if file is not None:
             codes, again = read_codes(file, self.net.space)
@@ -190,11 +170,8 @@ def open_job(
     order: list[int] | None = None
     if data:
         split, train = run.calibration()
-        facts |= {
-            "calibration": f"{split.label}, {len(split.names)} samples",
-            "calibration_set": EvalSet(split, split, None).calibration_hash,
-            "batch_size": str(config.eval.batch_size),
-        }
+        facts |= _calibration_facts(EvalSet(split, split, None))
+        facts["batch_size"] = str(config.eval.batch_size)
         for spec, name in zip(data, column_names(data), strict=True):
             sets[name], facts[name], places = _open_set(run, net, spec, protocol)
             order = order or places
@@ -203,14 +180,10 @@ def open_job(
         frozen, own = run.evaluation()
         calibration, evaluation = run.batches(net, frozen)
         sets["epe"] = list(evaluation)
-        facts |= {
-            "calibration": f"{frozen.calibration.label}, {len(frozen.calibration.names)} samples",
-            "calibration_set": frozen.calibration_hash,
-            "epe": f"training on {frozen.evaluation.label}, {len(frozen.evaluation.names)} samples",
-            "eval_set": frozen.hash,
-            "frozen": "the run's own sets" if own else "not the run's frozen sets",
-            "flow_clip": str(frozen.flow_clip),
-        }
+        facts |= _calibration_facts(frozen)
+        facts["epe"] = f"training on {frozen.evaluation.label}, {len(frozen.evaluation.names)} samples"
+        facts |= {"eval_set": frozen.hash, "frozen": "the run's own sets" if own else "not the run's frozen sets"}
+        facts["flow_clip"] = str(frozen.flow_clip)
     # Lists: the evaluator keeps all tensors, and whatever else holds the decoded samples may go.
     return RankingJob(run, net, list(calibration), sets, facts, order, exact, memory, keep_sample_errors)
 
@@ -233,6 +206,11 @@ def _run_facts(run: Run, stored: Checkpoint, weights: str, net: StagedNet) -> di
         "version": version("edgeflownas"),
         "torch": torch.__version__,
     }
+
+
+def _calibration_facts(frozen: EvalSet) -> dict[str, str]:
+    split = frozen.calibration
+    return {"calibration": f"{split.label}, {len(split.names)} samples", "calibration_set": frozen.calibration_hash}
 
 
 def _open_set(run: Run, net: StagedNet, spec: str, protocol: str) -> tuple[list[FlowBatch], str, list[int]]:
@@ -276,7 +254,7 @@ def column_names(specs: Sequence[str]) -> list[str]:
     for spec, name in zip(specs, names, strict=True):
         if name == "epe_":
             raise ConfigError(f"--data {spec}: no ASCII letter or digit to name its column by; {RENAME}")
-        for column in set_columns(name):
+        for column in tables.set_columns(name):
             if column in owner:
                 raise ConfigError(f"--data {owner[column]} and {spec} would share the column {column}; {RENAME}")
             owner[column] = spec
@@ -310,7 +288,7 @@ def part_of(names: Sequence[str], sums: Sequence[torch.Tensor], pixels: Sequence
             own += [np.median(seen, axis=1), np.percentile(seen, 90, axis=1)]
             own.append(np.full(len(seen), seen.shape[1], dtype=np.int64))
             part["sample_epe"] = means.astype(np.float32)
-        part |= zip(set_columns(name), own, strict=True)
+        part |= zip(tables.set_columns(name), own, strict=True)
     return part
 
 
@@ -324,7 +302,7 @@ class RankingFolder:
     """
 
     def __init__(self, path: Path, facts: Mapping[str, str], archs: Sequence[Arch]) -> None:
-        self.path, self.parts = path, path / "parts"
+        self.path, self.parts, self.plan_file = path, path / "parts", path / "parts" / PLAN
         self.plan = _plan(facts, [str(arch) for arch in archs])
         self.lock = RunLock(path)
         self.opened = False
@@ -344,30 +322,30 @@ class RankingFolder:
         self.lock.acquire()
         if (finished := self._finished()) is not None:  # by a process that had the lock until now
             return finished
-        if (self.parts / PLAN).exists():
-            self._require_ours(read_json(self.parts / PLAN))
-        elif (self.path / CSV).exists() or (self.parts.exists() and any(self.parts.glob("unit-*"))):
+        if begun := self.plan_file.exists():
+            self._require_ours(read_json(self.plan_file))
+        elif (self.path / CSV).exists() or any(self.parts.glob("unit-*")):
             raise self._refusal("files of which ranking is not known")
         self.opened = True
         with storing(self.parts, "make the folder of the parts"):
             self.parts.mkdir(exist_ok=True)
             self._remove(TEMPORARIES)
-        if not (self.parts / PLAN).exists():
-            replace_file(self.parts / PLAN, canonical_json(self.plan))
+        if not begun:
+            replace_file(self.plan_file, canonical_json(self.plan))
         return None
 
     def _finished(self) -> tuple[Ranking, dict[str, Path]] | None:
         """The table that lies here; its CSV is written again where it says anything else, left parts are removed."""
         if not (self.path / TENSORS).exists():
             return None
-        ranking = read_ranking(self.path)
+        ranking = tables.read_ranking(self.path)
         self._require_ours(_plan(ranking.facts, ranking.codes))
-        path, rows = self.path / CSV, csv_bytes(ranking)
+        path, rows = self.path / CSV, tables.csv_bytes(ranking)
         with storing(path, "read"):
             stale = not path.exists() or path.read_bytes() != rows
         left = False
         with suppress(StorageError):  # a plan that cannot be read is nobody's
-            left = (self.parts / PLAN).exists() and read_json(self.parts / PLAN) == self.plan
+            left = self.plan_file.exists() and read_json(self.plan_file) == self.plan
         if (stale or left) and not self.lock.held:
             self.lock.acquire()
         if left:
@@ -385,9 +363,9 @@ class RankingFolder:
 
     def require_shared(self) -> None:
         """Raises StorageError where this rank does not see what rank 0 has written."""
-        if not (self.parts / PLAN).exists() or read_json(self.parts / PLAN) != self.plan:
+        if not self.plan_file.exists() or read_json(self.plan_file) != self.plan:
             raise StorageError(
-                f"{self.parts / PLAN}: not what rank 0 has written: all ranks must see one folder; give --out a folder "
+                f"{self.plan_file}: not what rank 0 has written: all ranks must see one folder; give --out a folder "
                 "on storage that all machines share"
             )
 
@@ -408,7 +386,7 @@ class RankingFolder:
         arrays, texts = read_tensors(self._part(place))
         if texts["signature"] != self._signature(unit):
             raise ValueError("it is of another ranking")
-        if texts.pop("sum") != checksum(arrays, texts):
+        if texts.pop("sum") != tables.checksum(arrays, texts):
             raise ValueError("its content does not fit its checksum")
         return {name: arrays[name] for name in texts["columns"].split("|")}
 
@@ -425,7 +403,7 @@ class RankingFolder:
     def write(self, place: int, unit: Sequence[Arch], part: Part) -> None:
         """Keep a finished unit.  Raises StorageError."""
         texts = {"signature": self._signature(unit), "columns": "|".join(part)}
-        replace_file(self._part(place), tensor_bytes(part, texts | {"sum": checksum(part, texts)}))
+        replace_file(self._part(place), tensor_bytes(part, texts | {"sum": tables.checksum(part, texts)}))
 
     def clear(self) -> None:
         """Remove the parts of a table that is written, the plan last, and their folder where nothing else is in it."""
@@ -443,18 +421,15 @@ class RankingFolder:
         return self.parts / f"unit-{place:05d}.safetensors"
 
     def _signature(self, unit: Sequence[Arch]) -> str:
-        text = canonical_json(self.plan).decode() + "|".join(map(str, unit))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(canonical_json(self.plan) + "|".join(map(str, unit)).encode()).hexdigest()
 
     def _require_ours(self, plan: Any) -> None:
         if not isinstance(plan, dict) or not isinstance(plan.get("facts"), dict) or not {"codes", "subnets"} <= {*plan}:
             raise self._refusal("files of which ranking is not known")
-        theirs, ours = plan["facts"], self.plan["facts"]
-        for name in {**ours, **theirs}:
-            if name != TIED and theirs.get(name) != ours.get(name):
-                raise self._refusal(
-                    f"{name} is {theirs.get(name, 'not said')!r} there, {ours.get(name, 'not said')!r} here"
-                )
+        for name in {**self.plan["facts"], **plan["facts"]}:
+            there, here = (facts.get(name, "not said") for facts in (plan["facts"], self.plan["facts"]))
+            if name != TIED and there != here:
+                raise self._refusal(f"{name} is {there!r} there, {here!r} here")
         if plan["codes"] != self.plan["codes"]:
             raise self._refusal(f"{plan['subnets']} subnets there, {self.plan['subnets']} (others) here")
 
@@ -518,23 +493,15 @@ def rank_space(
         world.barrier()
         if not world.is_main:
             return None
-        ranking = assemble(
-            job.net.space,
-            archs,
-            [unit.members for unit in units],
-            lambda place: folder.read_again(place, codes[place]),
-            tree.pixels[0].cpu().numpy(),
-            facts,
-            job.keep_sample_errors,
-        )
+        parts = [unit.members for unit in units], lambda place: folder.read_again(place, codes[place])
+        pixels = tree.pixels[0].cpu().numpy()
+        ranking = tables.assemble(job.net.space, archs, *parts, pixels, facts, job.keep_sample_errors)
         if job.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
             back = np.argsort(job.order)  # samples as in their data set
             ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
-        columns = {**ranking.columns, **space_costs(*job.network, archs)}
-        for model in models:
-            columns |= model.costs(*job.network, archs)
-        ranking = replace(ranking, columns=columns)
-        files = write_ranking(out, ranking)
+        for costs in (space_costs, *(model.costs for model in models)):
+            ranking.columns.update(costs(*job.network, archs))
+        files = tables.write_ranking(out, ranking)
         folder.clear()
         return ranking, files
     finally:

@@ -278,8 +278,8 @@ def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:
         try:
             float(cell or "nan")
         except ValueError:
-            break
-    raise ValueError(f"line {line}: {name} {cell!r} is not a number (such as 1.05 or 2e9)")
+            raise ValueError(f"line {line}: {name} {cell!r} is not a number (such as 1.05 or 2e9)") from None
+    return None
 
 
 def _require_sound(ranking: Ranking) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, freeze_calibration
-from edgeflownas.evaluate.noise import PoolNoise, bootstrap_counts, pool_noise
+from edgeflownas.evaluate.noise import Interval, PoolNoise, bootstrap_counts, pool_noise
 from edgeflownas.evaluate.pool import PoolEvaluation, score_pool
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.models.blocks import StagedNet
@@ -45,19 +45,6 @@ SHARED = (
 
 
 # ---- agreement of two orders ----
-
-
-class Interval(NamedTuple):
-    """A figure and the interval that holds 95 % of its bootstrap draws; nan where it is undefined."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Half of the interval."""
-        return (self.high - self.low) / 2
 
 
 class Agreement(NamedTuple):
@@ -108,16 +95,18 @@ def agreement(truth: ArrayLike, score: ArrayLike, weights: Floats) -> Agreement:
     shared, *variances = ((weights * centred[a] * centred[b]).sum(axis=1) for a, b in ((0, 1), (0, 0), (1, 1)))
     present = (weights > 0).astype(np.float64)
     best = np.where(present > 0, true, np.inf).min(axis=1)
-    meant = tops(len(true))
-    precision = {k: np.minimum(*(_copies_in_top(v, weights, k) for v in (true, judged))).sum(axis=1) / k for k in meant}
-    regret = {k: _best_of_top(true, judged, present, k) - best for k in (1, 5) if k == 1 or k in meant}
-    return Agreement(
-        _interval(taus),
-        _interval(shared / np.sqrt(variances[0] * variances[1])),
-        {k: _interval(draws) for k, draws in precision.items()},
-        {k: _interval(draws) for k, draws in regret.items()},
-        taus,
-    )
+    precision, regret = {}, {1: _of_draws(_best_of_top(true, judged, present, 1) - best)}
+    for k in tops(len(true)):
+        right = np.minimum(*(_copies_in_top(values, weights, k) for values in (true, judged)))
+        precision[k] = _of_draws(right.sum(axis=1) / k)
+        if k == 5:
+            regret[k] = _of_draws(_best_of_top(true, judged, present, k) - best)
+    spearman = _of_draws(shared / np.sqrt(variances[0] * variances[1]))
+    return Agreement(_of_draws(taus), spearman, precision, regret, taus)
+
+
+def _of_draws(values: Floats) -> Interval:
+    return Interval.of(values[0], values[1:])
 
 
 def change(before: Agreement, after: Agreement) -> Interval:
@@ -125,7 +114,7 @@ def change(before: Agreement, after: Agreement) -> Interval:
 
     Its half width is about the smallest change that could have been seen.
     """
-    return _interval(after.tau_draws - before.tau_draws)
+    return _of_draws(after.tau_draws - before.tau_draws)
 
 
 def attainable_tau(between: float) -> float | None:
@@ -138,12 +127,6 @@ def attainable_tau(between: float) -> float | None:
     if not between > 0.0:
         return None
     return 2 / math.pi * math.asin(math.sqrt(math.sin(math.pi / 2 * min(between, 1.0))))
-
-
-def _interval(values: Floats) -> Interval:
-    draws = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(draws, [2.5, 97.5]) if draws.size else (math.nan, math.nan)
-    return Interval(float(values[0]), float(low), float(high))
 
 
 def _places(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -329,24 +312,13 @@ class TruthTable:
     errors: Floats
     """[S, A] EPE, px; nan where there is no run."""
     used: NDArray[np.bool_]
-    """[S, A] runs that make up the truth: see :func:`used_runs`."""
+    """[S, A] runs that make up the truth: their mean over the seeds that every subnet has, so that what a seed does to
+    all subnets alike (they share first weights and order of the data) moves none against another; where no seed has
+    all, the first run of each."""
     truth: Floats
     """[A], px."""
     noise: PoolNoise
     """What the evaluation samples leave open of the truth."""
-
-
-def used_runs(errors: Floats) -> NDArray[np.bool_]:
-    """Which runs make up the truth, of errors [seeds, subnets] with nan where there is no run.
-
-    The mean over the seeds that every subnet has, so that what a seed does to all subnets alike (they share first
-    weights and order of the data) moves none against another; where no seed has all, the first run of each.
-    """
-    there = np.isfinite(errors)
-    complete = np.asarray(there.all(axis=1))
-    if complete.any():
-        return np.asarray(there & complete[:, None])
-    return np.asarray(there & (np.cumsum(there, axis=0) == 1), dtype=np.bool_)
 
 
 def _truth_table(
@@ -377,7 +349,9 @@ def _truth_table(
             raise DataError(f"--truth: {run.path} has an EPE of {result.epes[0]}: it diverged, leave it out")
         place = seeds.index(run.own.runtime.seed), archs.index(_arch(run))
         errors[place], samples[place] = result.epes[0], result.scores[0].sample_epe.numpy()
-    used = used_runs(errors)
+    there = np.isfinite(errors)
+    complete = there.all(axis=1, keepdims=True)
+    used = np.asarray(there & (complete if complete.any() else np.cumsum(there, axis=0) == 1), dtype=np.bool_)
     count = used.sum(axis=0)
     truth = np.where(used, errors, 0.0).sum(axis=0) / count
     mean = np.where(used[..., None], samples, 0.0).sum(axis=0) / count[:, None]
@@ -420,11 +394,20 @@ def _judged(
     scores |= {"multiply-adds": -costs["macs"], "parameters": -costs["parameters"]}
     weights = bootstrap_weights(len(table.archs), seed)
     judged = {name: agreement(table.truth, score, weights) for name, score in scores.items()}
+    first = next(iter(judged.values()))
+    rows = []
+    for name, one in judged.items():
+        paired = change(first, one)  # from the first
+        row = {"name": name, "tau": _plain(one.tau), "spearman": _plain(one.spearman)}
+        row["precision"] = {str(k): _plain(figure) for k, figure in one.precision.items()}
+        row["regret"] = {str(k): _plain(figure) for k, figure in one.regret.items()}
+        seen = _plain(paired) | {"smallest_visible": _number(paired.half_width)}
+        rows.append(row | {"change": None if one is first else seen})
     margins = dict(enumerate(table.noise.margins()))
     own_margins = dict(enumerate(own.noise.margins())) if own else {}
     return {
         "draws": len(weights) - 1,
-        "rankings": _rankings(judged),
+        "rankings": rows,
         "pairs": _pairs(table.noise, own),
         "seeds": _seeds(table, seed),
         "subnets": [
@@ -452,40 +435,22 @@ def _plain(figure: Interval) -> dict[str, float | None]:
     return {name: _number(value) for name, value in figure._asdict().items()}
 
 
-def _rankings(judged: Mapping[str, Agreement]) -> list[dict[str, Any]]:
-    """Figures of every ranking; the change of tau is from the first."""
-    first = next(iter(judged.values()))
-    rows = []
-    for name, one in judged.items():
-        paired = change(first, one)
-        rows.append(
-            {
-                "name": name,
-                "tau": _plain(one.tau),
-                "spearman": _plain(one.spearman),
-                "precision": {str(k): _plain(figure) for k, figure in one.precision.items()},
-                "regret": {str(k): _plain(figure) for k, figure in one.regret.items()},
-                "change": None if one is first else _plain(paired) | {"smallest_visible": _number(paired.half_width)},
-            }
-        )
-    return rows
-
-
 def _pairs(truth: PoolNoise, own: PoolEvaluation | None) -> dict[str, int | None]:
     """Pairs of subnets, those that the evaluation samples cannot tell apart, and the order of those they can."""
     rows, columns = np.triu_indices(len(truth.epes), 1)
-    differences, clear = [], []
-    for noise in [truth] if own is None else [truth, own.noise]:
-        differences.append(noise.epes[rows] - noise.epes[columns])
-        clear.append(np.abs(differences[-1]) > noise.bounds[rows, columns])
-    document: dict[str, int | None] = {"all": len(rows), "truth_within_noise": int((~clear[0]).sum())}
-    document |= dict.fromkeys(("inherited_within_noise", "both_apart", "both_apart_same_order"))
+
+    def pairs_of(noise: PoolNoise) -> tuple[Floats, NDArray[np.bool_]]:
+        differences = noise.epes[rows] - noise.epes[columns]
+        return differences, np.abs(differences) > noise.bounds[rows, columns]
+
+    true, clear = pairs_of(truth)
+    document: dict[str, int | None] = {"all": len(rows), "truth_within_noise": int((~clear).sum())}
     if own is None:
-        return document
-    both = clear[0] & clear[1]
-    alike = both & (differences[0] * differences[1] > 0)
-    counts = int((~clear[1]).sum()), int(both.sum()), int(alike.sum())
-    return document | dict(zip(list(document)[2:], counts, strict=True))
+        return document | dict.fromkeys(("inherited_within_noise", "both_apart", "both_apart_same_order"))
+    inherited, told = pairs_of(own.noise)
+    both = clear & told
+    document |= {"inherited_within_noise": int((~told).sum()), "both_apart": int(both.sum())}
+    return document | {"both_apart_same_order": int((both & (true * inherited > 0)).sum())}
 
 
 def _seeds(table: TruthTable, seed: int) -> dict[str, Any]:

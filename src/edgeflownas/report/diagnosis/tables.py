@@ -147,7 +147,8 @@ def _over_samples(folder: Path, epochs: Sequence[int]) -> dict[str, Any] | None:
     if (first.eval_set, first.codes) != (second.eval_set, second.codes):
         return {"reason": f"the kept errors of epochs {epochs[0]} and {epochs[1]} are of other samples or archs"}
     found = tau_interval(first.sample_epe, second.sample_epe, first.valid_pixels)
-    figures = {name: value if math.isfinite(value) else None for name, value in found._asdict().items()}
+    named = zip(("tau", "low", "high"), found, strict=True)
+    figures = {name: value if math.isfinite(value) else None for name, value in named}
     return {"epochs": list(epochs), "samples": int((first.valid_pixels > 0).sum()), **figures}
 
 
