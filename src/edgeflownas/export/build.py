@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
@@ -27,7 +26,7 @@ from edgeflownas.export.paths import as_integers
 from edgeflownas.export.source import Pairs, check_export_size, example_pairs
 from edgeflownas.export.verify import verify
 from edgeflownas.hardware.extras import need
-from edgeflownas.hardware.latency import torch_threads
+from edgeflownas.hardware.latency import median_ms, torch_threads
 from edgeflownas.hardware.targets import Target
 from edgeflownas.hardware.tflite import Kernels, TfliteModel, write_float, write_int8
 from edgeflownas.hardware.vela import Mode, check_request, compile_tflite
@@ -48,7 +47,7 @@ WHAT = {
     "README.md": "what goes in, what comes out, and code for both",
 }
 VECTOR_KERNELS: Kernels = "reference"
-WARM_UP, REPEATS = 1, 5
+TIMED = 1, 5  # runs that warm up, and those whose median counts
 
 
 def formats_of(text: str) -> tuple[Format, ...]:
@@ -93,18 +92,15 @@ class Request:
                 need("vela")
 
 
-@dataclass
-class Seconds:
+class Seconds(dict[str, float]):
     """Wall time of each step."""
-
-    spent: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def of(self, step: str) -> Iterator[None]:
         """Count what happens meanwhile."""
         start = time.perf_counter()
         yield
-        self.spent[step] = round(time.perf_counter() - start, 3)
+        self[step] = round(time.perf_counter() - start, 3)
 
 
 @dataclass(frozen=True)
@@ -225,13 +221,8 @@ def build(
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files by path, and the facts in report.json.
 
-    Args:
-        request: what is asked for.
-        subnet: the network.
-        calibration: pairs that give the ranges; None without int8.
-        checking: pairs to verify on; None: not verified.
-        seconds: told what each step took.
-        advance: called after each pair of either.
+    ``calibration`` pairs give the ranges (None without int8), ``checking`` are verified on (None: not verified),
+    ``seconds`` is told what each step took, ``advance`` is called after each pair of either.
     """
     with seconds.of("ranges"):
         choices = request.size, request.outputs, request.uncertainty, request.method
@@ -258,7 +249,7 @@ def build(
             content, report["vectors"] = vectors.result()
             files |= content
     with seconds.of("latency"):
-        report["measured"] = {"cpu_ms": latencies(deployed, files), "seconds": seconds.spent}
+        report["measured"] = {"cpu_ms": latencies(deployed, files), "seconds": seconds}
     files["README.md"] = readme_text(report).encode()
     report["files"]["README.md"] = _entry("README.md", files["README.md"])
     files["report.json"] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
@@ -267,7 +258,7 @@ def build(
 
 def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
     subnet, form = deployed.subnet, deployed.subnet.net.input_form
-    rows, columns = request.size
+    divisor = subnet.flow_divisor
     facts: dict[str, Any] = {
         "model": {
             "tool": f"edgeflownas {version('edgeflownas')}",
@@ -278,10 +269,10 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
             "words": subnet.run.space.describe(subnet.arch),
             "space": subnet.space,
             "width": subnet.net.width,
-            "size": [rows, columns],
+            "size": list(request.size),
             "outputs": request.outputs,
             "uncertainty": request.uncertainty,
-            "flow_divisor": subnet.flow_divisor,
+            "flow_divisor": divisor,
         },
         "input": {
             "channel_order": form.channel_order,
@@ -289,38 +280,26 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
             "forms": {FILES[name]: input_text(subnet, name) for name in request.formats},
         },
         "outputs": [
-            {
-                "name": b.name,
-                "shape": list(b.shape_1HWC),
-                "layout": "NHWC",
-                "meaning": describe_output(b, subnet.flow_divisor),
-            }
+            {"name": b.name, "shape": list(b.shape_1HWC), "layout": "NHWC", "meaning": describe_output(b, divisor)}
             for b in deployed.graph.outputs
         ],
         "batch_norm": {"recalibrated_on": subnet.calibrated_on or None, "samples": subnet.calibration_samples},
         "calibration": dict(deployed.calibration) or None,
     }
     if deployed.ranges:
-        scales = deployed.scales
-        for entry, name in ((facts["input"], deployed.graph.images.name), *((e, e["name"]) for e in facts["outputs"])):
-            entry |= {"scale": scales[name].scale, "zero_point": scales[name].zero_point}
+        scales, buffers = deployed.scales, (deployed.graph.images, *deployed.graph.outputs)
+        for entry, buffer in zip((facts["input"], *facts["outputs"]), buffers, strict=True):
+            entry |= asdict(scales[buffer.name])
     return facts
 
 
 def _compiled(model: bytes, request: Request) -> tuple[bytes, dict[str, Any]]:
     """The file that Vela makes of ``model``, and what report.json says of it."""
     compiled = compile_tflite(model, request.target, request.mode, request.arena)
-    return compiled.model, {
-        **compiled.facts,
-        "milliseconds": compiled.milliseconds,
-        "fps": 1e3 / compiled.milliseconds,
-        "cycles": compiled.cycles,
-        "sram_kib": compiled.sram_kib,
-        "sram_bytes": round(compiled.sram_kib * 1024),
-        "flash_kib": compiled.flash_kib,
-        "npu_ops": compiled.npu_ops,
-        "cpu_ops": compiled.cpu_ops,
-    }
+    rate = {"milliseconds": compiled.milliseconds, "fps": 1e3 / compiled.milliseconds, "cycles": compiled.cycles}
+    memory = {"sram_kib": compiled.sram_kib, "sram_bytes": round(compiled.sram_kib * 1024)}
+    counts = {"flash_kib": compiled.flash_kib, "npu_ops": compiled.npu_ops, "cpu_ops": compiled.cpu_ops}
+    return compiled.model, {**compiled.facts, **rate, **memory, **counts}
 
 
 def _entry(name: str, content: bytes) -> dict[str, Any]:
@@ -380,17 +359,8 @@ def latencies(deployed: Deployed, files: Mapping[str, bytes]) -> dict[str, float
     pair = example_pairs(size).images[0]
     images = form.encode(torch.from_numpy(pair[None]), torch.float32)
     with torch_threads(1), torch.inference_mode():
-        found = {"PyTorch float32": _median_ms(lambda: run_graph(deployed.graph, deployed.layers, images))}
+        found = {"PyTorch float32": median_ms(lambda: run_graph(deployed.graph, deployed.layers, images), *TIMED)}
     if INT8 in files and (runner := _fast(files[INT8])):
         integers = as_integers(pair, form)
-        found["LiteRT int8"] = _median_ms(lambda: runner.run(integers))
-    return found
-
-
-def _median_ms(run: Callable[[], object]) -> float:
-    times = []
-    for _ in range(WARM_UP + REPEATS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return round(1e3 * statistics.median(times[WARM_UP:]), 3)
+        found["LiteRT int8"] = median_ms(lambda: runner.run(integers), *TIMED)
+    return {name: round(milliseconds, 3) for name, milliseconds in found.items()}

@@ -46,15 +46,7 @@ def open_paths(
 ) -> dict[str, Path]:
     """The paths by name: ``training`` (the module, batch norm in evaluation), ``folded``, and one for each model.
 
-    Args:
-        net: fixed network in evaluation mode, float32, on the CPU.
-        graph: what is deployed of it.
-        layers: its folded weights.
-        models: bytes of files by format: tflite-float, tflite-int8, onnx.
-
-    Raises:
-        ConfigError: a package of the extra ``export`` is missing.
-        DataError: bytes that are no model.
+    Arguments and errors as verify.verify.
     """
     form = net.input_form
 
@@ -173,17 +165,11 @@ def layer_rows(
 ) -> tuple[LayerRow, ...]:
     """A row for each operator of ``graph``, in order, over all of ``images`` [h,w,6].
 
-    Args:
-        graph: what ``model`` holds.
-        layers: its folded weights.
-        model: bytes of a TensorFlow Lite file.
-        form: how the float network takes images.
-        images: pairs of bytes; a float forward pass an operator and pair.
-        divisor: the network's flow times this is in px.
+    ``model`` is the TensorFlow Lite file of ``graph`` and ``layers``, ``form`` how the float network takes images, its
+    flow times ``divisor`` is in px.  It takes a float forward pass for each operator and pair.
 
     Raises:
-        ConfigError: no LiteRT.
-        DataError: bytes that are no model.
+        ConfigError: no LiteRT; DataError: bytes that are no model.
     """
     runner = TfliteModel(model, "plain", preserve_all=True)
     written = sorted({name for op in graph.ops for name in _written(op)})

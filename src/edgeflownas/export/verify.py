@@ -21,7 +21,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,17 +31,8 @@ from numpy.typing import NDArray
 from edgeflownas.errors import DataError
 from edgeflownas.evaluate.metrics import sample_errors
 from edgeflownas.evaluate.noise import paired_change, student95
-from edgeflownas.export.paths import (
-    TRAINING,
-    LayerRow,
-    Path,
-    decibels,
-    host_flow,
-    integer_ends,
-    layer_rows,
-    open_paths,
-    trained_path,
-)
+from edgeflownas.export import paths as ways
+from edgeflownas.export.paths import TRAINING, LayerRow, Path, decibels, host_flow
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.graph import Graph, Layer
 from edgeflownas.models.int8 import Range
@@ -68,7 +59,9 @@ class Sample(NamedTuple):
 class OutputRow:
     """One output of one path against the trained network, over all pairs; differences in px (uncertainty: as it is).
 
-    Differences are None where they are not finite.
+    Differences are None where they are not finite.  ``epe_against_float`` is the mean length of the difference of two
+    flows at the output's own size (None for uncertainty), ``saturated_percent`` the share of values at either end of
+    the integers' range, beyond which all is clipped (None without integers).
     """
 
     path: str
@@ -77,23 +70,21 @@ class OutputRow:
     max_difference: float | None
     rms_difference: float | None
     epe_against_float: float | None
-    """Mean length of the difference of two flows at the output's own size, px; None for uncertainty."""
     saturated_percent: float | None = None
-    """Values at either end of the integers' range, beyond which all is clipped; None without integers."""
 
 
 @dataclass(frozen=True)
 class PathRow:
     """EPE of one path's flow on the pairs with truth, px; losses in % of the trained network's EPE.
 
-    The path ``zero flow`` is what no motion at all would score.
+    The path ``zero flow`` is what no motion at all would score.  ``margin_percent`` is half of the 95 % interval of the
+    loss, None below two pairs.
     """
 
     path: str
     epe: float
     loss_percent: float | None = None
     margin_percent: float | None = None
-    """Half of the 95 % interval of the loss; None below two pairs."""
 
 
 def too_far(row: OutputRow, least: float) -> bool:
@@ -119,13 +110,11 @@ def failures(
         for path, snr in flow_snr_db.items()
         if path.endswith("int8") and snr < LEAST_INT8_SNR
     ]
-    for path in rows:
-        if path.path.endswith("int8") and path.loss_percent is not None and path.loss_percent > LARGEST_LOSS:
-            margin = "" if path.margin_percent is None else f" +- {path.margin_percent:.1f}"
-            found.append(
-                f"{path.path}: EPE {path.epe:.4g} px, {path.loss_percent:.1f}{margin} % above the trained network's, "
-                f"at most {LARGEST_LOSS:g} % expected"
-            )
+    for path, epe, loss, margin in map(astuple, rows):
+        if path.endswith("int8") and loss is not None and loss > LARGEST_LOSS:
+            said = f"{loss:.1f}" if margin is None else f"{loss:.1f} +- {margin:.1f}"
+            expected = f"at most {LARGEST_LOSS:g} % expected"
+            found.append(f"{path}: EPE {epe:.4g} px, {said} % above the trained network's, {expected}")
     return tuple(found)
 
 
@@ -133,21 +122,18 @@ def doubts(outputs: Sequence[OutputRow], rows: Sequence[PathRow]) -> tuple[str, 
     """A note for each figure that these pairs do not decide, and for values that were clipped."""
     scores = {row.path: row.epe for row in rows}
     found = []
-    trained = scores.get(TRAINING, 0.0)
-    if any(path.endswith("int8") for path in scores) and trained >= scores[ZERO]:
+    if any(path.endswith("int8") for path in scores) and scores[TRAINING] >= scores[ZERO]:
         found.append(
-            f"the trained network's EPE, {trained:.4g} px, is not below that of zero flow, "
+            f"the trained network's EPE, {scores[TRAINING]:.4g} px, is not below that of zero flow, "
             f"{scores[ZERO]:.4g} px: EPE cannot judge the file on these pairs"
         )
-    found += [
-        f"{row.path}: a loss of {row.loss_percent:.1f} +- {row.margin_percent:.1f} % may exceed {LARGEST_LOSS:g} %: "
-        "these pairs do not decide it, verify on more"
-        for row in rows
-        if row.path.endswith("int8")
-        and row.loss_percent is not None
-        and row.margin_percent is not None
-        and row.loss_percent <= LARGEST_LOSS < row.loss_percent + row.margin_percent
-    ]
+    for path, _, loss, margin in map(astuple, rows):
+        known = path.endswith("int8") and loss is not None and margin is not None
+        if known and loss <= LARGEST_LOSS < loss + margin:
+            found.append(
+                f"{path}: a loss of {loss:.1f} +- {margin:.1f} % may exceed {LARGEST_LOSS:g} %: these pairs do not "
+                "decide it, verify on more"
+            )
     found += [
         f"{row.path}: {row.saturated_percent:.3g} % of the values of {row.output} are at the ends of the integers' "
         "range, what is beyond is clipped: calibrate on pairs with as much motion"
@@ -159,29 +145,25 @@ def doubts(outputs: Sequence[OutputRow], rows: Sequence[PathRow]) -> tuple[str, 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared, and the verdict: ``passed`` without any of ``reasons``, else ``failed``."""
+    """What was compared, and the verdict: ``passed`` without any of ``reasons``, else ``failed``.
+
+    ``flow_snr_db`` is by path that of the flow at full size, ``least_snr_db`` what float paths were held against,
+    ``layers`` by format each operator of a TensorFlow Lite file that failed.
+    """
 
     pairs: int
     pairs_with_truth: int
     outputs: tuple[OutputRow, ...]
     paths: tuple[PathRow, ...]
     flow_snr_db: Mapping[str, float]
-    """By path: the flow at full size against the trained network's."""
     reasons: tuple[str, ...]
     notes: tuple[str, ...] = ()
     least_snr_db: float = LEAST_SNR
-    """What float paths were held against."""
     layers: Mapping[str, tuple[LayerRow, ...]] = field(default_factory=dict)
-    """By format: each operator of a TensorFlow Lite file that failed."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether every threshold is kept."""
-        return not self.reasons
 
     def document(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        found = {"verdict": "passed" if self.passed else "failed", **asdict(self)}
+        found = {"verdict": "failed" if self.reasons else "passed", **asdict(self)}
         int8 = {"int8_flow_snr_db": LEAST_INT8_SNR, "int8_epe_loss_percent": LARGEST_LOSS}
         found["thresholds"] = {"float_snr_db": found.pop("least_snr_db"), **int8}
         return found
@@ -211,13 +193,13 @@ def verify(
         ConfigError: a package of the extra ``export`` is missing.
         DataError: no pairs, pairs of another size, bytes that are no model, a model without one of the outputs.
     """
-    paths = open_paths(net, graph, layers, models)
-    result = compare(paths, samples, divisor, advance, integer_ends(models))
+    paths = ways.open_paths(net, graph, layers, models)
+    result = compare(paths, samples, divisor, advance, ways.integer_ends(models))
     if any(too_far(row, LEAST_SNR) for row in result.outputs):
         result = _within_rounding(result, net, graph, samples[:LAYER_PAIRS])
     failed = [name for name in models if name.startswith("tflite") and any(name in why for why in result.reasons)]
     pictures = [sample.images for sample in samples[:LAYER_PAIRS]]
-    tables = {name: layer_rows(graph, layers, models[name], net.input_form, pictures, divisor) for name in failed}
+    tables = {name: ways.layer_rows(graph, layers, models[name], net.input_form, pictures, divisor) for name in failed}
     reasons = list(result.reasons)
     for name, rows in tables.items():
         worst = max(rows, key=lambda row: row.flow_px)
@@ -230,8 +212,8 @@ def verify(
 
 def _within_rounding(result: Verification, net: StagedNet, graph: Graph, samples: Sequence[Sample]) -> Verification:
     """``result`` judged by what float32 can keep of this network, where that is little."""
-    exact = trained_path(copy.deepcopy(net).double(), graph)
-    rows = compare({TRAINING: exact, "float32": trained_path(net, graph)}, samples).outputs
+    exact = ways.trained_path(copy.deepcopy(net).double(), graph)
+    rows = compare({TRAINING: exact, "float32": ways.trained_path(net, graph)}, samples).outputs
     kept = min(row.snr_db for row in rows)
     least = min(LEAST_SNR, kept - ROUNDING)
     if least == LEAST_SNR:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -54,12 +55,8 @@ class CostModel(Protocol):
 class CpuLatency:
     """Column ``cpu_ms``: median time of a float32 forward pass of the extracted subnet, batch 1, on this machine.
 
-    Every figure is measured on the arch it stands for.  The weights are initial ones: they do not change the time.
-
-    Attributes:
-        threads: of torch, while it measures.
-        repeats: passes whose median is taken.
-        advance: called after each arch.
+    Every figure is measured on the arch it stands for, by ``repeats`` passes with ``threads`` of torch; ``advance`` is
+    called after each.  The weights are initial ones: they do not change the time.
     """
 
     threads: int = 1
@@ -81,19 +78,22 @@ class CpuLatency:
         check_size(size)
         net = FlowNet(space, width).eval()
         images = net.prepare(torch.rand(1, 6, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1)
-        with torch_threads(self.threads):
-            found = [self._measure(net.subnet(arch), images) for arch in archs]
+        found = []
+        with torch_threads(self.threads), torch.inference_mode():
+            for subnet in map(net.subnet, archs):
+                found.append(median_ms(partial(subnet, images), WARM_UP, self.repeats))
+                self.advance()
         return {"cpu_ms": np.array(found, np.float64)}
 
-    @torch.inference_mode()
-    def _measure(self, subnet: FlowNet, images: torch.Tensor) -> float:
-        times = []
-        for _ in range(WARM_UP + self.repeats):
-            start = time.perf_counter()
-            subnet(images)
-            times.append(time.perf_counter() - start)
-        self.advance()
-        return 1e3 * statistics.median(times[WARM_UP:])
+
+def median_ms(run: Callable[[], object], warm_up: int, repeats: int) -> float:
+    """Median time of ``repeats`` calls after the first ``warm_up``, ms."""
+    times = []
+    for _ in range(warm_up + repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times[warm_up:])
 
 
 def draw_archs(space: SearchSpace, count: int, seed: int) -> list[int]:

@@ -57,13 +57,10 @@ def cache_folder() -> Path:
 
 @dataclass
 class Vela:
-    """Vela for one target in one mode.
+    """Vela for one target in one mode; in mode performance ``arena_kib`` is the SRAM it may use, KiB.
 
-    Attributes:
-        arena_kib: in mode performance: the SRAM it may use, KiB.
-        note: is told of a damaged entry of the cache, and of a cache that cannot be written.
-        folder: the cache; every entry is one file.
-        processes: at most so many; default: one a core.
+    ``note`` is told of a damaged entry of the cache and of a cache that cannot be written, ``folder`` is the cache, a
+    file an entry, ``processes`` how many there are at most (default: one a core).
     """
 
     target: Target
@@ -73,7 +70,6 @@ class Vela:
     folder: Path = field(default_factory=lambda: cache_folder() / "vela")
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     _told: bool = field(default=False, init=False)
-    _damaged: list[str] = field(default_factory=list, init=False, compare=False)
 
     @property
     def slug(self) -> str:
@@ -107,20 +103,18 @@ class Vela:
         Kernels are made up: for three subnets at widths 8 and 32 the time was at most 0.15 % from that of files
         with quantised random weights (experiments/crosscheck); the flash differs by how well real ones compress.
 
-        Args:
-            graphs: what to compile.
-            advance: called for each different graph.
+        ``advance`` is called for each different graph.
 
         Raises:
             ConfigError: an operator that would run on the CPU, a missing package, a target that Vela cannot use.
         """
         prefix = json.dumps([version("edgeflownas"), self.facts])
         keys = {graph: hashlib.sha256(f"{prefix} {graph!r}".encode()).hexdigest() for graph in dict.fromkeys(graphs)}
-        found = {graph: figures for graph, key in keys.items() if (figures := self._kept(key)) is not None}
-        if self._damaged:
-            others = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
-            self.note(f"{self._damaged[0]}{others}; compiled again")
-            self._damaged.clear()
+        damaged: list[str] = []
+        found = {graph: figures for graph, key in keys.items() if (figures := self._kept(key, damaged)) is not None}
+        if damaged:
+            others = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            self.note(f"{damaged[0]}{others}; compiled again")
         for _ in found:
             advance()
         missing = [graph for graph in keys if graph not in found]
@@ -142,21 +136,19 @@ class Vela:
         except WorkerDied as error:
             raise StorageError(f"Vela for {self.target.name}: {error}; is there enough memory?") from None
 
-    def _kept(self, key: str) -> Figures | None:
-        """An entry of the cache; None where there is none that is sound."""
+    def _kept(self, key: str, damaged: list[str]) -> Figures | None:
+        """An entry of the cache; None where there is none that is sound, with what is ``damaged`` added."""
         path = self.folder / f"{key}.json"
         try:
-            content = path.read_bytes()
-        except OSError:
-            return None
-        try:
-            entry = json.loads(content)
+            entry = json.loads(path.read_bytes())
             figures = Figures(**entry["figures"])
             if entry["sha256"] != _digest(entry["figures"]):
                 raise ValueError("its content is not that of its checksum")
             return replace(figures, layers=tuple((str(name), int(cycles)) for name, cycles in figures.layers))
+        except OSError:
+            return None
         except (ValueError, KeyError, TypeError) as error:
-            self._damaged.append(f"{path}: damaged ({error})")
+            damaged.append(f"{path}: damaged ({error})")
             return None
 
     def _keep(self, key: str, figures: Figures) -> None:
@@ -215,9 +207,7 @@ def _digest(figures: object) -> str:
 class VelaLatency:
     """Column ``<target>_ms``: milliseconds of a subnet by the table; benchmarks/latency_table.py gives its error.
 
-    Attributes:
-        vela: target, in mode ``performance``.
-        outputs: what leaves the graph.
+    ``vela`` is in mode ``performance`` and without a limit; ``outputs`` are what leaves the graph.
     """
 
     vela: Vela
@@ -254,11 +244,7 @@ class VelaLatency:
     def costs(
         self, space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch] | None
     ) -> dict[str, NDArray[np.float64]]:
-        """Milliseconds of every arch [A] (None: of the whole space, in its order).
-
-        Raises:
-            ConfigError: a bad arch, width or size; no Vela; an operator that would run on the CPU.
-        """
+        """Milliseconds of every arch [A] (None: of the whole space).  Raises ConfigError as ``Vela.figures``."""
         return {self.column: self.milliseconds(space, width, size, arch_digits(space, archs))}
 
     def milliseconds(
@@ -292,8 +278,7 @@ def chip_latency(
 ) -> VelaLatency:
     """The cost model of ``--target``, its table compiled now where ``progress`` opens a bar (label, total) for it.
 
-    Raises:
-        ConfigError, DataError: as :func:`edgeflownas.hardware.vela_table.vela_of`, and for a bad width or size.
+    Raises ConfigError, DataError as :func:`vela_of`, and for a bad width or size.
     """
     model = VelaLatency(vela_of(target, note=note))
     if progress is not None:
