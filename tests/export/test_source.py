@@ -75,7 +75,7 @@ def test_real_pairs_are_spread_and_cut_to_the_middle(tmp_path: Path) -> None:
     assert pairs.names == ("0000001", "0000003", "0000005") and not notes
     first = data.read(1)
     assert np.array_equal(pairs.images[0][..., 3:], first.image2[4:36, 4:52])
-    assert np.array_equal(pairs.flows[0], first.flow[4:36, 4:52]) and pairs.valids[0].all()
+    assert np.array_equal(pairs.samples[0].flow, first.flow[4:36, 4:52]) and pairs.samples[0].valid.all()
     again = read_pairs(data, 3, (32, 48), "--data", notes.append)
     assert again.hash == pairs.hash != read_pairs(data, 2, (32, 48), "--data", notes.append).hash
     assert len(read_pairs(data, 9, (32, 48), "--data", notes.append)) == 6 and "all of them" in notes[0]

@@ -167,15 +167,10 @@ class EvalSet:
         stored = dict(data)
         expected, monitors = stored.pop("hash", None), stored.pop("monitors", {})
         _require_hash(expected, _hash(stored))
-        found = cls(
-            FrozenSplit.from_json(data["calibration"]),
-            FrozenSplit.from_json(data["evaluation"]),
-            data["flow_clip"],
-            tuple(data["pool"]),
-            data["coverage"],
-            data["settings"],
-            {name: FrozenSplit.from_json(split) for name, split in monitors.items()},
-        )
+        calibration, evaluation = (FrozenSplit.from_json(data[name]) for name in ("calibration", "evaluation"))
+        chosen = tuple(data["pool"]), data["coverage"], data["settings"]
+        further = {name: FrozenSplit.from_json(split) for name, split in monitors.items()}
+        found = cls(calibration, evaluation, data["flow_clip"], *chosen, further)
         for name, split in monitors.items():
             _require_hash(split["hash"], found.hash_of(name))
         return found

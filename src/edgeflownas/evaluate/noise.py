@@ -132,18 +132,20 @@ def student95(count: int, comparisons: int = 1) -> float:
 
 @dataclass(frozen=True)
 class PoolNoise:
-    """Noise of A archs on the same samples, px; everything is nan where fewer than two samples have a valid pixel."""
+    """Noise of A archs on the same samples, px; everything is nan where fewer than two samples have a valid pixel.
+
+    Attributes:
+        epes: [A], pooled over pixels, from the sample errors; ``standard_errors``: [A], of each.
+        paired: [A, A], standard error of the difference of two EPEs on the same pixels; 0 on the diagonal.
+        mean_standard_error: of the mean of the A EPEs.
+        samples: those with at least one valid pixel.
+    """
 
     epes: Floats
-    """[A], pooled over pixels, from the sample errors."""
     standard_errors: Floats
-    """[A], of each EPE."""
     paired: Floats
-    """[A, A], of the difference of two EPEs on the same pixels; 0 on the diagonal."""
     mean_standard_error: float
-    """Of the mean of the A EPEs."""
     samples: int
-    """Samples with at least one valid pixel."""
 
     @property
     def bounds(self) -> Floats:
@@ -286,18 +288,12 @@ class Interval(NamedTuple):
 def tau_interval(
     sample_a: ArrayLike, sample_b: ArrayLike, counts: ArrayLike, draws: int = 1000, seed: int = 0
 ) -> Interval:
-    """Rank correlation of two evaluations of one pool on the same samples, and how far the samples leave it open.
+    """Rank correlation (tau-b) of two evaluations of one pool on the same samples, and how far these leave it open.
 
-    Samples are drawn with replacement, the same ones for both evaluations (Efron and Tibshirani, An Introduction to
-    the Bootstrap, ch. 13, percentile interval).  A draw adds noise to the noise that is in the figures, so the interval
+    ``sample_a`` and ``sample_b`` [A, N] are mean errors of each sample, px, ``counts`` [N] its valid pixels.  Samples
+    are drawn with replacement, the same ones for both evaluations (Efron and Tibshirani, An Introduction to the
+    Bootstrap, ch. 13, percentile interval).  A draw adds noise to the noise that is in the figures, so the interval
     of a noisy ranking lies rather low.
-
-    Args:
-        sample_a: [A, N] mean error of each sample, px, one evaluation.
-        sample_b: [A, N] the other.
-        counts: [N] valid pixels of each sample.
-        draws: bootstrap draws.
-        seed: the same seed gives the same interval.
     """
     (sums_a, pixels), (sums_b, _) = _sums(sample_a, counts), _sums(sample_b, counts)
     assert sums_a.shape == sums_b.shape, "two evaluations of the same archs on the same samples"
@@ -338,12 +334,9 @@ def split_half_tau(sample_epe: ArrayLike, valid_pixels: ArrayLike, draws: int = 
 
 
 def paired_change(before: ArrayLike, after: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats]:
-    """Change of every arch's EPE between two evaluations on the same samples, and its paired standard error, px.
+    """Change of every arch's EPE between two evaluations on the same samples, and its paired standard error, px [A].
 
-    Args:
-        before: [A, N] mean error of each sample, px; or [1, N], one arch against which all are held.
-        after: [A, N], of the same archs and samples.
-        valid_pixels: [N].
+    Both are mean errors of each sample, px [A, N]; ``before`` may be [1, N], one arch against which all are held.
     """
     (old, ours, error, _), (new, theirs, _, _) = _spread(before, valid_pixels), _spread(after, valid_pixels)
     with np.errstate(invalid="ignore"):

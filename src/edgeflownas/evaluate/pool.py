@@ -245,20 +245,21 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class ArchVerdict:
-    """What calibration does to one arch; px, None where it cannot be told."""
+    """What calibration does to one arch: changes of its EPE, px, None where it cannot be told.
+
+    ``more`` is the change from a random set of the run's size to the largest set, which contains it, ``other`` that
+    from the run's own set to a random one of the same size, ``total`` that to the largest random one.  Margins are half
+    of the interval that holds at 95 % for the whole pool: they decide the verdict.  A change as large as ``relevant``
+    would explain where the arch stands: see :meth:`CalibrationSweep.relevant`.
+    """
 
     more: float | None
-    """Change of its EPE from a random set of the run's size to the largest set, which contains it."""
     more_margin: float | None
-    """Half of its interval that holds at 95 % for the whole pool; this decides the verdict."""
     other: float | None
-    """Change of its EPE from the run's own set to a random one of the same size."""
     other_margin: float | None
     total: float | None
-    """Change of its EPE from the run's own set to the largest random one."""
     total_margin: float | None
     relevant: float
-    """A change as large as this would explain where it stands: see :meth:`CalibrationSweep.relevant`."""
     verdict: str
 
 

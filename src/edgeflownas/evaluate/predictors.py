@@ -168,13 +168,9 @@ def evaluate_labelled(
 ) -> list[ResultRow]:
     """Score every model of ``predictors`` on the same prepared pairs, one pair at a time: memory stays constant.
 
-    Args:
-        pairs: (name, decoded pair), of any and of different sizes.
-        predictors: what predicts; their models become rows, in order.
-        protocol: what they see, what is scored.
-        split_label: of the data set, for the rows.
-        precision: of the networks' arithmetic, for the rows.
-        advance: called after every pair; may raise to abandon.
+    ``pairs`` are (name, decoded pair), of any and of different sizes.  Models become rows, in order, with the
+    ``split_label`` of the data set and the ``precision`` of the networks' arithmetic.  ``advance`` is called after
+    every pair and may raise to abandon.
 
     Raises:
         DataError: a pair the protocol or a predictor cannot take, or not one valid pixel in all of them.

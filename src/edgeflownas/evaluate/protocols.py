@@ -97,13 +97,10 @@ class Protocol:
 def make_protocol(
     name: str, frame: Size, size: Size | None = None, training: tuple[Size, float | None] | None = None
 ) -> Protocol:
-    """The protocol ``name``.
+    """The protocol ``name``, one of PROTOCOLS.
 
-    Args:
-        name: one of PROTOCOLS.
-        frame: size of the data set's first frame; it decides the published crop of ``edgeflownet``.
-        size: ``--size``, the input of ``deploy``, or another crop for ``edgeflownet``.
-        training: crop and clip of the run, for ``training``; None where there is no run.
+    The ``frame`` of the data set decides the published crop of ``edgeflownet``; ``size`` is the input of ``deploy``, or
+    another crop; ``training`` are crop and clip of the run, None where there is none.
 
     Raises:
         ConfigError: an unknown name, or a size that is missing or has no meaning for it.

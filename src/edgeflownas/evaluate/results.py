@@ -185,16 +185,17 @@ def _number(name: str, value: Any) -> float:
 
 @dataclass(frozen=True)
 class SampleErrors:
-    """What one evaluation measured, sample by sample."""
+    """What one evaluation measured, sample by sample.
+
+    ``codes`` are those of the archs, with commas as everywhere, or the name of a model that has none; ``sample_epe``
+    [A, N] the mean errors of each sample's valid pixels, px, nan where it has none; ``valid_pixels`` [N];  ``eval_set``
+    the hash of the frozen set the samples are of, in its order.
+    """
 
     codes: tuple[str, ...]
-    """Of the archs, with commas as everywhere; the name of a model that has no code."""
     sample_epe: NDArray[np.float32]
-    """[A, N] mean error of each sample's valid pixels, px; nan where it has none."""
     valid_pixels: NDArray[np.int64]
-    """[N]"""
     eval_set: str
-    """Hash of the frozen set the samples are of, in its order."""
     epoch: int
 
     def to_bytes(self) -> bytes:

@@ -321,7 +321,7 @@ def verify_models(
 ) -> dict[str, Any]:
     """The document of a verification of ``models`` (bytes by format) on ``pairs``; errors as verify.verify."""
     net, divisor = deployed.subnet.net, deployed.subnet.flow_divisor
-    found = verify(net, deployed.graph, deployed.layers, models, pairs.samples(), divisor, advance)
+    found = verify(net, deployed.graph, deployed.layers, models, pairs.samples, divisor, advance)
     return {**pairs.facts(), **found.document()}
 
 

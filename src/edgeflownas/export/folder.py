@@ -183,14 +183,9 @@ def verify_folder(
 ) -> dict[str, Any]:
     """The document of docs/verify.md: hashes and test vectors, and ``count`` pairs through the network of ``run``.
 
-    Args:
-        folder: an export.
-        run: that it was made from, or its weights; None: the files alone.
-        overrides: ``--group.key=value`` tokens for the run's configuration.
-        data: where the pairs come from; None: the run's validation data.
-        count: of the pairs.
-        note: is told what a person should know.
-        progress: opens a bar with a label and a total, as Console.task does.
+    ``run`` is what the folder was made from, or its weights (None: the files alone), ``overrides`` are
+    ``--group.key=value`` tokens for it, ``data`` is where the pairs come from (None: the run's validation data);
+    ``progress`` opens a bar with a label and a total, as Console.task does.
 
     Raises:
         DataError: no report that can be read; ConfigError: a run with other weights, or no LiteRT.

@@ -29,15 +29,9 @@ Floats = NDArray[np.float32]
 
 
 def write_onnx(graph: Graph, layers: Mapping[str, Layer], metadata: Mapping[str, str] = {}) -> bytes:
-    """Bytes of the float model.
+    """Bytes of the float model with folded weights (graph.fold) and text facts as its metadata_props.
 
-    Args:
-        graph: what to write.
-        layers: its folded weights (graph.fold).
-        metadata: text facts for the file's metadata_props.
-
-    Raises:
-        ConfigError: a package of the extra ``export`` is missing.
+    Raises ConfigError where a package of the extra ``export`` is missing.
     """
     need("onnx")
     images = torch.zeros(1, graph.images.channels, graph.images.rows, graph.images.columns)
@@ -100,11 +94,9 @@ def _crop(graph: Any) -> None:
             graph.node.remove(slice_)
         given = {attribute.name: attribute for attribute in node.attribute}
         total = [k - s for k, s in zip(given["kernel_shape"].ints, given["strides"].ints, strict=True)]
-        before = [side // 2 for side in total]
+        pads = [side // 2 for side in total] + [side - side // 2 for side in total]
         node.attribute.remove(given["pads"])
-        node.attribute.append(
-            helper.make_attribute("pads", before + [t - b for t, b in zip(total, before, strict=True)])
-        )
+        node.attribute.append(helper.make_attribute("pads", pads))
     used = {name for node in graph.node for name in node.input}
     for constant in [constant for constant in graph.initializer if constant.name not in used]:
         graph.initializer.remove(constant)

@@ -68,16 +68,19 @@ def check_export_size(size: tuple[int, int]) -> None:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of one size: images uint8 [h,w,6] RGB, flow float32 [h,w,2] in px, valid bool [h,w]."""
+    """Pairs of one size."""
 
     label: str
     names: tuple[str, ...]
-    images: tuple[NDArray[np.uint8], ...]
-    flows: tuple[NDArray[np.float32], ...]
-    valids: tuple[NDArray[np.bool_], ...]
+    samples: tuple[Sample, ...]
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def images(self) -> list[NDArray[np.uint8]]:
+        """What goes into the network."""
+        return [sample.images for sample in self.samples]
 
     @property
     def hash(self) -> str:
@@ -91,10 +94,6 @@ class Pairs:
     def facts(self) -> dict[str, Any]:
         """Where they come from, plain data."""
         return {"from": self.label, "pairs": len(self), "names": list(self.names), "hash": self.hash}
-
-    def samples(self) -> list[Sample]:
-        """The pairs as a verification takes them."""
-        return [Sample(*parts) for parts in zip(self.images, self.flows, self.valids, strict=True)]
 
     def batches(self, form: InputForm, advance: Callable[[], None] = lambda: None) -> Iterator[Tensor]:
         """Images [1,6,h,w] as a network of ``form`` takes them; ``advance`` is called after each."""
@@ -141,17 +140,9 @@ def read_pairs(
     label = f"{dataset.name}:{dataset.split}/{len(dataset)}"
     split = freeze_split(dataset, label, size, 1, count, "spread", option, note, skip_bad=skip_bad)
     position = {name: index for index, name in enumerate(dataset.names)}
-    loaded = [
-        load_eval_sample(dataset, position[name], window, None)
-        for name, window in zip(split.names, split.windows, strict=True)
-    ]
-    return Pairs(
-        split.label,
-        split.names,
-        tuple(sample.images for sample in loaded),
-        tuple(sample.flow for sample in loaded),
-        tuple(sample.valid for sample in loaded),
-    )
+    places = zip(map(position.__getitem__, split.names), split.windows, strict=True)
+    loaded = (load_eval_sample(dataset, place, window, None) for place, window in places)
+    return Pairs(split.label, split.names, tuple(Sample(own.images, own.flow, own.valid) for own in loaded))
 
 
 def generated_pairs(count: int, size: Size, split: str) -> Pairs:
@@ -161,14 +152,11 @@ def generated_pairs(count: int, size: Size, split: str) -> Pairs:
         ConfigError: a side outside 32 to 4096 px.
     """
     first = FIRST_VAL if split == "val" else 0
-    made = [generate_pair(0, first + index, *size) for index in range(count)]
-    return Pairs(
-        f"generated:{split}/seed0",
-        tuple(f"{first + index:07d}" for index in range(count)),
-        tuple(np.concatenate([pair.image1, pair.image2], axis=-1) for pair in made),
-        tuple(pair.flow for pair in made),
-        tuple(np.ones(size, np.bool_) for _ in made),
-    )
+    samples = []
+    for index in range(first, first + count):
+        pair = generate_pair(0, index, *size)
+        samples.append(Sample(np.concatenate([pair.image1, pair.image2], axis=-1), pair.flow, np.ones(size, np.bool_)))
+    return Pairs(f"generated:{split}/seed0", tuple(f"{first + index:07d}" for index in range(count)), tuple(samples))
 
 
 def example_pairs(size: Size) -> Pairs:

@@ -62,18 +62,11 @@ def stage_costs(
 def space_costs(
     space: SearchSpace, width: int, size: tuple[int, int], archs: Sequence[Arch] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Costs of every arch.
+    """Costs of every arch (None: of the whole space, in its order) for images of ``size`` px, padded to 16s.
 
-    Args:
-        space: search space of the archs.
-        width: channels after E0.
-        size: rows and columns of the images, px; padded to multiples of 16.
-        archs: which ones, None for the whole space (in its order).
-
-    Returns:
-        ``parameters`` and ``macs`` (multiply-adds of one forward pass; int64 [A]) of the trained network,
-        ``int8_weight_kib`` and ``sram_kib`` (bytes / 1024; float64 [A]) of the deployed one: weights with biases and
-        scales, and the peak of the activations.
+    They are ``parameters`` and ``macs`` (multiply-adds of one forward pass; int64 [A]) of the trained network,
+    ``int8_weight_kib`` and ``sram_kib`` (bytes / 1024; float64 [A]) of the deployed one: weights with biases and
+    scales, and the peak of the activations.
 
     Raises:
         ConfigError: an arch of another space, an odd width, an impossible size.

@@ -165,17 +165,9 @@ def own_target(ini: Path, accelerator: str, system_config: str, memory_mode: str
         ConfigError: an unknown accelerator, a section or a key that is missing or that Vela cannot use.
     """
     target = Target(ini.stem, accelerator, system_config, memory_mode, read_ini(ini))
-    _check(target, target.ini, str(ini))
+    check_ini(target.ini, system_config, memory_mode, f"{ini}: ")
     architecture(target)
     return target
-
-
-def _check(target: Target, text: str, place: str) -> None:
-    """Raises ConfigError, which begins with ``place``."""
-    try:
-        check_ini(text, target.system_config, target.memory_mode)
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
 
 
 @cache
@@ -193,7 +185,7 @@ def architecture(target: Target) -> Architecture:
     if target.accelerator not in Accelerator.member_list():
         raise ConfigError(f"accelerator {target.accelerator!r} is unknown: {', '.join(Accelerator.member_list())}")
     text = target.ini or (Path(CONFIG_FILES_PATH) / "Arm" / "vela.ini").read_text(encoding="utf-8")
-    _check(target, text, f"target {target.name}")
+    check_ini(text, target.system_config, target.memory_mode, f"target {target.name}: ")
     with tempfile.NamedTemporaryFile("w", suffix=".ini", encoding="utf-8") as file:  # Vela reads files only
         file.write(text)
         file.flush()
@@ -238,16 +230,20 @@ def sections(text: str) -> dict[str, list[str]]:
     return {kind: [name for found, dot, name in names if found == kind and dot] for kind in OPTIONS}
 
 
-def check_ini(text: str, system_config: str, memory_mode: str) -> None:
-    """Raises ConfigError, naming section and key, unless the two sections hold all that Vela needs."""
-    there, parser = sections(text), _parsed(text)
-    wanted = dict(zip(OPTIONS, (system_config, memory_mode), strict=True))
+def check_ini(text: str, system_config: str, memory_mode: str, place: str = "") -> None:
+    """Raises ConfigError, naming ``place``, section and key, unless the two sections hold all that Vela needs."""
+    try:
+        _check_sections(_parsed(text), sections(text), (system_config, memory_mode))
+    except ConfigError as error:
+        raise ConfigError(f"{place}{error}") from None
+
+
+def _check_sections(parser: ConfigParser, there: dict[str, list[str]], names: tuple[str, str]) -> None:
+    wanted = dict(zip(OPTIONS, names, strict=True))
     for kind, name in wanted.items():
         if name not in there[kind]:
-            raise ConfigError(
-                f"the ini has no section [{kind}.{name}]; "
-                f"{OPTIONS[kind]} must be one of: {', '.join(there[kind]) or '(the file has none)'}"
-            )
+            known = ", ".join(there[kind]) or "(the file has none)"
+            raise ConfigError(f"the ini has no section [{kind}.{name}]; {OPTIONS[kind]} must be one of: {known}")
     system, memory = (_Section(parser, f"{kind}.{name}") for kind, name in wanted.items())
     system.check("core_clock", _positive, "Hz, a number above 0")
     ports = [system.check(f"{port.lower()}_port", MEMORIES.__contains__, ", ".join(MEMORIES)) for port in PORTS]

@@ -40,16 +40,10 @@ NOTE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
 def write_int8(
     graph: Graph, integers: Mapping[str, IntegerLayer], scales: Mapping[str, Scale], metadata: Mapping[str, str] = {}
 ) -> bytes:
-    """The file of ``graph`` in eight-bit integers, inputs and outputs int8.
+    """The file of ``graph`` in eight-bit integers, inputs and outputs int8, with texts by name as its ``metadata``.
 
-    Args:
-        graph: what to write.
-        integers: kernels and biases by the name of the operator's output (int8.integer_layers).
-        scales: scale of every tensor by name (int8.tensor_scales).
-        metadata: texts by name for the file's metadata.
-
-    Raises:
-        ConfigError: layers of another graph; no package ai-edge-litert.
+    Kernels and biases are by the name of the operator's output (int8.integer_layers), scales by that of the tensor
+    (int8.tensor_scales).  Raises ConfigError for layers of another graph, and without the package ai-edge-litert.
     """
     return _Writer(scales).write(graph, {name: _Constants(*layer) for name, layer in integers.items()}, metadata)
 
@@ -101,13 +95,9 @@ class _Writer:
         main.outputs = self._positions_of([buffer.name for buffer in graph.outputs])
         model.version, model.description, model.subgraphs = 3, DESCRIPTION, [main]
         codes = [(getattr(schema.BuiltinOperator, name), version) for name, version in self.codes]
-        model.operatorCodes = [
-            schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version)
-            for code, version in codes
-        ]
-        model.metadata = [
-            schema.MetadataT(name=name, buffer=self._buffer(text.encode())) for name, text in sorted(metadata.items())
-        ]
+        model.operatorCodes = [schema.OperatorCodeT(min(code, 127), version=v, builtinCode=code) for code, v in codes]
+        texts = sorted(metadata.items())
+        model.metadata = [schema.MetadataT(name, self._buffer(text.encode())) for name, text in texts]
         model.buffers = self.buffers
         builder = _aligned_builder(sum(b.data.size + 64 for b in self.buffers[1:]) + 2**16)
         builder.Finish(model.Pack(builder), b"TFL3")
@@ -152,11 +142,11 @@ class _Writer:
         axes = self._constant(f"{op.output.name}.axes", np.array([1, 2], np.int32))
         self._emit("MEAN", [x, axes], op.output, "ReducerOptions", keepDims=True)
 
-    def _add(self, op: Op, one: str, other: str) -> None:
-        self._emit("ADD", [one, other], op.output, "AddOptions", **_fused(op))
+    def _add(self, op: Op, *inputs: str) -> None:
+        self._emit("ADD", list(inputs), op.output, "AddOptions", **_fused(op))
 
-    def _mul(self, op: Op, one: str, other: str) -> None:
-        self._emit("MUL", [one, other], op.output, "MulOptions", **_fused(op))
+    def _mul(self, op: Op, *inputs: str) -> None:
+        self._emit("MUL", list(inputs), op.output, "MulOptions", **_fused(op))
 
     def _emit(self, code: str, inputs: list[str], output: Buffer, options: str = "", **fields: object) -> None:
         """An operator that is of version 1 in floats and of version 2 in integers."""
@@ -285,11 +275,7 @@ def _normal(count: int) -> NDArray[np.int8]:
 
 
 class TfliteModel:
-    """A file ready to run on the processor.
-
-    Attributes:
-        inputs: names of what goes in; ``outputs``: of what comes out, in the file's order.
-    """
+    """A file ready to run on the processor; ``inputs`` and ``outputs`` are names, in the file's order."""
 
     def __init__(
         self,
@@ -300,16 +286,11 @@ class TfliteModel:
         threads: int = 1,
         name: str = "the model",
     ) -> None:
-        """Load ``data``.
+        """Load the bytes of a file, which errors call ``name``.
 
-        Args:
-            data: bytes of the file.
-            kernels: ``fast`` are XNNPACK's, which may fuse, and round int8 in a way of their own; ``plain`` LiteRT's
-                own, within one step of the arithmetic of models/int8.py; ``reference`` those that
-                TensorFlow Lite Micro has too, slow.
-            preserve_all: keep every tensor for :meth:`tensors`; not with ``fast`` kernels, which may leave some out.
-            threads: how many the kernels use.
-            name: what errors call the file.
+        Kernels: ``fast`` are XNNPACK's, which may fuse, and round int8 in a way of their own; ``plain`` LiteRT's own,
+        within one step of the arithmetic of models/int8.py; ``reference`` those that TensorFlow Lite Micro has too,
+        slow.  ``preserve_all`` keeps every tensor for :meth:`tensors`; not with ``fast``, which may leave some out.
 
         Raises:
             ConfigError: no package ai-edge-litert.

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -288,7 +289,8 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
         model = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    with contextlib.closing(in_processes(_Compile(model, target, mode, arena_kib), (START, COMPILE), 1)) as replies:
+    work = partial(_in_own_process, model, target, mode, arena_kib)
+    with contextlib.closing(in_processes(work, (START, COMPILE), 1)) as replies:
         try:
             next(replies)
         except WorkerDied as error:
@@ -303,22 +305,13 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
     return compiled
 
 
-@dataclass(frozen=True)
-class _Compile:
-    """Compiles ``model``; sent to the process, which is asked to start, then to compile."""
-
-    model: bytes
-    target: Target
-    mode: str
-    arena_kib: int | None
-
-    def __call__(self, step: int) -> Compiled | None:
-        if step == COMPILE:
-            return compile_tflite(self.model, self.target, self.mode, self.arena_kib)
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what regor writes past Python's own streams
-        for stream in (1, 2):
-            os.dup2(nowhere, stream)
-        return None
+def _in_own_process(model: bytes, target: Target, mode: str, arena_kib: int | None, step: int) -> Compiled | None:
+    if step == COMPILE:
+        return compile_tflite(model, target, mode, arena_kib)
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # for what regor writes past Python's own streams
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    return None
 
 
 def description(compiled: Compiled) -> dict[str, Any]:

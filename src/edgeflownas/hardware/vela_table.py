@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ class Vela:
 
     def _compiled(self, graphs: Sequence[Graph]) -> Iterator[Figures]:
         """Figures in order, by as many processes as the work is worth."""
-        work = _Compile(tuple(graphs), self.target, self.mode, self.arena_kib)
+        work = partial(_figures_of, tuple(graphs), self.target, self.mode, self.arena_kib)
         count = min(self.processes, len(graphs), sum(len(graph.ops) for graph in graphs) // LEAST_SHARE)
         if count < 2:
             yield from (work(place) for place in range(len(graphs)))
@@ -156,7 +156,7 @@ class Vela:
         entry = json.dumps({"figures": content, "sha256": _digest(content)}).encode()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self.folder / f"{key}.json", [entry])
+            replace_file(self.folder / f"{key}.json", entry)
         except (OSError, StorageError) as error:
             if not self._told:
                 self.note(f"Vela's figures are not kept ({error}); $EDGEFLOWNAS_CACHE may name another folder")
@@ -171,8 +171,7 @@ def vela_of(
 ) -> Vela:
     """Vela for what --target, --mode and --arena say, with the user's cache.
 
-    Raises:
-        ConfigError: an unknown target or mode, an arena of no use, a missing package; DataError as ``named_target``.
+    Raises errors as ``named_target``; ConfigError for an unknown mode, an arena of no use, a missing package.
     """
     need("litert")
     if mode not in ("performance", "size"):
@@ -184,19 +183,11 @@ def vela_of(
     return Vela(chip, "size" if mode == "size" else "performance", arena_kib, note)
 
 
-@dataclass(frozen=True)
-class _Compile:
-    """Compiles one of ``graphs``; sent to the worker processes, which are asked with its place."""
-
-    graphs: tuple[Graph, ...]
-    target: Target
-    mode: Mode
-    arena_kib: int | None
-
-    def __call__(self, place: int) -> Figures:
-        found = compile_tflite(cost_model_bytes(self.graphs[place]), self.target, self.mode, self.arena_kib)
-        layers = tuple((layer.name, layer.cycles) for layer in found.layers)
-        return Figures(found.milliseconds, found.cycles, found.sram_kib, found.flash_kib, layers)
+def _figures_of(graphs: Sequence[Graph], target: Target, mode: Mode, arena_kib: int | None, place: int) -> Figures:
+    """Of one of ``graphs``: the worker processes are sent all of them, and asked with a place."""
+    found = compile_tflite(cost_model_bytes(graphs[place]), target, mode, arena_kib)
+    layers = tuple((layer.name, layer.cycles) for layer in found.layers)
+    return Figures(found.milliseconds, found.cycles, found.sram_kib, found.flash_kib, layers)
 
 
 def _digest(figures: object) -> str:
@@ -222,15 +213,8 @@ class VelaLatency:
                 "mode without arena_cache_size, or compile the subnets themselves: edgeflownas vela, or pareto --target"
             )
 
-    @property
-    def name(self) -> str:
-        """Name of the target."""
-        return self.vela.target.name
-
-    @property
-    def column(self) -> str:
-        """Name of the column."""
-        return f"{self.vela.slug}_ms"
+        self.name = self.vela.target.name
+        self.column = f"{self.vela.slug}_ms"
 
     @property
     def facts(self) -> dict[str, str]:
@@ -295,32 +279,29 @@ Terms = dict[tuple[int, int], dict[tuple[int, int], list[Graph]]]
 def _terms(space: SearchSpace, width: int, size: tuple[int, int], outputs: Outputs) -> Terms:
     """Positions (of the block that makes an operator's input, of its own) -> their two digits -> the little graphs."""
 
+    def position(op: Op | None) -> int:
+        found = None if op is None else space.position(op.stage)
+        return -1 if found is None else found
+
     def operators(code: list[int]) -> dict[tuple[int, int], list[tuple[Op, Op | None]]]:
         ops = subnet_graph(space, width, code, size, outputs).ops
         makers, found = {op.output: op for op in ops}, dict[tuple[int, int], list[tuple[Op, Op | None]]]()
         for op in ops:
             maker = makers.get(op.inputs[0])
-            pair = -1 if maker is None else _position(space, maker), _position(space, op)
-            found.setdefault(pair, []).append((op, maker))
+            found.setdefault((position(maker), position(op)), []).append((op, maker))
         return found
 
     options = [len(choice.options) for choice in space.choices] + [1]
     terms: Terms = {}
     uniform = [[min(digit, count - 1) for count in options[:-1]] for digit in range(space.num_paths)]
     for pair in dict.fromkeys(pair for code in uniform for pair in operators(code)):
-        for digits in np.ndindex(*(options[position] for position in pair)):
+        for digits in np.ndindex(*(options[place] for place in pair)):
             if pair[0] != pair[1] or digits[0] == digits[1]:
                 code = [0] * len(options)
-                for position, digit in zip(pair, digits, strict=True):
-                    code[position] = digit
+                code[pair[0]], code[pair[1]] = digits
                 own = operators(code[:-1]).get(pair, [])
                 terms.setdefault(pair, {})[digits[0], digits[1]] = [in_context(*op) for op in own]
     return terms
-
-
-def _position(space: SearchSpace, op: Op) -> int:
-    position = space.position(op.stage)
-    return -1 if position is None else position
 
 
 def _distinct(terms: Terms) -> list[Graph]:

@@ -230,16 +230,11 @@ class Entry(NamedTuple):
 class Journal:
     """JSON lines, never rewritten: a header with all that decides the search, then entries in the order of evaluation.
 
-    Args:
-        path: the file, made with its header if missing; its folder must exist.
-        space: of the archs.
-        signature: what decides proposals and values, ``objectives`` among it; the budget is no part of it.
-        note: told when a line torn by a kill is dropped.
+    ``signature`` is what decides proposals and values, ``objectives`` among it, and not the budget; ``note`` is told
+    when a line torn by a kill is dropped.
 
     Raises:
-        ConfigError: the journal of another search, with what differs.
-        DataError: a line that is no entry.
-        StorageError: it cannot be read or written.
+        ConfigError: the journal of another search, with what differs; DataError: a line that is no entry; StorageError.
     """
 
     def __init__(
@@ -340,10 +335,7 @@ def search_all(
 
     ``jobs`` are the strategy and the seed of each, ``place`` is the folder of the one search, or of the folders of
     several.  ``agree`` is asked before archs are evaluated: estimated seconds of one, how many are evaluated together,
-    and how many are left.
-
-    Raises:
-        Interrupted: a signal came; ConfigError, DataError, StorageError.
+    and how many are left.  Raises Interrupted after a signal; ConfigError, DataError, StorageError.
     """
     problem.require_room(budget)
     candidates = [Candidates(problem.space, problem.fits, seed) for _, seed in jobs]
@@ -438,10 +430,7 @@ def outcome(
     """Fronts of every search and, with ``exact`` (objectives [K] of every subnet that fits), the curves.
 
     The curve of a strategy is the share of the exact front's hypervolume after so many evaluations: mean, lowest and
-    highest over its seeds.
-
-    Raises:
-        DataError: values that are not those of ``exact``: it was made of other weights or other samples.
+    highest over its seeds.  Raises DataError for values that are not those of ``exact``: of other weights or samples.
     """
     searches = [
         {

@@ -160,14 +160,8 @@ def fit(
 ) -> dict[str, Any]:
     """The document of docs/fit_target.md: at most ``top`` rows that fit, and why the rest does not.
 
-    Args:
-        subnets: to choose from.
-        budget: what must hold.
-        sizes: of the images, multiples of 16.
-        outputs: of the graph.
-        vela: target; how it is asked is decided here.
-        top: rows wanted, one for each size and outputs.
-        progress: opens a bar with a label and a total, as Console.task does.
+    There is one row for each of the ``sizes`` of the images (multiples of 16) and ``outputs`` of the graph; how
+    ``vela`` is asked is decided here; ``progress`` opens a bar with a label and a total, as Console.task does.
 
     Raises:
         ConfigError: no Vela, or an operator that would run on the CPU.

@@ -66,21 +66,24 @@ TEMPORARIES = (f".tmp-{PLAN}-*", f".tmp-{UNITS}-*")
 
 @dataclass(frozen=True)
 class RankingJob:
-    """A supernet on its device, the batches that its subnets are scored on, and how."""
+    """A supernet on its device, the batches that its subnets are scored on, and how.
+
+    Attributes:
+        sets: by column of the EPE: ``epe``, then ``epe_sintel_clean`` and the like.
+        facts: what decides every figure, in words; equal facts, equal figures.
+        order: place in its data set of each sample of the first set, where frames of several sizes changed the order.
+        exact: bit for bit what each subnet evaluated alone gives, on a CPU.
+        memory: most bytes for features; None: as the evaluator finds sensible.
+    """
 
     run: Run
     net: StagedNet
     calibration: list[FlowBatch]
     sets: dict[str, list[FlowBatch]]
-    """By column of the EPE: ``epe``, then ``epe_sintel_clean`` and the like."""
     facts: dict[str, str]
-    """What decides every figure, in words; equal facts, equal figures."""
     order: Sequence[int] | None = None
-    """Place in its data set of each sample of the first set, where frames of several sizes changed the order."""
     exact: bool = False
-    """Bit for bit what each subnet evaluated alone gives, on a CPU."""
     memory: int | None = None
-    """Most bytes for features; None: as the evaluator finds sensible."""
     keep_sample_errors: bool = False
 
     @property
@@ -157,10 +160,8 @@ def open_job(
     run = open_run(path, overrides, note)
     config, task = run.config, run.config.train.task
     if task != "supernet":
-        raise ConfigError(
-            f"{path}: train.task is {task}: one model, nothing to rank; `edgeflownas evaluate {path}` scores it, and a "
-            "supernet run can be ranked"
-        )
+        remedy = f"`edgeflownas evaluate {path}` scores it, and a supernet run can be ranked"
+        raise ConfigError(f"{path}: train.task is {task}: one model, nothing to rank; {remedy}")
     stored = run.checkpoint(checkpoint, weights)
     net = run.net(stored, weights)
     if world.size > 1:
@@ -375,9 +376,10 @@ class RankingFolder:
         for place, unit in enumerate(units):
             try:
                 self.read(place, unit)
+            except FileNotFoundError:
+                wanted.append(place)
             except (OSError, ValueError, KeyError) as error:
-                if not isinstance(error, FileNotFoundError):
-                    warn(f"{self._part(place)}: damaged ({error}); its {len(unit)} subnets are evaluated again")
+                warn(f"{self._part(place)}: damaged ({error}); its {len(unit)} subnets are evaluated again")
                 wanted.append(place)
         return wanted
 
@@ -460,10 +462,8 @@ def rank_space(
     """Evaluate what has no figures yet and write the table; the table and the files written on rank 0, None elsewhere.
 
     ``models`` are further columns, made by rank 0 at the end.  ``agree`` is asked on rank 0, with what is left to do,
-    before anything is computed; where it says no, None is returned.
-
-    Raises:
-        Interrupted: a signal came; finished units are kept.  ConfigError, DataError, StorageError.
+    before anything is computed; where it says no, None is returned.  Raises Interrupted after a signal (finished units
+    are kept); ConfigError, DataError, StorageError.
     """
     stop = StopFlag()
     tree = job.tree(stop.check)
@@ -523,15 +523,9 @@ def _workload(
         estimate = tree.estimate(left)
     numbers = 2 * len(job.sets) + 4 + 10  # columns of a part and of the table
     row = 8 * numbers + 400 + (4 + 2 * job.keep_sample_errors) * len(tree.pixels[0])  # 400: in the CSV
-    return {
-        **asdict(estimate),
-        "subnets": len(left),
-        "units": len(codes),
-        "units_done": len(codes) - len(missing),
-        "processes": processes,
-        "seconds": estimate.seconds / processes,
-        "disk_bytes": row * sum(map(len, codes)),
-    }
+    counts = {"subnets": len(left), "units": len(codes), "units_done": len(codes) - len(missing)}
+    of_all = {"seconds": estimate.seconds / processes, "disk_bytes": row * sum(map(len, codes))}
+    return {**asdict(estimate), **counts, "processes": processes, **of_all}
 
 
 @contextmanager

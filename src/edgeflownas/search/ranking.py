@@ -40,22 +40,25 @@ so that the table can say which subnets the best one is really better than, what
 
 @dataclass(frozen=True)
 class Ranking:
-    """Subnets in the order of their space, with what was measured and what is known of each."""
+    """Subnets in the order of their space, with what was measured and what is known of each.
+
+    Attributes:
+        space: name of the search space; empty where a CSV's blocks are those of no declared one.
+        codes: printed form, ``0,0,0,0,2,1,2,2,2``.
+        columns: numbers [A] by name, float64 or int64, in the order of the file; nan where nothing is known.
+        words: option of every block in words [A]: ``words["EB0"][i] == "depth 3"``.
+        facts: what was measured and how; empty where a CSV was read that has not its safetensors file beside it.
+        sample_epe: [A, N] mean error of each sample of the first set, px; nan where a sample has no valid pixel.
+        valid_pixels: [N], with ``sample_epe``.
+    """
 
     space: str
-    """Name of the search space; empty where a CSV's blocks are those of no declared one."""
     codes: tuple[str, ...]
-    """Printed form, ``0,0,0,0,2,1,2,2,2``."""
     columns: dict[str, NDArray[Any]]
-    """Numbers [A] by name, float64 or int64, in the order of the file; nan where nothing is known."""
     words: dict[str, tuple[str, ...]]
-    """Option of every block in words [A]: ``words["EB0"][i] == "depth 3"``."""
     facts: dict[str, str]
-    """What was measured and how; empty where a CSV was read that has not its safetensors file beside it."""
     sample_epe: NDArray[np.float16] | None = None
-    """[A, N] mean error of each sample of the first set, px; nan where a sample has no valid pixel."""
     valid_pixels: NDArray[np.int64] | None = None
-    """[N], with ``sample_epe``."""
 
     def __len__(self) -> int:
         return len(self.codes)

@@ -74,13 +74,7 @@ def tops(subnets: int) -> tuple[int, ...]:
 
 @np.errstate(invalid="ignore", divide="ignore")
 def agreement(truth: ArrayLike, score: ArrayLike, weights: Floats) -> Agreement:
-    """Every figure with its interval.
-
-    Args:
-        truth: [A] true score of each subnet, finite.
-        score: [A] what is judged, finite.
-        weights: [D, A] of :func:`bootstrap_weights`.
-    """
+    """Every figure of a ``score`` [A] against the ``truth`` [A], finite ones; ``weights``: bootstrap_weights."""
     true, judged = np.asarray(truth, dtype=np.float64), np.asarray(score, dtype=np.float64)
     assert true.shape == judged.shape == weights.shape[1:], "scores of the same subnets"
     first, second = (np.sign(values[:, None] - values) for values in (true, judged))
@@ -182,10 +176,7 @@ def judge_ranking(
     ``path`` is the supernet's run directory, of which ``checkpoint``, ``weights`` and ``overrides`` speak, ``truth``
     are runs of single subnets, or folders of several.  Judged are also the supernets ``against``, and the first one
     read again with other numbers of ``calibrations`` batches.  ``ranking`` is a table that has its errors, instead of
-    evaluating it; ``seed`` that of the bootstrap.
-
-    Raises:
-        ConfigError: runs that cannot be compared; DataError, StorageError: what cannot be read.
+    evaluating it.  Raises ConfigError for runs that cannot be compared; DataError, StorageError.
     """
     notes: list[str] = []
     base = open_run(path, overrides, notes.append)
@@ -250,10 +241,8 @@ def _comparable(base: Run, path: Path, option: str, tasks: Collection[str]) -> R
         ConfigError: another task, or a key that makes the two not comparable; StorageError: not a run directory.
     """
     run = open_run(path)
-    if run.config.train.task not in tasks:
-        raise ConfigError(
-            f"{option}: {path} is a run of train.task {run.config.train.task}, wanted is {' or '.join(tasks)}"
-        )
+    if (task := run.config.train.task) not in tasks:
+        raise ConfigError(f"{option}: {path} is a run of train.task {task}, wanted is {' or '.join(tasks)}")
     for difference in compare(base.manifest, run.manifest):
         if difference.key in SHARED:
             raise ConfigError(
