@@ -97,6 +97,8 @@ def append_results(path: Path, rows: Iterable[ResultRow]) -> None:
                 raise StorageError(f"{path}: its last line is cut off; remove that line, then record again")
             write_all(file.fileno(), text)
             os.fsync(file.fileno())
+    except StorageError:  # said already
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
