@@ -203,7 +203,8 @@ def test_raw_predictions_are_judged_by_their_sum() -> None:
         return lambda images: values
 
     result = compare({TRAINING: run(0.1), "tflite-int8": run(-0.1)}, [sample(10.0, (32, 48))])
-    assert not result.reasons and result.flow_snr_db["tflite-int8"] == pytest.approx(20 * math.log10(10.1 / 0.2), abs=0.01)
+    expected = pytest.approx(20 * math.log10(10.1 / 0.2), abs=0.01)
+    assert not result.reasons and result.flow_snr_db["tflite-int8"] == expected
 
 
 def test_a_network_no_better_than_zero_flow_is_said() -> None:

@@ -16,15 +16,7 @@ from numpy.typing import NDArray
 from settled import SIZE, networks
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.hardware.tflite import (
-    NOTE,
-    Kernels,
-    TfliteModel,
-    _unannounced,
-    cost_model_bytes,
-    write_float,
-    write_int8,
-)
+from edgeflownas.hardware import tflite
 from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.graph import (
     Buffer,
@@ -61,7 +53,7 @@ def case(name: str, outputs: Outputs = "scales") -> Case:
 
 
 def integer_file(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[str, Scale]) -> bytes:
-    return write_int8(graph, integer_layers(graph, layers, scales), scales)
+    return tflite.write_int8(graph, integer_layers(graph, layers, scales), scales)
 
 
 def as_stored(values: torch.Tensor) -> NDArray[np.float32]:
@@ -81,7 +73,7 @@ def test_floats_are_the_graphs(name: str) -> None:
         graph = graph_of(net, SIZE, outputs, uncertainty=True)
         layers = fold(net, graph)
         expected = run_graph(graph, layers, images)
-        model = TfliteModel(write_float(graph, layers))
+        model = tflite.TfliteModel(tflite.write_float(graph, layers))
         found = model.run(as_stored(images))
         assert model.inputs == ["images"] and list(found) == [buffer.name for buffer in graph.outputs]
         for output, values in expected.items():
@@ -93,7 +85,7 @@ def test_floats_are_the_graphs(name: str) -> None:
 def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> None:
     """Every operator on the file's own inputs: its integers are those of ``rounding``, or next to them."""
     graph, layers, scales = case(name)
-    model = TfliteModel(integer_file(graph, layers, scales), "plain", preserve_all=True)
+    model = tflite.TfliteModel(integer_file(graph, layers, scales), "plain", preserve_all=True)
     model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
     kinds = {op.output.name: op.kind for op in graph.ops} | {"images": "images"}
     seen, off, at = defaultdict(int), defaultdict(int), rounding(graph, scales)
@@ -121,12 +113,12 @@ def test_each_operator_computes_the_integers_of_the_arithmetic(name: str) -> Non
 @pytest.mark.parametrize("name", networks())
 @pytest.mark.parametrize("kernels", ["fast", "plain", "reference"])
 @torch.inference_mode()
-def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, kernels: Kernels) -> None:
+def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, kernels: tflite.Kernels) -> None:
     graph, layers, scales = case(name)
     images = FORM.encode(pixels(), torch.float32)
     exact = run_graph(graph, layers, images)
     rounded = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(graph, scales))
-    model = TfliteModel(integer_file(graph, layers, scales), kernels)
+    model = tflite.TfliteModel(integer_file(graph, layers, scales), kernels)
     found = model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
     for output, values in exact.items():
         loss = snr(as_stored(values), as_stored(rounded[output]))
@@ -137,15 +129,15 @@ def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, kernels: Kern
 def test_the_same_bytes_again() -> None:
     graph, layers, scales = case("v3 11111111111")
     integers = integer_layers(graph, layers, scales)
-    one = write_int8(graph, integers, scales, {"code": "1", "space": "v1"})
-    other = write_int8(graph, dict(reversed(integers.items())), scales, {"space": "v1", "code": "1"})
-    assert one == other != write_int8(graph, integers, scales, {"code": "2", "space": "v1"})
-    assert cost_model_bytes(graph) == cost_model_bytes(graph)
+    one = tflite.write_int8(graph, integers, scales, {"code": "1", "space": "v1"})
+    other = tflite.write_int8(graph, dict(reversed(integers.items())), scales, {"space": "v1", "code": "1"})
+    assert one == other != tflite.write_int8(graph, integers, scales, {"code": "2", "space": "v1"})
+    assert tflite.cost_model_bytes(graph) == tflite.cost_model_bytes(graph)
 
 
 def test_made_up_kernels_look_like_quantised_ones() -> None:
     graph, _, _ = case("v1 021100101")
-    model = TfliteModel(cost_model_bytes(graph), "plain", preserve_all=True)
+    model = tflite.TfliteModel(tflite.cost_model_bytes(graph), "plain", preserve_all=True)
     kernel = model.tensors(["EB1.0.conv1.weight"])["EB1.0.conv1.weight"]
     peaks = np.abs(kernel.astype(int)).reshape(len(kernel), -1).max(1)
     assert kernel.shape == (32, 3, 3, 32) and 100 < np.median(peaks) <= 127
@@ -155,10 +147,10 @@ def test_made_up_kernels_look_like_quantised_ones() -> None:
 def test_layers_of_another_graph() -> None:
     graph, layers, scales = case("v1 021100101")
     with pytest.raises(ConfigError, match="'E0': no layer or scale"):
-        write_float(graph, {name: layer for name, layer in layers.items() if name != "E0"})
+        tflite.write_float(graph, {name: layer for name, layer in layers.items() if name != "E0"})
     integers = integer_layers(graph, layers, scales)
     with pytest.raises(ConfigError, match="'H2': no layer or scale"):
-        write_int8(graph, integers, {name: scale for name, scale in scales.items() if name != "H2"})
+        tflite.write_int8(graph, integers, {name: scale for name, scale in scales.items() if name != "H2"})
 
 
 GRAPHS = {
@@ -195,8 +187,8 @@ def test_by_hand() -> None:
     bias = np.array([10, 12], np.int32)  # in steps of 1.0 x 0.1 and 1.0 x 0.25
     scales = {"images": Scale(1.0, -128), "features": Scale(1.0, -128), "flow": Scale(2.0, 0)}
     scales["larger"] = scales["features"]
-    model = TfliteModel(
-        write_int8(tiny(), {"features": IntegerLayer(weight, bias, steps)}, scales), "plain", preserve_all=True
+    model = tflite.TfliteModel(
+        tflite.write_int8(tiny(), {"features": IntegerLayer(weight, bias, steps)}, scales), "plain", preserve_all=True
     )
     found = model.run(
         np.array([2, 4], np.int16)[None, :, None].repeat(6, 2).astype(np.int8) - np.int8(126) - np.int8(2)
@@ -221,7 +213,7 @@ def parsed(data: bytes) -> tuple[Any, Any]:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_rules_of_eight_bits(name: str) -> None:
     graph = GRAPHS[name]
-    model, body = parsed(cost_model_bytes(graph))
+    model, body = parsed(tflite.cost_model_bytes(graph))
     codes, tensors = names_of(schema.BuiltinOperator), body.tensors
     for operator in body.operators:
         code = model.operatorCodes[operator.opcodeIndex]
@@ -255,7 +247,7 @@ def test_constants_are_aligned_and_texts_are_there() -> None:
     graph = tiny()
     layer = IntegerLayer(np.ones((2, 6, 1, 1), np.int8), np.zeros(2, np.int32), np.ones(2, np.float32))
     scales = {buffer.name: Scale(1.0, 0) for buffer in graph.buffers}
-    data = write_int8(graph, {"features": layer}, scales, {"space": "v1", "code": "021100101"})
+    data = tflite.write_int8(graph, {"features": layer}, scales, {"space": "v1", "code": "021100101"})
     model, _ = parsed(data)
     root = schema.Model.GetRootAs(data)
     for index in range(1, root.BuffersLength()):
@@ -267,14 +259,14 @@ def test_constants_are_aligned_and_texts_are_there() -> None:
 
 
 def test_what_is_no_model_is_refused() -> None:
-    data = cost_model_bytes(GRAPHS["v1"])
+    data = tflite.cost_model_bytes(GRAPHS["v1"])
     for broken in (data[: len(data) // 2], data[:20]):
         with pytest.raises(DataError, match=r"m\.tflite: LiteRT does not run it"):
-            TfliteModel(broken, name="m.tflite")
+            tflite.TfliteModel(broken, name="m.tflite")
     for foreign in (b"", b"\x08\x01 an onnx file", b"x" * 1000):
         with pytest.raises(DataError, match=r"m\.tflite: not a TensorFlow Lite file"):
-            TfliteModel(foreign, name="m.tflite")
-    model = TfliteModel(data)
+            tflite.TfliteModel(foreign, name="m.tflite")
+    model = tflite.TfliteModel(data)
     with pytest.raises(DataError, match=r"float32 \[1, 32, 48, 6\] given, int8 \[1, 32, 48, 6\] expected"):
         model.run(np.zeros((32, 48, 6), np.float32))
     with pytest.raises(DataError, match=r"int8 \[1, 8, 8, 6\] given"):
@@ -283,10 +275,10 @@ def test_what_is_no_model_is_refused() -> None:
 
 def test_only_the_note_of_litert_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
     """It comes once a process, wherever the fast kernels are made first."""
-    with _unannounced():
-        os.write(2, b"before\n" + NOTE + b"\nafter\n")
+    with tflite._unannounced():
+        os.write(2, b"before\n" + tflite.NOTE + b"\nafter\n")
     assert capfd.readouterr().err == "before\nafter\n"
-    with pytest.raises(DataError, match="LiteRT"), _unannounced():
+    with pytest.raises(DataError, match="LiteRT"), tflite._unannounced():
         os.write(2, b"kept\n")
         raise DataError("LiteRT")
     assert capfd.readouterr().err == "kept\n"

@@ -16,21 +16,12 @@ from hypothesis import strategies as given_values
 from search_spaces import UNEVEN, costs, measured, problem
 
 from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.search import evolve
 from edgeflownas.search.candidates import Candidates, Columns, Problem
-from edgeflownas.search.evolve import (
-    STRATEGIES,
-    Entry,
-    Journal,
-    new_strategy,
-    reference_point,
-    run_search,
-    shares,
-    standing,
-)
 from edgeflownas.search.front import front
 from edgeflownas.space import Arch, SearchSpace, get_space
 
-NAMES = sorted(STRATEGIES)
+NAMES = sorted(evolve.STRATEGIES)
 
 
 def searched(
@@ -38,7 +29,9 @@ def searched(
 ) -> list[Arch]:
     """The codes in the order in which they are proposed, until ``budget`` or until there are no more."""
     asked = problem(space, where)
-    strategy = new_strategy(name, candidates=Candidates(space, asked.fits, seed), population=population, seed=seed)
+    strategy = evolve.new_strategy(
+        name, candidates=Candidates(space, asked.fits, seed), population=population, seed=seed
+    )
     found: list[Arch] = []
     while len(found) < budget and (archs := strategy.propose(strategy.batch)):
         strategy.tell(archs, asked.values(archs))
@@ -92,7 +85,7 @@ def share(name: str, seed: int) -> float:
     every = list(space)
     table = np.stack([measured(every)["epe"], costs(every)["macs"]], axis=1)
     found = problem(space).values(searched(name, space, 400, seed, 40))
-    return shares(found, table[front(table)], reference_point(table), [400])[0]
+    return evolve.shares(found, table[front(table)], evolve.reference_point(table), [400])[0]
 
 
 @pytest.mark.e2e  # whole searches, 8 s
@@ -105,16 +98,16 @@ def test_learning_beats_chance_at_equal_budget():
 def test_standing_is_rank_then_crowding():
     values = np.array([[3.0, 3.0], [0.0, 4.0], [1.0, 1.5], [4.0, 0.0], [1.1, 1.4], [5.0, 5.0]])
     # the front is rows 1, 2, 3, 4; its ends have no neighbour on one side; of the middle two, 4 is the less crowded
-    assert standing(values).tolist() == [4, 0, 3, 1, 2, 5]
+    assert evolve.standing(values).tolist() == [4, 0, 3, 1, 2, 5]
 
 
 def test_missing_pymoo_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pymoo.algorithms.moo.nsga2", None)
     with pytest.raises(ConfigError, match=r"edgeflownas\[search\].*evolution"):
-        new_strategy("nsga2", candidates=Candidates(UNEVEN))
-    assert new_strategy("evolution", candidates=Candidates(UNEVEN)).propose(3)
+        evolve.new_strategy("nsga2", candidates=Candidates(UNEVEN))
+    assert evolve.new_strategy("evolution", candidates=Candidates(UNEVEN)).propose(3)
     with pytest.raises(ConfigError, match="nsga2, random, evolution"):
-        new_strategy("nsga3", candidates=Candidates(UNEVEN))
+        evolve.new_strategy("nsga3", candidates=Candidates(UNEVEN))
 
 
 BUDGET = 22
@@ -126,11 +119,11 @@ def signature(name: str = "nsga2", seed: int = 1) -> dict[str, object]:
 
 def search(
     path: Path, name: str = "nsga2", budget: int = BUDGET, asked: Problem | None = None, notes: list[str] | None = None
-) -> list[Entry]:
+) -> list[evolve.Entry]:
     given = asked or problem(UNEVEN)
-    strategy = new_strategy(name, candidates=Candidates(UNEVEN, given.fits, 1), population=5, seed=1)
-    journal = Journal(path, UNEVEN, signature(name), (notes if notes is not None else []).append)
-    return run_search(given, strategy, journal, budget)
+    strategy = evolve.new_strategy(name, candidates=Candidates(UNEVEN, given.fits, 1), population=5, seed=1)
+    journal = evolve.Journal(path, UNEVEN, signature(name), (notes if notes is not None else []).append)
+    return evolve.run_search(given, strategy, journal, budget)
 
 
 def counting(calls: list[list[Arch]]) -> Problem:
@@ -201,14 +194,14 @@ def test_values_that_are_not_finite_are_kept_and_never_parents(tmp_path: Path):
 def test_the_journal_of_another_search_is_refused(tmp_path: Path, key: str):
     search(tmp_path / "j", budget=5)
     with pytest.raises(ConfigError, match=rf"another search \({key} .* then, .*'other' now\); choose another --out"):
-        Journal(tmp_path / "j", UNEVEN, signature() | {key: "other"})
+        evolve.Journal(tmp_path / "j", UNEVEN, signature() | {key: "other"})
 
 
 @pytest.mark.parametrize("content", [b"hello", b"hello\n", b'{"format": "x"}\n', b"[1]\n", b'{"format":1}\nmore\n'])
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes):
     (tmp_path / "j").write_bytes(content)
     with pytest.raises(ConfigError, match="no journal"):
-        Journal(tmp_path / "j", UNEVEN, signature())
+        evolve.Journal(tmp_path / "j", UNEVEN, signature())
     assert (tmp_path / "j").read_bytes() == content
 
 
