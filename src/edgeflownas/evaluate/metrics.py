@@ -79,14 +79,10 @@ class FlowMetrics:
         occluded: NDArray[np.bool_] | None = None,
         name: str = "",
     ) -> None:
-        """Count one sample.
+        """Count one sample: predicted and true flow [H,W,2], px, masks [H,W]; ``name`` is for the message.
 
-        Args:
-            predicted: [H,W,2] px.
-            flow: true flow [H,W,2] px; what stands at an invalid pixel is never looked at.
-            valid: [H,W].
-            occluded: [H,W], True where the pixel is hidden in the second image; None where nobody knows.
-            name: of predictor and sample, for the message.
+        What stands at an invalid pixel is never looked at; ``occluded`` are those hidden in the second image, None
+        where nobody knows.
 
         Raises:
             DataError: shapes that do not belong together.

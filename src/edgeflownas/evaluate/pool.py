@@ -4,7 +4,7 @@ The flow that is scored is A2, the accumulated sum, never the last raw predictio
 
 A calibration sweep tells whether an arch is hard or only badly calibrated (docs/evaluation.md): the run's frozen
 calibration set is compared with a second, random sequence of training samples, disjoint from it as far as the split
-allows.  Its first n batches are the calibration sets of growing size, the prefix of the run's own size is the other set.
+allows.  Its first n batches are the calibration sets of growing size; the prefix of the run's own size is the other.
 Everything is scored on the same evaluation pixels, so changes have paired standard errors.  A change that is not seen
 may still be there, so "not calibration" is said only where changes are shown to be smaller than what would have to be
 explained: the gap to the pool's median EPE (equivalence by interval, Schuirmann, J. Pharmacokin. Biopharm. 15, 1987).

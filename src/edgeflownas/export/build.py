@@ -130,14 +130,9 @@ def deploy(
 ) -> Deployed:
     """Fold the network, and find the ranges of its tensors, on one thread: the same on every machine of a kind.
 
-    Args:
-        subnet: the network.
-        size: rows and columns of the images, px, multiples of 16.
-        outputs: what leaves the graph (models/graph.py).
-        uncertainty: whether each output has its uncertainty beside it.
-        method: how ranges follow from values (models/int8.py).
-        pairs: what the values are of; None where nothing will be in integers.
-        advance: called after each of them.
+    Images are of ``size`` px, multiples of 16; ``outputs`` leave the graph, each with its ``uncertainty`` beside it or
+    not (models/graph.py); ranges follow by ``method`` (models/int8.py) from the values of ``pairs``, None where nothing
+    will be in integers; ``advance`` is called after each of them.
     """
     graph = graph_of(subnet.net, size, outputs, uncertainty)
     layers = fold(subnet.net, graph)

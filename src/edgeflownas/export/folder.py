@@ -8,7 +8,6 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -152,26 +151,6 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not the report of an export, or damaged ({reason}): {REMEDY}") from None
 
 
-@dataclass(frozen=True)
-class Vector:
-    """One output of one test vector: elements that differ, and by how many integer steps at most."""
-
-    number: int
-    output: str
-    elements: int
-    differing: int
-    largest_step: int
-
-
-@dataclass(frozen=True)
-class FolderCheck:
-    """``files``: name and what is wrong with it (empty: nothing); ``reasons``: all that is wrong."""
-
-    files: Mapping[str, str]
-    vectors: tuple[Vector, ...]
-    reasons: tuple[str, ...]
-
-
 def verify_folder(
     folder: Path,
     run: Path | None,
@@ -191,8 +170,8 @@ def verify_folder(
         DataError: no report that can be read; ConfigError: a run with other weights, or no LiteRT.
     """
     report = read_report(folder)
-    checked, compared, facts = check_folder(folder, report), None, report["model"]
-    reasons = list(checked.reasons)
+    files, vectors, reasons = check_folder(folder, report)
+    compared, facts = None, report["model"]
     if run is not None and not reasons:
         arch = None if facts["code"] == facts["space"] else facts["code"]
         _, _, made_of = facts["weights"].partition("/")
@@ -219,35 +198,37 @@ def verify_folder(
         "folder": folder.name,
         "model": facts,
         "verdict": "failed" if reasons else "passed",
-        **asdict(checked),
+        "files": files,
+        "vectors": vectors,
         "reasons": reasons,
         "verification": compared,
     }
 
 
-def check_folder(folder: Path, report: Mapping[str, Any]) -> FolderCheck:
+def check_folder(
+    folder: Path, report: Mapping[str, Any]
+) -> tuple[dict[str, str], Sequence[Mapping[str, Any]], list[str]]:
     """Hold the files against their hashes, and run those test vectors that are sound, where the int8 model is.
 
-    Raises:
-        ConfigError: no LiteRT, where there are test vectors.
+    By name of a file what is wrong with it (empty: nothing); by output of a test vector the elements that differ, and
+    by how many integer steps at most; all that is wrong.  Raises ConfigError: no LiteRT, where there are test vectors.
     """
     vectors = report["vectors"]["sha256"] if report["vectors"] else {}
     hashes = {name: entry["sha256"] for name, entry in report["files"].items()} | vectors
     files = {name: _problem(folder / name, expected) for name, expected in hashes.items()}
     reasons = [f"{name}: {problem}" for name, problem in files.items() if problem]
-    found: list[Vector] = []
+    found: list[dict[str, Any]] = []
     if files.get(INT8) == "":
         try:
             found = _run_vectors(folder, [name for name in vectors if not files[name]])
         except DataError as error:
             reasons.append(str(error))
-    reasons += [
-        f"test vector {vector.number}, {vector.output}: {vector.differing} of {vector.elements} integers differ from "
-        f"the stored ones, by {vector.largest_step} at most"
-        for vector in found
-        if vector.differing
-    ]
-    return FolderCheck(files, tuple(found), tuple(reasons))
+    told = (
+        "test vector {number}, {output}: {differing} of {elements} integers differ from the stored ones, by "
+        "{largest_step} at most"
+    )
+    reasons += [told.format(**vector) for vector in found if vector["differing"]]
+    return files, found, reasons
 
 
 def _problem(path: Path, expected: str) -> str:
@@ -260,7 +241,7 @@ def _problem(path: Path, expected: str) -> str:
     return f"{len(content):,} bytes, not those that the report has the hash of: {REMEDY}"
 
 
-def _run_vectors(folder: Path, names: list[str]) -> list[Vector]:
+def _run_vectors(folder: Path, names: list[str]) -> list[dict[str, Any]]:
     """What the int8 model gives today against the stored outputs among ``names``.
 
     Raises DataError where model and vectors do not fit each other.
@@ -279,7 +260,8 @@ def _run_vectors(folder: Path, names: list[str]) -> list[Vector]:
             if output not in values:
                 raise DataError(f"{INT8}: no output {output!r}, it has {', '.join(values)}: {REMEDY}")
             steps = np.abs(_vector(folder, name, values[output].shape).astype(np.int16) - values[output])
-            found.append(Vector(int(number), output, steps.size, int(np.count_nonzero(steps)), int(steps.max())))
+            row: dict[str, Any] = {"number": int(number), "output": output, "elements": steps.size}
+            found.append(row | {"differing": int(np.count_nonzero(steps)), "largest_step": int(steps.max())})
     return found
 
 

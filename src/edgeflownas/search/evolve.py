@@ -339,10 +339,8 @@ def search_all(
     """
     problem.require_room(budget)
     candidates = [Candidates(problem.space, problem.fits, seed) for _, seed in jobs]
-    strategies = [
-        new_strategy(name, candidates=own, population=population, seed=seed)
-        for (name, seed), own in zip(jobs, candidates, strict=True)
-    ]
+    asked = zip(jobs, candidates, strict=True)
+    strategies = [new_strategy(name, candidates=c, population=population, seed=seed) for (name, seed), c in asked]
     ended = []
     for (name, seed), strategy in zip(jobs, strategies, strict=True):
         folder = place if len(jobs) == 1 else place / f"{name}-seed{seed}"

@@ -48,18 +48,20 @@ SHARED = (
 
 
 class Agreement(NamedTuple):
-    """How well one score orders subnets whose true score is known."""
+    """How well one score orders subnets whose true score is known.
+
+    Attributes:
+        tau: Kendall's tau-b; ``tau_draws``: of every draw, that of all subnets first.
+        spearman: Spearman's rank correlation, ties at the mean of their ranks.
+        precision: k -> share of the k best by the score that are among the k truly best; k / n by chance.
+        regret: k -> true score of the truly best among the k best by the score, minus the best of all; px.
+    """
 
     tau: Interval
-    """Kendall's tau-b."""
     spearman: Interval
-    """Spearman's rank correlation, ties at the mean of their ranks."""
     precision: dict[int, Interval]
-    """k -> share of the k best by the score that are among the k truly best; k / n by chance."""
     regret: dict[int, Interval]
-    """k -> true score of the truly best among the k best by the score, minus the best of all; px."""
     tau_draws: Floats
-    """Tau of every draw, that of all subnets first."""
 
 
 def bootstrap_weights(subnets: int, seed: int = 0, draws: int = DRAWS) -> Floats:
@@ -352,15 +354,15 @@ def _from_table(path: Path, base: Run, checkpoint: str, eval_set: str, archs: Se
     """EPEs of the subnets in the table of ``edgeflownas rank``, which must be of this checkpoint and these samples."""
     table = read_ranking(path)
     for fact, ours in (("checkpoint_hash", checkpoint), ("eval_set", eval_set)):
-        if table.facts.get(fact) != ours:
+        if (theirs := table.facts.get(fact, "not known")) != ours:
             raise DataError(
-                f"--ranking {path}: its {fact} is {table.facts.get(fact, 'not known')}, that of {base.path} {ours}: "
-                "rank this run again, or leave --ranking out to evaluate it"
+                f"--ranking {path}: its {fact} is {theirs}, that of {base.path} {ours}: rank this run again, or leave "
+                "--ranking out to evaluate it"
             )
     epes = dict(zip(table.codes, table.columns["epe"].tolist(), strict=True))
-    missing = [str(arch) for arch in archs if str(arch) not in epes]
-    if missing:
-        raise DataError(f"--ranking {path}: subnet {missing[0]} is not in it; leave --ranking out to evaluate it")
+    for code in map(str, archs):
+        if code not in epes:
+            raise DataError(f"--ranking {path}: subnet {code} is not in it; leave --ranking out to evaluate it")
     return [epes[str(arch)] for arch in archs]
 
 
