@@ -29,7 +29,7 @@ from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.latency import median_ms, torch_threads
 from edgeflownas.hardware.targets import Target
 from edgeflownas.hardware.tflite import Kernels, TfliteModel, write_float, write_int8
-from edgeflownas.hardware.vela import Mode, check_request, compile_tflite
+from edgeflownas.hardware.vela import Compiled, Mode, check_request, compile_tflite
 from edgeflownas.models.graph import Buffer, Graph, Layer, Outputs, fold, graph_of, run_graph
 from edgeflownas.models.int8 import Range, Scale, collect_ranges, integer_layers, parse_method, tensor_scales
 from edgeflownas.run.run import Subnet
@@ -228,7 +228,8 @@ def build(
     report = _facts(request, deployed)
     if INT8 in files:
         with seconds.of("vela"):
-            files[COMPILED], report["vela"] = _compiled(files[INT8], request)
+            compiled = compile_tflite(files[INT8], request.target, request.mode, request.arena)
+            files[COMPILED], report["vela"] = compiled.model, _figures(compiled)
         _add_positions(report["outputs"], files[COMPILED])
         with seconds.of("header"):
             files["model.h"] = header_text(files[COMPILED], report).encode()
@@ -288,13 +289,11 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
     return facts
 
 
-def _compiled(model: bytes, request: Request) -> tuple[bytes, dict[str, Any]]:
-    """The file that Vela makes of ``model``, and what report.json says of it."""
-    compiled = compile_tflite(model, request.target, request.mode, request.arena)
+def _figures(compiled: Compiled) -> dict[str, Any]:
     rate = {"milliseconds": compiled.milliseconds, "fps": 1e3 / compiled.milliseconds, "cycles": compiled.cycles}
     memory = {"sram_kib": compiled.sram_kib, "sram_bytes": round(compiled.sram_kib * 1024)}
     counts = {"flash_kib": compiled.flash_kib, "npu_ops": compiled.npu_ops, "cpu_ops": compiled.cpu_ops}
-    return compiled.model, {**compiled.facts, **rate, **memory, **counts}
+    return {**compiled.facts, **rate, **memory, **counts}
 
 
 def _entry(name: str, content: bytes) -> dict[str, Any]:

@@ -116,7 +116,11 @@ def compile_tflite(model: bytes, target: Target, mode: str = "performance", aren
         result = regor.compile(chip.core, bytes(model), "TFLITE", system, options=options, verbose=False)
     except RuntimeError as error:
         raise DataError(f"Vela refuses the file: {' '.join(str(error).split())}") from None
-    report, tables = result.perf_report, _tables(result.opt_database)
+    report, database = result.perf_report, result.opt_database
+    tables = {  # rows by column name
+        name: [dict(zip(table.header, row, strict=True)) for row in table.data]
+        for name, table in (database.tables.items() if database is not None else ())
+    }
     _refuse_cpu(report.cpuOps, tables)
     memories, layers = _memories(report, chip), _layers(tables, chip)
     sram, cycles, macs = memories.get("Sram", 0.0), int(report.totalCycles), int(report.macCount)
@@ -195,14 +199,6 @@ def _texts(target: Target, mode: str, chip: Architecture, limit_kib: float | Non
 
 
 Table = list[dict[str, str]]
-
-
-def _tables(database: Any) -> dict[str, Table]:
-    """Tables of the database as rows by column name."""
-    return {
-        name: [dict(zip(table.header, row, strict=True)) for row in table.data]
-        for name, table in (database.tables.items() if database is not None else ())
-    }
 
 
 def _refuse_cpu(count: int, tables: Mapping[str, Table]) -> None:

@@ -212,18 +212,19 @@ def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
 
 def _cells(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Codes of a file with the numbers of their lines.  Raises csv.Error, also for a row without a code."""
-    rows = csv.reader(lines)
-    header = next(rows, [])
+    header = next(csv.reader(lines[:1]), [])
     if "code" not in header:
         codes = ((number, line.partition("#")[0].strip().strip('"')) for number, line in enumerate(lines, start=1))
         yield from ((number, code) for number, code in codes if code)
         return
+    rows = csv.reader(lines[1:])
     for row in filter(None, rows):
+        number = rows.line_num + 1
         if len(row) != len(header):
-            raise csv.Error(f"line {rows.line_num} has {len(row)} cells of {len(header)}; is the file cut off?")
+            raise csv.Error(f"line {number} has {len(row)} cells of {len(header)}; is the file cut off?")
         if not row[header.index("code")]:
-            raise csv.Error(f"line {rows.line_num} has no code")
-        yield rows.line_num, row[header.index("code")]
+            raise csv.Error(f"line {number} has no code")
+        yield number, row[header.index("code")]
 
 
 # ---- which subnets a search may propose ----

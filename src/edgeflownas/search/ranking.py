@@ -295,7 +295,9 @@ def _require_sound(ranking: Ranking) -> None:
     for name, column in ranking.columns.items():
         if column.shape != (count,):
             raise ValueError(f"column {name} has not one figure a row")
-        wrong = np.isfinite(column) & (np.abs(column) > LARGEST) | (column < 0 if name.startswith("epe") else False)
+        wrong = np.isfinite(column) & (np.abs(column) > LARGEST)
+        if name.startswith("epe"):
+            wrong |= column < 0
         if wrong.any():
             raise ValueError(f"subnet {ranking.codes[wrong.argmax()]}: {name} {column[wrong.argmax()]} cannot be")
     digits, space = ranking.digits.shape[1], SPACES.get(ranking.space)
