@@ -216,7 +216,7 @@ def pool_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> PoolNoise:
             to float32 first, as it is stored, so that a stored evaluation gives the same figures.
         valid_pixels: [N] number of valid pixels; a sample without any counts nowhere.
     """
-    epes, residuals, error, samples = _spread(sample_epe, valid_pixels)
+    epes, residuals, error, samples = residuals_of(sample_epe, valid_pixels)
     with np.errstate(invalid="ignore"):  # a network that diverged has no noise: nan
         paired = np.stack([error(residuals - row) for row in residuals])
         return PoolNoise(epes, error(residuals), paired, float(error(residuals.mean(axis=0))), samples)
@@ -224,12 +224,14 @@ def pool_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> PoolNoise:
 
 def standard_errors(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> Floats:
     """``PoolNoise.standard_errors`` alone, px [A]: for so many archs that their pairs are too many."""
-    _, residuals, error, _ = _spread(sample_epe, valid_pixels)
+    _, residuals, error, _ = residuals_of(sample_epe, valid_pixels)
     with np.errstate(invalid="ignore"):
         return error(residuals)
 
 
-def _spread(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> tuple[Floats, Floats, Callable[[Floats], Floats], int]:
+def residuals_of(
+    sample_epe: ArrayLike, valid_pixels: ArrayLike
+) -> tuple[Floats, Floats, Callable[[Floats], Floats], int]:
     """EPEs [A], residuals [A, n], the standard error of residuals [..., n], and the samples n that count."""
     sums, counts = _sums(sample_epe, valid_pixels)
     samples, pixels = len(counts), counts.sum()
@@ -338,6 +340,6 @@ def paired_change(before: ArrayLike, after: ArrayLike, valid_pixels: ArrayLike) 
 
     Both are mean errors of each sample, px [A, N]; ``before`` may be [1, N], one arch against which all are held.
     """
-    (old, ours, error, _), (new, theirs, _, _) = _spread(before, valid_pixels), _spread(after, valid_pixels)
+    (old, ours, error, _), (new, theirs, _, _) = residuals_of(before, valid_pixels), residuals_of(after, valid_pixels)
     with np.errstate(invalid="ignore"):
         return new - old, error(theirs - ours)

@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeflownas.evaluate.noise import pool_noise, student95
+from edgeflownas.evaluate.noise import pool_noise, residuals_of, student95
 from edgeflownas.search.candidates import MOST_OBJECTIVES
 from edgeflownas.search.ranking import Ranking
 
@@ -177,17 +177,11 @@ def paired_noise(sample_epe: ArrayLike, valid_pixels: ArrayLike) -> Noise | None
     The residuals are those of the ratio estimator (evaluate/noise.py), their differences are taken by the binomial
     formula, so that many pairs are one matrix product.
     """
-    counts = np.asarray(valid_pixels, dtype=np.float64)
-    used = counts > 0
-    counts = counts[used]
-    samples = len(counts)
+    _, residuals, _, samples = residuals_of(sample_epe, valid_pixels)
     if samples < 2:
         return None
-    with np.errstate(invalid="ignore", over="ignore"):
-        sums = np.asarray(sample_epe, dtype=np.float64)[:, used] * counts
-        residuals = sums - (sums.sum(axis=1) / counts.sum())[:, None] * counts
     residuals[~np.isfinite(residuals).all(axis=1)] = 0.0  # a network that diverged is no tie of a sound one
-    residuals *= student95(samples) * np.sqrt(samples / (samples - 1)) / counts.sum()
+    residuals *= student95(samples) * np.sqrt(samples / (samples - 1)) / np.asarray(valid_pixels, np.float64).sum()
     squares = np.square(residuals).sum(axis=1)
 
     def bounds(rows: Rows, others: Rows) -> Floats:
