@@ -339,8 +339,10 @@ def search_all(
     """
     problem.require_room(budget)
     candidates = [Candidates(problem.space, problem.fits, seed) for _, seed in jobs]
-    asked = zip(jobs, candidates, strict=True)
-    strategies = [new_strategy(name, candidates=c, population=population, seed=seed) for (name, seed), c in asked]
+    strategies = [
+        new_strategy(name, candidates=own, population=population, seed=seed)
+        for (name, seed), own in zip(jobs, candidates, strict=True)
+    ]
     ended = []
     for (name, seed), strategy in zip(jobs, strategies, strict=True):
         folder = place if len(jobs) == 1 else place / f"{name}-seed{seed}"

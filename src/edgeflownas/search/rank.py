@@ -493,14 +493,18 @@ def rank_space(
         world.barrier()
         if not world.is_main:
             return None
-        parts = [unit.members for unit in units], lambda place: folder.read_again(place, codes[place])
-        pixels = tree.pixels[0].cpu().numpy()
-        ranking = tables.assemble(job.net.space, archs, *parts, pixels, facts, job.keep_sample_errors)
+        members, pixels = [unit.members for unit in units], tree.pixels[0].cpu().numpy()
+
+        def part(place: int) -> Part:
+            return folder.read_again(place, codes[place])
+
+        ranking = tables.assemble(job.net.space, archs, members, part, pixels, facts, job.keep_sample_errors)
         if job.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
             back = np.argsort(job.order)  # samples as in their data set
             ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
-        for costs in (space_costs, *(model.costs for model in models)):
-            ranking.columns.update(costs(*job.network, archs))
+        ranking.columns.update(space_costs(*job.network, archs))
+        for model in models:
+            ranking.columns.update(model.costs(*job.network, archs))
         files = tables.write_ranking(out, ranking)
         folder.clear()
         return ranking, files
