@@ -140,7 +140,7 @@ def interrupted(run: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
         raise StorageError(f"{directory / CSV}: cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("edgeflownas.search.rank.write_ranking", full)
+        patch.setattr("edgeflownas.search.ranking.write_ranking", full)
         ended = rank(run, out)
     assert ended.code == 74 and "No space left" in ended.err
     return sorted((out / "parts").glob("unit-*"))

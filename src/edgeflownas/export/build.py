@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
@@ -285,7 +285,8 @@ def _facts(request: Request, deployed: Deployed) -> dict[str, Any]:
     if deployed.ranges:
         scales, buffers = deployed.scales, (deployed.graph.images, *deployed.graph.outputs)
         for entry, buffer in zip((facts["input"], *facts["outputs"]), buffers, strict=True):
-            entry |= asdict(scales[buffer.name])
+            scale = scales[buffer.name]
+            entry |= {"scale": scale.scale, "zero_point": scale.zero_point}
     return facts
 
 
