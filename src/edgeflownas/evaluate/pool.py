@@ -120,8 +120,9 @@ class _Tally:
 
     def score(self, arch: Arch) -> ArchScore:
         sums, counts = torch.cat(self.errors, dim=1)
-        loss, coarse = (self.loss / len(sums)).tolist(), (self.coarse[:, 0] / self.coarse[:, 1]).tolist()
-        return ArchScore(arch, epe(sums, counts), *coarse, *loss, sums / counts)
+        a0, a1 = (self.coarse[:, 0] / self.coarse[:, 1]).tolist()
+        total, optical, uncertainty = (self.loss / len(sums)).tolist()
+        return ArchScore(arch, epe(sums, counts), a0, a1, total, optical, uncertainty, sums / counts)
 
 
 @contextmanager
@@ -285,7 +286,7 @@ class CalibrationSweep:
         figures = np.stack([*more, *other, *total]).T.tolist()
         known: list[list[Any]] = [[None if math.isnan(figure) else figure for figure in row] for row in figures]
         rows = zip(known, relevant.tolist(), verdicts.tolist(), strict=True)
-        return [ArchVerdict(*row, size, word) for row, size, word in rows]
+        return [ArchVerdict(*[*row, size, word]) for row, size, word in rows]
 
     def relevant(self) -> Floats:
         """Change of EPE in px that would explain where an arch stands, by arch.

@@ -195,6 +195,6 @@ def evaluate_labelled(
         spans = (f"{low}" if low == high else f"{low}-{high}" for low, high in ((min(s), max(s)) for s in padded))
         shape = "x".join(["1", "6", *spans])
         for (name, code, source), metric in zip(predictor.models, own, strict=True):
-            who = {"model": name, "code": code, "source": source, "batch_shape": shape}
-            rows.append(ResultRow(**words, **who, **asdict(metric.figures())))  # type: ignore[arg-type]
+            about = {"model": name, "code": code, "source": source, "batch_shape": shape}
+            rows.append(ResultRow(**words, **about, **asdict(metric.figures())))  # type: ignore[arg-type]
     return rows

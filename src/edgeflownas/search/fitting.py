@@ -288,7 +288,7 @@ class _Search:
         """Vela of the subnet at each place, asked the given way."""
         found: dict[int, Figures] = {}
         for way in self.ways:
-            own = {number: self._graph(*of) for number, (*of, asked) in enumerate(wanted) if asked is way}
+            own = {n: self._graph(case, place) for n, (case, place, asked) in enumerate(wanted) if asked is way}
             with self.progress(label, len(own)) if label and own else nullcontext() as meter:
                 advance = (lambda: None) if meter is None else meter.advance
                 found |= zip(own, way.figures(list(own.values()), advance), strict=True)

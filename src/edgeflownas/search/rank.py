@@ -493,12 +493,12 @@ def rank_space(
         world.barrier()
         if not world.is_main:
             return None
-        members, pixels = [unit.members for unit in units], tree.pixels[0].cpu().numpy()
+        members, counts = [unit.members for unit in units], tree.pixels[0].cpu().numpy()
 
         def part(place: int) -> Part:
             return folder.read_again(place, codes[place])
 
-        ranking = tables.assemble(job.net.space, archs, members, part, pixels, facts, job.keep_sample_errors)
+        ranking = tables.assemble(job.net.space, archs, members, part, counts, facts, job.keep_sample_errors)
         if job.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
             back = np.argsort(job.order)  # samples as in their data set
             ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
