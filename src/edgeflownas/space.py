@@ -191,25 +191,35 @@ class SearchSpace:
         return SearchSpace(f"{self.name}[{checked}]", kept, only=str(checked), fixed=self.fixed)
 
 
-def _v1() -> SearchSpace:
-    depths = tuple(Choice(name, "depth", (1, 2, 3)) for name in ("EB0", "EB1", "DB0", "DB1"))
-    kernels = tuple(Choice(name, "kernel", (3, 5, 7)) for name in ("H0Out", "H1", "H1Out", "H2", "H2Out"))
-    anchors = ("000000000", "111111111", "222222222", "012012012", "210210210", "120120120", "000021222")
-    return SearchSpace("v1", depths + kernels, anchors, baseline="000021222")
+def _heads(*kernels: int) -> tuple[Choice, ...]:
+    return tuple(Choice(name, "kernel", kernels) for name in ("H0Out", "H1", "H1Out", "H2", "H2Out"))
 
 
-def _v3() -> SearchSpace:
-    """v1 with the stem a choice, heads of two kernels, channel attention (ECA) and a gate: docs/adr/0021."""
-    stem = (Choice("E0", "kernel", (3, 5, 7)), Choice("E1", "conv", ("3x3", "5x5", "3x3+dilated3x3")))
-    depths = tuple(Choice(name, "depth", (1, 2, 3)) for name in ("EB0", "EB1", "DB0", "DB1"))
-    kernels = tuple(Choice(name, "kernel", (3, 5)) for name in ("H0Out", "H1", "H1Out", "H2", "H2Out"))
-    same = ("00000000000", "11111111111", "22222211111")  # all light, all middle (of two: heavy), all heavy
-    mixed = ("01201201010", "21021010101", "12012000110")
-    baseline = "21000011111"  # EdgeFlowNet's stem (7x7, 5x5) and depths; of its heads (7 5 7 7 7) the nearest kernels
-    return SearchSpace("v3", stem + depths + kernels, (*same, *mixed, baseline), baseline, fixed=("ECA", "Gate"))
-
-
-SPACES = {"v1": _v1(), "v3": _v3()}
+_DEPTHS = tuple(Choice(name, "depth", (1, 2, 3)) for name in ("EB0", "EB1", "DB0", "DB1"))
+_ALL = (
+    SearchSpace(
+        "v1",
+        (*_DEPTHS, *_heads(3, 5, 7)),
+        anchors=("000000000", "111111111", "222222222", "012012012", "210210210", "120120120", "000021222"),
+        baseline="000021222",
+    ),
+    SearchSpace(  # v1 with the stem a choice, heads of two kernels, channel attention (ECA) and a gate: docs/adr/0021
+        "v3",
+        (
+            Choice("E0", "kernel", (3, 5, 7)),
+            Choice("E1", "conv", ("3x3", "5x5", "3x3+dilated3x3")),
+            *(*_DEPTHS, *_heads(3, 5)),
+        ),
+        anchors=(
+            *("00000000000", "11111111111", "22222211111"),  # all light, all middle (of two: heavy), all heavy
+            *("01201201010", "21021010101", "12012000110", "21000011111"),
+        ),
+        # EdgeFlowNet's stem (7x7, 5x5) and depths; of its heads (7 5 7 7 7) the nearest kernels.
+        baseline="21000011111",
+        fixed=("ECA", "Gate"),
+    ),
+)
+SPACES = {space.name: space for space in _ALL}
 
 
 def list_spaces() -> list[str]:
