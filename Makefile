@@ -104,14 +104,14 @@ $(VENV)/.installed-export: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) --no-build-isolation -e '.[export]'
 	@touch $@ $(VENV)/.installed
 
-# docs/configuration.md is written from the configuration models, the rules of docs/diagnosis.md from their docstrings;
-# tests check that both are current.
+# docs/configuration.md is written from the configuration models, the rules of docs/diagnosis.md from their docstrings, the
+# table of docs/data.md from the declared data sets; tests check that all are current.
+WRITE := import sys; page = open(sys.argv[1], encoding="utf-8").read(); sys.stdout.write(documented(page))
 docs: install
 	$(BIN)/edgeflownas config docs > docs/configuration.md.new
-	mv docs/configuration.md.new docs/configuration.md
-	$(BIN)/python -c "import sys; from edgeflownas.report.diagnosis import documented; sys.stdout.write(documented(sys.stdin.read()))" \
-	  < docs/diagnosis.md > docs/diagnosis.md.new
-	mv docs/diagnosis.md.new docs/diagnosis.md
+	$(BIN)/python -c 'from edgeflownas.report.diagnosis import documented; $(WRITE)' docs/diagnosis.md > docs/diagnosis.md.new
+	$(BIN)/python -c 'from edgeflownas.data.sets import documented; $(WRITE)' docs/data.md > docs/data.md.new
+	for page in configuration diagnosis data; do mv docs/$$page.md.new docs/$$page.md; done
 
 clean:
 	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,15 @@ import pytest
 from layouts import make_folder
 
 from edgeflownas.data.check import fingerprint
-from edgeflownas.data.sets import find_root, is_named, list_datasets, open_complete, open_dataset, roots_file
+from edgeflownas.data.sets import (
+    documented,
+    find_root,
+    is_named,
+    list_datasets,
+    open_complete,
+    open_dataset,
+    roots_file,
+)
 from edgeflownas.data.synthetic.generate import generate_dataset
 from edgeflownas.errors import ConfigError, DataError
 
@@ -49,6 +57,11 @@ def test_a_folder_that_bears_a_name_is_given_by_a_path(tmp_path: Path, monkeypat
         open_dataset("sintel", "val", "x")
     assert all(is_named(spec) for spec in ("sintel", "sintel:clean", "sintel@x"))
     assert not any(is_named(spec) for spec in ("sintel/", "./sintel", "x:y", ""))
+
+
+def test_the_guide_lists_every_set() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert page == documented(page), "run: make docs"
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,7 @@ class Layout:
     variants: Mapping[str, Words]  # to the values that words take, a sample for each combination; first: for training
     val: str = ""  # the variant meant for evaluation where a specification has none, unless it is the first
     counted: tuple[str, ...] = ()  # variants that `data list` counts, where there are too many to count all
+    spelt: str = ""  # what docs/data.md says of the variants, where their names are too many or say too little
     has_lists: bool = False  # whether a root NAME_lists may name another folder for its list files
     open: Callable[[Opening], FlowDataset] = _by_patterns
     inside: str = ""  # folder of the root that the patterns begin in, where it is there
@@ -285,6 +286,7 @@ def _kitti(name: str, images: str) -> Layout:
         name=name,
         holds=f"training/{{{images},flow_occ,flow_noc}} with NNNNNN_10.png (and NNNNNN_11.png)",
         variants={kind: {"kind": (kind,), "n": ("10",)} for kind in ("occ", "noc")},
+        spelt="`occ` (all pixels with a flow), `noc` (those that stay in sight)",
         inside="training",
         flow="flow_{kind}/{pair}_{n}.png",
         files={"image": f"{images}/{{pair}}_{{n}}.png", "occluded": "flow_noc/{pair}_{n}.png"},
@@ -321,6 +323,7 @@ _ALL = (
         },
         val="clean-test",
         counted=("clean-train", "clean-test", "final-train", "final-test"),
+        spelt="`{clean,final,both}-{train,test}`, also with `-future` or `-past`, then `-left` or `-right`",
         has_lists=True,
         open=_things,
         flow="optical_flow/{split}/{letter}/{scene}/into_{way}/{side}/OpticalFlowInto{Way}_{n}_{eye}.pfm",
@@ -397,6 +400,16 @@ _ALL = (
     ),
 )
 DATASETS = {layout.name: layout for layout in _ALL}
+
+
+def documented(page: str) -> str:
+    """The text of docs/data.md with its table of the data sets written anew."""
+    head, rule, rest = page.partition("|---|---|---|\n")
+    for layout in _ALL:
+        variants = layout.spelt or ", ".join(f"`{name}`" for name in layout.variants)
+        judged = f"; `{layout.val}` for evaluation" if layout.val else ""
+        rule += f"| `{layout.name}` | {variants}{judged} | {layout.holds} |\n"
+    return head + rule + rest[rest.index("\n\n") + 1 :]
 
 
 # --- from what a user writes to the samples ---
