@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from runs import table
 from tiny import make_tiny, tiny_options
 
 ROOT = Path(__file__).parents[2]
@@ -95,8 +96,7 @@ def test_what_they_add_works(extended: Path) -> None:
     assert Path(place).is_relative_to(extended)
 
     assert spaces == ["heads", "v1", "v3"]
-    with (run / "ranking" / "ranking.csv").open(newline="") as file:
-        codes = {row["code"] for row in csv.DictReader(file)}
+    codes = {row["code"] for row in table(run / "ranking" / "ranking.csv")}
     assert len(codes) == 2**5 and "1,1,1,1,1" in codes and json.loads(ranked)["subnets"] == len(codes)
 
     sets = {row["name"]: row for row in json.loads(listed)["sets"]}
@@ -107,12 +107,12 @@ def test_what_they_add_works(extended: Path) -> None:
     assert json.loads(reported)["figures"] and 'id="fig-flow-clip"' in (run / "report.html").read_text(encoding="utf-8")
     assert {"flow-clip.png", "flow-clip.svg"} <= {path.name for path in (extended / "figures").iterdir()}
 
-    (row,) = csv.DictReader((run / "eval_history.csv").open(newline=""))
+    (row,) = table(run / "eval_history.csv")
     for file, seconds in ((slow, "200.0"), (fast, "50.0")):
         with file.open("w", newline="") as out:
-            table = csv.DictWriter(out, list(row))
-            table.writeheader()
-            table.writerow({**row, "eval_seconds": seconds, "epoch_seconds": "100.0"})
+            changed = csv.DictWriter(out, list(row))
+            changed.writeheader()
+            changed.writerow({**row, "eval_seconds": seconds, "epoch_seconds": "100.0"})
     *_, found, silent = answers(extended, ["diagnose", str(slow), "--json"], ["diagnose", str(fast), "--json"])
     assert "evaluations take 67 % of the time" in found and "evaluation_dominates" not in silent
     assert "### `evaluation_dominates`: Evaluation takes most of the time" in pages[1]
