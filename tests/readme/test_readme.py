@@ -89,12 +89,12 @@ def tree(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", READMES, ids=name)
-def test_the_file_tree_exists_and_leaves_no_part_of_the_package_out(path: Path):
+def test_the_file_tree_exists_and_has_a_line_for_every_folder(path: Path):
     listed = tree(path.read_text(encoding="utf-8"))
     assert [entry for entry in listed if not (ROOT / entry).exists()] == []
-    package = ROOT / "src/edgeflownas"
-    parts = {f"src/edgeflownas/{child.parent.name}/" for child in package.glob("*/__init__.py")}
-    assert parts <= set(listed)
+    folders = {f"{name(file.parent)}/" for file in (ROOT / "src/edgeflownas").rglob("*.*") if file.suffix != ".pyc"}
+    folders |= {f"{folder}/" for folder in ("tests", "docs", "benchmarks", "examples", "experiments")}
+    assert folders <= set(listed) and len(listed) == len(set(listed))
 
 
 @pytest.mark.parametrize("path", READMES, ids=name)
