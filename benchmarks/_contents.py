@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from _pages import read_page
+
 MOST = 6  # differences shown of one file
 
 # Columns and keys that hold a time, a place or an identity, by their last name.
@@ -270,13 +272,10 @@ def _log(base: Path, tree: Path, places: list[str]) -> list[str]:
 
 
 def _html(base: Path, tree: Path, places: list[str]) -> list[str]:
-    """A page by its elements and words: numbers and the pictures made of them (some draw times) are masked."""
-    sides = []
-    for path in (base, tree):
-        page = re.sub(r"base64,[\w+/=]+", "PICTURE", GONE_ROWS.sub("", path.read_text())).replace(">", ">\n")
-        lines = (re.sub(r"#([ ,]*#)+", "#", line) for line in masked(page, places))
-        sides.append([re.sub(r"^(VERSION|HASH|-|True|False)(</td>)$", r"~\2", line) for line in lines])
-    return line_differences(*sides)
+    """A page by its words and the data of its figures (_pages.py)."""
+    sides = [read_page(GONE_ROWS.sub("", general(path.read_text(), places))) for path in (base, tree)]
+    (ours, data), (theirs, other) = sides
+    return [*line_differences(ours, theirs), *document_differences(data, other, places)]
 
 
 def _bytes(base: Path, tree: Path, places: list[str]) -> list[str]:

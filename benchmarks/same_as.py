@@ -22,6 +22,7 @@ from pathlib import Path
 
 from _cases import CASES, Case, Step
 from _contents import document_differences, folder_differences, text_differences
+from _pages import LEFT_OUT
 from _trees import Ended, Tree, Trees, two_trees
 
 # Files that tell how a run was executed, not what came of it; one that was interrupted has more of them.
@@ -67,6 +68,8 @@ def compare(trees: Trees, only: Sequence[str], at_once: int, most: int | None) -
             shown, equal = shown + 1, equal + (not found)
             verdict = f"{len(found)} differences" if found else "equal"
             print(f"{case.name:22} {verdict} ({time.monotonic() - begun:.0f} s)", flush=True)
+            if any(folder.endswith(".html") for folder in case.folders):
+                print(f"    pages are compared by text, cells and figure data, without {'; '.join(LEFT_OUT)}")
             for line in found[:most]:
                 print(f"    {line}")
             if most is not None and len(found) > most:
