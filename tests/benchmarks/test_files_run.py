@@ -49,3 +49,51 @@ def test_files_by_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         f"{files_run.WHOLE}{files_run.IMPORTS}": ["thrown.py"],
         f"{files_run.TO_LOOP}{files_run.IMPORTS}": ["thrown.py"],
     }
+
+
+PASSED = {
+    "net.py": "def epe():\n    return 2.50004\n",
+    "table.py": "from dataclasses import dataclass\n\n@dataclass\nclass Row:\n    epe: float\n\n"
+    "def rows(value):\n    return [Row(value)]\n\ndef line(row):\n    return f'{row.epe:.4f} px'\n",
+    "sink.py": "def save(text):\n    pass\n\ndef hand_on(rows):\n    pass\n",
+    "code.py": "import numpy as np\n\ndef chosen():\n    return np.array([[0, 1, 2], [2, 1, 0]])\n\n"
+    "def named(code):\n    return code\n\ndef other():\n    return [2.4, '0,1,22', (0, 1)]\n",
+    "apart.py": "def work(count):\n    return count + 1\n",
+    "__init__.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2.50004", {"net.py": ["epe"], "table.py": ["rows", "line"], "sink.py": ["save", "(hand_on)"]}),
+        ("2,1,0", {"code.py": ["chosen", "named"]}),
+        ("7.5", {}),
+    ],
+)
+def test_files_that_a_value_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, expected: dict[str, list[str]]
+) -> None:
+    package = tmp_path / "passed"
+    package.mkdir()
+    for name, text in PASSED.items():
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "passed"]:
+        monkeypatch.delitem(sys.modules, name)
+    from passed import apart, code, net, sink, table  # type: ignore[import-not-found]
+
+    before = sys.getprofile()
+    follower = files_run.Follower(package, value)
+    sys.setprofile(follower)
+    try:
+        rows = table.rows(net.epe())
+        sink.save(table.line(rows[0]))
+        sink.hand_on(rows)
+        code.chosen()
+        code.named("best 2,1,0")
+        code.other()
+        apart.work(1)
+    finally:
+        sys.setprofile(before)
+    assert follower.result() == expected
