@@ -466,7 +466,7 @@ def results_view(columns: Sequence[LabelColumn], apart: bool) -> Blocks:
     for column in columns:
         blocks += [""] * bool(blocks) + [str(column.label)]
         known = {name for row in column.rows for name in row.result.figures}
-        shown = [figure for figure in figure_columns(percent_digits=3) if figure.name in known]
+        shown = [figure for figure in figure_columns(3) if figure.name in known]
         for kind in dict.fromkeys(row.result.kind for row in column.rows):
             rows = []
             for rank, result in column.rows:
