@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +23,8 @@ WIDTH, HEIGHT = 240.0, 18.0  # of a bar, in the units of its own drawing
 
 def _recorded(history: History, row: int) -> dict[int, int]:
     """arch_index -> rank as recorded (arch_rank_12, shared by ties)."""
-    entries = [entry.split(":") for entry in str(history.rows[row].get("arch_rank_12") or "").split("|")]
-    known = [entry for entry in entries if len(entry) == 3 and entry[0].isdecimal() and entry[1].isdecimal()]
-    return {int(arch): int(rank) for rank, arch, _ in known if int(arch) < history.epes.shape[1]}
+    found = re.findall(r"(?:^|(?<=\|))(\d+):(\d+):[^:|]*(?=\||$)", str(history.rows[row].get("arch_rank_12") or ""))
+    return {int(arch): int(rank) for rank, arch in found if int(arch) < history.epes.shape[1]}
 
 
 def ranks_of(history: History, row: int) -> NDArray[np.float64]:
@@ -63,12 +63,11 @@ def pool_rows(history: History) -> list[PoolRow]:
     best, times, intervals = order[0], Counter(ranks.values()), _intervals(history, order[0])
     rows = []
     for place, arch in enumerate(order, start=1):
-        behind, interval = float(epes[arch] - epes[best]), intervals.get(arch)
-        rank = ranks.get(arch, place if math.isfinite(epes[arch]) else "-")
+        epe, interval = float(epes[arch]), intervals.get(arch)
+        behind, rank = float(epes[arch] - epes[best]), ranks.get(arch, place if math.isfinite(epe) else "-")
         tied = times[ranks.get(arch, 0)] > 1 or (interval is not None and behind <= interval)
         code = history.codes[arch] if arch < len(history.codes) else ""
-        is_baseline = arch == history.baseline_index
-        rows.append(PoolRow(str(rank), arch, code, float(epes[arch]), behind, interval, tied, is_baseline))
+        rows.append(PoolRow(str(rank), arch, code, epe, behind, interval, tied, arch == history.baseline_index))
     return rows
 
 
@@ -99,7 +98,7 @@ class Bar(NamedTuple):
     whisker: str
 
 
-def pool_table(history: History) -> dict[str, Any] | None:
+def last_pool(history: History) -> dict[str, Any] | None:
     """What the page shows of the pool of the last evaluation; None for a single model or without an evaluation."""
     rows = pool_rows(history)
     if len(rows) < 2:

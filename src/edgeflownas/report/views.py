@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.noise import MOST_SAMPLES, rank_order
+from edgeflownas.files import replace_file
 from edgeflownas.report.table import SRAM_COUNT, Column, Heading, Table, columns, counted, duration, scaled, told
 from edgeflownas.space import Arch, SearchSpace
 
@@ -362,6 +366,31 @@ def curve_table(curve: Document, counts: Collection[int]) -> Table:
         ]
         rows += [[count, *found]] if count in counts else []
     return Table(["evaluations", *(Column(name, share) for name in curve["strategies"])], rows)
+
+
+def write_search(folder: Path, document: Document, warn: Callable[[str], None] = print) -> dict[str, Path]:
+    """Write search.json, front.csv and, with a curve, curve.csv and (with matplotlib) curve.png; returns them by name.
+
+    ``warn`` is told where the picture is left out.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    written = {"result": folder / "search.json", "front": folder / "front.csv"}
+    replace_file(written["result"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    rows = [{"strategy": o["strategy"], "seed": o["seed"], **row} for o in document["searches"] for row in o["front"]]
+    replace_file(written["front"], [Table.of(list(rows[0]) if rows else ["code"], rows).csv()])
+    if document["curve"] is not None:
+        written["curve"] = folder / "curve.csv"
+        replace_file(written["curve"], [curve_table(document["curve"], document["curve"]["evaluations"]).csv()])
+        from edgeflownas.report.plot import search_figure
+
+        try:
+            replace_file(folder / "curve.png", [search_figure(document)])
+            written["picture"] = folder / "curve.png"
+        except ConfigError as error:  # a missing picture must not cost the rest
+            warn(f"{folder / 'curve.png'} is not written: {error}")
+    return written
 
 
 def _number(value: float) -> str:

@@ -85,7 +85,7 @@ class Unjudged(Exception):  # noqa: N818  (not an error: raised inside a rule, c
     """Raised by a rule that lacks what it needs; the text says what."""
 
 
-def needs(condition: bool, what: str) -> None:
+def needs(condition: object, what: str) -> None:
     """Leave the rule as not judged, for the reason ``needs <what>``, where ``condition`` does not hold."""
     if not condition:
         raise Unjudged(f"needs {what}")
@@ -100,7 +100,7 @@ class Found(NamedTuple):
     figures: Mapping[str, Any]
     """Numbers, texts and lists of them; what is None is left out, the rest rounded to what can be read."""
     epochs: Iterable[int] = ()
-    """As :attr:`Finding.epochs`."""
+    """Where it shows; of a rule that is not ``dated`` the first and last count."""
     advice: str = ""
     """In place of the rule's own."""
 
@@ -133,6 +133,7 @@ class Rule:
             named(text, history) for text in (found.evidence, self.why, found.advice or self.advice)
         )
         epochs = tuple(map(int, found.epochs))
+        epochs = epochs if self.dated or len(epochs) < 3 else (epochs[0], epochs[-1])
         return Finding(self.id, found.severity, epochs, figures, evidence, why, advice, self.charts)
 
 
@@ -246,11 +247,6 @@ def label(history: History, index: int) -> str:
     """``arch 2 (2,2,2,...)``: an arch by index, with its code where it is known."""
     code = history.codes[index] if index < len(history.codes) else ""
     return f"arch {index}" + (f" ({code})" if code else "")
-
-
-def span(epochs: NDArray[np.int64]) -> tuple[int, ...]:
-    """First and last of some epochs."""
-    return (int(epochs[0]), int(epochs[-1])) if len(epochs) > 1 else tuple(map(int, epochs))
 
 
 def changes(history: History, name: str) -> list[tuple[int, str, str]]:

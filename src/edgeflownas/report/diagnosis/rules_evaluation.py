@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeflownas.report.diagnosis import statistics as stats
 from edgeflownas.report.diagnosis.rule import (
     Found,
     Unjudged,
@@ -21,24 +22,9 @@ from edgeflownas.report.diagnosis.rule import (
     recent_levels,
     rule,
     series,
-    span,
     values_of,
     whole_pool,
 )
-from edgeflownas.report.diagnosis.statistics import (
-    LEAST,
-    Array,
-    extreme_members,
-    fit,
-    lately,
-    mostly_since,
-    noise_of,
-    outliers,
-    recent,
-    resolution,
-    slope_of,
-)
-from edgeflownas.report.diagnosis.statistics import plateau as level_end
 from edgeflownas.report.history import History
 
 PROPORTION = 0.2
@@ -116,17 +102,17 @@ def near_zero_flow(history: History) -> Found | None:
     """
     mean, zero = values_of(history, "mean_epe_12"), values_of(history, "zero_flow_epe")
     there = np.isfinite(mean) & np.isfinite(zero) & (zero > 0) & (mean >= 0)
-    needs(bool(there.any()), "mean_epe_12 and a zero_flow_epe above 0 in one evaluation")
+    needs(there.any(), "mean_epe_12 and a zero_flow_epe above 0 in one evaluation")
     gains, count = 1.0 - mean[there] / zero[there], int(there.sum())
-    last = recent(count, 3)
+    last = stats.recent(count, 3)
     shown = len(gains[last])
     level = float(np.median(gains[last]))
     noise = mean_noise(history, mean[there]) / float(np.median(zero[there]))
     error = 1.96 * 1.253 * noise / math.sqrt(shown)  # 1.253: of a median against a mean
     unclear = level + error >= RECOVERED  # a note where the noise is what may be above the limit
-    if level >= RECOVERED or (unclear and level > 0.0 and count >= LEAST):
+    if level >= RECOVERED or (unclear and level > 0.0 and count >= stats.LEAST):
         return None
-    slope = slope_of(history.epochs[there][last].astype(np.float64), gains[last], noise)
+    slope = stats.slope_of(history.epochs[there][last].astype(np.float64), gains[last], noise)
     rising = slope.distinguishable and slope.slope * count > RECOVERED
     zero_epe, epe = float(np.median(zero[there][last])), float(np.median(mean[there][last]))
     figures = {"zero_flow_epe": zero_epe, "mean_epe": epe, "gain_pct": 100 * level}
@@ -145,7 +131,7 @@ def near_zero_flow(history: History) -> Found | None:
         text += ": no better than predicting nothing"
     text += "; it still moves away from it" if rising else ""
     early = rising or unclear or count < YOUNG
-    return Found("note" if early else "stop", text, figures, span(history.epochs[there][last]))
+    return Found("note" if early else "stop", text, figures, history.epochs[there][last])
 
 
 @rule("EPE rising", 495, "epe", "loss")
@@ -173,9 +159,9 @@ def epe_rising(history: History) -> Found | None:
 def _rise(history: History, name: str) -> tuple[float, float, float, int, float] | None:
     """Slope an epoch and its error, height above the lowest level, its epoch and the fall before it; None: no rise."""
     epochs, values = series(history, name)
-    noise = max(noise_of(values), 1e-12)
-    last = recent(len(values), LEAST)
-    slope = slope_of(epochs[last], values[last], noise)
+    noise = max(stats.noise_of(values), 1e-12)
+    last = stats.recent(len(values), stats.LEAST)
+    slope = stats.slope_of(epochs[last], values[last], noise)
     smooth = np.array([np.median(values[max(0, p - 2) : p + 3]) for p in range(len(values))])
     lowest = int(np.argmin(smooth))
     above = float(np.median(values[-3:])) - float(smooth[lowest])
@@ -208,10 +194,10 @@ def loss_epe_divergence(history: History) -> Found | None:
         f"train_loss {loss:+.1f} %, mean_epe_12 {epe:+.2f} % from epoch {history.epochs[0]} to {history.epochs[-1]}: "
         f"the EPE takes {ratio:.3f} of the loss's relative fall (at most {bound:.3f}; in proportion is 1)"
     )
-    return Found("note" if epe <= -10.0 else "warning", text, figures, span(history.epochs))
+    return Found("note" if epe <= -10.0 else "warning", text, figures, history.epochs)
 
 
-def _change(values: Array) -> float:
+def _change(values: stats.Array) -> float:
     """Plain change from first to last in percent."""
     return float(100.0 * (values[-1] / values[0] - 1.0))
 
@@ -223,11 +209,11 @@ def _elasticity(history: History, loss_name: str, epe_name: str) -> tuple[float,
     """
     epochs, loss = series(history, loss_name)
     times, epe = series(history, epe_name)
-    needs(bool((loss > 0).all() and (epe > 0).all()), f"positive values of {loss_name} and {epe_name}")
-    curves = fit(epochs, loss), fit(times, epe)
-    needs(all(c.first > 0 and c.last > 0 for c in curves), f"positive levels of {loss_name} and {epe_name}")
-    logs = [math.log(c.last / c.first) for c in curves]
-    errors = [c.end_error * math.hypot(1.0 / c.first, 1.0 / c.last) for c in curves]
+    needs((loss > 0).all() and (epe > 0).all(), f"positive values of {loss_name} and {epe_name}")
+    curves = stats.fit(epochs, loss), stats.fit(times, epe)
+    needs(all(c.values[0] > 0 and c.values[-1] > 0 for c in curves), f"positive levels of {loss_name} and {epe_name}")
+    logs = [math.log(c.values[-1] / c.values[0]) for c in curves]
+    errors = [c.end_error * math.hypot(1.0 / c.values[0], 1.0 / c.values[-1]) for c in curves]
     fell = logs[0] + 1.645 * errors[0] < 0.0 and logs[0] < math.log(0.9)
     needs(fell, f"{loss_name} to fall by a tenth and beyond its noise, it changed by {_change(loss):.1f} %")
     ratio = logs[1] / logs[0]
@@ -248,7 +234,7 @@ def objective_mismatch(history: History) -> Found | None:
     """
     pairs = (("train_eval_loss_total", "train_epe_12"), ("eval_loss_total", "mean_epe_12"))
     known = [(loss, epe) for loss, epe in pairs if {loss, epe} <= history.columns]
-    needs(bool(known), "eval_loss_total, or train_eval_loss_total with train_epe_12")
+    needs(known, "eval_loss_total, or train_eval_loss_total with train_epe_12")
     for loss_name, epe_name in known:
         ratio, bound, loss, epe = _elasticity(history, loss_name, epe_name)
         if bound >= PROPORTION:
@@ -260,7 +246,7 @@ def objective_mismatch(history: History) -> Found | None:
             if len(values) > 1 and values[0]:
                 figures[f"{term}_change_pct"] = _change(values)
                 text += f"; {term} term {_change(values):+.1f} %"
-        return Found("note" if epe <= -10.0 else "warning", text, figures, span(history.epochs))
+        return Found("note" if epe <= -10.0 else "warning", text, figures, history.epochs)
     return None
 
 
@@ -280,7 +266,7 @@ def plateau(history: History) -> Found | None:
     Try: Lower the learning rate now (train.lr_schedule fast_anneal, or fork from here with half the rate), or stop.
     """
     epochs, values = series(history, "mean_epe_12")
-    found = level_end(epochs, values, mean_noise(history, values))
+    found = stats.plateau(epochs, values, mean_noise(history, values))
     if found is None:
         return None
     last, after = int(epochs[-1]), found.after
@@ -292,7 +278,7 @@ def plateau(history: History) -> Found | None:
         f"+- {1.96 * after.error:.2g} px an epoch lately, {found.before:+.2g} before"
     )
     try:
-        loss = level_end(*series(history, "train_loss"))
+        loss = stats.plateau(*series(history, "train_loss"))
     except Unjudged:
         loss = None
     if loss is not None:
@@ -313,11 +299,11 @@ def ranking_below_noise(history: History) -> Found | None:
     """
     needs(history.pool_size >= 3, f"a pool of at least 3 archs, it has {history.pool_size}")
     epochs, epes = whole_pool(history, 1)
-    last = recent(len(epes), 3)
+    last = stats.recent(len(epes), 3)
     tied, differences = history.known("tied_pairs_12"), history.known("smallest_difference_12")
-    smallest = lately(differences) if len(differences) else math.nan
+    smallest = stats.lately(differences) if len(differences) else math.nan
     if len(tied):
-        share = lately(tied)
+        share = stats.lately(tied)
         by = "paired errors of the samples"
     else:
         needs(len(epes) >= 8, f"tied_pairs_12, or at least 8 evaluations with every arch, there are {len(epes)}")
@@ -334,7 +320,7 @@ def ranking_below_noise(history: History) -> Found | None:
         f"{100 * share:.0f} % of the pairs of archs are within noise: the pool's spread is {spread:.4f} px, one "
         f"evaluation tells {smallest:.4f} px apart at 95 % (from the {by}; medians of the last {len(epes[last])})"
     )
-    return Found("warning", text, figures, span(epochs[last]))
+    return Found("warning", text, figures, epochs[last])
 
 
 @rule("Ranking not stable", 385, "tau", "ranks")
@@ -369,7 +355,7 @@ def ranking_unstable(history: History) -> Found | None:
         + ("what independent rankings give" if chance else f"{50 * (1 - mean):.0f} % of the pairs change their order")
         + f" (chance of one: 0 +- {1.96 * null:.2f} for {size} archs)"
     )
-    return Found("warning", text, {**figures, "like_chance": int(chance)}, span(epochs))
+    return Found("warning", text, {**figures, "like_chance": int(chance)}, epochs)
 
 
 @rule("Wide disagrees", 380, "epe", "ranks")
@@ -401,7 +387,7 @@ def wide_disagrees(history: History) -> Found | None:
     figures = {"difference_px": middle, "error_px": noise, "kendall_tau": tau, "evaluations": len(values)}
     text = f"frequent minus wide mean EPE is {middle:+.4f} +- {1.96 * noise:.4f} px in {len(values)} wide evaluations"
     text += "" if tau is None else f"; the rankings agree with tau {tau:.2f}"
-    return Found("warning", text, figures, span(history.epochs[there]))
+    return Found("warning", text, figures, history.epochs[there])
 
 
 @rule("One subnet drags the mean", 375, "archs", "pool")
@@ -420,13 +406,13 @@ def hard_arch(history: History) -> Found | None:
     needs(history.pool_size >= 5, f"a pool of at least 5 archs, it has {history.pool_size}")
     epochs, epes = whole_pool(history, 3)
     levels = recent_levels(epes)
-    found = extreme_members(levels)
+    found = stats.extreme_members(levels)
     if not found:
         return None
     worst = found[0]
     above = epes[:, worst] > np.delete(epes, found, axis=1).max(axis=1)
-    place = mostly_since(above)
-    if place is None or above[recent(len(above), 3)].mean() < 0.9:
+    place = stats.mostly_since(above)
+    if place is None or above[stats.recent(len(above), 3)].mean() < 0.9:
         return None
     others, since = np.delete(levels, found), int(epochs[place])
     middle, spread = float(np.median(others)), float(others.std(ddof=1))
@@ -471,10 +457,10 @@ def outlier_epoch(history: History) -> Found | None:
         judged = True
         epochs, values = history.epochs[there].tolist(), values[there]
         if name == "std_epe_12":  # of few archs it is now and then very small by chance; jumps are what matters
-            scores, odd = outliers(np.log(values), least=resolution(values) / math.sqrt(12.0) / values)
+            scores, odd = stats.outliers(np.log(values), least=stats.resolution(values) / math.sqrt(12.0) / values)
             odd &= scores > 0
         else:
-            scores, odd = outliers(values)
+            scores, odd = stats.outliers(values)
         for place in np.nonzero(odd)[0]:
             nearby = float(np.median(values[max(0, place - 3) : place + 4]))
             if abs(scores[place]) > abs(found.get(epochs[place], (0.0, ""))[0]):
@@ -513,13 +499,13 @@ def best_on_noise(history: History) -> Found | None:
     """
     epochs, values = series(history, "mean_epe_12")
     noise = mean_noise(history, values)
-    found = level_end(epochs, values, noise)
+    found = stats.plateau(epochs, values, noise)
     place = int(np.argmin(values))
     if found is None or epochs[place] < found.start:
         return None
     level = epochs >= found.start
     count = int(level.sum())
-    sd = max(noise_of(values[level]), noise)
+    sd = max(stats.noise_of(values[level]), noise)
     gain = found.level - float(values[place])
     # the lowest of n normal values is above this with 95 %
     luck = sd * -NormalDist().inv_cdf(1.0 - 0.95 ** (1.0 / count))

@@ -245,16 +245,6 @@ class Curve(NamedTuple):
     """Epoch from which it is level; None where no level is in sight."""
 
     @property
-    def first(self) -> float:
-        """Value at the first epoch."""
-        return float(self.values[0])
-
-    @property
-    def last(self) -> float:
-        """Value at the last epoch."""
-        return float(self.values[-1])
-
-    @property
     def end_error(self) -> float:
         """Standard error of a value at an end of the curve: up to four parameters share the values."""
         return self.noise * math.sqrt(min(1.0, 8.0 / len(self.values)))
@@ -363,7 +353,7 @@ def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
     level = float(np.median(tail))
     if start == 0:  # it never fell
         return None if whole.distinguishable else Plateau(int(epochs[0]), whole, 0.0, level)
-    before = float(curve.values[start] - curve.first) / float(epochs[start] - epochs[0])
+    before = float(curve.values[start] - curve.values[0]) / float(epochs[start] - epochs[0])
     if before >= 0.0 or (after.distinguishable and after.slope > 0.0):
         return None
     flat = abs(after.slope) + 1.645 * after.error <= PACE * abs(before)
