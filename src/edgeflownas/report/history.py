@@ -159,8 +159,7 @@ def _assemble(
     if len(by_epoch) < len(rows):
         notes.append(f"{len(rows) - len(by_epoch)} epochs stand twice (a resumed log): the later row counts")
     ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    last = ordered[-1]
-    size = last["pool_size"]
+    last, size = ordered[-1], ordered[-1]["pool_size"]
     epes, codes = _per_arch_table(ordered, size, folder, notes)
     ordered = _with_pool_figures(ordered, epes, size, notes)
     planned = last.get("planned_epochs")
@@ -214,10 +213,7 @@ def _text_of(path: Path) -> str:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     if b"\0" in data:
-        raise DataError(
-            f"{path}: no text file; expected a run directory, an eval_history.csv, the TF1 tool's "
-            "eval_epe_history.csv or its console log"
-        )
+        raise DataError(f"{path}: no text file; {EXPECTED}")
     return data.decode("utf-8-sig", errors="replace")
 
 
@@ -288,13 +284,13 @@ def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
         raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
     shortened = []
     for line in lines:  # rankings that were printed shortened: 1:3:9.72|...
-        rankings = [name for name in line.cells if name.startswith("arch_rank_")]
-        if cut := [name for name in rankings if line.cells[name].endswith(("...", "\u2026"))]:
-            shortened.append(line.number)
-        for name in cut:
-            del line.cells[name]
+        for name, cell in list(line.cells.items()):
+            if name.startswith("arch_rank_") and cell.endswith(("...", "\u2026")):
+                shortened.append(line.number)
+                del line.cells[name]
     if shortened:
-        notes.append(f"arch_rank is shortened with ... in {len(shortened)} lines, first line {shortened[0]}: left out")
+        count = f"{len(set(shortened))} lines, first line {shortened[0]}"
+        notes.append(f"arch_rank is shortened with ... in {count}: left out")
     rows: list[Row] = []
     for line in lines:
         try:
@@ -452,9 +448,9 @@ def _with_pool_figures(rows: Sequence[Row], epes: Array, size: int, notes: list[
         new: dict[str, Value] = {}
         whole = row["pool_size"] == size and bool(np.isfinite(values).all())
         if whole:
-            figures = pool_statistics(values.tolist())
-            new = {"std_epe_12": figures.std, "median_epe_12": figures.median, "p90_epe_12": figures.p90}
-            new |= {"per_arch_epe_min": figures.min, "per_arch_epe_max": figures.max}
+            pool = pool_statistics(values.tolist())
+            new = {"std_epe_12": pool.std, "median_epe_12": pool.median, "p90_epe_12": pool.p90}
+            new |= {"per_arch_epe_min": pool.min, "per_arch_epe_max": pool.max}
             if before is not None and size > 1 and "kendall_tau_prev" not in row:
                 new["kendall_tau_prev"] = kendall_tau_b(before.tolist(), values.tolist())
         before = values if whole else None
@@ -469,15 +465,12 @@ def _with_pool_figures(rows: Sequence[Row], epes: Array, size: int, notes: list[
 def _baseline_of(rows: Sequence[Row], epes: Array, codes: Sequence[str]) -> int | None:
     """arch_index of the bilinear baseline: by its code, else the one arch whose EPE is bilinear_arch_epe throughout."""
     known = {str(space.parse(space.baseline)) for space in SPACES.values() if space.baseline}
-    by_code = [index for index, code in enumerate(codes) if code in known]
-    if by_code:
+    if by_code := [index for index, code in enumerate(codes) if code in known]:
         return by_code[0]
-    given = np.array([math.nan if (v := row.get("bilinear_arch_epe")) is None else float(v) for row in rows])
+    given = np.array([row.get("bilinear_arch_epe") for row in rows], dtype=np.float64)  # nan where there is none
     there = np.isfinite(given)
-    if not there.any():
-        return None
     alike = np.nonzero((np.abs(epes[there] - given[there, None]) <= ROUNDING).all(axis=0))[0]
-    return int(alike[0]) if len(alike) == 1 else None
+    return int(alike[0]) if there.any() and len(alike) == 1 else None
 
 
 # ---- run directories ----

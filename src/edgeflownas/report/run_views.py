@@ -263,9 +263,12 @@ def _diagnosed(history: History, diagnosis: Diagnosis, width: int) -> Blocks:
         blocks += ["", "in order:", *(line for found in fine for line in _wrapped(found.evidence, width))]
     if diagnosis.continuation is not None:
         blocks += ["", *_continuation(diagnosis.continuation, width)]
-    if diagnosis.criteria:
+    if rows := diagnosis.criteria:
+        names = [row["criterion"] for row in rows]
         blocks += ["", "best checkpoint by each criterion, and what its epoch costs under the others (px):"]
-        blocks.append(_criteria(diagnosis.criteria))
+        heading = columns("best by | epoch | EPE px:.4f | " + " | ".join(f"cost in {name}:.4f" for name in names))
+        cells = [[r["criterion"], r["epoch"], r["value_px"], *map(r["costs_px"].get, names)] for r in rows]
+        blocks.append(_small(heading, cells))
     if diagnosis.stability:
         blocks += ["", *_stability(diagnosis.stability)]
     if diagnosis.not_judged:
@@ -283,9 +286,9 @@ def _wrapped(text: str, width: int, first: str = "  ") -> list[str]:
     return textwrap.wrap(text, max(width, 40), initial_indent=first, subsequent_indent=" " * len(first)) or [first]
 
 
-def _small(columns: Heading, rows: Sequence[Sequence[Any]]) -> Table:
+def _small(heading: Sequence[Column | str], rows: Sequence[Sequence[Any]]) -> Table:
     """Below a line that says what it is."""
-    return Table(columns, rows, left="first", rule=False, indent="  ")
+    return Table(heading, rows, left="first", rule=False, indent="  ")
 
 
 def _continuation(facts: Document, width: int) -> Blocks:
@@ -313,25 +316,13 @@ def _continuation(facts: Document, width: int) -> Blocks:
     return lines
 
 
-def _criteria(rows: Sequence[Document]) -> Table:
-    names = [row["criterion"] for row in rows]
-    columns: Heading = ["best by", "epoch", Column("EPE px", ".4f")]
-    columns += [Column(f"cost in {name}", ".4f") for name in names]
-    return _small(
-        columns, [[row["criterion"], row["epoch"], row["value_px"], *map(row["costs_px"].get, names)] for row in rows]
-    )
-
-
 def _stability(facts: Document) -> Blocks:
     step = max(1, -(-len(facts["epochs"]) // MOST_EPOCHS))
     shown = facts["epochs"][::-1][::step][::-1]
-    columns: Heading = [
-        "epoch",
-        Column("tau to the one before", ".2f"),
-        Column(f"to the last ({facts['final_epoch']})", ".2f"),
-        Column(f"to the best ({facts['best_epoch']})", ".2f"),
-    ]
-    rows = [[row[name] for name in ("epoch", "tau_prev", "tau_final", "tau_best")] for row in shown]
+    heading = columns(
+        f"epoch | tau to the one before:.2f=tau_prev | to the last ({facts['final_epoch']}):.2f=tau_final | "
+        f"to the best ({facts['best_epoch']}):.2f=tau_best"
+    )
     named, by_samples = {"last two evaluations": facts.get("last_two")}, facts.get("samples", {})
     named |= {"the same, interval over samples": by_samples} if "tau" in by_samples else {}
     named |= {f"more {name} is better": value for name, value in facts.get("trivial", {}).items()}
@@ -343,7 +334,7 @@ def _stability(facts: Document) -> Blocks:
     pairs = [[name, value] for name, value in named.items() if value is not None]
     return [
         "stability of the ranking (Kendall's tau-b, 95 % interval over archs):",
-        _small(columns, rows),
+        _small(heading, [[row[column.key] for column in heading] for row in shown]),
         *([_small([Column(""), Column("", interval)], pairs)] if pairs else []),
         *([f"  interval over samples: {by_samples['reason']}"] if "reason" in by_samples else []),
     ]
