@@ -6,8 +6,8 @@ A docstring is the rule's section of docs/diagnosis.md; findings repeat its Why 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -44,14 +44,13 @@ def non_finite_epe(history: History) -> Found | None:
     Why: An EPE that is not a number says that weights or statistics are broken; later figures build on them.
     Try: Go back to the last checkpoint before it; lower train.lr or set train.grad_clip_global_norm.
     """
-    columns = [history.column(name) for name in ("mean_epe_12", "train_loss")]
-    given = [[row.get(name) is not None for row in history.rows] for name in ("mean_epe_12", "train_loss")]
-    bad = history.epochs[(~np.isfinite(columns) & given).any(axis=0)]
+    names = ("mean_epe_12", "train_loss")
+    given = [[row.get(name) is not None for row in history.rows] for name in names]
+    bad = history.epochs[(~np.isfinite([history.column(name) for name in names]) & given).any(axis=0)]
     if not len(bad):
         return None
     text = f"mean_epe_12 or train_loss is no finite number in {len(bad)} of {len(history.rows)} evaluations, first in"
-    figures = {"evaluations": len(bad), "of": len(history.rows)}
-    now = bad[-1] == history.epochs[-1]
+    figures, now = {"evaluations": len(bad), "of": len(history.rows)}, bad[-1] == history.epochs[-1]
     return Found("stop" if now else "warning", f"{text} epoch {bad[0]}", figures, bad)
 
 
@@ -67,11 +66,10 @@ def impossible_values(history: History) -> Found | None:
     Try: Look at what wrote the file: the mask of valid pixels, the truth, and whether the columns are the right ones.
     """
     mean, zero = history.column("mean_epe_12"), history.column("zero_flow_epe")
-    empty = (mean == 0.0) & bool((mean[np.isfinite(mean)] == 0.0).all())
     kinds = {
         "an EPE below 0": (mean < 0.0) | (history.epes < 0.0).any(axis=1),
         "zero_flow_epe not above 0": zero <= 0.0,
-        "mean_epe_12 exactly 0 in every evaluation": empty,
+        "mean_epe_12 exactly 0 in every evaluation": (mean == 0.0) & (mean[np.isfinite(mean)] == 0.0).all(),
     }
     bad = history.epochs[np.logical_or.reduce(list(kinds.values()))]
     if not len(bad):
@@ -149,10 +147,8 @@ def epe_rising(history: History) -> Found | None:
         return None
     slope, error, above, lowest, fall = rise
     figures = {"slope_px": slope, "error_px": error, "above_lowest_px": above, "lowest_epoch": lowest}
-    text = (
-        f"mean_epe_12 rises by {slope:.2g} +- {1.96 * error:.2g} px an epoch and is {above:.4f} px above its level "
-        f"around epoch {lowest}"
-    )
+    text = f"mean_epe_12 rises by {slope:.2g} +- {1.96 * error:.2g} px an epoch and is {above:.4f} px above its level "
+    text += f"around epoch {lowest}"
     return Found("stop" if above > 0.5 * fall else "warning", text, figures, (lowest, int(history.epochs[-1])))
 
 
@@ -269,22 +265,19 @@ def plateau(history: History) -> Found | None:
     found = stats.plateau(epochs, values, mean_noise(history, values))
     if found is None:
         return None
-    last, after = int(epochs[-1]), found.after
-    figures: dict[str, float | int] = {"epe_from_epoch": found.start, "epe_level": found.level}
-    figures |= {"pace_before_px": found.before, "pace_after_px": after.slope, "pace_after_error_px": after.error}
+    after, level = found.after, found.level
+    figures = {"epe_from_epoch": found.start, "epe_level": level, "pace_before_px": found.before}
+    figures |= {"pace_after_px": after.slope, "pace_after_error_px": after.error}
     figures["evaluations_since"] = int((epochs >= found.start).sum())
     text = (
-        f"mean_epe_12 is level at {found.level:.4f} px since epoch {found.start} (to {last}): {after.slope:+.2g} "
+        f"mean_epe_12 is level at {level:.4f} px since epoch {found.start} (to {int(epochs[-1])}): {after.slope:+.2g} "
         f"+- {1.96 * after.error:.2g} px an epoch lately, {found.before:+.2g} before"
     )
-    try:
-        loss = stats.plateau(*series(history, "train_loss"))
-    except Unjudged:
-        loss = None
-    if loss is not None:
-        figures["loss_from_epoch"] = loss.start
-        text += f"; the loss is level since epoch {loss.start}"
-    return Found("warning", text, figures, (found.start, last))
+    with suppress(Unjudged):
+        if (loss := stats.plateau(*series(history, "train_loss"))) is not None:
+            figures["loss_from_epoch"] = loss.start
+            text += f"; the loss is level since epoch {loss.start}"
+    return Found("warning", text, figures, (found.start, int(epochs[-1])))
 
 
 @rule("Ranking below the noise", 390, "ranks", "pool")
@@ -302,16 +295,13 @@ def ranking_below_noise(history: History) -> Found | None:
     last = stats.recent(len(epes), 3)
     tied, differences = history.known("tied_pairs_12"), history.known("smallest_difference_12")
     smallest = stats.lately(differences) if len(differences) else math.nan
-    if len(tied):
-        share = stats.lately(tied)
-        by = "paired errors of the samples"
-    else:
+    share, by = stats.lately(tied) if len(tied) else 0.0, "paired errors of the samples"
+    if not len(tied):
         needs(len(epes) >= 8, f"tied_pairs_12, or at least 8 evaluations with every arch, there are {len(epes)}")
         smallest = max(1.96 * math.sqrt(2.0) * jitter(epes), smallest)  # in this order: NaN counts nothing
         levels = recent_levels(epes)
         pairs = np.abs(levels[:, None] - levels[None, :])[np.triu_indices(len(levels), 1)]
-        share = float((pairs < smallest).mean())
-        by = "jitter from epoch to epoch"
+        share, by = float((pairs < smallest).mean()), "jitter from epoch to epoch"
     if share <= 0.5:
         return None
     spread = float(np.median(epes[last].std(axis=1)))
@@ -350,10 +340,10 @@ def ranking_unstable(history: History) -> Found | None:
         return None
     chance = mean <= 1.645 * null / math.sqrt(len(values))
     figures = {"tau_mean": mean, "tau_error": error, "tau_of_chance": null, "evaluations": len(values)}
+    means = "what independent rankings give" if chance else f"{50 * (1 - mean):.0f} % of the pairs change their order"
     text = (
-        f"kendall_tau_prev is {mean:.2f} +- {1.96 * error:.2f} over the last {len(values)} evaluations: "
-        + ("what independent rankings give" if chance else f"{50 * (1 - mean):.0f} % of the pairs change their order")
-        + f" (chance of one: 0 +- {1.96 * null:.2f} for {size} archs)"
+        f"kendall_tau_prev is {mean:.2f} +- {1.96 * error:.2f} over the last {len(values)} evaluations: {means} "
+        f"(chance of one: 0 +- {1.96 * null:.2f} for {size} archs)"
     )
     return Found("warning", text, {**figures, "like_chance": int(chance)}, epochs)
 
@@ -418,8 +408,8 @@ def hard_arch(history: History) -> Found | None:
     middle, spread = float(np.median(others)), float(others.std(ddof=1))
     gap, drag = float(levels[worst] - np.median(others)), float(levels.mean() - others.mean())
     mean, median, p90 = float(levels.mean()), float(np.median(levels)), float(np.percentile(levels, 90))
-    figures: dict[str, Any] = {"arch_index": worst, "arch_code": history.codes[worst] or None, "archs": found}
-    figures |= {"gap_px": gap, "others_std_px": spread, "drags_mean_px": drag, "since_epoch": since}
+    figures = {"arch_index": worst, "arch_code": history.codes[worst] or None, "archs": found, "gap_px": gap}
+    figures |= {"others_std_px": spread, "drags_mean_px": drag, "since_epoch": since}
     figures |= {"mean_px": mean, "median_px": median, "p90_px": p90}
     text = (
         f"{label(history, worst)} is {gap:.4f} px above the median of the others ({middle:.4f} px, spread "
@@ -471,21 +461,15 @@ def outlier_epoch(history: History) -> Found | None:
     shown = sorted(found, key=lambda epoch: -abs(found[epoch][0]))
     text = "; ".join(f"epoch {epoch}: {found[epoch][1]} px (z {found[epoch][0]:+.1f})" for epoch in shown[:5])
     figures = {"epoch": shown[0], "outliers": sorted(found), "z": found[shown[0]][0]}
-    if (worst := _mover(history, shown[0])) is not None:
-        figures["arch_index"] = worst
-        text += f"; most of it is {label(history, worst)}"
-    return Found("warning", text, figures, sorted(found))
-
-
-def _mover(history: History, epoch: int) -> int | None:
-    """The arch that moved more than all others together (squares of px from its median over the epochs around)."""
-    place = int(np.nonzero(history.epochs == epoch)[0][0])
+    place = int(np.nonzero(history.epochs == shown[0])[0][0])
     around = history.epes[max(0, place - 3) : place + 4]
-    if history.pool_size < 2 or not np.isfinite(around).all():
-        return None
-    moved = (history.epes[place] - np.median(around, axis=0)) ** 2
-    worst = int(np.argmax(moved))
-    return worst if 2.0 * float(moved[worst]) > float(moved.sum()) else None
+    if history.pool_size > 1 and np.isfinite(around).all():
+        moved = (history.epes[place] - np.median(around, axis=0)) ** 2  # px from each arch's median around
+        worst = int(np.argmax(moved))
+        if 2.0 * float(moved[worst]) > float(moved.sum()):
+            figures["arch_index"] = worst
+            text += f"; most of it is {label(history, worst)}"
+    return Found("warning", text, figures, sorted(found))
 
 
 @rule("Best on noise", 365, "epe")
@@ -512,12 +496,11 @@ def best_on_noise(history: History) -> Found | None:
     if gain > luck:
         return None
     equal = int((values <= values[place] + 1.96 * math.sqrt(2.0) * sd).sum())
-    best = int(epochs[place])
-    figures = {"epoch": best, "best_epe": float(values[place]), "gain_px": gain, "luck_px": luck, "equal": equal}
+    best, epe = int(epochs[place]), float(values[place])
+    figures = {"epoch": best, "best_epe": epe, "gain_px": gain, "luck_px": luck, "equal": equal}
     text = (
-        f"the best mean_epe_12 ({values[place]:.4f} px, epoch {best}) is {gain:.4f} px below the level "
-        f"{found.level:.4f} px; the luckiest of {count} equal evaluations reaches {luck:.4f}; {equal} evaluations are "
-        "within noise of it"
+        f"the best mean_epe_12 ({epe:.4f} px, epoch {best}) is {gain:.4f} px below the level {found.level:.4f} px; the "
+        f"luckiest of {count} equal evaluations reaches {luck:.4f}; {equal} evaluations are within noise of it"
     )
     return Found("note", text, figures, (best,))
 

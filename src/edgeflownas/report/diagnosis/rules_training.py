@@ -6,6 +6,7 @@ A docstring is the rule's section of docs/diagnosis.md; findings repeat its Why 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -86,13 +87,12 @@ def clip_checks_mismatch(history: History) -> Found | None:
     places = np.nonzero(there & (counted != expected))[0]
     if not len(places):
         return None
-    last, epochs = places[-1], history.epochs[places]
-    figures = {"counted": int(counted[last]), "expected": int(expected[last]), "evaluations": len(places)}
+    epochs, own, planned = history.epochs[places], int(counted[places[-1]]), int(expected[places[-1]])
     text = (
-        f"clip_checks {int(counted[last])}, expected_clip_checks {int(expected[last])} in epoch {epochs[-1]}; they "
-        f"differ in {len(places)} of {int(there.sum())} evaluated epochs"
+        f"clip_checks {own}, expected_clip_checks {planned} in epoch {epochs[-1]}; they differ in {len(places)} of "
+        f"{int(there.sum())} evaluated epochs"
     )
-    return Found("warning", text, figures, epochs)
+    return Found("warning", text, {"counted": own, "expected": planned, "evaluations": len(places)}, epochs)
 
 
 @rule("Non finite steps", 470, "loss", "gradient", whole=True, dated=True)
@@ -328,8 +328,7 @@ def fairness_gap_open(history: History) -> Found | None:
         return None
     last = int(gap[places[-1]])
     text = f"fairness_gap {last} in epoch {history.epochs[places[-1]]}"
-    figures = {"fairness_gap": last, "evaluations": len(places)}
-    return Found("warning", text, figures, history.epochs[places])
+    return Found("warning", text, {"fairness_gap": last, "evaluations": len(places)}, history.epochs[places])
 
 
 @rule("Learning rate hardly moved", 295, "lr", whole=True)
@@ -360,12 +359,10 @@ def lr_barely_moved(history: History) -> Found | None:
     if decay == 0.0 and float(rates.min()) == top:
         text += ": constant"
         advice = "It is constant: choose a train.lr_schedule that falls (cosine, fast_anneal)."
-    same = comparable(history)
-    try:
+    same, level = comparable(history), None
+    with suppress(Unjudged):
         times, epe = series(same, "mean_epe_12")
         level = stats.plateau(times, epe, mean_noise(same, epe))
-    except Unjudged:
-        level = None
     return Found("note" if level is None else "warning", text, figures, (), advice)
 
 
