@@ -359,7 +359,8 @@ def lr_barely_moved(history: History) -> Found | None:
     if decay == 0.0 and float(rates.min()) == top:
         text += ": constant"
         advice = "It is constant: choose a train.lr_schedule that falls (cosine, fast_anneal)."
-    same, level = comparable(history), None
+    same = comparable(history)
+    level = None
     with suppress(Unjudged):
         times, epe = series(same, "mean_epe_12")
         level = stats.plateau(times, epe, mean_noise(same, epe))
