@@ -333,11 +333,23 @@ def profile_table(space: SearchSpace, archs: Sequence[Arch], columns: Costs, fac
 def profile_view(document: Document) -> Blocks:
     """Of one arch its stages, operators and peak, of several the extremes of each figure (docs/cost.md)."""
     title = f"space {document['space']}, width {document['width']}, {size_text(document['size'])}"
+    facts = [f"{name}: {words}" for name, words in document["facts"].items()]
     if "arch" in document:
-        blocks: Blocks = [f"{title}, arch {document['arch']}", *_stages(document)]
-    else:
-        blocks = [f"{title}, {document['archs']:,} archs", _extremes(document)]
-    return [*blocks, *(f"{name}: {words}" for name, words in document["facts"].items())]
+        return [f"{title}, arch {document['arch']}", *_stages(document), *facts]
+    rows = []
+    for name, column in document["columns"].items():
+        exact = name in ("parameters", "macs")
+        figures = [round(column[which]) if exact else float(column[which]) for which in ("min", "median", "max")]
+        ends = [column["min_arch"], column["max_arch"]] if column["min"] < column["max"] else ["(all alike)", ""]
+        few = f", {column['archs']} archs" if column["archs"] < document["archs"] else ""
+        rows.append([COSTS.get(name, name) + few, *figures, *ends])
+
+    def form(figure: float) -> str:
+        return f"{figure:,}" if isinstance(figure, int) else f"{figure:,.2f}"
+
+    heading = [Column("", name="figure"), *(Column(which, form) for which in ("min", "median", "max"))]
+    table = Table([*heading, "arch at min", "arch at max"], rows)
+    return [f"{title}, {document['archs']:,} archs", table, *facts]
 
 
 def _stages(document: Document) -> Blocks:
@@ -367,20 +379,3 @@ def _stages(document: Document) -> Blocks:
         *([cpu] if cpu else []),
         *(f"{name.removesuffix('_ms')} {document[name]:.2f} ms" for name in chips),
     ]
-
-
-def _extremes(document: Document) -> Table:
-    """Minimum, median and maximum of every figure, with the archs at the ends."""
-    rows = []
-    for name, column in document["columns"].items():
-        exact = name in ("parameters", "macs")
-        figures = [round(column[which]) if exact else float(column[which]) for which in ("min", "median", "max")]
-        ends = [column["min_arch"], column["max_arch"]] if column["min"] < column["max"] else ["(all alike)", ""]
-        few = f", {column['archs']} archs" if column["archs"] < document["archs"] else ""
-        rows.append([COSTS.get(name, name) + few, *figures, *ends])
-
-    def form(figure: float) -> str:
-        return f"{figure:,}" if isinstance(figure, int) else f"{figure:,.2f}"
-
-    heading = [Column("", name="figure"), *(Column(which, form) for which in ("min", "median", "max"))]
-    return Table([*heading, "arch at min", "arch at max"], rows)

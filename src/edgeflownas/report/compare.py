@@ -246,7 +246,9 @@ def label_columns(results: Sequence[Result]) -> list[LabelColumn]:
     groups: dict[Label, list[Result]] = {}
     for result in results:
         group = groups.setdefault(result.label, [])
-        if result.run or not any(_same_reference(result, other) for other in group):
+        same = (other for other in group if not other.run and other.model == result.model)
+        # zero flow and the like on the same pixels are one row, whichever run's evaluation wrote it
+        if result.run or not any(math.isclose(result.epe, other.epe, rel_tol=1e-6) for other in same):
             group.append(result)
     columns = []
     for label, group in groups.items():
@@ -259,23 +261,17 @@ def label_columns(results: Sequence[Result]) -> list[LabelColumn]:
     return columns
 
 
-def _same_reference(one: Result, other: Result) -> bool:
-    """Zero flow and the like on the same pixels are one row, whichever run's evaluation wrote it."""
-    return not other.run and one.model == other.model and math.isclose(one.epe, other.epe, rel_tol=1e-6)
-
-
 def select(results: Sequence[Result], protocol: str | None, split: str | None) -> list[Result]:
     """Results of one protocol (name, or name with parameters) and one split label, where given.
 
     Raises:
         ConfigError: nothing is left; names what there is.
     """
-    kept = [
-        result
-        for result in results
-        if protocol in (None, result.label.protocol, result.label.protocol.partition(":")[0])
-        and split in (None, result.label.split)
-    ]
+
+    def wanted(label: Label) -> bool:
+        return protocol in (None, label.protocol, label.protocol.partition(":")[0]) and split in (None, label.split)
+
+    kept = [result for result in results if wanted(result.label)]
     if results and not kept:
         there = "".join(f"\n  {label}" for label in dict.fromkeys(str(result.label) for result in results))
         asked = " and ".join(f"--{n} {v}" for n, v in (("protocol", protocol), ("split", split)) if v is not None)
@@ -309,15 +305,9 @@ def differing(details: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list
 
 def split_warnings(labels: Sequence[str]) -> list[str]:
     """The two sets that are both called the validation set of FlyingChairs2, where both are in the comparison."""
-
-    def counting(counts: set[int]) -> list[str]:
-        found = (
-            re.fullmatch(r"(?:fc2|flying_?chairs_?2)(?:[:/].*)?/(\d{1,9})/[^/]*", label.lower()) for label in labels
-        )
-        pairs = zip(labels, found, strict=True)
-        return sorted({label for label, match in pairs if match is not None and int(match[1]) in counts})
-
-    official, hold_out = counting(FC2_OFFICIAL), counting(FC2_HOLD_OUT)
+    pattern = re.compile(r"(?:fc2|flying_?chairs_?2)(?:[:/].*)?/(\d{1,9})/[^/]*")
+    counts = {label: int(match[1]) for label in labels if (match := pattern.fullmatch(label.lower()))}
+    official, hold_out = (sorted(n for n in counts if counts[n] in own) for own in (FC2_OFFICIAL, FC2_HOLD_OUT))
     if not official or not hold_out:
         return []
     return [

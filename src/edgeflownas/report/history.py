@@ -177,19 +177,10 @@ def _assemble(
         if (needed and value is None) or (missing and any(row.get(column) is not None for row in ordered)):
             named = column.replace("_12", f"_{size}")
             notes.append(f"the last evaluation (epoch {last['epoch']}) has no {named}: it is judged by the ones before")
-    return History(
-        name=name,
-        source=source,
-        pool_size=size,
-        rows=tuple(ordered),
-        epes=epes,
-        codes=codes,
-        baseline_index=_baseline_of(ordered, epes, codes),
-        planned_epochs=int(planned) if isinstance(planned, int) else None,
-        run=record,
-        notes=tuple(dict.fromkeys(notes)),
-        columns=frozenset(key for row in ordered for key, value in row.items() if value is not None),
-    )
+    baseline, planned = _baseline_of(ordered, epes, codes), int(planned) if isinstance(planned, int) else None
+    known = frozenset(key for row in ordered for key, value in row.items() if value is not None)
+    told = tuple(dict.fromkeys(notes))
+    return History(name, source, size, tuple(ordered), epes, codes, baseline, planned, record, told, known)
 
 
 # ---- text files: tables and console logs ----
@@ -505,29 +496,27 @@ def json_rows(path: Path, containing: bytes, notes: list[str]) -> list[Mapping[s
 def _with_events(rows: Sequence[Row], path: Path, notes: list[str]) -> list[Row]:
     """Exact rows of events.jsonl with the times of eval_history.csv, whose rows stand in where events are missing."""
     events = [event for event in json_rows(path, b'"evaluation"', notes) if event.get("event") == "evaluation"]
-    exact = [_event_row(path, event) for event in events]
+    exact: list[Row] = []
+    for event in events:
+        size = _pool_size(event)
+        if size is None or event.get("epoch") is None:
+            raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
+        facts = {_canonical(name, size): value for name, value in event.items() if name != "event"}
+        try:
+            row = {name: _typed(name, v) for name, v in facts.items() if not isinstance(v, dict | list | bool)}
+            row["epoch"] = int(float(row["epoch"] or 0))
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
+        for tier in TIERS:
+            if isinstance(epes := event.get(f"{tier}epes"), list):
+                row[f"{tier}arch_rank_12"] = rank_string([float(epe) for epe in epes], event.get(f"{tier}ranks"))
+        exact.append({**row, "pool_size": size})
     times = {row["epoch"]: row for row in rows}
     alone = sorted(set(times) - {row["epoch"] for row in exact})
     if alone:
         shown = "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5) if exact else "any epoch"
         notes.append(f"events.jsonl holds no evaluation of {shown}: taken from eval_history.csv, which is rounded")
     return [*({**times.get(row["epoch"], {}), **row} for row in exact), *(times[epoch] for epoch in alone)]
-
-
-def _event_row(path: Path, event: Mapping[str, Any]) -> Row:
-    size = _pool_size(event)
-    if size is None or event.get("epoch") is None:
-        raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
-    facts = {_canonical(name, size): value for name, value in event.items() if name != "event"}
-    try:
-        row = {name: _typed(name, v) for name, v in facts.items() if not isinstance(v, dict | list | bool)}
-        row["epoch"] = int(float(row["epoch"] or 0))
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
-    for tier in TIERS:
-        if isinstance(epes := event.get(f"{tier}epes"), list):
-            row[f"{tier}arch_rank_12"] = rank_string([float(epe) for epe in epes], event.get(f"{tier}ranks"))
-    return {**row, "pool_size": size}
 
 
 def _read_record(path: Path, notes: list[str]) -> RunRecord:

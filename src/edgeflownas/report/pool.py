@@ -105,7 +105,12 @@ def last_pool(history: History) -> dict[str, Any] | None:
         return None
     reach = sorted(row.behind + (row.interval or 0.0) for row in rows if math.isfinite(row.behind)) or [0.0]
     # of a bar that dwarfs all others only a part is shown (it gets an arrow)
-    end = _round_up(reach[-2] if len(reach) > 3 and reach[-1] > 5.0 * reach[-2] > 0.0 else reach[-1])
+    value = reach[-2] if len(reach) > 3 and reach[-1] > 5.0 * reach[-2] > 0.0 else reach[-1]
+    end = 1.0
+    if value > 0.0:  # the next round number
+        power = 10.0 ** math.floor(math.log10(value))
+        steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
+        end = float(next(step * power for step in steps if step * power >= value * 0.9999))
     measured = [row.behind - row.interval for row in rows if row.interval is not None]
     start = max(-end, min([0.0, *measured]))
     zero_flow = float(history.column("zero_flow_epe")[-1])
@@ -117,15 +122,6 @@ def last_pool(history: History) -> dict[str, Any] | None:
         "range": f"{start:.2g} to {end:g} px".replace("-", "\u2212"),
         "warning": f"{worse} of {len(rows)} score worse than zero flow ({zero_flow:.4f} px)." if worse else "",
     }
-
-
-def _round_up(value: float) -> float:
-    """The next round number of those of an axis; 1 for 0."""
-    if not value > 0.0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
-    return float(next(step * power for step in steps if step * power >= value * 0.9999))
 
 
 def _bar(row: PoolRow, start: float, end: float) -> Bar | None:

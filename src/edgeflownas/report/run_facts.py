@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,26 +198,20 @@ def _run_state(path: Path) -> dict[str, Any]:
         state = "running" if owner["here"] else "locked"  # of another machine: cannot be told from here
     else:
         state = "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
-    pace = _seconds_a_step(read_rows(path / "timing.jsonl"))
+    marks: list[tuple[float, int]] = []  # of the last session: its pace is the time from first to last over the steps
+    for row in read_rows(path / "timing.jsonl"):
+        if row.get("what") == "resume":
+            marks.clear()
+        if row.get("what") in ("resume", "commit") and {"time", "step"} <= row.keys():
+            marks.append((row["time"], row["step"]))
+    steps = marks[-1][1] - marks[0][1] if marks else 0
+    pace = max(0.0, (marks[-1][0] - marks[0][0]) / steps) if steps > 0 else None
     left = None if pace is None or total is None or state == "finished" else max(total - step, 0) * pace
     return {
         **{"run": str(path), "state": state, "step": step, "total_steps": total, "epoch": epoch, "best": best},
         **{"seconds_left": left, "lock_owner": owner and {key: owner[key] for key in ("host", "pid", "started")}},
         "generated_data": run.manifest.get("generated_data", False),
     }
-
-
-def _seconds_a_step(timing: Iterable[Mapping[str, Any]]) -> float | None:
-    """Pace of the last session: time between its first and last mark over the steps between them."""
-    marks: list[tuple[float, int]] = []
-    for row in timing:
-        if row.get("what") == "resume":
-            marks.clear()
-        if row.get("what") in ("resume", "commit") and {"time", "step"} <= row.keys():
-            marks.append((row["time"], row["step"]))
-    if len(marks) < 2 or marks[-1][1] <= marks[0][1]:
-        return None
-    return max(0.0, (marks[-1][0] - marks[0][0]) / (marks[-1][1] - marks[0][1]))
 
 
 # ---- what its evaluations can tell apart ----

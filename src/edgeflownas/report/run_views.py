@@ -37,44 +37,40 @@ def plan_view(plan: Document) -> Blocks:
         (f"learning rate, {RATES[key]}", f"{rate:.2e}" if rate else "0", "")
         for key, rate in plan["learning_rate"].items()
     ]
-    rows = [*_coverage(plan), *_cost(plan), *_evaluation(plan), *rates, *_measured(plan)]
-    heading: Heading = [Column("", name="figure"), Column("value", left=False), "from"]
-    return [
-        Table(heading, rows, marked=[number for number, row in enumerate(rows) if row[0].endswith(MARK)]),
-        "",
-        *_modes(plan),
-        f"{MARK.strip()} this plan; unique: without replacement, exact; expected: unique, drawn with replacement",
-        *(f"note: {note}" for note in plan.get("notes", ())),
-        *(f"warning: {text}" for text in plan["warnings"]),
-    ]
-
-
-def _modes(plan: Document) -> Blocks:
-    """The epoch modes side by side: what an epoch covers, what the run costs; each fits 80 columns."""
-    modes = plan["modes"]
-    marked = [number for number, mode in enumerate(modes) if mode["present"]]
-    covers: Heading = [
+    rows = [*_training(plan), *_evaluation(plan), *rates, *_measured(plan)]
+    marked = [number for number, row in enumerate(rows) if row[0].endswith(MARK)]
+    covers: Heading = [  # the epoch modes side by side: what an epoch covers,
         *columns("an epoch of=mode | steps:,=steps_per_epoch | samples:,=samples_per_epoch"),
         Column("share", _percent, "share_of_split"),
         *columns("unique:,=unique_without_replacement"),
         Column("expected", _expected, "expected_unique_with_replacement"),
         Column("share", _percent, "expected_unique_share_with_replacement"),
     ]
-    costs: Heading = [
+    costs: Heading = [  # and what the run costs; each fits 80 columns
         Column(f"{counted(plan['num_epochs'], 'epoch')} of", name="mode"),
         *columns("updates:,=optimizer_updates | forward passes:,=forward_passes"),
         Column("cost", "{:.3g}x".format, "relative_cost"),
         Column("training", _time, "train_seconds", missing="not measured"),
     ]
-    records = [{**mode, "mode": mode["mode"] + MARK * mode["present"]} for mode in modes]
-    tables = [Table.of(heading, records, marked=marked) for heading in (covers, costs)]
-    return [tables[0], "", tables[1], ""]
+    modes = [{**mode, "mode": mode["mode"] + MARK * mode["present"]} for mode in plan["modes"]]
+    present = [number for number, mode in enumerate(modes) if mode["present"]]
+    return [
+        Table([Column("", name="figure"), Column("value", left=False), "from"], rows, marked=marked),
+        "",
+        *(block for heading in (covers, costs) for block in (Table.of(heading, modes, marked=present), "")),
+        f"{MARK.strip()} this plan; unique: without replacement, exact; expected: unique, drawn with replacement",
+        *(f"note: {note}" for note in plan.get("notes", ())),
+        *(f"warning: {text}" for text in plan["warnings"]),
+    ]
 
 
-def _coverage(p: Document) -> Rows:
+def _training(p: Document) -> Rows:
     n, draws, replaced = p["train_samples"], p["samples_per_epoch"], p["sampling"] == "random_with_replacement"
     steps, floor, updates = p["steps_per_epoch"], p["full_pass_steps_floor"], p["optimizer_updates"]
     drawn, unique = f"{p['draws_per_step']:,}", p["unique_share_without_replacement"]
+    checks, paths = p["expected_clip_checks"], counted(p["paths_per_step"], "path")
+    off = "" if p["clip_threshold"] is not None else "; no threshold, nothing is clipped"
+    each = {"step": "one", "micro_step": f"{paths} x {counted(p['micro_batches_per_path'], 'micro-batch')}"}
     expected, share = p["expected_unique_with_replacement"], p["expected_unique_share_with_replacement"]
     return [
         ("training samples N", f"{n:,}", ""),
@@ -97,14 +93,6 @@ def _coverage(p: Document) -> Rows:
         ("total samples", f"{p['total_samples']:,}", counted(p["num_epochs"], "epoch")),
         ("equivalent passes", f"{p['equivalent_passes']:,.2f}", f"{updates:,} steps / {floor:,} (whole batches)"),
         ("passes by samples", f"{p['passes_by_samples']:,.2f}", f"{p['total_samples']:,} / N"),
-    ]
-
-
-def _cost(p: Document) -> Rows:
-    checks, paths = p["expected_clip_checks"], counted(p["paths_per_step"], "path")
-    off = "" if p["clip_threshold"] is not None else "; no threshold, nothing is clipped"
-    each = {"step": "one", "micro_step": f"{paths} x {counted(p['micro_batches_per_path'], 'micro-batch')}"}
-    return [
         ("optimizer updates", f"{p['optimizer_updates']:,}", "one a step"),
         ("gradient readings", f"{p['gradient_readings']:,}", "train.monitor_every; each about one step"),
         ("forward passes", f"{p['forward_passes']:,}", f"pairs x {paths}; as many backward"),
