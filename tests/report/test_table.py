@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console as RichConsole
 
 from edgeflownas.report.console import WIDTH
-from edgeflownas.report.table import Column, Table, counted, scaled, text_of
+from edgeflownas.report.table import Column, Table, columns, counted, scaled, text_of
 from edgeflownas.report.views import pool_table
 from edgeflownas.space import Choice, SearchSpace, get_space
 
@@ -22,9 +22,9 @@ RANKS = [12, 1, 1, 3, 3, 3, 7, 7, 7, 10, 11, 11]
 
 
 def small(**more: Any) -> Table:
-    columns = [
+    heading = [
         Column("name", left=True),
-        Column("GMAC", ".2f", "macs", scale=1e9),
+        *columns("GMAC:.2f/1e9=macs"),
         Column("tau", lambda tau: f"{tau['value']:.1f} +- {tau['margin']:.1f}"),
         Column("empty", missing=""),
     ]
@@ -32,7 +32,7 @@ def small(**more: Any) -> Table:
         {"name": "a\x1b", "macs": 1_500_000_000, "tau": {"value": 0.5, "margin": 0.25}},
         {"name": "longer", "tau": None},
     ]
-    return Table.of(columns, rows, **more)
+    return Table.of(heading, rows, **more)
 
 
 def test_aligned_text() -> None:
@@ -46,6 +46,7 @@ def test_aligned_text() -> None:
     lines = small(rule=False, indent="  ", apart=[1]).lean().text().split("\n")
     assert lines[0] == "  name    GMAC         tau" and set(lines[2]) == {" ", "-"} and len(lines) == 4
     untitled = Table([Column(""), Column("")], [[1, 2.5]], rule=False)
+    assert Table(columns("a | b:.1%=c"), [[1, 0.125]], rule=False).text() == "a     b\n1  12.5"
     assert untitled.text() == "1  2.5" and text_of(["head", untitled, small(printed=False)]) == "head\n1  2.5"
 
 
