@@ -167,9 +167,11 @@ def details(config: dict[str, Any] | None = None, progress: Progress = NOTHING, 
     return compare.training_details(whole, {"plan": PLAN, "data": DATA, **manifest}, progress)
 
 
-def test_an_empty_run_of_an_unknown_version_has_every_key() -> None:
-    bare = compare.training_details({}, {}, NOTHING)
-    assert list(bare) == list(details())
+def test_the_usual_words_and_those_of_an_empty_run_of_an_unknown_version() -> None:
+    usual, bare = details(), compare.training_details({}, {}, NOTHING)
+    assert usual["epoch"] == "full_pass: 556 steps of 32, 17,792 draws, expected 100 % of 17,785 samples"
+    assert (usual["initial weights"], usual["network"]) == ("random", "space v1, width 32")
+    assert list(bare) == list(usual)
     assert {key for key, value in bare.items() if value == UNKNOWN} >= {"task", "crop", "flow clip", "epoch", "updates"}
 
 
@@ -181,9 +183,3 @@ def test_a_key_or_fact_decides_its_line(given: dict[str, Any], key: str, text: s
     facts = {name: Progress(*v) if name == "progress" else v for name, v in given.items() if "." not in name}
     assert details({name: value for name, value in given.items() if "." in name}, **facts)[key] == text
     assert details()[key] != text
-
-
-def test_the_usual_words() -> None:
-    usual = details()
-    assert usual["epoch"] == "full_pass: 556 steps of 32, 17,792 draws, expected 100 % of 17,785 samples"
-    assert (usual["initial weights"], usual["network"]) == ("random", "space v1, width 32")

@@ -186,11 +186,9 @@ def test_what_was_not_measured_is_left_out():
 
 
 def test_step_facts():
-    assert step_facts(loss=9.1234, lr=9.9e-5, epe=8.211, images_per_second=41.04, data_wait_share=0.003) == (
-        "loss 9.123  lr 9.9e-05  epe 8.21  41 images/s  data wait 0.3 %"
-    )
-    assert step_facts() == ""
-    assert step_facts(loss=float("nan")) == "loss nan"
+    facts = {"loss": 9.1234, "lr": 9.9e-5, "epe": 8.211, "images_per_second": 41.04, "data_wait_share": 0.003}
+    assert step_facts(**facts) == "loss 9.123  lr 9.9e-05  epe 8.21  41 images/s  data wait 0.3 %"
+    assert (step_facts(), step_facts(loss=float("nan"))) == ("", "loss nan")
 
 
 def test_control_characters_cannot_forge_or_colour_a_log_line():
