@@ -287,9 +287,27 @@ def profile_document(
     space, width, size = network
     head = {"space": space.name, "width": width, "size": list(size)}
     if len(archs) == 1:
-        totals = {name: column[0].item() for name, column in columns.items()}
-        words = {"arch": str(archs[0]), "words": space.describe(archs[0])}
-        return head | words | totals | _stage_costs(network, archs[0]) | {"facts": dict(facts)}
+
+        def shape(buffer: Buffer) -> list[int]:
+            return [buffer.channels, buffer.rows, buffer.columns]
+
+        stages = stage_costs(space, width, archs[0], size)
+        peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
+        alive = [{"name": one.name, "shape": shape(one), "bytes": one.bytes} for one in peak.alive]
+        return {
+            **head,
+            **{"arch": str(archs[0]), "words": space.describe(archs[0])},
+            **{name: column[0].item() for name, column in columns.items()},
+            "stages": [
+                {"name": stage.name, "output": shape(stage.output)}
+                | {name: getattr(stage, name) for name in ("parameters", "macs", "weight_bytes")}
+                | {"peak_bytes": stage.peak.bytes}
+                | {"operators": {moment.op.output.name: moment.bytes for moment in stage.moments}}
+                for stage in stages
+            ],
+            "peak": {"stage": peak.op.stage, "operator": peak.op.output.name, "alive": alive},
+            "facts": dict(facts),
+        }
     found = {}
     for name, column in columns.items():
         low, high = int(np.nanargmin(column)), int(np.nanargmax(column))
@@ -297,27 +315,6 @@ def profile_document(
         found[name] |= {"min_arch": str(archs[low]), "max_arch": str(archs[high])}
         found[name] |= {"archs": int(np.isfinite(column).sum())}
     return head | {"archs": len(archs), "columns": found, "facts": dict(facts)}
-
-
-def _stage_costs(network: Network, arch: Arch) -> dict[str, Any]:
-    """Stages in order, every operator with its memory, and the peak."""
-
-    def shape(buffer: Buffer) -> list[int]:
-        return [buffer.channels, buffer.rows, buffer.columns]
-
-    stages = stage_costs(network[0], network[1], arch, network[2])
-    peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
-    alive = [{"name": one.name, "shape": shape(one), "bytes": one.bytes} for one in peak.alive]
-    return {
-        "stages": [
-            {"name": stage.name, "output": shape(stage.output)}
-            | {name: getattr(stage, name) for name in ("parameters", "macs", "weight_bytes")}
-            | {"peak_bytes": stage.peak.bytes}
-            | {"operators": {moment.op.output.name: moment.bytes for moment in stage.moments}}
-            for stage in stages
-        ],
-        "peak": {"stage": peak.op.stage, "operator": peak.op.output.name, "alive": alive},
-    }
 
 
 def profile_table(space: SearchSpace, archs: Sequence[Arch], columns: Costs, facts: Mapping[str, str]) -> Table:

@@ -391,40 +391,35 @@ def results_view(columns: Sequence[LabelColumn], apart: bool) -> Blocks:
     """Results of one label with all their figures, or of several with rank and EPE in a column each (``apart``)."""
     if not columns:
         return ["no evaluation yet"]
-    if apart and len(columns) > 1:
-        return _several(columns)
+    if apart and len(columns) > 1:  # a line a result; nothing orders the lines across columns
+        letters = [chr(ord("A") + index) if index < 26 else f"L{index}" for index in range(len(columns))]
+        cells: dict[tuple[str, ...], list[str]] = {}
+        for index, column in enumerate(columns):
+            for rank, result in column.rows:
+                line = cells.setdefault((*_names(result), result.precision, result.when), [""] * len(columns))
+                line[index] = f"{rank}. {result.epe:.4f}" + ("" if result.kind == "model" else " (mean)")
+        rows = [[*key[:3], *values, *key[3:]] for key, values in sorted(cells.items(), key=lambda entry: entry[0][0])]
+        epes = [Column(f"{letter}: EPE px", left=False) for letter in letters]
+        return [
+            *(f"{letter}: {column.label}" for letter, column in zip(letters, columns, strict=True)),
+            "(number. EPE: the rank among models, or among means, of the same column)",
+            "",
+            Table([*NAMES, *epes, *ORIGIN], rows).lean(),
+        ]
     blocks: Blocks = []
     for column in columns:
         blocks += [""] * bool(blocks) + [str(column.label)]
         known = {name for row in column.rows for name in row.result.figures}
         shown = [figure for figure in figure_columns(3) if figure.name in known]
         for kind in dict.fromkeys(row.result.kind for row in column.rows):
-            rows = []
+            ranked: list[list[Any]] = []
             for rank, result in column.rows:
                 if result.kind == kind:
                     figures = [result.figures.get(figure.name, UNKNOWN) for figure in shown]
-                    rows.append([rank, *_names(result), *figures, result.precision, result.when])
-            blocks += ["", Table(["rank", *NAMES, *shown, *ORIGIN], rows).lean()]
+                    ranked.append([rank, *_names(result), *figures, result.precision, result.when])
+            blocks += ["", Table(["rank", *NAMES, *shown, *ORIGIN], ranked).lean()]
     return blocks
 
 
 def _names(result: Result) -> list[str]:
     return [result.run or "(reference)", result.model, (result.code or "").replace(",", "")]
-
-
-def _several(columns: Sequence[LabelColumn]) -> Blocks:
-    """A line a result, ranked within its own column only; nothing orders the lines across columns."""
-    letters = [chr(ord("A") + index) if index < 26 else f"L{index}" for index in range(len(columns))]
-    cells: dict[tuple[str, ...], list[str]] = {}
-    for index, column in enumerate(columns):
-        for rank, result in column.rows:
-            line = cells.setdefault((*_names(result), result.precision, result.when), [""] * len(columns))
-            line[index] = f"{rank}. {result.epe:.4f}" + ("" if result.kind == "model" else " (mean)")
-    rows = [[*key[:3], *values, *key[3:]] for key, values in sorted(cells.items(), key=lambda entry: entry[0][0])]
-    epes = [Column(f"{letter}: EPE px", left=False) for letter in letters]
-    return [
-        *(f"{letter}: {column.label}" for letter, column in zip(letters, columns, strict=True)),
-        "(number. EPE: the rank among models, or among means, of the same column)",
-        "",
-        Table([*NAMES, *epes, *ORIGIN], rows).lean(),
-    ]
