@@ -29,8 +29,7 @@ from edgeflownas.space import SPACES
 
 Array = NDArray[np.float64]
 Value = int | float | str | None
-Row = Mapping[str, Any]
-"""Canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers."""
+Row = Mapping[str, Any]  # canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers
 
 EXPECTED = (
     "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
@@ -78,20 +77,16 @@ class History:
 
     name: str
     source: Path
-    pool_size: int
-    """Subnets of the last evaluation."""
+    pool_size: int  # subnets of the last evaluation
     rows: tuple[Row, ...]
     epes: Array
     """EPE [E, A] in px by epoch and arch_index; NaN where missing, and in epochs with a pool of another size."""
-    codes: tuple[str, ...]
-    """Arch codes by arch_index, ``""`` where unknown."""
+    codes: tuple[str, ...]  # arch codes by arch_index, ``""`` where unknown
     baseline_index: int | None
     planned_epochs: int | None
     run: RunRecord | None = None
-    notes: tuple[str, ...] = ()
-    """What was left out or computed while reading, one sentence each."""
-    columns: frozenset[str] = frozenset()
-    """Columns with at least one value."""
+    notes: tuple[str, ...] = ()  # what was left out or computed while reading, one sentence each
+    columns: frozenset[str] = frozenset()  # columns with at least one value
 
     def column(self, name: str) -> Array:
         """Values float64 [E] of a numeric column; NaN where missing."""
@@ -189,12 +184,10 @@ def _assemble(
 class Line(NamedTuple):
     """One record as text, with where it stands."""
 
-    number: int
-    """Of the line in its file, from 1."""
+    number: int  # of the line in its file, from 1
     cells: dict[str, str]
     text: str
-    torn: bool
-    """Whether it may be half a line: the last one, without a line end."""
+    torn: bool  # whether it may be half a line: the last one, without a line end
 
 
 def _text_of(path: Path) -> str:

@@ -39,16 +39,11 @@ class Column:
     title: str
     form: str | Callable[[Any], str] = ""
     """Format specification of numbers (of shares ``.1%``: the sign is left out), or what makes text of a value."""
-    name: str = ""
-    """In CSV, in plain data and in records; the title where empty."""
-    left: bool | None = None
-    """Side; None: to the left where every value is text."""
-    scale: float = 1.0
-    """Text has the value divided by this."""
-    missing: str | None = None
-    """Text of None; by itself what the table says."""
-    below: bool = False
-    """Moves to lines below its row where there is no room for all columns."""
+    name: str = ""  # in CSV, in plain data and in records; the title where empty
+    left: bool | None = None  # side; None: to the left where every value is text
+    scale: float = 1.0  # text has the value divided by this
+    missing: str | None = None  # text of None; by itself what the table says
+    below: bool = False  # moves to lines below its row where there is no room for all columns
 
     @property
     def key(self) -> str:

@@ -95,14 +95,11 @@ class Found(NamedTuple):
     """What a rule's test returns where it has something to say."""
 
     severity: Severity
-    evidence: str
-    """With columns named ``_12``, whatever the pool."""
+    evidence: str  # with columns named ``_12``, whatever the pool
     figures: Mapping[str, Any]
     """Numbers, texts and lists of them; what is None is left out, the rest rounded to what can be read."""
-    epochs: Iterable[int] = ()
-    """Where it shows; of a rule that is not ``dated`` the first and last count."""
-    advice: str = ""
-    """In place of the rule's own."""
+    epochs: Iterable[int] = ()  # where it shows; of a rule that is not ``dated`` the first and last count
+    advice: str = ""  # in place of the rule's own
 
 
 Test = Callable[[History], Found | None]

@@ -27,14 +27,10 @@ from edgeflownas.report.diagnosis.rule import (
 )
 from edgeflownas.report.history import History
 
-PROPORTION = 0.2
-"""Least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion."""
-RECOVERED = 0.10
-"""Least share of the motion that a network which works recovers."""
-YOUNG = 5
-"""Evaluations below which an EPE near that of zero flow may be nothing but the start of training."""
-STABLE_TAU = 0.5
-"""Kendall's tau at which one pair in four changes its order between two evaluations."""
+PROPORTION = 0.2  # least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion
+RECOVERED = 0.10  # least share of the motion that a network which works recovers
+YOUNG = 5  # evaluations below which an EPE near that of zero flow may be nothing but the start of training
+STABLE_TAU = 0.5  # Kendall's tau at which one pair in four changes its order between two evaluations
 
 
 @rule("Non finite EPE", 595, "epe", whole=True, dated=True)

@@ -27,19 +27,15 @@ from edgeflownas.report.diagnosis.rule import (
 from edgeflownas.report.diagnosis.rules_evaluation import PROPORTION
 from edgeflownas.report.history import History
 
-ALWAYS = 0.9
-"""Share of clipped checks above which even the 10 % quantile of the norms is over the threshold."""
-NEVER = 0.01
-"""Share of clipped checks below which the threshold is beyond the 99 % quantile of the norms."""
+ALWAYS = 0.9  # share of clipped checks above which even the 10 % quantile of the norms is over the threshold
+NEVER = 0.01  # share of clipped checks below which the threshold is beyond the 99 % quantile of the norms
 BARELY = 0.25
 """Decay of the rate below which the noise it makes (about its square root) has fallen by less than an eighth."""
 COVERED = 0.25
 """Share of the split an epoch must see; below it the epoch's own averages carry over three times (1 / share - 1) the
 sampling variance of half a pass."""
-WAIT = 0.1
-"""Share of the time spent waiting whose removal saves a tenth."""
-WEIGHT = 0.03
-"""Typical initial size of a weight: He normal, 3x3 kernel over 8 x 32 channels, sqrt(2 / 2304)."""
+WAIT = 0.1  # share of the time spent waiting whose removal saves a tenth
+WEIGHT = 0.03  # typical initial size of a weight: He normal, 3x3 kernel over 8 x 32 channels, sqrt(2 / 2304)
 SETTINGS = ("clip_threshold", "train_samples", "train_drawn", "bn_recal_batches", "eval_batches_per_arch")
 """Logged settings whose change inside a history is named."""
 

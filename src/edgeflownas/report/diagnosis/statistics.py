@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
-LEAST = 8
-"""Evaluations below which no curve is judged."""
+LEAST = 8  # evaluations below which no curve is judged
 MAD_TO_SD = 1.482602  # of a normal distribution
 MEDIAN_OF_SEVEN = 0.815
 """Robust spread of white noise minus its running median over seven, for noise of spread 1 (10,000 draws): each value
@@ -28,10 +27,8 @@ REACH = 15
 BOTH = 0.4
 """Least distance to the nearer side, as a share of that to the other and to the trend: about 1 of an outlier, about 0
 at a step."""
-DONE = 0.95
-"""Share of the fall after which an exponential approach counts as arrived: three of its time constants."""
-PACE = 0.05
-"""Largest pace after the change point, as a share of the pace before it, that is called flat."""
+DONE = 0.95  # share of the fall after which an exponential approach counts as arrived: three of its time constants
+PACE = 0.05  # largest pace after the change point, as a share of the pace before it, that is called flat
 
 
 def sd_around_zero(values: Array) -> float:
@@ -80,10 +77,8 @@ def mostly_since(holds: NDArray[np.bool_]) -> int | None:
 class Slope(NamedTuple):
     """A straight line through a stretch of a series."""
 
-    slope: float
-    """Change an epoch."""
-    error: float
-    """Its standard error, corrected for correlated residuals."""
+    slope: float  # change an epoch
+    error: float  # its standard error, corrected for correlated residuals
 
     @property
     def distinguishable(self) -> bool:
@@ -237,12 +232,9 @@ def binomial_interval(hits: float, trials: float) -> tuple[float, float]:
 class Curve(NamedTuple):
     """A fitted curve."""
 
-    values: Array
-    """At the epochs it was fitted to."""
-    noise: float
-    """Standard deviation of a single value around it."""
-    turn: float | None
-    """Epoch from which it is level; None where no level is in sight."""
+    values: Array  # at the epochs it was fitted to
+    noise: float  # standard deviation of a single value around it
+    turn: float | None  # epoch from which it is level; None where no level is in sight
 
     @property
     def end_error(self) -> float:
@@ -253,12 +245,9 @@ class Curve(NamedTuple):
 class Plateau(NamedTuple):
     """A stretch to the end of the history in which nothing happens."""
 
-    start: int
-    """First epoch of it."""
-    after: Slope
-    """Change an epoch in its second half."""
-    before: float
-    """Mean change an epoch up to its start."""
+    start: int  # first epoch of it
+    after: Slope  # change an epoch in its second half
+    before: float  # mean change an epoch up to its start
     level: float
 
 

@@ -22,12 +22,9 @@ COLUMNS = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch
 NEEDED: Mapping[Criterion, list[int]] = {"mean": [0], "median": [2], "p90": [3], "mix": [0, 2, 3]}
 """Places in COLUMNS of what a criterion is computed from."""
 DRAWS = 2000
-GAIN = 0.0010
-"""px by which the best mean EPE must be lower."""
-SPREAD = 0.008
-"""px that the median of the pool's standard deviation may have."""
-ROUNDING = 0.00005
-"""px: half a step of four decimals."""
+GAIN = 0.0010  # px by which the best mean EPE must be lower
+SPREAD = 0.008  # px that the median of the pool's standard deviation may have
+ROUNDING = 0.00005  # px: half a step of four decimals
 RULES_MET = 2
 SAME = ("split_label", "eval_set", "epe_protocol", "eval_samples_per_arch", "pool_size")
 
