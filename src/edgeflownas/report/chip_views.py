@@ -274,10 +274,9 @@ def measured_times(
     with console.task("measure", len(chosen)) as meter:
         model.advance = meter.advance
         times = model.costs(*network, [archs[position] for position in chosen])
-    columns = {name: np.full(len(archs), np.nan) for name in times}
-    for name, values in times.items():
-        columns[name][chosen] = values
-    return columns
+    found = np.full((len(times), len(archs)), np.nan)
+    found[:, chosen] = list(times.values())
+    return dict(zip(times, found, strict=True))
 
 
 def profile_document(
