@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import json
 import math
 import re
@@ -36,6 +37,8 @@ EXPECTED = (
     "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
 )
 SHOWN = 120  # characters of a refused line that are repeated
+LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
+"""Columns that say what an EPE belongs to."""
 ROUNDING = 0.00011  # px: two texts of one figure with four decimals
 
 #: Name in the TF1 tool's history or console lines -> name here.  What is not listed has the same name in both.
@@ -106,6 +109,22 @@ class History:
     def epochs(self) -> NDArray[np.int64]:
         """Epoch numbers [E]."""
         return np.array([row["epoch"] for row in self.rows], dtype=np.int64)
+
+    def label(self, index: int) -> str:
+        """``arch 2 (2,2,2,...)``: an arch by index, with its code where it is known."""
+        code = self.codes[index] if index < len(self.codes) else ""
+        return f"arch {index}" + (f" ({code})" if code else "")
+
+    def changes(self, name: str) -> list[tuple[int, str, str]]:
+        """(epoch, before, after) wherever a column takes another value than the last one known."""
+        known = [(int(e), value) for e, value in zip(self.epochs, self.text(name), strict=True) if value is not None]
+        return [(epoch, before, now) for (_, before), (epoch, now) in itertools.pairwise(known) if now != before]
+
+    def comparable(self) -> History:
+        """The part since the last change of samples, protocol or pool: only its EPEs may stand in one curve."""
+        starts = [epoch for name in LABELS for epoch, _, _ in self.changes(name)]
+        place = int(np.searchsorted(self.epochs, max(starts))) if starts else 0
+        return replace(self, rows=self.rows[place:], epes=self.epes[place:]) if place else self
 
     def planned(self, epochs: int | None) -> History:
         """The same with another number of planned epochs; unchanged for None.  Raises ConfigError below the last."""

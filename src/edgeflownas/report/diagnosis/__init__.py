@@ -21,7 +21,6 @@ from edgeflownas.report.diagnosis.rule import (
     Rule,
     Unjudged,
     Verdict,
-    comparable,
     named,
 )
 from edgeflownas.report.diagnosis.statistics import LEAST
@@ -36,7 +35,7 @@ WRITTEN = "<!-- Written by `make docs` from the docstrings in src/edgeflownas/re
 
 def diagnose(history: History) -> Diagnosis:
     """Findings of all rules, and which rules could not be judged and why.  Raises nothing: the history was read."""
-    same = comparable(history)
+    same = history.comparable()
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
     for rule in RULES.values():

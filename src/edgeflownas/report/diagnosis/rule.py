@@ -7,26 +7,23 @@ Catalogue, order, titles and docs/diagnosis.md follow from what is declared ther
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.report.diagnosis.statistics import LEAST, Array, cleaned, noise_of, recent, resolution, sd_around_zero
+from edgeflownas.report.diagnosis.statistics import LEAST, Array, cleaned, jitter, noise_of
 from edgeflownas.report.history import History
 
 Severity = Literal["stop", "warning", "note", "ok"]
 Verdict = Literal["healthy", "too early to say", "look here", "stop"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "ok")
-LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
-"""Columns that say what an EPE belongs to."""
 
 
 @dataclass(frozen=True)
@@ -211,19 +208,6 @@ def whole_pool(history: History, least: int) -> tuple[NDArray[np.int64], Array]:
     return history.epochs[whole], history.epes[whole]
 
 
-def jitter(epes: Array) -> float:
-    """Standard deviation in px of one arch's EPE from epoch to epoch.
-
-    The movement common to the pool and each arch's own smooth trend are taken away first: second differences of EPE
-    minus the pool's median, by their median absolute deviation.
-
-    Args:
-        epes: [e, A], at least three epochs and two archs.
-    """
-    apart = epes - np.median(epes, axis=1, keepdims=True)
-    return max(sd_around_zero(np.diff(apart, 2, axis=0)) / math.sqrt(6.0), resolution(epes) / math.sqrt(12.0))
-
-
 def mean_noise(history: History, values: Array) -> float:
     """Standard deviation in px of the pool's mean EPE: from its own second differences, or from the archs' jitter."""
     whole = np.isfinite(history.epes).all(axis=1)
@@ -231,29 +215,3 @@ def mean_noise(history: History, values: Array) -> float:
     if history.pool_size < 4 or int(whole.sum()) < LEAST:
         return own
     return max(own, jitter(history.epes[whole]) / math.sqrt(history.pool_size))
-
-
-def recent_levels(epes: Array) -> Array:
-    """EPE [A] of each arch in px over the recent evaluations: its median distance to the pool's mean, plus the mean."""
-    last = epes[recent(len(epes))]
-    means = last.mean(axis=1, keepdims=True)
-    return np.asarray(np.median(last - means, axis=0) + float(np.median(means)), dtype=np.float64)
-
-
-def label(history: History, index: int) -> str:
-    """``arch 2 (2,2,2,...)``: an arch by index, with its code where it is known."""
-    code = history.codes[index] if index < len(history.codes) else ""
-    return f"arch {index}" + (f" ({code})" if code else "")
-
-
-def changes(history: History, name: str) -> list[tuple[int, str, str]]:
-    """(epoch, before, after) wherever a column takes another value than the last one known."""
-    known = [(int(e), value) for e, value in zip(history.epochs, history.text(name), strict=True) if value is not None]
-    return [(epoch, before, now) for (_, before), (epoch, now) in itertools.pairwise(known) if now != before]
-
-
-def comparable(history: History) -> History:
-    """The part since the last change of samples, protocol or pool: only its EPEs may stand in one curve."""
-    starts = [epoch for name in LABELS for epoch, _, _ in changes(history, name)]
-    place = int(np.searchsorted(history.epochs, max(starts))) if starts else 0
-    return replace(history, rows=history.rows[place:], epes=history.epes[place:]) if place else history

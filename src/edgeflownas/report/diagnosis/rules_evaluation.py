@@ -12,19 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from edgeflownas.report.diagnosis import statistics as stats
-from edgeflownas.report.diagnosis.rule import (
-    Found,
-    Unjudged,
-    jitter,
-    label,
-    mean_noise,
-    needs,
-    recent_levels,
-    rule,
-    series,
-    values_of,
-    whole_pool,
-)
+from edgeflownas.report.diagnosis.rule import Found, Unjudged, mean_noise, needs, rule, series, values_of, whole_pool
 from edgeflownas.report.history import History
 
 PROPORTION = 0.2  # least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion
@@ -294,8 +282,8 @@ def ranking_below_noise(history: History) -> Found | None:
     share, by = stats.lately(tied) if len(tied) else 0.0, "paired errors of the samples"
     if not len(tied):
         needs(len(epes) >= 8, f"tied_pairs_12, or at least 8 evaluations with every arch, there are {len(epes)}")
-        smallest = max(1.96 * math.sqrt(2.0) * jitter(epes), smallest)  # in this order: NaN counts nothing
-        levels = recent_levels(epes)
+        smallest = max(1.96 * math.sqrt(2.0) * stats.jitter(epes), smallest)  # in this order: NaN counts nothing
+        levels = stats.recent_levels(epes)
         pairs = np.abs(levels[:, None] - levels[None, :])[np.triu_indices(len(levels), 1)]
         share, by = float((pairs < smallest).mean()), "jitter from epoch to epoch"
     if share <= 0.5:
@@ -391,7 +379,7 @@ def hard_arch(history: History) -> Found | None:
     """
     needs(history.pool_size >= 5, f"a pool of at least 5 archs, it has {history.pool_size}")
     epochs, epes = whole_pool(history, 3)
-    levels = recent_levels(epes)
+    levels = stats.recent_levels(epes)
     found = stats.extreme_members(levels)
     if not found:
         return None
@@ -408,12 +396,12 @@ def hard_arch(history: History) -> Found | None:
     figures |= {"others_std_px": spread, "drags_mean_px": drag, "since_epoch": since}
     figures |= {"mean_px": mean, "median_px": median, "p90_px": p90}
     text = (
-        f"{label(history, worst)} is {gap:.4f} px above the median of the others ({middle:.4f} px, spread "
+        f"{history.label(worst)} is {gap:.4f} px above the median of the others ({middle:.4f} px, spread "
         f"{spread:.4f}) since epoch {since}; it lifts the mean by {drag:.4f} px (mean {mean:.4f}, median {median:.4f}, "
         f"p90 {p90:.4f})"
     )
     if len(found) > 1:
-        text += f"; so do {', '.join(label(history, index) for index in found[1:])}"
+        text += f"; so do {', '.join(history.label(index) for index in found[1:])}"
     return Found("warning", text, figures, (since, int(epochs[-1])))
 
 
@@ -464,7 +452,7 @@ def outlier_epoch(history: History) -> Found | None:
         worst = int(np.argmax(moved))
         if 2.0 * float(moved[worst]) > float(moved.sum()):
             figures["arch_index"] = worst
-            text += f"; most of it is {label(history, worst)}"
+            text += f"; most of it is {history.label(worst)}"
     return Found("warning", text, figures, sorted(found))
 
 

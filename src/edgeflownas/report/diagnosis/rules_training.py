@@ -12,20 +12,9 @@ from typing import Any
 import numpy as np
 
 from edgeflownas.report.diagnosis import statistics as stats
-from edgeflownas.report.diagnosis.rule import (
-    LABELS,
-    Found,
-    Unjudged,
-    changes,
-    comparable,
-    mean_noise,
-    needs,
-    rule,
-    series,
-    values_of,
-)
+from edgeflownas.report.diagnosis.rule import Found, Unjudged, mean_noise, needs, rule, series, values_of
 from edgeflownas.report.diagnosis.rules_evaluation import PROPORTION
-from edgeflownas.report.history import History
+from edgeflownas.report.history import LABELS, History
 
 ALWAYS = 0.9  # share of clipped checks above which even the 10 % quantile of the norms is over the threshold
 NEVER = 0.01  # share of clipped checks below which the threshold is beyond the 99 % quantile of the norms
@@ -53,7 +42,7 @@ def label_changed(history: History) -> Found | None:
     """
     known = [name for name in LABELS[:-1] if name in history.columns]
     needs(known, "one of the columns " + ", ".join(LABELS[:-1]))
-    found = [(name, *entry) for name in LABELS for entry in changes(history, name)]
+    found = [(name, *entry) for name in LABELS for entry in history.changes(name)]
     if not found:
         return None
     lines = [f"{name} {before} -> {after} in epoch {epoch}" for name, epoch, before, after in found]
@@ -355,7 +344,7 @@ def lr_barely_moved(history: History) -> Found | None:
     if decay == 0.0 and float(rates.min()) == top:
         text += ": constant"
         advice = "It is constant: choose a train.lr_schedule that falls (cosine, fast_anneal)."
-    same = comparable(history)
+    same = history.comparable()
     level = None
     with suppress(Unjudged):
         times, epe = series(same, "mean_epe_12")
@@ -431,7 +420,7 @@ def resumed_with_changes(history: History) -> Found | None:
             after = history.epochs[steps > float(step)].tolist() if isinstance(step, int | float) else []
             found += [(str(line), after[0] if after else None) for line in changed]
     for name in SETTINGS:
-        found += [(f"{name}: {old} -> {new} (epoch {epoch})", epoch) for epoch, old, new in changes(history, name)]
+        found += [(f"{name}: {old} -> {new} (epoch {epoch})", epoch) for epoch, old, new in history.changes(name)]
     for epoch, older, before, now in zip(epochs[2:], rates, rates[1:], rates[2:], strict=False):
         if 0 < before <= older and now > 1.2 * before:
             found.append((f"lr: {before:.3e} -> {now:.3e} (epoch {epoch})", epoch))

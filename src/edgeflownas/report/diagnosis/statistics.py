@@ -74,6 +74,26 @@ def mostly_since(holds: NDArray[np.bool_]) -> int | None:
     return len(holds) - 1 - int(places[-1]) if len(places) else None
 
 
+def jitter(epes: Array) -> float:
+    """Standard deviation in px of one arch's EPE from epoch to epoch.
+
+    The movement common to the pool and each arch's own smooth trend are taken away first: second differences of EPE
+    minus the pool's median, by their median absolute deviation.
+
+    Args:
+        epes: [e, A], at least three epochs and two archs.
+    """
+    apart = epes - np.median(epes, axis=1, keepdims=True)
+    return max(sd_around_zero(np.diff(apart, 2, axis=0)) / math.sqrt(6.0), resolution(epes) / math.sqrt(12.0))
+
+
+def recent_levels(epes: Array) -> Array:
+    """EPE [A] of each arch in px over the recent evaluations: its median distance to the pool's mean, plus the mean."""
+    last = epes[recent(len(epes))]
+    means = last.mean(axis=1, keepdims=True)
+    return np.asarray(np.median(last - means, axis=0) + float(np.median(means)), dtype=np.float64)
+
+
 class Slope(NamedTuple):
     """A straight line through a stretch of a series."""
 
