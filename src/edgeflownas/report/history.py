@@ -126,6 +126,10 @@ class History:
         place = int(np.searchsorted(self.epochs, max(starts))) if starts else 0
         return replace(self, rows=self.rows[place:], epes=self.epes[place:]) if place else self
 
+    def named(self, text: str) -> str:
+        """With the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
+        return re.sub(r"(?<=[a-z])_12\b", f"_{self.pool_size}", text)
+
     def planned(self, epochs: int | None) -> History:
         """The same with another number of planned epochs; unchanged for None.  Raises ConfigError below the last."""
         if epochs is None:

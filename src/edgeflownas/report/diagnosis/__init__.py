@@ -12,23 +12,13 @@ from pathlib import Path
 
 from edgeflownas.errors import UserError
 from edgeflownas.report.diagnosis import rules_evaluation, rules_training, tables  # noqa: F401  (they declare the rules)
-from edgeflownas.report.diagnosis.rule import (
-    DECLARED,
-    SEVERITIES,
-    Diagnosis,
-    Finding,
-    NotJudged,
-    Rule,
-    Unjudged,
-    Verdict,
-    named,
-)
+from edgeflownas.report.diagnosis.rule import DECLARED, SEVERITIES, Diagnosis, Finding, NotJudged, Unjudged, Verdict
 from edgeflownas.report.diagnosis.statistics import LEAST
 from edgeflownas.report.history import History, read_history
 
 __all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose", "diagnose_continued", "documented"]
 
-RULES: dict[str, Rule] = {rule.id: rule for rule in sorted(DECLARED, key=lambda rule: -rule.importance)}
+RULES = {rule.id: rule for rule in sorted(DECLARED, key=lambda rule: -rule.importance)}
 """All rules by id, the most important first."""
 WRITTEN = "<!-- Written by `make docs` from the docstrings in src/edgeflownas/report/diagnosis/rules_*.py. -->"
 
@@ -43,7 +33,7 @@ def diagnose(history: History) -> Diagnosis:
             if (found := rule(history if rule.whole else same)) is not None:
                 findings.append(found)
         except Unjudged as reason:
-            not_judged.append(NotJudged(rule.id, named(str(reason), history)))
+            not_judged.append(NotJudged(rule.id, history.named(str(reason))))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     worst = findings[0].severity if findings else "ok"
     verdict: Verdict = "healthy" if len(same.known("mean_epe_12")) >= LEAST else "too early to say"

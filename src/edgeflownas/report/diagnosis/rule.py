@@ -123,9 +123,7 @@ class Rule:
         if found is None:
             return None
         figures = {name: _figure(value) for name, value in found.figures.items() if value is not None}
-        evidence, why, advice = (
-            named(text, history) for text in (found.evidence, self.why, found.advice or self.advice)
-        )
+        evidence, why, advice = map(history.named, (found.evidence, self.why, found.advice or self.advice))
         epochs = tuple(map(int, found.epochs))
         epochs = epochs if self.dated or len(epochs) < 3 else (epochs[0], epochs[-1])
         return Finding(self.id, found.severity, epochs, figures, evidence, why, advice, self.charts)
@@ -174,11 +172,6 @@ def _figure(value: Any) -> Any:
     if not math.isfinite(number):
         return str(number)  # JSON has no word for it
     return int(number) if number.is_integer() and isinstance(value, int) else float(f"{number:.6g}")
-
-
-def named(text: str, history: History) -> str:
-    """A text with the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
-    return re.sub(r"(?<=[a-z])_12\b", f"_{history.pool_size}", text)
 
 
 # ---- reading a history ----
