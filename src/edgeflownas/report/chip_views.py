@@ -32,7 +32,7 @@ COSTS = {
 def vela_view(documents: Sequence[Document]) -> Blocks:
     """One model operator by operator (docs/vela.md), or several, of the same target and mode, a row each."""
     facts = documents[0]["facts"]
-    not_kept = [f"! {not_kept_text(one)}" for one in documents if not one["arena_kept"]]
+    not_kept: Blocks = [f"! {not_kept_text(one)}" for one in documents if not one["arena_kept"]]
     if len(documents) == 1:
         return [*_operators(documents[0], not_kept), facts_text(facts)]
     heading: Heading = [

@@ -174,7 +174,7 @@ def noise_view(document: Document) -> Blocks:
     ordered = sorted(rows, key=lambda row: (row["rank"], row["epe"] or 0.0, row["arch_index"]))
     records = [row | {"seed_std": std.get(row["code"])} for row in ordered]
     title = "{run}, {tier} evaluation after epoch {epoch}: {samples} samples, evaluation set {eval_set}"
-    blocks = [title.format_map(document), Table.of(heading, records, printed=len(rows) > 1)]
+    blocks: Blocks = [title.format_map(document), Table.of(heading, records, printed=len(rows) > 1)]
     runs = f"{len(seeds['seeds'])} runs, seeds {', '.join(map(str, seeds['seeds']))}" if seeds else ""
     between = f"between training seeds            std {px(seeds['mean_epe_std'])}" if seeds else ""
     notes = [f"note: {note}" for note in document["notes"]]

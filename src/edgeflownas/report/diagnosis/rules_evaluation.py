@@ -445,10 +445,10 @@ def outlier_epoch(history: History) -> Found | None:
     shown = sorted(found, key=lambda epoch: -abs(found[epoch][0]))
     text = "; ".join(f"epoch {epoch}: {found[epoch][1]} px (z {found[epoch][0]:+.1f})" for epoch in shown[:5])
     figures = {"epoch": shown[0], "outliers": sorted(found), "z": found[shown[0]][0]}
-    place = int(np.nonzero(history.epochs == shown[0])[0][0])
-    around = history.epes[max(0, place - 3) : place + 4]
+    main = int(np.nonzero(history.epochs == shown[0])[0][0])
+    around = history.epes[max(0, main - 3) : main + 4]
     if history.pool_size > 1 and np.isfinite(around).all():
-        moved = (history.epes[place] - np.median(around, axis=0)) ** 2  # px from each arch's median around
+        moved = (history.epes[main] - np.median(around, axis=0)) ** 2  # px from each arch's median around
         worst = int(np.argmax(moved))
         if 2.0 * float(moved[worst]) > float(moved.sum()):
             figures["arch_index"] = worst
