@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +16,8 @@ from hypothesis import strategies as st
 from edgeflownas.config import Config
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.results import Label, Result
-from edgeflownas.report.compare import (
-    UNKNOWN,
-    Progress,
-    details_view,
-    differing,
-    document,
-    label_columns,
-    require_one_label,
-    results_table,
-    results_view,
-    select,
-    split_warnings,
-    training_details,
-)
+from edgeflownas.report import compare
+from edgeflownas.report.compare import UNKNOWN, Progress, label_columns, require_one_label, select, split_warnings
 from edgeflownas.report.run_facts import RunFacts
 from edgeflownas.report.table import text_of
 
@@ -60,7 +50,7 @@ results = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(results)
-def test_a_ranked_column_holds_one_label_and_loses_nothing(given_results: list[Result]) -> None:
+def test_a_ranked_column_and_every_output_hold_one_label_and_lose_nothing(given_results: list[Result]) -> None:
     columns = label_columns(given_results)
     assert len({column.label for column in columns}) == len(columns)
     for column in columns:
@@ -74,13 +64,7 @@ def test_a_ranked_column_holds_one_label_and_loses_nothing(given_results: list[R
     kept = [id(row.result) for column in columns for row in column.rows]
     assert len(kept) == len(set(kept))
     assert {id(r) for r in given_results if r.run} <= set(kept)  # only references may be one row for several
-
-
-@settings(max_examples=200, deadline=None)
-@given(results)
-def test_no_output_has_two_labels_in_one_column_of_numbers(given_results: list[Result]) -> None:
-    columns = label_columns(given_results)
-    lines = results_table({"a": {"crop": "1x1"}, "b": {"crop": "2x2"}}, columns).csv().decode()
+    lines = compare.results_table({"a": {"crop": "1x1"}, "b": {"crop": "2x2"}}, columns).csv().decode()
     table = list(csv.DictReader(io.StringIO(lines)))
     assert len(table) == sum(len(column.rows) for column in columns)
     for row in table:
@@ -92,19 +76,13 @@ def test_no_output_has_two_labels_in_one_column_of_numbers(given_results: list[R
         assert all(str(column.label) in str(refused.value) for column in columns)
     else:
         require_one_label(columns)
-    listed = document([RunFacts(run, run, {}, (), {}) for run in "ab"], columns, [])["labels"]
+    listed = compare.document([RunFacts(run, run, {}, (), {}) for run in "ab"], columns, [])["labels"]
     assert [(e["protocol"], e["split_label"], e["samples"]) for e in listed] == [column.label for column in columns]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        STANDARD._replace(protocol="edgeflownet:352x480,clip50"),
-        STANDARD._replace(split="fc2/folder:val/640/0000"),
-        STANDARD._replace(samples="16 samples"),
-    ],
-)
-def test_each_part_of_a_label_forbids_ranking_together(other: Label) -> None:
+@pytest.mark.parametrize("part", [{"protocol": "edgeflownet:352x480"}, {"split": "fc2/x"}, {"samples": "16 samples"}])
+def test_each_part_of_a_label_forbids_ranking_together(part: dict[str, str]) -> None:
+    other = STANDARD._replace(**part)
     columns = label_columns([result(STANDARD, 2.0, "a"), result(other, 1.0, "b")])
     assert [[row.rank for row in column.rows] for column in columns] == [[1], [1]]
     with pytest.raises(ConfigError) as refused:
@@ -133,31 +111,35 @@ def test_select_by_name_parameters_and_split() -> None:
     assert str(CROPPED) in str(refused.value)
 
 
-def test_side_by_side_keeps_the_columns_apart() -> None:
-    text = text_of(results_view(label_columns([result(STANDARD, 2.0, "a"), result(CROPPED, 1.0, "b")]), apart=True))
-    lines = text.splitlines()
-    assert lines[:2] == [f"A: {STANDARD}", f"B: {CROPPED}"]
-    heading = next(line for line in lines if line.startswith("run"))
-    first = next(line for line in lines if line.startswith("a "))
-    second = next(line for line in lines if line.startswith("b "))
-    end_a, end_b = heading.index("A: EPE px") + 9, heading.index("B: EPE px") + 9
-    assert first[:end_a].endswith("1. 2.0000") and not first[end_a:].strip()
-    assert second[:end_b].endswith("1. 1.0000") and "." not in second[:end_a]
-
-
-def test_shares_are_printed_in_percent() -> None:
+def test_the_views() -> None:
+    """One label with all its figures; two in columns of their own; what differs in how the runs train comes first."""
     row = Result("a", "m", None, STANDARD, "model", {"epe": 12.2007, "fl_all": 0.20688})
-    text = text_of(results_view(label_columns([row]), apart=False))
-    assert "Fl-all %" in text and "20.688" in text and "12.2007" in text
-
-
-def test_details_say_what_differs_first() -> None:
+    columns = label_columns([row, result(CROPPED, 1.0, "b")])
     details = {"a": {"crop": "1x1", "seed": "0", "task": "-"}, "b": {"crop": "2x2", "seed": "0"}}
-    assert differing(details) == (["crop"], ["seed", "task"])
-    wide = text_of(details_view(details, 160))
-    narrow = text_of(details_view({**details, "c": details["a"]}, 50))
-    assert wide.index("2x2") < wide.index("the same in all runs") < wide.index("seed: 0")
-    assert "  b: 2x2" in narrow.splitlines()
+    assert compare.differing(details) == (["crop"], ["seed", "task"])
+    assert text_of(compare.results_view(columns[:1], apart=False)).split("\n") == [
+        str(STANDARD),
+        "",
+        "rank  run  model   EPE px  Fl-all %",
+        "----  ---  -----  -------  --------",
+        "   1  a    m      12.2007    20.688",
+    ]
+    facts = [RunFacts(run, run, own, (), {}) for run, own in details.items()]
+    assert text_of(compare.comparison_view(facts, columns, True, 160)[1:]).split("\n") == [
+        f"      {'a':<76}  b",
+        f"----  {'-' * 76}  {'-' * 76}",
+        f"crop  {'1x1':<76}  2x2",
+        "",
+        "the same in all runs:",
+        *("  seed: 0", "  task: -", "", f"A: {STANDARD}", f"B: {CROPPED}"),
+        "(number. EPE: the rank among models, or among means, of the same column)",
+        "",
+        "run  model   A: EPE px  B: EPE px",
+        "---  -----  ----------  ---------",
+        "a    m      1. 12.2007",
+        "b    m                  1. 1.0000",
+    ]
+    assert "  b: 2x2" in text_of(compare.details_view({**details, "c": details["a"]}, 50)).splitlines()
 
 
 @pytest.mark.parametrize("count", [4446, 4447])
@@ -182,67 +164,22 @@ def details(config: dict[str, Any] | None = None, progress: Progress = NOTHING, 
     for key, value in (config or {}).items():
         group, _, name = key.partition(".")
         whole[group][name] = value
-    return training_details(whole, {"plan": PLAN, "data": DATA, **manifest}, progress)
+    return compare.training_details(whole, {"plan": PLAN, "data": DATA, **manifest}, progress)
 
 
-def test_an_empty_run_of_an_unknown_version_has_every_key() -> None:
-    bare = training_details({}, {}, NOTHING)
-    assert list(bare) == list(details())
+def test_the_usual_words_and_those_of_an_empty_run_of_an_unknown_version() -> None:
+    usual, bare = details(), compare.training_details({}, {}, NOTHING)
+    assert usual["epoch"] == "full_pass: 556 steps of 32, 17,792 draws, expected 100 % of 17,785 samples"
+    assert (usual["initial weights"], usual["network"]) == ("random", "space v1, width 32")
+    assert list(bare) == list(usual)
     assert {key for key, value in bare.items() if value == UNKNOWN} >= {"task", "crop", "flow clip", "epoch", "updates"}
 
 
-def test_keys_of_other_versions_are_shown_where_they_are_there() -> None:
-    new = details({"train.task": "edgeflownet", "train.input_normalisation": "raw_0_255", "data.channel_order": "bgr"})
-    assert (new["task"], new["input normalisation"], new["channel order"]) == ("edgeflownet", "raw_0_255", "bgr")
-    assert details({"train.epoch_divisor": 4})["epoch divisor"] == "4"
+CASES = json.loads((Path(__file__).parent / "details.json").read_text())  # what is set, a line of it, and its words
 
 
-def test_the_epoch_in_words() -> None:
-    assert details()["epoch"] == "full_pass: 556 steps of 32, 17,792 draws, expected 100 % of 17,785 samples"
-    short = {"steps_per_epoch": 80, "draws_per_epoch": 2560}
-    assert "expected 14.4 % of 17,785" in details(plan=short)["epoch"]
-    replaced = details({"train.train_sampling_mode": "random_with_replacement"}, plan=short)
-    assert "expected 13.4 %" in replaced["epoch"]  # 1 - (1 - 1/N)^2560
-    measured = Progress(80, 2560, 0.0902, 128, 12)
-    assert ", 9.02 % of 17,785" in details(progress=measured, plan=short)["epoch"]
-
-
-def test_progress_in_words() -> None:
-    found = details(progress=Progress(556, 17792, 1.0, 128, 12))
-    assert found["updates"] == "556 of 111,200 planned"
-    assert found["samples seen"] == "17,792 of 3,558,400 planned"
-    assert found["passes over the data"] == "1.00 of 200.08 planned"
-    assert found["evaluation coverage"].startswith("128 of 640 samples per arch, 12 archs")
-
-
-@pytest.mark.parametrize(
-    ("config", "key", "text"),
-    [
-        ({"data.flow_clip": None}, "flow clip", "off"),
-        ({"train.grad_clip_global_norm": None}, "gradient clip", "off"),
-        ({"train.grad_clip_position": "micro_step"}, "gradient clip", "norm 200, each path and micro-batch"),
-        ({"train.lr_final_ratio": 0.01}, "learning rate", "cosine 0.0001 to 1e-06"),
-        ({"train.lr_schedule": "constant"}, "learning rate", "constant 0.0001"),
-        ({"train.lr_warmup_share": 0.05}, "learning rate", "cosine 0.0001 to 0, warm-up 5 %"),
-        ({"train.micro_batch_size": 8}, "batch", "32 in micro-batches of 8, same for all paths"),
-        ({"data.horizontal_flip": 0.5}, "augmentation", "random crop, horizontal_flip 0.5"),
-        ({"train.init_from": "runs/a@best"}, "initial weights", "runs/a@best"),
-        ({"data.crop_size": [352, 480]}, "crop", "352x480"),
-        ({"eval.bn_recal_batches": 1}, "calibration", "1 batch of 8"),
-        ({"train.batch_norm": "frozen"}, "calibration", "none: frozen batch norm"),
-    ],
-)
-def test_a_key_decides_its_line(config: dict[str, Any], key: str, text: str) -> None:
-    assert details(config)[key] == text != details()[key]
-
-
-def test_where_weights_come_from() -> None:
-    assert details()["initial weights"] == "random"
-    assert details(forked_from={"run": "runs/a", "checkpoint": "step-00000004"})["initial weights"].startswith("runs/a")
-    assert details(imported_from={"file": "w.npz"})["initial weights"] == "imported from w.npz"
-
-
-def test_the_network_is_that_of_the_manifest() -> None:
-    assert details()["network"] == "space v1, width 32"
-    assert details(space={"name": "v1", "size": 19683})["network"] == "space v1 of 19,683 archs, width 32"
-    assert details(space={"name": "edgeflownet", "size": 1})["network"] == "space edgeflownet, width 32"
+@pytest.mark.parametrize(("given", "key", "text"), CASES)
+def test_a_key_or_fact_decides_its_line(given: dict[str, Any], key: str, text: str) -> None:
+    facts = {name: Progress(*v) if name == "progress" else v for name, v in given.items() if "." not in name}
+    assert details({name: value for name, value in given.items() if "." in name}, **facts)[key] == text
+    assert details()[key] != text

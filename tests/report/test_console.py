@@ -1,12 +1,15 @@
-"""Lines, bars and the log."""
+"""Lines, bars and the log; durations and the epoch line."""
 
 import errno
 import io
 import re
+from pathlib import Path
 
 import pytest
 
-from edgeflownas.report.console import PLAIN_INTERVAL, Console
+from edgeflownas.files import clean
+from edgeflownas.report.console import PLAIN_INTERVAL, Console, epoch_line, step_facts
+from edgeflownas.report.table import duration
 from edgeflownas.space import get_space
 
 
@@ -34,38 +37,24 @@ def plain_console(**options):
     return Console(stream, log=log.append, **options), stream, log
 
 
-def test_a_terminal_is_recognised(monkeypatch):
+def test_the_default_stream_is_stderr_and_a_terminal_is_recognised(monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
-    assert not Console(Terminal()).plain
-    assert Console(io.StringIO()).plain
+    assert not Console(Terminal()).plain and Console(io.StringIO()).plain
     monkeypatch.setenv("TERM", "dumb")
     assert Console(Terminal()).plain
-
-
-def test_the_default_stream_is_stderr(capsys):
     Console().info("hello")
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "hello\n")
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_lines_go_to_screen_and_log():
     console, stream, log = plain_console()
     console.info("first\nsecond")
-    console.warn("clip_checks 150, expected 300: look at train.micro_batch_size")
+    console.warn("clip_checks 150, expected 300")
     console.epoch_line({"epoch": 1, "train_loss": 2.5, "improved": True})
-    assert log == [
-        "first",
-        "second",
-        "warning: clip_checks 150, expected 300: look at train.micro_batch_size",
-        "epoch 1 loss 2.5",
-    ]
+    console.wrote({"checkpoint": Path("c"), "rows": Path("eval\x1b.csv")})
+    assert log[:4] == ["first", "second", "warning: clip_checks 150, expected 300", "epoch 1 loss 2.5"]
+    assert log[4:] == ["wrote checkpoint  c", "wrote rows        eval\\x1b.csv"]
     assert stream.getvalue() == "\n".join(log) + "\n"
-
-
-def test_wrote_names_the_paths(tmp_path):
-    console, stream, _ = plain_console()
-    console.wrote({"checkpoint": tmp_path / "c", "rows": tmp_path / "eval\x1b.csv"})
-    assert stream.getvalue() == f"wrote checkpoint  {tmp_path}/c\nwrote rows        {tmp_path}/eval\\x1b.csv\n"
 
 
 def test_plain_progress_speaks_at_most_every_ten_seconds_and_knows_the_time_left():
@@ -131,22 +120,17 @@ def test_bars_are_taken_down_when_work_fails():
     assert console._bars is None
 
 
-def test_the_table_is_logged_plain_from_a_terminal(monkeypatch):
+def test_the_table_is_logged_plain_from_a_terminal_and_fits_a_narrow_one(monkeypatch):
     monkeypatch.setenv("COLUMNS", "130")
-    space, log, stream = get_space("v1"), [], Terminal()
+    space, log, stream, plain, narrow = get_space("v1"), [], Terminal(), io.StringIO(), Terminal()
     rows = [(arch, index, 9.0 - index) for index, arch in enumerate(space.pool(3))]
     Console(stream, plain=False, log=log.append).pool_table(rows, space, 10.0)
     assert "2,2,2,2,2,2,2,2,2" in stream.getvalue() and log[2].startswith("   1      2  2,2,2,2,2,2,2,2,2")
-    plain = io.StringIO()
     Console(plain).pool_table(rows, space, 10.0)
     assert plain.getvalue().splitlines() == log
-
-
-def test_the_table_fits_a_narrow_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    space, stream = get_space("v1"), Terminal()
-    Console(stream, plain=False).pool_table([(space.pool(1)[0], 0, 9.0)], space, 10.0)
-    assert max(map(len, stream.getvalue().split("\n"))) <= 80 and "H2Out 3" in stream.getvalue()
+    Console(narrow, plain=False).pool_table([(space.pool(1)[0], 0, 9.0)], space, 10.0)
+    assert max(map(len, narrow.getvalue().split("\n"))) <= 80 and "H2Out 3" in narrow.getvalue()
 
 
 def test_a_closed_pipe_does_not_end_the_run():
@@ -162,3 +146,51 @@ def test_a_stream_without_the_letters_gets_escapes():
     stream = io.TextIOWrapper(raw, encoding="ascii", newline="\n")
     Console(stream).info("run 飞")
     assert raw.getvalue() == b"run \\u98de\n"
+
+
+# ---- words ----
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0 s"), (41.4, "41 s"), (59.6, "1 min"), (725, "12 min 5 s"), (3600, "1 h"), (11520, "3 h 12 min")),
+        *((183600, "2 d 3 h"), (-3, "0 s"), (None, "?"), (float("inf"), "?"), (float("nan"), "?")),
+    ],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+ROW = {
+    **{"epoch": 3, "num_epochs": 200, "global_step": 1668, "train_loss": 9.1234, "lr": 9.9e-5, "mean_epe_12": 8.2111},
+    **{"std_epe_12": 0.2743, "best_epe": 8.2111, "improved": True, "clip_rate": 0.0102, "data_wait_share": 0.003},
+    **{"images_per_second": 41.04, "seconds_left": 11525.0, "arch_rank_12": "1:0:8.2111"},
+}
+
+
+def test_the_epoch_line_of_the_documentation():
+    assert epoch_line(ROW) == (
+        "epoch 3/200 step 1668 loss 9.123 lr 9.9e-05 mean_epe_12 8.21 std 0.27 best 8.21* clip_rate 0.01 "
+        "data wait 0.3 % 41 images/s left 3 h 12 min"
+    )
+
+
+def test_what_was_not_measured_is_left_out():
+    assert epoch_line({"epoch": 1, "global_step": 5, "train_loss": 2.0, "mean_epe_12": None}) == "epoch 1 step 5 loss 2"
+    line = epoch_line({**ROW, "improved": False, "mean_epe_12_ema": 8.1, "dropped_steps": 2})
+    assert "best 8.21 " in line and "ema 8.10" in line and "dropped_steps 2" in line
+    assert "dropped" not in epoch_line({**ROW, "dropped_steps": 0})
+    another = epoch_line({"epoch": 1, "mean_epe_24_ema": 7.0, "mean_epe_24": 8.0, "std_epe_24": 0.5})
+    assert another == "epoch 1 mean_epe_24 8.00 std 0.50 ema 7.00"
+
+
+def test_step_facts():
+    facts = {"loss": 9.1234, "lr": 9.9e-5, "epe": 8.211, "images_per_second": 41.04, "data_wait_share": 0.003}
+    assert step_facts(**facts) == "loss 9.123  lr 9.9e-05  epe 8.21  41 images/s  data wait 0.3 %"
+    assert (step_facts(), step_facts(loss=float("nan"))) == ("", "loss nan")
+
+
+def test_control_characters_cannot_forge_or_colour_a_log_line():
+    assert clean("a\x1b[31mred\rb\udcff") == r"a\x1b[31mred\rb\udcff"
+    assert clean("two\nlines, 飞") == "two\nlines, 飞"

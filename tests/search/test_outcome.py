@@ -11,9 +11,8 @@ import pytest
 from search_spaces import UNEVEN, problem
 
 from edgeflownas.errors import DataError
-from edgeflownas.report.search_files import write_search
 from edgeflownas.report.table import text_of
-from edgeflownas.report.views import search_view
+from edgeflownas.report.views import search_view, write_search
 from edgeflownas.search.evolve import Ended, Entry, outcome, reference_point, shares
 
 ALL = list(UNEVEN)

@@ -57,9 +57,8 @@ def search(
         raise ConfigError("--table takes no --compare (it is the ranking compared with), no --checkpoint and no keys")
 
     from edgeflownas.report.console import Console
-    from edgeflownas.report.search_files import write_search
     from edgeflownas.report.table import duration
-    from edgeflownas.report.views import search_view
+    from edgeflownas.report.views import search_view, write_search
     from edgeflownas.search.candidates import exact_values, run_problem, table_problem
     from edgeflownas.search.evolve import jobs_of, outcome, population_of, search_all
 

@@ -12,7 +12,7 @@ from edgeflownas.hardware.costs import stage_costs
 from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
 from edgeflownas.models.graph import Buffer
 from edgeflownas.report.console import Console
-from edgeflownas.report.table import Column, Heading, Table, counted, duration, percent, size_text, told
+from edgeflownas.report.table import Column, Heading, Table, columns, counted, duration, size_text, told
 from edgeflownas.report.views import Blocks, Document
 from edgeflownas.space import Arch, SearchSpace
 
@@ -32,27 +32,23 @@ COSTS = {
 def vela_view(documents: Sequence[Document]) -> Blocks:
     """One model operator by operator (docs/vela.md), or several, of the same target and mode, a row each."""
     facts = documents[0]["facts"]
-    not_kept = [f"! {not_kept_text(one)}" for one in documents if not one["arena_kept"]]
+    not_kept: Blocks = [f"! {not_kept_text(one)}" for one in documents if not one["arena_kept"]]
     if len(documents) == 1:
-        return [*_operators(documents[0]), *not_kept, _memories(documents[0]), facts_text(facts)]
-    columns: Heading = [
-        Column("model", name="name"),
-        Column("ms", ",.2f", "milliseconds"),
-        Column("a second", ",.1f", "fps"),
+        return [*_operators(documents[0], not_kept), facts_text(facts)]
+    heading: Heading = [
+        *columns("model=name | ms:,.2f=milliseconds | a second:,.1f=fps"),
         Column("SRAM KiB", lambda sram: f"{sram['value']:,.1f}{'' if sram['kept'] else '!'}", "sram_kib"),
-        Column(f"{constants_word(facts)} KiB", ",.1f", "flash_kib"),
-        Column("MMAC", ",.1f", "macs", scale=1e6),
-        Column("MAC use %", _whole_percent, "utilisation"),
-        Column("operators", name="npu_ops"),
+        *columns(f"{constants_word(facts)} KiB:,.1f=flash_kib | MMAC:,.1f/1e6=macs | MAC use %:.0%=utilisation"),
+        *columns("operators=npu_ops"),
     ]
     rows = [
         {**one, "fps": 1e3 / one["milliseconds"], "sram_kib": {"value": one["sram_kib"], "kept": one["arena_kept"]}}
         for one in documents
     ]
-    return [Table.of(columns, rows), *not_kept, facts_text(facts)]
+    return [Table.of(heading, rows), *not_kept, facts_text(facts)]
 
 
-def _operators(document: Document) -> Blocks:
+def _operators(document: Document, not_kept: Blocks) -> Blocks:
     """A row for each operator, the total, the peak of memory."""
     cycles, layers, peak = int(document["cycles"]), document["layers"], document["peak"]
     rows = [
@@ -66,55 +62,38 @@ def _operators(document: Document) -> Blocks:
         for layer in layers
     ]
     rows.append({**document, "name": {"value": "total", "cascade": 0}, "kind": "", "share": 1.0})
-    columns: Heading = [
-        Column(
-            "operator", lambda name: name["value"] + (f" [{name['cascade']}]" * (name["cascade"] != 0)), "name", True
-        ),
-        "kind",
-        Column("ms", ",.2f", "milliseconds"),
-        Column("%", percent(1), "share"),
-        Column("MMAC", ",.1f", "macs", scale=1e6),
-        Column("MAC use %", _whole_percent, "utilisation"),
-        Column("SRAM KiB", ",.1f", "sram_kib"),
+    heading: Heading = [
+        Column("operator", lambda name: name["value"] + f" [{name['cascade']}]" * (name["cascade"] != 0), "name", True),
+        *columns("kind | ms:,.2f=milliseconds | %:.1%=share | MMAC:,.1f/1e6=macs | MAC use %:.0%=utilisation"),
+        *columns("SRAM KiB:,.1f=sram_kib"),
     ]
     words = {"tensor": "", "stripes": "stripes of ", "weights": "weights of "}
     alive = ", ".join(f"{words[b['use']]}{' = '.join(b['names'])} {b['bytes'] / 1024:,.1f}" for b in peak["alive"])
     gaps = f", gaps {peak['gaps_kib']:,.1f}" if peak["gaps_kib"] else ""
+    used = ", ".join(f"{name} {kib:,.1f} KiB" for name, kib in document["memories"].items())
     cascades = any(layer["cascade"] for layer in layers)
     return [
         document["name"],
-        Table.of(columns, rows),
+        Table.of(heading, rows),
         f"peak of SRAM at {', '.join(peak['operators'])}: {alive}{gaps} KiB",
         *(["[n]: operators of one cascade run stripe by stripe in turn"] if cascades else []),
+        *not_kept,
+        f"memory: {used} (weights compressed); operators: {document['npu_ops']} on the accelerator, "
+        f"{document['cpu_ops']} on the CPU",
     ]
-
-
-def _whole_percent(share: float) -> str:
-    return f"{100 * share:.0f}"
-
-
-def _memories(document: Document) -> str:
-    used = ", ".join(f"{name} {kib:,.1f} KiB" for name, kib in document["memories"].items())
-    return (
-        f"memory: {used} (weights compressed); "
-        f"operators: {document['npu_ops']} on the accelerator, {document['cpu_ops']} on the CPU"
-    )
 
 
 def targets_view(targets: Sequence[Mapping[str, str]]) -> Blocks:
     """A row for each target."""
-    columns: Heading = [Column("target", name="name")]
-    columns += ["accelerator", "system_config", "memory_mode", "ini"]
-    return [Table.of(columns, targets)]
+    return [Table.of(columns("target=name | accelerator | system_config | memory_mode | ini"), targets)]
 
 
 def facts_text(facts: Mapping[str, str]) -> str:
     """What decides the figures of a chip, in a line."""
     return (
-        f"Vela {facts['version']}, {facts['target']}: {facts['accelerator']} at {facts['clock']}, "
-        f"mode {facts['mode']}, arena {facts['arena']}, {facts['system_config']} / {facts['memory_mode']}, "
-        f"ini sha256 {facts['ini_sha256'][:12]}"
-    )
+        "Vela {version}, {target}: {accelerator} at {clock}, mode {mode}, arena {arena}, {system_config} / "
+        "{memory_mode}, ini sha256 {ini_sha256:.12}"
+    ).format_map(facts)
 
 
 def constants_word(facts: Mapping[str, str]) -> str:
@@ -159,8 +138,7 @@ def fit_view(document: Document) -> Blocks:
     return [
         f"{document['subnets']:,} subnets of {document['space']}, width {document['width']}, in "
         f"{counted(document['cases'], 'case')} (image size and outputs); at most {at_most}",
-        f"{facts['target']}: Vela {facts['version']}, {facts['accelerator']} at {facts['clock']}, "
-        f"ini {facts['ini_sha256'][:12]}",
+        "{target}: Vela {version}, {accelerator} at {clock}, ini {ini_sha256:.12}".format_map(facts),
         "",
         *_fits(document, constants),
         *(["", "what does not fit:", *failed] if failed else []),
@@ -168,27 +146,18 @@ def fit_view(document: Document) -> Blocks:
 
 
 def _fits(document: Document, constants: str) -> Blocks:
-    ranked = document["ranked_at"]
-    epe = Column("epe", lambda epe: f"{epe['value']:.4f}{' ' if epe['measured_here'] else '*'}")
-    columns: Heading = [
-        "code",
-        *([] if ranked is None else [epe]),
-        Column("size", size_text),
-        "outputs",
-        Column("ms", ".2f", "milliseconds"),
-        Column("fps", ".2f"),
-        Column("SRAM KiB", ".1f", "sram_kib"),
-        Column(f"{constants} KiB", ".1f", "flash_kib"),
-        "mode",
-    ]
-    rows = [
-        row if ranked is None else {**row, "epe": {"value": row["epe"], "measured_here": row["epe_measured_here"]}}
-        for row in document["fits"]
-    ]
+    rows, ranked = document["fits"], document["ranked_at"]
     if not rows:
         return ["nothing fits"]
+    heading = columns(
+        f"code | size | outputs | ms:.2f=milliseconds | fps:.2f | SRAM KiB:.1f=sram_kib | "
+        f"{constants} KiB:.1f=flash_kib | mode"
+    )
+    heading[1] = Column("size", size_text)
     order: Blocks = ["order: most multiply-adds of the graph first; no accuracy is known without a ranking"]
     if ranked is not None:
+        heading.insert(1, Column("epe", lambda epe: f"{epe['value']:.4f}{' ' if epe['measured_here'] else '*'}"))
+        rows = [{**row, "epe": {"value": row["epe"], "measured_here": row["epe_measured_here"]}} for row in rows]
         order = [
             "order: smallest EPE first, then finer outputs, then larger images",
             f"* measured at {size_text(ranked)} with the flow at full size, and only assumed to keep its order at this "
@@ -200,7 +169,7 @@ def _fits(document: Document, constants: str) -> Blocks:
             "looked for (--top)"
         )
     head = "what fits, the best subnet of each case; figures are Vela's of the whole graph:"
-    return [head, Table.of(columns, rows), *order]
+    return [head, Table.of(heading, rows), *order]
 
 
 def fit_table(document: Document) -> Table:
@@ -225,17 +194,15 @@ def export_view(report: Document) -> Blocks:
     measured = ", ".join(f"{name} {value:.1f} ms" for name, value in report["measured"]["cpu_ms"].items())
     chip: Blocks = []
     if vela is not None:
-        chip = [
-            "",
-            f"on the chip: {vela['milliseconds']:.2f} ms ({vela['fps']:.1f} a second), SRAM {vela['sram_kib']:,.0f} "
-            f"KiB, {constants_word(vela)} {vela['flash_kib']:,.0f} KiB, {vela['npu_ops']} operators on the NPU, "
-            f"{vela['cpu_ops']} on the CPU",
-            facts_text(vela),
-        ]
+        words = (
+            "on the chip: {milliseconds:.2f} ms ({fps:.1f} a second), SRAM {sram_kib:,.0f} KiB, {word} "
+            "{flash_kib:,.0f} KiB, {npu_ops} operators on the NPU, {cpu_ops} on the CPU"
+        )
+        chip = ["", words.format(**vela, word=constants_word(vela)), facts_text(vela)]
     return [
         f"subnet {facts['code']} of {facts['space']}, width {facts['width']}, {size_text(facts['size'])}",
         "",
-        Table.of(["file", Column("KiB", ",.1f", "kib"), "what"], files),
+        Table.of(columns("file | KiB:,.1f=kib | what"), files),
         "",
         *(verification_view(report["verification"]) if report["verification"] else ["not verified"]),
         *chip,
@@ -248,7 +215,6 @@ def folder_view(document: Document) -> Blocks:
     """A deploy folder held against its report (docs/verify.md)."""
     facts, files, vectors, found = (document[name] for name in ("model", "files", "vectors", "verification"))
     told_above = [] if found is None else found["reasons"]
-    checks = ["file", "problem"]
     return [
         f"{document['folder']}: subnet {facts['code']} of {facts['space']}, width {facts['width']}, "
         f"{size_text(facts['size'])}",
@@ -256,7 +222,7 @@ def folder_view(document: Document) -> Blocks:
         f"outputs of test vectors that LiteRT gives to the bit: {sum(not one['differing'] for one in vectors)} of "
         f"{len(vectors)}",
         *([] if found is None else ["", *verification_view(found)]),
-        Table(checks, list(files.items()), printed=False),
+        Table(["file", "problem"], list(files.items()), printed=False),
         *(reason for reason in document["reasons"] if reason not in told_above),
         f"verdict: {document['verdict']}",
     ]
@@ -270,33 +236,23 @@ def verification_view(found: Document) -> Blocks:
     for place, row in enumerate(found["outputs"]):  # EPE and loss beside the first output of a path
         first = place == 0 or found["outputs"][place - 1]["path"] != row["path"]
         rows.append({**(scores.get(row["path"], {}) if first else {}), **row})
-    columns: Heading = [
-        "path",
-        Column("EPE px", ".4f", "epe"),
-        Column("loss %", "+.2f", "loss_percent"),
-        Column("+-", ".2f", "margin_percent"),
-        "output",
-        Column("SNR dB", ".1f", "snr_db"),
-        Column("largest difference", ".2g", "max_difference"),
-        Column("EPE against float", ".2g", "epe_against_float"),
-    ]
+    heading = columns(
+        "path | EPE px:.4f=epe | loss %:+.2f=loss_percent | +-:.2f=margin_percent | output | SNR dB:.1f=snr_db | "
+        "largest difference:.2g=max_difference | EPE against float:.2g=epe_against_float"
+    )
     where = f" of {found['from']}" if "from" in found else ""
     blocks: Blocks = [
         f"verification on {counted(found['pairs'], 'pair')}{where}: {found['verdict']}",
-        Table.of(columns, rows, missing=""),
+        Table.of(heading, rows, missing=""),
         *found["reasons"],
         *found["notes"],
     ]
+    heading = columns("operator=name | kind | SNR dB:.1f=snr_db | lost here:.1f=added_db | own SNR dB:.1f=own_snr_db")
+    enters = Column("moves flow, px  ", lambda flow: f"{flow['value']:.3g}{' <' if flow['worst'] else '  '}", "flow_px")
     for name, layers in found["layers"].items():
         worst = max(layers, key=lambda row: row["flow_px"])
         moved = [{**row, "flow_px": {"value": row["flow_px"], "worst": row is worst}} for row in layers]
-        columns = [
-            *(Column("operator", name="name"), "kind"),
-            *(Column("SNR dB", ".1f", "snr_db"), Column("lost here", ".1f", "added_db")),
-            Column("own SNR dB", ".1f", "own_snr_db"),
-            Column("moves flow, px  ", lambda flow: f"{flow['value']:.3g}{' <' if flow['worst'] else '  '}", "flow_px"),
-        ]
-        blocks += ["", f"{name}, operator by operator (the error enters at <):", Table.of(columns, moved)]
+        blocks += ["", f"{name}, operator by operator (the error enters at <):", Table.of([*heading, enters], moved)]
     return blocks
 
 
@@ -318,10 +274,9 @@ def measured_times(
     with console.task("measure", len(chosen)) as meter:
         model.advance = meter.advance
         times = model.costs(*network, [archs[position] for position in chosen])
-    columns = {name: np.full(len(archs), np.nan) for name in times}
-    for name, values in times.items():
-        columns[name][chosen] = values
-    return columns
+    found = np.full((len(times), len(archs)), np.nan)
+    found[:, chosen] = list(times.values())
+    return dict(zip(times, found, strict=True))
 
 
 def profile_document(
@@ -331,50 +286,34 @@ def profile_document(
     space, width, size = network
     head = {"space": space.name, "width": width, "size": list(size)}
     if len(archs) == 1:
-        totals = {name: column[0].item() for name, column in columns.items()}
-        words = {"arch": str(archs[0]), "words": space.describe(archs[0])}
-        return head | words | totals | _stage_costs(network, archs[0]) | {"facts": dict(facts)}
+
+        def shape(buffer: Buffer) -> list[int]:
+            return [buffer.channels, buffer.rows, buffer.columns]
+
+        stages = stage_costs(space, width, archs[0], size)
+        peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
+        alive = [{"name": one.name, "shape": shape(one), "bytes": one.bytes} for one in peak.alive]
+        return {
+            **head,
+            **{"arch": str(archs[0]), "words": space.describe(archs[0])},
+            **{name: column[0].item() for name, column in columns.items()},
+            "stages": [
+                {"name": stage.name, "output": shape(stage.output)}
+                | {name: getattr(stage, name) for name in ("parameters", "macs", "weight_bytes")}
+                | {"peak_bytes": stage.peak.bytes}
+                | {"operators": {moment.op.output.name: moment.bytes for moment in stage.moments}}
+                for stage in stages
+            ],
+            "peak": {"stage": peak.op.stage, "operator": peak.op.output.name, "alive": alive},
+            "facts": dict(facts),
+        }
     found = {}
     for name, column in columns.items():
         low, high = int(np.nanargmin(column)), int(np.nanargmax(column))
-        found[name] = {
-            "min": column[low].item(),
-            "median": float(np.nanmedian(column)),
-            "max": column[high].item(),
-            "min_arch": str(archs[low]),
-            "max_arch": str(archs[high]),
-            "archs": int(np.isfinite(column).sum()),
-        }
+        found[name] = {"min": column[low].item(), "median": float(np.nanmedian(column)), "max": column[high].item()}
+        found[name] |= {"min_arch": str(archs[low]), "max_arch": str(archs[high])}
+        found[name] |= {"archs": int(np.isfinite(column).sum())}
     return head | {"archs": len(archs), "columns": found, "facts": dict(facts)}
-
-
-def _stage_costs(network: Network, arch: Arch) -> dict[str, Any]:
-    """Stages in order, every operator with its memory, and the peak."""
-
-    def shape(buffer: Buffer) -> list[int]:
-        return [buffer.channels, buffer.rows, buffer.columns]
-
-    stages = stage_costs(network[0], network[1], arch, network[2])
-    peak = max((stage.peak for stage in stages), key=lambda moment: moment.bytes)
-    return {
-        "stages": [
-            {
-                "name": stage.name,
-                "output": shape(stage.output),
-                "parameters": stage.parameters,
-                "macs": stage.macs,
-                "weight_bytes": stage.weight_bytes,
-                "peak_bytes": stage.peak.bytes,
-                "operators": {moment.op.output.name: moment.bytes for moment in stage.moments},
-            }
-            for stage in stages
-        ],
-        "peak": {
-            "stage": peak.op.stage,
-            "operator": peak.op.output.name,
-            "alive": [{"name": one.name, "shape": shape(one), "bytes": one.bytes} for one in peak.alive],
-        },
-    }
 
 
 def profile_table(space: SearchSpace, archs: Sequence[Arch], columns: Costs, facts: Mapping[str, str]) -> Table:
@@ -390,11 +329,23 @@ def profile_table(space: SearchSpace, archs: Sequence[Arch], columns: Costs, fac
 def profile_view(document: Document) -> Blocks:
     """Of one arch its stages, operators and peak, of several the extremes of each figure (docs/cost.md)."""
     title = f"space {document['space']}, width {document['width']}, {size_text(document['size'])}"
+    facts = [f"{name}: {words}" for name, words in document["facts"].items()]
     if "arch" in document:
-        blocks: Blocks = [f"{title}, arch {document['arch']}", *_stages(document)]
-    else:
-        blocks = [f"{title}, {document['archs']:,} archs", _extremes(document)]
-    return [*blocks, *(f"{name}: {words}" for name, words in document["facts"].items())]
+        return [f"{title}, arch {document['arch']}", *_stages(document), *facts]
+    rows = []
+    for name, column in document["columns"].items():
+        exact = name in ("parameters", "macs")
+        figures = [round(column[which]) if exact else float(column[which]) for which in ("min", "median", "max")]
+        ends = [column["min_arch"], column["max_arch"]] if column["min"] < column["max"] else ["(all alike)", ""]
+        few = f", {column['archs']} archs" if column["archs"] < document["archs"] else ""
+        rows.append([COSTS.get(name, name) + few, *figures, *ends])
+
+    def form(figure: float) -> str:
+        return f"{figure:,}" if isinstance(figure, int) else f"{figure:,.2f}"
+
+    heading = [Column("", name="figure"), *(Column(which, form) for which in ("min", "median", "max"))]
+    table = Table([*heading, "arch at min", "arch at max"], rows)
+    return [f"{title}, {document['archs']:,} archs", table, *facts]
 
 
 def _stages(document: Document) -> Blocks:
@@ -409,37 +360,18 @@ def _stages(document: Document) -> Blocks:
         for stage in document["stages"]
     ]
     rows.append({**document, "name": "total", "sram_kib": {"value": document["sram_kib"], "peak": False}})
-    columns: Heading = [
+    heading: Heading = [
         Column("stage", name="name"),
         Column("output", size_text, missing=""),
-        Column("parameters", ","),
-        Column("MMAC", ",.1f", "macs", scale=1e6),
-        Column("int8 weights KiB", ",.1f", "int8_weight_kib"),
+        *columns("parameters:, | MMAC:,.1f/1e6=macs | int8 weights KiB:,.1f=int8_weight_kib"),
         Column("alive KiB  ", lambda alive: f"{alive['value']:,.1f}{' <' if alive['peak'] else '  '}", "sram_kib"),
     ]
     alive = ", ".join(f"{one['name']} {size_text(one['shape'])} {one['bytes'] / 1024:,.1f}" for one in peak["alive"])
     chips = [name for name in document if name.endswith("_ms") and name not in COSTS]
     cpu = told(document.get("cpu_ms"), "CPU time {:.2f} ms (median of forward passes, batch 1, float32)", "")
     return [
-        Table.of(columns, rows),
+        Table.of(heading, rows),
         f"peak at {peak['operator']} ({peak['stage']}), alive: {alive} KiB",
         *([cpu] if cpu else []),
         *(f"{name.removesuffix('_ms')} {document[name]:.2f} ms" for name in chips),
     ]
-
-
-def _extremes(document: Document) -> Table:
-    """Minimum, median and maximum of every figure, with the archs at the ends."""
-    rows = []
-    for name, column in document["columns"].items():
-        exact = name in ("parameters", "macs")
-        figures = [round(column[which]) if exact else float(column[which]) for which in ("min", "median", "max")]
-        ends = [column["min_arch"], column["max_arch"]] if column["min"] < column["max"] else ["(all alike)", ""]
-        few = f", {column['archs']} archs" if column["archs"] < document["archs"] else ""
-        rows.append([COSTS.get(name, name) + few, *figures, *ends])
-
-    def form(figure: float) -> str:
-        return f"{figure:,}" if isinstance(figure, int) else f"{figure:,.2f}"
-
-    columns: Heading = [Column("", name="figure"), *(Column(which, form) for which in ("min", "median", "max"))]
-    return Table([*columns, "arch at min", "arch at max"], rows)

@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeflownas.errors import ConfigError
@@ -25,6 +26,8 @@ FC2_OFFICIAL = {640}  # the official validation folder of FlyingChairs2
 FC2_HOLD_OUT = {4446, 4447}  # what the 17,785 training samples of the index lists leave over
 NARROWEST = 22  # characters of a run's column; more runs than fit are put below each other
 UNKNOWN = "-"
+NAMES = ["run", "model", "code"]  # columns before the figures of a result,
+ORIGIN = ["precision", "evaluation"]  # and after them
 
 
 # ---- how a run trains ----
@@ -49,27 +52,21 @@ def training_details(config: Mapping[str, Any], manifest: Mapping[str, Any], pro
     return {name: what(run) if callable(what) else run.text(what) for name, what in DETAILS.items()}
 
 
-@dataclass(frozen=True)
 class _Settings:
     """Dotted keys of a configuration that may lack any of them, and what else is known of the run."""
 
-    config: Mapping[str, Any]
-    manifest: Mapping[str, Any]
-    progress: Progress
+    def __init__(self, config: Mapping[str, Any], manifest: Mapping[str, Any], progress: Progress) -> None:
+        groups = {group: values for group, values in config.items() if isinstance(values, Mapping)}
+        self.known = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+        self.get = self.known.get
+        self.manifest, self.progress = manifest, progress
 
-    def has(self, key: str) -> bool:
-        group, _, name = key.partition(".")
-        return isinstance(self.config.get(group), Mapping) and name in self.config[group]
-
-    def get(self, key: str) -> Any:
-        group, _, name = key.partition(".")
-        return self.config[group][name] if self.has(key) else None
-
-    def text(self, key: str) -> str:
+    def text(self, key: str, form: str = "{}", none: str = "none") -> str:
+        """The value of a key in the words of ``form``, ``none`` where it is null."""
         value = self.get(key)
-        if not self.has(key):
+        if key not in self.known:
             return UNKNOWN
-        return "none" if value is None else _figure(value)
+        return none if value is None else form.format(_figure(value))
 
     def of(self, *names: str) -> Any:
         """What stands under these names of the manifest, one in the other; None where one is missing."""
@@ -78,183 +75,151 @@ class _Settings:
             found = (found or {}).get(name)
         return found
 
+    def size(self) -> str:
+        value = self.get("data.crop_size")
+        return size_text(value) if isinstance(value, list | tuple) else self.text("data.crop_size")
+
+    def network(self) -> str:
+        """``space v1 of 19,683 archs, width 32``; the manifest knows the space of a task that has no choices."""
+        size = self.of("space", "size") or 1
+        many = f" of {size:,} archs" if size > 1 else ""
+        return f"space {self.of('space', 'name') or self.text('train.space')}{many}, width {self.text('train.width')}"
+
+    def augmentation(self) -> str:
+        names = ("horizontal_flip", "vertical_flip", "brightness", "contrast", "noise_std")
+        given = [f", {name} {self.text(f'data.{name}')}" for name in names if self.get(f"data.{name}")]
+        return "random crop" + "".join(given) if any(f"data.{name}" in self.known for name in names) else UNKNOWN
+
+    def epoch(self) -> str:
+        """``full_pass: 556 steps of 32, 17,792 draws, 100 % of 17,785 samples``."""
+        steps, draws = self.of("plan", "steps_per_epoch"), self.of("plan", "draws_per_epoch")
+        count, share = self.of("data", "train", "count"), self.progress.coverage_share
+        if not steps or not draws:
+            return self.text("train.epoch_mode")
+        each = f"{counted(steps, 'step')} of {self.text('train.batch_size')}"
+        text = f"{self.text('train.epoch_mode')}: {each}, {draws:,} draws"
+        if not count:
+            return text
+        expected = "expected " if share is None else ""
+        if share is None:
+            replaced = self.get("train.train_sampling_mode") == "random_with_replacement" and count > 1
+            share = -math.expm1(draws * math.log1p(-1.0 / count)) if replaced else min(1.0, draws / count)
+        return f"{text}, {expected}{100 * share:.3g} % of {count:,} samples"
+
+    def batch(self) -> str:
+        micro, paths = self.get("train.micro_batch_size"), self.get("train.path_batches")
+        text = self.text("train.batch_size") + (f" in micro-batches of {micro}" if micro else "")
+        return text + (f", {paths} for all paths" if paths == "same" else f", {paths} between paths" if paths else "")
+
+    def rate(self) -> str:
+        """``cosine 0.0001 to 0``, with whatever else decides this schedule."""
+        kind, rate, ratio = self.text("train.lr_schedule"), self.get("train.lr"), self.get("train.lr_final_ratio")
+        if rate is None:
+            return kind
+        falls = kind in ("cosine", "one_cycle", "fast_anneal") and ratio is not None
+        text = f"{kind} {_figure(rate)}" + (f" to {_figure(rate * ratio)}" if falls else "")
+        own = {"step_decay": "lr_milestones lr_decay", "one_cycle": "lr_peak_share", "fast_anneal": "lr_anneal_share"}
+        for name in own.get(kind, "").split():
+            text += f", {name} {self.text(f'train.{name}')}" if f"train.{name}" in self.known else ""
+        warm_up = self.get("train.lr_warmup_share")
+        return text + (f", warm-up {100 * warm_up:g} %" if warm_up else "")
+
+    def clip(self) -> str:
+        text, where = self.text("train.grad_clip_global_norm", "norm {}", "off"), self.get("train.grad_clip_position")
+        place = {"step": "once a step", "micro_step": "each path and micro-batch"}
+        return text if text in ("off", UNKNOWN) or where is None else f"{text}, {place.get(where, where)}"
+
+    def teacher(self) -> str:
+        """``0,0,... of runs/a step-00000100 (3f9a...), lambda 1, scales 1, 1, 1``."""
+        facts = self.of("teacher")
+        if not facts:
+            return "none"
+        scales = ", ".join(_figure(value) for value in self.get("train.distil_weights") or ())
+        origin = f"{self.text('train.teacher')} {facts['checkpoint']} ({facts['hash'][:8]})"
+        return f"{facts['code']} of {origin}, lambda {self.text('train.distil_lambda')}, scales {scales}"
+
+    def initial(self) -> str:
+        if self.of("imported_from"):
+            return f"imported from {self.of('imported_from').get('file', '?')}"
+        for name in ("forked_from", "initialised_from"):
+            if isinstance(origin := self.of(name), Mapping):
+                return f"{origin.get('run', '?')} {origin.get('checkpoint', '')}".strip()
+        return str(self.get("train.init_from") or "random")
+
+    def passes(self) -> str:
+        seen, planned, count = self.progress.seen, self.of("plan", "planned_samples"), self.of("data", "train", "count")
+        if seen is None or not count:
+            return UNKNOWN
+        return f"{seen / count:.2f}" + (f" of {planned / count:.2f} planned" if planned else "")
+
+    def coverage(self) -> str:
+        samples, pool, available = self.progress.eval_samples, self.progress.pool_size, self.of("data", "val", "count")
+        if not samples:
+            return UNKNOWN
+        share = f" of {available:,}" if available else ""
+        archs = f", {pool} archs" if pool and pool > 1 else ""
+        every = self.text("eval.eval_every_epoch")
+        return f"{samples:,}{share} samples per arch{archs}, every {'epoch' if every == '1' else f'{every} epochs'}"
+
+    def calibration(self) -> str:
+        count = self.text("eval.bn_recal_batches")
+        if count != UNKNOWN and self.get("train.batch_norm") == "frozen":
+            return "none: frozen batch norm"
+        return count if count == UNKNOWN else f"{count} batch{'es' * (count != '1')} of {self.text('eval.batch_size')}"
+
+    def code(self) -> str:
+        version = (self.of("code") or {}).get("version", UNKNOWN)
+        return f"{version} {str(self.of('code', 'commit') or '')[:10]}".strip()
+
 
 Words = Callable[[_Settings], str]
 
 
 def _figure(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else f"{value}"
-
-
-def _size(run: _Settings) -> str:
-    value = run.get("data.crop_size")
-    return size_text(value) if isinstance(value, list | tuple) else run.text("data.crop_size")
-
-
-def _or_off(key: str, form: str) -> Words:
-    def words(run: _Settings) -> str:
-        text = run.text(key)
-        return {"none": "off", UNKNOWN: UNKNOWN}.get(text, form.format(text))
-
-    return words
-
-
-def _network(run: _Settings) -> str:
-    """``space v1 of 19,683 archs, width 32``; the manifest knows the space of a task that has no choices."""
-    size = run.of("space", "size") or 1
-    many = f" of {size:,} archs" if size > 1 else ""
-    return f"space {run.of('space', 'name') or run.text('train.space')}{many}, width {run.text('train.width')}"
-
-
-def _augmentation(run: _Settings) -> str:
-    names = ("horizontal_flip", "vertical_flip", "brightness", "contrast", "noise_std")
-    given = [f", {name} {run.text(f'data.{name}')}" for name in names if run.get(f"data.{name}")]
-    return "random crop" + "".join(given) if any(run.has(f"data.{name}") for name in names) else UNKNOWN
-
-
-def _epoch(run: _Settings) -> str:
-    """``full_pass: 556 steps of 32, 17,792 draws, 100 % of 17,785 samples``."""
-    steps, draws = run.of("plan", "steps_per_epoch"), run.of("plan", "draws_per_epoch")
-    count, share = run.of("data", "train", "count"), run.progress.coverage_share
-    if not steps or not draws:
-        return run.text("train.epoch_mode")
-    text = (
-        f"{run.text('train.epoch_mode')}: {counted(steps, 'step')} of {run.text('train.batch_size')}, {draws:,} draws"
-    )
-    if not count:
-        return text
-    expected = "expected " if share is None else ""
-    if share is None:
-        replaced = run.get("train.train_sampling_mode") == "random_with_replacement" and count > 1
-        share = -math.expm1(draws * math.log1p(-1.0 / count)) if replaced else min(1.0, draws / count)
-    return f"{text}, {expected}{100 * share:.3g} % of {count:,} samples"
-
-
-def _batch(run: _Settings) -> str:
-    micro, paths = run.get("train.micro_batch_size"), run.get("train.path_batches")
-    text = run.text("train.batch_size") + (f" in micro-batches of {micro}" if micro else "")
-    return text + (f", {paths} for all paths" if paths == "same" else f", {paths} between paths" if paths else "")
-
-
-def _rate(run: _Settings) -> str:
-    """``cosine 0.0001 to 0``, with whatever else decides this schedule."""
-    kind, rate, ratio = run.text("train.lr_schedule"), run.get("train.lr"), run.get("train.lr_final_ratio")
-    if rate is None:
-        return kind
-    falls = kind in ("cosine", "one_cycle", "fast_anneal") and ratio is not None
-    text = f"{kind} {_figure(rate)}" + (f" to {_figure(rate * ratio)}" if falls else "")
-    own = {
-        "step_decay": ("lr_milestones", "lr_decay"),
-        "one_cycle": ("lr_peak_share",),
-        "fast_anneal": ("lr_anneal_share",),
-    }
-    known = [name for name in own.get(kind, ()) if run.has(f"train.{name}")]
-    text += "".join(f", {name} {run.text(f'train.{name}')}" for name in known)
-    warm_up = run.get("train.lr_warmup_share")
-    return text + (f", warm-up {100 * warm_up:g} %" if warm_up else "")
-
-
-def _clip(run: _Settings) -> str:
-    text, where = _or_off("train.grad_clip_global_norm", "norm {}")(run), run.get("train.grad_clip_position")
-    place = {"step": "once a step", "micro_step": "each path and micro-batch"}
-    return text if text in ("off", UNKNOWN) or where is None else f"{text}, {place.get(where, where)}"
-
-
-def _teacher(run: _Settings) -> str:
-    """``0,0,... of runs/a step-00000100 (3f9a...), lambda 1, scales 1, 1, 1``."""
-    facts = run.of("teacher")
-    if not facts:
-        return "none"
-    scales = ", ".join(_figure(value) for value in run.get("train.distil_weights") or ())
-    origin = f"{run.text('train.teacher')} {facts['checkpoint']} ({facts['hash'][:8]})"
-    return f"{facts['code']} of {origin}, lambda {run.text('train.distil_lambda')}, scales {scales}"
-
-
-def _initial(run: _Settings) -> str:
-    if run.of("imported_from"):
-        return f"imported from {run.of('imported_from').get('file', '?')}"
-    for name in ("forked_from", "initialised_from"):
-        if isinstance(origin := run.of(name), Mapping):
-            return f"{origin.get('run', '?')} {origin.get('checkpoint', '')}".strip()
-    return str(run.get("train.init_from") or "random")
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def _of(done: str, planned: str) -> Words:
     """``556 of 111,200 planned``."""
 
     def words(run: _Settings) -> str:
-        reached, whole = getattr(run.progress, done), run.of("plan", planned)
-        if reached is None:
-            return UNKNOWN
-        return f"{reached:,}" + (f" of {whole:,} planned" if whole else "")
+        whole = told(run.of("plan", planned) or None, " of {:,} planned", "")
+        return told(getattr(run.progress, done), "{:,}" + whole, UNKNOWN)
 
     return words
 
 
-def _passes(run: _Settings) -> str:
-    seen, planned, count = run.progress.seen, run.of("plan", "planned_samples"), run.of("data", "train", "count")
-    if seen is None or not count:
-        return UNKNOWN
-    return f"{seen / count:.2f}" + (f" of {planned / count:.2f} planned" if planned else "")
-
-
-def _coverage(run: _Settings) -> str:
-    samples, pool, available = run.progress.eval_samples, run.progress.pool_size, run.of("data", "val", "count")
-    if not samples:
-        return UNKNOWN
-    share = f" of {available:,}" if available else ""
-    archs = f", {pool} archs" if pool and pool > 1 else ""
-    every = run.text("eval.eval_every_epoch")
-    return f"{samples:,}{share} samples per arch{archs}, {'every epoch' if every == '1' else f'every {every} epochs'}"
-
-
-def _calibration(run: _Settings) -> str:
-    if not run.has("eval.bn_recal_batches"):
-        return UNKNOWN
-    if run.get("train.batch_norm") == "frozen":
-        return "none: frozen batch norm"
-    count = run.text("eval.bn_recal_batches")
-    return f"{count} batch{'' if count == '1' else 'es'} of {run.text('eval.batch_size')}"
-
-
-def _code(run: _Settings) -> str:
-    version = (run.of("code") or {}).get("version", UNKNOWN)
-    return f"{version} {str(run.of('code', 'commit') or '')[:10]}".strip()
-
-
 DETAILS: Mapping[str, str | Words] = {  # of a run, in order: a key of its configuration, or what says it
     "task": "train.task",
-    "network": _network,
+    "network": _Settings.network,
     "input normalisation": "train.input_normalisation",
     "channel order": "data.channel_order",
     "batch norm": "train.batch_norm",
-    "crop": _size,
-    "flow clip": _or_off("data.flow_clip", "+-{} px"),
+    "crop": _Settings.size,
+    "flow clip": lambda run: run.text("data.flow_clip", "+-{} px", "off"),
     "flow divisor": "data.flow_divisor",
-    "augmentation": _augmentation,
-    "epoch": _epoch,
+    "augmentation": _Settings.augmentation,
+    "epoch": _Settings.epoch,
     "epoch divisor": "train.epoch_divisor",
     "sampling": "train.train_sampling_mode",
-    "batch": _batch,
-    "learning rate": _rate,
+    "batch": _Settings.batch,
+    "learning rate": _Settings.rate,
     "weight decay": "train.weight_decay",
-    "gradient clip": _clip,
+    "gradient clip": _Settings.clip,
     "Adam": lambda run: ", ".join(f"{name} {run.text(f'train.adam_{name}')}" for name in ("beta1", "beta2", "epsilon")),
-    "moving average": _or_off("train.ema_decay", "decay {}"),
-    "teacher": _teacher,
+    "moving average": lambda run: run.text("train.ema_decay", "decay {}", "off"),
+    "teacher": _Settings.teacher,
     "arithmetic": "train.precision",
     "seed": "runtime.seed",
-    "initial weights": _initial,
+    "initial weights": _Settings.initial,
     "updates": _of("updates", "total_steps"),
     "samples seen": _of("seen", "planned_samples"),
-    "passes over the data": _passes,
+    "passes over the data": _Settings.passes,
     "training data": lambda run: str((run.of("data", "train") or {}).get("label", UNKNOWN)),
     "evaluation data": lambda run: str((run.of("data", "val") or {}).get("label", UNKNOWN)),
-    "evaluation coverage": _coverage,
-    "calibration": _calibration,
-    "code": _code,
+    "evaluation coverage": _Settings.coverage,
+    "calibration": _Settings.calibration,
+    "code": _Settings.code,
 }
 
 
@@ -281,25 +246,19 @@ def label_columns(results: Sequence[Result]) -> list[LabelColumn]:
     groups: dict[Label, list[Result]] = {}
     for result in results:
         group = groups.setdefault(result.label, [])
-        if result.run or not any(_same_reference(result, other) for other in group):
+        same = (other for other in group if not other.run and other.model == result.model)
+        # zero flow and the like on the same pixels are one row, whichever run's evaluation wrote it
+        if result.run or not any(math.isclose(result.epe, other.epe, rel_tol=1e-6) for other in same):
             group.append(result)
-    return [LabelColumn(label, _ranked(group)) for label, group in groups.items()]
-
-
-def _same_reference(one: Result, other: Result) -> bool:
-    """Zero flow and the like on the same pixels are one row, whichever run's evaluation wrote it."""
-    return not other.run and one.model == other.model and math.isclose(one.epe, other.epe, rel_tol=1e-6)
-
-
-def _ranked(group: list[Result]) -> tuple[Ranked, ...]:
-    kinds: dict[str, list[Result]] = {}
-    for result in group:
-        kinds.setdefault(result.kind, []).append(result)
-    rows: list[Ranked] = []
-    for kind in sorted(kinds, key=lambda kind: kind == "model"):  # means first: they describe the runs
-        members = sorted(kinds[kind], key=lambda r: (math.isnan(r.epe), r.epe))
-        rows += [Ranked(place, result) for place, result in enumerate(members, start=1)]
-    return tuple(rows)
+    columns = []
+    for label, group in groups.items():
+        rows: list[Ranked] = []
+        # means first: they describe the runs
+        for kind in sorted(dict.fromkeys(result.kind for result in group), key=lambda kind: kind == "model"):
+            members = sorted((r for r in group if r.kind == kind), key=lambda r: (math.isnan(r.epe), r.epe))
+            rows += map(Ranked, range(1, len(members) + 1), members)
+        columns.append(LabelColumn(label, tuple(rows)))
+    return columns
 
 
 def select(results: Sequence[Result], protocol: str | None, split: str | None) -> list[Result]:
@@ -308,12 +267,11 @@ def select(results: Sequence[Result], protocol: str | None, split: str | None) -
     Raises:
         ConfigError: nothing is left; names what there is.
     """
-    kept = [
-        result
-        for result in results
-        if protocol in (None, result.label.protocol, result.label.protocol.partition(":")[0])
-        and split in (None, result.label.split)
-    ]
+
+    def wanted(label: Label) -> bool:
+        return protocol in (None, label.protocol, label.protocol.partition(":")[0]) and split in (None, label.split)
+
+    kept = [result for result in results if wanted(result.label)]
     if results and not kept:
         there = "".join(f"\n  {label}" for label in dict.fromkeys(str(result.label) for result in results))
         asked = " and ".join(f"--{n} {v}" for n, v in (("protocol", protocol), ("split", split)) if v is not None)
@@ -347,54 +305,34 @@ def differing(details: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list
 
 def split_warnings(labels: Sequence[str]) -> list[str]:
     """The two sets that are both called the validation set of FlyingChairs2, where both are in the comparison."""
-    official = {label for label in labels if _fc2_count(label) in FC2_OFFICIAL}
-    hold_out = {label for label in labels if _fc2_count(label) in FC2_HOLD_OUT}
+    pattern = re.compile(r"(?:fc2|flying_?chairs_?2)(?:[:/].*)?/(\d{1,9})/[^/]*")
+    counts = {label: int(match[1]) for label in labels if (match := pattern.fullmatch(label.lower()))}
+    official, hold_out = (sorted(n for n in counts if counts[n] in own) for own in (FC2_OFFICIAL, FC2_HOLD_OUT))
     if not official or not hold_out:
         return []
     return [
-        f"{', '.join(sorted(official))} looks like the official 640 validation pairs of FlyingChairs2, "
-        f"{', '.join(sorted(hold_out))} like what the 17,785 training pairs leave of the official training folder "
-        "(4,446 or 4,447): they are different sets, and a figure of one says nothing about the other"
+        f"{', '.join(official)} looks like the official 640 validation pairs of FlyingChairs2, {', '.join(hold_out)} "
+        "like what the 17,785 training pairs leave of the official training folder (4,446 or 4,447): they are "
+        "different sets, and a figure of one says nothing about the other"
     ]
-
-
-def _fc2_count(label: str) -> int | None:
-    """Samples in a split label such as ``fc2/folder:val/640/9f3a``; None for other data sets."""
-    match = re.fullmatch(r"(?:fc2|flying_?chairs_?2)(?:[:/].*)?/(\d{1,9})/[^/]*", label.lower())
-    return int(match[1]) if match else None
 
 
 def document(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], warnings: Sequence[str]) -> dict[str, Any]:
     """Everything as a JSON document."""
-    differ, _ = differing({run.name: run.details for run in facts})
+
+    def row(rank: int, result: Result) -> dict[str, Any]:
+        words = ("model", "code", "when", "precision", "batch_shape")
+        figures = {name: value if math.isfinite(value) else str(value) for name, value in result.figures.items()}
+        own = {name: getattr(result, name) for name in words} | dict(result.extra)
+        return {"rank": rank, "ranked_among": result.kind, "run": result.run or None} | own | figures
+
     return {
         "runs": [{"run": run.name, "path": run.path, "details": dict(run.details)} for run in facts],
-        "differing": differ,
+        "differing": differing({run.name: run.details for run in facts})[0],
         "labels": [
-            {
-                "protocol": column.label.protocol,
-                "split_label": column.label.split,
-                "samples": column.label.samples,
-                "rows": [
-                    {
-                        "rank": rank,
-                        "ranked_among": result.kind,
-                        "run": result.run or None,
-                        "model": result.model,
-                        "code": result.code,
-                        "when": result.when,
-                        "precision": result.precision,
-                        "batch_shape": result.batch_shape,
-                        **result.extra,
-                        **{
-                            name: value if math.isfinite(value) else str(value)
-                            for name, value in result.figures.items()
-                        },
-                    }
-                    for rank, result in column.rows
-                ],
-            }
+            {"protocol": protocol, "split_label": split, "samples": samples, "rows": list(starmap(row, column.rows))}
             for column in columns
+            for protocol, split, samples in [column.label]
         ],
         "warnings": list(warnings),
     }
@@ -404,14 +342,14 @@ def results_table(details: Mapping[str, Mapping[str, str]], columns: Sequence[La
     """One row a result: rank and figures in columns of the result's own label, then the run's details."""
     keys = sum(differing(details), [])
     names = [list(dict.fromkeys(name for row in column.rows for name in row.result.figures)) for column in columns]
-    heading: Heading = ["run", "model", "code", "when", "ranked_among", "precision", "batch_shape"]
+    words = ["run", "model", "code", "when", "kind", "precision", "batch_shape"]
+    heading: Heading = ["ranked_among" if word == "kind" else word for word in words]
     for column, own in zip(columns, names, strict=True):
         heading += [f"{name} [{column.label}]" for name in ("rank", *own)]
     rows = []
     for column in columns:
         for rank, result in column.rows:
-            row: list[Any] = [result.run, result.model, result.code, result.when, result.kind]
-            row += [result.precision, result.batch_shape]
+            row: list[Any] = [getattr(result, word) for word in words]
             for other, own in zip(columns, names, strict=True):
                 figures = [rank, *(told(result.figures.get(name), "{:.4f}", "") for name in own)]
                 row += figures if other is column else [None] * len(figures)
@@ -435,7 +373,11 @@ def details_view(details: Mapping[str, Mapping[str, str]], width: int) -> Blocks
         cell = (width - first) // len(runs) - len(GAP)
         cells = [[key, *(details[run].get(key, UNKNOWN) for run in runs)] for key in differ]
         if cell >= NARROWEST:
-            lines += _wrapped(["", *runs], cells, [first, *[cell] * len(runs)])
+            widths = [first, *[cell] * len(runs)]
+            for texts in [["", *runs], ["-" * width for width in widths], *cells]:  # wrapped to their column's width
+                wrapped = [textwrap.wrap(text, width) or [""] for text, width in zip(texts, widths, strict=True)]
+                for parts in zip_longest(*wrapped, fillvalue=""):
+                    lines.append(GAP.join(map(str.ljust, parts, widths)).rstrip())
         else:
             for key, *values in cells:
                 lines += [key, *(f"{GAP}{run}: {value}" for run, value in zip(runs, values, strict=True))]
@@ -445,59 +387,39 @@ def details_view(details: Mapping[str, Mapping[str, str]], width: int) -> Blocks
     return lines
 
 
-def _wrapped(heading: list[str], rows: list[list[str]], widths: list[int]) -> list[str]:
-    """Cells wrapped to the width of their column."""
-    lines = []
-    for cells in [heading, ["-" * width for width in widths], *rows]:
-        wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
-        for place in range(max(map(len, wrapped))):
-            parts = [cell[place] if place < len(cell) else "" for cell in wrapped]
-            lines.append(GAP.join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())
-    return lines
-
-
 def results_view(columns: Sequence[LabelColumn], apart: bool) -> Blocks:
     """Results of one label with all their figures, or of several with rank and EPE in a column each (``apart``)."""
     if not columns:
         return ["no evaluation yet"]
-    if apart and len(columns) > 1:
-        return _several(columns)
+    if apart and len(columns) > 1:  # a line a result; nothing orders the lines across columns
+        letters = [chr(ord("A") + index) if index < 26 else f"L{index}" for index in range(len(columns))]
+        cells: dict[tuple[str, ...], list[str]] = {}
+        for index, column in enumerate(columns):
+            for rank, result in column.rows:
+                line = cells.setdefault((*_names(result), result.precision, result.when), [""] * len(columns))
+                line[index] = f"{rank}. {result.epe:.4f}" + ("" if result.kind == "model" else " (mean)")
+        rows = [[*key[:3], *values, *key[3:]] for key, values in sorted(cells.items(), key=lambda entry: entry[0][0])]
+        epes = [Column(f"{letter}: EPE px", left=False) for letter in letters]
+        return [
+            *(f"{letter}: {column.label}" for letter, column in zip(letters, columns, strict=True)),
+            "(number. EPE: the rank among models, or among means, of the same column)",
+            "",
+            Table([*NAMES, *epes, *ORIGIN], rows).lean(),
+        ]
     blocks: Blocks = []
     for column in columns:
         blocks += [""] * bool(blocks) + [str(column.label)]
         known = {name for row in column.rows for name in row.result.figures}
-        shown = [figure for figure in figure_columns(percent_digits=3) if figure.name in known]
+        shown = [figure for figure in figure_columns(3) if figure.name in known]
         for kind in dict.fromkeys(row.result.kind for row in column.rows):
-            rows = []
+            ranked: list[list[Any]] = []
             for rank, result in column.rows:
                 if result.kind == kind:
                     figures = [result.figures.get(figure.name, UNKNOWN) for figure in shown]
-                    rows.append([rank, *_names(result), *figures, result.precision, result.when])
-            blocks += ["", Table(["rank", *NAMES, *shown, *ORIGIN], rows).lean()]
+                    ranked.append([rank, *_names(result), *figures, result.precision, result.when])
+            blocks += ["", Table(["rank", *NAMES, *shown, *ORIGIN], ranked).lean()]
     return blocks
-
-
-NAMES = ["run", "model", "code"]
-ORIGIN = ["precision", "evaluation"]
 
 
 def _names(result: Result) -> list[str]:
     return [result.run or "(reference)", result.model, (result.code or "").replace(",", "")]
-
-
-def _several(columns: Sequence[LabelColumn]) -> Blocks:
-    """A line a result, ranked within its own column only; nothing orders the lines across columns."""
-    letters = [chr(ord("A") + index) if index < 26 else f"L{index}" for index in range(len(columns))]
-    cells: dict[tuple[str, ...], list[str]] = {}
-    for index, column in enumerate(columns):
-        for rank, result in column.rows:
-            line = cells.setdefault((*_names(result), result.precision, result.when), [""] * len(columns))
-            line[index] = f"{rank}. {result.epe:.4f}" + ("" if result.kind == "model" else " (mean)")
-    rows = [[*key[:3], *values, *key[3:]] for key, values in sorted(cells.items(), key=lambda entry: entry[0][0])]
-    epes = [Column(f"{letter}: EPE px", left=False) for letter in letters]
-    return [
-        *(f"{letter}: {column.label}" for letter, column in zip(letters, columns, strict=True)),
-        "(number. EPE: the rank among models, or among means, of the same column)",
-        "",
-        Table([*NAMES, *epes, *ORIGIN], rows).lean(),
-    ]

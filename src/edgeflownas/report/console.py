@@ -6,14 +6,14 @@ train.log), so that a log holds what the screen showed.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,10 @@ from edgeflownas.errors import ConfigError
 from edgeflownas.files import clean
 from edgeflownas.report.table import Table, duration, text_of
 from edgeflownas.report.views import pool_table
-from edgeflownas.space import Arch, SearchSpace
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
     from rich.text import Text
     from torch.utils.tensorboard import SummaryWriter
 
@@ -52,12 +51,17 @@ class Console:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream = sys.stderr if stream is None else stream
-        self.plain = not _is_terminal(self.stream) if plain is None else plain
+        terminal = self.stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+        self.plain = not terminal if plain is None else plain
         self.clock = clock
         self._log = log
         self._lost = False
         self._bars: Progress | None = None
-        self._rich = None if self.plain else _rich_console(self.stream)
+        self._rich: RichConsole | None = None
+        if not self.plain:
+            from rich.console import Console as RichConsole  # only a terminal needs it
+
+            self._rich = RichConsole(file=self.stream, force_terminal=True, highlight=False)
 
     def info(self, text: str) -> None:
         """A line (or several) of news."""
@@ -71,16 +75,9 @@ class Console:
         """One line for a finished epoch, from a row of eval_history.csv and more: see words.epoch_line."""
         self._say(epoch_line(row), style="green" if row.get("improved") else None)
 
-    def pool_table(
-        self,
-        rows: Sequence[tuple[Arch, int, float]],
-        space: SearchSpace,
-        zero_flow_epe: float | None,
-        ranks: Sequence[int] = (),
-        margins: Sequence[float] = (),
-    ) -> None:
-        """The pool ranked by EPE, compared with predicting no motion: see :func:`pool_table`."""
-        self.show([pool_table(rows, space, zero_flow_epe, ranks, margins)])
+    def pool_table(self, *pool: Any) -> None:
+        """The pool ranked by EPE, of what :func:`views.pool_table` takes."""
+        self.show([pool_table(*pool)])
 
     def tell(self, blocks: Sequence[str | Table]) -> None:
         """Lines and tables as plain text."""
@@ -106,39 +103,31 @@ class Console:
         for name, path in paths.items():
             self._say(f"wrote {name.ljust(width)}  {path}")
 
-    @contextmanager
-    def progress(self, total_steps: int, start_step: int = 0, label: str = "train") -> Iterator[Meter]:
+    def progress(self, total_steps: int, start_step: int = 0, label: str = "train") -> AbstractContextManager[Meter]:
         """Progress of a whole run that begins (or goes on) at ``start_step``."""
-        with self._meter(label, total_steps, start_step, "step") as meter:
-            yield meter
+        return self._meter(label, total_steps, start_step, "step")
 
-    @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Meter]:
+    def task(self, label: str, total: int) -> AbstractContextManager[Meter]:
         """Progress of something shorter, perhaps within a run: an evaluation, a recalibration, a generation."""
-        with self._meter(label, total, 0, "") as meter:
-            yield meter
+        return self._meter(label, total, 0, "")
 
     @contextmanager
     def _meter(self, label: str, total: int, start: int, unit: str) -> Iterator[Meter]:
-        bar: TaskID | None = None
-        outermost = self._rich is not None and self._bars is None
-        if self._rich is not None:
-            if self._bars is None:
-                self._bars = _new_bars(self._rich)
-                self._bars.start()
-            bar = self._bars.add_task(label, total=total, completed=start, facts="", left="")
+        if self._rich is None:
+            yield Meter(self, label, total, start, unit)
+            return
+        outermost = self._bars is None
+        bars = self._bars = self._bars or _new_bars(self._rich)
+        if outermost:
+            bars.start()
+        bar = bars.add_task(label, total=total, completed=start, facts="", left="")
         try:
-            yield Meter(self, label, total, start, unit, bar)
+            yield Meter(self, label, total, start, unit, functools.partial(bars.update, bar))
         finally:
-            if self._bars is not None and bar is not None:
-                self._bars.remove_task(bar)
-                if outermost:
-                    self._bars.stop()
-                    self._bars = None
-
-    def _draw(self, bar: TaskID, done: int, facts: str, left: str) -> None:
-        if self._bars is not None:
-            self._bars.update(bar, completed=done, facts=facts, left=left)
+            bars.remove_task(bar)
+            if outermost:
+                bars.stop()
+                self._bars = None
 
     def _say(self, text: str, style: str | None = None) -> None:
         text = clean(text)
@@ -169,9 +158,11 @@ class Console:
 class Meter:
     """One running progress; made by Console.progress and Console.task."""
 
-    def __init__(self, console: Console, label: str, total: int, start: int, unit: str, bar: TaskID | None) -> None:
+    def __init__(
+        self, console: Console, label: str, total: int, start: int, unit: str, draw: Callable[..., None] | None = None
+    ) -> None:
         self._console = console
-        self._label, self._total, self._start, self._unit, self._bar = label, total, start, unit, bar
+        self._label, self._total, self._start, self._unit, self._draw = label, total, start, unit, draw
         self._done = start
         self._began = console.clock()
         self._next_line = self._began if unit else self._began + PLAIN_INTERVAL  # short tasks stay silent
@@ -187,34 +178,22 @@ class Meter:
         """Show that ``step`` of the total are done, those before the start included, with figures of STEP_FACTS."""
         self._done = step
         facts, left = step_facts(**figures), f"left {duration(self.seconds_left)}"
-        if self._bar is not None:
-            self._console._draw(self._bar, step, facts, left)
+        if self._draw is not None:
+            self._draw(completed=step, facts=facts, left=left)
         now = self._console.clock()
-        if now >= self._next_line:
-            self._next_line = now + PLAIN_INTERVAL
-            self._plain_line(facts, left)
+        if now < self._next_line:
+            return
+        self._next_line = now + PLAIN_INTERVAL
+        share = f"{100.0 * step / self._total:.1f} %" if self._total else ""
+        words = (f"{self._label} {self._unit}".rstrip() + f" {step}/{self._total}", share, facts, left)
+        line = clean("  ".join(word for word in words if word))
+        if self._draw is None:
+            self._console._write(line)
+        self._console._record(line)
 
     def advance(self, count: int = 1) -> None:
         """``count`` more units are done."""
         self.update(self._done + count)
-
-    def _plain_line(self, facts: str, left: str) -> None:
-        share = f"{100.0 * self._done / self._total:.1f} %" if self._total else ""
-        words = (f"{self._label} {self._unit}".rstrip() + f" {self._done}/{self._total}", share, facts, left)
-        line = clean("  ".join(word for word in words if word))
-        if self._bar is None:
-            self._console._write(line)
-        self._console._record(line)
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
-
-
-def _rich_console(stream: TextIO) -> RichConsole:
-    from rich.console import Console as RichConsole  # only a terminal needs it
-
-    return RichConsole(file=stream, force_terminal=True, highlight=False)
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -228,15 +207,15 @@ def _new_bars(console: RichConsole) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.table import Column
 
-    def fixed() -> Column:
-        return Column(no_wrap=True)
+    def column(field: str) -> TextColumn:
+        return TextColumn(f"{{task.{field}}}", markup=False, table_column=Column(no_wrap=field != "fields[facts]"))
 
     return Progress(
-        TextColumn("{task.description}", markup=False, table_column=fixed()),
-        BarColumn(bar_width=20, table_column=fixed()),
-        MofNCompleteColumn(table_column=fixed()),
-        TextColumn("{task.fields[facts]}", markup=False, table_column=Column()),
-        TextColumn("{task.fields[left]}", markup=False, table_column=fixed()),
+        column("description"),
+        BarColumn(bar_width=20, table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        column("fields[facts]"),
+        column("fields[left]"),
         console=console,
         refresh_per_second=4,
         redirect_stdout=False,
@@ -295,7 +274,7 @@ def epoch_line(row: Mapping[str, object]) -> str:
     return " ".join(words).replace("%", " %")
 
 
-class Tracker:
+class Tracker(AbstractContextManager["Tracker"]):
     """Curves and pictures of one run.
 
     Each start adds one event file to ``directory``.  A resumed run gives ``purge_step``, the first step it will log
@@ -312,7 +291,16 @@ class Tracker:
     """
 
     def __init__(self, directory: Path, enabled: bool = True, purge_step: int | None = None) -> None:
-        self._writer: SummaryWriter | None = _open_writer(directory, purge_step) if enabled else None
+        self._writer: SummaryWriter | None = None
+        if enabled:
+            try:
+                from torch.utils.tensorboard import SummaryWriter  # the import alone takes a second
+            except ImportError as error:
+                raise ConfigError(
+                    f"runtime.tensorboard true needs the package tensorboard ({error}): "
+                    "pip install tensorboard, or set runtime.tensorboard to false"
+                ) from error
+            self._writer = SummaryWriter(str(directory), purge_step=purge_step)
 
     @property
     def enabled(self) -> bool:
@@ -342,22 +330,5 @@ class Tracker:
             self._writer.close()
             self._writer = None
 
-    def __enter__(self) -> Tracker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _open_writer(directory: Path, purge_step: int | None) -> SummaryWriter:
-    """The import alone takes a second, so it waits until a run asks for it."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            f"runtime.tensorboard true needs the package tensorboard ({error}): "
-            "pip install tensorboard, or set runtime.tensorboard to false"
-        ) from error
-    return SummaryWriter(str(directory), purge_step=purge_step)

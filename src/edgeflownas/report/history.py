@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import json
 import math
 import re
@@ -29,14 +30,15 @@ from edgeflownas.space import SPACES
 
 Array = NDArray[np.float64]
 Value = int | float | str | None
-Row = Mapping[str, Any]
-"""Canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers."""
+Row = Mapping[str, Any]  # canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers
 
 EXPECTED = (
     "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
     "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
 )
 SHOWN = 120  # characters of a refused line that are repeated
+LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
+"""Columns that say what an EPE belongs to."""
 ROUNDING = 0.00011  # px: two texts of one figure with four decimals
 
 #: Name in the TF1 tool's history or console lines -> name here.  What is not listed has the same name in both.
@@ -78,20 +80,16 @@ class History:
 
     name: str
     source: Path
-    pool_size: int
-    """Subnets of the last evaluation."""
+    pool_size: int  # subnets of the last evaluation
     rows: tuple[Row, ...]
     epes: Array
     """EPE [E, A] in px by epoch and arch_index; NaN where missing, and in epochs with a pool of another size."""
-    codes: tuple[str, ...]
-    """Arch codes by arch_index, ``""`` where unknown."""
+    codes: tuple[str, ...]  # arch codes by arch_index, ``""`` where unknown
     baseline_index: int | None
     planned_epochs: int | None
     run: RunRecord | None = None
-    notes: tuple[str, ...] = ()
-    """What was left out or computed while reading, one sentence each."""
-    columns: frozenset[str] = frozenset()
-    """Columns with at least one value."""
+    notes: tuple[str, ...] = ()  # what was left out or computed while reading, one sentence each
+    columns: frozenset[str] = frozenset()  # columns with at least one value
 
     def column(self, name: str) -> Array:
         """Values float64 [E] of a numeric column; NaN where missing."""
@@ -111,6 +109,26 @@ class History:
     def epochs(self) -> NDArray[np.int64]:
         """Epoch numbers [E]."""
         return np.array([row["epoch"] for row in self.rows], dtype=np.int64)
+
+    def label(self, index: int) -> str:
+        """``arch 2 (2,2,2,...)``: an arch by index, with its code where it is known."""
+        code = self.codes[index] if index < len(self.codes) else ""
+        return f"arch {index}" + (f" ({code})" if code else "")
+
+    def changes(self, name: str) -> list[tuple[int, str, str]]:
+        """(epoch, before, after) wherever a column takes another value than the last one known."""
+        known = [(int(e), value) for e, value in zip(self.epochs, self.text(name), strict=True) if value is not None]
+        return [(epoch, before, now) for (_, before), (epoch, now) in itertools.pairwise(known) if now != before]
+
+    def comparable(self) -> History:
+        """The part since the last change of samples, protocol or pool: only its EPEs may stand in one curve."""
+        starts = [epoch for name in LABELS for epoch, _, _ in self.changes(name)]
+        place = int(np.searchsorted(self.epochs, max(starts))) if starts else 0
+        return replace(self, rows=self.rows[place:], epes=self.epes[place:]) if place else self
+
+    def named(self, text: str) -> str:
+        """With the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
+        return re.sub(r"(?<=[a-z])_12\b", f"_{self.pool_size}", text)
 
     def planned(self, epochs: int | None) -> History:
         """The same with another number of planned epochs; unchanged for None.  Raises ConfigError below the last."""
@@ -159,8 +177,7 @@ def _assemble(
     if len(by_epoch) < len(rows):
         notes.append(f"{len(rows) - len(by_epoch)} epochs stand twice (a resumed log): the later row counts")
     ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    last = ordered[-1]
-    size = last["pool_size"]
+    last, size = ordered[-1], ordered[-1]["pool_size"]
     epes, codes = _per_arch_table(ordered, size, folder, notes)
     ordered = _with_pool_figures(ordered, epes, size, notes)
     planned = last.get("planned_epochs")
@@ -178,19 +195,10 @@ def _assemble(
         if (needed and value is None) or (missing and any(row.get(column) is not None for row in ordered)):
             named = column.replace("_12", f"_{size}")
             notes.append(f"the last evaluation (epoch {last['epoch']}) has no {named}: it is judged by the ones before")
-    return History(
-        name=name,
-        source=source,
-        pool_size=size,
-        rows=tuple(ordered),
-        epes=epes,
-        codes=codes,
-        baseline_index=_baseline_of(ordered, epes, codes),
-        planned_epochs=int(planned) if isinstance(planned, int) else None,
-        run=record,
-        notes=tuple(dict.fromkeys(notes)),
-        columns=frozenset(key for row in ordered for key, value in row.items() if value is not None),
-    )
+    baseline, planned = _baseline_of(ordered, epes, codes), int(planned) if isinstance(planned, int) else None
+    known = frozenset(key for row in ordered for key, value in row.items() if value is not None)
+    told = tuple(dict.fromkeys(notes))
+    return History(name, source, size, tuple(ordered), epes, codes, baseline, planned, record, told, known)
 
 
 # ---- text files: tables and console logs ----
@@ -199,12 +207,10 @@ def _assemble(
 class Line(NamedTuple):
     """One record as text, with where it stands."""
 
-    number: int
-    """Of the line in its file, from 1."""
+    number: int  # of the line in its file, from 1
     cells: dict[str, str]
     text: str
-    torn: bool
-    """Whether it may be half a line: the last one, without a line end."""
+    torn: bool  # whether it may be half a line: the last one, without a line end
 
 
 def _text_of(path: Path) -> str:
@@ -214,10 +220,7 @@ def _text_of(path: Path) -> str:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     if b"\0" in data:
-        raise DataError(
-            f"{path}: no text file; expected a run directory, an eval_history.csv, the TF1 tool's "
-            "eval_epe_history.csv or its console log"
-        )
+        raise DataError(f"{path}: no text file; {EXPECTED}")
     return data.decode("utf-8-sig", errors="replace")
 
 
@@ -288,13 +291,13 @@ def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
         raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
     shortened = []
     for line in lines:  # rankings that were printed shortened: 1:3:9.72|...
-        rankings = [name for name in line.cells if name.startswith("arch_rank_")]
-        if cut := [name for name in rankings if line.cells[name].endswith(("...", "\u2026"))]:
-            shortened.append(line.number)
-        for name in cut:
-            del line.cells[name]
+        for name, cell in list(line.cells.items()):
+            if name.startswith("arch_rank_") and cell.endswith(("...", "\u2026")):
+                shortened.append(line.number)
+                del line.cells[name]
     if shortened:
-        notes.append(f"arch_rank is shortened with ... in {len(shortened)} lines, first line {shortened[0]}: left out")
+        count = f"{len(set(shortened))} lines, first line {shortened[0]}"
+        notes.append(f"arch_rank is shortened with ... in {count}: left out")
     rows: list[Row] = []
     for line in lines:
         try:
@@ -452,9 +455,9 @@ def _with_pool_figures(rows: Sequence[Row], epes: Array, size: int, notes: list[
         new: dict[str, Value] = {}
         whole = row["pool_size"] == size and bool(np.isfinite(values).all())
         if whole:
-            figures = pool_statistics(values.tolist())
-            new = {"std_epe_12": figures.std, "median_epe_12": figures.median, "p90_epe_12": figures.p90}
-            new |= {"per_arch_epe_min": figures.min, "per_arch_epe_max": figures.max}
+            pool = pool_statistics(values.tolist())
+            new = {"std_epe_12": pool.std, "median_epe_12": pool.median, "p90_epe_12": pool.p90}
+            new |= {"per_arch_epe_min": pool.min, "per_arch_epe_max": pool.max}
             if before is not None and size > 1 and "kendall_tau_prev" not in row:
                 new["kendall_tau_prev"] = kendall_tau_b(before.tolist(), values.tolist())
         before = values if whole else None
@@ -469,15 +472,12 @@ def _with_pool_figures(rows: Sequence[Row], epes: Array, size: int, notes: list[
 def _baseline_of(rows: Sequence[Row], epes: Array, codes: Sequence[str]) -> int | None:
     """arch_index of the bilinear baseline: by its code, else the one arch whose EPE is bilinear_arch_epe throughout."""
     known = {str(space.parse(space.baseline)) for space in SPACES.values() if space.baseline}
-    by_code = [index for index, code in enumerate(codes) if code in known]
-    if by_code:
+    if by_code := [index for index, code in enumerate(codes) if code in known]:
         return by_code[0]
-    given = np.array([math.nan if (v := row.get("bilinear_arch_epe")) is None else float(v) for row in rows])
+    given = np.array([row.get("bilinear_arch_epe") for row in rows], dtype=np.float64)  # nan where there is none
     there = np.isfinite(given)
-    if not there.any():
-        return None
     alike = np.nonzero((np.abs(epes[there] - given[there, None]) <= ROUNDING).all(axis=0))[0]
-    return int(alike[0]) if len(alike) == 1 else None
+    return int(alike[0]) if there.any() and len(alike) == 1 else None
 
 
 # ---- run directories ----
@@ -512,29 +512,27 @@ def json_rows(path: Path, containing: bytes, notes: list[str]) -> list[Mapping[s
 def _with_events(rows: Sequence[Row], path: Path, notes: list[str]) -> list[Row]:
     """Exact rows of events.jsonl with the times of eval_history.csv, whose rows stand in where events are missing."""
     events = [event for event in json_rows(path, b'"evaluation"', notes) if event.get("event") == "evaluation"]
-    exact = [_event_row(path, event) for event in events]
+    exact: list[Row] = []
+    for event in events:
+        size = _pool_size(event)
+        if size is None or event.get("epoch") is None:
+            raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
+        facts = {_canonical(name, size): value for name, value in event.items() if name != "event"}
+        try:
+            row = {name: _typed(name, v) for name, v in facts.items() if not isinstance(v, dict | list | bool)}
+            row["epoch"] = int(float(row["epoch"] or 0))
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
+        for tier in TIERS:
+            if isinstance(epes := event.get(f"{tier}epes"), list):
+                row[f"{tier}arch_rank_12"] = rank_string([float(epe) for epe in epes], event.get(f"{tier}ranks"))
+        exact.append({**row, "pool_size": size})
     times = {row["epoch"]: row for row in rows}
     alone = sorted(set(times) - {row["epoch"] for row in exact})
     if alone:
         shown = "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5) if exact else "any epoch"
         notes.append(f"events.jsonl holds no evaluation of {shown}: taken from eval_history.csv, which is rounded")
     return [*({**times.get(row["epoch"], {}), **row} for row in exact), *(times[epoch] for epoch in alone)]
-
-
-def _event_row(path: Path, event: Mapping[str, Any]) -> Row:
-    size = _pool_size(event)
-    if size is None or event.get("epoch") is None:
-        raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
-    facts = {_canonical(name, size): value for name, value in event.items() if name != "event"}
-    try:
-        row = {name: _typed(name, v) for name, v in facts.items() if not isinstance(v, dict | list | bool)}
-        row["epoch"] = int(float(row["epoch"] or 0))
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: epoch {event['epoch']}: {error}; restore the file from a copy") from None
-    for tier in TIERS:
-        if isinstance(epes := event.get(f"{tier}epes"), list):
-            row[f"{tier}arch_rank_12"] = rank_string([float(epe) for epe in epes], event.get(f"{tier}ranks"))
-    return {**row, "pool_size": size}
 
 
 def _read_record(path: Path, notes: list[str]) -> RunRecord:

@@ -23,7 +23,7 @@ from edgeflownas.report.figures import Chart, Numbers, Scope, all_charts
 from edgeflownas.report.history import History, read_history
 from edgeflownas.report.html import Table, page
 from edgeflownas.report.pictures import GAP, STRIP
-from edgeflownas.report.pool import pool_table
+from edgeflownas.report.pool import last_pool
 
 if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Finding
@@ -131,7 +131,7 @@ def render(
         for run, history in enumerate(histories)
         if history.pool_size > 1
     ]
-    tables = [(chart, pool_table(histories[chart.run or 0])) for chart in pools]
+    tables = [(chart, last_pool(histories[chart.run or 0])) for chart in pools]
     data = {"axes": scope.axes, "charts": [chart.document() for chart in charts], "marks": marks(items, charts)}
     return page(
         "report.html",

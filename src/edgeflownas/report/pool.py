@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +23,8 @@ WIDTH, HEIGHT = 240.0, 18.0  # of a bar, in the units of its own drawing
 
 def _recorded(history: History, row: int) -> dict[int, int]:
     """arch_index -> rank as recorded (arch_rank_12, shared by ties)."""
-    entries = [entry.split(":") for entry in str(history.rows[row].get("arch_rank_12") or "").split("|")]
-    known = [entry for entry in entries if len(entry) == 3 and entry[0].isdecimal() and entry[1].isdecimal()]
-    return {int(arch): int(rank) for rank, arch, _ in known if int(arch) < history.epes.shape[1]}
+    found = re.findall(r"(?:^|(?<=\|))(\d+):(\d+):[^:|]*(?=\||$)", str(history.rows[row].get("arch_rank_12") or ""))
+    return {int(arch): int(rank) for rank, arch in found if int(arch) < history.epes.shape[1]}
 
 
 def ranks_of(history: History, row: int) -> NDArray[np.float64]:
@@ -63,12 +63,11 @@ def pool_rows(history: History) -> list[PoolRow]:
     best, times, intervals = order[0], Counter(ranks.values()), _intervals(history, order[0])
     rows = []
     for place, arch in enumerate(order, start=1):
-        behind, interval = float(epes[arch] - epes[best]), intervals.get(arch)
-        rank = ranks.get(arch, place if math.isfinite(epes[arch]) else "-")
+        epe, interval = float(epes[arch]), intervals.get(arch)
+        behind, rank = float(epes[arch] - epes[best]), ranks.get(arch, place if math.isfinite(epe) else "-")
         tied = times[ranks.get(arch, 0)] > 1 or (interval is not None and behind <= interval)
         code = history.codes[arch] if arch < len(history.codes) else ""
-        is_baseline = arch == history.baseline_index
-        rows.append(PoolRow(str(rank), arch, code, float(epes[arch]), behind, interval, tied, is_baseline))
+        rows.append(PoolRow(str(rank), arch, code, epe, behind, interval, tied, arch == history.baseline_index))
     return rows
 
 
@@ -99,14 +98,19 @@ class Bar(NamedTuple):
     whisker: str
 
 
-def pool_table(history: History) -> dict[str, Any] | None:
+def last_pool(history: History) -> dict[str, Any] | None:
     """What the page shows of the pool of the last evaluation; None for a single model or without an evaluation."""
     rows = pool_rows(history)
     if len(rows) < 2:
         return None
     reach = sorted(row.behind + (row.interval or 0.0) for row in rows if math.isfinite(row.behind)) or [0.0]
     # of a bar that dwarfs all others only a part is shown (it gets an arrow)
-    end = _round_up(reach[-2] if len(reach) > 3 and reach[-1] > 5.0 * reach[-2] > 0.0 else reach[-1])
+    value = reach[-2] if len(reach) > 3 and reach[-1] > 5.0 * reach[-2] > 0.0 else reach[-1]
+    end = 1.0
+    if value > 0.0:  # the next round number
+        power = 10.0 ** math.floor(math.log10(value))
+        steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
+        end = float(next(step * power for step in steps if step * power >= value * 0.9999))
     measured = [row.behind - row.interval for row in rows if row.interval is not None]
     start = max(-end, min([0.0, *measured]))
     zero_flow = float(history.column("zero_flow_epe")[-1])
@@ -118,15 +122,6 @@ def pool_table(history: History) -> dict[str, Any] | None:
         "range": f"{start:.2g} to {end:g} px".replace("-", "\u2212"),
         "warning": f"{worse} of {len(rows)} score worse than zero flow ({zero_flow:.4f} px)." if worse else "",
     }
-
-
-def _round_up(value: float) -> float:
-    """The next round number of those of an axis; 1 for 0."""
-    if not value > 0.0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    steps = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
-    return float(next(step * power for step in steps if step * power >= value * 0.9999))
 
 
 def _bar(row: PoolRow, start: float, end: float) -> Bar | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,16 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgeflownas.errors import ConfigError, DataError, StorageError
+from edgeflownas.evaluate import results
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, read_eval_set
 from edgeflownas.evaluate.noise import kendall_tau_b, pool_noise, rank_order, split_half_tau, student95
-from edgeflownas.evaluate.results import (
-    Label,
-    Result,
-    SampleErrors,
-    parse_result,
-    read_sample_errors,
-    sample_errors_name,
-)
+from edgeflownas.evaluate.results import EVALUATIONS, Label, Result, SampleErrors
 from edgeflownas.files import parse_json, read_json, read_rows
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.report.compare import Progress, training_details
@@ -35,8 +30,6 @@ from edgeflownas.run.directory import RunDirectory, holder
 from edgeflownas.run.history import Evaluation, evaluations
 from edgeflownas.run.manifest import compare, refused
 from edgeflownas.run.run import Run
-
-EVALUATIONS = "evaluations.jsonl"
 
 
 class CurvePoint(NamedTuple):
@@ -66,16 +59,16 @@ def read_facts(path: Path, name: str) -> RunFacts:
         StorageError: not a run directory, or one of its files cannot be read.
         DataError: a row of evaluations.jsonl that does not say what its figure belongs to.
     """
-    run = RunDirectory(path)
-    rows = evaluations(path)
-    sets = _Sets(run)
+    run, rows, file = RunDirectory(path), evaluations(path), path / "eval_set.json"
+    frozen = read_eval_set(file) if file.exists() else None
     details = training_details(run.config, run.manifest, _progress(run, rows))
-    results = [*_history(name, rows, sets), *_recorded(path / EVALUATIONS, name)]
-    curves: dict[Label, list[CurvePoint]] = {}
-    for row in rows:
-        extremes = [row.figure(key, row.mean) for key in ("per_arch_epe_min", "per_arch_epe_max")]
-        curves.setdefault(sets.label(row), []).append(CurvePoint(row.seen, row.mean, *extremes))
-    return RunFacts(name, str(path), details, tuple(results), {k: tuple(v) for k, v in curves.items()})
+    labels = [_label(row, frozen, path) for row in rows]
+    found = (*_history(name, rows, labels), *_recorded(path / EVALUATIONS, name))
+    curves: dict[Label, tuple[CurvePoint, ...]] = {}
+    for label, row in zip(labels, rows, strict=True):
+        extremes = (row.figure(key, row.mean) for key in ("per_arch_epe_min", "per_arch_epe_max"))
+        curves[label] = (*curves.get(label, ()), CurvePoint(row.seen, row.mean, *extremes))
+    return RunFacts(name, str(path), details, found, curves)
 
 
 def _progress(run: RunDirectory, rows: Sequence[Evaluation]) -> Progress:
@@ -83,57 +76,48 @@ def _progress(run: RunDirectory, rows: Sequence[Evaluation]) -> Progress:
     updates, seen = (None, None) if last is None else (last.step, last.seen)
     if (commit := run.newest_commit()) is not None:
         updates = commit["position"]["step"]
-        try:
+        with suppress(StorageError, AttributeError):
             folder = run.path / "checkpoints" / Position(**commit["position"]).name
             seen = read_json(folder / "state.json").get("seen", seen)
-        except (StorageError, AttributeError):
-            pass
-    if last is None:
-        return Progress(updates, seen, None, None, None)
-    figures = last.figures
-    return Progress(updates, seen, figures.get("coverage_share"), figures.get("eval_samples_per_arch"), last.pool_size)
+    figures, size = ({}, None) if last is None else (last.figures, last.pool_size)
+    return Progress(updates, seen, figures.get("coverage_share"), figures.get("eval_samples_per_arch"), size)
 
 
-class _Sets:
-    """Which pixels an evaluation of the run was made on."""
+def _label(row: Evaluation, known: EvalSet | None, run: Path) -> Label:
+    """Which pixels an evaluation of the run was made on.
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
-        file = run.path / "eval_set.json"
-        self.known: EvalSet | None = read_eval_set(file) if file.exists() else None
-
-    def label(self, row: Evaluation) -> Label:
-        """Crop, clip and samples of the frozen set; of a set that was replaced since, its hash is all that is left."""
-        split, own = str(row.figures["split_label"]), row.figures.get("eval_set")
-        count = row.figures.get("eval_samples_per_arch", "?")
-        if self.known is None or own != self.known.hash:
-            return Label("training", split, f"{count} samples, evaluation set {own or f'unknown of {self.run.path}'}")
-        frozen = self.known.evaluation
-        sizes = {(window.height, window.width) for window in frozen.windows}
-        size = "x".join(map(str, sizes.pop())) if len(sizes) == 1 else "mixed"
-        clip = "" if self.known.flow_clip is None else f",clip{self.known.flow_clip:g}"
-        chosen = json.dumps([frozen.names, [(w.top, w.left, w.height, w.width) for w in frozen.windows]])
-        digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
-        # The whole split: the label's own count says which samples these are, as it does for a recorded row.
-        whole = size != "mixed" and split.split("/")[-2:-1] == [str(len(frozen.names))]
-        return Label(f"training:{size}{clip}", split, f"{count} samples" + ("" if whole else f", {digest}"))
+    Crop, clip and samples of the frozen set; of a set that was replaced since, its hash is all that is left.
+    """
+    split, own = str(row.figures["split_label"]), row.figures.get("eval_set")
+    count = row.figures.get("eval_samples_per_arch", "?")
+    if known is None or own != known.hash:
+        return Label("training", split, f"{count} samples, evaluation set {own or f'unknown of {run}'}")
+    frozen = known.evaluation
+    sizes = {(window.height, window.width) for window in frozen.windows}
+    size = "x".join(map(str, sizes.pop())) if len(sizes) == 1 else "mixed"
+    clip = "" if known.flow_clip is None else f",clip{known.flow_clip:g}"
+    chosen = json.dumps([frozen.names, [(w.top, w.left, w.height, w.width) for w in frozen.windows]])
+    digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
+    # The whole split: the label's own count says which samples these are, as it does for a recorded row.
+    whole = size != "mixed" and split.split("/")[-2:-1] == [str(len(frozen.names))]
+    return Label(f"training:{size}{clip}", split, f"{count} samples" + ("" if whole else f", {digest}"))
 
 
-def _history(name: str, rows: Sequence[Evaluation], sets: _Sets) -> list[Result]:
+def _history(name: str, rows: Sequence[Evaluation], labels: Sequence[Label]) -> list[Result]:
     """Results of the last evaluation and, where it is another, of the best on the same pixels."""
     if not rows:
         return []
-    last = rows[-1]
-    own = last.figures.get("eval_set")
+    last, own = rows[-1], rows[-1].figures.get("eval_set")
     same = [row for row in rows if row.figures.get("eval_set") == own and row.pool_size == last.pool_size]
     best = min((row for row in same if not np.isnan(row.mean)), key=lambda row: row.mean, default=last)
     if best is last:
-        return _of_evaluation(name, last, sets, "last and best")
-    return _of_evaluation(name, last, sets, "last") + _of_evaluation(name, best, sets, "best")
+        return _of_evaluation(name, last, labels[-1], "last and best")
+    label = next(label for label, row in zip(labels, rows, strict=True) if row is best)
+    return _of_evaluation(name, last, labels[-1], "last") + _of_evaluation(name, best, label, "best")
 
 
-def _of_evaluation(name: str, row: Evaluation, sets: _Sets, which: str) -> list[Result]:
-    label, when = sets.label(row), f"{which}: epoch {row.epoch}, step {row.step}"
+def _of_evaluation(name: str, row: Evaluation, label: Label, which: str) -> list[Result]:
+    when = f"{which}: epoch {row.epoch}, step {row.step}"
 
     def result(model: str, epe: float, code: str | None = None, kind: str = "model") -> Result:
         return Result(name, model, code or None, label, kind, {"epe": epe}, when, "fp32")
@@ -173,7 +157,7 @@ def _recorded(path: Path, name: str) -> list[Result]:
             row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError(f"is {type(row).__name__}, expected an object")
-            result = parse_result(row, name)
+            result = results.parse_result(row, name)
         except ValueError as error:
             raise DataError(
                 f"{path}: line {number} is no result ({error}): remove the line, or record the evaluation again"
@@ -208,38 +192,26 @@ def _run_state(path: Path) -> dict[str, Any]:
     run = RunDirectory(path)
     commit, owner = run.newest_commit(), holder(path)
     best = run.read_best() if (path / "best.json").exists() else None
-    step = commit["position"]["step"] if commit else 0
+    step, epoch = (commit["position"]["step"], commit["position"]["epoch"]) if commit else (0, 0)
     total = run.manifest.get("plan", {}).get("total_steps")
     if owner is not None:
         state = "running" if owner["here"] else "locked"  # of another machine: cannot be told from here
     else:
         state = "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
-    pace = _seconds_a_step(read_rows(path / "timing.jsonl"))
-    left = None if pace is None or total is None or state == "finished" else max(total - step, 0) * pace
-    return {
-        "run": str(path),
-        "state": state,
-        "step": step,
-        "total_steps": total,
-        "epoch": commit["position"]["epoch"] if commit else 0,
-        "best": best,
-        "seconds_left": left,
-        "lock_owner": owner and {key: owner[key] for key in ("host", "pid", "started")},
-        "generated_data": run.manifest.get("generated_data", False),
-    }
-
-
-def _seconds_a_step(timing: Iterable[Mapping[str, Any]]) -> float | None:
-    """Pace of the last session: time between its first and last mark over the steps between them."""
-    marks: list[tuple[float, int]] = []
-    for row in timing:
+    marks: list[tuple[float, int]] = []  # of the last session: its pace is the time from first to last over the steps
+    for row in read_rows(path / "timing.jsonl"):
         if row.get("what") == "resume":
             marks.clear()
         if row.get("what") in ("resume", "commit") and {"time", "step"} <= row.keys():
             marks.append((row["time"], row["step"]))
-    if len(marks) < 2 or marks[-1][1] <= marks[0][1]:
-        return None
-    return max(0.0, (marks[-1][0] - marks[0][0]) / (marks[-1][1] - marks[0][1]))
+    steps = marks[-1][1] - marks[0][1] if marks else 0
+    pace = max(0.0, (marks[-1][0] - marks[0][0]) / steps) if steps > 0 else None
+    left = None if pace is None or total is None or state == "finished" else max(total - step, 0) * pace
+    return {
+        **{"run": str(path), "state": state, "step": step, "total_steps": total, "epoch": epoch, "best": best},
+        **{"seconds_left": left, "lock_owner": owner and {key: owner[key] for key in ("host", "pid", "started")}},
+        "generated_data": run.manifest.get("generated_data", False),
+    }
 
 
 # ---- what its evaluations can tell apart ----
@@ -269,29 +241,19 @@ def noise_document(
     found = pool_noise(errors.sample_epe, errors.valid_pixels)
     steps = np.diff(np.sort(found.epes[np.isfinite(found.epes)]))
     wished = resolution if resolution is not None else _finite(np.median(steps)) if steps.size else None
-    config = runs[0].config
-    costs: dict[str, list[Any]] = {name: [None] * len(errors.codes) for name in ("parameters", "macs")}
+    config, archs, names = runs[0].config, len(errors.codes), ("parameters", "macs")
+    costs: dict[str, list[Any]] = {name: [None] * archs for name in names}
     if config.train.task != "edgeflownet":
         space = runs[0].space
-        archs = [space.parse(code) for code in errors.codes]
-        table = space_costs(space, config.train.width, config.data.crop_size, archs)
-        costs = {name: table[name].tolist() for name in costs}
-    ranks, margins = found.ranks(), found.margins()
-    rows = [
-        {
-            "arch_index": index,
-            "code": code,
-            "rank": ranks[index],
-            "epe": _finite(found.epes[index]),
-            "epe_margin": _finite(margins[index]) if margins else None,
-            **{name: values[index] for name, values in costs.items()},
-        }
-        for index, code in enumerate(errors.codes)
-    ]
+        pool = [space.parse(code) for code in errors.codes]
+        table = space_costs(space, config.train.width, config.data.crop_size, pool)
+        costs = {name: table[name].tolist() for name in names}
+    margins = [_finite(margin) for margin in found.margins()] or [None] * archs
+    figures = ("arch_index", "code", "rank", "epe", "epe_margin", *names)
+    values = [range(archs), errors.codes, found.ranks(), map(_finite, found.epes), margins, *costs.values()]
     # Sizes need no training; a positive correlation says that larger networks have the larger EPE.
     trivial = {
-        name: None if None in values else kendall_tau_b(values, found.epes.tolist())
-        for name, values in (("macs", costs["macs"]), ("parameters", costs["parameters"]))
+        name: None if None in costs[name] else kendall_tau_b(costs[name], found.epes.tolist()) for name in names[::-1]
     }
     return {
         "run": str(runs[0].path),
@@ -309,7 +271,7 @@ def noise_document(
         "split_half_tau": split_half_tau(errors.sample_epe, errors.valid_pixels),
         "trivial_rankings": trivial,
         "seeds": _between_seeds(runs, [own for own, _ in kept]) if len(runs) > 1 else None,
-        "archs": rows,
+        "archs": [dict(zip(figures, row, strict=True)) for row in zip(*values, strict=True)],
         "notes": [note for _, note in kept if note],
     }
 
@@ -322,11 +284,8 @@ def _finite(value: Any) -> float | None:
 def _between_seeds(runs: Sequence[Run], errors: Sequence[SampleErrors]) -> dict[str, Any]:
     """Standard deviations (ddof 1) between runs, of the archs that all of their pools hold."""
     shared = [code for code in errors[0].codes if all(code in other.codes for other in errors)]
-    epes = []
-    for own in errors:
-        values = dict(zip(own.codes, pool_noise(own.sample_epe, own.valid_pixels).epes, strict=True))
-        epes.append([values[code] for code in shared])
-    table = np.array(epes)  # [runs, archs]
+    pools = [dict(zip(o.codes, pool_noise(o.sample_epe, o.valid_pixels).epes, strict=True)) for o in errors]
+    table = np.array([[epes[code] for code in shared] for epes in pools])  # [runs, archs]
     one, other = np.triu_indices(len(shared), 1)
     between = (table[:, one] - table[:, other]).std(axis=0, ddof=1)
     return {
@@ -351,13 +310,12 @@ def kept_errors(run: Run, epoch: int | None = None, wide: bool = False) -> tuple
         DataError: its sample errors were not kept, or belong to another evaluation set.
     """
     log, path, tier = run.path / "events.jsonl", run.path, "wide" if wide else "epoch"
-    key = "wide_eval_set" if wide else "eval_set"
-    kind = "wide evaluation" if wide else "evaluation"
-    folder = (path / sample_errors_name(0, tier)).parent
+    kind, key = ("wide evaluation", "wide_eval_set") if wide else ("evaluation", "eval_set")
+    folder = (path / results.sample_errors_name(0, tier)).parent
     note = ""
     rows = [row for row in read_rows(log, b'"evaluation"') if row.get("event") == "evaluation"]
     sets = {row["epoch"]: row[key] for row in rows if row.get(key)}
-    if not rows and (kept := [read_sample_errors(file) for file in sorted(folder.glob(f"{tier}-*"))]):
+    if not rows and (kept := [results.read_sample_errors(file) for file in sorted(folder.glob(f"{tier}-*"))]):
         note = f"{log} holds no evaluation, so those of {folder.name}/ are used; restore it from a copy"
         sets = {errors.epoch: errors.eval_set for errors in kept}
     elif not rows and (path / "eval_history.csv").exists():
@@ -370,13 +328,13 @@ def kept_errors(run: Run, epoch: int | None = None, wide: bool = False) -> tuple
     if not sets:
         raise ConfigError(f"{path}: no {kind} in its history{': ' if note else ''}{note}")
     epoch = list(sets)[-1] if epoch is None else epoch
-    file = path / sample_errors_name(epoch, tier)
+    file = path / results.sample_errors_name(epoch, tier)
     if not file.exists():
         raise DataError(
             f"{file}: missing: the errors of the samples were not kept (eval.keep_sample_errors false, or a run of an "
             "older version); evaluate again with a run that keeps them"
         )
-    errors = read_sample_errors(file)
+    errors = results.read_sample_errors(file)
     if errors.eval_set != sets[epoch] or errors.epoch != epoch:
         raise DataError(
             f"{file}: is of evaluation set {errors.eval_set}, epoch {errors.epoch}, not {sets[epoch]}, epoch {epoch}"

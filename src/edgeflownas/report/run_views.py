@@ -5,12 +5,11 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.files import clean
-from edgeflownas.report.table import Column, Heading, Table, counted, duration, told
+from edgeflownas.report.table import Column, Heading, Table, columns, counted, duration, told
 from edgeflownas.report.views import Blocks, Document
 
 if TYPE_CHECKING:
@@ -38,164 +37,123 @@ def plan_view(plan: Document) -> Blocks:
         (f"learning rate, {RATES[key]}", f"{rate:.2e}" if rate else "0", "")
         for key, rate in plan["learning_rate"].items()
     ]
-    rows = [*_coverage(plan), *_cost(plan), *_evaluation(plan), *rates, *_measured(plan)]
-    columns: Heading = [Column("", name="figure"), Column("value", left=False), "from"]
+    rows = [*_training(plan), *_evaluation(plan), *rates, *_measured(plan)]
     marked = [number for number, row in enumerate(rows) if row[0].endswith(MARK)]
-    notes = [f"note: {note}" for note in plan.get("notes", ())] + [f"warning: {text}" for text in plan["warnings"]]
-    return [
-        Table(columns, rows, marked=marked),
-        "",
-        *_modes(plan),
-        f"{MARK.strip()} this plan; unique: without replacement, exact; expected: unique, drawn with replacement",
-        *notes,
-    ]
-
-
-def _modes(plan: Document) -> Blocks:
-    """The epoch modes side by side: what an epoch covers, what the run costs; each fits 80 columns."""
-    modes = plan["modes"]
-    marked = [number for number, mode in enumerate(modes) if mode["present"]]
-    name = Column("an epoch of", name="mode")
-    covers = [
-        name,
-        Column("steps", ",", "steps_per_epoch"),
-        Column("samples", ",", "samples_per_epoch"),
+    covers: Heading = [  # the epoch modes side by side: what an epoch covers,
+        *columns("an epoch of=mode | steps:,=steps_per_epoch | samples:,=samples_per_epoch"),
         Column("share", _percent, "share_of_split"),
-        Column("unique", ",", "unique_without_replacement"),
+        *columns("unique:,=unique_without_replacement"),
         Column("expected", _expected, "expected_unique_with_replacement"),
         Column("share", _percent, "expected_unique_share_with_replacement"),
     ]
-    costs = [
-        replace(name, title=f"{counted(plan['num_epochs'], 'epoch')} of"),
-        Column("updates", ",", "optimizer_updates"),
-        Column("forward passes", ",", "forward_passes"),
+    costs: Heading = [  # and what the run costs; each fits 80 columns
+        Column(f"{counted(plan['num_epochs'], 'epoch')} of", name="mode"),
+        *columns("updates:,=optimizer_updates | forward passes:,=forward_passes"),
         Column("cost", "{:.3g}x".format, "relative_cost"),
         Column("training", _time, "train_seconds", missing="not measured"),
     ]
-    records = [{**mode, "mode": mode["mode"] + MARK * mode["present"]} for mode in modes]
-    tables = [Table.of(columns, records, marked=marked) for columns in (covers, costs)]
-    return [tables[0], "", tables[1], ""]
+    modes = [{**mode, "mode": mode["mode"] + MARK * mode["present"]} for mode in plan["modes"]]
+    present = [number for number, mode in enumerate(modes) if mode["present"]]
+    return [
+        Table([Column("", name="figure"), Column("value", left=False), "from"], rows, marked=marked),
+        "",
+        *(block for heading in (covers, costs) for block in (Table.of(heading, modes, marked=present), "")),
+        f"{MARK.strip()} this plan; unique: without replacement, exact; expected: unique, drawn with replacement",
+        *(f"note: {note}" for note in plan.get("notes", ())),
+        *(f"warning: {text}" for text in plan["warnings"]),
+    ]
 
 
-def _coverage(p: Document) -> Rows:
+def _training(p: Document) -> Rows:
     n, draws, replaced = p["train_samples"], p["samples_per_epoch"], p["sampling"] == "random_with_replacement"
-    steps, epochs, floor = p["steps_per_epoch"], p["num_epochs"], p["full_pass_steps_floor"]
-    drawn = f"{p['draws_per_step']:,} a step"
+    steps, floor, updates = p["steps_per_epoch"], p["full_pass_steps_floor"], p["optimizer_updates"]
+    drawn, unique = f"{p['draws_per_step']:,}", p["unique_share_without_replacement"]
+    checks, paths = p["expected_clip_checks"], counted(p["paths_per_step"], "path")
+    off = "" if p["clip_threshold"] is not None else "; no threshold, nothing is clipped"
+    each = {"step": "one", "micro_step": f"{paths} x {counted(p['micro_batches_per_path'], 'micro-batch')}"}
+    expected, share = p["expected_unique_with_replacement"], p["expected_unique_share_with_replacement"]
     return [
         ("training samples N", f"{n:,}", ""),
-        ("validation samples", "unknown" if p["val_samples"] is None else f"{p['val_samples']:,}", ""),
+        ("validation samples", told(p["val_samples"], "{:,}", "unknown"), ""),
         ("steps per epoch", f"{steps:,}", p["epoch_mode"]),
-        ("samples per epoch", f"{draws:,}", f"{counted(steps, 'step')}, {drawn}"),
+        ("samples per epoch", f"{draws:,}", f"{counted(steps, 'step')}, {drawn} a step"),
         ("share of the split", _percent(p["share_of_split"], 3), f"{draws:,} / N"),
         (
             "unique samples, without replacement" + MARK * (not replaced),
-            f"{p['unique_without_replacement']:,} ({_percent(p['unique_share_without_replacement'], 3)})",
+            f"{p['unique_without_replacement']:,} ({_percent(unique, 3)})",
             "exact, of an epoch that begins with a pass",
         ),
         (
             "unique samples, with replacement" + MARK * replaced,
-            f"about {_expected(p['expected_unique_with_replacement'])} "
-            f"({_percent(p['expected_unique_share_with_replacement'])})",
+            f"about {_expected(expected)} ({_percent(share)})",
             f"expected: N (1 - (1 - 1/N)^{draws})",
         ),
-        (
-            "steps for a full pass",
-            f"{floor:,} (floor) / {p['full_pass_steps_ceil']:,} (ceil)",
-            f"N / {p['draws_per_step']:,}",
-        ),
+        ("steps for a full pass", f"{floor:,} (floor) / {p['full_pass_steps_ceil']:,} (ceil)", f"N / {drawn}"),
         ("present steps over a full pass", _percent(p["share_of_full_pass_steps"]), f"{steps:,} / {floor:,}"),
-        ("total samples", f"{p['total_samples']:,}", counted(epochs, "epoch")),
-        (
-            "equivalent passes",
-            f"{p['equivalent_passes']:,.2f}",
-            f"{p['optimizer_updates']:,} steps / {floor:,} (whole batches)",
-        ),
+        ("total samples", f"{p['total_samples']:,}", counted(p["num_epochs"], "epoch")),
+        ("equivalent passes", f"{p['equivalent_passes']:,.2f}", f"{updates:,} steps / {floor:,} (whole batches)"),
         ("passes by samples", f"{p['passes_by_samples']:,.2f}", f"{p['total_samples']:,} / N"),
-    ]
-
-
-def _cost(p: Document) -> Rows:
-    checks, paths, micro = p["expected_clip_checks"], p["paths_per_step"], p["micro_batches_per_path"]
-    off = "" if p["clip_threshold"] is not None else "; no threshold, nothing is clipped"
-    mark = {position: MARK * (p["clip_position"] == position) for position in checks}
-    return [
         ("optimizer updates", f"{p['optimizer_updates']:,}", "one a step"),
         ("gradient readings", f"{p['gradient_readings']:,}", "train.monitor_every; each about one step"),
-        ("forward passes", f"{p['forward_passes']:,}", f"pairs x {counted(paths, 'path')}; as many backward"),
-        ("clip checks, position step" + mark["step"], f"{checks['step']:,}", f"one a step{off}"),
-        (
-            "clip checks, position micro_step" + mark["micro_step"],
-            f"{checks['micro_step']:,}",
-            f"{counted(paths, 'path')} x {counted(micro, 'micro-batch')} a step{off}",
+        ("forward passes", f"{p['forward_passes']:,}", f"pairs x {paths}; as many backward"),
+        *(
+            (
+                f"clip checks, position {place}" + MARK * (p["clip_position"] == place),
+                f"{count:,}",
+                f"{each[place]} a step{off}",
+            )
+            for place, count in checks.items()
         ),
     ]
 
 
 def _evaluation(p: Document) -> Rows:
-    scored, calibrated = p["evaluation"], p["calibration"]
-    share = scored["share_of_split"]
-    covered = "share unknown" if share is None else _percent(share)
+    scored, calibrated, wide = p["evaluation"], p["calibration"], p["evaluation"]["wide"]
     models = [("models side by side", f"{p['models']}", "all figures are of each")] if p["models"] > 1 else []
     ema = ", and of the moving average" if scored["weights"] > 1 else ""
     calibration = f"{calibrated['samples_per_arch']:,} ({_percent(calibrated['share_of_split'])})"
     of_training = f"{counted(calibrated['batches_per_arch'], 'batch')}; share of the training split"
     if not calibrated["samples_per_arch"]:
         calibration, of_training = "none", "batch norm is frozen"
+
+    def covered(part: Document) -> str:
+        share = part["share_of_split"]
+        return f"{part['samples_per_arch']:,} ({'share unknown' if share is None else _percent(share)})"
+
+    rare = ("wide evaluation", "none", "eval.wide_every_epoch turns it on")
+    if wide is not None:
+        value = "the whole split" if wide["samples_per_arch"] is None else covered(wide)
+        rare = ("wide evaluation, samples per arch", value, f"{counted(wide['evaluations'], 'time')} in the run")
+    batches = f"{counted(scored['batches_per_arch'], 'batch')}; share of the validation split"
     return [
         *models,
         ("evaluations", f"{scored['evaluations']:,}", f"{counted(scored['archs'], 'subnet')} each{ema}"),
-        (
-            "evaluation samples per arch",
-            f"{scored['samples_per_arch']:,} ({covered})",
-            f"{counted(scored['batches_per_arch'], 'batch')}; share of the validation split",
-        ),
-        *_wide(scored["wide"]),
+        ("evaluation samples per arch", covered(scored), batches),
+        rare,
         ("training samples scored", f"{scored['train_samples']:,}", "at each evaluation, in two crops"),
         ("calibration samples per arch", calibration, of_training),
     ]
-
-
-def _wide(wide: Document | None) -> Rows:
-    if wide is None:
-        return [("wide evaluation", "none", "eval.wide_every_epoch turns it on")]
-    share, samples = wide["share_of_split"], wide["samples_per_arch"]
-    covered = "share unknown" if share is None else _percent(share)
-    value = "the whole split" if samples is None else f"{samples:,} ({covered})"
-    return [("wide evaluation, samples per arch", value, f"{counted(wide['evaluations'], 'time')} in the run")]
 
 
 def _measured(p: Document) -> Rows:
     m = p["measured"]
     if m is None:
         return [("time and memory", "not measured", "--measure times a few steps here")]
-    gpu = m["memory_peak_gpu_mib"]
-    scored = p["evaluation"]["evaluations"]
+    gpu, before = m["memory_peak_gpu_mib"], m["memory_resident_before_mib"]
+    timed = f"median of {m['timed_steps']}, {_percent(m['data_wait_share'], 1)} data wait"
+    all_of_them = f"{_time(m['all_evaluations_seconds'])} for {p['evaluation']['evaluations']:,}"
+    parts = ", ".join(f"{name} {m[f'memory_{key}_mib']:,.1f}" for key, name in MEMORY.items())
+    peak = f"{m['memory_peak_resident_mib']:,.1f} MiB"
     return [
         ("measured on", m["device"], f"{counted(m['threads'], 'thread')}; {m['input']}"),
-        (
-            "step",
-            f"{m['step_seconds']:.3g} s",
-            f"median of {m['timed_steps']}, {_percent(m['data_wait_share'], 1)} data wait",
-        ),
+        ("step", f"{m['step_seconds']:.3g} s", timed),
         ("calibration batch", f"{m['calibration_batch_seconds']:.3g} s", "the whole pool"),
         ("evaluation batch", f"{m['evaluation_batch_seconds']:.3g} s", "the whole pool"),
         ("estimated epoch", _time(m["epoch_seconds"]), "training alone"),
-        (
-            "estimated evaluation",
-            _time(m["evaluation_seconds"]),
-            f"{_time(m['all_evaluations_seconds'])} for {scored:,}",
-        ),
+        ("estimated evaluation", _time(m["evaluation_seconds"]), all_of_them),
         ("estimated run", _time(m["run_seconds"]), f"{_time(m['train_seconds'])} of it training"),
-        (
-            "memory, estimated",
-            f"{m['memory_total_mib']:,.1f} MiB",
-            ", ".join(f"{name} {m[f'memory_{key}_mib']:,.1f}" for key, name in MEMORY.items()),
-        ),
-        (
-            "memory, measured peak",
-            f"{m['memory_peak_resident_mib']:,.1f} MiB",
-            f"resident, of it {m['memory_resident_before_mib']:,.1f} before the network",
-        ),
+        ("memory, estimated", f"{m['memory_total_mib']:,.1f} MiB", parts),
+        ("memory, measured peak", peak, f"resident, of it {before:,.1f} before the network"),
         *([] if gpu is None else [("memory, measured peak of the GPU", f"{gpu:,.1f} MiB", "allocated tensors")]),
     ]
 
@@ -228,13 +186,12 @@ def status_view(rows: Sequence[Document], root: Path) -> Blocks:
 
     def clock(seconds: float) -> str:
         minutes, rest = divmod(round(seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+        return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
 
     def owner(held: Document) -> str:
         return f"{held['host']}:{held['pid']} since {time.strftime('%Y-%m-%d %H:%M', time.localtime(held['started']))}"
 
-    columns: Heading = [
+    heading: Heading = [
         *("run", "state"),
         Column("step", lambda at: f"{at['value']}/{at['of']}" if at["of"] else str(at["value"])),
         "epoch",
@@ -248,7 +205,7 @@ def status_view(rows: Sequence[Document], root: Path) -> Blocks:
         else {**row, "step": {"value": row["step"], "of": row["total_steps"]}, "best": row["best"] or None}
         for row in rows
     ]
-    return [Table.of(columns, records, left="all", missing="", rule=False)]
+    return [Table.of(heading, records, left="all", missing="", rule=False)]
 
 
 def diagnosis_document(history: History, diagnosis: Diagnosis) -> dict[str, Any]:
@@ -294,9 +251,12 @@ def _diagnosed(history: History, diagnosis: Diagnosis, width: int) -> Blocks:
         blocks += ["", "in order:", *(line for found in fine for line in _wrapped(found.evidence, width))]
     if diagnosis.continuation is not None:
         blocks += ["", *_continuation(diagnosis.continuation, width)]
-    if diagnosis.criteria:
+    if rows := diagnosis.criteria:
+        names = [row["criterion"] for row in rows]
         blocks += ["", "best checkpoint by each criterion, and what its epoch costs under the others (px):"]
-        blocks.append(_criteria(diagnosis.criteria))
+        heading = columns("best by | epoch | EPE px:.4f | " + " | ".join(f"cost in {name}:.4f" for name in names))
+        cells = [[r["criterion"], r["epoch"], r["value_px"], *map(r["costs_px"].get, names)] for r in rows]
+        blocks.append(_small(heading, cells))
     if diagnosis.stability:
         blocks += ["", *_stability(diagnosis.stability)]
     if diagnosis.not_judged:
@@ -314,9 +274,9 @@ def _wrapped(text: str, width: int, first: str = "  ") -> list[str]:
     return textwrap.wrap(text, max(width, 40), initial_indent=first, subsequent_indent=" " * len(first)) or [first]
 
 
-def _small(columns: Heading, rows: Sequence[Sequence[Any]]) -> Table:
+def _small(heading: Sequence[Column | str], rows: Sequence[Sequence[Any]]) -> Table:
     """Below a line that says what it is."""
-    return Table(columns, rows, left="first", rule=False, indent="  ")
+    return Table(heading, rows, left="first", rule=False, indent="  ")
 
 
 def _continuation(facts: Document, width: int) -> Blocks:
@@ -344,25 +304,13 @@ def _continuation(facts: Document, width: int) -> Blocks:
     return lines
 
 
-def _criteria(rows: Sequence[Document]) -> Table:
-    names = [row["criterion"] for row in rows]
-    columns: Heading = ["best by", "epoch", Column("EPE px", ".4f")]
-    columns += [Column(f"cost in {name}", ".4f") for name in names]
-    return _small(
-        columns, [[row["criterion"], row["epoch"], row["value_px"], *map(row["costs_px"].get, names)] for row in rows]
-    )
-
-
 def _stability(facts: Document) -> Blocks:
     step = max(1, -(-len(facts["epochs"]) // MOST_EPOCHS))
     shown = facts["epochs"][::-1][::step][::-1]
-    columns: Heading = [
-        "epoch",
-        Column("tau to the one before", ".2f"),
-        Column(f"to the last ({facts['final_epoch']})", ".2f"),
-        Column(f"to the best ({facts['best_epoch']})", ".2f"),
-    ]
-    rows = [[row[name] for name in ("epoch", "tau_prev", "tau_final", "tau_best")] for row in shown]
+    heading = columns(
+        f"epoch | tau to the one before:.2f=tau_prev | to the last ({facts['final_epoch']}):.2f=tau_final | "
+        f"to the best ({facts['best_epoch']}):.2f=tau_best"
+    )
     named, by_samples = {"last two evaluations": facts.get("last_two")}, facts.get("samples", {})
     named |= {"the same, interval over samples": by_samples} if "tau" in by_samples else {}
     named |= {f"more {name} is better": value for name, value in facts.get("trivial", {}).items()}
@@ -374,7 +322,7 @@ def _stability(facts: Document) -> Blocks:
     pairs = [[name, value] for name, value in named.items() if value is not None]
     return [
         "stability of the ranking (Kendall's tau-b, 95 % interval over archs):",
-        _small(columns, rows),
+        _small(heading, [[row[column.key] for column in heading] for row in shown]),
         *([_small([Column(""), Column("", interval)], pairs)] if pairs else []),
         *([f"  interval over samples: {by_samples['reason']}"] if "reason" in by_samples else []),
     ]

@@ -6,6 +6,7 @@ A view makes a list of blocks, lines and tables, out of a document; whoever aske
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,17 +38,12 @@ class Column:
 
     title: str
     form: str | Callable[[Any], str] = ""
-    """Format specification of numbers, or what makes text of a value."""
-    name: str = ""
-    """In CSV, in plain data and in records; the title where empty."""
-    left: bool | None = None
-    """Side; None: to the left where every value is text."""
-    scale: float = 1.0
-    """Text has the value divided by this."""
-    missing: str | None = None
-    """Text of None; by itself what the table says."""
-    below: bool = False
-    """Moves to lines below its row where there is no room for all columns."""
+    """Format specification of numbers (of shares ``.1%``: the sign is left out), or what makes text of a value."""
+    name: str = ""  # in CSV, in plain data and in records; the title where empty
+    left: bool | None = None  # side; None: to the left where every value is text
+    scale: float = 1.0  # text has the value divided by this
+    missing: str | None = None  # text of None; by itself what the table says
+    below: bool = False  # moves to lines below its row where there is no room for all columns
 
     @property
     def key(self) -> str:
@@ -58,16 +54,21 @@ class Column:
         """One cell; control characters (a file name may hold them) are spelt out."""
         if value is None:
             return missing if self.missing is None else self.missing
-        if callable(self.form):
-            return clean(self.form(value))
-        return (
-            clean(value)
-            if isinstance(value, str)
-            else format(value if self.scale == 1 else value / self.scale, self.form)
-        )
+        if callable(self.form) or isinstance(value, str):
+            return clean(self.form(value) if callable(self.form) else value)
+        return format(value if self.scale == 1 else value / self.scale, self.form).removesuffix("%")
 
 
 Heading = list[Column | str]
+
+
+def columns(line: str, **more: Any) -> list[Column]:
+    """Columns written as ``title:form/scale=name`` with `` | `` between; only the title must be there.
+
+    ``more`` is what else :class:`Column` takes, the same for all.
+    """
+    parts = (re.fullmatch(r"([^:=]*)(?::([^=/]*))?(?:/([^=]*))?(?:=(.*))?", part) for part in line.split(" | "))
+    return [Column(p[1], p[2] or "", p[4] or "", scale=float(p[3] or 1), **more) for p in parts if p is not None]
 
 
 @dataclass(frozen=True)
@@ -173,26 +174,19 @@ class Table:
 
     def flat(self) -> tuple[list[str], list[list[Any]]]:
         """Names and raw values; what belongs to a value has a column of its own, ``NAME_WHAT``."""
-        parts: list[dict[str, None]] = [{} for _ in self.columns]
-        for row in self.rows:
-            for known, value in zip(parts, row, strict=True):
-                known |= dict.fromkeys(value if isinstance(value, Mapping) else ("value",) * (value is not None))
-        parts = [known or {"value": None} for known in parts]
-        names = [
-            column.key + f"_{part}" * (part != "value")
-            for column, known in zip(self.columns, parts, strict=True)
-            for part in known
-        ]
-        rows = [
-            [
-                found.get(part)
-                for value, known in zip(row, parts, strict=True)
-                for found in [value if isinstance(value, Mapping) else {"value": value}]
-                for part in known
-            ]
+        split = [
+            [value if isinstance(value, Mapping) else {} if value is None else {"value": value} for value in row]
             for row in self.rows
         ]
-        return names, rows
+        parts = [
+            list(dict.fromkeys(part for row in split for part in row[place])) or ["value"]
+            for place in range(len(self.columns))
+        ]
+        own = list(zip(self.columns, parts, strict=True))
+        names = [column.key + f"_{part}" * (part != "value") for column, known in own for part in known]
+        return names, [
+            [found.get(part) for found, known in zip(row, parts, strict=True) for part in known] for row in split
+        ]
 
     def json(self) -> list[dict[str, Any]]:
         """Plain data, a mapping for each row."""
@@ -214,11 +208,6 @@ def text_of(blocks: Iterable[str | Table], width: int | None = None) -> str:
 def told(value: Any, form: str, missing: str = "-") -> str:
     """``value`` in the words of ``form`` (as of str.format), or what is said where it is None."""
     return missing if value is None else form.format(value)
-
-
-def percent(digits: int) -> Callable[[float], str]:
-    """Form of a share written in percent, without the sign."""
-    return lambda share: f"{100 * share:.{digits}f}"
 
 
 def size_text(size: Iterable[int]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.noise import MOST_SAMPLES, rank_order
-from edgeflownas.report.table import SRAM_COUNT, Column, Heading, Table, counted, duration, percent, scaled, told
+from edgeflownas.files import replace_file
+from edgeflownas.report.table import SRAM_COUNT, Column, Heading, Table, columns, counted, duration, scaled, told
 from edgeflownas.space import Arch, SearchSpace
 
 if TYPE_CHECKING:
@@ -18,19 +22,16 @@ Document = Mapping[str, Any]
 Blocks = list[str | Table]
 
 WORDS = {"depth": "depths", "kernel": "kernels", "conv": "convolutions"}  # kind of choice -> heading
-FIGURES = {
-    **{"epe": "EPE px", "epe_per_image": "per image", "fl_all": "Fl-all %"},
-    **{"px1": "<1px %", "px3": "<3px %", "px5": "<5px %"},
-    **{"s0_10": "s0-10", "s10_40": "s10-40", "s40_plus": "s40+", "epe_occluded": "occluded", "epe_visible": "visible"},
-}
 MOST_OF_FRONT = 20  # rows of a front in the text; the files have all
-_SEEDS = {"value": "mean", "lowest": "lowest", "highest": "highest"}
 
 
-def figure_columns(percent_digits: int) -> list[Column]:
-    """Columns of the figures of a result, shares in percent."""
-    forms = {name: percent(percent_digits) if "%" in title else ".4f" for name, title in FIGURES.items()}
-    return [Column(title, forms[name], name, left=False) for name, title in FIGURES.items()]
+def figure_columns(digits: int) -> list[Column]:
+    """Columns of the figures of a result (evaluate/results.py); shares in percent with so many digits."""
+    line = (
+        "EPE px:.4f=epe | per image:.4f=epe_per_image | Fl-all %:=fl_all | <1px %:=px1 | <3px %:=px3 | <5px %:=px5 | "
+        "s0-10:.4f=s0_10 | s10-40:.4f=s10_40 | s40+:.4f=s40_plus | occluded:.4f=epe_occluded | visible:.4f=epe_visible"
+    )
+    return columns(line.replace("%:", f"%:.{digits}%"), left=False)
 
 
 def tied(ranks: Sequence[int]) -> Callable[[int], str]:
@@ -67,13 +68,12 @@ def pool_table(
     places = [ranks[place] for place in order] if ranks else list(range(1, len(order) + 1))
     baseline = None if space.baseline is None else str(space.parse(space.baseline))
     kinds = [kind for kind in WORDS if any(choice.kind == kind for choice in space.choices)]
-    columns: Heading = [
+    heading: Heading = [
         Column("rank", tied(places)),
         Column("index", name="arch_index"),
         Column("code", lambda code: f"{code} *" if code == baseline else code),
         *(Column(WORDS[kind], left=True, below=True) for kind in kinds),
-        Column("EPE px", ".4f", "epe"),
-        *([Column("+-", ".4f", "epe_margin")] if margins else []),
+        *columns("EPE px:.4f=epe" + " | +-:.4f=epe_margin" * bool(margins)),
     ]
     notes = ["* bilinear baseline"] if baseline in [str(arch) for arch, _, _ in rows] else []
     if margins:
@@ -81,8 +81,7 @@ def pool_table(
     if len(set(places)) < len(places):
         notes.append("=: shares its rank: within noise of the best of that rank, on the same pixels")
     if zero_flow_epe is not None:  # a line holds a margin or the difference in px
-        columns += [] if margins else [Column("diff px", "+.3f", "difference")]
-        columns.append(Column("diff %", "+.1f", "difference_percent"))
+        heading += columns("diff px:+.3f=difference | " * (not margins) + "diff %:+.1f=difference_percent")
         notes.append(f"diff: to zero flow, whose EPE is {zero_flow_epe:.4f} px")
     lines = []
     for place, rank in zip(order, places, strict=True):
@@ -94,7 +93,7 @@ def pool_table(
             line += [] if margins else [epe - zero_flow_epe]
             line.append(100.0 * (epe - zero_flow_epe) / zero_flow_epe if zero_flow_epe > 0 else None)
         lines.append(line)
-    return Table(columns, lines, notes, marked=[number for number, line in enumerate(lines) if line[2] == baseline])
+    return Table(heading, lines, notes, marked=[number for number, line in enumerate(lines) if line[2] == baseline])
 
 
 def frozen_view(frozen: FrozenEvaluation, result: PoolEvaluation) -> Blocks:
@@ -112,57 +111,49 @@ def results_view(results: Sequence[ResultRow], references: Sequence[ResultRow] =
 
     The first line names protocol, split and precision.
     """
-    ranked = sorted(results, key=lambda row: row.epe)
-    everyone = [*ranked, *references]
-    labels = {(row.protocol, row.split_label, row.samples) for row in everyone}
+    everyone = [*sorted(results, key=lambda row: row.epe), *references]
+    first, labels = everyone[0], {(row.protocol, row.split_label, row.samples) for row in everyone}
     assert len(labels) == 1, f"one table holds one protocol and one split, got {labels}"
-    first = everyone[0]
-    rows = [[row.code or row.model, *(getattr(row, name) for name in FIGURES)] for row in everyone]
-    apart = [len(ranked)] if references and results else []
-    names = [name for name in dict.fromkeys(row.model for row in results if row.code)]
-    title = (
+    figures = figure_columns(2)
+    rows = [[row.code or row.model, *(getattr(row, figure.key) for figure in figures)] for row in everyone]
+    title = [
+        *dict.fromkeys(row.model for row in results if row.code),
         f"protocol {first.protocol}, split {first.split_label}, {first.samples} samples, {first.precision}, "
-        f"input {first.batch_shape}"
-    )
-    table = Table(["model", *figure_columns(percent_digits=2)], rows, apart=apart)
-    return [", ".join([*names, title]), table.lean()]
+        f"input {first.batch_shape}",
+    ]
+    apart = [len(results)] if references and results else []
+    return [", ".join(title), Table(["model", *figures], rows, apart=apart).lean()]
 
 
 def result_document(results: Sequence[ResultRow], references: Sequence[ResultRow]) -> dict[str, Any]:
     """The same rows as plain data under what they have in common."""
     common = {name: getattr(results[0], name) for name in ("protocol", "split_label", "precision", "samples")}
-    rows = {"results": results, "references": references}
-    return {**common, **{name: [row.to_json() for row in part] for name, part in rows.items()}}
+    parts = {"results": results, "references": references}
+    return common | {name: [row.to_json() for row in part] for name, part in parts.items()}
 
 
 def calibration_view(found: CalibrationSweep) -> Blocks:
     """EPE of each arch under every calibration set, what changed between them, and the verdict."""
     own, largest, taus, verdicts = found.own_batches, max(found.others), found.taus(), found.verdicts()
-    columns: Heading = [
-        Column("index", missing=""),
+    heading: Heading = [
+        *columns("index", missing=""),
         "code",
-        Column(f"own {own}", ".4f", missing=""),
-        *(Column(str(size), ".4f") for size in found.others),
-        Column(f"{own}->{largest}", "+.4f", "more_batches"),
-        Column("+-", ".4f", "more_batches_margin"),
-        Column("own->other", "+.4f", "other_samples"),
-        Column("+-", ".4f", "other_samples_margin"),
-        Column(f"own->{largest}", "+.4f", "total"),
-        Column("+-", ".4f", "total_margin"),
-        Column("gap", ".4f"),
-        "verdict",
+        *columns(f"own {own}:.4f", missing=""),
+        *columns(" | ".join(f"{size}:.4f" for size in found.others)),
+        *columns(f"{own}->{largest}:+.4f=more_batches | +-:.4f=more_batches_margin | own->other:+.4f=other_samples"),
+        *columns(f"+-:.4f=other_samples_margin | own->{largest}:+.4f=total | +-:.4f=total_margin | gap:.4f | verdict"),
     ]
     rows: list[list[Any]] = []
     for index in rank_order(found.own.epes):
         change = verdicts[index]
-        more, other = (change.more, change.more_margin), (change.other, change.other_margin)
-        last = (change.total, change.total_margin, change.relevant, change.verdict)
         epes = [result.epes[index] for result in (found.own, *found.others.values())]
-        rows.append([index, str(found.own.scores[index].arch), *epes, *more, *other, *last])
+        figures = [change.more, change.more_margin, change.other, change.other_margin, change.total]
+        figures += [change.total_margin, change.relevant]
+        rows.append([index, str(found.own.scores[index].arch), *epes, *figures, change.verdict])
     ordered = [told(taus[size], "{:.3f}") for size in found.others]
     rows.append([None, "Kendall tau", None, *ordered, *[""] * 8])
     return [
-        Table(columns, rows),
+        Table(heading, rows),
         "EPE px by number of calibration batches: the run's own set, then growing random sets; Kendall tau: to its own",
         f"{own}->{largest}: change with more batches; own->other: with other samples; own->{largest}: with both; +-: "
         "95 % for the whole pool",
@@ -174,61 +165,49 @@ def calibration_view(found: CalibrationSweep) -> Blocks:
 def noise_view(document: Document) -> Blocks:
     """What an evaluation can tell apart (docs/evaluation.md); figures in px."""
     seeds, rows = document["seeds"], document["archs"]
-    ranks, std = [row["rank"] for row in rows], seeds["std"] if seeds else {}
-    columns: Heading = [
-        Column("rank", tied(ranks)),
-        Column("index", name="arch_index"),
-        "code",
-        Column("EPE px", ".4f", "epe"),
-        Column("+-", ".4f", "epe_margin"),
-        Column("Mparams", ".3f", "parameters", scale=1e6),
-        Column("GMAC", ".3f", "macs", scale=1e9),
-        *([Column("seed std", ".4f", "seed_std")] if std else []),
+    std = seeds["std"] if seeds else {}
+    heading: Heading = [
+        Column("rank", tied([row["rank"] for row in rows])),
+        *columns("index=arch_index | code | EPE px:.4f=epe | +-:.4f=epe_margin | Mparams:.3f/1e6=parameters"),
+        *columns("GMAC:.3f/1e9=macs" + " | seed std:.4f=seed_std" * bool(std)),
     ]
-    records = [
-        row | {"seed_std": std.get(row["code"])}
-        for row in sorted(rows, key=lambda row: (row["rank"], row["epe"] or 0.0, row["arch_index"]))
-    ]
-    title = (
-        f"{document['run']}, {document['tier']} evaluation after epoch {document['epoch']}: {document['samples']} "
-        f"samples, evaluation set {document['eval_set']}"
-    )
+    ordered = sorted(rows, key=lambda row: (row["rank"], row["epe"] or 0.0, row["arch_index"]))
+    records = [row | {"seed_std": std.get(row["code"])} for row in ordered]
+    title = "{run}, {tier} evaluation after epoch {epoch}: {samples} samples, evaluation set {eval_set}"
+    blocks: Blocks = [title.format_map(document), Table.of(heading, records, printed=len(rows) > 1)]
     runs = f"{len(seeds['seeds'])} runs, seeds {', '.join(map(str, seeds['seeds']))}" if seeds else ""
+    between = f"between training seeds            std {px(seeds['mean_epe_std'])}" if seeds else ""
     notes = [f"note: {note}" for note in document["notes"]]
-    table = Table.of(columns, records, printed=len(rows) > 1)
     if len(rows) == 1:  # nothing that needs a second one
         (row,) = rows
-        alone = (
-            f"{row['code']:<34}{px(row['epe'])} +- {px(row['epe_margin'])} (95 % interval by the evaluation samples)"
-        )
-        spread = [f"between training seeds            std {px(seeds['mean_epe_std'])} ({runs})"] if seeds else []
-        return [title, table, alone, *spread, *notes]
+        alone = f"{row['code']:<34}{px(row['epe'])} +- {px(row['epe_margin'])}"
+        seen = [f"{between} ({runs})"] if seeds else []
+        return [*blocks, f"{alone} (95 % interval by the evaluation samples)", *seen, *notes]
     smallest, wished, needed = document["smallest_difference"], document["resolution"], document["samples_needed"]
     count = f"more than {MOST_SAMPLES:,}" if needed is None else f"{needed:,}"
-    needs = f"{count} to tell {wished:.3g} px apart in half of the pairs" if wished else ""
-    tau, trivial = "{:.3f}", document["trivial_rankings"]
-    by_size = {name: told(trivial[name], tau, "undefined") for name in ("macs", "parameters")}
+    needs = f"{count} to tell {wished:.3g} px apart in half of the pairs" if wished and smallest is not None else ""
+    taus = {"half": document["split_half_tau"], **document["trivial_rankings"]}
+    tau = {name: told(value, "{:.3f}", "undefined") for name, value in taus.items()}
     lines = [
         "+-: 95 % interval by the evaluation samples; =: within noise of the best of its rank (paired, 95 %)",
         f"mean of the pool                  {px(document['mean_epe'])} +- {px(document['mean_epe_margin'])}",
         f"smallest difference at 95 %       {px(smallest)} (median of the pairs; worst "
         f"{px(document['smallest_difference_worst_pair'])}); "
         f"{told(document['tied_pairs'], '{:.1%}', 'unknown share').replace('%', ' %')} of the pairs are tied",
-        f"samples needed                    {'cannot be told' if smallest is None or not wished else needs}",
-        f"split-half rank correlation       {told(document['split_half_tau'], tau, 'undefined')} (Kendall's tau "
-        "between random halves of the samples)",
-        f"rank correlation with size        {by_size['macs']} with multiply-adds, {by_size['parameters']} with "
-        "parameters (negative: larger is better)",
+        f"samples needed                    {needs or 'cannot be told'}",
+        f"split-half rank correlation       {tau['half']} (Kendall's tau between random halves of the samples)",
+        f"rank correlation with size        {tau['macs']} with multiply-adds, {tau['parameters']} with parameters "
+        "(negative: larger is better)",
     ]
     if seeds:
         floors = [value for value in (smallest, seeds["smallest_difference"]) if value is not None]
+        known = f"two archs need more than {px(max(floors))}" if floors else "neither is known here"
         lines += [
-            f"between training seeds            std {px(seeds['mean_epe_std'])} of the pool's mean, smallest "
-            f"difference {px(seeds['smallest_difference'])} ({runs}, {seeds['shared_archs']} archs in all pools)",
-            "a difference smaller than either is no difference: "
-            + (f"two archs need more than {px(max(floors))}" if floors else "neither is known here"),
+            f"{between} of the pool's mean, smallest difference {px(seeds['smallest_difference'])} ({runs}, "
+            f"{seeds['shared_archs']} archs in all pools)",
+            f"a difference smaller than either is no difference: {known}",
         ]
-    return [title, table, *lines, *notes]
+    return [*blocks, *lines, *notes]
 
 
 # ---- rankings ----
@@ -254,19 +233,12 @@ def ranking_view(document: Document) -> Blocks:
     rows = [*document["top"], document["worst"] | {"mark": "worst"}]
     if document["baseline"] is not None:
         rows.append(document["baseline"] | {"mark": "baseline"})
-    columns: Heading = [
-        "rank",
-        "code",
-        Column("epe", ".4f"),  # a subnet that diverged has none
-        Column("+- 95 %", ".4f", "epe_margin"),
-        Column("median", ".4f", "epe_median"),
-        Column("p90", ".4f", "epe_p90"),
-        Column("GMAC", ".3f", "macs", scale=1e9),
-        Column("parameters", ","),
-        Column("sram_kib", ".1f"),
-        *(Column(name, ".2f") for name in best if name.endswith("_ms")),
-        Column("", name="mark", left=True, missing=""),
-    ]
+    heading = columns(  # a subnet that diverged has no epe
+        "rank | code | epe:.4f | +- 95 %:.4f=epe_margin | median:.4f=epe_median | p90:.4f=epe_p90 | "
+        "GMAC:.3f/1e9=macs | parameters:, | sram_kib:.1f"
+    )
+    heading += [Column(name, ".2f") for name in best if name.endswith("_ms")]
+    heading.append(Column("", name="mark", left=True, missing=""))
     if best["epe"] is None:
         noise = "no subnet has a finite EPE: all of them diverged"
     elif tied_with_best is None:
@@ -277,7 +249,7 @@ def ranking_view(document: Document) -> Blocks:
     return [
         f"{counted(document['subnets'], 'subnet')} of {facts['space']}, {facts['run']}/{facts['checkpoint']}",
         f"epe: {facts['epe']}",
-        Table.of(columns, rows),
+        Table.of(heading, rows),
         SRAM_COUNT,
         noise,
     ]
@@ -288,7 +260,7 @@ def trust_view(document: Document) -> Blocks:
     rankings, pairs, seeds = document["rankings"], document["pairs"], document["seeds"]
     changes = [row["change"] for row in rankings if row["change"]]
     tops, regrets = (list(rankings[0][name]) for name in ("precision", "regret"))
-    columns: Heading = [
+    heading: Heading = [
         Column("ranking by", name="name"),
         Column("tau-b", interval(), "tau"),
         Column("Spearman", interval(), "spearman"),
@@ -307,36 +279,28 @@ def trust_view(document: Document) -> Blocks:
     if any(change["smallest_visible"] is not None for change in changes):
         listed = ", ".join(told(change["smallest_visible"], "{:.2f}") for change in changes)
         lines.append(f"smallest change of tau that could be seen, row by row: {listed} (half of the paired interval)")
-    within = (
-        f"pairs of subnets                  {pairs['all']}; within sample noise: {pairs['truth_within_noise']} of the "
-        "truth"
-    )
+    within = "pairs of subnets                  {all}; within sample noise: {truth_within_noise} of the truth"
     if pairs["both_apart"] is not None:
-        within += (
-            f", {pairs['inherited_within_noise']} inherited; of {pairs['both_apart']} told apart by both, "
-            f"{pairs['both_apart_same_order']} in the same order"
-        )
+        within += ", {inherited_within_noise} inherited; of {both_apart} told apart by both, {both_apart_same_order} "
+        within += "in the same order"
     truth = (
         f"truth                             seed {', '.join(map(str, seeds['in_truth']))}; standard deviation "
         f"{seeds['truth_std']:.4f} px between subnets"
     )
-    ceiling, found = (
-        "noise ceiling                     not known: at least three subnets need a second seed",
-        seeds["compared"],
-    )
+    known, found = "not known: at least three subnets need a second seed", seeds["compared"]
     if found is not None:
         truth += f", {found['std']:.4f} px between trainings of one"
         most = told(found["attainable_tau"], "a perfect ranking would reach about {:.2f}", "they do not agree at all")
-        ceiling = (
-            f"noise ceiling                     tau {interval()(found['tau'])} between seeds {found['seeds'][0]} and "
-            f"{found['seeds'][1]} of {found['subnets']} subnets; {most} against one of them"
-        )
+        known = "tau {} between seeds {seeds[0]} and {seeds[1]} of {subnets} subnets; {most} against one of them"
+        known = known.format(interval()(found["tau"]), **found, most=most)
+    title = (
+        "{run}/{checkpoint}: {count} subnets trained alone for {truth_steps:,} steps, {samples} samples, evaluation "
+        "set {eval_set}, zero flow {zero_flow_epe:.4f} px"
+    )
     return [
-        f"{document['run']}/{document['checkpoint']}: {len(document['subnets'])} subnets trained alone for "
-        f"{document['truth_steps']:,} steps, {document['samples']} samples, evaluation set {document['eval_set']}, "
-        f"zero flow {document['zero_flow_epe']:.4f} px",
-        Table.of(columns, rows),
-        *(*lines, within, truth, ceiling),
+        title.format(**document, count=len(document["subnets"])),
+        Table.of(heading, rows),
+        *(*lines, within.format_map(pairs), truth, f"noise ceiling                     {known}"),
         *(f"note: {note}" for note in document["notes"]),
     ]
 
@@ -358,14 +322,13 @@ def search_view(document: Document) -> Blocks:
     searches, curve = document["searches"], document["curve"]
     if len(searches) == 1:
         (one,) = searches
-        step = max(1, -(-len(one["front"]) // MOST_OF_FRONT))
-        shown = one["front"][::step]
+        front = one["front"]
+        shown = front[:: max(1, -(-len(front) // MOST_OF_FRONT))]
         names = [*document["objectives"], "evaluation"]
         blocks: Blocks = [
-            f"{one['strategy']}, seed {one['seed']}: {one['evaluated']} subnets evaluated, {len(one['front'])} on the "
-            "front",
-            Table.of(["code", *(Column(n, _number) for n in names)], shown, printed=bool(shown)),
-            *([f"{len(shown)} of {len(one['front'])}, the others in front.csv"] if step > 1 else []),
+            f"{one['strategy']}, seed {one['seed']}: {one['evaluated']} subnets evaluated, {len(front)} on the front",
+            Table.of(["code", *(Column(name, _number) for name in names)], shown, printed=bool(shown)),
+            *([f"{len(shown)} of {len(front)}, the others in front.csv"] if len(shown) < len(front) else []),
         ]
     else:
         rows = []
@@ -373,8 +336,7 @@ def search_view(document: Document) -> Blocks:
             own = [one for one in searches if one["strategy"] == name]
             sizes = sorted(len(one["front"]) for one in own)
             rows.append([name, len(own), max(one["evaluated"] for one in own), f"{sizes[0]} to {sizes[-1]}"])
-        heading: Heading = ["strategy", "seeds", "evaluated", Column("on its front", left=False)]
-        blocks = [Table(heading, rows)]
+        blocks = [Table([*columns("strategy | seeds | evaluated"), Column("on its front", left=False)], rows)]
     if curve is None:
         return blocks
     seeds = max(own["seeds"] for own in curve["strategies"].values())
@@ -391,18 +353,44 @@ def search_view(document: Document) -> Blocks:
 def curve_table(curve: Document, counts: Collection[int]) -> Table:
     """After so many evaluations the share of the hypervolume of each strategy, with its lowest and highest seed."""
     strategies = curve["strategies"].values()
-    rows = [
-        [count, *({name: own[series][place] for name, series in _SEEDS.items()} for own in strategies)]
-        for place, count in enumerate(curve["evaluations"])
-        if count in counts
-    ]
     several = any(own["seeds"] > 1 for own in strategies)
-    return Table(["evaluations", *(Column(name, _share(several)) for name in curve["strategies"])], rows)
+
+    def share(found: Mapping[str, float]) -> str:
+        between = f" ({100 * found['lowest']:.2f} to {100 * found['highest']:.2f})" if several else ""
+        return f"{100 * found['value']:.2f} %{between}"
+
+    rows = []
+    for place, count in enumerate(curve["evaluations"]):
+        found = [
+            {"value": own["mean"][place]} | {n: own[n][place] for n in ("lowest", "highest")} for own in strategies
+        ]
+        rows += [[count, *found]] if count in counts else []
+    return Table(["evaluations", *(Column(name, share) for name in curve["strategies"])], rows)
 
 
-def _share(spread: bool) -> Callable[[Mapping[str, float]], str]:
-    form = "{value:.2f} % ({lowest:.2f} to {highest:.2f})" if spread else "{value:.2f} %"
-    return lambda share: form.format(**{name: 100 * value for name, value in share.items()})
+def write_search(folder: Path, document: Document, warn: Callable[[str], None] = print) -> dict[str, Path]:
+    """Write search.json, front.csv and, with a curve, curve.csv and (with matplotlib) curve.png; returns them by name.
+
+    ``warn`` is told where the picture is left out.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    written = {"result": folder / "search.json", "front": folder / "front.csv"}
+    replace_file(written["result"], [(json.dumps(document, indent=2, allow_nan=False) + "\n").encode()])
+    rows = [{"strategy": o["strategy"], "seed": o["seed"], **row} for o in document["searches"] for row in o["front"]]
+    replace_file(written["front"], [Table.of(list(rows[0]) if rows else ["code"], rows).csv()])
+    if document["curve"] is not None:
+        written["curve"] = folder / "curve.csv"
+        replace_file(written["curve"], [curve_table(document["curve"], document["curve"]["evaluations"]).csv()])
+        from edgeflownas.report.plot import search_figure
+
+        try:
+            replace_file(folder / "curve.png", [search_figure(document)])
+            written["picture"] = folder / "curve.png"
+        except ConfigError as error:  # a missing picture must not cost the rest
+            warn(f"{folder / 'curve.png'} is not written: {error}")
+    return written
 
 
 def _number(value: float) -> str:

@@ -26,7 +26,7 @@ Plant = Callable[[Recipe, np.random.Generator], Check | None]
 DEFECTS: dict[str, Callable[[int], tuple[Recipe, Check]]] = {}
 
 
-def planted(word: str) -> Callable[[Plant], Plant]:
+def planted(word: str, name: str = "") -> Callable[[Plant], Plant]:
     """The function changes a healthy recipe; it returns what the finding has to say, None where anything will do."""
 
     def register(plant: Plant) -> Plant:
@@ -35,7 +35,7 @@ def planted(word: str) -> Callable[[Plant], Plant]:
             right = plant(recipe, np.random.default_rng([seed, *word.encode()]))
             return recipe, right or (lambda finding: True)
 
-        DEFECTS[plant.__name__] = make
+        DEFECTS[name or plant.__name__] = make
         return plant
 
     return register
@@ -60,28 +60,6 @@ def impossible_values(recipe: Recipe, rng: np.random.Generator) -> Check:
     part = slice(None) if kind == 2 else slice(place, place + 1)
     recipe.edit = set_in(part, **{"zero_flow_epe" if kind == 1 else "mean_epe_12": -1.0 if kind == 0 else 0.0})
     return lambda f: place + 1 in f.epochs and (kind == 2) == (len(f.epochs) > 1)
-
-
-@planted("zero")
-def near_zero_flow(recipe: Recipe, rng: np.random.Generator) -> None:
-    """The pool stays within 5 % of zero flow, above or below."""
-    recipe.first, recipe.last = 1.02 * recipe.zero, recipe.zero * float(rng.uniform(0.95, 1.02))
-    recipe.spread, recipe.jitter, recipe.noise = 0.01 * recipe.zero, 0.002 * recipe.zero, 0.002 * recipe.zero
-
-
-LABELS: tuple[tuple[str, Any], ...] = (
-    ("split_label", "fc2/folder:val/64/0001"),
-    ("eval_set", "cc"),
-    ("eval_samples_per_arch", 32),
-)
-
-
-@planted("label")
-def label_changed(recipe: Recipe, rng: np.random.Generator) -> Check:
-    start = anywhere(recipe, rng, 1)
-    name, value = LABELS[recipe.seed % 3]
-    recipe.edit = set_in(slice(start, None), **{name: value})
-    return lambda f: f.epochs == (start + 1,) and f.figures["columns"] == [name]
 
 
 @planted("rise")
@@ -136,32 +114,6 @@ def plateau(recipe: Recipe, rng: np.random.Generator) -> Check:
     return lambda f: low <= float(f.figures["epe_from_epoch"]) <= high
 
 
-@planted("checks")
-def clip_checks_mismatch(recipe: Recipe, rng: np.random.Generator) -> Check:
-    recipe.edit = set_in(slice(anywhere(recipe, rng), None), expected_clip_checks=lambda row: 2 * row["clip_checks"])
-    return lambda f: (f.figures["counted"], f.figures["expected"]) == (recipe.checks, 2 * recipe.checks)
-
-
-@planted("dropped")
-def non_finite_steps(recipe: Recipe, rng: np.random.Generator) -> Check:
-    place, count = anywhere(recipe, rng), int(rng.integers(1, 5))
-    recipe.edit = set_in(slice(place, place + 1), dropped_steps=count)
-    return lambda f: f.figures["dropped_steps"] == count and f.epochs == (place + 1,)
-
-
-@planted("saturated")
-def clip_saturated(recipe: Recipe, rng: np.random.Generator) -> None:
-    """Between 96 and 100 % of the checks clip."""
-    recipe.clip_start, recipe.clip_end = 1.0, float(rng.uniform(0.96, 1.0))
-    recipe.checks = int(rng.integers(20, 600))
-
-
-@planted("low")
-def lr_too_low(recipe: Recipe, rng: np.random.Generator) -> None:
-    recipe.rate = float(10 ** rng.uniform(-11, -9))
-    recipe.last, recipe.loss_last = recipe.first, recipe.loss_first
-
-
 @planted("crop")
 def input_differs(recipe: Recipe, rng: np.random.Generator) -> None:
     recipe.edit = set_in(
@@ -184,37 +136,6 @@ def train_eval_gap(recipe: Recipe, rng: np.random.Generator) -> None:
     )
 
 
-@planted("coverage")
-def coverage_low(recipe: Recipe, rng: np.random.Generator) -> Check:
-    recipe.coverage = float(rng.uniform(0.02, 0.2))
-    return lambda f: abs(float(f.figures["share_pct"]) - 100 * recipe.coverage) < 0.3
-
-
-@planted("fair")
-def fairness_gap_open(recipe: Recipe, rng: np.random.Generator) -> None:
-    recipe.edit = set_in(slice(-1, None), fairness_gap=lambda row: int(rng.integers(2, 50)))
-
-
-@planted("ranks")
-def ranking_below_noise(recipe: Recipe, rng: np.random.Generator) -> None:
-    """The archs differ by at most half of their jitter."""
-    recipe.jitter = 0.02 * (recipe.first - recipe.last)
-    recipe.spread = recipe.jitter * float(rng.uniform(0, 0.5))
-
-
-@planted("ranks")
-def ranking_unstable(recipe: Recipe, rng: np.random.Generator) -> None:
-    """The archs differ by at most half of their jitter, which brings tau to about 0.2 at most."""
-    ranking_below_noise(recipe, rng)
-
-
-@planted("wide")
-def wide_disagrees(recipe: Recipe, rng: np.random.Generator) -> None:
-    step = slice(None, None, max(1, recipe.epochs // 6))
-    difference = lambda row: -0.3 + float(rng.normal(0, 0.02))  # noqa: E731
-    recipe.edit = set_in(step, wide_difference_12=difference, mean_epe_standard_error_12=0.05)
-
-
 @planted("hard")
 def hard_arch(recipe: Recipe, rng: np.random.Generator) -> Check:
     """One arch stands seven spreads above the others' mean, in pools of at least eight."""
@@ -234,30 +155,26 @@ def outlier_epoch(recipe: Recipe, rng: np.random.Generator) -> Check:
     return lambda f: f.figures["epoch"] == place + 1
 
 
+@planted("label")
+def label_changed(recipe: Recipe, rng: np.random.Generator) -> Check:
+    start = anywhere(recipe, rng, 1)
+    labels = ({"split_label": "fc2/folder:val/64/0001"}, {"eval_set": "cc"}, {"eval_samples_per_arch": 32})
+    changed = labels[recipe.seed % 3]
+    recipe.edit = set_in(slice(start, None), **changed)
+    return lambda f: f.epochs == (start + 1,) and f.figures["columns"] == list(changed)
+
+
+@planted("dropped")
+def non_finite_steps(recipe: Recipe, rng: np.random.Generator) -> Check:
+    place, count = anywhere(recipe, rng), int(rng.integers(1, 5))
+    recipe.edit = set_in(slice(place, place + 1), dropped_steps=count)
+    return lambda f: f.figures["dropped_steps"] == count and f.epochs == (place + 1,)
+
+
 @planted("plateau")
 def best_on_noise(recipe: Recipe, rng: np.random.Generator) -> None:
     plateau(recipe, rng)
-    recipe.knee, recipe.noise = max(5, recipe.epochs // 4), 0.005 * (recipe.first - recipe.last)
-    recipe.correlation = 0.0
-
-
-@planted("lr")
-def lr_barely_moved(recipe: Recipe, rng: np.random.Generator) -> Check:
-    """A cosine over five to nine times the epochs that are done."""
-    recipe.planned = int(recipe.epochs * rng.uniform(5, 9))
-    return lambda f: 0 < float(f.figures["decay_pct"]) < 15
-
-
-@planted("idle")
-def clip_idle(recipe: Recipe, rng: np.random.Generator) -> None:
-    """Never more than 0.36 % of the checks clip."""
-    recipe.clip_start, recipe.clip_end = float(rng.uniform(0, 0.0036)), float(rng.uniform(0, 0.001))
-    recipe.checks = int(rng.integers(50, 600))
-
-
-@planted("wait")
-def data_wait_high(recipe: Recipe, rng: np.random.Generator) -> None:
-    recipe.wait = float(rng.uniform(0.12, 0.9))
+    change(recipe, knee=max(5, recipe.epochs // 4), noise=0.005 * (recipe.first - recipe.last), correlation=0.0)
 
 
 @planted("resumed")
@@ -265,6 +182,63 @@ def resumed_with_changes(recipe: Recipe, rng: np.random.Generator) -> Check:
     start = anywhere(recipe, rng, 1)
     recipe.edit = set_in(slice(start, None), clip_threshold=200)
     return lambda f: f.epochs == (start + 1,)
+
+
+def change(recipe: Recipe, right: Check | None = None, **facts: Any) -> Check | None:
+    for name, value in facts.items():
+        setattr(recipe, name, value)
+    return right
+
+
+def _overlapping(r: Recipe, rng: np.random.Generator) -> Check | None:
+    """The archs differ by at most half of their jitter, which brings tau to about 0.2 at most."""
+    jitter = 0.02 * (r.first - r.last)
+    return change(r, jitter=jitter, spread=jitter * float(rng.uniform(0, 0.5)))
+
+
+WORDS: dict[str, tuple[str, Plant]] = {
+    # the pool stays within 5 % of zero flow, above or below
+    "near_zero_flow": ("zero", lambda r, rng: change(
+        r, first=1.02 * r.zero, last=r.zero * float(rng.uniform(0.95, 1.02)), spread=0.01 * r.zero,
+        jitter=0.002 * r.zero, noise=0.002 * r.zero,
+    )),
+    "clip_checks_mismatch": ("checks", lambda r, rng: change(
+        r, lambda f: (f.figures["counted"], f.figures["expected"]) == (r.checks, 2 * r.checks),
+        edit=set_in(slice(anywhere(r, rng), None), expected_clip_checks=lambda row: 2 * row["clip_checks"]),
+    )),
+    # between 96 and 100 % of the checks clip
+    "clip_saturated": ("saturated", lambda r, rng: change(
+        r, clip_start=1.0, clip_end=float(rng.uniform(0.96, 1.0)), checks=int(rng.integers(20, 600)),
+    )),
+    "lr_too_low": ("low", lambda r, rng: change(
+        r, rate=float(10 ** rng.uniform(-11, -9)), last=r.first, loss_last=r.loss_first,
+    )),
+    "coverage_low": ("coverage", lambda r, rng: change(
+        r, lambda f: abs(float(f.figures["share_pct"]) - 100 * r.coverage) < 0.3,
+        coverage=float(rng.uniform(0.02, 0.2)),
+    )),
+    "fairness_gap_open": ("fair", lambda r, rng: change(
+        r, edit=set_in(slice(-1, None), fairness_gap=lambda row: int(rng.integers(2, 50))),
+    )),
+    "ranking_below_noise": ("ranks", _overlapping),
+    "ranking_unstable": ("ranks", _overlapping),
+    "wide_disagrees": ("wide", lambda r, rng: change(r, edit=set_in(
+        slice(None, None, max(1, r.epochs // 6)), mean_epe_standard_error_12=0.05,
+        wide_difference_12=lambda row: -0.3 + float(rng.normal(0, 0.02)),
+    ))),
+    # a cosine over five to nine times the epochs that are done
+    "lr_barely_moved": ("lr", lambda r, rng: change(
+        r, lambda f: 0 < float(f.figures["decay_pct"]) < 15, planned=int(r.epochs * rng.uniform(5, 9)),
+    )),
+    # never more than 0.36 % of the checks clip
+    "clip_idle": ("idle", lambda r, rng: change(
+        r, clip_start=float(rng.uniform(0, 0.0036)), clip_end=float(rng.uniform(0, 0.001)),
+        checks=int(rng.integers(50, 600)),
+    )),
+    "data_wait_high": ("wait", lambda r, rng: change(r, wait=float(rng.uniform(0.12, 0.9)))),
+}  # fmt: skip
+for name, (word, plant) in WORDS.items():
+    planted(word, name)(plant)
 
 
 def found(recipe: Recipe, folder: Path) -> dict[str, Finding]:

@@ -143,21 +143,15 @@ def random_healthy(seed: int) -> Recipe:
     first = float(rng.uniform(6, 12))
     last = first * float(rng.uniform(0.25, 0.6))
     fall = first - last
+
+    def drawn(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
     return Recipe(
-        seed=seed,
-        epochs=epochs,
-        size=int(rng.integers(5, 41)),
-        zero=first * float(rng.uniform(1.0, 1.4)),
-        first=first,
-        last=last,
-        constant=float(rng.uniform(0.35, 1.0)),
-        spread=fall * float(rng.uniform(0.02, 0.06)),
-        jitter=fall * float(rng.uniform(0.0003, 0.003)),
-        noise=fall * float(10 ** rng.uniform(-4, -1.7)),
-        correlation=float(rng.uniform(0.0, 0.6)),
-        loss_last=float(rng.uniform(3, 7)),
-        loss_noise=float(rng.uniform(0.0, 0.05)),
-        planned=int(epochs * rng.uniform(1.0, 1.8)),
-        coverage=float(rng.choice([0.3, 0.5, 1.0])),
-        wait=float(rng.uniform(0.0, 0.08)),
+        **{"seed": seed, "epochs": epochs, "size": int(rng.integers(5, 41)), "zero": first * drawn(1.0, 1.4)},
+        **{"first": first, "last": last, "constant": drawn(0.35, 1.0), "spread": fall * drawn(0.02, 0.06)},
+        **{"jitter": fall * drawn(0.0003, 0.003), "noise": fall * float(10 ** rng.uniform(-4, -1.7))},
+        **{"correlation": drawn(0.0, 0.6), "loss_last": drawn(3, 7), "loss_noise": drawn(0.0, 0.05)},
+        **{"planned": int(epochs * rng.uniform(1.0, 1.8)), "coverage": float(rng.choice([0.3, 0.5, 1.0]))},
+        wait=drawn(0.0, 0.08),
     )

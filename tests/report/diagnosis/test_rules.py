@@ -130,11 +130,9 @@ def test_what_a_finding_says(name: str, tmp_path: Path) -> None:
     assert right(finding), finding
 
 
-def test_a_smallest_subnet_that_is_worst_as_it_should_be_is_not_called_hard(tmp_path: Path) -> None:
+def test_what_is_not_called_hard_or_idle(tmp_path: Path) -> None:
+    """A smallest subnet that is worst as it should be, and clipping that is off."""
     assert "hard_arch" not in found(Recipe(offsets=offsets(0.1)), tmp_path)
-
-
-def test_clipping_that_is_off_is_not_called_idle(tmp_path: Path) -> None:
     off = set_in(EVERY, clip_threshold=None, clip_count=0, clip_rate=0.0)
     diagnosis = diagnose(Recipe(edit=off).history(tmp_path))
     assert {"clip_idle", "clip_saturated"} <= {rule.id for rule in diagnosis.not_judged}

@@ -11,49 +11,35 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeflownas.errors import UserError
-from edgeflownas.report.diagnosis import rules_evaluation, rules_training  # noqa: F401  (they declare the rules)
-from edgeflownas.report.diagnosis.rule import (
-    DECLARED,
-    SEVERITIES,
-    Diagnosis,
-    Finding,
-    NotJudged,
-    Rule,
-    Unjudged,
-    Verdict,
-    comparable,
-    named,
-)
+from edgeflownas.report.diagnosis import rules_evaluation, rules_training, tables  # noqa: F401  (they declare the rules)
+from edgeflownas.report.diagnosis.rule import DECLARED, SEVERITIES, Diagnosis, Finding, NotJudged, Unjudged, Verdict
 from edgeflownas.report.diagnosis.statistics import LEAST
 from edgeflownas.report.history import History, read_history
 
 __all__ = ["RULES", "Diagnosis", "Finding", "NotJudged", "diagnose", "diagnose_continued", "documented"]
 
-RULES: dict[str, Rule] = {rule.id: rule for rule in sorted(DECLARED, key=lambda rule: -rule.importance)}
+RULES = {rule.id: rule for rule in sorted(DECLARED, key=lambda rule: -rule.importance)}
 """All rules by id, the most important first."""
 WRITTEN = "<!-- Written by `make docs` from the docstrings in src/edgeflownas/report/diagnosis/rules_*.py. -->"
 
 
 def diagnose(history: History) -> Diagnosis:
     """Findings of all rules, and which rules could not be judged and why.  Raises nothing: the history was read."""
-    from edgeflownas.report.diagnosis.tables import criteria, stability
-
-    same = comparable(history)
+    same = history.comparable()
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
     for rule in RULES.values():
         try:
-            found = rule(history if rule.whole else same)
+            if (found := rule(history if rule.whole else same)) is not None:
+                findings.append(found)
         except Unjudged as reason:
-            not_judged.append(NotJudged(rule.id, named(str(reason), history)))
-            continue
-        findings += [] if found is None else [found]
+            not_judged.append(NotJudged(rule.id, history.named(str(reason))))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     worst = findings[0].severity if findings else "ok"
     verdict: Verdict = "healthy" if len(same.known("mean_epe_12")) >= LEAST else "too early to say"
     if worst in ("stop", "warning"):
         verdict = "stop" if worst == "stop" else "look here"
-    return Diagnosis(verdict, tuple(findings), tuple(not_judged), criteria(same), stability(same))
+    return Diagnosis(verdict, tuple(findings), tuple(not_judged), tables.criteria(same), tables.stability(same))
 
 
 def diagnose_continued(history: History, parent: History | None = None) -> tuple[History, Diagnosis]:
@@ -61,8 +47,6 @@ def diagnose_continued(history: History, parent: History | None = None) -> tuple
 
     Without ``parent`` a forked run's own is read; where that cannot be done, the history that is returned has a note.
     """
-    from edgeflownas.report.diagnosis.tables import continuation
-
     diagnosis = diagnose(history)
     fork = history.run.manifest.get("forked_from") if history.run is not None else None
     if parent is None and isinstance(fork, dict):
@@ -72,7 +56,7 @@ def diagnose_continued(history: History, parent: History | None = None) -> tuple
             history = replace(history, notes=(*history.notes, f"its parent is not compared: {error}"))
     if parent is None:
         return history, diagnosis
-    return history, replace(diagnosis, continuation=continuation(history, parent))
+    return history, replace(diagnosis, continuation=tables.continuation(history, parent))
 
 
 def documented(page: str) -> str:

@@ -7,26 +7,23 @@ Catalogue, order, titles and docs/diagnosis.md follow from what is declared ther
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.report.diagnosis.statistics import LEAST, Array, cleaned, noise_of, recent, resolution, sd_around_zero
+from edgeflownas.report.diagnosis.statistics import LEAST, Array, cleaned, jitter, noise_of
 from edgeflownas.report.history import History
 
 Severity = Literal["stop", "warning", "note", "ok"]
 Verdict = Literal["healthy", "too early to say", "look here", "stop"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "ok")
-LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
-"""Columns that say what an EPE belongs to."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Unjudged(Exception):  # noqa: N818  (not an error: raised inside a rule, c
     """Raised by a rule that lacks what it needs; the text says what."""
 
 
-def needs(condition: bool, what: str) -> None:
+def needs(condition: object, what: str) -> None:
     """Leave the rule as not judged, for the reason ``needs <what>``, where ``condition`` does not hold."""
     if not condition:
         raise Unjudged(f"needs {what}")
@@ -95,14 +92,11 @@ class Found(NamedTuple):
     """What a rule's test returns where it has something to say."""
 
     severity: Severity
-    evidence: str
-    """With columns named ``_12``, whatever the pool."""
+    evidence: str  # with columns named ``_12``, whatever the pool
     figures: Mapping[str, Any]
     """Numbers, texts and lists of them; what is None is left out, the rest rounded to what can be read."""
-    epochs: Iterable[int] = ()
-    """As :attr:`Finding.epochs`."""
-    advice: str = ""
-    """In place of the rule's own."""
+    epochs: Iterable[int] = ()  # where it shows; of a rule that is not ``dated`` the first and last count
+    advice: str = ""  # in place of the rule's own
 
 
 Test = Callable[[History], Found | None]
@@ -129,10 +123,9 @@ class Rule:
         if found is None:
             return None
         figures = {name: _figure(value) for name, value in found.figures.items() if value is not None}
-        evidence, why, advice = (
-            named(text, history) for text in (found.evidence, self.why, found.advice or self.advice)
-        )
+        evidence, why, advice = map(history.named, (found.evidence, self.why, found.advice or self.advice))
         epochs = tuple(map(int, found.epochs))
+        epochs = epochs if self.dated or len(epochs) < 3 else (epochs[0], epochs[-1])
         return Finding(self.id, found.severity, epochs, figures, evidence, why, advice, self.charts)
 
 
@@ -181,11 +174,6 @@ def _figure(value: Any) -> Any:
     return int(number) if number.is_integer() and isinstance(value, int) else float(f"{number:.6g}")
 
 
-def named(text: str, history: History) -> str:
-    """A text with the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
-    return re.sub(r"(?<=[a-z])_12\b", f"_{history.pool_size}", text)
-
-
 # ---- reading a history ----
 
 
@@ -213,19 +201,6 @@ def whole_pool(history: History, least: int) -> tuple[NDArray[np.int64], Array]:
     return history.epochs[whole], history.epes[whole]
 
 
-def jitter(epes: Array) -> float:
-    """Standard deviation in px of one arch's EPE from epoch to epoch.
-
-    The movement common to the pool and each arch's own smooth trend are taken away first: second differences of EPE
-    minus the pool's median, by their median absolute deviation.
-
-    Args:
-        epes: [e, A], at least three epochs and two archs.
-    """
-    apart = epes - np.median(epes, axis=1, keepdims=True)
-    return max(sd_around_zero(np.diff(apart, 2, axis=0)) / math.sqrt(6.0), resolution(epes) / math.sqrt(12.0))
-
-
 def mean_noise(history: History, values: Array) -> float:
     """Standard deviation in px of the pool's mean EPE: from its own second differences, or from the archs' jitter."""
     whole = np.isfinite(history.epes).all(axis=1)
@@ -233,34 +208,3 @@ def mean_noise(history: History, values: Array) -> float:
     if history.pool_size < 4 or int(whole.sum()) < LEAST:
         return own
     return max(own, jitter(history.epes[whole]) / math.sqrt(history.pool_size))
-
-
-def recent_levels(epes: Array) -> Array:
-    """EPE [A] of each arch in px over the recent evaluations: its median distance to the pool's mean, plus the mean."""
-    last = epes[recent(len(epes))]
-    means = last.mean(axis=1, keepdims=True)
-    return np.asarray(np.median(last - means, axis=0) + float(np.median(means)), dtype=np.float64)
-
-
-def label(history: History, index: int) -> str:
-    """``arch 2 (2,2,2,...)``: an arch by index, with its code where it is known."""
-    code = history.codes[index] if index < len(history.codes) else ""
-    return f"arch {index}" + (f" ({code})" if code else "")
-
-
-def span(epochs: NDArray[np.int64]) -> tuple[int, ...]:
-    """First and last of some epochs."""
-    return (int(epochs[0]), int(epochs[-1])) if len(epochs) > 1 else tuple(map(int, epochs))
-
-
-def changes(history: History, name: str) -> list[tuple[int, str, str]]:
-    """(epoch, before, after) wherever a column takes another value than the last one known."""
-    known = [(int(e), value) for e, value in zip(history.epochs, history.text(name), strict=True) if value is not None]
-    return [(epoch, before, now) for (_, before), (epoch, now) in itertools.pairwise(known) if now != before]
-
-
-def comparable(history: History) -> History:
-    """The part since the last change of samples, protocol or pool: only its EPEs may stand in one curve."""
-    starts = [epoch for name in LABELS for epoch, _, _ in changes(history, name)]
-    place = int(np.searchsorted(history.epochs, max(starts))) if starts else 0
-    return replace(history, rows=history.rows[place:], epes=history.epes[place:]) if place else history

@@ -6,49 +6,19 @@ A docstring is the rule's section of docs/diagnosis.md; findings repeat its Why 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
-from edgeflownas.report.diagnosis.rule import (
-    Found,
-    Unjudged,
-    jitter,
-    label,
-    mean_noise,
-    needs,
-    recent_levels,
-    rule,
-    series,
-    span,
-    values_of,
-    whole_pool,
-)
-from edgeflownas.report.diagnosis.statistics import (
-    LEAST,
-    Array,
-    extreme_members,
-    fit,
-    lately,
-    mostly_since,
-    noise_of,
-    outliers,
-    recent,
-    resolution,
-    slope_of,
-)
-from edgeflownas.report.diagnosis.statistics import plateau as level_end
+from edgeflownas.report.diagnosis import statistics as stats
+from edgeflownas.report.diagnosis.rule import Found, Unjudged, mean_noise, needs, rule, series, values_of, whole_pool
 from edgeflownas.report.history import History
 
-PROPORTION = 0.2
-"""Least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion."""
-RECOVERED = 0.10
-"""Least share of the motion that a network which works recovers."""
-YOUNG = 5
-"""Evaluations below which an EPE near that of zero flow may be nothing but the start of training."""
-STABLE_TAU = 0.5
-"""Kendall's tau at which one pair in four changes its order between two evaluations."""
+PROPORTION = 0.2  # least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion
+RECOVERED = 0.10  # least share of the motion that a network which works recovers
+YOUNG = 5  # evaluations below which an EPE near that of zero flow may be nothing but the start of training
+STABLE_TAU = 0.5  # Kendall's tau at which one pair in four changes its order between two evaluations
 
 
 @rule("Non finite EPE", 595, "epe", whole=True, dated=True)
@@ -58,14 +28,13 @@ def non_finite_epe(history: History) -> Found | None:
     Why: An EPE that is not a number says that weights or statistics are broken; later figures build on them.
     Try: Go back to the last checkpoint before it; lower train.lr or set train.grad_clip_global_norm.
     """
-    columns = [history.column(name) for name in ("mean_epe_12", "train_loss")]
-    given = [[row.get(name) is not None for row in history.rows] for name in ("mean_epe_12", "train_loss")]
-    bad = history.epochs[(~np.isfinite(columns) & given).any(axis=0)]
+    names = ("mean_epe_12", "train_loss")
+    given = [[row.get(name) is not None for row in history.rows] for name in names]
+    bad = history.epochs[(~np.isfinite([history.column(name) for name in names]) & given).any(axis=0)]
     if not len(bad):
         return None
     text = f"mean_epe_12 or train_loss is no finite number in {len(bad)} of {len(history.rows)} evaluations, first in"
-    figures = {"evaluations": len(bad), "of": len(history.rows)}
-    now = bad[-1] == history.epochs[-1]
+    figures, now = {"evaluations": len(bad), "of": len(history.rows)}, bad[-1] == history.epochs[-1]
     return Found("stop" if now else "warning", f"{text} epoch {bad[0]}", figures, bad)
 
 
@@ -81,11 +50,10 @@ def impossible_values(history: History) -> Found | None:
     Try: Look at what wrote the file: the mask of valid pixels, the truth, and whether the columns are the right ones.
     """
     mean, zero = history.column("mean_epe_12"), history.column("zero_flow_epe")
-    empty = (mean == 0.0) & bool((mean[np.isfinite(mean)] == 0.0).all())
     kinds = {
         "an EPE below 0": (mean < 0.0) | (history.epes < 0.0).any(axis=1),
         "zero_flow_epe not above 0": zero <= 0.0,
-        "mean_epe_12 exactly 0 in every evaluation": empty,
+        "mean_epe_12 exactly 0 in every evaluation": (mean == 0.0) & (mean[np.isfinite(mean)] == 0.0).all(),
     }
     bad = history.epochs[np.logical_or.reduce(list(kinds.values()))]
     if not len(bad):
@@ -116,17 +84,17 @@ def near_zero_flow(history: History) -> Found | None:
     """
     mean, zero = values_of(history, "mean_epe_12"), values_of(history, "zero_flow_epe")
     there = np.isfinite(mean) & np.isfinite(zero) & (zero > 0) & (mean >= 0)
-    needs(bool(there.any()), "mean_epe_12 and a zero_flow_epe above 0 in one evaluation")
+    needs(there.any(), "mean_epe_12 and a zero_flow_epe above 0 in one evaluation")
     gains, count = 1.0 - mean[there] / zero[there], int(there.sum())
-    last = recent(count, 3)
+    last = stats.recent(count, 3)
     shown = len(gains[last])
     level = float(np.median(gains[last]))
     noise = mean_noise(history, mean[there]) / float(np.median(zero[there]))
     error = 1.96 * 1.253 * noise / math.sqrt(shown)  # 1.253: of a median against a mean
     unclear = level + error >= RECOVERED  # a note where the noise is what may be above the limit
-    if level >= RECOVERED or (unclear and level > 0.0 and count >= LEAST):
+    if level >= RECOVERED or (unclear and level > 0.0 and count >= stats.LEAST):
         return None
-    slope = slope_of(history.epochs[there][last].astype(np.float64), gains[last], noise)
+    slope = stats.slope_of(history.epochs[there][last].astype(np.float64), gains[last], noise)
     rising = slope.distinguishable and slope.slope * count > RECOVERED
     zero_epe, epe = float(np.median(zero[there][last])), float(np.median(mean[there][last]))
     figures = {"zero_flow_epe": zero_epe, "mean_epe": epe, "gain_pct": 100 * level}
@@ -145,7 +113,7 @@ def near_zero_flow(history: History) -> Found | None:
         text += ": no better than predicting nothing"
     text += "; it still moves away from it" if rising else ""
     early = rising or unclear or count < YOUNG
-    return Found("note" if early else "stop", text, figures, span(history.epochs[there][last]))
+    return Found("note" if early else "stop", text, figures, history.epochs[there][last])
 
 
 @rule("EPE rising", 495, "epe", "loss")
@@ -163,19 +131,17 @@ def epe_rising(history: History) -> Found | None:
         return None
     slope, error, above, lowest, fall = rise
     figures = {"slope_px": slope, "error_px": error, "above_lowest_px": above, "lowest_epoch": lowest}
-    text = (
-        f"mean_epe_12 rises by {slope:.2g} +- {1.96 * error:.2g} px an epoch and is {above:.4f} px above its level "
-        f"around epoch {lowest}"
-    )
+    text = f"mean_epe_12 rises by {slope:.2g} +- {1.96 * error:.2g} px an epoch and is {above:.4f} px above its level "
+    text += f"around epoch {lowest}"
     return Found("stop" if above > 0.5 * fall else "warning", text, figures, (lowest, int(history.epochs[-1])))
 
 
 def _rise(history: History, name: str) -> tuple[float, float, float, int, float] | None:
     """Slope an epoch and its error, height above the lowest level, its epoch and the fall before it; None: no rise."""
     epochs, values = series(history, name)
-    noise = max(noise_of(values), 1e-12)
-    last = recent(len(values), LEAST)
-    slope = slope_of(epochs[last], values[last], noise)
+    noise = max(stats.noise_of(values), 1e-12)
+    last = stats.recent(len(values), stats.LEAST)
+    slope = stats.slope_of(epochs[last], values[last], noise)
     smooth = np.array([np.median(values[max(0, p - 2) : p + 3]) for p in range(len(values))])
     lowest = int(np.argmin(smooth))
     above = float(np.median(values[-3:])) - float(smooth[lowest])
@@ -208,10 +174,10 @@ def loss_epe_divergence(history: History) -> Found | None:
         f"train_loss {loss:+.1f} %, mean_epe_12 {epe:+.2f} % from epoch {history.epochs[0]} to {history.epochs[-1]}: "
         f"the EPE takes {ratio:.3f} of the loss's relative fall (at most {bound:.3f}; in proportion is 1)"
     )
-    return Found("note" if epe <= -10.0 else "warning", text, figures, span(history.epochs))
+    return Found("note" if epe <= -10.0 else "warning", text, figures, history.epochs)
 
 
-def _change(values: Array) -> float:
+def _change(values: stats.Array) -> float:
     """Plain change from first to last in percent."""
     return float(100.0 * (values[-1] / values[0] - 1.0))
 
@@ -223,11 +189,11 @@ def _elasticity(history: History, loss_name: str, epe_name: str) -> tuple[float,
     """
     epochs, loss = series(history, loss_name)
     times, epe = series(history, epe_name)
-    needs(bool((loss > 0).all() and (epe > 0).all()), f"positive values of {loss_name} and {epe_name}")
-    curves = fit(epochs, loss), fit(times, epe)
-    needs(all(c.first > 0 and c.last > 0 for c in curves), f"positive levels of {loss_name} and {epe_name}")
-    logs = [math.log(c.last / c.first) for c in curves]
-    errors = [c.end_error * math.hypot(1.0 / c.first, 1.0 / c.last) for c in curves]
+    needs((loss > 0).all() and (epe > 0).all(), f"positive values of {loss_name} and {epe_name}")
+    curves = stats.fit(epochs, loss), stats.fit(times, epe)
+    needs(all(c.values[0] > 0 and c.values[-1] > 0 for c in curves), f"positive levels of {loss_name} and {epe_name}")
+    logs = [math.log(c.values[-1] / c.values[0]) for c in curves]
+    errors = [c.end_error * math.hypot(1.0 / c.values[0], 1.0 / c.values[-1]) for c in curves]
     fell = logs[0] + 1.645 * errors[0] < 0.0 and logs[0] < math.log(0.9)
     needs(fell, f"{loss_name} to fall by a tenth and beyond its noise, it changed by {_change(loss):.1f} %")
     ratio = logs[1] / logs[0]
@@ -248,7 +214,7 @@ def objective_mismatch(history: History) -> Found | None:
     """
     pairs = (("train_eval_loss_total", "train_epe_12"), ("eval_loss_total", "mean_epe_12"))
     known = [(loss, epe) for loss, epe in pairs if {loss, epe} <= history.columns]
-    needs(bool(known), "eval_loss_total, or train_eval_loss_total with train_epe_12")
+    needs(known, "eval_loss_total, or train_eval_loss_total with train_epe_12")
     for loss_name, epe_name in known:
         ratio, bound, loss, epe = _elasticity(history, loss_name, epe_name)
         if bound >= PROPORTION:
@@ -260,7 +226,7 @@ def objective_mismatch(history: History) -> Found | None:
             if len(values) > 1 and values[0]:
                 figures[f"{term}_change_pct"] = _change(values)
                 text += f"; {term} term {_change(values):+.1f} %"
-        return Found("note" if epe <= -10.0 else "warning", text, figures, span(history.epochs))
+        return Found("note" if epe <= -10.0 else "warning", text, figures, history.epochs)
     return None
 
 
@@ -280,25 +246,22 @@ def plateau(history: History) -> Found | None:
     Try: Lower the learning rate now (train.lr_schedule fast_anneal, or fork from here with half the rate), or stop.
     """
     epochs, values = series(history, "mean_epe_12")
-    found = level_end(epochs, values, mean_noise(history, values))
+    found = stats.plateau(epochs, values, mean_noise(history, values))
     if found is None:
         return None
-    last, after = int(epochs[-1]), found.after
-    figures: dict[str, float | int] = {"epe_from_epoch": found.start, "epe_level": found.level}
-    figures |= {"pace_before_px": found.before, "pace_after_px": after.slope, "pace_after_error_px": after.error}
+    after, level = found.after, found.level
+    figures = {"epe_from_epoch": found.start, "epe_level": level, "pace_before_px": found.before}
+    figures |= {"pace_after_px": after.slope, "pace_after_error_px": after.error}
     figures["evaluations_since"] = int((epochs >= found.start).sum())
     text = (
-        f"mean_epe_12 is level at {found.level:.4f} px since epoch {found.start} (to {last}): {after.slope:+.2g} "
+        f"mean_epe_12 is level at {level:.4f} px since epoch {found.start} (to {int(epochs[-1])}): {after.slope:+.2g} "
         f"+- {1.96 * after.error:.2g} px an epoch lately, {found.before:+.2g} before"
     )
-    try:
-        loss = level_end(*series(history, "train_loss"))
-    except Unjudged:
-        loss = None
-    if loss is not None:
-        figures["loss_from_epoch"] = loss.start
-        text += f"; the loss is level since epoch {loss.start}"
-    return Found("warning", text, figures, (found.start, last))
+    with suppress(Unjudged):
+        if (loss := stats.plateau(*series(history, "train_loss"))) is not None:
+            figures["loss_from_epoch"] = loss.start
+            text += f"; the loss is level since epoch {loss.start}"
+    return Found("warning", text, figures, (found.start, int(epochs[-1])))
 
 
 @rule("Ranking below the noise", 390, "ranks", "pool")
@@ -313,19 +276,16 @@ def ranking_below_noise(history: History) -> Found | None:
     """
     needs(history.pool_size >= 3, f"a pool of at least 3 archs, it has {history.pool_size}")
     epochs, epes = whole_pool(history, 1)
-    last = recent(len(epes), 3)
+    last = stats.recent(len(epes), 3)
     tied, differences = history.known("tied_pairs_12"), history.known("smallest_difference_12")
-    smallest = lately(differences) if len(differences) else math.nan
-    if len(tied):
-        share = lately(tied)
-        by = "paired errors of the samples"
-    else:
+    smallest = stats.lately(differences) if len(differences) else math.nan
+    share, by = stats.lately(tied) if len(tied) else 0.0, "paired errors of the samples"
+    if not len(tied):
         needs(len(epes) >= 8, f"tied_pairs_12, or at least 8 evaluations with every arch, there are {len(epes)}")
-        smallest = max(1.96 * math.sqrt(2.0) * jitter(epes), smallest)  # in this order: NaN counts nothing
-        levels = recent_levels(epes)
+        smallest = max(1.96 * math.sqrt(2.0) * stats.jitter(epes), smallest)  # in this order: NaN counts nothing
+        levels = stats.recent_levels(epes)
         pairs = np.abs(levels[:, None] - levels[None, :])[np.triu_indices(len(levels), 1)]
-        share = float((pairs < smallest).mean())
-        by = "jitter from epoch to epoch"
+        share, by = float((pairs < smallest).mean()), "jitter from epoch to epoch"
     if share <= 0.5:
         return None
     spread = float(np.median(epes[last].std(axis=1)))
@@ -334,7 +294,7 @@ def ranking_below_noise(history: History) -> Found | None:
         f"{100 * share:.0f} % of the pairs of archs are within noise: the pool's spread is {spread:.4f} px, one "
         f"evaluation tells {smallest:.4f} px apart at 95 % (from the {by}; medians of the last {len(epes[last])})"
     )
-    return Found("warning", text, figures, span(epochs[last]))
+    return Found("warning", text, figures, epochs[last])
 
 
 @rule("Ranking not stable", 385, "tau", "ranks")
@@ -364,12 +324,12 @@ def ranking_unstable(history: History) -> Found | None:
         return None
     chance = mean <= 1.645 * null / math.sqrt(len(values))
     figures = {"tau_mean": mean, "tau_error": error, "tau_of_chance": null, "evaluations": len(values)}
+    means = "what independent rankings give" if chance else f"{50 * (1 - mean):.0f} % of the pairs change their order"
     text = (
-        f"kendall_tau_prev is {mean:.2f} +- {1.96 * error:.2f} over the last {len(values)} evaluations: "
-        + ("what independent rankings give" if chance else f"{50 * (1 - mean):.0f} % of the pairs change their order")
-        + f" (chance of one: 0 +- {1.96 * null:.2f} for {size} archs)"
+        f"kendall_tau_prev is {mean:.2f} +- {1.96 * error:.2f} over the last {len(values)} evaluations: {means} "
+        f"(chance of one: 0 +- {1.96 * null:.2f} for {size} archs)"
     )
-    return Found("warning", text, {**figures, "like_chance": int(chance)}, span(epochs))
+    return Found("warning", text, {**figures, "like_chance": int(chance)}, epochs)
 
 
 @rule("Wide disagrees", 380, "epe", "ranks")
@@ -401,7 +361,7 @@ def wide_disagrees(history: History) -> Found | None:
     figures = {"difference_px": middle, "error_px": noise, "kendall_tau": tau, "evaluations": len(values)}
     text = f"frequent minus wide mean EPE is {middle:+.4f} +- {1.96 * noise:.4f} px in {len(values)} wide evaluations"
     text += "" if tau is None else f"; the rankings agree with tau {tau:.2f}"
-    return Found("warning", text, figures, span(history.epochs[there]))
+    return Found("warning", text, figures, history.epochs[there])
 
 
 @rule("One subnet drags the mean", 375, "archs", "pool")
@@ -419,29 +379,29 @@ def hard_arch(history: History) -> Found | None:
     """
     needs(history.pool_size >= 5, f"a pool of at least 5 archs, it has {history.pool_size}")
     epochs, epes = whole_pool(history, 3)
-    levels = recent_levels(epes)
-    found = extreme_members(levels)
+    levels = stats.recent_levels(epes)
+    found = stats.extreme_members(levels)
     if not found:
         return None
     worst = found[0]
     above = epes[:, worst] > np.delete(epes, found, axis=1).max(axis=1)
-    place = mostly_since(above)
-    if place is None or above[recent(len(above), 3)].mean() < 0.9:
+    place = stats.mostly_since(above)
+    if place is None or above[stats.recent(len(above), 3)].mean() < 0.9:
         return None
     others, since = np.delete(levels, found), int(epochs[place])
     middle, spread = float(np.median(others)), float(others.std(ddof=1))
     gap, drag = float(levels[worst] - np.median(others)), float(levels.mean() - others.mean())
     mean, median, p90 = float(levels.mean()), float(np.median(levels)), float(np.percentile(levels, 90))
-    figures: dict[str, Any] = {"arch_index": worst, "arch_code": history.codes[worst] or None, "archs": found}
-    figures |= {"gap_px": gap, "others_std_px": spread, "drags_mean_px": drag, "since_epoch": since}
+    figures = {"arch_index": worst, "arch_code": history.codes[worst] or None, "archs": found, "gap_px": gap}
+    figures |= {"others_std_px": spread, "drags_mean_px": drag, "since_epoch": since}
     figures |= {"mean_px": mean, "median_px": median, "p90_px": p90}
     text = (
-        f"{label(history, worst)} is {gap:.4f} px above the median of the others ({middle:.4f} px, spread "
+        f"{history.label(worst)} is {gap:.4f} px above the median of the others ({middle:.4f} px, spread "
         f"{spread:.4f}) since epoch {since}; it lifts the mean by {drag:.4f} px (mean {mean:.4f}, median {median:.4f}, "
         f"p90 {p90:.4f})"
     )
     if len(found) > 1:
-        text += f"; so do {', '.join(label(history, index) for index in found[1:])}"
+        text += f"; so do {', '.join(history.label(index) for index in found[1:])}"
     return Found("warning", text, figures, (since, int(epochs[-1])))
 
 
@@ -471,10 +431,10 @@ def outlier_epoch(history: History) -> Found | None:
         judged = True
         epochs, values = history.epochs[there].tolist(), values[there]
         if name == "std_epe_12":  # of few archs it is now and then very small by chance; jumps are what matters
-            scores, odd = outliers(np.log(values), least=resolution(values) / math.sqrt(12.0) / values)
+            scores, odd = stats.outliers(np.log(values), least=stats.resolution(values) / math.sqrt(12.0) / values)
             odd &= scores > 0
         else:
-            scores, odd = outliers(values)
+            scores, odd = stats.outliers(values)
         for place in np.nonzero(odd)[0]:
             nearby = float(np.median(values[max(0, place - 3) : place + 4]))
             if abs(scores[place]) > abs(found.get(epochs[place], (0.0, ""))[0]):
@@ -485,21 +445,15 @@ def outlier_epoch(history: History) -> Found | None:
     shown = sorted(found, key=lambda epoch: -abs(found[epoch][0]))
     text = "; ".join(f"epoch {epoch}: {found[epoch][1]} px (z {found[epoch][0]:+.1f})" for epoch in shown[:5])
     figures = {"epoch": shown[0], "outliers": sorted(found), "z": found[shown[0]][0]}
-    if (worst := _mover(history, shown[0])) is not None:
-        figures["arch_index"] = worst
-        text += f"; most of it is {label(history, worst)}"
+    main = int(np.nonzero(history.epochs == shown[0])[0][0])
+    around = history.epes[max(0, main - 3) : main + 4]
+    if history.pool_size > 1 and np.isfinite(around).all():
+        moved = (history.epes[main] - np.median(around, axis=0)) ** 2  # px from each arch's median around
+        worst = int(np.argmax(moved))
+        if 2.0 * float(moved[worst]) > float(moved.sum()):
+            figures["arch_index"] = worst
+            text += f"; most of it is {history.label(worst)}"
     return Found("warning", text, figures, sorted(found))
-
-
-def _mover(history: History, epoch: int) -> int | None:
-    """The arch that moved more than all others together (squares of px from its median over the epochs around)."""
-    place = int(np.nonzero(history.epochs == epoch)[0][0])
-    around = history.epes[max(0, place - 3) : place + 4]
-    if history.pool_size < 2 or not np.isfinite(around).all():
-        return None
-    moved = (history.epes[place] - np.median(around, axis=0)) ** 2
-    worst = int(np.argmax(moved))
-    return worst if 2.0 * float(moved[worst]) > float(moved.sum()) else None
 
 
 @rule("Best on noise", 365, "epe")
@@ -513,25 +467,24 @@ def best_on_noise(history: History) -> Found | None:
     """
     epochs, values = series(history, "mean_epe_12")
     noise = mean_noise(history, values)
-    found = level_end(epochs, values, noise)
+    found = stats.plateau(epochs, values, noise)
     place = int(np.argmin(values))
     if found is None or epochs[place] < found.start:
         return None
     level = epochs >= found.start
     count = int(level.sum())
-    sd = max(noise_of(values[level]), noise)
+    sd = max(stats.noise_of(values[level]), noise)
     gain = found.level - float(values[place])
     # the lowest of n normal values is above this with 95 %
     luck = sd * -NormalDist().inv_cdf(1.0 - 0.95 ** (1.0 / count))
     if gain > luck:
         return None
     equal = int((values <= values[place] + 1.96 * math.sqrt(2.0) * sd).sum())
-    best = int(epochs[place])
-    figures = {"epoch": best, "best_epe": float(values[place]), "gain_px": gain, "luck_px": luck, "equal": equal}
+    best, epe = int(epochs[place]), float(values[place])
+    figures = {"epoch": best, "best_epe": epe, "gain_px": gain, "luck_px": luck, "equal": equal}
     text = (
-        f"the best mean_epe_12 ({values[place]:.4f} px, epoch {best}) is {gain:.4f} px below the level "
-        f"{found.level:.4f} px; the luckiest of {count} equal evaluations reaches {luck:.4f}; {equal} evaluations are "
-        "within noise of it"
+        f"the best mean_epe_12 ({epe:.4f} px, epoch {best}) is {gain:.4f} px below the level {found.level:.4f} px; the "
+        f"luckiest of {count} equal evaluations reaches {luck:.4f}; {equal} evaluations are within noise of it"
     )
     return Found("note", text, figures, (best,))
 

@@ -6,51 +6,25 @@ A docstring is the rule's section of docs/diagnosis.md; findings repeat its Why 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from edgeflownas.report.diagnosis.rule import (
-    LABELS,
-    Found,
-    Unjudged,
-    changes,
-    comparable,
-    mean_noise,
-    needs,
-    rule,
-    series,
-    span,
-    values_of,
-)
+from edgeflownas.report.diagnosis import statistics as stats
+from edgeflownas.report.diagnosis.rule import Found, Unjudged, mean_noise, needs, rule, series, values_of
 from edgeflownas.report.diagnosis.rules_evaluation import PROPORTION
-from edgeflownas.report.diagnosis.statistics import (
-    LEAST,
-    Array,
-    binomial_interval,
-    fit,
-    lately,
-    mostly_since,
-    noise_of,
-    plateau,
-    recent,
-    slope_of,
-)
-from edgeflownas.report.history import History
+from edgeflownas.report.history import LABELS, History
 
-ALWAYS = 0.9
-"""Share of clipped checks above which even the 10 % quantile of the norms is over the threshold."""
-NEVER = 0.01
-"""Share of clipped checks below which the threshold is beyond the 99 % quantile of the norms."""
+ALWAYS = 0.9  # share of clipped checks above which even the 10 % quantile of the norms is over the threshold
+NEVER = 0.01  # share of clipped checks below which the threshold is beyond the 99 % quantile of the norms
 BARELY = 0.25
 """Decay of the rate below which the noise it makes (about its square root) has fallen by less than an eighth."""
 COVERED = 0.25
 """Share of the split an epoch must see; below it the epoch's own averages carry over three times (1 / share - 1) the
 sampling variance of half a pass."""
-WAIT = 0.1
-"""Share of the time spent waiting whose removal saves a tenth."""
-WEIGHT = 0.03
-"""Typical initial size of a weight: He normal, 3x3 kernel over 8 x 32 channels, sqrt(2 / 2304)."""
+WAIT = 0.1  # share of the time spent waiting whose removal saves a tenth
+WEIGHT = 0.03  # typical initial size of a weight: He normal, 3x3 kernel over 8 x 32 channels, sqrt(2 / 2304)
 SETTINGS = ("clip_threshold", "train_samples", "train_drawn", "bn_recal_batches", "eval_batches_per_arch")
 """Logged settings whose change inside a history is named."""
 
@@ -67,8 +41,8 @@ def label_changed(history: History) -> Found | None:
     Try: Read the parts apart; keep the evaluation set for the whole run (edgeflownas evaluate measures others).
     """
     known = [name for name in LABELS[:-1] if name in history.columns]
-    needs(bool(known), "one of the columns " + ", ".join(LABELS[:-1]))
-    found = [(name, *entry) for name in LABELS for entry in changes(history, name)]
+    needs(known, "one of the columns " + ", ".join(LABELS[:-1]))
+    found = [(name, *entry) for name in LABELS for entry in history.changes(name)]
     if not found:
         return None
     lines = [f"{name} {before} -> {after} in epoch {epoch}" for name, epoch, before, after in found]
@@ -94,17 +68,16 @@ def clip_checks_mismatch(history: History) -> Found | None:
     """
     counted, expected = values_of(history, "clip_checks"), values_of(history, "expected_clip_checks")
     there = np.isfinite(counted) & np.isfinite(expected)
-    needs(bool(there.any()), "clip_checks and expected_clip_checks in one row")
+    needs(there.any(), "clip_checks and expected_clip_checks in one row")
     places = np.nonzero(there & (counted != expected))[0]
     if not len(places):
         return None
-    last, epochs = places[-1], history.epochs[places]
-    figures = {"counted": int(counted[last]), "expected": int(expected[last]), "evaluations": len(places)}
+    epochs, own, planned = history.epochs[places], int(counted[places[-1]]), int(expected[places[-1]])
     text = (
-        f"clip_checks {int(counted[last])}, expected_clip_checks {int(expected[last])} in epoch {epochs[-1]}; they "
-        f"differ in {len(places)} of {int(there.sum())} evaluated epochs"
+        f"clip_checks {own}, expected_clip_checks {planned} in epoch {epochs[-1]}; they differ in {len(places)} of "
+        f"{int(there.sum())} evaluated epochs"
     )
-    return Found("warning", text, figures, span(epochs))
+    return Found("warning", text, {"counted": own, "expected": planned, "evaluations": len(places)}, epochs)
 
 
 @rule("Non finite steps", 470, "loss", "gradient", whole=True, dated=True)
@@ -128,7 +101,7 @@ def non_finite_steps(history: History) -> Found | None:
     if math.isfinite(share):
         figures["share_pct"] = 100 * share
         text += f" ({100 * share:.3g} % of all steps)"
-    now = bool(there[recent(len(there), 3)].any())
+    now = bool(there[stats.recent(len(there), 3)].any())
     return Found("warning" if now or share > 0.01 else "note", text, figures, epochs)
 
 
@@ -145,14 +118,14 @@ def clip_saturated(history: History) -> Found | None:
     Try: Raise train.grad_clip_global_norm to about the 90 % quantile of the norms (grad_norm_p90).
     """
     epochs, hits, checks = _clips(history)
-    last = recent(len(hits), 3)
-    low, high = binomial_interval(float(hits[last].sum()), float(checks[last].sum()))
+    last = stats.recent(len(hits), 3)
+    low, high = stats.binomial_interval(float(hits[last].sum()), float(checks[last].sum()))
     needs(checks[last].sum() >= 30, f"at least 30 clip checks, there are {int(checks[last].sum())}")
     if low <= ALWAYS:
         return None
     rate = float(hits[last].sum() / checks[last].sum())
     figures, norms = _thresholds(history)
-    place = mostly_since(hits / checks > ALWAYS)
+    place = stats.mostly_since(hits / checks > ALWAYS)
     since = int(epochs[last.start if place is None else place])
     figures |= {"clip_rate": rate, "clip_rate_low": low, "clip_rate_high": high, "since_epoch": since}
     text = f"{100 * rate:.1f} % of the checks clip in the last {len(hits[last])} evaluated epochs"
@@ -160,15 +133,15 @@ def clip_saturated(history: History) -> Found | None:
     return Found("warning", text, figures, (since, int(epochs[-1])))
 
 
-def _clips(history: History) -> tuple[Array, Array, Array]:
+def _clips(history: History) -> tuple[stats.Array, stats.Array, stats.Array]:
     """Epochs, clipped checks and checks, where clipping is on."""
     rate = values_of(history, "clip_rate")
     on = np.ones(len(rate), dtype=bool)
     if all("clip_threshold" in row for row in history.rows):  # the TF1 tool has no such column and always clips
         on = np.isfinite(history.column("clip_threshold")) & (history.column("clip_threshold") > 0)
-        needs(bool(on.any()), "clipping, which is off (no clip_threshold)")
+        needs(on.any(), "clipping, which is off (no clip_threshold)")
     there = np.isfinite(rate) & (rate >= 0) & (rate <= 1) & on
-    needs(bool(there.any()), "a clip_rate between 0 and 1")
+    needs(there.any(), "a clip_rate between 0 and 1")
     checks = history.column("clip_checks")
     derived = np.where(rate > 0, np.round(history.column("clip_count") / rate), np.nan)  # the TF1 tool logs these two
     checks = np.where(np.isfinite(checks), checks, derived)
@@ -181,7 +154,7 @@ def _thresholds(history: History) -> tuple[dict[str, float], str]:
     """Threshold and recent quantiles of the norms, as figures and in words."""
     names = ("clip_threshold", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "clip_suggested")
     known = {name: history.known(name) for name in names}
-    figures = {name: lately(values) for name, values in known.items() if len(values)}
+    figures = {name: stats.lately(values) for name, values in known.items() if len(values)}
     words = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
     return figures, f"; {words}" if words else ""
 
@@ -199,25 +172,28 @@ def lr_too_low(history: History) -> Found | None:
     """
     epochs, rates = _rates(history)
     steps = values_of(history, "global_step")[np.isin(history.epochs, epochs)]
-    needs(len(rates) >= LEAST and bool(np.isfinite(steps).all()), f"at least {LEAST} evaluations with lr, global_step")
+    needs(
+        len(rates) >= stats.LEAST and bool(np.isfinite(steps).all()),
+        f"at least {stats.LEAST} evaluations with lr, global_step",
+    )
     done = np.diff(steps, prepend=steps[0] - (steps[1] - steps[0]))
-    needs(bool((done > 0).all()), "a global_step that grows")
+    needs((done > 0).all(), "a global_step that grows")
     moved = float((done * rates).sum())
     if moved >= 0.1 * WEIGHT:
         return None
     _, loss = series(history, "train_loss")
-    curve = fit(np.arange(len(loss), dtype=np.float64), loss)
-    if curve.first - curve.last > max(3.0 * curve.end_error, 0.1 * abs(curve.first)):
+    curve = stats.fit(np.arange(len(loss), dtype=np.float64), loss)
+    if curve.values[0] - curve.values[-1] > max(3.0 * curve.end_error, 0.1 * abs(curve.values[0])):
         return None
     figures = {"largest_movement": moved, "weight_size": WEIGHT, "lr_max": float(rates.max())}
     text = (
         f"the rates of all steps add up to {moved:.2g}, {100 * moved / WEIGHT:.1f} % of a weight's usual size "
-        f"({WEIGHT}); train_loss {curve.first:.4g} to {curve.last:.4g}"
+        f"({WEIGHT}); train_loss {curve.values[0]:.4g} to {curve.values[-1]:.4g}"
     )
-    return Found("stop", text, figures, span(history.epochs))
+    return Found("stop", text, figures, history.epochs)
 
 
-def _rates(history: History) -> tuple[Array, Array]:
+def _rates(history: History) -> tuple[stats.Array, stats.Array]:
     rate = values_of(history, "lr")
     there = np.isfinite(rate) & (rate >= 0)
     return history.epochs[there].astype(np.float64), rate[there]
@@ -272,13 +248,13 @@ def train_eval_gap(history: History) -> Found | None:
     (times, train), (epochs, held) = series(history, "train_epe_12"), series(history, "mean_epe_12")
     slopes = []
     for when, values in ((times, train), (epochs, held)):
-        last = recent(len(values), LEAST)
-        slopes.append(slope_of(when[last], values[last], noise_of(values)))
+        last = stats.recent(len(values), stats.LEAST)
+        slopes.append(stats.slope_of(when[last], values[last], stats.noise_of(values)))
     falls = slopes[0].slope < -1.96 * slopes[0].error
     follows = slopes[1].slope - 1.645 * slopes[1].error < PROPORTION * slopes[0].slope
-    gap = lately(held, 5) - lately(train, 5)
+    gap = stats.lately(held, 5) - stats.lately(train, 5)
     grown = gap - float(np.median(held[:3]) - np.median(train[:3]))
-    noise = 3.0 * math.hypot(noise_of(train), noise_of(held))
+    noise = 3.0 * math.hypot(stats.noise_of(train), stats.noise_of(held))
     if not falls or follows or gap <= noise or grown <= noise:
         return None
     figures = {"gap_px": gap, "grown_px": grown, "train_slope_px": slopes[0].slope, "eval_slope_px": slopes[1].slope}
@@ -286,7 +262,7 @@ def train_eval_gap(history: History) -> Found | None:
         f"train_epe_12 falls by {-slopes[0].slope:.2g} px an epoch, mean_epe_12 changes by {slopes[1].slope:+.2g}; the "
         f"gap is {gap:.4f} px, {grown:.4f} more than at the start"
     )
-    return Found("warning", text, figures, span(history.epochs))
+    return Found("warning", text, figures, history.epochs)
 
 
 @rule("Epochs see little of the data", 445, "coverage", whole=True)
@@ -302,9 +278,9 @@ def coverage_low(history: History) -> Found | None:
     """
     unique, size = values_of(history, "unique_samples"), values_of(history, "train_samples")
     there = np.isfinite(size) & (unique >= 0) & (unique <= size) & (size > 0)
-    needs(bool(there.any()), "unique_samples and train_samples in one row")
+    needs(there.any(), "unique_samples and train_samples in one row")
     unique, size, epochs = unique[there], size[there], history.epochs[there]
-    share = lately(unique / size)
+    share = stats.lately(unique / size)
     if share >= COVERED:
         return None
     seen, drawn = history.column("seen_samples")[there], history.column("train_drawn")[there]
@@ -319,7 +295,7 @@ def coverage_low(history: History) -> Found | None:
         passes = float(seen[-1] / count) if np.isfinite(seen[-1]) else math.nan
         figures |= {"expected_share_pct": 100 * expected, "drawn_pct": 100 * draws / count, "passes": passes}
         text += f"; {draws:.0f} draws with replacement give {100 * expected:.2f} %; {passes:.2f} passes so far"
-    return Found("warning", text, figures, span(epochs[recent(len(epochs), 3)]))
+    return Found("warning", text, figures, epochs[stats.recent(len(epochs), 3)])
 
 
 @rule("Fairness gap open", 395, "ranks", whole=True)
@@ -337,8 +313,7 @@ def fairness_gap_open(history: History) -> Found | None:
         return None
     last = int(gap[places[-1]])
     text = f"fairness_gap {last} in epoch {history.epochs[places[-1]]}"
-    figures = {"fairness_gap": last, "evaluations": len(places)}
-    return Found("warning", text, figures, span(history.epochs[places]))
+    return Found("warning", text, {"fairness_gap": last, "evaluations": len(places)}, history.epochs[places])
 
 
 @rule("Learning rate hardly moved", 295, "lr", whole=True)
@@ -369,12 +344,11 @@ def lr_barely_moved(history: History) -> Found | None:
     if decay == 0.0 and float(rates.min()) == top:
         text += ": constant"
         advice = "It is constant: choose a train.lr_schedule that falls (cosine, fast_anneal)."
-    same = comparable(history)
-    try:
+    same = history.comparable()
+    level = None
+    with suppress(Unjudged):
         times, epe = series(same, "mean_epe_12")
-        level = plateau(times, epe, mean_noise(same, epe))
-    except Unjudged:
-        level = None
+        level = stats.plateau(times, epe, mean_noise(same, epe))
     return Found("note" if level is None else "warning", text, figures, (), advice)
 
 
@@ -392,8 +366,8 @@ def clip_idle(history: History) -> Found | None:
     epochs, hits, checks = _clips(history)
     total = float(checks.sum())
     needs(total >= 300, f"at least 300 clip checks to call a rate below 1 %, there are {int(total)}")
-    bound = binomial_interval(float(hits.sum()), total)[1]
-    lows = [binomial_interval(float(h), float(c))[0] for h, c in zip(hits, checks, strict=True)]
+    bound = stats.binomial_interval(float(hits.sum()), total)[1]
+    lows = [stats.binomial_interval(float(h), float(c))[0] for h, c in zip(hits, checks, strict=True)]
     if bound >= NEVER or max(lows) > NEVER:
         return None
     figures, norms = _thresholds(history)
@@ -413,8 +387,8 @@ def data_wait_high(history: History) -> Found | None:
     name = "share_data_wait" if "share_data_wait" in history.columns else "data_wait_share"
     share = values_of(history, name)
     there = np.isfinite(share)
-    needs(bool(there.any()), name)
-    last = recent(int(there.sum()), 3)
+    needs(there.any(), name)
+    last = stats.recent(int(there.sum()), 3)
     epochs, values = history.epochs[there][last], share[there][last]
     wait = float(np.median(values))
     if wait <= WAIT:
@@ -424,7 +398,7 @@ def data_wait_high(history: History) -> Found | None:
         f"{name} {wait:.3f} (median of the last {len(values)} evaluated epochs): without waiting, training takes "
         f"{100 * wait:.0f} % less time"
     )
-    return Found("warning", text, figures, span(epochs))
+    return Found("warning", text, figures, epochs)
 
 
 @rule("Resumed with changed keys", 280, "epe", "lr", whole=True, dated=True)
@@ -446,7 +420,7 @@ def resumed_with_changes(history: History) -> Found | None:
             after = history.epochs[steps > float(step)].tolist() if isinstance(step, int | float) else []
             found += [(str(line), after[0] if after else None) for line in changed]
     for name in SETTINGS:
-        found += [(f"{name}: {old} -> {new} (epoch {epoch})", epoch) for epoch, old, new in changes(history, name)]
+        found += [(f"{name}: {old} -> {new} (epoch {epoch})", epoch) for epoch, old, new in history.changes(name)]
     for epoch, older, before, now in zip(epochs[2:], rates, rates[1:], rates[2:], strict=False):
         if 0 < before <= older and now > 1.2 * before:
             found.append((f"lr: {before:.3e} -> {now:.3e} (epoch {epoch})", epoch))

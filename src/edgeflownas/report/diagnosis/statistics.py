@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
-LEAST = 8
-"""Evaluations below which no curve is judged."""
+LEAST = 8  # evaluations below which no curve is judged
 MAD_TO_SD = 1.482602  # of a normal distribution
 MEDIAN_OF_SEVEN = 0.815
 """Robust spread of white noise minus its running median over seven, for noise of spread 1 (10,000 draws): each value
@@ -28,10 +27,8 @@ REACH = 15
 BOTH = 0.4
 """Least distance to the nearer side, as a share of that to the other and to the trend: about 1 of an outlier, about 0
 at a step."""
-DONE = 0.95
-"""Share of the fall after which an exponential approach counts as arrived: three of its time constants."""
-PACE = 0.05
-"""Largest pace after the change point, as a share of the pace before it, that is called flat."""
+DONE = 0.95  # share of the fall after which an exponential approach counts as arrived: three of its time constants
+PACE = 0.05  # largest pace after the change point, as a share of the pace before it, that is called flat
 
 
 def sd_around_zero(values: Array) -> float:
@@ -77,13 +74,31 @@ def mostly_since(holds: NDArray[np.bool_]) -> int | None:
     return len(holds) - 1 - int(places[-1]) if len(places) else None
 
 
+def jitter(epes: Array) -> float:
+    """Standard deviation in px of one arch's EPE from epoch to epoch.
+
+    The movement common to the pool and each arch's own smooth trend are taken away first: second differences of EPE
+    minus the pool's median, by their median absolute deviation.
+
+    Args:
+        epes: [e, A], at least three epochs and two archs.
+    """
+    apart = epes - np.median(epes, axis=1, keepdims=True)
+    return max(sd_around_zero(np.diff(apart, 2, axis=0)) / math.sqrt(6.0), resolution(epes) / math.sqrt(12.0))
+
+
+def recent_levels(epes: Array) -> Array:
+    """EPE [A] of each arch in px over the recent evaluations: its median distance to the pool's mean, plus the mean."""
+    last = epes[recent(len(epes))]
+    means = last.mean(axis=1, keepdims=True)
+    return np.asarray(np.median(last - means, axis=0) + float(np.median(means)), dtype=np.float64)
+
+
 class Slope(NamedTuple):
     """A straight line through a stretch of a series."""
 
-    slope: float
-    """Change an epoch."""
-    error: float
-    """Its standard error, corrected for correlated residuals."""
+    slope: float  # change an epoch
+    error: float  # its standard error, corrected for correlated residuals
 
     @property
     def distinguishable(self) -> bool:
@@ -237,22 +252,9 @@ def binomial_interval(hits: float, trials: float) -> tuple[float, float]:
 class Curve(NamedTuple):
     """A fitted curve."""
 
-    values: Array
-    """At the epochs it was fitted to."""
-    noise: float
-    """Standard deviation of a single value around it."""
-    turn: float | None
-    """Epoch from which it is level; None where no level is in sight."""
-
-    @property
-    def first(self) -> float:
-        """Value at the first epoch."""
-        return float(self.values[0])
-
-    @property
-    def last(self) -> float:
-        """Value at the last epoch."""
-        return float(self.values[-1])
+    values: Array  # at the epochs it was fitted to
+    noise: float  # standard deviation of a single value around it
+    turn: float | None  # epoch from which it is level; None where no level is in sight
 
     @property
     def end_error(self) -> float:
@@ -263,12 +265,9 @@ class Curve(NamedTuple):
 class Plateau(NamedTuple):
     """A stretch to the end of the history in which nothing happens."""
 
-    start: int
-    """First epoch of it."""
-    after: Slope
-    """Change an epoch in its second half."""
-    before: float
-    """Mean change an epoch up to its start."""
+    start: int  # first epoch of it
+    after: Slope  # change an epoch in its second half
+    before: float  # mean change an epoch up to its start
     level: float
 
 
@@ -363,7 +362,7 @@ def plateau(epochs: Array, values: Array, noise: float = 0.0) -> Plateau | None:
     level = float(np.median(tail))
     if start == 0:  # it never fell
         return None if whole.distinguishable else Plateau(int(epochs[0]), whole, 0.0, level)
-    before = float(curve.values[start] - curve.first) / float(epochs[start] - epochs[0])
+    before = float(curve.values[start] - curve.values[0]) / float(epochs[start] - epochs[0])
     if before >= 0.0 or (after.distinguishable and after.slope > 0.0):
         return None
     flat = abs(after.slope) + 1.645 * after.error <= PACE * abs(before)

@@ -4,42 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from edgeflownas.errors import DataError, UserError
-from edgeflownas.evaluate.noise import (
-    PoolStatistics,
-    best_criterion,
-    kendall_tau_b,
-    kendall_taus,
-    pool_noise,
-    student95,
-    tau_interval,
-)
+from edgeflownas.evaluate import noise
 from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 from edgeflownas.report.diagnosis.rule import mean_noise
 from edgeflownas.report.diagnosis.statistics import Array, recent
 from edgeflownas.report.history import History
 
+Criterion = Literal["mean", "median", "p90", "mix"]
 COLUMNS = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")
-NEEDED: dict[Literal["mean", "median", "p90", "mix"], list[int]] = {
-    "mean": [0],
-    "median": [2],
-    "p90": [3],
-    "mix": [0, 2, 3],
-}
+NEEDED: Mapping[Criterion, list[int]] = {"mean": [0], "median": [2], "p90": [3], "mix": [0, 2, 3]}
 """Places in COLUMNS of what a criterion is computed from."""
 DRAWS = 2000
-GAIN = 0.0010
-"""px by which the best mean EPE must be lower."""
-SPREAD = 0.008
-"""px that the median of the pool's standard deviation may have."""
-ROUNDING = 0.00005
-"""px: half a step of four decimals."""
+GAIN = 0.0010  # px by which the best mean EPE must be lower
+SPREAD = 0.008  # px that the median of the pool's standard deviation may have
+ROUNDING = 0.00005  # px: half a step of four decimals
 RULES_MET = 2
 SAME = ("split_label", "eval_set", "epe_protocol", "eval_samples_per_arch", "pool_size")
 
@@ -60,7 +45,9 @@ def criteria(history: History) -> tuple[dict[str, Any], ...]:
     for name, needed in NEEDED.items():
         whole = np.isfinite(table[:, needed]).all(axis=1)
         values = np.full(len(table), np.nan)
-        values[whole] = [best_criterion(name, weights, PoolStatistics(*row)) for row in table[whole].tolist()]
+        values[whole] = [
+            noise.best_criterion(name, weights, noise.PoolStatistics(*row)) for row in table[whole].tolist()
+        ]
         if np.isfinite(values).any():
             curves[name] = np.where(np.isfinite(values), values, np.inf)
     lowest = {name: int(np.argmin(values)) for name, values in curves.items()}
@@ -96,13 +83,11 @@ def stability(history: History) -> dict[str, Any]:
     epochs, epes = history.epochs[whole].tolist(), history.epes[whole]
     best = int(np.argmin(epes.mean(axis=1)))
     others = {"tau_prev": np.roll(epes, 1, axis=0), "tau_final": epes[-1:], "tau_best": epes[best : best + 1]}
-    taus = {
-        name: [tau if math.isfinite(tau) else None for tau in kendall_taus(epes, other).tolist()]
-        for name, other in others.items()
-    }
-    taus["tau_prev"][0] = None
+    taus = {name: noise.kendall_taus(epes, other) for name, other in others.items()}
+    taus["tau_prev"][0] = np.nan
     rows = [
-        {"epoch": epoch, **{name: values[place] for name, values in taus.items()}} for place, epoch in enumerate(epochs)
+        {"epoch": epoch} | {name: _finite(float(values[place])) for name, values in taus.items()}
+        for place, epoch in enumerate(epochs)
     ]
     found: dict[str, Any] = {"final_epoch": epochs[-1], "best_epoch": epochs[best], "epochs": rows}
     if len(epes) > 1:
@@ -114,6 +99,10 @@ def stability(history: History) -> dict[str, Any]:
     return found
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def tau_bootstrap(first: Array, second: Array) -> dict[str, float | None]:
     """tau-b of two score lists [A] with the 95 % percentile interval over archs drawn with replacement.
 
@@ -121,12 +110,12 @@ def tau_bootstrap(first: Array, second: Array) -> dict[str, float | None]:
     leaves out.
     """
     size = len(first)
-    tau = kendall_tau_b(first.tolist(), second.tolist())
+    tau = noise.kendall_tau_b(first.tolist(), second.tolist())
     if tau is None or size < 4:
         return {"tau": tau, "low": None, "high": None}
     counts = np.random.default_rng(size).multinomial(size, np.full(size, 1.0 / size), DRAWS)
     drawn = np.repeat(np.tile(np.arange(size), DRAWS), counts.ravel()).reshape(DRAWS, size)
-    taus = kendall_taus(first[drawn], second[drawn])
+    taus = noise.kendall_taus(first[drawn], second[drawn])
     taus = taus[np.isfinite(taus)]
     low, high = np.percentile(taus, [2.5, 97.5]).tolist() if len(taus) else (None, None)
     return {"tau": tau, "low": low, "high": high}
@@ -146,9 +135,9 @@ def _over_samples(folder: Path, epochs: Sequence[int]) -> dict[str, Any] | None:
         return {"reason": str(error)}
     if (first.eval_set, first.codes) != (second.eval_set, second.codes):
         return {"reason": f"the kept errors of epochs {epochs[0]} and {epochs[1]} are of other samples or archs"}
-    found = tau_interval(first.sample_epe, second.sample_epe, first.valid_pixels)
+    found = noise.tau_interval(first.sample_epe, second.sample_epe, first.valid_pixels)
     named = zip(("tau", "low", "high"), found, strict=True)
-    figures = {name: value if math.isfinite(value) else None for name, value in named}
+    figures = {name: _finite(value) for name, value in named}
     return {"epochs": list(epochs), "samples": int((first.valid_pixels > 0).sum()), **figures}
 
 
@@ -208,18 +197,18 @@ def continuation(history: History, parent: History) -> dict[str, Any]:
         {"id": "tail", "value_px": worse, "limit_px": 0.0, "met": worse is not None and worse <= ROUNDING},
     ]
     met = sum(bool(rule["met"]) for rule in rules)
-    noise, origin = _evaluation_noise(history, parent)
+    error, origin = _evaluation_noise(history, parent)
     caveat = None
-    if gain is not None and noise is not None and abs(gain) < noise:
+    if gain is not None and error is not None and abs(gain) < error:
         state = "met by rule, but" if rules[0]["met"] else "not met by rule, and"
-        caveat = f"{state} smaller than the noise of the evaluation ({noise:.4f} px): no difference"
+        caveat = f"{state} smaller than the noise of the evaluation ({error:.4f} px): no difference"
     return {
         "verdict": "go" if met >= RULES_MET else "stop",
         "parent": str(parent.source),
         "met": met,
         "needed": RULES_MET,
         "noise_px": mean_noise(history, means[0]) if len(means[0]) > 2 else None,
-        "evaluation_noise_px": noise,
+        "evaluation_noise_px": error,
         "noise_from": origin,
         "within_noise": caveat is not None,
         "caveat": caveat,
@@ -254,10 +243,10 @@ def _evaluation_noise(history: History, parent: History) -> tuple[float | None, 
         same = (first.codes, first.eval_set) == (second.codes, second.eval_set)
         if same and np.array_equal(first.valid_pixels, second.valid_pixels):
             means = np.stack([one.sample_epe.mean(axis=0, dtype=np.float64) for one in stored])
-            error = float(pool_noise(means, first.valid_pixels).paired[0, 1])
+            error = float(noise.pool_noise(means, first.valid_pixels).paired[0, 1])
             if np.isfinite(error):
                 samples = int((first.valid_pixels > 0).sum())
-                return student95(samples) * error, f"paired errors of {samples} samples"
+                return noise.student95(samples) * error, f"paired errors of {samples} samples"
     if not np.isfinite(errors).all():
         return None, None
     return 1.96 * math.hypot(*errors), "mean_epe_standard_error_12 of both, not paired"
