@@ -58,10 +58,7 @@ _PHASE_BYTES = 64
 
 
 def crash_point(name: str) -> None:
-    """Pass the place ``name``: note it, and die here if the environment asks for it.
-
-    Raises ConfigError when EDGEFLOWNAS_CRASH_AT names no known place (a typing error would test nothing).
-    """
+    """Pass the place ``name``: note it, and die here if the environment asks for it.  Raises ConfigError."""
     assert name in CRASH_POINTS, name
     if phase_file := os.environ.get("EDGEFLOWNAS_PHASE_FILE"):
         descriptor = os.open(phase_file, os.O_WRONLY | os.O_CREAT, 0o644)
@@ -72,7 +69,7 @@ def crash_point(name: str) -> None:
     if not wanted:
         return
     place, _, count = wanted.partition(":")
-    if place not in CRASH_POINTS or not (count or "1").isdecimal():
+    if place not in CRASH_POINTS or not (count or "1").isdecimal():  # a typing error would test nothing
         known = ", ".join(CRASH_POINTS)
         raise ConfigError(f"EDGEFLOWNAS_CRASH_AT={wanted!r} is not NAME or NAME:COUNT with a name of {known}; unset it")
     _passages[name] += 1
@@ -137,10 +134,9 @@ def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> No
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a list file, blanks at their ends removed, empty lines at the end left out.
+    """The lines of a list file (``what`` says what of), without blanks at their ends and empty lines at the end.
 
-    Raises DataError where it is missing, no regular file, too large or no text (``what`` says what it is for),
-    StorageError where it cannot be read.
+    Raises DataError where it is missing, no regular file, too large or no text, StorageError where it cannot be read.
     """
     try:
         if not path.is_file():
@@ -188,19 +184,22 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Create ``path``, which must not exist, and return once its content is on the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
+    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
         write_all(descriptor, data)
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:
     """Make names in a folder durable: creations, renames and removals."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
         os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -300,8 +299,7 @@ def parse_json(data: bytes) -> Any:
     def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         document = dict(pairs)
         if len(document) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
             raise ValueError(f"key {twice!r} occurs twice")
         return document
 
@@ -347,8 +345,7 @@ class AppendLog:
         assert "\n" not in line, "a row is one line"
         with storing(self.path, "append a line"):
             if self._descriptor is None:
-                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._descriptor = os.open(self.path, flags, 0o644)
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 size = os.fstat(self._descriptor).st_size
                 if size and os.pread(self._descriptor, 1, size - 1) != b"\n":  # torn by a kill: close the line
                     write_all(self._descriptor, b"\n")
@@ -374,13 +371,9 @@ class AppendLog:
         if self.offset() == offset:
             return
         self.close()
-        with storing(self.path, "cut back"):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.ftruncate(descriptor, offset)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with storing(self.path, "cut back"), _opened(self.path, os.O_WRONLY) as descriptor:
+            os.ftruncate(descriptor, offset)
+            os.fsync(descriptor)
 
     def sync(self) -> None:
         """Bring what was appended to the disk.  A failure is final: a second fsync may report success falsely."""
@@ -390,8 +383,8 @@ class AppendLog:
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             os.close(descriptor)
 
 

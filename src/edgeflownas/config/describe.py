@@ -48,20 +48,14 @@ executed (free).
 
 Beside the groups a recipe may say how it is meant to be run:
 
-{usage}
 """
 
 
 def configuration_markdown() -> str:
     """The page docs/configuration.md."""
-    usage = "\n".join(f"- `{name}`: {text}" for name, (text, _) in USAGE.items())
-    lines = [_INTRODUCTION.replace("{usage}", usage)]
+    lines = [_INTRODUCTION + "\n".join(f"- `{name}`: {text}" for name, (text, _) in USAGE.items()) + "\n"]
     for group, model in groups().items():
-        lines += [
-            f"\n## {group}\n\n{model.__doc__}\n",
-            "| key | values | default | kind | meaning |",
-            "|---|---|---|---|---|",
-        ]
+        lines += [f"\n## {group}\n\n{model.__doc__}\n", "| key | values | default | kind | meaning |", "|---" * 5 + "|"]
         for full, key in keys().items():
             if key.group == group:
                 cells = [f"`{full}`", key.values, f"`{json.dumps(key.default)}`", key.kind, " ".join(key.help.split())]

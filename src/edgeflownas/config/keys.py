@@ -238,10 +238,8 @@ class TrainConfig(Group):
             if self.epoch_mode == mode and not given:
                 raise ValueError(f"train.epoch_mode {mode} needs train.{key}: set it")
             if self.epoch_mode != mode and given:
-                raise ValueError(
-                    f"train.{key} has no effect with train.epoch_mode {self.epoch_mode}: "
-                    f"remove it, or set train.epoch_mode to {mode}"
-                )
+                idle = f"train.{key} has no effect with train.epoch_mode {self.epoch_mode}"
+                raise ValueError(f"{idle}: remove it, or set train.epoch_mode to {mode}")
         if self.epoch_mode == "full_pass" and self.epoch_divisor > 1:
             raise ValueError(
                 f"train.epoch_divisor {self.epoch_divisor} contradicts train.epoch_mode full_pass (every sample): use "
@@ -310,6 +308,8 @@ class TrainConfig(Group):
             raise ValueError(
                 f"train.distributed path has no effect with train.task {task}: remove it, or set another train.task"
             )
+        if self.precision == "tf32" and self.gpu_device == -1:
+            raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
 
     @model_validator(mode="after")
@@ -322,7 +322,7 @@ class TrainConfig(Group):
             codes = [get_space(self.space).parse(code) for code in self.arch]
         except ConfigError as error:
             raise ValueError(f"train.arch: {error}") from None
-        names = [name.lower() for name in self.arch_name]
+        names, given = [name.lower() for name in self.arch_name], ", ".join(self.arch_name)
         if len(set(codes)) < len(codes):
             raise ValueError("train.arch names one code twice: equal models on equal batches end in equal bits")
         if names and len(names) != len(codes):
@@ -331,20 +331,13 @@ class TrainConfig(Group):
                 '(a single model needs none: --train.arch_name "[]")'
             )
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"train.arch_name {', '.join(self.arch_name)}: every name must be another, also in lower case"
-            )
-        for given, name in zip(self.arch_name, names, strict=True):
-            if name in ("config.yaml", "group.json", "comparison.csv"):
-                raise ValueError(f"train.arch_name {given} is the name of a file beside the models: choose another")
+            raise ValueError(f"train.arch_name {given}: every name must be another, also in lower case")
+        if taken := [
+            name for name in self.arch_name if name.lower() in ("config.yaml", "group.json", "comparison.csv")
+        ]:
+            raise ValueError(f"train.arch_name {taken[0]} is the name of a file beside the models: choose another")
         if len(codes) > 1 and not names:
             raise ValueError("train.arch with several codes needs train.arch_name: a directory name for each")
-        return self
-
-    @model_validator(mode="after")
-    def _check_precision(self) -> TrainConfig:
-        if self.precision == "tf32" and self.gpu_device == -1:
-            raise ValueError("train.precision tf32 exists on GPUs only, train.gpu_device is -1: use fp32 or a GPU")
         return self
 
     @property
@@ -519,16 +512,10 @@ def keys() -> dict[str, Key]:
     definitions = Config.model_json_schema()["$defs"]
     for group, model in groups().items():
         for name, schema in definitions[model.__name__]["properties"].items():
-            found[f"{group}.{name}"] = Key(
-                group=group,
-                name=name,
-                kind=schema["kind"],
-                values=_in_words(schema),
-                default=schema["default"],
-                help=schema["description"],
-                takes_text=any(_is_text(option) for option in schema.get("anyOf", [schema])),
-                repeats="items" in schema and _is_text(schema["items"]),
-            )
+            facts = schema["kind"], _in_words(schema), schema["default"], schema["description"]
+            text = any(_is_text(option) for option in schema.get("anyOf", [schema]))
+            repeats = "items" in schema and _is_text(schema["items"])
+            found[f"{group}.{name}"] = Key(group, name, *facts, takes_text=text, repeats=repeats)
     return found
 
 
@@ -550,18 +537,9 @@ def _in_words(schema: dict[str, Any]) -> str:
         return f"list of {schema['minItems']}, each a {_in_words(schema['prefixItems'][0])}"
     if "items" in schema:
         return f"list, each a {_in_words(schema['items'])}"
-    kind: str = schema["type"]
-    names = {
-        "integer": "whole number",
-        "boolean": "true or false",
-        "string": "text",
-        "object": "a mapping such as {sintel: /data/sintel}",
-    }
-    bounds = {
-        "minimum": "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least",
-        "exclusiveMinimum": "above",
-        "maximum": "to",
-        "exclusiveMaximum": "below",
-    }
-    limits = [f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema]
-    return str(names.get(kind, kind)) + "".join(limits)
+    if schema["type"] == "object":
+        return "a mapping such as {sintel: /data/sintel}"
+    kind = {"integer": "whole number", "boolean": "true or false", "string": "text"}.get(schema["type"], schema["type"])
+    least = "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least"
+    bounds = {"minimum": least, "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return kind + "".join(f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema)

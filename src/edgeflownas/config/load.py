@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,17 +114,7 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
     Raises ConfigError where it cannot be found or read, or is no YAML mapping.
     """
     path = find_recipe(name_or_path)
-    try:
-        if not path.is_file():
-            raise ConfigError(f"{path} is not a regular file: give a YAML recipe")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ConfigError(f"{path} has {path.stat().st_size} bytes: a recipe is YAML text of a few kilobytes")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not text (byte {error.start} is not UTF-8): give a YAML recipe") from None
-    value, lines = parse_yaml(text, str(path))
+    value, lines = read_yaml(path, "a YAML recipe")
     if value is None:
         raise ConfigError(f"{path} is empty: a recipe needs at least one key, such as 'train: {{batch_size: 8}}'")
     if not isinstance(value, dict):
@@ -145,10 +135,7 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
 
 
 def parse_overrides(tokens: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Split tokens into (key, value) pairs in their order and the tokens that are no overrides.
-
-    Raises ConfigError for an override without a value.
-    """
+    """(key, value) pairs in their order and the tokens that are no overrides.  Raises ConfigError: one has no value."""
     pairs: list[tuple[str, str]] = []
     rest: list[str] = []
     remaining = list(tokens)
@@ -185,18 +172,19 @@ def _override(merged: dict[str, Any], origins: Origins, full: str, text: str) ->
     elif key is not None and key.takes_text and not (key.default is None and text in NULL_WORDS):
         content[name] = text
     else:
-        content[name] = _parse_value(text, group, name)
+        try:
+            content[name] = _construct(text, (group, name))[0]
+        except _UNREADABLE as error:
+            raise ConfigError(f"--{full}: {text!r} is not a YAML value ({_problem(error)}): quote it") from None
     origins[(group, name)] = "--"
 
 
 # Problems in words
 
 
-def explain(
-    error: ValidationError, merged: Mapping[str, Any] | None = None, origins: Origins | None = None
-) -> list[str]:
+def explain(error: ValidationError, merged: Any = None, origins: Origins | None = None) -> list[str]:
     """One line per problem: where from, the key, what it must be, what was found, the nearest name."""
-    lines: list[str] = []
+    lines: dict[str, None] = {}  # one per key, though unions and lists report each member
     places = origins or {}
     for problem in error.errors(include_url=False):
         location = tuple(map(str, problem["loc"]))[:2]
@@ -205,10 +193,9 @@ def explain(
             value = value[part] if isinstance(value, dict) and part in value else problem["input"]
         # A problem between keys has no line of its own; that of its group is named.
         where = places.get(location) or places.get(location[:1], "")
-        line = where + _explain_one(problem["type"], location, problem["msg"].removeprefix("Value error, "), value)
-        if line not in lines:  # one per key, though unions and lists report each member
-            lines.append(line)
-    return lines
+        message = problem["msg"].removeprefix("Value error, ")
+        lines[where + _explain_one(problem["type"], location, message, value)] = None
+    return list(lines)
 
 
 def _explain_one(kind: str, location: tuple[str, ...], message: str, value: Any) -> str:
@@ -248,6 +235,7 @@ def _nearest_key(location: tuple[str, ...]) -> str:
 
 def _shown(value: Any) -> str:
     """The value as the user wrote it, cut to one short line."""
+    text = repr(value)
     if isinstance(value, dict):
         text = f"a mapping with {len(value)} keys"
     elif isinstance(value, list):
@@ -255,8 +243,6 @@ def _shown(value: Any) -> str:
         text = "[" + ", ".join(items) + (", ...]" if len(value) > 5 else "]")
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
-    else:
-        text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -329,6 +315,21 @@ def dump_yaml(value: Any) -> str:
     return text.getvalue()
 
 
+def read_yaml(path: Path, expected: str) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """As :func:`parse_yaml`, of a file that should hold what ``expected`` says.  Raises ConfigError."""
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{path} is not a regular file: give {expected}")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigError(f"{path} has {path.stat().st_size} bytes: give {expected}, text of a few kilobytes")
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text (byte {error.start} is not UTF-8): give {expected}") from None
+    return parse_yaml(text, str(path))
+
+
 def parse_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """The value of a YAML document and the line (from 1) of every key path in it.
 
@@ -341,14 +342,6 @@ def parse_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]
         where = f"{source}:{mark.line + 1}" if mark else source
         what = "" if isinstance(error, _GivenTwice) else "not valid YAML: "
         raise ConfigError(f"{where}: {what}{_problem(error)}") from None
-
-
-def _parse_value(text: str, group: str, name: str) -> Any:
-    """One command-line value (``5e-5``, ``null``, ``[180, 240]``) as YAML reads it.  Raises ConfigError."""
-    try:
-        return _construct(text, (group, name))[0]
-    except _UNREADABLE as error:
-        raise ConfigError(f"--{group}.{name}: {text!r} is not a YAML value ({_problem(error)}): quote it") from None
 
 
 class _GivenTwice(MarkedYAMLError):

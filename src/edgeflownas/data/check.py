@@ -79,10 +79,7 @@ def _check_sample(sample: Sample, full: bool) -> list[BadSample]:
 
 
 def refuse(dataset: FlowDataset, problems: Sequence[BadSample]) -> None:
-    """Stop a command on what :func:`check_dataset` found.
-
-    Raises DataError: there are problems; the message lists the first ten.
-    """
+    """Raises DataError where :func:`check_dataset` found problems; the message lists the first ten."""
     if problems:
         raise DataError(
             f"{dataset.directory}: {len(problems)} bad files in the {dataset.split} split of {len(dataset)} samples:"
@@ -116,12 +113,10 @@ def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> F
     counts = np.zeros(_BINS, dtype=np.int64)
     beyond = invalid = 0
     total = largest = 0.0
-    for sums, sample_counts in in_order(_measure, dataset.samples, default_workers(), progress=progress):
-        total += sums[0]
-        largest = max(largest, sums[1])
-        beyond += sums[2]
-        invalid += sums[3]
-        counts[: len(sample_counts)] += sample_counts
+    for sums, histogram in in_order(_measure, dataset.samples, default_workers(), progress=progress):
+        total, largest = total + sums[0], max(largest, sums[1])
+        beyond, invalid = beyond + sums[2], invalid + sums[3]
+        counts[: len(histogram)] += histogram
     pixels = int(counts.sum())
     if pixels == 0:
         raise DataError(f"{dataset.directory}: no pixel of its {len(dataset)} flows is valid")
@@ -189,10 +184,7 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], path: str = "data fingerprint") -> Fingerprint:
-        """The inverse of :meth:`to_json`.
-
-        Raises StorageError: not a fingerprint, or one whose hash is not that of its table; ``path`` names it.
-        """
+        """The inverse of :meth:`to_json`.  Raises StorageError naming ``path``: none, or with another table's hash."""
         try:
             table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
             kind: CrcKind = "full" if content["crc_kind"] == "full" else "edges"
@@ -226,8 +218,7 @@ def fingerprint(
     known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
     rows = {path: known.get((names[path], *state)) for path, state in states.items()}
     unknown = [path for path, row in rows.items() if row is None]
-    workers = default_workers()
-    sums = in_order(lambda path: _sum(path, names[path], kind), unknown, workers, _CHUNK_OF_FILES, progress)
+    sums = in_order(lambda path: _sum(path, names[path], kind), unknown, default_workers(), _CHUNK_OF_FILES, progress)
     rows.update(zip(unknown, sums, strict=True))
     table = tuple(row for row in rows.values() if row is not None)
     return Fingerprint(_hash(kind, table), len(dataset), dataset.split, dataset.source, kind, table, dataset.name)

@@ -103,14 +103,10 @@ class FlowDataset:
         return tuple(sample.name for sample in self.samples)
 
     def read(self, index: int) -> FlowPair:
-        """Decode one sample.
-
-        Raises BadSample: one of its files cannot be used, or their sizes differ.
-        Raises StorageError: a fault of the machine rather than of the file.
-        """
+        """Decode one sample.  Raises BadSample: a file is of no use, or sizes differ; StorageError: the disk fails."""
         sample = self.samples[index]
         flow, valid = read_true_flow(sample)
-        size = (flow.shape[0], flow.shape[1])
+        size = valid.shape
         if self.cache is None:
             image1, image2 = read_image(sample.image1, size), read_image(sample.image2, size)
         else:
@@ -129,10 +125,7 @@ class FlowDataset:
 
 
 def read_true_flow(sample: Sample) -> tuple[Flow, Valid]:
-    """Flow [H,W,2] and valid [H,W] of a sample, its mask of invalid pixels applied (the flow is 0 there).
-
-    Raises BadSample: the flow or the mask cannot be used.
-    """
+    """Flow [H,W,2] and valid [H,W] of a sample, its mask of invalid pixels applied (0 there).  Raises BadSample."""
     flow, valid = read_flow(sample.flow)
     if sample.invalid is not None:
         valid &= ~read_mask(sample.invalid, valid.shape)
@@ -171,8 +164,7 @@ class ImageCache:
     def read(self, index: int) -> ImagePair:
         """The images of a sample as read-only slices of the file.
 
-        Raises BadSample: an image could not be decoded when the cache was made; the same as without a cache.
-        Raises StorageError: the file is gone or cannot be mapped.
+        Raises BadSample: one could not be decoded (as without a cache).  StorageError: the file cannot be mapped.
         """
         name, offset, height, width = self._samples[index][:4]
         if name in self._problems:
@@ -236,8 +228,8 @@ def _describe(dataset: FlowDataset, fingerprint_hash: str) -> dict[str, Any]:
             pass  # a sample without pixels: what is wrong with it is found out, and kept, when it is decoded
         rows.append([sample.name, offset, height, width, *state])
         offset += 6 * height * width
-    content = {"fingerprint": fingerprint_hash, "bytes": offset, "samples": rows, "problems": {}}
-    return {"version": _CACHE_VERSION, **content}
+    whole = {"version": _CACHE_VERSION, "fingerprint": fingerprint_hash, "bytes": offset}
+    return {**whole, "samples": rows, "problems": {}}
 
 
 def _stored(path: Path) -> dict[str, Any] | None:
@@ -293,7 +285,7 @@ def _make(
 def _decode(sample: Sample) -> ImagePair | BadSample:
     try:
         image1 = read_image(sample.image1)
-        return image1, read_image(sample.image2, (image1.shape[0], image1.shape[1]))
+        return image1, read_image(sample.image2, image1.shape[:2])
     except BadSample as problem:
         return problem
 
@@ -347,10 +339,9 @@ def _spare(height: int, width: int, crop_height: int, crop_width: int, name: str
 
 def crop(pair: FlowPair, window: Window) -> tuple[Images, Flow, Valid]:
     """The window of a pair: images [h, w, 6] (a copy), flow [h, w, 2] and valid [h, w] (views)."""
-    rows = slice(window.top, window.top + window.height)
-    columns = slice(window.left, window.left + window.width)
-    images = cv2.merge([pair.image1[rows, columns], pair.image2[rows, columns]])  # five times faster than concatenate
-    return cast(Images, images), pair.flow[rows, columns], pair.valid[rows, columns]
+    at = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
+    images = cv2.merge([pair.image1[at], pair.image2[at]])  # five times faster than concatenate
+    return cast(Images, images), pair.flow[at], pair.valid[at]
 
 
 def clip_flow(flow: Flow, limit: float | None, valid: Valid | None = None) -> tuple[Flow, float]:
@@ -410,10 +401,10 @@ def load_training_sample(
     Raises BadSample: a file cannot be used.  DataError: data.crop_size is larger than the images.
     """
     pair = dataset.read(index)
-    height, width = pair.flow.shape[:2]
     uniform = uniforms(seed, "augment", epoch, position, count=6)
     place = (float(uniform[0]), float(uniform[1]))
-    images, flow, valid = crop(pair, random_window(height, width, *data.crop_size, place, dataset.names[index]))
+    window = random_window(*pair.valid.shape, *data.crop_size, place, dataset.names[index])
+    images, flow, valid = crop(pair, window)
     noise = words(seed, "noise", epoch, position, count=-(-images.size // 4)) if data.noise_std else None
     images, flow, valid = augment(images, flow, valid, uniform[2:], noise, data)
     return _finish(images, flow, valid, data.flow_clip, data.flow_divisor)
@@ -448,12 +439,9 @@ def _to_uint8(values: NDArray[np.floating]) -> Images:
 
 @functools.cache
 def _normal_quantiles() -> NDArray[np.float32]:
-    """Standard normal quantiles of the middles of 65,536 equal parts, up to 4.3 sigma.
-
-    A table look-up is exact and the same everywhere, which sines and logarithms of a vector library are not.
-    """
-    normal = NormalDist()
-    upper = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(32768, 65536)])
+    """Standard normal quantiles of the middles of 65,536 equal parts, up to 4.3 sigma."""
+    # A look-up is exact and the same everywhere, which sines and logarithms of a vector library are not.
+    upper = np.array([NormalDist().inv_cdf((i + 0.5) / 65536) for i in range(32768, 65536)])
     return np.concatenate([-upper[::-1], upper]).astype(np.float32)
 
 

@@ -82,15 +82,14 @@ def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSa
     samples = []
     problems = []
     for name, parts in sorted(groups.items()):
-        found = [parts[part] for part in ("img_0", "img_1", "flow_01")]
-        if all(len(files) == 1 for files in found):
-            samples.append(Sample(name, *(folder / files[0] for files in found)))
-            continue
-        for part, files in zip(("img_0.png", "img_1.png", "flow_01.flo"), found, strict=True):
+        found = {f"{name}-{part}": parts[part.partition(".")[0]] for part in ("img_0.png", "img_1.png", "flow_01.flo")}
+        if all(len(files) == 1 for files in found.values()):
+            samples.append(Sample(name, *(folder / files[0] for files in found.values())))
+        for file, files in found.items():
             if len(files) != 1:
                 twice = f"is there twice: {', '.join(sorted(files))}"
                 missing = "is missing, other files of the sample are there"
-                problems.append(BadSample(folder / f"{name}-{part}", twice if files else missing))
+                problems.append(BadSample(folder / file, twice if files else missing))
     return tuple(samples), problems
 
 
@@ -140,10 +139,7 @@ class IndexLists:
         return relative[: -len(_FIRST[0])]
 
     def sample(self, index: int, root: Path) -> tuple[Sample, list[Path]]:
-        """The sample of an index below ``root``, and those of its files that are not there.
-
-        Raises ValueError: as :meth:`stem`, or a link leads out of the root.
-        """
+        """The sample of an index below ``root``, its missing files.  Raises ValueError (:meth:`stem`; a link out)."""
         stem, suffix = self.stem(index), self.entries[index][-4:]
         place, _, name = stem.rpartition("/")
         folder = root / place
@@ -177,9 +173,7 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
     """Read FC2_dirnames.txt and FC2_{train,val,test}.txt of a folder.
 
     ``prefix`` is cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the folder
-    above its own.
-
-    Raises DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
+    above its own.  Raises DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
     """
     entries = read_lines(folder / _NAMES, "the list of first images, one a line")
     if not entries:
@@ -283,20 +277,15 @@ def index_report(lists: IndexLists, root: Path | None = None) -> dict[str, Any]:
 
 def index_problems(report: dict[str, Any]) -> list[str]:
     """What makes the lists unusable, in words; lines in no split and an empty list are facts, not faults."""
-    problems = []
+    found: list[tuple[int, str]] = []
     for split, facts in report["splits"].items():
         for what in ("duplicates", "out_of_range"):
-            if facts[what]["count"]:
-                problems.append(f"{split}: {facts[what]['count']} indices {what.replace('_', ' ')}")
-        if facts.get("incomplete"):
-            problems.append(f"{split}: {facts['incomplete']} samples are not complete on disk")
-    for pair, shared in report["overlaps"].items():
-        if shared["count"]:
-            problems.append(f"{pair} share {shared['count']} indices")
-    for what, words in (("duplicate_entries", "entries are there twice"), ("refused", "entries are refused")):
-        if report[what]["count"]:
-            problems.append(f"{report[what]['count']} {words}")
-    return problems
+            found.append((facts[what]["count"], f"{split}: {{}} indices {what.replace('_', ' ')}"))
+        found.append((facts.get("incomplete", 0), f"{split}: {{}} samples are not complete on disk"))
+    found += [(shared["count"], f"{pair} share {{}} indices") for pair, shared in report["overlaps"].items()]
+    found.append((report["duplicate_entries"]["count"], "{} entries are there twice"))
+    found.append((report["refused"]["count"], "{} entries are refused"))
+    return [words.format(count) for count, words in found if count]
 
 
 def index_lines(report: dict[str, Any]) -> list[str]:

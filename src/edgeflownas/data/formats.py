@@ -67,10 +67,7 @@ def _size_of(path: PathLike, header_of: _HeaderOf) -> Size:
 
 
 def _values_of(path: PathLike, header_of: _HeaderOf, size: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """The values [H,W,channels] of a file as they are stored; of a PNG its RGB, or [H,W] where it is gray.
-
-    Raises BadSample as ``header_of`` does, and for another (height, width) than ``size`` or pixels that do not decode.
-    """
+    """The values [H,W,channels] of a file as they are stored; of a PNG its RGB, or [H,W] where it is gray."""
     with open_regular(path) as (descriptor, status):
         header = header_of(path, descriptor, status.st_size)
         height, width = header[:2]
@@ -90,9 +87,8 @@ def plausible(height: int, width: int) -> bool:
 
 def _check_size(path: PathLike, height: int, width: int) -> None:
     if not plausible(height, width):
-        raise BadSample(
-            path, f"claims {height}x{width} pixels, expected 1 to {MAX_SIDE} a side and at most 2^27 in all"
-        )
+        limits = f"expected 1 to {MAX_SIDE} a side and at most 2^27 in all"
+        raise BadSample(path, f"claims {height}x{width} pixels, {limits}")
 
 
 def _check_length(path: PathLike, length: int, expected: int, what: str) -> None:
@@ -128,10 +124,7 @@ def mask_size(path: PathLike) -> Size:
 
 
 def read_mask(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np.bool_]:
-    """Mask bool [H,W]: True where the PNG (gray, or RGB with equal or unequal channels) is not zero.
-
-    Raises BadSample as :func:`read_image`.
-    """
+    """Mask bool [H,W]: True where the PNG (gray or RGB) is not zero.  Raises BadSample as :func:`read_image`."""
     pixels = _values_of(path, _mask_header, size)
     return np.asarray(pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2))
 
@@ -139,10 +132,7 @@ def read_mask(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np
 def _png_header(
     path: PathLike, descriptor: int, length: int, expected: str, kinds: Collection[tuple[int, int]]
 ) -> _Header:
-    """The header of a PNG of one of the ``kinds`` (bits, PNG's colour type).
-
-    Raises BadSample: no PNG, another kind, absurd dimensions, or a file that is cut off or has bytes to spare.
-    """
+    """The header of a whole PNG of one of the ``kinds`` (bits, PNG's colour type), called ``expected`` in words."""
     head = os.pread(descriptor, 33, 0)
     if not head.startswith(PNG):
         raise BadSample(path, f"is no PNG: it starts with {head[:8]!r}")
@@ -168,7 +158,7 @@ _kitti_header = partial(_png_header, expected="16-bit RGB (a KITTI flow)", kinds
 
 def _image_header(path: PathLike, descriptor: int, length: int) -> _Header:
     head = os.pread(descriptor, _IMAGE_HEAD, 0)
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    suffix = _suffix(path)
     kind = ".png" if head.startswith(PNG) else {b"P6": ".ppm", b"P5": ".pgm"}.get(head[:2])
     if kind is None:
         raise BadSample(path, f"is neither PNG nor binary PPM: it starts with {head[:8]!r}")
@@ -203,10 +193,7 @@ def _decode_png(path: PathLike, descriptor: int, length: int, header: _Header) -
 
 
 def write_png(path: PathLike, pixels: NDArray[Any], options: Sequence[int] = ()) -> None:
-    """Write pixels in OpenCV's order (BGR or gray); the file appears whole or not at all.
-
-    Raises StorageError: the file cannot be written.
-    """
+    """Write pixels in OpenCV's order (BGR or gray), whole or not at all.  Raises StorageError."""
     import cv2
 
     done, content = cv2.imencode(".png", pixels, options)
@@ -267,15 +254,19 @@ def write_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool
 
     Raises ValueError: another suffix, or what the format cannot hold.  StorageError: the file cannot be written.
     """
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    suffix = _suffix(path)
     writers = {name: each.write for name, each in _FORMATS.items() if each.write}
     if suffix not in writers:
         raise ValueError(f"{path}: flow is written as {', '.join(writers)}, not {suffix or 'without a suffix'}")
     writers[suffix](path, flow, valid)
 
 
+def _suffix(path: PathLike) -> str:
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
 def _format_of(path: PathLike) -> _Format:
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    suffix = _suffix(path)
     if suffix not in _FORMATS:
         raise BadSample(path, f"is no flow file by its suffix {suffix!r}, expected {', '.join(_FORMATS)}")
     return _FORMATS[suffix]
@@ -317,11 +308,8 @@ def read_flo(path: PathLike) -> Flow:
 
     ``PIEH``, int32 width, int32 height, then u, v interleaved by row, all little-endian: the format of
     vision.middlebury.edu/flow (flowIO.cpp), and of FlyingChairs, FlyingChairs2 and Sintel.  A pixel with a component
-    beyond +-1e9 is unknown: valid is False and the flow 0 there.  NaN and infinity are no way of saying unknown and
-    are refused.
-
-    Raises BadSample: not a .flo file, absurd dimensions, a length that does not fit them, or a value that is not
-    finite.
+    beyond +-1e9 is unknown: valid is False and the flow 0 there.
+    Raises BadSample: no .flo file, absurd dimensions, a length that does not fit them, NaN or infinity.
     """
     flow = _values_of(path, _flo_header).astype(np.float32, copy=False)
     return flow, _known(path, flow)
@@ -330,8 +318,7 @@ def read_flo(path: PathLike) -> Flow:
 def write_flo(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
     """Write flow [H,W,2] as .flo; where ``valid`` [H,W] is False the unknown-flow value is written.
 
-    Raises ValueError: shapes that do not fit, or a valid flow that is not finite or is beyond +-1e9 px.
-    Raises StorageError: the file cannot be written.
+    Raises ValueError: shapes that do not fit, or a valid flow not finite or beyond +-1e9 px.  StorageError.
     """
     values = np.array(flow, dtype="<f4", order="C")
     values[~_writable(path, values, valid)] = FLO_UNKNOWN
@@ -358,9 +345,7 @@ def read_pfm(path: PathLike) -> NDArray[np.float32]:
 
     ``PF`` or ``Pf``, width, height, scale, then float32 rows from the bottom up; the scale's sign gives the byte order
     (negative: little-endian).
-
-    Raises BadSample: not a .pfm file, absurd dimensions, a length that does not fit them, or a value that is not
-    finite.
+    Raises BadSample: no .pfm file, absurd dimensions, a length that does not fit them, NaN or infinity.
     """
     values = _pfm_values(path)
     _largest(path, values, "value")
@@ -368,10 +353,7 @@ def read_pfm(path: PathLike) -> NDArray[np.float32]:
 
 
 def write_pfm(path: PathLike, values: NDArray[np.float32], big_endian: bool = False) -> None:
-    """Write values [H,W] or [H,W,3]; the file appears whole or not at all.
-
-    Raises ValueError: another shape.  StorageError: the file cannot be written.
-    """
+    """Write values [H,W] or [H,W,3], whole or not at all.  Raises ValueError: another shape; StorageError."""
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or 0 in values.shape:
         raise ValueError(f"{path}: a .pfm file holds [H,W] or [H,W,3], got {list(values.shape)}")
     stored = np.array(values[::-1], dtype=">f4" if big_endian else "<f4", order="C")
@@ -450,11 +432,8 @@ def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.boo
     steps = np.rint(np.where(valid[..., None], flow, 0).astype(np.float64) * 64.0) + _KITTI_ZERO
     if steps.min() < 0 or steps.max() > 65535:
         raise ValueError(f"{path}: a valid flow is outside -512 to 511.98 px, which a KITTI .png cannot hold")
-    stored = np.zeros((*valid.shape, 3), np.uint16)  # OpenCV's order: valid, v, u
-    stored[..., 0] = valid
-    stored[..., 1] = np.where(valid, steps[..., 1], 0)
-    stored[..., 2] = np.where(valid, steps[..., 0], 0)
-    write_png(path, stored)
+    stored = np.dstack([np.ones_like(valid), steps[..., 1], steps[..., 0]])  # OpenCV's order: valid, v, u
+    write_png(path, (stored * valid[..., None]).astype(np.uint16))
 
 
 # --- Spring's .flo5 ---

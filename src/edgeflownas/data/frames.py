@@ -57,8 +57,7 @@ class Frames:
         Raises BadSample: a frame that cannot be read; DataError: two frames of different sizes.
         """
         for first, second in pairwise(self.read(note)):
-            if first.image.shape != second.image.shape:
-                raise DataError(_sizes_differ(first.origin, first.image.shape, second.origin, second.image.shape))
+            _require_one_size(first.origin, first.image.shape, second.origin, second.image.shape)
             yield first, second
 
 
@@ -102,8 +101,7 @@ def _folder(folder: Path) -> Frames:
 def _pictures(kind: str, place: Path, paths: list[Path]) -> Frames:
     sizes = [picture_size(path) for path in paths]
     for (path, size), (other, other_size) in pairwise(zip(paths, sizes, strict=True)):
-        if size != other_size:
-            raise DataError(_sizes_differ(str(path), size, str(other), other_size))
+        _require_one_size(path, size, other, other_size)
     stems = [path.stem for path in paths]
     if kind == "folder" and len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
@@ -121,11 +119,12 @@ def _pictures(kind: str, place: Path, paths: list[Path]) -> Frames:
     return Frames(kind, place, len(paths), read)
 
 
-def _sizes_differ(first: str, size: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:
-    return (
-        f"{second}: {other[0]}x{other[1]}, but {first} is {size[0]}x{size[1]} (height x width): frames of one pair "
-        "must have one size; crop or scale them alike"
-    )
+def _require_one_size(first: object, size: tuple[int, ...], second: object, other: tuple[int, ...]) -> None:
+    if size != other:
+        raise DataError(
+            f"{second}: {other[0]}x{other[1]}, but {first} is {size[0]}x{size[1]} (height x width): frames of one pair "
+            "must have one size; crop or scale them alike"
+        )
 
 
 def _video(path: Path) -> Frames:
@@ -134,9 +133,7 @@ def _video(path: Path) -> Frames:
     with _opened(path) as capture:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if count < 2:  # not stored in every kind of file
-            count = 0
-            while capture.grab():
-                count += 1
+            count = sum(1 for _ in iter(capture.grab, False))
     if count < 2:
         raise DataError(f"{path}: {count or 'no'} readable frame{'' if count else 's'}, flow needs at least two")
 
@@ -160,11 +157,8 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(path.absolute()))
     try:
         if not capture.isOpened():
-            raise BadSample(
-                path,
-                f"is neither an image ({', '.join(SUFFIXES)}) nor a video that OpenCV can read (mp4, avi, mkv, ...): "
-                "convert it, e.g. to a folder of PNG frames",
-            )
+            kinds = f"is neither an image ({', '.join(SUFFIXES)}) nor a video that OpenCV can read (mp4, avi, mkv, ...)"
+            raise BadSample(path, f"{kinds}: convert it, e.g. to a folder of PNG frames")
         yield capture
     finally:
         capture.release()
@@ -205,12 +199,11 @@ def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
         if len(data) < expected:
             raise BadSample(path, f"is cut off: {len(data)} bytes, expected {expected}")
     decoded = decoded_pixels(path, np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, size, "u1", "")
-    code, words = {
-        1: (cv2.COLOR_GRAY2RGB, "gray repeated in the three channels"),
-        3: (cv2.COLOR_BGR2RGB, ""),
-        4: (cv2.COLOR_BGRA2RGB, "alpha channel dropped"),
-    }[1 if decoded.ndim == 2 else decoded.shape[2]]
-    return np.asarray(cv2.cvtColor(decoded, code)), words
+    if decoded.ndim == 2:
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_GRAY2RGB)), "gray repeated in the three channels"
+    if decoded.shape[2] == 4:
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGB)), "alpha channel dropped"
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)), ""
 
 
 def _beginning(path: Path, limit: int) -> bytes:

@@ -85,7 +85,6 @@ class Loader:
         """The batch of a step; the following ones are loaded ahead, any other request starts the prefetch anew.
 
         The last batch is kept: several models that take turns ask for each batch one after the other.
-
         Raises BadSample: a file cannot be used, with data.on_bad_sample stop.  DataError: no sample of the split reads,
         or data.crop_size does not fit.  Both are raised when the batch is asked for, not when it is prefetched.
         Raises StorageError: the batch took longer than data.worker_timeout; the loader is closed then.  Interrupted:
@@ -238,15 +237,9 @@ class _Loading:
                 raise outcome
             replaced += outcome or ()
         pixels = np.count_nonzero(self.valid, axis=(1, 2))
+        share = float(self.clipped_shares @ pixels / max(1, pixels.sum()))
         return Batch(
-            images=self.images,
-            flow=self.flow,
-            valid=self.valid,
-            names=tuple(names[index] for index in self.used),
-            indices=self.used,
-            positions=self.positions,
-            epoch=self.epoch,
-            step=self.step,
-            clipped_share=float(self.clipped_shares @ pixels / max(1, pixels.sum())),
-            replaced=tuple(replaced),
-        )
+            images=self.images, flow=self.flow, valid=self.valid, positions=self.positions, indices=self.used,
+            names=tuple(names[index] for index in self.used), epoch=self.epoch, step=self.step,
+            clipped_share=share, replaced=tuple(replaced),
+        )  # fmt: skip

@@ -56,10 +56,7 @@ class BatchPlan:
 
     @classmethod
     def from_config(cls, train: TrainConfig, num_samples: int, num_paths: int, seed: int) -> BatchPlan:
-        """The plan of a run on ``num_samples`` training samples with ``num_paths`` paths a step.
-
-        Raises DataError: no samples, or too few for the distinct draws that path_batches shifted promises.
-        """
+        """The plan for so many training samples and paths a step.  Raises DataError: too few for what is promised."""
         if num_samples < 1:
             raise DataError("the training split has no samples (data.train_dir): point it to a folder with some")
         shifted = train.path_batches == "shifted"

@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar, cast
 
@@ -43,17 +44,22 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
     """
     content = bytes(ForkingPickler.dumps(function))  # once, although it may be long
     numbered = enumerate(items)
-    busy: dict[Connection, tuple[int, _Process]] = {}
+    busy: dict[Connection, int] = {}
     replies: dict[int, tuple[bool, Any]] = {}
     given = taken = 0
     with contextlib.ExitStack() as stack:
         with _spawning():
-            idle = [_Process(content, stack) for _ in range(workers)]
+            processes = dict(_start(stack) for _ in range(workers))
+        idle, fresh = list(processes), set(processes)
         while True:
             while idle and given - taken < 4 * workers and (entry := next(numbered, None)):
-                process = idle.pop()
-                process.send(entry[1])
-                busy[process.pipe] = (given, process)
+                pipe = idle.pop()
+                with _told_of_death(processes[pipe]):
+                    if pipe in fresh:  # here and not at the start: the process reads it once it is up
+                        pipe.send_bytes(content)
+                        fresh.remove(pipe)
+                    pipe.send(entry[1])
+                busy[pipe] = given
                 given += 1
             if taken in replies:
                 done, reply = replies.pop(taken)
@@ -63,52 +69,40 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
                 taken += 1
             elif busy:
                 for pipe in cast(list[Connection], wait(busy)):
-                    number, process = busy.pop(pipe)
-                    replies[number] = process.receive()
-                    idle.append(process)
+                    with _told_of_death(processes[pipe]):
+                        replies[busy.pop(pipe)] = pipe.recv()
+                    idle.append(pipe)
             else:
                 return
 
 
-class _Process:
+def _start(stack: contextlib.ExitStack) -> tuple[Connection, BaseProcess]:
     """A process and the pipe to it; it is killed when ``stack`` is left, and at the end of the program."""
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
+    process.start()
+    theirs.close()  # only the worker holds it now, so its death closes the pipe
 
-    def __init__(self, content: bytes, stack: contextlib.ExitStack) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
-        self._process.start()
-        theirs.close()  # only the worker holds it now, so its death closes the pipe
-        self._content: bytes | None = content
-        atexit.register(self._kill)  # before that of multiprocessing, which sends SIGTERM and waits
-        stack.callback(self._kill)
+    def kill() -> None:
+        atexit.unregister(kill)
+        process.kill()
+        process.join()
 
-    def send(self, item: Any) -> None:
-        with self._alive():
-            if self._content is not None:  # here and not at the start: the process reads it once it is up
-                self.pipe.send_bytes(self._content)
-                self._content = None
-            self.pipe.send(item)
+    atexit.register(kill)  # before that of multiprocessing, which sends SIGTERM and waits
+    stack.callback(kill)
+    return pipe, process
 
-    def receive(self) -> tuple[bool, Any]:
-        """(True, result) or (False, error)."""
-        with self._alive():
-            return self.pipe.recv()  # type: ignore[no-any-return]
 
-    @contextlib.contextmanager
-    def _alive(self) -> Iterator[None]:
-        try:
-            yield
-        except (EOFError, OSError) as error:
-            self._process.join(timeout=1.0)
-            code = self._process.exitcode
-            how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
-            raise WorkerDied(f"loader worker process {self._process.pid} {how}") from error
-
-    def _kill(self) -> None:
-        atexit.unregister(self._kill)
-        self._process.kill()
-        self._process.join()
+@contextlib.contextmanager
+def _told_of_death(process: BaseProcess) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        process.join(timeout=1.0)
+        code = process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+        raise WorkerDied(f"loader worker process {process.pid} {how}") from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from edgeflownas.config.keys import nearest
-from edgeflownas.config.load import parse_yaml
+from edgeflownas.config.load import read_yaml
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.fc2 import find_samples, open_index, scan_fc2
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
@@ -42,22 +42,17 @@ class Opening:
 
     def __post_init__(self) -> None:
         self.what = f"{self.key}: {self.layout.name}:{self.variant}"  # the beginning of a message
+        self.must = f"must hold {self.layout.holds}"  # the end of one
         inside = self.root / self.layout.inside
         self.base = inside if inside.is_dir() else self.root
         self._listed: dict[str, frozenset[str]] = {}
         self._missing: dict[str, None] = {}
 
     def matching(self, folder: str, pattern: str) -> list[re.Match[str]]:
-        """The names in a folder below the base that match as a whole, sorted.
-
-        Raises DataError: the folder is missing.  StorageError: it cannot be listed.
-        """
+        """The names in a folder below the base that match as a whole, sorted.  Raises DataError, StorageError."""
         if not (self.base / folder).is_dir():
-            raise DataError(
-                f"{self.what}: no folder {self.base / folder}; the root {self.root} must hold {self.layout.holds}"
-            )
-        matches = (re.fullmatch(pattern, name) for name in sorted(self._names(folder)))
-        return [match for match in matches if match is not None]
+            raise DataError(f"{self.what}: no folder {self.base / folder}; the root {self.root} {self.must}")
+        return [match for name in sorted(self._names(folder)) if (match := re.fullmatch(pattern, name))]
 
     def has(self, file: str) -> bool:
         """Whether there is a file of that name below the base."""
@@ -82,14 +77,11 @@ class Opening:
 
     def complete(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
         """The samples in the order of their names.  Raises DataError: there is none, or files of them are missing."""
-        missing = [self.base / file for file in self._missing]
-        if missing:
-            raise DataError(
-                f"{self.what}: {len(missing)} files are missing below {self.root}:{first_of(missing)}"
-                f"\nCopy them; the root must hold {self.layout.holds}"
-            )
+        if missing := [self.base / file for file in self._missing]:
+            found = f"{len(missing)} files are missing below {self.root}:{first_of(missing)}"
+            raise DataError(f"{self.what}: {found}\nCopy them; the root {self.must}")
         if not samples:
-            raise DataError(f"{self.what}: no samples below {self.root}; it must hold {self.layout.holds}")
+            raise DataError(f"{self.what}: no samples below {self.root}; it {self.must}")
         return tuple(sorted(samples, key=lambda sample: sample.name))
 
 
@@ -203,10 +195,9 @@ def _chairs(opening: Opening) -> FlowDataset:
             f"{path}: has {len(lines)} lines, but {opening.root / 'data'} holds sample {unlisted[0]:05d}: "
             "take the split file that belongs to these files"
         )
-    samples = []
-    for name in (f"{number:05d}" for number, line in enumerate(lines, start=1) if line in opening.words["line"]):
-        parts = (opening.need(f"data/{name}_{part}") for part in ("img1.ppm", "img2.ppm", "flow.flo"))
-        samples.append(Sample(name, *parts))
+    names = [f"{number:05d}" for number, line in enumerate(lines, start=1) if line in opening.words["line"]]
+    parts = ("img1.ppm", "img2.ppm", "flow.flo")
+    samples = [Sample(name, *(opening.need(f"data/{name}_{part}") for part in parts)) for name in names]
     return FlowDataset(opening.root, opening.variant, "index", opening.complete(samples), name=opening.layout.name)
 
 
@@ -440,9 +431,8 @@ def open_dataset(
     match = _SPEC.fullmatch(spec)
     if match is None or match["name"] not in DATASETS:
         if match and not Path(spec).exists() and (close := nearest(match["name"], DATASETS)):
-            raise DataError(
-                f"{key}: no folder {spec} (from {Path.cwd()}), and no data set of that name; did you mean {close}?"
-            )
+            missing = f"no folder {spec} (from {Path.cwd()}), and no data set of that name"
+            raise DataError(f"{key}: {missing}; did you mean {close}?")
         return scan_fc2(spec, split_default, key)
     name, variant, written_root = match.groups()
     layout = DATASETS[name]
@@ -495,10 +485,8 @@ class Root(NamedTuple):
 def list_datasets(roots: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Every data set, in the order of the table, as JSON: its root, what named it, and the samples of each variant.
 
-    File names only, nothing is opened.  A variant has a ``problem`` where it cannot be opened, and a set is ``found``
-    where one of them can.
-
-    Raises ConfigError: data.roots or datasets.yaml holds an unknown name.
+    File names only.  A variant has a ``problem`` where it cannot be opened, and a set is ``found`` where one of them
+    can.  Raises ConfigError: data.roots or datasets.yaml holds an unknown name.
     """
     rows = []
     for name, layout in DATASETS.items():
@@ -542,17 +530,9 @@ def _variable(name: str) -> str:
 
 
 def _read_roots(path: Path) -> dict[str, str]:
-    try:
-        if path.stat().st_size > 2**20:
-            raise ConfigError(f"{path}: has {path.stat().st_size} bytes, expected lines such as 'sintel: /data/sintel'")
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is no text (byte {error.start} is not UTF-8)") from None
-    content, _ = parse_yaml(text, str(path))
+    content, _ = read_yaml(path, "lines such as 'sintel: /data/sintel'")
     if content is None:
         return {}
     if not isinstance(content, dict):
