@@ -54,6 +54,7 @@ COMMANDS = (
     ("config", "config:app", "List the configuration keys; JSON schema and docs page made from them."),
     ("import-tf1", "import_tf1:import_tf1", "Make a run out of TensorFlow 1 weights."),
 )
+_OVERRIDE = re.compile(r"--[^=]*\.")  # --GROUP.KEY VALUE or --GROUP.KEY=VALUE
 EXIT_USAGE, EXIT_IO, EXIT_SIGINT, EXIT_PIPE = 64, 74, 130, 141
 
 
@@ -120,32 +121,18 @@ def call(tokens: Sequence[str]) -> object:
     names, apps, _ = app.parse_commands(words)
     asked = apps[-1]
     configured = asked.default_command is not None and "overrides" in signature(asked.default_command).parameters
-    rest, overrides = _without_overrides(tokens) if configured else (list(tokens), [])
+    rest, pairs = list(tokens), list[tuple[str, str]]()
     if len(words) < len(tokens):
         _complete_help(names, asked)
-    command, bound, _ = app.parse_args(rest)
-    if overrides and command is asked.default_command:
+    elif configured and any(_OVERRIDE.match(token) for token in tokens):
+        # cyclopts cannot read them: the keys live in the configuration models, imported only when they are needed.
         from edgeflownas.config.load import parse_overrides
 
-        bound.arguments["overrides"] = tuple(f"--{key}={value}" for key, value in parse_overrides(overrides)[0])
+        pairs, rest = parse_overrides(tokens)
+    command, bound, _ = app.parse_args(rest)
+    if pairs:
+        bound.arguments["overrides"] = tuple(f"--{key}={value}" for key, value in pairs)
     return command(*bound.args, **bound.kwargs)
-
-
-def _without_overrides(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The tokens that cyclopts reads, and those of ``--GROUP.KEY VALUE`` and ``--GROUP.KEY=VALUE``.
-
-    cyclopts cannot read them: the keys live in the configuration models, which are imported only when they are needed.
-    """
-    rest: list[str] = []
-    overrides: list[str] = []
-    value_next = False
-    for token in tokens:
-        name, equals, _ = token.partition("=")
-        is_override = name.startswith("--") and "." in name
-        taken = is_override or (value_next and not token.startswith("--"))
-        (overrides if taken else rest).append(token)
-        value_next = is_override and not equals
-    return rest, overrides
 
 
 def _complete_help(names: Sequence[str], command: App) -> None:

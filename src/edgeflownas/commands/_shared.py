@@ -37,9 +37,8 @@ def _whole_number(least: int) -> Parameter:
         text = tokens[0].value
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
         if not least <= number <= LARGEST:
-            raise ConfigError(
-                f"{tokens[0].keyword} {text} must be a whole number from {least} to {LARGEST}, such as 50"
-            )
+            expected = f"a whole number from {least} to {LARGEST}, such as 50"
+            raise ConfigError(f"{tokens[0].keyword} {text} must be {expected}")
         return number
 
     return Parameter(converter=read)
@@ -93,20 +92,12 @@ Size = Annotated[
 Bytes = Annotated[int, Parameter(converter=_read_bytes, metavar="SIZE")]
 Csv = Annotated[Path, Parameter(converter=_read_csv_place, help="also write the (first) table to this CSV file.")]
 Paths = Annotated[list[Path], Parameter(consume_multiple=True)]
+# Configuration overrides as ``--group.key=value``; cli.py fills them in.
 Overrides = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--GROUP.KEY",
-        parse=False,  # cli.py fills it in
-        show=True,
-        show_default=False,
-        metavar="VALUE",
-    ),
+    tuple[str, ...], Parameter(name="--GROUP.KEY", parse=False, show=True, show_default=False, metavar="VALUE")
 ]
-"""Configuration overrides as ``--group.key=value``."""
 AnyKey = Annotated[
-    Overrides,
-    Parameter(help="any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them)."),
+    Overrides, Parameter(help="any configuration key, such as --train.lr 5e-5 (edgeflownas config keys lists them).")
 ]
 OtherKeys = Annotated[
     Overrides,
@@ -142,10 +133,7 @@ def emit(
     csv: Path | None = None,
     show: Callable[[Blocks], object] | None = None,
 ) -> dict[str, Path]:
-    """The result of a command: JSON on stdout, or what its ``view`` makes of it by ``show``; its first table as CSV.
-
-    Returns what was written by name.  Raises StorageError where --csv cannot be written.
-    """
+    """Print a result: as JSON, or its ``view`` by ``show``; its first table as CSV.  Gives the files by name."""
     blocks = [] if json and csv is None else view(document)
     if json:
         print_json(document)
@@ -176,10 +164,8 @@ def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path
     """The runs given, by name and in order; a folder that is none stands for those right below it.
 
     A run is called after its folder, or as it was given where two folders are called alike.  With ``histories`` files
-    and folders with an eval_history.csv count too.
-
-    Raises:
-        ConfigError: one named twice; StorageError: a folder that is neither a run nor a folder of runs.
+    and folders with an eval_history.csv count too.  Raises ConfigError: one named twice; StorageError: a folder that is
+    neither a run nor a folder of runs.
     """
     marks = ("run_manifest.json", "eval_history.csv") if histories else ("run_manifest.json",)
     paths: list[Path] = []
@@ -188,17 +174,15 @@ def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path
         if path.is_dir() and not any((path / name).exists() for name in marks):
             found = sorted(file.parent for file in path.glob("*/run_manifest.json") if file.parent.name[0] != ".")
             if not found:
-                others = ", nor a folder with an eval_history.csv, nor a folder of runs" if histories else None
-                raise StorageError(
-                    f"{path}: neither a run directory (no run_manifest.json){others or ' nor a folder of some'}"
-                )
+                histories_too = ", nor a folder with an eval_history.csv, nor a folder of runs"
+                others = histories_too if histories else " nor a folder of some"
+                raise StorageError(f"{path}: neither a run directory (no run_manifest.json){others}")
         for run in found:
             if run.resolve() in [known.resolve() for known in paths]:
                 raise ConfigError(f"{run} is given twice: name each run once")
             paths.append(run)
-    folders = [
-        path.resolve().parent if path.stem == "eval_history" and path.is_file() else path.resolve() for path in paths
-    ]
+    files = [path.stem == "eval_history" and path.is_file() for path in paths]
+    folders = [path.resolve().parent if file else path.resolve() for path, file in zip(paths, files, strict=True)]
     names = [folder.name if folder.is_dir() else folder.stem for folder in folders]
     return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, paths, strict=True)}
 
@@ -206,10 +190,8 @@ def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path
 def may_begin(seconds: float, shorter: str, processes: int = 1) -> bool:
     """Whether work estimated to take ``seconds`` may begin: at once below a minute, else as the terminal answers.
 
-    Without a terminal (torchrun's processes have none of their own) it begins, unless it takes over ten minutes.
-
-    Raises:
-        ConfigError: nobody is there to ask; names --yes and what makes the work ``shorter``.
+    Without a terminal (torchrun's processes have none of their own) it begins, unless it takes over ten minutes:
+    ConfigError, which names --yes and what makes the work ``shorter``.
     """
     if seconds < ASK_SECONDS:
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +33,18 @@ def list_sets(*, config: str | None = None, json: bool = False) -> None:
     from edgeflownas.data.sets import list_datasets
 
     sets = list_datasets(load_config(config).data.roots)
-    if json:
-        print_json({"sets": sets})
-        return
-    for row in sets:
-        if row["root"] is None:
-            print(f"{row['name']:16} no folder is known; it would hold {row['layout']}")
-            continue
-        print(
-            f"{row['name']:16} {'found' if row['found'] else 'NOT FOUND'} in {row['root']} (named by {row['named_by']})"
-        )
-        for variant in row["variants"]:
-            samples = variant["samples"]
-            what = f"- {variant['problem']}" if samples is None else f"{samples:,} samples"
-            print(f"    {variant['variant']:14} {what}")
+    emit({"sets": sets}, lambda _: [line for row in sets for line in _listed(row)], json)
+
+
+def _listed(row: dict[str, Any]) -> list[str]:
+    if row["root"] is None:
+        return [f"{row['name']:16} no folder is known; it would hold {row['layout']}"]
+    state = "found" if row["found"] else "NOT FOUND"
+    return [f"{row['name']:16} {state} in {row['root']} (named by {row['named_by']})"] + [
+        f"    {each['variant']:14} "
+        + (f"- {each['problem']}" if each["samples"] is None else f"{each['samples']:,} samples")
+        for each in row["variants"]
+    ]
 
 
 @app.command
@@ -91,28 +88,23 @@ def check(
     settings = load_config(config).data
     if config is not None and not data:
         train_dir, val_dir = train_dir or settings.train_dir, val_dir or settings.val_dir
-    splits = (("train", train_dir), ("val", val_dir))
-    wanted = [(spec, split, f"data.{split}_dir") for split, spec in splits if spec is not None]
-    wanted += [(spec, "val", "--data") for spec in data]
+    wanted = [(spec, "val", "--data") for spec in data]
+    for split, spec in (("val", val_dir), ("train", train_dir)):
+        if spec is not None:
+            wanted.insert(0, (spec, split, f"data.{split}_dir"))
     if not wanted:
         raise ConfigError(
             "data check: nothing to check; give --train-dir, --val-dir, --data NAME[:VARIANT][@ROOT], --index DIR or "
             "--config RECIPE"
         )
     checked = [_check_set(*each, settings.roots, full) for each in wanted]
-    bad = [problem for _, problems, _ in checked for problem in problems]
-    rows = [
-        {"split": row["split"], "file": problem.path, "problem": problem.problem}
-        for row, problems, _ in checked
-        for problem in problems
-    ]
+    bad = [(row["split"], problem) for row, problems, _ in checked for problem in problems]
+    rows = [{"split": split, "file": problem.path, "problem": problem.problem} for split, problem in bad]
     document = {"ok": not bad, "full": full, "sets": [row for row, _, _ in checked], "rows": rows}
-    lines = ["\n  ".join([line, *map(str, problems)]) for _, problems, line in checked]
-    emit(document, lambda _: lines, json)
+    emit(document, lambda _: ["\n  ".join([line, *map(str, problems)]) for _, problems, line in checked], json)
     if bad:
-        raise DataError(
-            f"{len(bad)} bad files, the first is {bad[0]}\nReplace these files, or remove all files of these samples."
-        )
+        remedy = "Replace these files, or remove all files of these samples."
+        raise DataError(f"{len(bad)} bad files, the first is {bad[0][1]}\n{remedy}")
 
 
 def _check_set(
@@ -170,23 +162,21 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> None:
         )
     roots = load_config(config).data.roots
     sets = [found for spec in specs for found in _splits_of(spec, roots)]
-    found = [(each, flow_statistics(each, _progress(f"measuring {each.split}")), fingerprint(each)) for each in sets]
-    warning = mixed_validation(mark for _, _, mark in found)
-    if json:
-        rows = [
-            {"label": mark.label, "name": each.name, "split": each.split, "source": each.source, **asdict(row)}
-            for each, row, mark in found
-        ]
-        print(dumps({"sets": rows, "warnings": [warning] if warning else []}, indent=2))
-        return
-    for _, row, mark in found:
-        print(f"{mark.label}: {row.samples} samples, {row.invalid_share:.2%} of the pixels invalid")
-        print(
-            f"  flow magnitude in px: mean {row.mean:.2f}, median {row.median:.2f}, p90 {row.p90:.2f}, "
-            f"p99 {row.p99:.2f}, max {row.maximum:.2f}; {row.share_beyond_50:.2%} with a component beyond 50"
-        )
-    if warning:
-        print(f"warning: {warning}", file=sys.stderr)
+    rows, marks = [], []
+    for each in sets:
+        measured, mark = flow_statistics(each, _progress(f"measuring {each.split}")), fingerprint(each)
+        marks.append(mark)
+        rows.append({"label": mark.label, "name": each.name, "split": each.split, "source": each.source})
+        rows[-1] |= asdict(measured)
+    warnings = [warning] if (warning := mixed_validation(marks)) else []
+    told = (
+        "{label}: {samples} samples, {invalid_share:.2%} of the pixels invalid\n"
+        "  flow magnitude in px: mean {mean:.2f}, median {median:.2f}, p90 {p90:.2f}, p99 {p99:.2f}, "
+        "max {maximum:.2f}; {share_beyond_50:.2%} with a component beyond 50"
+    )
+    emit({"sets": rows, "warnings": warnings}, lambda _: [told.format(**row) for row in rows], json)
+    if warnings and not json:
+        print(f"warning: {warnings[0]}", file=sys.stderr)
 
 
 def _splits_of(spec: str, roots: dict[str, str]) -> list[FlowDataset]:
@@ -242,7 +232,7 @@ def synth(
     made = generate_dataset(out, train, val, seed, height, width, backward, occlusion, workers, progress)
     seconds = time.monotonic() - started
     if json:
-        print(dumps({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)}, indent=2))
+        print_json({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)})
         return
     print(f"{train} training and {val} evaluation pairs in {out}, {(train + val) / max(seconds, 1e-9):.1f} a second")
     stats(str(out))

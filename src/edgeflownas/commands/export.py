@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeflownas.commands._shared import Csv, OtherKeys, Size, WholeNumber, emit, example
 from edgeflownas.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from edgeflownas.report.console import Console
 
 
 def export(
@@ -99,7 +96,7 @@ def export(
             checking = open_pairs("--data", data, "val", settings, pairs or 16, size, console.info)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
         files, report = build(request, subnet, calibration, checking, seconds, meter.advance)
-    return _hand_over(out, files, report, arena, json, csv, console)
+    return _hand_over(out, files, report, arena, json, csv)
 
 
 def _refuse_idle(options: dict[str, Any], formats: Sequence[str], no_verify: bool) -> None:
@@ -116,18 +113,14 @@ def _refuse_idle(options: dict[str, Any], formats: Sequence[str], no_verify: boo
 
 
 def _hand_over(
-    out: Path,
-    files: dict[str, bytes],
-    report: dict[str, Any],
-    arena: int | None,
-    json: bool,
-    csv: Path | None,
-    console: Console,
+    out: Path, files: dict[str, bytes], report: dict[str, Any], arena: int | None, json: bool, csv: Path | None
 ) -> int:
     """Write the folder and say what came out.  Returns the exit code: that of wrong data where a check failed."""
     from edgeflownas.export.folder import write_folder
     from edgeflownas.report.chip_views import export_view
+    from edgeflownas.report.console import Console
 
+    console = Console()
     if arena is not None and (needed := report["vela"]["sram_kib"]) > arena:
         console.warn(f"--arena {arena}: Vela could not keep to it, {needed:.0f} KiB are needed")
     write_folder(out, files)

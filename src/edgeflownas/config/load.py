@@ -89,10 +89,7 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
-    """The file of a packaged recipe (``smoke``) or of a path (anything with a suffix or a slash).
-
-    Raises ConfigError where neither exists, naming the known recipes and the nearest one.
-    """
+    """The file of a packaged recipe (``smoke``) or of a path (with a suffix or a slash).  Raises ConfigError."""
     text, path, names = str(name_or_path), Path(name_or_path), recipe_names()
     known = ", ".join(names)
     if text in names:
@@ -109,10 +106,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 
 def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usage]:
-    """The groups that a recipe writes (not checked), where each key stands, and how the recipe is meant to be run.
-
-    Raises ConfigError where it cannot be found or read, or is no YAML mapping.
-    """
+    """The groups that a recipe writes (not checked), where each key stands, and its use.  Raises ConfigError."""
     path = find_recipe(name_or_path)
     value, lines = read_yaml(path, "a YAML recipe")
     if value is None:
@@ -125,10 +119,10 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
     for group, _, name in (key.partition(".") for key in REMOVED if path.name == "config.yaml"):
         if isinstance(written.get(group), dict):
             written[group].pop(name, None)
-    fork = written.pop("fork", False)
-    if not isinstance(fork, bool):
-        raise ConfigError(f"{origins[('fork',)]}fork: must be true or false (got {_shown(fork)})")
-    return written, origins, Usage(written.pop("sweep", None), fork)
+    usage = Usage(written.pop("sweep", None), written.pop("fork", False))
+    if not isinstance(usage.fork, bool):
+        raise ConfigError(f"{origins[('fork',)]}fork: must be true or false (got {_shown(usage.fork)})")
+    return written, origins, usage
 
 
 # Overrides on the command line
@@ -331,10 +325,7 @@ def read_yaml(path: Path, expected: str) -> tuple[Any, dict[tuple[str, ...], int
 
 
 def parse_yaml(text: str, source: str) -> tuple[Any, dict[tuple[str, ...], int]]:
-    """The value of a YAML document and the line (from 1) of every key path in it.
-
-    Raises ConfigError naming ``source`` and the line where it is not YAML or a key is given twice.
-    """
+    """The value of a YAML document, and the line (from 1) of every key path.  Raises ConfigError: ``source``:line."""
     try:
         return _construct(text, ())
     except _UNREADABLE as error:

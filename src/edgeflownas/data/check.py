@@ -29,7 +29,7 @@ _CHUNK = 64  # samples handed to a thread at a time: a header check is shorter t
 # interpreter lock (22,872 samples on 2 cores: 1 s alone, 1.2 to 6 s with 8 threads).  So the first chunk is timed.
 _SLOW_DISK_THREADS = 8
 _SLOW_DISK = 0.001  # seconds a sample
-_BIN = 0.01  # px; the error of a percentile is at most this
+_BIN = 0.01  # px, of the histogram that percentiles are read off: their error is at most this
 _BINS = 400_000  # up to 4000 px, anything beyond is counted in the last
 
 
@@ -41,7 +41,6 @@ def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress |
 
     The quick check reads headers and lengths (a PNG's end chunk stands for its length) and compares the sizes
     of a sample; ``full`` also decodes every file, with checksums, on all cores.
-
     Raises StorageError: a fault of the machine, which says nothing about the files.
     """
     size = 4 if full else _CHUNK
@@ -106,10 +105,7 @@ class FlowStatistics:
 
 
 def flow_statistics(dataset: FlowDataset, progress: Progress | None = None) -> FlowStatistics:
-    """Read every flow once; percentiles come from a histogram of 0.01 px, so memory does not grow with the set.
-
-    Raises BadSample: a flow cannot be read.  DataError: no pixel is valid.
-    """
+    """Read every flow once; memory does not grow with the set.  Raises BadSample; DataError: no pixel is valid."""
     counts = np.zeros(_BINS, dtype=np.int64)
     beyond = invalid = 0
     total = largest = 0.0
@@ -208,9 +204,7 @@ def fingerprint(
 
     With ``previous`` (stored by the run) a file of unchanged size and modification time keeps its checksum and is not
     opened, which makes a resume cheap: 22,872 samples take seconds.  A file that is missing, no regular file or may not
-    be read enters as size -1: whether it stops a run is for ``data.on_bad_sample`` to say.
-
-    Raises StorageError: a fault of the machine.
+    be read enters as size -1: whether it stops a run is for ``data.on_bad_sample`` to say.  Raises StorageError.
     """
     names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
     states = {path: _stat(path) for path in sorted(names, key=names.__getitem__)}

@@ -188,7 +188,6 @@ class ImageCache:
 
         A sample that cannot be decoded is announced and kept as bad: :meth:`read` refuses it as its file would be.
         A second process that wants the same cache waits for the first and then opens it.
-
         Raises StorageError: the folder cannot be written or has too little space (``data.cache_dir``).
         """
         folder = Path(cache_dir)
@@ -411,10 +410,7 @@ def load_training_sample(
 
 
 def load_eval_sample(dataset: FlowDataset, index: int, window: Window, flow_clip: float | None) -> LoadedSample:
-    """Sample ``index`` cut to a fixed window (see :func:`center_window`), nothing random, flow in pixels.
-
-    Raises BadSample: a file cannot be used.  DataError: the window lies outside the images.
-    """
+    """Sample ``index`` cut to a fixed window, nothing random, flow in pixels.  Raises BadSample; DataError (window)."""
     pair = dataset.read(index)
     height, width = pair.flow.shape[:2]
     if window.top + window.height > height or window.left + window.width > width:

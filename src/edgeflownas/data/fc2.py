@@ -39,10 +39,7 @@ _SHOWN = 20  # entries of a list in the report; the counts are of all
 
 
 def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> FlowDataset:
-    """The samples in the folder of one split; file names only, nothing is opened.  ``key`` named it, for messages.
-
-    Raises DataError: no such folder, no sample in it, or a sample that lacks a file.
-    """
+    """The samples in the folder of one split, by names only; ``key`` named it, for messages.  Raises DataError."""
     folder = Path(directory)
     samples, problems = find_samples(folder, key)
     if problems:
@@ -62,10 +59,7 @@ def scan_fc2(directory: str | Path, split: str, key: str = "data.train_dir") -> 
 
 
 def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSample]]:
-    """(complete samples sorted by name, one problem for each file that is missing or there twice).
-
-    Raises DataError: the folder is missing or is not a folder.  StorageError: it cannot be listed.
-    """
+    """Complete samples by name, a problem for each file missing or there twice.  Raises DataError, StorageError."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # by name, then by part
     try:
         for file in os.listdir(folder):
@@ -196,11 +190,7 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
 
 
 def open_index(folder: Path, root: Path, split: str, key: str) -> FlowDataset:
-    """The samples that a list names, below ``root``, sorted by name.
-
-    Raises DataError: an empty split, an index that is out of range or there twice, an entry that leaves the root, or
-    files that are not there.
-    """
+    """The samples that a list names below ``root``, by name.  Raises DataError: an unusable list, missing files."""
     lists = read_index(folder)
     path = folder / f"FC2_{split}.txt"
     if not lists.splits[split]:

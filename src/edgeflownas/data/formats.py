@@ -237,10 +237,7 @@ def decoded_pixels(
 
 
 def read_flow(path: PathLike) -> Flow:
-    """Flow float32 [H,W,2] (u right, v down, px; 0 where unknown) and valid bool [H,W].
-
-    Raises BadSample: a suffix that is no flow's, or a faulty file.  DataError: .flo5 without h5py.
-    """
+    """Flow float32 [H,W,2] (u right, v down, px; 0 where unknown), valid bool [H,W].  Raises BadSample, DataError."""
     return _format_of(path).read(path)
 
 
@@ -250,10 +247,7 @@ def flow_size(path: PathLike) -> Size:
 
 
 def write_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
-    """Write a flow as .flo, .pfm or KITTI .png; the file appears whole or not at all.
-
-    Raises ValueError: another suffix, or what the format cannot hold.  StorageError: the file cannot be written.
-    """
+    """Write a flow as .flo, .pfm or KITTI .png, whole or not at all.  Raises ValueError, StorageError."""
     suffix = _suffix(path)
     writers = {name: each.write for name, each in _FORMATS.items() if each.write}
     if suffix not in writers:
@@ -460,9 +454,8 @@ def _opened_flo5(path: PathLike) -> Iterator[Any]:
     try:
         import h5py  # nothing else needs it
     except ImportError:
-        raise DataError(
-            f"{path}: reading .flo5 (Spring) needs h5py, which is not installed: pip install 'edgeflownas[spring]'"
-        ) from None
+        needed = "needs h5py, which is not installed: pip install 'edgeflownas[spring]'"
+        raise DataError(f"{path}: reading .flo5 (Spring) {needed}") from None
     with open_regular(path) as (_, status):
         length = status.st_size
     try:

@@ -52,10 +52,7 @@ class Frames:
     read: Callable[[Note], Iterator[Frame]]
 
     def pairs(self, note: Note) -> Iterator[tuple[Frame, Frame]]:
-        """Consecutive frames; ``note`` is told what was converted or is missing.
-
-        Raises BadSample: a frame that cannot be read; DataError: two frames of different sizes.
-        """
+        """Consecutive frames; ``note`` is told what was converted or is missing.  Raises BadSample, DataError."""
         for first, second in pairwise(self.read(note)):
             _require_one_size(first.origin, first.image.shape, second.origin, second.image.shape)
             yield first, second
@@ -64,8 +61,7 @@ class Frames:
 def open_frames(inputs: list[Path]) -> Frames:
     """Two pictures, or one folder or video file.  Headers and sizes are checked; nothing is decoded yet.
 
-    Raises ConfigError: another number of inputs.
-    Raises DataError: a missing file or folder, fewer than two frames, different sizes, a file that is no video.
+    Raises ConfigError: another number of inputs.  DataError: a missing file, too few frames, different sizes, no video.
     """
     if len(inputs) == 2:
         return _pictures("pair", inputs[0].parent, inputs)

@@ -513,10 +513,7 @@ def roots_file() -> Path:
 
 
 def find_root(name: str, roots: Mapping[str, str] | None = None) -> Root | None:
-    """The folder of ``name``: data.roots wins over the environment variable, and that over datasets.yaml.
-
-    Raises ConfigError: data.roots or datasets.yaml holds an unknown name, or what is no folder name.
-    """
+    """The folder of ``name``: data.roots, else the environment variable, else datasets.yaml.  Raises ConfigError."""
     folder, named_by = _checked_roots(roots or {}, "data.roots").get(name), "data.roots"
     if not folder:
         folder, named_by = os.environ.get(_variable(name)), _variable(name)

@@ -82,10 +82,7 @@ def _check_size(height: int, width: int) -> None:
 
 
 def generate_pair(seed: int, index: int, height: int = 384, width: int = 512) -> GeneratedPair:
-    """Pair ``index`` of the set ``seed``: a pure function of the four arguments.
-
-    Raises ConfigError: a side is outside 32..4096 pixels.
-    """
+    """Pair ``index`` of the set ``seed``: a pure function of its arguments.  Raises ConfigError: absurd size."""
     _check_size(height, width)
     parts = _scene(seed, index, height, width)
     image1, flow, owner1 = _draw(parts, height, width, second=False)
@@ -234,12 +231,9 @@ class _Set:
         """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
         files = [self.file(index, part) for part in self.parts]
         try:
-            return all(
-                flow_size(path) == (self.height, self.width)
-                if path.suffix == ".flo"
-                else path.read_bytes().endswith(_PNG_END)
-                for path in files
-            )
+            flows = [flow_size(path) for path in files if path.suffix == ".flo"]
+            images = [path.read_bytes().endswith(_PNG_END) for path in files if path.suffix != ".flo"]
+            return all(images) and set(flows) == {(self.height, self.width)}
         except (FileNotFoundError, BadSample):
             return False
 
@@ -262,9 +256,8 @@ def generate_dataset(
     of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
     5,000,000.  ``progress`` is called with (pairs done, pairs in all).
 
-    Raises ConfigError: a number or size that cannot be.
-    Raises DataError: ``out`` holds something else, or a set generated with other parameters.
-    Raises StorageError: a file cannot be written, or a worker process died.
+    Raises ConfigError: a number or size that cannot be; DataError: ``out`` holds something else, or a set generated
+    with other parameters; StorageError: a file cannot be written, or a worker process died.
     """
     for name, value in (("train", train), ("val", val)):
         if not 0 <= value <= FIRST_VAL:
@@ -320,16 +313,11 @@ def _compare(task: _Set) -> None:
         raise DataError(f"{path}: cannot be read as JSON ({error}); name a new folder with --out") from None
     if not isinstance(found, dict) or found.get("generated") is not True:
         raise DataError(f"{path}: describes a data set that was not generated; name a new folder with --out")
-    rows = [
-        f"  {key}: the set there has {found.get(key)!r}, asked for {value!r}"
-        for key, value in task.parameters.items()
-        if found.get(key) != value
-    ]
-    if rows:
-        raise DataError(
-            f"--out: {task.out} holds another generated set:\n" + "\n".join(rows) + "\n"
-            "Ask for the same parameters to go on with it, or name a new folder."
-        )
+    others = {key: value for key, value in task.parameters.items() if found.get(key) != value}
+    if others:
+        rows = [f"  {key}: the set there has {found.get(key)!r}, asked for {value!r}" for key, value in others.items()]
+        remedy = "Ask for the same parameters to go on with it, or name a new folder."
+        raise DataError("\n".join([f"--out: {task.out} holds another generated set:", *rows, remedy]))
 
 
 def _describe(task: _Set, more: dict[str, Any]) -> None:
