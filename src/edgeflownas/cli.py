@@ -4,8 +4,6 @@ Commands are registered by import string: ``edgeflownas --help`` imports none of
 A command's signature and docstring say all there is to know about it: what it takes, its help page, most refusals.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

@@ -9,8 +9,6 @@ was down for a minute would not be the run it claims to be.
 which every passage leaves its name, so that a kill at a random moment can be told where it hit.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

@@ -1,7 +1,5 @@
 """``edgeflownas compare``: how runs differ, and their results, never of two labels in one ranked column."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, emit, named_runs, text_width

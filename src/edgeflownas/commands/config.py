@@ -1,7 +1,5 @@
 """``edgeflownas config``: what can be configured, for people, editors and the docs."""
 
-from __future__ import annotations
-
 from cyclopts import App
 
 from edgeflownas.commands._shared import emit, print_json

@@ -1,7 +1,5 @@
 """``edgeflownas diagnose``: what a history shows, with evidence, and what to try."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, emit, text_width

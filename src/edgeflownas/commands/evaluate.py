@@ -1,7 +1,5 @@
 """``edgeflownas evaluate``: subnets of a run on its frozen evaluation set, or anything on any data set by protocol."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, Json, OtherKeys, Size, emit, example

@@ -1,7 +1,5 @@
 """``edgeflownas export``: one subnet as files for a device, in a folder with all that firmware has to know."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """``edgeflownas fit-target``: what fits a chip's memory and a frame rate."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """``edgeflownas import-tf1``: a run directory out of TF1 weights, to evaluate (and later rank and export)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Json, Overrides, example, print_json

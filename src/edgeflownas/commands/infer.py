@@ -1,7 +1,5 @@
 """``edgeflownas infer``: the flow of an image pair, a folder of frames or a video, by one subnet of a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Overrides, example, print_json

@@ -1,7 +1,5 @@
 """``edgeflownas noise``: which differences of a run's figures mean something."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, Json, Paths, emit

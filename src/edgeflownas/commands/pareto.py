@@ -1,7 +1,5 @@
 """``edgeflownas pareto``: from a ranking to a choice."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

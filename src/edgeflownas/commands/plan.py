@@ -1,7 +1,5 @@
 """``edgeflownas plan``: what a configuration will do, cost and cover, before anything is trained."""
 
-from __future__ import annotations
-
 import sys
 
 from edgeflownas.commands._shared import AnyKey, Csv, Json, WholeNumber, emit, named_recipe

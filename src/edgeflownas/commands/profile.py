@@ -1,7 +1,5 @@
 """``edgeflownas profile``: what subnets cost, in weights, operations and memory once deployed, and in time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, FromZero, Json, Size, WholeNumber, emit, require_writable, write_table

@@ -1,7 +1,5 @@
 """``edgeflownas recipes``: the packaged configurations."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cyclopts import App

@@ -1,7 +1,5 @@
 """``edgeflownas report``: everything a history says on one page that needs no network."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import named_runs, print_json

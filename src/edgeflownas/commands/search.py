@@ -1,7 +1,5 @@
 """``edgeflownas search``: good subnets of a space that is too large to rank, by NSGA-II or a baseline."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, Json, OtherKeys, emit, example, may_begin

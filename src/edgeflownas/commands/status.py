@@ -1,7 +1,5 @@
 """``edgeflownas status``: every run below a folder, without touching any of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, write_table

@@ -1,7 +1,5 @@
 """``edgeflownas sweep``: the same run with other keys or seeds, one after the other, and a table that compares them."""
 
-from __future__ import annotations
-
 import os
 
 from edgeflownas.commands._shared import AnyKey, Csv, emit, example

@@ -1,7 +1,5 @@
 """``edgeflownas train``: start a run from a recipe, or resume one from its directory."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import AnyKey, Json, named_recipe

@@ -1,7 +1,5 @@
 """``edgeflownas trust``: does a supernet's ranking hold for subnets that are trained alone?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

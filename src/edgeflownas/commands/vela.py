@@ -1,7 +1,5 @@
 """``edgeflownas vela``: what a TFLite model costs on an Arm Ethos-U, layer by layer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, Json, WholeNumber, emit

@@ -1,7 +1,5 @@
 """``edgeflownas verify``: a deploy folder held against its own report, and against the run it was made from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, Json, OtherKeys, WholeNumber, emit

@@ -1,7 +1,5 @@
 """What follows from the declared keys: their JSON schema and the docs page."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

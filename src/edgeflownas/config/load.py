@@ -4,8 +4,6 @@ Recipe and overrides are merged first and validated once; every problem is repor
 it comes from (``my.yaml:12: train.lr_schedule: must be one of ...`` or ``--train.lr: ...``).
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Sequence

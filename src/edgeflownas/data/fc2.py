@@ -8,8 +8,6 @@ being 0.  The paths are those of the machine the lists were made on, so a prefix
 data is in here.  A list is untrusted: a path that leaves that folder is never opened.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -4,8 +4,6 @@ An image of a data set is refused unless it is exactly what it should be (data/f
 turned into RGB instead, and whoever asked is told; it is untrusted no less.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

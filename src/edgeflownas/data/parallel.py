@@ -1,7 +1,5 @@
 """Map over many items with processes, in order and within bounded memory."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import ctypes

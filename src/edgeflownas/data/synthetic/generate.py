@@ -7,8 +7,6 @@ Every file is a pure function of the seed, the pair's number and the size, so a 
 it stopped, and the number of workers changes nothing (on one machine; another version of OpenCV may round otherwise).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ An outline is a list of closed rings [V,2] of (x, y) points; outer rings have po
 pixel (x, y) has its centre at the integer point (x, y) and covers half a pixel to each side: flow is given at centres.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

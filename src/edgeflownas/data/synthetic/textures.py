@@ -5,8 +5,6 @@ trained on them learn well (Baradad et al., "Learning to see by looking at noise
 the photographs behind FlyingChairs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
