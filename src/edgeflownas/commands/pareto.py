@@ -1,5 +1,6 @@
 """``edgeflownas pareto``: from a ranking to a choice."""
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -92,10 +93,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _point(text: str) -> tuple[float, ...]:
-    try:
+    with contextlib.suppress(ValueError):
         point = tuple(float(part) for part in _names(text))
-    except ValueError:
-        point = (math.nan,)
-    if not all(map(math.isfinite, point)):
-        raise ConfigError(f"--reference {text}: must be numbers separated by commas, such as 12.5,4e9")
-    return point
+        if all(map(math.isfinite, point)):
+            return point
+    raise ConfigError(f"--reference {text}: must be numbers separated by commas, such as 12.5,4e9")

@@ -488,16 +488,12 @@ class Key:
 
     group: str
     name: str
-    kind: str
-    """identity, dynamics or observation: what a resume may change."""
-    values: str
-    """The accepted values, in words."""
+    kind: str  # identity, dynamics or observation: what a resume may change
+    values: str  # the accepted values, in words
     default: Any
     help: str
-    takes_text: bool
-    """A command-line value is taken as it stands, not read as YAML (names and paths)."""
-    repeats: bool
-    """A list of texts: on the command line every occurrence of the option adds one."""
+    takes_text: bool  # a command-line value is taken as it stands, not read as YAML (names and paths)
+    repeats: bool  # a list of texts: on the command line every occurrence of the option adds one
 
 
 def groups() -> dict[str, type[Group]]:

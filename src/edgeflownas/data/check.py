@@ -260,9 +260,9 @@ def _stat(path: Path) -> tuple[int, int]:
     """(size, mtime_ns); (-1, 0) for a file that is not there."""
     try:
         state = os.stat(path)
+        return state.st_size, state.st_mtime_ns
     except OSError:
         return -1, 0
-    return state.st_size, state.st_mtime_ns
 
 
 def _sum(path: Path, name: str, kind: CrcKind) -> FileRow:

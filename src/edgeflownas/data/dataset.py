@@ -14,6 +14,7 @@ leaves the others as they were.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -60,8 +61,7 @@ class Sample:
     image2: Path
     flow: Path
     invalid: Path | None = None  # mask of pixels whose flow does not count (Sintel)
-    occluded: Path | None = None
-    """Mask of pixels of image 1 that are hidden in image 2, or KITTI's flow of the pixels that are not."""
+    occluded: Path | None = None  # mask of pixels of image 1 hidden in image 2, or KITTI's flow of those that are not
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -78,8 +78,7 @@ class FlowPair:
     image2: Images
     flow: Flow
     valid: Valid
-    occluded: Valid | None = None
-    """[H,W], True where the pixel of image 1 is not to be seen in image 2; None where the set does not tell."""
+    occluded: Valid | None = None  # [H,W], where the pixel is not to be seen in image 2; None: the set does not tell
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,10 @@ class FlowDataset:
         flow, valid = read_true_flow(sample)
         size = valid.shape
         if self.cache is None:
-            image1, image2 = read_image(sample.image1, size), read_image(sample.image2, size)
-        else:
-            image1, image2 = self.cache.read(index)
-            if image1.shape[:2] != size:
-                raise BadSample(sample.flow, f"is {size[0]}x{size[1]}, its images are {image1.shape[:2]}")
-        return FlowPair(image1, image2, flow, valid, _read_occluded(sample, valid))
+            images = read_image(sample.image1, size), read_image(sample.image2, size)
+        elif (images := self.cache.read(index))[0].shape[:2] != size:
+            raise BadSample(sample.flow, f"is {size[0]}x{size[1]}, its images are {images[0].shape[:2]}")
+        return FlowPair(*images, flow, valid, _read_occluded(sample, valid))
 
     def with_cache(self, cache: ImageCache) -> FlowDataset:
         """The same samples with images from ``cache``."""
@@ -218,13 +215,11 @@ def _describe(dataset: FlowDataset, fingerprint_hash: str) -> dict[str, Any]:
     for sample in dataset.samples:
         height = width = 0
         state: list[Any] = []
-        try:
+        with contextlib.suppress(BadSample):  # no pixels: what is wrong is found out, and kept, when it is decoded
             for path in (sample.image1, sample.image2):
                 with open_regular(path) as (_, status):
                     state += [status.st_size, status.st_mtime_ns]
             height, width = image_size(sample.image1)
-        except BadSample:
-            pass  # a sample without pixels: what is wrong with it is found out, and kept, when it is decoded
         rows.append([sample.name, offset, height, width, *state])
         offset += 6 * height * width
     whole = {"version": _CACHE_VERSION, "fingerprint": fingerprint_hash, "bytes": offset}

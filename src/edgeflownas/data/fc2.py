@@ -289,8 +289,8 @@ def index_lines(report: dict[str, Any]) -> list[str]:
         f"  prefix cut off: {report['prefix'] or '(none)'}",
     ]
     for split, facts in splits.items():
-        for what in ("duplicates", "out_of_range"):
-            lines.append(f"  {split}: {facts[what]['count']} {what.replace('_', ' ')}{first(facts[what])}")
+        counted = {what.replace("_", " "): facts[what] for what in ("duplicates", "out_of_range")}
+        lines += [f"  {split}: {items['count']} {what}{first(items)}" for what, items in counted.items()]
     lines += [f"  in both {pair}: {shared['count']}{first(shared)}" for pair, shared in report["overlaps"].items()]
     lines.append(f"  entries that are there twice: {report['duplicate_entries']['count']}")
     shown = ", ".join(f"index {row['index']} ({row['sample']})" for row in unused["first"][:3])

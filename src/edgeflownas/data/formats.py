@@ -406,7 +406,6 @@ def read_kitti(path: PathLike) -> Flow:
 
     u = (R - 2^15) / 64, v = (G - 2^15) / 64, and B is not 0 where the flow is known: steps of 1/64 px, from -512 to
     511.98 px.  KITTI 2012 and 2015 and HD1K use it.
-
     Raises BadSample: another kind of file, absurd dimensions, a file that is cut off, has bytes to spare or a damaged
     chunk, or pixels that do not decode.
     """

@@ -40,8 +40,7 @@ class Batch:
     """The samples of one step, in draw order."""
 
     images: NDArray[np.uint8]  # [B, H, W, 6], contiguous: image 1 RGB, then image 2 RGB
-    flow: NDArray[np.float32]
-    """[B, H, W, 2], u to the right and v down, pixels clipped to data.flow_clip, divided by data.flow_divisor."""
+    flow: NDArray[np.float32]  # [B, H, W, 2], u right, v down, px; clipped and divided (data.flow_clip, flow_divisor)
     valid: NDArray[np.bool_]  # [B, H, W]
     names: tuple[str, ...]  # names of the samples used (after replacement), as indices
     indices: NDArray[np.int64]  # [B]

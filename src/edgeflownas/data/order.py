@@ -45,8 +45,7 @@ class BatchPlan:
 
     num_samples: int
     batch_size: int
-    num_paths_drawn: int
-    """Slices of a step with samples of their own: 1 for path_batches same, the number of paths for shifted."""
+    num_paths_drawn: int  # slices of a step with samples of their own: all paths for path_batches shifted, else 1
     epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"]
     sampling: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"]
     steps_per_epoch_key: int | None
@@ -90,11 +89,9 @@ class BatchPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch; full_pass: ceil(N / draws of a step); near_full: floor of it, at least 1."""
-        if self.epoch_mode == "fixed_steps":
-            assert self.steps_per_epoch_key is not None
-            return max(1, self.steps_per_epoch_key // self.divisor)
-        if self.epoch_mode == "near_full":
-            return max(1, self.num_samples // self.draws_per_step // self.divisor)
+        if self.epoch_mode in ("fixed_steps", "near_full"):
+            steps = self.steps_per_epoch_key or self.num_samples // self.draws_per_step
+            return max(1, steps // self.divisor)
         draws = self.num_samples if self.epoch_mode == "full_pass" else self.draws_per_epoch
         return math.ceil(draws / self.draws_per_step)
 
@@ -106,8 +103,7 @@ class BatchPlan:
         key = self.samples_per_epoch_key
         assert key is not None
         draws = max(1, round(key * self.num_samples)) if isinstance(key, float) else key
-        draws = max(1, draws // self.divisor)
-        return math.ceil(draws / self.num_paths_drawn) * self.num_paths_drawn
+        return math.ceil(max(1, draws // self.divisor) / self.num_paths_drawn) * self.num_paths_drawn
 
     def draws(self, epoch: int, step: int) -> Indices:
         """Draw positions of a step (shape [b]): in the epoch for full_pass, else in the stream of the whole run."""

@@ -163,8 +163,7 @@ def _hidden(flow: Flow, owner: NDArray[np.uint8], owner_there: NDArray[np.uint8]
     y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
     outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
     nearest = cv2.remap(owner_there, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    hidden: Mask = outside | (nearest != owner)
-    return hidden
+    return np.asarray(outside | (nearest != owner))
 
 
 # --- a set on disk ---
@@ -253,11 +252,10 @@ def generate_dataset(
     ``backward`` adds NNNNNNN-flow_10.flo; ``occlusion`` adds NNNNNNN-occ_01.png and -occ_10.png, 255 where the pixel
     of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
     5,000,000.  ``progress`` is called with (pairs done, pairs in all).
-
     Raises ConfigError: a number or size that cannot be; DataError: ``out`` holds something else, or a set generated
     with other parameters; StorageError: a file cannot be written, or a worker process died.
     """
-    for name, value in (("train", train), ("val", val)):
+    for name, value in {"train": train, "val": val}.items():
         if not 0 <= value <= FIRST_VAL:
             raise ConfigError(f"--{name}: {value} pairs cannot be generated; expected 0 to {FIRST_VAL:,}")
     if train + val == 0:

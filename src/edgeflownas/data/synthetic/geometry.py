@@ -114,8 +114,7 @@ def affine(centre: Point, move: Point, angle: float, zoom: float, stretch: float
 
 def apply(matrix: Array, points: Array) -> Array:
     """Map points [V,2]."""
-    mapped: Array = points @ matrix[:2, :2].T + matrix[:2, 2]
-    return mapped
+    return np.asarray(points @ matrix[:2, :2].T + matrix[:2, 2])
 
 
 def flow_of(matrix: Array, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
@@ -148,14 +147,9 @@ def _drawn_affine(
     draws: Draws, centre: Point, move: Point, scale: float, degrees: float, zoom: float, stretch: float, shear: float
 ) -> Array:
     """An affine motion whose parts are normal with ``scale`` times the given standard deviations."""
-    return affine(
-        centre,
-        move,
-        math.radians(degrees * scale) * draws.normal(),
-        math.exp(zoom * scale * draws.normal()),
-        math.exp(stretch * scale * draws.normal()),
-        shear * scale * draws.normal(),
-    )
+    turn = math.radians(degrees * scale) * draws.normal()
+    zoomed, stretched = (math.exp(size * scale * draws.normal()) for size in (zoom, stretch))
+    return affine(centre, move, turn, zoomed, stretched, shear * scale * draws.normal())
 
 
 def _displacement(draws: Draws, scale: float, limit: float, width: int) -> Point:

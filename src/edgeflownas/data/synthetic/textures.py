@@ -6,7 +6,6 @@ the photographs behind FlyingChairs.
 """
 
 import math
-from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -71,11 +70,8 @@ def _coloured(field: Field, palette: Texture) -> Texture:
 
 def _pattern(draws: Draws, height: int, width: int) -> Texture:
     """One scalar pattern through one palette."""
-    kinds: list[tuple[float, Callable[[Draws, int, int], Field] | None]] = [
-        *((3.0, _noise), (2.0, waves), (1.5, tiles), (1.5, cells)),
-        *((1.0, speckles), (1.0, strokes), (1.0, None)),
-    ]
-    kind = draws.pick(kinds)
+    common = ((3.0, _noise), (2.0, waves), (1.5, tiles), (1.5, cells))
+    kind = draws.pick([*common, (1.0, speckles), (1.0, strokes), (1.0, None)])
     if kind is None:  # noise of its own in each channel
         octaves = draws.integer(2, 5)
         cell = draws.log_uniform(1.5, 12.0)
@@ -222,8 +218,7 @@ def waves(draws: Draws, height: int, width: int) -> Field:
     if draws.chance(0.5):
         bend = draws.uniform(0.3, 2.0)
         u = u + np.float32(bend) * fractal(draws, height, width, draws.log_uniform(12.0, 60.0), 2, 0.5)
-    phase: Field = u - np.floor(u)
-    return phase
+    return np.asarray(u - np.floor(u))
 
 
 def tiles(draws: Draws, height: int, width: int) -> Field:
@@ -235,8 +230,7 @@ def tiles(draws: Draws, height: int, width: int) -> Field:
         u = u + np.float32(0.5) * row  # bricks: every row half a stone further
     column = np.floor(u)
     if draws.chance(0.3):
-        checker: Field = np.abs(np.fmod(row + column, np.float32(2.0)))
-        return checker
+        return np.asarray(np.abs(np.fmod(row + column, np.float32(2.0))))
     levels = draws.uniforms(256).astype(np.float32)
     field: Field = levels[(row.astype(np.int32) * 73 + column.astype(np.int32) * 151) & 255]
     joint = np.float32(draws.uniform(0.0, 0.12))
@@ -263,8 +257,7 @@ def gradient(draws: Draws, height: int, width: int) -> Field:
     u, _ = _axes(draws, height, width, 1.6 * max(height, width))
     if draws.chance(0.5):
         u = u + np.float32(0.4) * fractal(draws, height, width, max(height, width) / 4.0, 1, 1.0)
-    ramp: Field = np.abs(u - np.float32(2.0) * np.floor(u * np.float32(0.5)) - np.float32(1.0))
-    return ramp
+    return np.asarray(np.abs(u - np.float32(2.0) * np.floor(u * np.float32(0.5)) - np.float32(1.0)))
 
 
 def speckles(draws: Draws, height: int, width: int) -> Field:
