@@ -1,7 +1,5 @@
 """``--csv FILE`` of every command that prints a table."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -26,7 +24,7 @@ QUICK = {  # what needs no run: the command line, and the first heading
 }
 
 
-def commands() -> dict[str, object]:
+def commands():
     """Function of every verb, and of every verb below one."""
     found: dict[str, object] = {}
     for name, _, _ in cli.COMMANDS:
@@ -36,16 +34,14 @@ def commands() -> dict[str, object]:
     return found
 
 
-def test_every_verb_has_it_or_prints_no_table() -> None:
+def test_every_verb_has_it_or_prints_no_table():
     found = commands()
     assert found.keys() >= WITHOUT | QUICK.keys()
     assert {name for name, function in found.items() if "csv" not in signature(function).parameters} == WITHOUT
 
 
 @pytest.mark.parametrize("words", sorted(commands().keys() - WITHOUT))
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(
-    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(words, tmp_path, capsys):
     place = [str(tmp_path)] if words in ("noise", "pareto", "rank", "trust", "verify") else []
     assert cli.run([*words.split(), *place, "--csv", str(tmp_path / "none" / "table.csv")]) == 74
     said = capsys.readouterr()
@@ -55,7 +51,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
 
 @pytest.mark.parametrize("words", QUICK)
 @pytest.mark.parametrize("json", [[], ["--json"]])
-def test_the_table_is_written(words: str, json: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_written(words, json, tmp_path, capsys):
     line, heading = QUICK[words]
     file = tmp_path / "table.csv"
     assert cli.run([*words.split(), *line, "--csv", str(file), *json]) == 0
@@ -64,7 +60,7 @@ def test_the_table_is_written(words: str, json: list[str], tmp_path: Path, capsy
     assert file.read_text().startswith(heading) and len({len(row) for row in rows}) <= 1
 
 
-def test_a_pipe_is_left_alone_and_a_link_leads_to_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_is_left_alone_and_a_link_leads_to_the_file(tmp_path, capsys):
     pipe, link, file = (tmp_path / name for name in ("pipe", "link.csv", "table.csv"))
     os.mkfifo(pipe)
     link.symlink_to(file)

@@ -1,7 +1,5 @@
 """``edgeflownas data`` as a user runs it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from edgeflownas.data.formats import write_flo
 from edgeflownas.data.synthetic import generate
 
 
-def make_folder(folder: Path, count: int, flow: float = 3.0) -> Path:
+def make_folder(folder, count, flow=3.0):
     """Samples of 6x8 pixels with a uniform flow to the right."""
     folder.mkdir(parents=True)
     for i in range(count):
@@ -25,7 +23,7 @@ def make_folder(folder: Path, count: int, flow: float = 3.0) -> Path:
     return folder
 
 
-def test_check_of_sound_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_sound_folders(tmp_path, capsys):
     train, val = make_folder(tmp_path / "a", 3), make_folder(tmp_path / "b", 2)
     assert run(["data", "check", "--train-dir", str(train), "--val-dir", str(val), "--full"]) == 0
     out = capsys.readouterr().out
@@ -33,7 +31,7 @@ def test_check_of_sound_folders(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"val: 2 samples in {val} (folder): all good" in out
 
 
-def test_check_exits_65_and_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_exits_65_and_names_the_file(tmp_path, capsys):
     train, val = make_folder(tmp_path / "a", 3), make_folder(tmp_path / "b", 2)
     (train / "0000001-flow_01.flo").write_bytes(b"PIEH")
     (val / "0000000-img_1.ppm").unlink()
@@ -51,7 +49,7 @@ def test_check_exits_65_and_names_the_file(tmp_path: Path, capsys: pytest.Captur
     ]
 
 
-def test_only_full_sees_a_fault_of_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_full_sees_a_fault_of_content(tmp_path, capsys):
     train = make_folder(tmp_path / "a", 1)
     with open(train / "0000000-flow_01.flo", "r+b") as file:
         file.seek(12)
@@ -61,7 +59,7 @@ def test_only_full_sees_a_fault_of_content(tmp_path: Path, capsys: pytest.Captur
     assert "not finite" in capsys.readouterr().err
 
 
-def test_check_by_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_by_recipe(tmp_path, capsys):
     make_folder(tmp_path / "a", 2)
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(f"data: {{train_dir: {tmp_path / 'a'}, val_dir: {tmp_path / 'gone'}}}\n")
@@ -73,7 +71,7 @@ def test_check_by_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "--train-dir" in capsys.readouterr().err
 
 
-def test_stats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats(tmp_path, capsys):
     make_folder(tmp_path / "train", 3, flow=60.0)
     folder = make_folder(tmp_path / "val", 1, flow=-3.0)
     values = np.zeros((6, 8, 2), np.float32)
@@ -96,7 +94,7 @@ def test_stats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "stats", str(folder)]) == 65
 
 
-def test_percentiles_of_a_spread_of_magnitudes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_percentiles_of_a_spread_of_magnitudes(tmp_path, capsys):
     folder = make_folder(tmp_path / "a", 2)
     values = np.random.default_rng(0).gamma(1.0, 10.0, (2, 6, 8, 2)).astype(np.float32)
     for i in range(2):
@@ -109,14 +107,12 @@ def test_percentiles_of_a_spread_of_magnitudes(tmp_path: Path, capsys: pytest.Ca
         assert row[key] == pytest.approx(np.quantile(magnitude, share, method="inverted_cdf"), abs=0.01)
 
 
-def test_synth_hands_every_option_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_synth_hands_every_option_on(tmp_path, monkeypatch, capsys):
     from dataclasses import make_dataclass
 
     calls: list[dict[str, object]] = []
 
-    def made(*given: object) -> object:
+    def made(*given):
         calls.append(dict(zip(generate.generate_dataset.__annotations__, given, strict=False)))
         make_folder(tmp_path / "set" / "train", 1)
         return make_dataclass("Stats", ["mean"])(mean=3.0)
@@ -130,7 +126,7 @@ def test_synth_hands_every_option_on(
     assert json.loads(capsys.readouterr().out)["mean"] == 3.0
 
 
-def test_stats_of_any_set_under_its_label(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats_of_any_set_under_its_label(shared, capsys):
     data = shared / "data"
     assert run(["data", "stats", f"sintel:final@{data / 'sintel'}", f"middlebury@{data / 'middlebury'}", "--json"]) == 0
     sintel, middlebury = json.loads(capsys.readouterr().out)["sets"]
@@ -139,7 +135,7 @@ def test_stats_of_any_set_under_its_label(shared: Path, capsys: pytest.CaptureFi
     assert run(["data", "stats"]) == 64
 
 
-def test_stats_warn_of_two_validation_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats_warn_of_two_validation_sets(tmp_path, capsys):
     from edgeflownas.data import check as fingerprint
 
     official, hold_out = make_folder(tmp_path / "a" / "val", 2), make_folder(tmp_path / "b" / "val", 3)
@@ -152,7 +148,7 @@ def test_stats_warn_of_two_validation_sets(tmp_path: Path, capsys: pytest.Captur
         assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
 
 
-def test_check_of_a_named_set(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_a_named_set(shared, tmp_path, capsys):
     spec = f"sintel:both@{shared / 'data/sintel'}"
     assert run(["data", "check", "--data", spec, "--full", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["sets"]
@@ -165,7 +161,7 @@ def test_check_of_a_named_set(shared: Path, tmp_path: Path, capsys: pytest.Captu
     assert "did you mean sintel:final?" in capsys.readouterr().err
 
 
-def test_check_of_index_lists(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_index_lists(shared, tmp_path, capsys):
     lists = str(shared / "data/fc2_index_lists")
     assert run(["data", "check", "--index", lists]) == 0
     assert "4,447 = 22,232 - 17,785" in capsys.readouterr().out
@@ -181,9 +177,7 @@ def test_check_of_index_lists(shared: Path, tmp_path: Path, capsys: pytest.Captu
     assert run(["data", "check", "--root", str(tmp_path)]) == 64
 
 
-def test_list(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list(shared, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("EDGEFLOWNAS_DATA_SINTEL", str(shared / "data/sintel"))
     assert run(["data", "list", "--json"]) == 0

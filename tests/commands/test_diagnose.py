@@ -1,13 +1,9 @@
 """`edgeflownas diagnose` as a user runs it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from edgeflownas.cli import run
 
@@ -16,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report" / "diagnosis"))
 from synthetic import Recipe  # noqa: E402
 
 
-def test_one_document_of_one_history_and_a_list_of_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_document_of_one_history_and_a_list_of_several(tmp_path, capsys):
     for name in ("a", "b"):
         Recipe(epochs=14).history(tmp_path / name)
     assert run(["diagnose", str(tmp_path / "a"), "--json", "--num-epochs", "30"]) == 0
@@ -27,9 +23,7 @@ def test_one_document_of_one_history_and_a_list_of_several(tmp_path: Path, capsy
     assert [entry["history"] for entry in json.loads(capsys.readouterr().out)["histories"]] == ["a", "b"]
 
 
-def test_text_names_findings_what_is_fine_and_what_was_not_judged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_text_names_findings_what_is_fine_and_what_was_not_judged(tmp_path, capsys):
     Recipe(wait=0.6).history(tmp_path / "a")
     assert run(["diagnose", str(tmp_path / "a"), "--against", str(tmp_path / "a")]) == 0
     out = capsys.readouterr().out
@@ -39,7 +33,7 @@ def test_text_names_findings_what_is_fine_and_what_was_not_judged(
     assert max(map(len, out.splitlines())) <= 120 + len(str(tmp_path))
 
 
-def test_user_errors_end_with_their_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_end_with_their_code(tmp_path, capsys):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     Recipe(epochs=3).history(tmp_path / "a")
     for tokens, code in (
@@ -52,7 +46,7 @@ def test_user_errors_end_with_their_code(tmp_path: Path, capsys: pytest.CaptureF
         assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_without_docstrings_it_says_what_to_do(tmp_path: Path) -> None:
+def test_without_docstrings_it_says_what_to_do(tmp_path):
     Recipe(epochs=14).history(tmp_path / "a")
     words = [sys.executable, "-OO", "-m", "edgeflownas", "diagnose", str(tmp_path / "a")]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=60)

@@ -1,11 +1,8 @@
 """`profile`: what it prints and writes, and what it refuses."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +15,13 @@ from edgeflownas.space import get_space
 V1 = get_space("v1")
 
 
-def document(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+def document(capsys, *words):
     assert cli.run(["profile", *map(str, words), "--json"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
 
 
-def test_one_arch_by_stage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_arch_by_stage(capsys):
     found = document(capsys, "--arch", "000021222")
     assert (found["arch"], found["width"], found["size"]) == ("0,0,0,0,2,1,2,2,2", 32, [180, 240])
     assert found["parameters"] == 2_743_072 == sum(stage["parameters"] for stage in found["stages"])
@@ -36,13 +33,13 @@ def test_one_arch_by_stage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "cpu_ms" not in found
 
 
-def test_attention_and_gate_show_their_features(capsys: pytest.CaptureFixture[str]) -> None:
+def test_attention_and_gate_show_their_features(capsys):
     stages = document(capsys, "--space", "v3", "--arch", "0" * 11, "--width", 8, "--size", "30x50")["stages"]
     outputs = {stage["name"]: stage["output"] for stage in stages}
     assert (outputs["ECA"], outputs["Gate"]) == ([64, 2, 4], [16, 8, 16])
 
 
-def test_the_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_for_people(capsys):
     assert cli.run(["profile", "--arch", "000021222"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "space v1, width 32, 180x240, arch 0,0,0,0,2,1,2,2,2"
@@ -51,7 +48,7 @@ def test_the_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].startswith("peak at H2 (H2), alive: flow_half 2x96x120 180.0, H1_x2 32x192x240 1,440.0")
 
 
-def test_a_space_and_its_extremes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_space_and_its_extremes(capsys):
     found = document(capsys, "--space", "v1", "--width", 8, "--size", "64x96")
     table = space_costs(V1, 8, (64, 96))
     assert found["archs"] == len(V1)
@@ -66,7 +63,7 @@ def test_a_space_and_its_extremes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.e2e
-def test_the_whole_table_with_measured_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_table_with_measured_times(tmp_path, capsys):
     out = tmp_path / "costs.csv"
     words = ("--space", "v1", "--width", 2, "--size", "16x16", "--measure-cpu", "--sample", 2, "--seed", 5)
     found = document(capsys, *words, "--out", out)
@@ -83,7 +80,7 @@ def test_the_whole_table_with_measured_times(tmp_path: Path, capsys: pytest.Capt
     assert found["columns"]["cpu_ms"]["min"] > 0
 
 
-def test_one_measured_arch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_measured_arch(capsys):
     words = ["profile", "--arch", "000000000", "--width", "2", "--size", "16x16", "--measure-cpu"]
     assert cli.run(words) == 0
     captured = capsys.readouterr()
@@ -111,16 +108,14 @@ def test_one_measured_arch(capsys: pytest.CaptureFixture[str]) -> None:
         (["{folder}/run", "--space", "v1"], 64, "has its own; leave --space out"),
     ],
 )
-def test_bad_input(words: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(words, code, said, tmp_path, capsys):
     assert cli.run(["profile", *(word.format(folder=tmp_path) for word in words)]) == code
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
 
 
-def test_where_to_write_is_looked_at_before_the_measurement(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_to_write_is_looked_at_before_the_measurement(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("edgeflownas.report.chip_views.measured_times", lambda *words: pytest.fail("measured"))
     for path, said in ((tmp_path / "missing" / "x.csv", "there is no folder"), (tmp_path, "a folder, or in one that")):
         assert cli.run(["profile", "--space", "v1", "--measure-cpu", "--out", str(path)]) == 74

@@ -1,9 +1,5 @@
 """`rank`: what is refused before anything is opened."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from edgeflownas import cli
@@ -21,7 +17,7 @@ from edgeflownas import cli
         (["again"], "one run directory expected"),
     ],
 )
-def test_refused(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused(words, said, tmp_path, capsys):
     (tmp_path / "run_manifest.json").write_text("{}")
     before = list(tmp_path.iterdir())
     assert cli.run(["rank", str(tmp_path), *(str(tmp_path) if word == "RUN" else word for word in words)]) == 64

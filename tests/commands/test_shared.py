@@ -1,7 +1,5 @@
 """What commands share: types of parameters, folders of runs, printing."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from edgeflownas.report.table import Column, Table
 
 
 @pytest.fixture(autouse=True)
-def app(monkeypatch: pytest.MonkeyPatch) -> None:
+def app(monkeypatch):
     monkeypatch.setattr(cli, "app", App(exit_on_error=False, print_error=False))
 
     @cli.app.command
@@ -42,7 +40,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--runs a b --count 1", [1, 3, [Path("a"), Path("b")]]),
     ],
 )
-def test_what_is_understood(line: str, expected: list[object]) -> None:
+def test_what_is_understood(line, expected):
     assert cli.call(["go", *line.split()]) == expected
 
 
@@ -60,12 +58,12 @@ def test_what_is_understood(line: str, expected: list[object]) -> None:
         ("--memory 0", "--memory '0' must be a size"),
     ],
 )
-def test_what_is_not(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not(line, said, capsys):
     assert cli.run(["go", *line.split()]) == 64
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_stands_for_the_runs_below_it(tmp_path: Path) -> None:
+def test_a_folder_stands_for_the_runs_below_it(tmp_path):
     for name in ("x/b", "x/a", "x/.hidden", "y/a"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "run_manifest.json").touch()
@@ -79,7 +77,7 @@ def test_a_folder_stands_for_the_runs_below_it(tmp_path: Path) -> None:
         named_runs([tmp_path / "none"])
 
 
-def test_histories_are_called_after_their_folder(tmp_path: Path) -> None:
+def test_histories_are_called_after_their_folder(tmp_path):
     (tmp_path / "a").mkdir()
     for file in (tmp_path / "a" / "eval_history.csv", tmp_path / "console.log"):
         file.touch()
@@ -88,8 +86,8 @@ def test_histories_are_called_after_their_folder(tmp_path: Path) -> None:
     assert named_runs([tmp_path / "a"], histories=True) == {"a": tmp_path / "a"}
 
 
-def test_a_result_is_json_or_its_text_and_its_table_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    def view(document: dict[str, int]) -> list[str | Table]:
+def test_a_result_is_json_or_its_text_and_its_table_a_file(capsys, tmp_path):
+    def view(document):
         return [f"a is {document['a']}", Table([Column("a", ".1f")], [[document["a"]]])]
 
     assert emit({"a": 1}, view, json=False) == {}
@@ -103,8 +101,8 @@ def test_a_result_is_json_or_its_text_and_its_table_a_file(capsys: pytest.Captur
     assert (tmp_path / "a.csv").read_text() == "a\n2\n" and len(shown) == 1 and not capsys.readouterr().out
 
 
-def test_the_example_is_a_line_of_the_docstring() -> None:
-    def command() -> None:
+def test_the_example_is_a_line_of_the_docstring():
+    def command():
         """Do it.
 
         Example: edgeflownas do RUN [--fast]

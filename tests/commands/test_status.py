@@ -1,7 +1,5 @@
 """`status`: what it says of runs in every state, and that looking changes nothing."""
 
-from __future__ import annotations
-
 import json
 import time
 
@@ -13,7 +11,7 @@ from edgeflownas.errors import StorageError
 from edgeflownas.run.directory import Position, RunDirectory
 
 
-def make(path, steps=0, **last) -> RunDirectory:
+def make(path, steps=0, **last):
     run = RunDirectory.create(path, {}, {"plan": {"total_steps": 10}, "generated_data": True})
     with run.locked():
         run.resume()
@@ -23,7 +21,7 @@ def make(path, steps=0, **last) -> RunDirectory:
     return run
 
 
-def ask(root, capsys) -> dict[str, dict]:
+def ask(root, capsys):
     status(root, json=True)
     captured = capsys.readouterr()
     assert captured.err == ""

@@ -1,7 +1,5 @@
 """The configuration models: defaults, strict values, checks between keys."""
 
-from __future__ import annotations
-
 import pytest
 from pydantic import ValidationError
 
@@ -11,14 +9,14 @@ from edgeflownas.config.keys import keys
 ALONE = {"task": "standalone", "arch": ("000021222",)}
 
 
-def test_defaults_are_the_reference_run() -> None:
+def test_defaults_are_the_reference_run():
     config = Config()
     assert (config.train.width, config.train.epoch_mode, config.train.batch_size) == (32, "full_pass", 32)
     assert config.data.crop_size == (180, 240)
     assert config.eval.eval_pool_size == 12
 
 
-def test_every_key_has_a_kind_and_a_help_text() -> None:
+def test_every_key_has_a_kind_and_a_help_text():
     assert set(keys()) == {f"{group}.{name}" for group, values in Config().model_dump().items() for name in values}
     kinds = {full: key.kind for full, key in keys().items()}
     assert (kinds["train.width"], kinds["train.lr"], kinds["eval.batch_size"]) == (
@@ -30,7 +28,7 @@ def test_every_key_has_a_kind_and_a_help_text() -> None:
     assert [full for full, key in keys().items() if not key.help] == []
 
 
-def test_frozen() -> None:
+def test_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         Config().train.lr = 1.0  # type: ignore[misc]
 
@@ -61,17 +59,17 @@ def test_frozen() -> None:
         (EvalConfig, {"best_mix": (0.0, 0.0, 0.0)}),
     ],
 )
-def test_refused(group: type, values: dict[str, object]) -> None:
+def test_refused(group, values):
     with pytest.raises(ValidationError):
         group(**values)
 
 
 @pytest.mark.parametrize("given", ["96x128", [96, 128], (96, 128)])
-def test_crop_size_as_text_or_list(given: object) -> None:
+def test_crop_size_as_text_or_list(given):
     assert DataConfig(crop_size=given).crop_size == (96, 128)  # type: ignore[arg-type]
 
 
-def test_samples_per_epoch_keeps_count_and_fraction_apart() -> None:
+def test_samples_per_epoch_keeps_count_and_fraction_apart():
     for given, read in ((1, 1), (1.0, 1.0), (0.5, 0.5), (20000.0, 20000)):
         value = TrainConfig(epoch_mode="by_samples", train_samples_per_epoch=given).train_samples_per_epoch
         assert (value, type(value)) == (read, type(read))
@@ -105,14 +103,14 @@ def test_samples_per_epoch_keeps_count_and_fraction_apart() -> None:
         ),
     ],
 )
-def test_checks_between_keys_name_both(values: dict[str, object], named: tuple[str, str]) -> None:
+def test_checks_between_keys_name_both(values, named):
     with pytest.raises(ValidationError) as caught:
         TrainConfig(**values)  # type: ignore[arg-type]
     for name in named:
         assert f"train.{name}" in str(caught.value)
 
 
-def test_a_single_model_is_a_pool_of_one() -> None:
+def test_a_single_model_is_a_pool_of_one():
     single = TrainConfig(task="edgeflownet")
     assert Config(train=single).eval.eval_pool_size == 12  # the default, which nobody asked for
     Config(train=single, eval=EvalConfig(eval_pool_size=1))
@@ -121,6 +119,6 @@ def test_a_single_model_is_a_pool_of_one() -> None:
     assert TrainConfig(task="edgeflownet", distributed="both").distributed == "both"  # micro-batches are dealt
 
 
-def test_a_task_of_an_earlier_version_is_refused_with_what_replaces_it() -> None:
+def test_a_task_of_an_earlier_version_is_refused_with_what_replaces_it():
     with pytest.raises(ValidationError, match=r"recipe finetune_frozen_bn"):
         TrainConfig.model_validate({**ALONE, "task": "qat"})

@@ -1,7 +1,5 @@
 """Recipes, overrides, error lines, YAML there and back."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -23,20 +21,20 @@ from edgeflownas.config.load import (
 from edgeflownas.errors import ConfigError
 
 
-def write(folder: Path, text: str) -> Path:
+def write(folder, text):
     path = folder / "my.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def problem(name: object, overrides: list[str] | None = None) -> str:
+def problem(name, overrides=None):
     with pytest.raises(ConfigError) as caught:
         load_config(str(name), overrides or [])
     assert caught.value.exit_code == 64
     return str(caught.value)
 
 
-def test_values_as_people_write_them(tmp_path: Path) -> None:
+def test_values_as_people_write_them(tmp_path):
     path = write(
         tmp_path, "train:\n  lr: 5e-5\n  ema_decay: none\n  channels_last: false\ndata:\n  crop_size: 96x128\n"
     )
@@ -67,7 +65,7 @@ def test_values_as_people_write_them(tmp_path: Path) -> None:
         (["--train.lr_milestones", "[0.2, 0.9]"], "train.lr_milestones", (0.2, 0.9)),
     ],
 )
-def test_overrides(tokens: list[str], key: str, value: object) -> None:
+def test_overrides(tokens, key, value):
     group, name = key.split(".")
     assert getattr(getattr(load_config("smoke", tokens), group), name) == value
 
@@ -75,7 +73,7 @@ def test_overrides(tokens: list[str], key: str, value: object) -> None:
 @pytest.mark.parametrize(
     "overrides", [[], ["--runtime.experiment_name", "0042", "--train.arch", "[000021222, 111111111]"]]
 )
-def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path, overrides: list[str]) -> None:
+def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path, overrides):
     path = write(
         tmp_path,
         "runtime: {experiment_name: 0042}\ndata: {train_dir: 1e3, cache_dir: 2026}\n"
@@ -88,7 +86,7 @@ def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path, ov
     assert load_config(path, ["--train.arch", "000021222", "--train.arch_name", "[]"]).train.arch == ("000021222",)
 
 
-def test_overrides_and_recipe_are_merged_before_validation() -> None:
+def test_overrides_and_recipe_are_merged_before_validation():
     """Either alone would be refused: steps_per_epoch without fixed_steps, fixed_steps without steps_per_epoch."""
     config = load_config("smoke", ["--train.steps_per_epoch=3", "--train.epoch_mode=fixed_steps"])
     assert config.train.steps_per_epoch == 3
@@ -116,14 +114,14 @@ def test_overrides_and_recipe_are_merged_before_validation() -> None:
         (["stray"], ["stray is not a configuration key"]),
     ],
 )
-def test_bad_override(tokens: list[str], parts: list[str]) -> None:
+def test_bad_override(tokens, parts):
     text = problem("smoke", tokens)
     for part in parts:
         assert part in text
     assert "\n" not in text
 
 
-def test_every_problem_is_listed_once(tmp_path: Path) -> None:
+def test_every_problem_is_listed_once(tmp_path):
     text = problem(write(tmp_path, "train:\n  lr: x\n  widht: 8\n  gpu_device: autoo\n"), ["--data.crop_size=[a, b]"])
     assert text.startswith("4 problems")
     assert f"{tmp_path}/my.yaml:2: train.lr: must be a number above 0 (got 'x')" in text
@@ -157,13 +155,13 @@ def test_every_problem_is_listed_once(tmp_path: Path) -> None:
         ("runtime:\n  deterministic: 5", ["deterministic: must be true or false (got 5)"]),
     ],
 )
-def test_bad_file(tmp_path: Path, content: str, parts: list[str]) -> None:
+def test_bad_file(tmp_path, content, parts):
     text = problem(write(tmp_path, content))
     for part in parts:
         assert part in text
 
 
-def test_removed_keys_are_left_out_of_what_a_run_stored(tmp_path: Path) -> None:
+def test_removed_keys_are_left_out_of_what_a_run_stored(tmp_path):
     content = "data:\n  worker_kind: process\n  num_workers: 1\n"
     assert "my.yaml:2: data.worker_kind: was removed" in problem(write(tmp_path, content))
     stored = tmp_path / "config.yaml"
@@ -172,12 +170,12 @@ def test_removed_keys_are_left_out_of_what_a_run_stored(tmp_path: Path) -> None:
     assert "--data.worker_kind: was removed" in problem(stored, ["--data.worker_kind=process"])
 
 
-def test_aliases_of_aliases_do_not_explode(tmp_path: Path) -> None:
+def test_aliases_of_aliases_do_not_explode(tmp_path):
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
     assert "a0: unknown key" in problem(write(tmp_path, "\n".join([*lines, "train: {lr: *a39}"])))
 
 
-def test_unusable_files(tmp_path: Path) -> None:
+def test_unusable_files(tmp_path):
     (tmp_path / "image.yaml").write_bytes(bytes(range(256)))
     assert "is not text (byte 128 is not UTF-8)" in problem(tmp_path / "image.yaml")
     (tmp_path / "large.yaml").write_bytes(b"#" * ((1 << 20) + 1))
@@ -189,11 +187,11 @@ def test_unusable_files(tmp_path: Path) -> None:
     assert "smoke, supernet_fc2_180x240, " in problem("unlike anything")
 
 
-def test_group_with_all_keys_commented_out_means_defaults(tmp_path: Path) -> None:
+def test_group_with_all_keys_commented_out_means_defaults(tmp_path):
     assert load_config(write(tmp_path, "eval:\n  # batch_size: 3\n")) == Config()
 
 
-def test_a_packaged_name_wins_and_a_path_reaches_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packaged_name_wins_and_a_path_reaches_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("smoke").mkdir()
     assert find_recipe("smoke").parent.name == "recipes"
@@ -202,7 +200,7 @@ def test_a_packaged_name_wins_and_a_path_reaches_the_file(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_dump_and_load_of_recipes(tmp_path: Path, name: str) -> None:
+def test_dump_and_load_of_recipes(tmp_path, name):
     config = load_config(name)
     assert load_config(write(tmp_path, dump_config(config))) == config
 
@@ -217,13 +215,13 @@ def test_dump_and_load_of_recipes(tmp_path: Path, name: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("head", ["", "%YAML 1.1\n---\n", "\ufeff"])
-def test_words_without_quotes(tmp_path: Path, text: str, value: object, head: str) -> None:
+def test_words_without_quotes(tmp_path, text, value, head):
     found, lines = parse_yaml(f"{head}first: 1\nkey: {text}\n", "text")
     assert (found["key"], type(found["key"])) == (value, type(value))
     assert lines == {("first",): 1 + head.count("\n"), ("key",): 2 + head.count("\n")}
 
 
-def test_what_is_written_reads_well_for_people_and_for_yaml_1_1() -> None:
+def test_what_is_written_reads_well_for_people_and_for_yaml_1_1():
     value = {
         "train": {"lr": 1e-8, "size": [180, 240], "arch": ["0,0", "000021222", "on"], "roots": {}, "path": "a b " * 60}
     }
@@ -233,7 +231,7 @@ def test_what_is_written_reads_well_for_people_and_for_yaml_1_1() -> None:
     )
 
 
-def test_a_file_of_the_first_version_is_read_the_same(tmp_path: Path) -> None:
+def test_a_file_of_the_first_version_is_read_the_same(tmp_path):
     """As PyYAML wrote it, long lists over several lines."""
     path = write(
         tmp_path,
@@ -259,13 +257,13 @@ def test_a_file_of_the_first_version_is_read_the_same(tmp_path: Path) -> None:
         max_leaves=6,
     )
 )
-def test_yaml_there_and_back(value: object) -> None:
+def test_yaml_there_and_back(value):
     text = dump_yaml({"key": value})
     assert parse_yaml(text, "text")[0] == {"key": value}
 
 
 @given(st.lists(st.tuples(st.sampled_from([*keys()]), st.text("ab1[],.=", min_size=1))))
-def test_overrides_split_alike_in_both_forms(pairs: list[tuple[str, str]]) -> None:
+def test_overrides_split_alike_in_both_forms(pairs):
     spaced = [token for key, value in pairs for token in (f"--{key}", value)]
     joined = [f"--{key}={value}" for key, value in pairs]
     assert parse_overrides(spaced) == parse_overrides(joined) == (pairs, [])

@@ -1,27 +1,23 @@
 """Tiny data sets in the layouts of the real ones."""
 
-from __future__ import annotations
-
 import re
 from itertools import product
-from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeflownas.data.formats import write_flo, write_flow
 
 HEIGHT, WIDTH = 6, 8
 
 
-def written(path: Path, image: NDArray[np.generic]) -> Path:
+def written(path, image):
     """An image as it stands, in OpenCV's order of channels."""
     assert cv2.imwrite(str(path), image)
     return path
 
 
-def picture(path: Path, channels: int = 3) -> Path:
+def picture(path, channels=3):
     """A PNG or PPM whose content depends on its path's last parts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(list("/".join(path.parts[-3:]).encode()))
@@ -29,24 +25,24 @@ def picture(path: Path, channels: int = 3) -> Path:
     return written(path, random.integers(0, 256, shape, dtype=np.uint8))
 
 
-def names(pattern: str) -> list[str]:
+def names(pattern):
     """Every path of a pattern with {several,alternatives}."""
     parts = [part.split(",") if i % 2 else [part] for i, part in enumerate(re.split(r"{(.*?)}", pattern))]
     return ["".join(chosen) for chosen in product(*parts)]
 
 
-def pictures(root: Path, pattern: str, channels: int = 3) -> None:
+def pictures(root, pattern, channels=3):
     for name in names(pattern):
         picture(root / name, channels)
 
 
-def flows(root: Path, pattern: str, value: float = 1.0, valid: NDArray[np.bool_] | None = None) -> None:
+def flows(root, pattern, value=1.0, valid=None):
     for name in names(pattern):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_flow(root / name, np.full((HEIGHT, WIDTH, 2), value, np.float32), valid)
 
 
-def sintel(root: Path) -> Path:
+def sintel(root):
     """Two scenes of three frames, two flows each, with masks."""
     frames = "{alley_1,market_5}/frame_000"
     pictures(root, "training/{clean,final}/" + frames + "{1,2,3}.png")
@@ -55,7 +51,7 @@ def sintel(root: Path) -> Path:
     return root
 
 
-def things(root: Path) -> Path:
+def things(root):
     """One scene of three frames in each split: flows of all frames in both directions, as published."""
     pictures(root, "frames_{clean,final}pass/{TRAIN,TEST}/A/0000/{left,right}/000{6,7,8}.png")
     for side, eye in (("left", "L"), ("right", "R")):
@@ -65,14 +61,14 @@ def things(root: Path) -> Path:
     return root
 
 
-def chairs(root: Path) -> Path:
+def chairs(root):
     pictures(root, "data/0000{1,2,3}_img{1,2}.ppm")
     flows(root, "data/0000{1,2,3}_flow.flo")
     (root / "FlyingChairs_train_val.txt").write_text("1\n2\n1\n")
     return root
 
 
-def kitti(root: Path, images: str) -> Path:
+def kitti(root, images):
     """Two pairs; of the flow of all pixels a quarter is not known, and half of the rest is hidden."""
     column = np.tile(np.arange(WIDTH), (HEIGHT, 1))
     pictures(root, f"training/{images}/00000{{0,1}}_{{10,11}}.png")
@@ -81,21 +77,21 @@ def kitti(root: Path, images: str) -> Path:
     return root
 
 
-def hd1k(root: Path) -> Path:
+def hd1k(root):
     """Two sequences of three frames, each frame with a flow, the last one's leading nowhere."""
     pictures(root, "hd1k_input/image_2/00000{0,2}_000{0,1,2}.png")
     flows(root, "hd1k_flow_gt/flow_occ/00000{0,2}_000{0,1,2}.png")
     return root
 
 
-def middlebury(root: Path) -> Path:
+def middlebury(root):
     pictures(root, "other-data/{Venus,RubberWhale}/frame{10,11}.png")
     flows(root, "other-gt-flow/{Venus,RubberWhale}/flow10.flo")
     pictures(root, "other-data/Beanbags/frame10.png")  # a pair without a flow
     return root
 
 
-def spring(root: Path) -> Path:
+def spring(root):
     """One scene of three frames; the flows are empty files, for h5py need not be there to list them."""
     for side in ("left", "right"):
         pictures(root, f"train/0001/frame_{side}/frame_{side}_000{{1,2,3}}.png")
@@ -106,7 +102,7 @@ def spring(root: Path) -> Path:
     return root
 
 
-def index_lists(folder: Path, entries: list[str], train: str = "", val: str = "", test: str = "") -> Path:
+def index_lists(folder, entries, train="", val="", test=""):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "FC2_dirnames.txt").write_text("".join(f"{entry}\n" for entry in entries))
     for split, lines in (("train", train), ("val", val), ("test", test)):
@@ -114,7 +110,7 @@ def index_lists(folder: Path, entries: list[str], train: str = "", val: str = ""
     return folder
 
 
-def make_folder(folder: Path, names: list[str] | int, suffix: str = ".png") -> Path:
+def make_folder(folder, names, suffix=".png"):
     """Samples of 12x17 in FlyingChairs2 layout (a count, or their names); the content depends on the name only."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in [f"{i:07d}" for i in range(names)] if isinstance(names, int) else names:

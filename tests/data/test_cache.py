@@ -1,7 +1,5 @@
 """The image cache gives the same pixels as the files, or is made again; never yesterday's."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -18,7 +16,7 @@ from layouts import make_folder, sintel
 
 from edgeflownas.data import dataset as module
 from edgeflownas.data.check import fingerprint
-from edgeflownas.data.dataset import FlowDataset, ImageCache
+from edgeflownas.data.dataset import ImageCache
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample, StorageError
@@ -26,19 +24,19 @@ from edgeflownas.errors import BadSample, StorageError
 HEIGHT, WIDTH = 12, 17
 
 
-def open_cache(dataset: FlowDataset, folder: Path, said: list[str] | None = None) -> ImageCache:
+def open_cache(dataset, folder, said=None):
     tell: Callable[[str], None] = (said if said is not None else []).append
     return ImageCache.open_or_create(dataset, fingerprint(dataset).hash, folder, tell)
 
 
-def assert_same(dataset: FlowDataset, cache: ImageCache) -> None:
+def assert_same(dataset, cache):
     cached = dataset.with_cache(cache)
     for i in range(len(dataset)):
         for field in ("image1", "image2", "flow", "valid"):
             assert np.array_equal(getattr(cached.read(i), field), getattr(dataset.read(i), field))
 
 
-def test_cached_images_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_images_are_those_of_the_files(tmp_path, monkeypatch):
     dataset = scan_fc2(make_folder(tmp_path / "set", 5), "train")
     for part in ("img_0", "img_1"):  # one sample of another size
         cv2.imwrite(str(tmp_path / "set" / f"0000002-{part}.png"), np.full((4, 7, 3), 9, np.uint8))
@@ -57,11 +55,11 @@ def test_cached_images_are_those_of_the_files(tmp_path: Path, monkeypatch: pytes
         dataset.with_cache(again).read(2)
 
 
-def test_size_is_announced_before_anything_is_written(tmp_path: Path) -> None:
+def test_size_is_announced_before_anything_is_written(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path / "set", 1), "train")
     seen: list[list[str]] = []
 
-    def announce(text: str) -> None:
+    def announce(text):
         seen.append(sorted(path.suffix for path in (tmp_path / "cache").iterdir()))
         assert "MiB" in text
 
@@ -69,7 +67,7 @@ def test_size_is_announced_before_anything_is_written(tmp_path: Path) -> None:
     assert seen == [[".lock"]]
 
 
-def cut(path: Path, by: int = 1) -> None:
+def cut(path, by=1):
     os.truncate(path, path.stat().st_size - by)
 
 
@@ -87,7 +85,7 @@ def cut(path: Path, by: int = 1) -> None:
         (".json", lambda path: path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))),
     ],
 )
-def test_a_damaged_cache_is_made_again(tmp_path: Path, suffix: str, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_cache_is_made_again(tmp_path, suffix, damage):
     dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
     cache = open_cache(dataset, tmp_path / "cache")
     damage(cache.path.with_suffix(suffix))
@@ -96,7 +94,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, suffix: str, damage: Call
     assert "is being made" in said[-1]
 
 
-def test_changed_images_are_never_served_from_the_old_cache(tmp_path: Path) -> None:
+def test_changed_images_are_never_served_from_the_old_cache(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
     open_cache(dataset, tmp_path / "cache")
     cv2.imwrite(str(dataset.samples[1].image1), np.full((HEIGHT, WIDTH, 3), 77, np.uint8))
@@ -109,11 +107,11 @@ def test_changed_images_are_never_served_from_the_old_cache(tmp_path: Path) -> N
     assert "changed" in said[0]
 
 
-def test_images_that_change_while_it_is_made_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_change_while_it_is_made_are_noticed(tmp_path, monkeypatch):
     dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
     real = module._decode
 
-    def decode(sample: object) -> object:
+    def decode(sample):
         os.utime(dataset.samples[0].image1, (5, 5))
         return real(sample)  # type: ignore[arg-type]
 
@@ -123,7 +121,7 @@ def test_images_that_change_while_it_is_made_are_noticed(tmp_path: Path, monkeyp
     assert not list((tmp_path / "cache").glob("*.json"))
 
 
-def test_a_bad_image_is_refused_as_without_a_cache(tmp_path: Path) -> None:
+def test_a_bad_image_is_refused_as_without_a_cache(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path / "set", 4), "train")
     content = bytearray(dataset.samples[1].image2.read_bytes())
     content[60] ^= 4
@@ -142,7 +140,7 @@ def test_a_bad_image_is_refused_as_without_a_cache(tmp_path: Path) -> None:
         assert np.array_equal(reopened.read(i).image1, dataset.read(i).image1)
 
 
-def test_too_little_space_and_unusable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_and_unusable_folders(tmp_path, monkeypatch):
     dataset = scan_fc2(make_folder(tmp_path / "set", 2), "train")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="data.cache_dir"):
@@ -157,7 +155,7 @@ def test_too_little_space_and_unusable_folders(tmp_path: Path, monkeypatch: pyte
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_maker_are_removed(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path / "set", 2), "train")
     name = f"images-{fingerprint(dataset).hash[:16]}"
     (tmp_path / "cache").mkdir()
@@ -168,7 +166,7 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
     assert left == [f"{name}.json", f"{name}.lock", f"{name}.u8"]
 
 
-def test_two_processes_make_it_once(tmp_path: Path) -> None:
+def test_two_processes_make_it_once(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path / "set", 3), "train")
     code = (
         "import sys; from edgeflownas.data.dataset import ImageCache; from edgeflownas.data.fc2 import scan_fc2;"
@@ -182,7 +180,7 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
     assert_same(dataset, ImageCache.open_or_create(dataset, "f" * 64, tmp_path / "cache", pytest.fail))
 
 
-def test_a_damaged_image_of_a_set_with_folders_is_named_with_its_folder(tmp_path: Path) -> None:
+def test_a_damaged_image_of_a_set_with_folders_is_named_with_its_folder(tmp_path):
     dataset = open_dataset(f"sintel:clean@{sintel(tmp_path / 'films')}", "val", "x")
     broken = dataset.samples[2].image1
     content = bytearray(broken.read_bytes())

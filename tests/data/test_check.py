@@ -1,7 +1,5 @@
 """The check finds what reading would trip over, and says which file."""
 
-from __future__ import annotations
-
 import os
 import struct
 import threading
@@ -22,7 +20,7 @@ from edgeflownas.data.formats import write_flo
 from edgeflownas.errors import DataError, StorageError
 
 
-def break_files(folder: Path) -> None:
+def break_files(folder):
     os.truncate(folder / "0000001-flow_01.flo", 100)
     os.truncate(folder / "0000003-img_1.png", 100)
     write_flo(folder / "0000005-flow_01.flo", np.zeros((5, 6, 2), np.float32))
@@ -30,7 +28,7 @@ def break_files(folder: Path) -> None:
     (folder / "0000007-img_0.png").symlink_to(folder / "gone")
 
 
-def test_the_quick_check_lists_every_bad_file_once_in_order(tmp_path: Path) -> None:
+def test_the_quick_check_lists_every_bad_file_once_in_order(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path, 9), "train")
     assert check_dataset(dataset) == []
     break_files(tmp_path)
@@ -45,7 +43,7 @@ def test_the_quick_check_lists_every_bad_file_once_in_order(tmp_path: Path) -> N
     refuse(dataset, [])
 
 
-def test_only_the_full_check_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_full_check_decodes(tmp_path, monkeypatch):
     dataset = scan_fc2(make_folder(tmp_path, 6), "val")
     path = tmp_path / "0000002-img_0.png"
     content = bytearray(path.read_bytes())
@@ -61,7 +59,7 @@ def test_only_the_full_check_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 1e9], ids=["threads", "alone"])
-def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float) -> None:
+def test_threads_change_nothing(tmp_path, monkeypatch, threshold):
     dataset = scan_fc2(make_folder(tmp_path, 9), "train")
     break_files(tmp_path)
     expected = [str(row) for row in check_dataset(dataset)]
@@ -72,14 +70,14 @@ def test_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert seen[-1] == (9, 9)
 
 
-def test_a_fault_of_the_machine_stops_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_machine_stops_the_check(tmp_path, monkeypatch):
     dataset = scan_fc2(make_folder(tmp_path, 1), "train")
     monkeypatch.setattr(os, "pread", Mock(side_effect=OSError(5, "Input/output error")))
     with pytest.raises(StorageError):
         check_dataset(dataset)
 
 
-def test_thousands_of_samples_take_a_moment(tmp_path: Path) -> None:
+def test_thousands_of_samples_take_a_moment(tmp_path):
     """Files of full length without content: the check must look at headers and lengths only."""
     header = struct.pack(">IIBBBBB", 512, 384, 8, 2, 0, 0, 0)
     crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
@@ -100,12 +98,12 @@ def test_thousands_of_samples_take_a_moment(tmp_path: Path) -> None:
     assert time.process_time() - started < 0.5  # measured 0.02 to 0.05 s of processor; decoding takes seconds
 
 
-def test_in_order_keeps_order_bounds_work_and_cancels() -> None:
+def test_in_order_keeps_order_bounds_work_and_cancels():
     assert list(in_order(lambda x: x * x, range(50), 4)) == [x * x for x in range(50)]
     started: list[int] = []
     gate = threading.Event()
 
-    def work(item: int) -> int:
+    def work(item):
         started.append(item)
         gate.wait(5)
         if item == 1:

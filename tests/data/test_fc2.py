@@ -1,10 +1,7 @@
 """What counts as a sample of FlyingChairs2, in a folder and by index lists; and what is said where it does not."""
 
-from __future__ import annotations
-
 import json
 import pickle
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,7 +17,7 @@ HEIGHT, WIDTH = 12, 17
 # --- folders ---
 
 
-def test_samples_are_sorted_by_name_and_other_files_left_alone(tmp_path: Path) -> None:
+def test_samples_are_sorted_by_name_and_other_files_left_alone(tmp_path):
     make_folder(tmp_path, ["0000010", "0000002", "0000007"])
     for other in ("0000002-flow_10.flo", "0000002-occ_01.png", "notes.txt", "._0000099-img_0.png", "0000003-img_0.flo"):
         (tmp_path / other).write_bytes(b"x")
@@ -32,7 +29,7 @@ def test_samples_are_sorted_by_name_and_other_files_left_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("suffix", [".png", ".ppm"])
-def test_reading_gives_the_written_arrays(tmp_path: Path, suffix: str) -> None:
+def test_reading_gives_the_written_arrays(tmp_path, suffix):
     dataset = scan_fc2(make_folder(tmp_path, 2, suffix), "val")
     pair = dataset.read(1)
     assert pair.image1.shape == pair.image2.shape == (HEIGHT, WIDTH, 3) and pair.image1.dtype == np.uint8
@@ -44,7 +41,7 @@ def test_reading_gives_the_written_arrays(tmp_path: Path, suffix: str) -> None:
     assert again == dataset and np.array_equal(again.read(0).flow, dataset.read(0).flow)
 
 
-def test_sizes_must_agree(tmp_path: Path) -> None:
+def test_sizes_must_agree(tmp_path):
     dataset = scan_fc2(make_folder(tmp_path, 2), "train")
     write_flo(dataset.samples[1].flow, np.zeros((WIDTH, HEIGHT, 2), np.float32))
     with pytest.raises(BadSample, match=r"0000001-img_0.png: is 12x17, expected 17x12"):
@@ -55,7 +52,7 @@ def test_sizes_must_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["img_0.png", "img_1.png", "flow_01.flo"])
-def test_a_missing_file_is_named(tmp_path: Path, part: str) -> None:
+def test_a_missing_file_is_named(tmp_path, part):
     make_folder(tmp_path, 3)
     (tmp_path / f"0000001-{part}").unlink()
     with pytest.raises(DataError) as caught:
@@ -64,7 +61,7 @@ def test_a_missing_file_is_named(tmp_path: Path, part: str) -> None:
     assert f"0000001-{part}: is missing" in str(caught.value) and caught.value.exit_code == 65
 
 
-def test_an_image_there_twice_is_refused(tmp_path: Path) -> None:
+def test_an_image_there_twice_is_refused(tmp_path):
     make_folder(tmp_path, 1)
     (tmp_path / "0000000-img_1.ppm").write_bytes(b"")
     with pytest.raises(DataError, match=r"there twice: 0000000-img_1.png, 0000000-img_1.ppm"):
@@ -75,7 +72,7 @@ def test_an_image_there_twice_is_refused(tmp_path: Path) -> None:
     ("name", "said"),
     [("none", "no folder"), ("file", "no folder"), ("empty", "an empty folder"), (".", "'empty', 'file'")],
 )
-def test_a_missing_or_empty_folder_names_key_folder_pattern_and_remedy(tmp_path: Path, name: str, said: str) -> None:
+def test_a_missing_or_empty_folder_names_key_folder_pattern_and_remedy(tmp_path, name, said):
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
@@ -84,7 +81,7 @@ def test_a_missing_or_empty_folder_names_key_folder_pattern_and_remedy(tmp_path:
         assert words in str(caught.value)
 
 
-def test_a_generated_set_says_so(tmp_path: Path) -> None:
+def test_a_generated_set_says_so(tmp_path):
     made = tmp_path / "made"
     for split in ("train", "val"):
         make_folder(made / split, 1)
@@ -105,11 +102,11 @@ def test_a_generated_set_says_so(tmp_path: Path) -> None:
 # --- index lists: counts and what they leave out; entries that lead out of the data are never followed ---
 
 
-def entries(*names: str) -> list[str]:
+def entries(*names):
     return [f"/Datasets/FlyingChairs2/train/{name}-img_0.png" for name in names]
 
 
-def test_the_published_lists(shared: Path) -> None:
+def test_the_published_lists(shared):
     report = index_report(read_index(shared / "data" / "fc2_index_lists"))
     assert [report["splits"][split]["count"] for split in ("train", "val", "test")] == [17785, 0, 4446]
     assert report["lines"] == 22232 and report["not_in_train"]["arithmetic"] == "4,447 = 22,232 - 17,785"
@@ -122,7 +119,7 @@ def test_the_published_lists(shared: Path) -> None:
     assert "4,447 = 22,232 - 17,785" in words and "not looked at (give --root)" in words
 
 
-def test_every_fault_of_the_lists_is_counted(tmp_path: Path) -> None:
+def test_every_fault_of_the_lists_is_counted(tmp_path):
     make_folder(tmp_path / "data" / "train", ["0000000", "0000001", "0000002", "0000003"])
     (tmp_path / "data" / "train" / "0000003-flow_01.flo").unlink()
     names = ["0000000", "0000001", "0000002", "0000003", "0000001"]
@@ -144,7 +141,7 @@ def test_every_fault_of_the_lists_is_counted(tmp_path: Path) -> None:
     ]
 
 
-def test_samples_are_those_of_the_lines(tmp_path: Path) -> None:
+def test_samples_are_those_of_the_lines(tmp_path):
     here = tmp_path / "here"
     make_folder(here / "train", 4)
     folder = index_lists(tmp_path, entries("0000003", "0000000", "0000002", "0000001"), train="3 0", test="1")
@@ -174,7 +171,7 @@ def test_samples_are_those_of_the_lines(tmp_path: Path) -> None:
         ("", "is no first image"),
     ],
 )
-def test_what_leaves_the_root_is_refused(tmp_path: Path, entry: str, said: str) -> None:
+def test_what_leaves_the_root_is_refused(tmp_path, entry, said):
     make_folder(tmp_path / "data" / "train", 1)
     folder = index_lists(tmp_path, [*entries("0000000"), entry, *entries("0000000")], train="1", test="0")
     report = index_report(read_index(folder), tmp_path / "data")
@@ -186,7 +183,7 @@ def test_what_leaves_the_root_is_refused(tmp_path: Path, entry: str, said: str) 
     assert said in str(caught.value)
 
 
-def test_links_out_of_the_root_are_refused_and_others_are_not(tmp_path: Path) -> None:
+def test_links_out_of_the_root_are_refused_and_others_are_not(tmp_path):
     outside = make_folder(tmp_path / "outside", 2)
     inside = make_folder(tmp_path / "data" / "store", ["0000005"])
     data = tmp_path / "data"
@@ -218,7 +215,7 @@ def test_links_out_of_the_root_are_refused_and_others_are_not(tmp_path: Path) ->
         ("train/1-img_0.ppm", "", "train/1"),
     ],
 )
-def test_the_prefix_is_read_off_the_first_entry(tmp_path: Path, first: str, prefix: str, stem: str) -> None:
+def test_the_prefix_is_read_off_the_first_entry(tmp_path, first, prefix, stem):
     lists = read_index(index_lists(tmp_path, [first], train="0"))
     assert lists.prefix == prefix and lists.stem(0) == stem
     if first.startswith("/"):
@@ -226,7 +223,7 @@ def test_the_prefix_is_read_off_the_first_entry(tmp_path: Path, first: str, pref
             read_index(tmp_path, "/elsewhere").stem(0)
 
 
-def test_lists_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_lists_that_are_none_are_refused(tmp_path):
     with pytest.raises(DataError, match="FC2_dirnames.txt: no such file; it is the list of first images"):
         read_index(tmp_path)
     index_lists(tmp_path, [])

@@ -1,9 +1,6 @@
 """Opening regular files only, replacing them whole, and telling a bad file from a broken machine."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -13,7 +10,7 @@ from edgeflownas.data.formats import flow_size, image_size, read_flo, read_image
 from edgeflownas.errors import BadSample, StorageError
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
     path = tmp_path / "a.flo"
     write_flo(path, np.zeros((2, 3, 2), np.float32))
     before = path.read_bytes()
@@ -26,7 +23,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monk
         write_flo(tmp_path / "missing" / "a.flo", np.ones((2, 3, 2), np.float32))
 
 
-def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path):
     real = tmp_path / "real.flo"
     write_flo(real, np.zeros((2, 3, 2), np.float32))
     (tmp_path / "link.flo").symlink_to(real)
@@ -52,7 +49,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
                 reader(tmp_path / name)
 
 
-def test_a_fault_of_the_machine_is_not_a_bad_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_machine_is_not_a_bad_sample(tmp_path, monkeypatch):
     path = tmp_path / "a.flo"
     write_flo(path, np.zeros((2, 3, 2), np.float32))
     monkeypatch.setattr(os, "preadv", Mock(side_effect=OSError(5, "Input/output error")))

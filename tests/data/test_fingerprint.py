@@ -1,27 +1,23 @@
 """The fingerprint moves with content, and with nothing else."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 from layouts import make_folder
 
 from edgeflownas.data import check as module
 from edgeflownas.data.check import Fingerprint, difference, fingerprint, mixed_validation
-from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.errors import StorageError
 
 
-def scan(folder: Path) -> FlowDataset:
+def scan(folder):
     return scan_fc2(folder, "val")
 
 
-def flip_byte(path: Path, position: int) -> None:
+def flip_byte(path, position):
     """Change one byte; size and time of modification stay."""
     state = path.stat()
     content = bytearray(path.read_bytes())
@@ -31,7 +27,7 @@ def flip_byte(path: Path, position: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [2**32, 0], ids=["full", "edges"])
-def test_place_and_time_do_not_matter(tmp_path: Path, limit: int) -> None:
+def test_place_and_time_do_not_matter(tmp_path, limit):
     first = fingerprint(scan(make_folder(tmp_path / "a", 3)), full_limit=limit)
     shutil.copytree(tmp_path / "a", tmp_path / "b" / "moved")
     for path in (tmp_path / "b" / "moved").iterdir():
@@ -43,7 +39,7 @@ def test_place_and_time_do_not_matter(tmp_path: Path, limit: int) -> None:
     assert first.crc_kind == ("full" if limit else "edges") and len(first.table) == 9
 
 
-def test_every_change_of_content_is_seen_and_named(tmp_path: Path) -> None:
+def test_every_change_of_content_is_seen_and_named(tmp_path):
     folder = make_folder(tmp_path / "a", 3)
     old = fingerprint(scan(folder))
     flip_byte(folder / "0000001-img_0.png", 200)
@@ -64,7 +60,7 @@ def test_every_change_of_content_is_seen_and_named(tmp_path: Path) -> None:
     assert difference(old, new, limit=3)[-1] == "and 5 more files"
 
 
-def test_a_rename_is_a_change(tmp_path: Path) -> None:
+def test_a_rename_is_a_change(tmp_path):
     folder = make_folder(tmp_path / "a", 2)
     old = fingerprint(scan(folder))
     for part in ("flow_01.flo", "img_0.png", "img_1.png"):
@@ -72,7 +68,7 @@ def test_a_rename_is_a_change(tmp_path: Path) -> None:
     assert fingerprint(scan(folder)).hash != old.hash
 
 
-def test_with_the_old_table_only_touched_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_old_table_only_touched_files_are_opened(tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "a", 4)
     old = fingerprint(scan(folder))
     opened: list[str] = []
@@ -86,7 +82,7 @@ def test_with_the_old_table_only_touched_files_are_opened(tmp_path: Path, monkey
     assert fingerprint(scan(folder), old, full_limit=0).crc_kind == "edges" and len(opened) == 12
 
 
-def test_large_sets_are_summed_at_the_edges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sets_are_summed_at_the_edges(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_EDGE", 64)
     folder = make_folder(tmp_path / "a", 1)
     flow = folder / "0000000-flow_01.flo"
@@ -99,7 +95,7 @@ def test_large_sets_are_summed_at_the_edges(tmp_path: Path, monkeypatch: pytest.
     assert hashes[3] == hashes[2]  # the middle is not looked at, which crc_kind says
 
 
-def test_a_file_that_cannot_be_read_has_its_place(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_has_its_place(tmp_path):
     folder = make_folder(tmp_path / "a", 2)
     dataset = scan(folder)
     old = fingerprint(dataset)
@@ -110,7 +106,7 @@ def test_a_file_that_cannot_be_read_has_its_place(tmp_path: Path) -> None:
     assert fingerprint(dataset, new) == new
 
 
-def test_json_round_trip_and_refusal(tmp_path: Path) -> None:
+def test_json_round_trip_and_refusal(tmp_path):
     found = fingerprint(scan(make_folder(tmp_path / "a", 2)))
     content = json.loads(json.dumps(found.to_json()))
     assert Fingerprint.from_json(content) == found
@@ -126,7 +122,7 @@ def test_json_round_trip_and_refusal(tmp_path: Path) -> None:
 # --- the official 640 and the hold-out of the training folder must not meet in silence ---
 
 
-def mark(name: str, source: str, split: str, count: int) -> Fingerprint:
+def mark(name, source, split, count):
     return Fingerprint("9f3a" * 16, count, split, source, "edges", (), name)
 
 
@@ -145,7 +141,7 @@ OFFICIAL = mark("fc2", "folder", "val", 640)
         (mark("fc2", "generated", "val", 4447), False),
     ],
 )
-def test_both_are_named(other: Fingerprint, warned: bool) -> None:
+def test_both_are_named(other, warned):
     assert mixed_validation([OFFICIAL]) is None
     warning = mixed_validation([other, OFFICIAL])
     assert (warning is not None) == warned

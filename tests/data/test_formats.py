@@ -1,12 +1,10 @@
 """Files of flow that cannot be trusted: only sound ones are read, everything else is refused by name."""
 
-from __future__ import annotations
-
 import contextlib
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -43,7 +41,7 @@ ONE_FOLDER = settings(max_examples=60, deadline=None, suppress_health_check=[Hea
 ANY_FLOAT = st.floats(-1e9, 1e9, width=32)
 
 
-def flo_bytes(width: int, height: int, values: Any, magic: bytes = b"PIEH") -> bytes:
+def flo_bytes(width, height, values, magic=b"PIEH"):
     return magic + struct.pack("<ii", width, height) + np.asarray(values, "<f4").tobytes()
 
 
@@ -52,7 +50,7 @@ def flo_bytes(width: int, height: int, values: Any, magic: bytes = b"PIEH") -> b
 
 @ONE_FOLDER
 @given(st.data(), st.integers(1, 9), st.integers(1, 9))
-def test_flo_is_read_back_to_the_bit(tmp_path: Path, data: st.DataObject, height: int, width: int) -> None:
+def test_flo_is_read_back_to_the_bit(tmp_path, data, height, width):
     flow = data.draw(arrays(np.float32, (height, width, 2), elements=ANY_FLOAT))
     valid = data.draw(arrays(np.bool_, (height, width)))
     path = tmp_path / "a.flo"
@@ -66,7 +64,7 @@ def test_flo_is_read_back_to_the_bit(tmp_path: Path, data: st.DataObject, height
 
 @ONE_FOLDER
 @given(arrays(np.int32, (3, 4, 2), elements=st.integers(-(2**15), 2**15 - 1)), arrays(np.bool_, (3, 4)))
-def test_kitti_keeps_its_steps_exactly(tmp_path: Path, steps: NDArray[np.int32], valid: NDArray[np.bool_]) -> None:
+def test_kitti_keeps_its_steps_exactly(tmp_path, steps, valid):
     path = tmp_path / "000000_10.png"
     flow = (steps / 64).astype(np.float32)
     write_kitti(path, flow, valid)
@@ -82,7 +80,7 @@ def test_kitti_keeps_its_steps_exactly(tmp_path: Path, steps: NDArray[np.int32],
     st.booleans(),
     st.booleans(),
 )
-def test_pfm_is_read_back_to_the_bit(tmp_path: Path, values: Flow, big_endian: bool, three: bool) -> None:
+def test_pfm_is_read_back_to_the_bit(tmp_path, values, big_endian, three):
     path = tmp_path / "a.pfm"
     stored = np.stack([values, values + 1, -values], axis=2) if three else values
     write_pfm(path, stored, big_endian)
@@ -90,7 +88,7 @@ def test_pfm_is_read_back_to_the_bit(tmp_path: Path, values: Flow, big_endian: b
     assert flow_size(path) == values.shape and read.dtype == np.float32 and np.array_equal(read, stored)
 
 
-def test_unknown_flow_is_invalid_and_zero(tmp_path: Path) -> None:
+def test_unknown_flow_is_invalid_and_zero(tmp_path):
     path = tmp_path / "a.flo"
     values = [[1, 2], [FLO_UNKNOWN, FLO_UNKNOWN], [3, -1.5e9], [1e9, -1e9]]
     path.write_bytes(flo_bytes(4, 1, values))
@@ -99,7 +97,7 @@ def test_unknown_flow_is_invalid_and_zero(tmp_path: Path) -> None:
     assert flow.tolist() == [[[1, 2], [0, 0], [0, 0], [1e9, -1e9]]]
 
 
-def test_kitti_channels_are_those_of_the_devkit(tmp_path: Path) -> None:
+def test_kitti_channels_are_those_of_the_devkit(tmp_path):
     """Written with OpenCV alone (its order is B, G, R), so that reader and writer cannot share a mistake."""
     path = tmp_path / "a.png"
     stored = np.zeros((1, 3, 3), np.uint16)
@@ -115,7 +113,7 @@ def test_kitti_channels_are_those_of_the_devkit(tmp_path: Path) -> None:
     assert np.abs(read_kitti(path)[0] - between).max() <= 1 / 128  # rounded to a step
 
 
-def test_pfm_bytes_are_those_of_the_format(tmp_path: Path) -> None:
+def test_pfm_bytes_are_those_of_the_format(tmp_path):
     """Bottom row first, u and v first; written by hand, so that reader and writer cannot share a mistake."""
     path = tmp_path / "OpticalFlowIntoFuture_0006_L.pfm"
     bottom, top = [[5, 6, 0], [7, 8, 0]], [[1, 2, 0], [3, 4, 0]]
@@ -160,7 +158,7 @@ def test_pfm_bytes_are_those_of_the_format(tmp_path: Path) -> None:
         ("a.txt", b"", "'.txt', expected .flo, .pfm, .png, .flo5"),
     ],
 )
-def test_faulty_files_are_refused_by_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_faulty_files_are_refused_by_name(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(BadSample) as caught:
@@ -168,7 +166,7 @@ def test_faulty_files_are_refused_by_name(tmp_path: Path, name: str, content: by
     assert said in str(caught.value) and str(path) in str(caught.value) and caught.value.exit_code == 65
 
 
-def test_a_value_of_a_pfm_that_is_not_finite_is_named(tmp_path: Path) -> None:
+def test_a_value_of_a_pfm_that_is_not_finite_is_named(tmp_path):
     path = tmp_path / "a.pfm"
     values = np.zeros((3, 4, 3), np.float32)
     values[1, 2, 0] = np.nan
@@ -178,7 +176,7 @@ def test_a_value_of_a_pfm_that_is_not_finite_is_named(tmp_path: Path) -> None:
         read_pfm(path)
 
 
-def test_other_pictures_and_damage_are_no_kitti_flow(tmp_path: Path) -> None:
+def test_other_pictures_and_damage_are_no_kitti_flow(tmp_path):
     path = tmp_path / "a.png"
     assert cv2.imwrite(str(path), np.zeros((4, 5, 3), np.uint8))
     with pytest.raises(BadSample, match="is 8-bit RGB, expected 16-bit RGB"):
@@ -198,7 +196,7 @@ def test_other_pictures_and_damage_are_no_kitti_flow(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".flo", ".png"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 2e9, 512.0, -512.1])
-def test_a_flow_that_cannot_be_read_back_is_not_written(tmp_path: Path, suffix: str, value: float) -> None:
+def test_a_flow_that_cannot_be_read_back_is_not_written(tmp_path, suffix, value):
     path = tmp_path / f"a{suffix}"
     flow = np.zeros((2, 3, 2), np.float32)
     flow[1, 1, 0] = value
@@ -225,7 +223,7 @@ def test_a_flow_that_cannot_be_read_back_is_not_written(tmp_path: Path, suffix: 
         (write_flow, "a", (np.zeros((1, 1, 2), np.float32),), "flow is written as .flo, .pfm, .png"),
     ],
 )
-def test_what_a_format_cannot_hold_is_not_written(tmp_path: Path, write, name: str, values: tuple, said: str) -> None:
+def test_what_a_format_cannot_hold_is_not_written(tmp_path, write, name, values, said):
     with pytest.raises(ValueError, match=said):
         write(tmp_path / name, *values)
     assert list(tmp_path.iterdir()) == []
@@ -234,7 +232,7 @@ def test_what_a_format_cannot_hold_is_not_written(tmp_path: Path, write, name: s
 # --- .flo5 needs h5py and says so ---
 
 
-def test_without_h5py_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_h5py_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     (tmp_path / "a.flo5").write_bytes(b"x")
     for reader in (read_flow, flow_size):
@@ -243,11 +241,11 @@ def test_without_h5py_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         assert not isinstance(caught.value, BadSample)  # no file's fault: nothing to quarantine
 
 
-def fake_h5py(monkeypatch: pytest.MonkeyPatch, stored: object) -> None:
+def fake_h5py(monkeypatch, stored):
     """h5py as far as the reader uses it; the real one reads a real file in the test after the next."""
 
     @contextlib.contextmanager
-    def opened(path: Path, mode: str) -> Iterator[dict[str, object]]:
+    def opened(path, mode):
         assert mode == "r"
         if isinstance(stored, Exception):
             raise stored
@@ -256,9 +254,7 @@ def fake_h5py(monkeypatch: pytest.MonkeyPatch, stored: object) -> None:
     monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=opened))
 
 
-def test_every_second_value_of_spring_is_the_flow_of_the_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_second_value_of_spring_is_the_flow_of_the_images(tmp_path, monkeypatch):
     values = np.arange(4 * 6 * 2, dtype=np.float32).reshape(4, 6, 2)
     values[2, 4, 1] = np.nan
     path = tmp_path / "a.flo5"
@@ -285,7 +281,7 @@ def test_every_second_value_of_spring_is_the_flow_of_the_images(
         (RuntimeError("bad object"), "cannot be read as HDF5"),
     ],
 )
-def test_faulty_hdf5_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: object, said: str) -> None:
+def test_faulty_hdf5_is_refused(tmp_path, monkeypatch, stored, said):
     path = tmp_path / "a.flo5"
     path.write_bytes(bytes(100))
     fake_h5py(monkeypatch, stored)
@@ -294,7 +290,7 @@ def test_faulty_hdf5_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             reader(path)
 
 
-def test_a_real_flo5_is_read(tmp_path: Path) -> None:
+def test_a_real_flo5_is_read(tmp_path):
     h5py = pytest.importorskip("h5py", reason="h5py is not installed (extra: spring)")
     values = np.random.default_rng(0).normal(0, 9, (8, 12, 2)).astype(np.float32)
     values[2, 2] = np.nan
@@ -326,11 +322,11 @@ class Format(NamedTuple):
     size: Callable[[Path], tuple[int, int]]
 
 
-def some_flow() -> Flow:
+def some_flow():
     return (np.random.default_rng(1).integers(-900, 900, (HEIGHT, WIDTH, 2)) / 64).astype(np.float32)
 
 
-def some_image(path: Path, channels: int = 3) -> None:
+def some_image(path, channels=3):
     shape = (HEIGHT, WIDTH, channels) if channels > 1 else (HEIGHT, WIDTH)
     assert cv2.imwrite(str(path), np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8))
 
@@ -347,7 +343,7 @@ FORMATS = {
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def sound(tmp_path_factory):
     """The content of a sound file of each format, which is read."""
     folder = tmp_path_factory.mktemp("sound")
     contents = {}
@@ -359,7 +355,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents
 
 
-def with_crcs(content: bytes) -> bytes:
+def with_crcs(content):
     """A PNG with the checksums of its chunks put right, so that what is altered reaches the decoder."""
     parts = [content[:8]]
     position = 8
@@ -372,7 +368,7 @@ def with_crcs(content: bytes) -> bytes:
     return b"".join(parts) + content[position:]
 
 
-def huge(content: bytes, numbers: tuple[int, int]) -> bytes:
+def huge(content, numbers):
     """The file with other dimensions in its header, whatever its format."""
     if content.startswith(b"PIEH"):
         return content[:4] + struct.pack("<II", *numbers) + content[12:]
@@ -381,7 +377,7 @@ def huge(content: bytes, numbers: tuple[int, int]) -> bytes:
     return content.replace(f"{WIDTH} {HEIGHT}".encode(), f"{numbers[0]} {numbers[1]}".encode(), 1)
 
 
-def altered(sound: dict[str, bytes], name: str) -> st.SearchStrategy[bytes]:
+def altered(sound, name):
     content = sound[name]
     place = st.integers(0, len(content) - 1)
     some = st.binary(max_size=12)
@@ -402,19 +398,19 @@ def altered(sound: dict[str, bytes], name: str) -> st.SearchStrategy[bytes]:
     )
 
 
-def arrays_of(result: Any) -> list[NDArray[Any]]:
+def arrays_of(result):
     return list(result) if isinstance(result, tuple) else [result]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_any_content_is_read_or_refused(name: str, examples: int, sound: dict[str, bytes], tmp_path: Path) -> None:
+def test_any_content_is_read_or_refused(name, examples, sound, tmp_path):
     format_ = FORMATS[name]
     path = tmp_path / f"fuzz{format_.suffix}"
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(altered(sound, name))
-    def attempt(content: bytes) -> None:
+    def attempt(content):
         path.write_bytes(content)
         try:
             read = arrays_of(format_.read(path))
@@ -434,9 +430,7 @@ def test_any_content_is_read_or_refused(name: str, examples: int, sound: dict[st
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("claim", [(8192, 16384), (16384, 16384), (2**31 - 1, 2**31 - 1)])
-def test_a_huge_claim_allocates_nothing(
-    name: str, claim: tuple[int, int], sound: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_huge_claim_allocates_nothing(name, claim, sound, tmp_path, monkeypatch):
     path = tmp_path / f"a{FORMATS[name].suffix}"
     path.write_bytes(huge(sound[name], claim))
     monkeypatch.setattr(np, "empty", lambda *a, **k: pytest.fail("allocated before the length was checked"))

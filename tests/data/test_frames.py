@@ -1,10 +1,6 @@
 """Frames from two images, a folder or a video, every way in which they are not usable, and pictures turned into RGB."""
 
-from __future__ import annotations
-
 import struct
-from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,18 +15,18 @@ from edgeflownas.errors import BadSample, ConfigError, DataError
 RGB = np.random.default_rng(0).integers(0, 256, (10, 14, 3)).astype(np.uint8)
 
 
-def frame(number: int, height: int = 24, width: int = 32) -> np.ndarray:
+def frame(number, height=24, width=32):
     return np.full((height, width, 3), 20 * number + 10, np.uint8)
 
 
-def folder_of(folder: Path, *names: str) -> Path:
+def folder_of(folder, *names):
     folder.mkdir(exist_ok=True)
     for number, name in enumerate(names):
         assert cv2.imwrite(str(folder / name), frame(number))
     return folder
 
 
-def video_of(path: Path, count: int) -> Path:
+def video_of(path, count):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 24))
     if not writer.isOpened():
         pytest.skip("this OpenCV writes no MJPG video")
@@ -40,17 +36,17 @@ def video_of(path: Path, count: int) -> Path:
     return path
 
 
-def names(inputs: list[Path], notes: list[str] | None = None) -> list[tuple[str, str]]:
+def names(inputs, notes=None):
     said: list[str] = [] if notes is None else notes
     return [(first.name, second.name) for first, second in open_frames(inputs).pairs(said.append)]
 
 
-def test_two_images_are_one_pair(tmp_path: Path) -> None:
+def test_two_images_are_one_pair(tmp_path):
     folder = folder_of(tmp_path, "b.png", "a.png")
     assert names([folder / "b.png", folder / "a.png"]) == [("b", "a")]  # in the order given
 
 
-def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     folder = folder_of(tmp_path / "in", "f10.png", "f9.png", "f1.jpg", "f2.ppm")
     (folder / "notes.txt").write_text("no frame")
     (folder / ".f3.png").write_text("hidden")
@@ -58,7 +54,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     assert frames.count == 4 and names([folder]) == [("f1", "f2"), ("f2", "f9"), ("f9", "f10")]
 
 
-def test_what_was_converted_is_said_once(tmp_path: Path) -> None:
+def test_what_was_converted_is_said_once(tmp_path):
     folder = folder_of(tmp_path, "a.png", "b.png", "c.png")
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(folder / name), frame(3)[..., 0])
@@ -67,7 +63,7 @@ def test_what_was_converted_is_said_once(tmp_path: Path) -> None:
     assert len(notes) == 1 and "gray" in notes[0] and "a.png" in notes[0]
 
 
-def test_a_video_gives_its_frames(tmp_path: Path) -> None:
+def test_a_video_gives_its_frames(tmp_path):
     frames = open_frames([video_of(tmp_path / "v.avi", 4)])
     pairs = list(frames.pairs(lambda text: pytest.fail(text)))
     assert (frames.kind, frames.count) == ("video", 4)
@@ -91,9 +87,7 @@ def test_a_video_gives_its_frames(tmp_path: Path) -> None:
         (("sizes",), DataError, r"c.png: 20x30, but .*b.png is 24x32"),  # before anything is decoded
     ],
 )
-def test_what_is_not_usable_is_refused(
-    tmp_path: Path, inputs: tuple[str, ...], error: type[Exception], said: str
-) -> None:
+def test_what_is_not_usable_is_refused(tmp_path, inputs, error, said):
     folder_of(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "text.mp4").write_bytes(b"hello" * 100)
     if inputs == ("one.avi",):
@@ -122,7 +116,7 @@ def test_what_is_not_usable_is_refused(
         ("a.jpg", RGB[..., ::-1], ""),
     ],
 )
-def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path: Path, name: str, image, said: str) -> None:
+def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path, name, image, said):
     if name == "a.jpg" and image.ndim == 3:  # smooth, so that what is lost is little
         image = cv2.resize(RGB[:3, :4], (14, 10), interpolation=cv2.INTER_LINEAR)[..., ::-1]
     path = written(tmp_path / name, image)
@@ -139,14 +133,14 @@ def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.ppm"])
-def test_sixteen_bits_are_refused(tmp_path: Path, name: str) -> None:
+def test_sixteen_bits_are_refused(tmp_path, name):
     path = written(tmp_path / name, RGB.astype(np.uint16) * 200)
     for reader in (read_picture, picture_size):
         with pytest.raises(BadSample, match="16 bits a channel, expected 8"):
             reader(path)
 
 
-def absurd(_: bytes) -> bytes:
+def absurd(_):
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0) + b"0000"
 
 
@@ -158,16 +152,14 @@ def absurd(_: bytes) -> bytes:
         ("a.png", absurd, "claims 60000x60000"),
     ],
 )
-def test_a_damaged_copy_is_refused_before_decoding(
-    tmp_path: Path, name: str, damage: Callable[[bytes], bytes], said: str
-) -> None:
+def test_a_damaged_copy_is_refused_before_decoding(tmp_path, name, damage, said):
     path = written(tmp_path / name, RGB if name != "a.pgm" else RGB[..., 0])
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(BadSample, match=said):
         read_picture(path)
 
 
-def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path: Path) -> None:
+def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path):
     small = cv2.imencode(".jpg", RGB[:4, :4])[1].tobytes()
     large = written(tmp_path / "a.jpg", RGB).read_bytes()
     preview = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
@@ -181,7 +173,7 @@ def test_a_preview_inside_a_jpeg_is_not_its_size(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from([".png", ".jpg", ".ppm", ""]), data=st.data())
-def test_any_bytes_are_a_picture_or_a_bad_sample(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+def test_any_bytes_are_a_picture_or_a_bad_sample(tmp_path, kind, data):
     good = cv2.imencode(kind, RGB)[1].tobytes() if kind else b""
     place = data.draw(st.integers(0, len(good)))
     content = good[:place] + data.draw(st.binary(max_size=40)) + good[place + data.draw(st.integers(0, 40)) :]

@@ -1,10 +1,7 @@
 """Images and masks that cannot be trusted are read whole or refused by name."""
 
-from __future__ import annotations
-
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,11 +18,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
+def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png_bytes(width: int, height: int, raw: bytes, depth: int = 8, colour: int = 2) -> bytes:
+def png_bytes(width, height, raw, depth=8, colour=2):
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
 
@@ -34,7 +31,7 @@ RAW = b"".join(b"\0" + row.tobytes() for row in IMAGE)
 SOUND = png_bytes(9, 6, RAW)
 
 
-def test_png_and_ppm_are_read_as_rgb(tmp_path: Path) -> None:
+def test_png_and_ppm_are_read_as_rgb(tmp_path):
     written(tmp_path / "a.png", IMAGE[..., ::-1])
     (tmp_path / "a.ppm").write_bytes(b"P6\n# made by hand\n 9\t6 # size\n255\n" + IMAGE.tobytes())
     for name in ("a.png", "a.ppm"):
@@ -43,7 +40,7 @@ def test_png_and_ppm_are_read_as_rgb(tmp_path: Path) -> None:
     assert np.array_equal(cv2.imread(str(tmp_path / "a.ppm"))[..., ::-1], IMAGE)  # our own header is a PPM to others
 
 
-def test_what_is_not_zero_is_set_in_a_mask(tmp_path: Path) -> None:
+def test_what_is_not_zero_is_set_in_a_mask(tmp_path):
     gray = np.array([[0, 1, 255], [0, 0, 128]], np.uint8)
     rgb = np.zeros((2, 3, 3), np.uint8)
     rgb[0, 1, 0], rgb[0, 2, 1], rgb[1, 2, 2] = 1, 255, 128
@@ -52,7 +49,7 @@ def test_what_is_not_zero_is_set_in_a_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
-def test_another_size_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read) -> None:
+def test_another_size_is_refused_before_decoding(tmp_path, monkeypatch, read):
     monkeypatch.setattr(formats, "_decode_png", lambda *a: pytest.fail("decoded"))
     with pytest.raises(BadSample, match="is 6x9, expected 9x6"):
         read(written(tmp_path / "a.png", IMAGE), (9, 6))
@@ -67,7 +64,7 @@ def test_another_size_is_refused_before_decoding(tmp_path: Path, monkeypatch: py
         ((4, 5, 4), np.uint8, "8-bit RGB with alpha", "with alpha"),
     ],
 )
-def test_other_pixels_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: type, said: str, as_mask) -> None:
+def test_other_pixels_are_refused(tmp_path, shape, kind, said, as_mask):
     path = written(tmp_path / "a.png", np.zeros(shape, kind))
     for reader in (image_size, read_image):
         with pytest.raises(BadSample, match=f"is {said}, expected 8-bit RGB"):
@@ -106,7 +103,7 @@ def test_other_pixels_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: 
         ("mask", b"P5 1 1 255\n\0", "is no PNG"),
     ],
 )
-def test_faulty_images_are_refused_by_name(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_faulty_images_are_refused_by_name(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadSample) as caught:
         (read_mask if name == "mask" else read_image)(tmp_path / name)
@@ -115,7 +112,7 @@ def test_faulty_images_are_refused_by_name(tmp_path: Path, name: str, content: b
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(SOUND) - 1), st.integers(1, 255), st.integers(0, len(SOUND)))
-def test_an_altered_or_cut_png_is_never_read(tmp_path: Path, position: int, change: int, length: int) -> None:
+def test_an_altered_or_cut_png_is_never_read(tmp_path, position, change, length):
     path = tmp_path / "a.png"
     for content in (SOUND[:position] + bytes([SOUND[position] ^ change]) + SOUND[position + 1 :], SOUND[:length]):
         path.write_bytes(content)

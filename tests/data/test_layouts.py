@@ -1,22 +1,18 @@
 """Every declared data set finds its samples in its layout, pairs the right files, and says what is missing."""
 
-from __future__ import annotations
-
 import shutil
-from pathlib import Path
 
 import layouts
 import numpy as np
 import pytest
 
 from edgeflownas.data.check import check_dataset, fingerprint
-from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.formats import read_mask
 from edgeflownas.data.sets import DATASETS, open_dataset
 from edgeflownas.errors import DataError
 
 
-def opened(spec: str, root: Path, split: str = "val") -> FlowDataset:
+def opened(spec, root, split="val"):
     dataset = open_dataset(f"{spec}@{root}", split, "--data")
     if not spec.startswith("spring"):
         assert check_dataset(dataset, full=True) == []
@@ -25,12 +21,12 @@ def opened(spec: str, root: Path, split: str = "val") -> FlowDataset:
     return dataset
 
 
-def files(dataset: FlowDataset, parts: int = 1) -> list[list[str]]:
+def files(dataset, parts=1):
     """The last parts of the paths of every sample."""
     return [["/".join(path.parts[-parts:]) for path in sample.files] for sample in dataset.samples]
 
 
-def test_sintel(tmp_path: Path) -> None:
+def test_sintel(tmp_path):
     root = layouts.sintel(tmp_path)
     clean, final, both = (opened(f"sintel:{look}", root) for look in ("clean", "final", "both"))
     assert clean.names == final.names == tuple(f"{s}/frame_000{n}" for s in ("alley_1", "market_5") for n in (1, 2))
@@ -55,7 +51,7 @@ def test_sintel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "lines", ["market_5\n", "# held out\n/old/clean/market_5/frame_0001.png x y\nmarket_5/frame_0002\n"]
 )
-def test_a_list_parts_sintel(tmp_path: Path, lines: str) -> None:
+def test_a_list_parts_sintel(tmp_path, lines):
     root = layouts.sintel(tmp_path)
     with pytest.raises(DataError, match="Sintel_val.txt: no such file; it is the scenes"):
         open_dataset(f"sintel:clean-val@{root}", "val", "--data")
@@ -66,7 +62,7 @@ def test_a_list_parts_sintel(tmp_path: Path, lines: str) -> None:
     assert fingerprint(val).label.startswith("sintel/index:clean-val/2/")
 
 
-def test_flying_things3d(tmp_path: Path) -> None:
+def test_flying_things3d(tmp_path):
     root = layouts.things(tmp_path)
     assert len(opened("flying_things3d:clean-train", root)) == 8  # two pairs of three frames, two ways, two cameras
     assert len(opened("flying_things3d:both-train-left", root)) == 8
@@ -90,7 +86,7 @@ def test_flying_things3d(tmp_path: Path) -> None:
         open_dataset(f"flying_things3d:clean-train@{root}", "train", "--data")
 
 
-def test_a_flow_that_is_not_finite_is_found_by_the_check(tmp_path: Path) -> None:
+def test_a_flow_that_is_not_finite_is_found_by_the_check(tmp_path):
     root = layouts.things(tmp_path)
     path = root / "optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm"
     content = bytearray(path.read_bytes())
@@ -102,7 +98,7 @@ def test_a_flow_that_is_not_finite_is_found_by_the_check(tmp_path: Path) -> None
     assert problem.path == str(path) and "not finite, first at row 0, column 7" in problem.problem
 
 
-def test_flying_chairs(tmp_path: Path) -> None:
+def test_flying_chairs(tmp_path):
     root = layouts.chairs(tmp_path)
     assert opened("flying_chairs:train", root).names == ("00001", "00003")
     assert opened("flying_chairs", root).names == ("00002",)  # a bare name means the split it is asked for
@@ -120,7 +116,7 @@ def test_flying_chairs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "images"), [("kitti2012", "colored_0"), ("kitti2015", "image_2")])
-def test_kitti(tmp_path: Path, name: str, images: str) -> None:
+def test_kitti(tmp_path, name, images):
     root = layouts.kitti(tmp_path, images)
     everything, in_sight = opened(f"{name}:occ", root), opened(f"{name}:noc", root)
     pair = everything.read(1)
@@ -133,7 +129,7 @@ def test_kitti(tmp_path: Path, name: str, images: str) -> None:
     assert fingerprint(everything).label.startswith(f"{name}/folder:occ/2/")
 
 
-def test_hd1k(tmp_path: Path) -> None:
+def test_hd1k(tmp_path):
     root = layouts.hd1k(tmp_path)
     dataset = opened("hd1k", root)
     assert dataset.names == ("000000_0000", "000000_0001", "000002_0000", "000002_0001")
@@ -143,7 +139,7 @@ def test_hd1k(tmp_path: Path) -> None:
         open_dataset(f"hd1k@{root}", "val", "--data")
 
 
-def test_middlebury(tmp_path: Path) -> None:
+def test_middlebury(tmp_path):
     apart = opened("middlebury", layouts.middlebury(tmp_path / "apart"))
     assert apart.names == ("RubberWhale", "Venus")
     together = tmp_path / "together"
@@ -153,7 +149,7 @@ def test_middlebury(tmp_path: Path) -> None:
     assert opened("middlebury", together).names == apart.names
 
 
-def test_spring(tmp_path: Path) -> None:
+def test_spring(tmp_path):
     root = layouts.spring(tmp_path)
     assert files(opened("spring", root)) == [
         [f"frame_left_000{n}.png", f"frame_left_000{n + 1}.png", f"flow_FW_left_000{n}.flo5"] for n in (1, 2)
@@ -167,7 +163,7 @@ def test_spring(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make"), [("sintel", layouts.sintel), ("flying_things3d", layouts.things), ("spring", layouts.spring)]
 )
-def test_every_declared_variant_opens(tmp_path: Path, name: str, make) -> None:
+def test_every_declared_variant_opens(tmp_path, name, make):
     """No variant is a name only: each gives samples, and no two of a set give the same ones."""
     root = make(tmp_path)
     (root / "Sintel_val.txt").write_text("market_5\n")
@@ -177,7 +173,7 @@ def test_every_declared_variant_opens(tmp_path: Path, name: str, make) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - {"flying_chairs"}))
-def test_an_empty_folder_is_named_with_what_it_must_hold(tmp_path: Path, name: str) -> None:
+def test_an_empty_folder_is_named_with_what_it_must_hold(tmp_path, name):
     with pytest.raises(DataError, match="--data") as caught:
         open_dataset(f"{name}@{tmp_path}", "val", "--data")
     assert str(tmp_path) in str(caught.value)

@@ -1,7 +1,5 @@
 """Work in order by processes: what they return, and that none survives whatever is killed or interrupted."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os

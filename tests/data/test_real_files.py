@@ -1,13 +1,8 @@
 """Readers on every real file they cover: the flow must take image 1 to image 2 (catches swaps, signs, byte order)."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edgeflownas.data.formats import (
     flow_size,
@@ -46,9 +41,7 @@ PAIRS = {  # image 1, image 2, flow, below the folder of real data
 }
 
 
-def warp_error(
-    image1: NDArray[np.uint8], image2: NDArray[np.uint8], flow: NDArray[np.float32], valid: NDArray[np.bool_]
-) -> float:
+def warp_error(image1, image2, flow, valid):
     """Mean |image 1 - image 2 sampled at x + flow| over valid pixels that stay inside."""
     height, width = valid.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -59,7 +52,7 @@ def warp_error(
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_real_flow_takes_image_one_to_image_two(shared: Path, pair: str) -> None:
+def test_real_flow_takes_image_one_to_image_two(shared, pair):
     one, two, label = (shared / "data" / path for path in PAIRS[pair])
     flow, valid = read_flow(label)
     image1, image2 = read_image(one, flow_size(label)), read_image(two, flow_size(label))
@@ -80,7 +73,7 @@ def test_real_flow_takes_image_one_to_image_two(shared: Path, pair: str) -> None
 @pytest.mark.parametrize(
     "name", ["kitti_pair/flow_gt.png", "middlebury/Venus/flow10.flo", "sintel/training/flow/alley_1"]
 )
-def test_a_real_flow_survives_every_writer_that_can_hold_it(shared: Path, tmp_path: Path, name: str) -> None:
+def test_a_real_flow_survives_every_writer_that_can_hold_it(shared, tmp_path, name):
     path = shared / "data" / name
     flow, valid = read_flow(path / "frame_0002.flo" if path.is_dir() else path)
     write_flow(tmp_path / "a.flo", flow, valid)
@@ -93,7 +86,7 @@ def test_a_real_flow_survives_every_writer_that_can_hold_it(shared: Path, tmp_pa
         assert np.array_equal(read_flow(tmp_path / "a.pfm")[0], flow)
 
 
-def test_real_pfm(shared: Path) -> None:
+def test_real_pfm(shared):
     disparity = read_pfm(shared / "data/pfm/A-0032-0006.pfm")
     assert disparity.shape == flow_size(shared / "data/pfm/A-0032-0006.pfm") == (540, 960)
     assert disparity.min() > 0 and disparity.max() < 960  # a disparity of a 960 pixel wide image
@@ -107,7 +100,7 @@ def test_real_pfm(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("scene", ["alley_1", "market_5"])
-def test_real_masks_mark_what_does_not_match(shared: Path, scene: str) -> None:
+def test_real_masks_mark_what_does_not_match(shared, scene):
     """Hidden pixels cannot be found in image 2: the warp is off there, and not where they are in sight."""
     dataset = open_dataset(f"sintel:clean@{shared / 'data/sintel'}", "val", "x")
     pair = dataset.read([name.split("/")[0] for name in dataset.names].index(scene))
@@ -118,7 +111,7 @@ def test_real_masks_mark_what_does_not_match(shared: Path, scene: str) -> None:
     assert not (pair.valid & read_mask(dataset.samples[0 if scene == "alley_1" else 1].invalid or "")).any()
 
 
-def test_every_other_real_file_is_read_or_refused_for_a_reason(shared: Path) -> None:
+def test_every_other_real_file_is_read_or_refused_for_a_reason(shared):
     data = shared / "data"
     seen = 0
     for path in sorted(data.rglob("*.flo")):

@@ -1,7 +1,5 @@
 """What a user may write: NAME[:VARIANT][@ROOT], or a folder; and where a data set is if no root is written."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from edgeflownas.errors import ConfigError, DataError
 
 
 @pytest.fixture(autouse=True)
-def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def listed(tmp_path, monkeypatch):
     """The file of roots of a user whose home is a temporary folder; it is not there yet, nor is anything else."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -38,7 +36,7 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- specifications ---
 
 
-def test_a_folder_and_the_name_give_the_same_set(tmp_path: Path) -> None:
+def test_a_folder_and_the_name_give_the_same_set(tmp_path):
     make_folder(tmp_path / "train", 3)
     make_folder(tmp_path / "val", 2)
     folder = open_dataset(str(tmp_path / "val"), "val", "data.val_dir")
@@ -48,7 +46,7 @@ def test_a_folder_and_the_name_give_the_same_set(tmp_path: Path) -> None:
     assert len(open_dataset(f"fc2@{tmp_path}", "train", "data.train_dir")) == 3
 
 
-def test_a_folder_that_bears_a_name_is_given_by_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_bears_a_name_is_given_by_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_folder(tmp_path / "sintel", 2)
     assert open_dataset("./sintel", "val", "x").name == "fc2"
@@ -82,14 +80,14 @@ def test_the_guide_lists_every_set() -> None:
         ),
     ],
 )
-def test_mistakes_are_explained(spec: str, error: type[Exception], said: str) -> None:
+def test_mistakes_are_explained(spec, error, said):
     for opening in (open_dataset, open_complete):
         with pytest.raises(error, match=said) as caught:
             opening(spec, "val", "data.val_dir")
         assert str(caught.value).startswith("data.val_dir: ")
 
 
-def test_generated_must_be_generated(tmp_path: Path) -> None:
+def test_generated_must_be_generated(tmp_path):
     made_in = tmp_path / "made"
     generate_dataset(made_in, 1, 1, 0, height=64, width=64, occlusion=True)
     made = open_dataset(f"generated:val@{made_in}", "val", "x")
@@ -108,7 +106,7 @@ def test_generated_must_be_generated(tmp_path: Path) -> None:
         open_dataset(f"fc2:val-occ@{tmp_path / 'real'}", "val", "x")
 
 
-def test_the_lists_may_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lists_may_lie_elsewhere(tmp_path, monkeypatch):
     make_folder(tmp_path / "data" / "train", 3)
     entries = [f"/old/FlyingChairs2/train/000000{i}-img_0.png" for i in (2, 0, 1)]
     lists = layouts.index_lists(tmp_path / "lists", entries, train="0 2", test="1")
@@ -120,7 +118,7 @@ def test_the_lists_may_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found.read(0).flow.shape == (12, 17, 2)
 
 
-def test_the_fingerprint_covers_masks_and_moves_with_the_folder(tmp_path: Path) -> None:
+def test_the_fingerprint_covers_masks_and_moves_with_the_folder(tmp_path):
     first = fingerprint(open_dataset(f"sintel:clean@{layouts.sintel(tmp_path / 'a')}", "val", "x"))
     (tmp_path / "a").rename(tmp_path / "b")
     spec = f"sintel:clean@{tmp_path / 'b'}"
@@ -137,7 +135,7 @@ def test_the_fingerprint_covers_masks_and_moves_with_the_folder(tmp_path: Path) 
 # --- roots: configuration before environment before one file ---
 
 
-def test_configuration_wins_over_environment_over_file(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_wins_over_environment_over_file(listed, monkeypatch):
     assert roots_file() == listed and find_root("sintel") is None
     listed.write_text("sintel: ~/films\nfc2: /data/fc2\n")
     assert find_root("sintel") == (listed.parents[2] / "films", str(listed))
@@ -163,7 +161,7 @@ def test_configuration_wins_over_environment_over_file(listed: Path, monkeypatch
         (b"# nothing yet\n", None),
     ],
 )
-def test_a_bad_file_is_refused_by_name(listed: Path, content: bytes, said: str | None) -> None:
+def test_a_bad_file_is_refused_by_name(listed, content, said):
     listed.write_bytes(content)
     if said is None:
         assert find_root("sintel") is None
@@ -173,12 +171,12 @@ def test_a_bad_file_is_refused_by_name(listed: Path, content: bytes, said: str |
     assert str(listed) in str(caught.value)
 
 
-def test_an_unknown_name_in_the_configuration_is_refused() -> None:
+def test_an_unknown_name_in_the_configuration_is_refused():
     with pytest.raises(ConfigError, match="data.roots: no data set is called 'kitti' .*did you mean kitti20"):
         open_dataset("sintel", "val", "x", {"kitti": "/x"})
 
 
-def test_the_list_says_where_and_how_many(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_says_where_and_how_many(listed, tmp_path, monkeypatch):
     listed.write_text(f"sintel: {layouts.sintel(tmp_path / 'films')}\nhd1k: {tmp_path / 'gone'}\n")
     monkeypatch.setenv("EDGEFLOWNAS_DATA_FLYING_THINGS3D", str(layouts.things(tmp_path / "things")))
     rows = {row["name"]: row for row in list_datasets({"kitti2015": str(layouts.kitti(tmp_path / "k", "image_2"))})}

@@ -535,7 +535,9 @@ def _in_words(schema: dict[str, Any]) -> str:
         return f"list, each a {_in_words(schema['items'])}"
     if schema["type"] == "object":
         return "a mapping such as {sintel: /data/sintel}"
-    kind = {"integer": "whole number", "boolean": "true or false", "string": "text"}.get(schema["type"], schema["type"])
+    kinds = {"integer": "whole number", "boolean": "true or false", "string": "text"}
     least = "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least"
     bounds = {"minimum": least, "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    return kind + "".join(f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema)
+    return str(kinds.get(schema["type"], schema["type"])) + "".join(
+        f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema
+    )

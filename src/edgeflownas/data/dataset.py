@@ -397,8 +397,8 @@ def load_training_sample(
     pair = dataset.read(index)
     uniform = uniforms(seed, "augment", epoch, position, count=6)
     place = (float(uniform[0]), float(uniform[1]))
-    window = random_window(*pair.valid.shape, *data.crop_size, place, dataset.names[index])
-    images, flow, valid = crop(pair, window)
+    height, width = pair.valid.shape
+    images, flow, valid = crop(pair, random_window(height, width, *data.crop_size, place, dataset.names[index]))
     noise = words(seed, "noise", epoch, position, count=-(-images.size // 4)) if data.noise_std else None
     images, flow, valid = augment(images, flow, valid, uniform[2:], noise, data)
     return _finish(images, flow, valid, data.flow_clip, data.flow_divisor)

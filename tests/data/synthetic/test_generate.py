@@ -4,7 +4,6 @@ import json
 import math
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -24,16 +23,16 @@ Float = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def pairs() -> list[GeneratedPair]:
+def pairs():
     return [generate_pair(1, index, HEIGHT, WIDTH) for index in range(12)]
 
 
-def sampled(image: NDArray[np.uint8], flow: Float) -> Float:
+def sampled(image, flow):
     x, y = np.meshgrid(np.arange(flow.shape[1], dtype=np.float32), np.arange(flow.shape[0], dtype=np.float32))
     return np.asarray(cv2.remap(image.astype(np.float32), x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR))
 
 
-def test_shapes_and_types(pairs: list[GeneratedPair]) -> None:
+def test_shapes_and_types(pairs):
     for pair in pairs:
         for image in (pair.image1, pair.image2):
             assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
@@ -43,7 +42,7 @@ def test_shapes_and_types(pairs: list[GeneratedPair]) -> None:
             assert mask.shape == (HEIGHT, WIDTH) and mask.dtype == np.bool_
 
 
-def test_image_sampled_along_the_flow_is_the_other_image(pairs: list[GeneratedPair]) -> None:
+def test_image_sampled_along_the_flow_is_the_other_image(pairs):
     warped, plain = [], []
     for pair in pairs:
         ways = [
@@ -59,8 +58,8 @@ def test_image_sampled_along_the_flow_is_the_other_image(pairs: list[GeneratedPa
 
 
 @pytest.mark.parametrize("error", [(1.0, 1.0), (-1.0, 1.0), (0.8, 0.8)])
-def test_the_warp_test_notices_a_wrong_flow(pairs: list[GeneratedPair], error: tuple[float, float]) -> None:
-    def residual(pair: GeneratedPair, flow: Float) -> float:
+def test_the_warp_test_notices_a_wrong_flow(pairs, error):
+    def residual(pair, flow):
         return float(np.abs(sampled(pair.image2, flow) - pair.image1)[~pair.occlusion].mean())
 
     right = np.mean([residual(pair, pair.flow) for pair in pairs])
@@ -69,7 +68,7 @@ def test_the_warp_test_notices_a_wrong_flow(pairs: list[GeneratedPair], error: t
     assert np.mean([residual(pair, flow) for pair, flow in zip(pairs, wrong, strict=True)]) > 1.5 * right
 
 
-def covers(ring_lists: list[NDArray[np.float64]], x: int, y: int) -> bool:
+def covers(ring_lists, x, y):
     total = 0.0
     for ring in ring_lists:
         angle = np.arctan2(ring[:, 1] - y, ring[:, 0] - x)
@@ -78,7 +77,7 @@ def covers(ring_lists: list[NDArray[np.float64]], x: int, y: int) -> bool:
     return total / (2 * math.pi) > 0.5
 
 
-def test_flow_is_the_motion_of_the_front_most_object_at_the_centre() -> None:
+def test_flow_is_the_motion_of_the_front_most_object_at_the_centre():
     for index in range(3):
         parts = generate._scene(1, index, HEIGHT, WIDTH)
         pair = generate_pair(1, index, HEIGHT, WIDTH)
@@ -99,7 +98,7 @@ def test_flow_is_the_motion_of_the_front_most_object_at_the_centre() -> None:
                 np.testing.assert_allclose(pair.backward_flow[y, x], expected, atol=FLOAT32 * size)
 
 
-def test_forward_and_backward_flow_cancel_where_nothing_is_hidden(pairs: list[GeneratedPair]) -> None:
+def test_forward_and_backward_flow_cancel_where_nothing_is_hidden(pairs):
     for pair in pairs:
         y, x = np.nonzero(~pair.occlusion)
         flow = pair.flow[y, x]
@@ -108,7 +107,7 @@ def test_forward_and_backward_flow_cancel_where_nothing_is_hidden(pairs: list[Ge
         assert np.abs(flow + pair.backward_flow[row, column]).max() < 0.5
 
 
-def test_hidden_pixels_are_those_that_leave_or_are_covered(pairs: list[GeneratedPair]) -> None:
+def test_hidden_pixels_are_those_that_leave_or_are_covered(pairs):
     shares = []
     for pair in pairs:
         x = np.arange(WIDTH) + pair.flow[..., 0]
@@ -119,7 +118,7 @@ def test_hidden_pixels_are_those_that_leave_or_are_covered(pairs: list[Generated
     assert 0.005 < np.mean(shares) < 0.3
 
 
-def test_neither_image_is_sharper() -> None:
+def test_neither_image_is_sharper():
     slopes = np.zeros(2)
     for index in range(30):
         pair = generate_pair(2, index, 64, 96)
@@ -128,7 +127,7 @@ def test_neither_image_is_sharper() -> None:
     assert abs(slopes[0] / slopes[1] - 1) < 0.03
 
 
-def test_a_pair_is_a_function_of_its_arguments(pairs: list[GeneratedPair]) -> None:
+def test_a_pair_is_a_function_of_its_arguments(pairs):
     before = cv2.getNumThreads()
     try:
         cv2.setNumThreads(3)
@@ -142,7 +141,7 @@ def test_a_pair_is_a_function_of_its_arguments(pairs: list[GeneratedPair]) -> No
         assert (other.image1 != again.image1).mean() > 0.5 and not np.array_equal(other.flow, again.flow)
 
 
-def test_smallest_and_odd_sizes() -> None:
+def test_smallest_and_odd_sizes():
     assert generate_pair(0, 0, 32, 32).image1.shape == (32, 32, 3)
     assert generate_pair(0, 1, 33, 201).flow.shape == (33, 201, 2)
     with pytest.raises(ConfigError, match=r"--height: 31 is outside 32\.\.4096"):
@@ -157,19 +156,19 @@ SIZE: dict[str, Any] = {"height": 48, "width": 64}
 WHOLE: dict[str, Any] = {**SIZE, "backward": True, "occlusion": True}
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("synth") / "new" / "set"
     stats = generate_dataset(out, 3, 2, 7, **WHOLE)
     assert (stats.written, stats.kept) == (5, 0)
     return out
 
 
-def test_layout_and_metadata(made: Path) -> None:
+def test_layout_and_metadata(made):
     parts = ("img_0.png", "img_1.png", "flow_01.flo", "flow_10.flo", "occ_01.png", "occ_10.png")
     names = {f"train/{i:07d}-{part}" for i in range(3) for part in parts}
     names |= {f"val/{5_000_000 + i:07d}-{part}" for i in range(2) for part in parts}
@@ -181,7 +180,7 @@ def test_layout_and_metadata(made: Path) -> None:
     assert described["statistics"]["samples"] == 5 and described["statistics"]["mean"] > 0
 
 
-def test_files_hold_the_pair(made: Path) -> None:
+def test_files_hold_the_pair(made):
     for split, index in (("train", 2), ("val", 5_000_001)):
         pair = generate_pair(7, index, **SIZE)
         dataset = scan_fc2(made / split, split)
@@ -198,7 +197,7 @@ def test_files_hold_the_pair(made: Path) -> None:
             np.testing.assert_array_equal(stored, mask * np.uint8(255))
 
 
-def test_statistics_are_those_of_the_files(made: Path) -> None:
+def test_statistics_are_those_of_the_files(made):
     flows = [read_flo(path)[0] for path in made.rglob("*flow_01.flo")]
     magnitude = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
     stored = json.loads((made / "dataset.json").read_text())["statistics"]
@@ -206,7 +205,7 @@ def test_statistics_are_those_of_the_files(made: Path) -> None:
     assert stored["p99"] == pytest.approx(np.percentile(magnitude, 99), abs=0.05)
 
 
-def test_workers_and_the_size_of_the_set_change_no_file(made: Path, tmp_path: Path) -> None:
+def test_workers_and_the_size_of_the_set_change_no_file(made, tmp_path):
     seen: list[tuple[int, int]] = []
     generate_dataset(tmp_path / "two", 3, 2, 7, **WHOLE, workers=2, progress=lambda *at: seen.append(at))
     assert contents(tmp_path / "two") == contents(made)
@@ -217,7 +216,7 @@ def test_workers_and_the_size_of_the_set_change_no_file(made: Path, tmp_path: Pa
     assert fewer.items() <= contents(made).items() and len(fewer) == 6
 
 
-def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "set"
     generate_dataset(out, 4, 0, 1, **SIZE)
     whole = contents(out)
@@ -234,8 +233,8 @@ def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert os.stat(out / "train" / "0000000-img_0.png").st_mtime_ns == kept
 
 
-def test_an_interrupted_set_says_so(tmp_path: Path) -> None:
-    def stop(done: int, _total: int) -> None:
+def test_an_interrupted_set_says_so(tmp_path):
+    def stop(done, _total):
         if done == 2:
             raise KeyboardInterrupt
 
@@ -252,7 +251,7 @@ def test_an_interrupted_set_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"train": 4}, {"val": 1}, {"seed": 8}, {"height": 64}, {"backward": False}, {"occlusion": False}]
 )
-def test_another_set_is_refused_and_left_alone(made: Path, change: dict[str, Any]) -> None:
+def test_another_set_is_refused_and_left_alone(made, change):
     before = contents(made)
     asked: dict[str, Any] = {"train": 3, "val": 2, "seed": 7, **WHOLE, **change}
     key, value = next(iter(change.items()))
@@ -271,7 +270,7 @@ def test_another_set_is_refused_and_left_alone(made: Path, change: dict[str, Any
         ("dataset.json", '{"generated": false}', "was not generated"),
     ],
 )
-def test_foreign_folders_are_refused(tmp_path: Path, name: str, text: str, expected: str) -> None:
+def test_foreign_folders_are_refused(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=expected):
         generate_dataset(tmp_path, 1, 1, 1, **SIZE)
@@ -288,21 +287,21 @@ def test_foreign_folders_are_refused(tmp_path: Path, name: str, text: str, expec
         ({"height": 10}, "--height: 10"),
     ],
 )
-def test_impossible_requests(tmp_path: Path, change: dict[str, int], expected: str) -> None:
+def test_impossible_requests(tmp_path, change, expected):
     asked: dict[str, Any] = {"train": 1, "val": 1, "seed": 1, **SIZE, **change}
     with pytest.raises(ConfigError, match=expected):
         generate_dataset(tmp_path / "set", **asked)
     assert not (tmp_path / "set").exists()
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="--out"):
         generate_dataset(tmp_path / "file" / "set", 1, 1, 1, **SIZE)
 
 
 @pytest.mark.slow
-def test_speed_and_flow_magnitudes_at_full_size(tmp_path: Path) -> None:
+def test_speed_and_flow_magnitudes_at_full_size(tmp_path):
     """The project's demand: 8 pairs a second of one core, files included; flow in the manner of FlyingChairs."""
     started = time.process_time()
     stats = generate_dataset(tmp_path / "set", 200, 0, 11)
@@ -310,7 +309,7 @@ def test_speed_and_flow_magnitudes_at_full_size(tmp_path: Path) -> None:
     assert 8 < stats.flow.mean < 13 and 3.5 < stats.flow.median < 6.5 and 50 < stats.flow.p99 < 90
 
 
-def test_version_is_part_of_the_parameters(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_is_part_of_the_parameters(made, monkeypatch):
     monkeypatch.setattr(generate, "VERSION", 999)
     with pytest.raises(DataError, match="version: the set there has 1, asked for 999"):
         generate_dataset(made, 3, 2, 7, **WHOLE)

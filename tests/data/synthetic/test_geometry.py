@@ -17,25 +17,25 @@ HEIGHT, WIDTH = 24, 31
 
 
 @given(st.lists(st.integers(1, 256), min_size=1, max_size=6))
-def test_values_do_not_depend_on_how_many_are_taken_at_once(counts: list[int]) -> None:
+def test_values_do_not_depend_on_how_many_are_taken_at_once(counts):
     one, parts = Draws(3, 5, 7), Draws(3, 5, 7)
     together = np.concatenate([one.uniforms(1) for _ in range(sum(counts))])
     np.testing.assert_array_equal(np.concatenate([parts.uniforms(count) for count in counts]), together)
 
 
-def test_more_than_a_block_and_the_range_asked_for() -> None:
+def test_more_than_a_block_and_the_range_asked_for():
     values = Draws(3, 5, 7).uniforms(5000, -2.0, 3.0)
     assert values.shape == (5000,) and np.unique(values).size == 5000
     assert -2.0 <= values.min() < -1.98 and 2.98 < values.max() < 3.0
 
 
 @pytest.mark.parametrize("other", [(4, 5, 7), (3, 6, 7), (3, 5, 8)])
-def test_seed_pair_and_layer_each_have_their_own_values(other: tuple[int, int, int]) -> None:
+def test_seed_pair_and_layer_each_have_their_own_values(other):
     np.testing.assert_array_equal(Draws(3, 5, 7).uniforms(50), Draws(3, 5, 7).uniforms(50))
     assert not np.isin(Draws(*other).uniforms(50), Draws(3, 5, 7).uniforms(50)).any()
 
 
-def test_distributions() -> None:
+def test_distributions():
     draws = Draws(0, 0, 0)
     normal = np.array([draws.normal() for _ in range(4000)])
     assert abs(normal.mean()) < 0.06 and abs(normal.std() - 1) < 0.05
@@ -47,7 +47,7 @@ def test_distributions() -> None:
     assert abs(sum(draws.chance(0.1) for _ in range(2000)) / 2000 - 0.1) < 0.03
 
 
-def test_bytes_are_uniform_and_fresh_each_time() -> None:
+def test_bytes_are_uniform_and_fresh_each_time():
     draws = Draws(1, 2, 3)
     first, second = draws.bytes(101, 33), draws.bytes(101, 33)
     assert first.dtype == np.uint8 and first.shape == (101, 33)
@@ -56,7 +56,7 @@ def test_bytes_are_uniform_and_fresh_each_time() -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_flow_is_where_the_matrix_sends_each_centre(seed: int) -> None:
+def test_flow_is_where_the_matrix_sends_each_centre(seed):
     draws = Draws(seed, 0, 0)
     matrix = geometry.background_motion(draws, 2.0, 384, 512) @ geometry.object_motion(draws, 2.0, (100.0, 60.0), 512)
     flow = geometry.flow_of(matrix, 5, 11, 4, 6)
@@ -65,14 +65,14 @@ def test_flow_is_where_the_matrix_sends_each_centre(seed: int) -> None:
     assert relative_difference(flow.reshape(-1, 2), geometry.apply(matrix, points) - points) <= FLOAT32
 
 
-def test_affine_keeps_its_centre_and_then_moves_it() -> None:
+def test_affine_keeps_its_centre_and_then_moves_it():
     matrix = geometry.affine((10.0, 20.0), (3.0, -4.0), math.pi / 2, 2.0, 1.0, 0.0)
     moved = geometry.apply(matrix, np.array([[10.0, 20.0], [11.0, 20.0]]))
     np.testing.assert_allclose(moved, [[13.0, 16.0], [13.0, 18.0]], atol=1e-12)  # a quarter turn, twice as long
 
 
-def test_displacements_scale_with_the_image_and_go_everywhere() -> None:
-    def moves(width: int) -> np.ndarray:
+def test_displacements_scale_with_the_image_and_go_everywhere():
+    def moves(width):
         return np.array([geometry.object_motion(Draws(1, i, 0), 1.0, (0.0, 0.0), width)[:2, 2] for i in range(400)])
 
     np.testing.assert_allclose(moves(256), moves(512) / 2, rtol=1e-12)
@@ -81,12 +81,12 @@ def test_displacements_scale_with_the_image_and_go_everywhere() -> None:
     assert np.abs(moves(512).mean(axis=0)).max() < 3  # no direction is preferred
 
 
-def test_some_cameras_stand_still() -> None:
+def test_some_cameras_stand_still():
     still = sum(np.array_equal(geometry.background_motion(Draws(2, i, 0), 1.0, 96, 128), np.eye(3)) for i in range(400))
     assert 5 <= still <= 45
 
 
-def test_objects_are_of_the_size_asked_for_and_of_several_kinds() -> None:
+def test_objects_are_of_the_size_asked_for_and_of_several_kinds():
     made = [geometry.draw_object(Draws(5, index, 1), 50.0) for index in range(200)]
     reach = [max(float(np.abs(ring).max()) for outline in parts for ring in outline) for parts in made]
     assert min(reach) > 15 and max(reach) < 130
@@ -94,7 +94,7 @@ def test_objects_are_of_the_size_asked_for_and_of_several_kinds() -> None:
     assert any(len(parts) == 1 and len(parts[0]) > 2 for parts in made)  # with holes
 
 
-def winding(rings: list[Array], x: float, y: float) -> float:
+def winding(rings, x, y):
     """Winding number by summed angles: another method than the one under test."""
     total = 0.0
     for ring in rings:
@@ -104,20 +104,20 @@ def winding(rings: list[Array], x: float, y: float) -> float:
     return total / (2 * math.pi)
 
 
-def whole(patch: geometry.Patch | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def whole(patch):
     alpha, inside = np.zeros((HEIGHT, WIDTH), np.float32), np.zeros((HEIGHT, WIDTH), np.bool_)
     if patch is not None:
         alpha[patch.window], inside[patch.window] = patch.alpha, patch.inside
     return alpha, inside
 
 
-def star(corners: int, seed: int, x: float, y: float, radius: float) -> Array:
+def star(corners, seed, x, y, radius):
     angle = 2 * math.pi * np.arange(corners) / corners + 0.1
     reach = radius * np.random.default_rng(seed).uniform(0.3, 1.0, corners)
     return np.stack([x + reach * np.cos(angle), y + reach * np.sin(angle)], axis=1)
 
 
-def test_square_covers_exact_shares() -> None:
+def test_square_covers_exact_shares():
     # from x 1.75 to 4.25 and y 0.5 to 2.5: pixel (x, y) reaches half a pixel around its centre
     alpha, inside = whole(
         geometry.fill([np.array([[1.75, 0.5], [4.25, 0.5], [4.25, 2.5], [1.75, 2.5]])], HEIGHT, WIDTH)
@@ -129,7 +129,7 @@ def test_square_covers_exact_shares() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(3, 9), st.integers(0, 999), st.floats(-5, 36), st.floats(-5, 30), st.floats(1, 25))
-def test_centres_and_area_agree_with_other_methods(corners: int, seed: int, x: float, y: float, radius: float) -> None:
+def test_centres_and_area_agree_with_other_methods(corners, seed, x, y, radius):
     outer = star(corners, seed, x, y, radius)
     rings = [outer, (np.array([x, y]) + 0.4 * (outer - [x, y]))[::-1]]
     assert geometry.area(outer) > 0 > geometry.area(rings[1])
@@ -142,18 +142,18 @@ def test_centres_and_area_agree_with_other_methods(corners: int, seed: int, x: f
         assert abs(alpha.sum() - geometry.area(outer) - geometry.area(rings[1])) < 0.02 * corners * radius
 
 
-def test_overlapping_rings_unite() -> None:
+def test_overlapping_rings_unite():
     square = np.array([[2.0, 2.0], [12.0, 2.0], [12.0, 12.0], [2.0, 12.0]])
     alpha, inside = whole(geometry.fill([square, square + 4.0], HEIGHT, WIDTH))
     assert alpha[8, 8] == 1.0 and inside[8, 8] and inside[4, 4] and inside[15, 15] and not inside[4, 15]
 
 
 @pytest.mark.parametrize("shift", [(100.0, 0.0), (-100.0, 0.0), (0.0, 100.0), (0.0, -100.0)])
-def test_nothing_outside_the_frame(shift: tuple[float, float]) -> None:
+def test_nothing_outside_the_frame(shift):
     assert geometry.fill([star(5, 1, 10 + shift[0], 10 + shift[1], 8)], HEIGHT, WIDTH) is None
 
 
-def test_what_leaves_the_frame_changes_nothing_within() -> None:
+def test_what_leaves_the_frame_changes_nothing_within():
     ring = star(7, 4, 20.0, 12.0, 30.0)
     large = geometry.fill([ring + 40.0], 120, 120)
     assert large is not None
