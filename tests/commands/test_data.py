@@ -39,8 +39,7 @@ def test_check_exits_65_and_names_the_file(tmp_path, capsys):
     assert run(command) == 65
     captured = capsys.readouterr()
     assert "error: 2 bad files, the first is " in captured.err and "0000001-flow_01.flo" in captured.err
-    assert "0000000-img_1.png: is missing" in captured.out
-    assert run([*command, "--json"]) == 65
+    assert "0000000-img_1.png: is missing" in captured.out and run([*command, "--json"]) == 65
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] is False and [row["samples"] for row in report["sets"]] == [3, 1]
     assert [(row["split"], Path(row["file"]).name) for row in report["rows"]] == [
@@ -67,8 +66,7 @@ def test_check_by_recipe(tmp_path, capsys):
     assert f"data.val_dir: no folder {tmp_path / 'gone'}" in capsys.readouterr().err
     assert run(["data", "check", "--config", str(recipe), "--val-dir", str(tmp_path / "a"), "--json"]) == 0
     assert [row["samples"] for row in json.loads(capsys.readouterr().out)["sets"]] == [2, 2]
-    assert run(["data", "check"]) == 64
-    assert "--train-dir" in capsys.readouterr().err
+    assert run(["data", "check"]) == 64 and "--train-dir" in capsys.readouterr().err
 
 
 def test_stats(tmp_path, capsys):
@@ -88,8 +86,7 @@ def test_stats(tmp_path, capsys):
     assert rows["val"]["invalid_share"] == pytest.approx(5 / 6) and rows["val"]["pixels"] == 8
     for key in ("median", "p90", "p99"):
         assert rows["val"][key] == pytest.approx(4.0, abs=0.01)
-    assert run(["data", "stats", str(folder)]) == 0
-    assert "mean 4.00" in capsys.readouterr().out
+    assert run(["data", "stats", str(folder)]) == 0 and "mean 4.00" in capsys.readouterr().out
     write_flo(folder / "0000000-flow_01.flo", values, np.zeros((6, 8), np.bool_))
     assert run(["data", "stats", str(folder)]) == 65
 
@@ -190,5 +187,4 @@ def test_list(shared, tmp_path, monkeypatch, capsys):
     assert "hd1k             no folder is known" in out
     (tmp_path / "edgeflownas").mkdir()
     (tmp_path / "edgeflownas" / "datasets.yaml").write_text("sintell: /x\n")
-    assert run(["data", "list"]) == 64
-    assert "did you mean sintel?" in capsys.readouterr().err
+    assert run(["data", "list"]) == 64 and "did you mean sintel?" in capsys.readouterr().err

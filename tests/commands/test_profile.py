@@ -51,8 +51,7 @@ def test_the_table_for_people(capsys):
 def test_a_space_and_its_extremes(capsys):
     found = document(capsys, "--space", "v1", "--width", 8, "--size", "64x96")
     table = space_costs(V1, 8, (64, 96))
-    assert found["archs"] == len(V1)
-    assert list(found["columns"]) == list(table)
+    assert found["archs"] == len(V1) and list(found["columns"]) == list(table)
     macs = found["columns"]["macs"]
     assert (macs["min"], macs["max"]) == (table["macs"].min(), table["macs"].max())
     assert (macs["min_arch"], macs["max_arch"]) == ("0,0,0,0,0,0,0,0,0", "2,2,2,2,2,2,2,2,2")
@@ -70,13 +69,11 @@ def test_the_whole_table_with_measured_times(tmp_path, capsys):
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     table = space_costs(V1, 2, (16, 16))
-    assert [row["code"] for row in rows] == [str(arch) for arch in V1]
-    assert rows[1]["H2Out"] == "kernel 5"
+    assert [row["code"] for row in rows] == [str(arch) for arch in V1] and rows[1]["H2Out"] == "kernel 5"
     for name, column in table.items():
         assert [float(row[name]) for row in rows] == column.tolist()
     measured = [place for place, row in enumerate(rows) if math.isfinite(float(row["cpu_ms"]))]
-    assert measured == draw_archs(V1, 2, seed=5)
-    assert found["columns"]["cpu_ms"]["archs"] == 2
+    assert measured == draw_archs(V1, 2, seed=5) and found["columns"]["cpu_ms"]["archs"] == 2
     assert found["columns"]["cpu_ms"]["min"] > 0
 
 
@@ -111,8 +108,7 @@ def test_one_measured_arch(capsys):
 def test_bad_input(words, code, said, tmp_path, capsys):
     assert cli.run(["profile", *(word.format(folder=tmp_path) for word in words)]) == code
     err = capsys.readouterr().err
-    assert said in err
-    assert "Traceback" not in err
+    assert said in err and "Traceback" not in err
 
 
 def test_where_to_write_is_looked_at_before_the_measurement(tmp_path, capsys, monkeypatch):

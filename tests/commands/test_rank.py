@@ -22,5 +22,4 @@ def test_refused(words, said, tmp_path, capsys):
     before = list(tmp_path.iterdir())
     assert cli.run(["rank", str(tmp_path), *(str(tmp_path) if word == "RUN" else word for word in words)]) == 64
     err = capsys.readouterr().err
-    assert said in err and "--size" not in err
-    assert list(tmp_path.iterdir()) == before
+    assert said in err and "--size" not in err and list(tmp_path.iterdir()) == before

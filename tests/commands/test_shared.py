@@ -59,8 +59,7 @@ def test_what_is_understood(line, expected):
     ],
 )
 def test_what_is_not(line, said, capsys):
-    assert cli.run(["go", *line.split()]) == 64
-    assert said in capsys.readouterr().err
+    assert cli.run(["go", *line.split()]) == 64 and said in capsys.readouterr().err
 
 
 def test_a_folder_stands_for_the_runs_below_it(tmp_path):
@@ -90,8 +89,7 @@ def test_a_result_is_json_or_its_text_and_its_table_a_file(capsys, tmp_path):
     def view(document):
         return [f"a is {document['a']}", Table([Column("a", ".1f")], [[document["a"]]])]
 
-    assert emit({"a": 1}, view, json=False) == {}
-    assert capsys.readouterr().out == "a is 1\n  a\n---\n1.0\n"
+    assert emit({"a": 1}, view, json=False) == {} and capsys.readouterr().out == "a is 1\n  a\n---\n1.0\n"
     emit({"a": 1}, lambda document: pytest.fail("not asked for"), json=True)
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):

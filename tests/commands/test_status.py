@@ -52,8 +52,7 @@ def test_runs_in_every_state(tmp_path, capsys):
     assert (row["step"], row["total_steps"], row["epoch"], row["best"]["value"]) == (6, 10, 1, 7.25)
     assert row["seconds_left"] > 0 and row["generated_data"] is True and row["lock_owner"] is None
     assert rows["finished"]["seconds_left"] is None and rows["begun"]["seconds_left"] is None
-    assert rows["running"]["lock_owner"]["pid"] > 0
-    assert "run_manifest.json" in rows["broken"]["problem"]
+    assert rows["running"]["lock_owner"]["pid"] > 0 and "run_manifest.json" in rows["broken"]["problem"]
     lines = {line.split()[0].removeprefix(f"{tmp_path}/"): line for line in table.splitlines()}
     assert "7.2500 at step-00000006" in lines["deep/er/interrupted"] and "6/10" in lines["deep/er/interrupted"]
     assert str(rows["running"]["lock_owner"]["pid"]) in lines["running"]
@@ -92,7 +91,6 @@ def test_a_run_directory_itself_nothing_and_no_folder(tmp_path, capsys):
     assert str(run.path) in capsys.readouterr().out
     (tmp_path / "none").mkdir()
     status(tmp_path / "none")
-    assert "no runs below" in capsys.readouterr().out
-    assert ask(tmp_path / "none", capsys) == {}
+    assert "no runs below" in capsys.readouterr().out and ask(tmp_path / "none", capsys) == {}
     with pytest.raises(StorageError, match="not a folder"):
         status(tmp_path / "absent")

@@ -12,8 +12,7 @@ ALONE = {"task": "standalone", "arch": ("000021222",)}
 def test_defaults_are_the_reference_run():
     config = Config()
     assert (config.train.width, config.train.epoch_mode, config.train.batch_size) == (32, "full_pass", 32)
-    assert config.data.crop_size == (180, 240)
-    assert config.eval.eval_pool_size == 12
+    assert config.data.crop_size == (180, 240) and config.eval.eval_pool_size == 12
 
 
 def test_every_key_has_a_kind_and_a_help_text():

@@ -39,9 +39,7 @@ def test_values_as_people_write_them(tmp_path):
         tmp_path, "train:\n  lr: 5e-5\n  ema_decay: none\n  channels_last: false\ndata:\n  crop_size: 96x128\n"
     )
     config = load_config(path)
-    assert config.train.lr == 5e-5
-    assert config.train.ema_decay is None
-    assert config.train.channels_last is False
+    assert config.train.lr == 5e-5 and config.train.ema_decay is None and config.train.channels_last is False
     assert config.data.crop_size == (96, 128)
 
 
@@ -179,10 +177,8 @@ def test_unusable_files(tmp_path):
     (tmp_path / "image.yaml").write_bytes(bytes(range(256)))
     assert "is not text (byte 128 is not UTF-8)" in problem(tmp_path / "image.yaml")
     (tmp_path / "large.yaml").write_bytes(b"#" * ((1 << 20) + 1))
-    assert "1048577 bytes" in problem(tmp_path / "large.yaml")
-    assert "is a directory" in problem(tmp_path)
-    assert "not found" in problem(tmp_path / "none.yaml")
-    assert "not a regular file" in problem("/dev/null")
+    assert "1048577 bytes" in problem(tmp_path / "large.yaml") and "is a directory" in problem(tmp_path)
+    assert "not found" in problem(tmp_path / "none.yaml") and "not a regular file" in problem("/dev/null")
     assert "did you mean 'smoke'?" in problem("smok")
     assert "smoke, supernet_fc2_180x240, " in problem("unlike anything")
 

@@ -17,8 +17,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatc
     monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(StorageError, match="No space left") as caught:
         write_flo(path, np.ones((2, 3, 2), np.float32))
-    assert caught.value.exit_code == 74
-    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.flo"]
+    assert caught.value.exit_code == 74 and path.read_bytes() == before and os.listdir(tmp_path) == ["a.flo"]
     with pytest.raises(StorageError, match="cannot be written"):
         write_flo(tmp_path / "missing" / "a.flo", np.ones((2, 3, 2), np.float32))
 

@@ -17,23 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import (
-    FLO_UNKNOWN,
-    flow_size,
-    image_size,
-    is_kitti_flow,
-    mask_size,
-    read_flo,
-    read_flow,
-    read_image,
-    read_kitti,
-    read_mask,
-    read_pfm,
-    write_flo,
-    write_flow,
-    write_kitti,
-    write_pfm,
-)
+from edgeflownas.data import formats as fm
 from edgeflownas.errors import BadSample, DataError
 
 Flow = NDArray[np.float32]
@@ -54,11 +38,10 @@ def test_flo_is_read_back_to_the_bit(tmp_path, data, height, width):
     flow = data.draw(arrays(np.float32, (height, width, 2), elements=ANY_FLOAT))
     valid = data.draw(arrays(np.bool_, (height, width)))
     path = tmp_path / "a.flo"
-    write_flo(path, flow, valid)
-    read, read_valid = read_flo(path)
-    assert flow_size(path) == (height, width) and list(tmp_path.iterdir()) == [path]
-    assert read.dtype == np.float32 and read_valid.dtype == np.bool_
-    assert np.array_equal(read_valid, valid)
+    fm.write_flo(path, flow, valid)
+    read, read_valid = fm.read_flo(path)
+    assert fm.flow_size(path) == (height, width) and list(tmp_path.iterdir()) == [path]
+    assert read.dtype == np.float32 and read_valid.dtype == np.bool_ and np.array_equal(read_valid, valid)
     assert np.array_equal(read[valid], flow[valid]) and (read[~valid] == 0).all()
 
 
@@ -67,9 +50,9 @@ def test_flo_is_read_back_to_the_bit(tmp_path, data, height, width):
 def test_kitti_keeps_its_steps_exactly(tmp_path, steps, valid):
     path = tmp_path / "000000_10.png"
     flow = (steps / 64).astype(np.float32)
-    write_kitti(path, flow, valid)
-    read, read_valid = read_kitti(path)
-    assert flow_size(path) == (3, 4) and is_kitti_flow(path)
+    fm.write_kitti(path, flow, valid)
+    read, read_valid = fm.read_kitti(path)
+    assert fm.flow_size(path) == (3, 4) and fm.is_kitti_flow(path)
     assert np.array_equal(read_valid, valid) and (read[~valid] == 0).all()
     assert np.array_equal(read[valid], flow[valid])
 
@@ -83,16 +66,16 @@ def test_kitti_keeps_its_steps_exactly(tmp_path, steps, valid):
 def test_pfm_is_read_back_to_the_bit(tmp_path, values, big_endian, three):
     path = tmp_path / "a.pfm"
     stored = np.stack([values, values + 1, -values], axis=2) if three else values
-    write_pfm(path, stored, big_endian)
-    read = read_pfm(path)
-    assert flow_size(path) == values.shape and read.dtype == np.float32 and np.array_equal(read, stored)
+    fm.write_pfm(path, stored, big_endian)
+    read = fm.read_pfm(path)
+    assert fm.flow_size(path) == values.shape and read.dtype == np.float32 and np.array_equal(read, stored)
 
 
 def test_unknown_flow_is_invalid_and_zero(tmp_path):
     path = tmp_path / "a.flo"
-    values = [[1, 2], [FLO_UNKNOWN, FLO_UNKNOWN], [3, -1.5e9], [1e9, -1e9]]
+    values = [[1, 2], [fm.FLO_UNKNOWN, fm.FLO_UNKNOWN], [3, -1.5e9], [1e9, -1e9]]
     path.write_bytes(flo_bytes(4, 1, values))
-    flow, valid = read_flo(path)
+    flow, valid = fm.read_flo(path)
     assert valid.tolist() == [[True, False, False, True]]
     assert flow.tolist() == [[[1, 2], [0, 0], [0, 0], [1e9, -1e9]]]
 
@@ -105,12 +88,12 @@ def test_kitti_channels_are_those_of_the_devkit(tmp_path):
     stored[0, 1] = (0, 50000, 50000)  # not known
     stored[0, 2] = (7, 2**15, 65535)  # any B but 0 is known
     assert cv2.imwrite(str(path), stored)
-    flow, valid = read_flow(path)
+    flow, valid = fm.read_flow(path)
     assert valid.tolist() == [[True, False, True]]
     assert flow.tolist() == [[[-10.0, 0.5], [0.0, 0.0], [511.984375, 0.0]]]
     between = np.array([[[0.3, -0.3], [100.004, 1 / 128]]], np.float32)
-    write_kitti(path, between)
-    assert np.abs(read_kitti(path)[0] - between).max() <= 1 / 128  # rounded to a step
+    fm.write_kitti(path, between)
+    assert np.abs(fm.read_kitti(path)[0] - between).max() <= 1 / 128  # rounded to a step
 
 
 def test_pfm_bytes_are_those_of_the_format(tmp_path):
@@ -119,9 +102,9 @@ def test_pfm_bytes_are_those_of_the_format(tmp_path):
     bottom, top = [[5, 6, 0], [7, 8, 0]], [[1, 2, 0], [3, 4, 0]]
     for order, scale in (("<", b"-1.0"), (">", b"1")):
         path.write_bytes(b"PF\n2 2\n" + scale + b"\n" + np.array([bottom, top], f"{order}f4").tobytes())
-        flow, valid = read_flow(path)
-        assert flow.tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]] and valid.all() and flow_size(path) == (2, 2)
-    write_flow(path, flow)
+        flow, valid = fm.read_flow(path)
+        assert flow.tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]] and valid.all() and fm.flow_size(path) == (2, 2)
+    fm.write_flow(path, flow)
     assert path.read_bytes() == b"PF\n2 2\n-1.0\n" + np.array([bottom, top], "<f4").tobytes()
 
 
@@ -162,7 +145,7 @@ def test_faulty_files_are_refused_by_name(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(BadSample) as caught:
-        read_flow(path)
+        fm.read_flow(path)
     assert said in str(caught.value) and str(path) in str(caught.value) and caught.value.exit_code == 65
 
 
@@ -170,28 +153,28 @@ def test_a_value_of_a_pfm_that_is_not_finite_is_named(tmp_path):
     path = tmp_path / "a.pfm"
     values = np.zeros((3, 4, 3), np.float32)
     values[1, 2, 0] = np.nan
-    write_pfm(path, values)
-    assert flow_size(path) == (3, 4)  # the header is sound
+    fm.write_pfm(path, values)
+    assert fm.flow_size(path) == (3, 4)  # the header is sound
     with pytest.raises(BadSample, match="holds a value that is not finite, first at row 1, column 2"):
-        read_pfm(path)
+        fm.read_pfm(path)
 
 
 def test_other_pictures_and_damage_are_no_kitti_flow(tmp_path):
     path = tmp_path / "a.png"
     assert cv2.imwrite(str(path), np.zeros((4, 5, 3), np.uint8))
     with pytest.raises(BadSample, match="is 8-bit RGB, expected 16-bit RGB"):
-        read_flow(path)
-    assert not is_kitti_flow(path)
-    write_kitti(path, np.zeros((4, 5, 2), np.float32))
+        fm.read_flow(path)
+    assert not fm.is_kitti_flow(path)
+    fm.write_kitti(path, np.zeros((4, 5, 2), np.float32))
     content = bytearray(path.read_bytes())
     content[45] ^= 1
     path.write_bytes(content)
-    assert flow_size(path) == (4, 5)
+    assert fm.flow_size(path) == (4, 5)
     with pytest.raises(BadSample, match="fails its checksum"):
-        read_flow(path)
+        fm.read_flow(path)
     path.write_bytes(content[:-5])
     with pytest.raises(BadSample, match="cut off"):
-        flow_size(path)
+        fm.flow_size(path)
 
 
 @pytest.mark.parametrize("suffix", [".flo", ".png"])
@@ -202,25 +185,25 @@ def test_a_flow_that_cannot_be_read_back_is_not_written(tmp_path, suffix, value)
     flow[1, 1, 0] = value
     if suffix == ".png" or not abs(value) < 1e9:
         with pytest.raises(ValueError, match="512 to 511.98|not finite or is beyond"):
-            write_flow(path, flow)
+            fm.write_flow(path, flow)
         assert not path.exists()
     valid = np.ones((2, 3), bool)
     valid[1, 1] = False
-    write_flow(path, flow, valid)  # an unknown pixel may be anything
-    assert np.array_equal(read_flow(path)[1], valid)
+    fm.write_flow(path, flow, valid)  # an unknown pixel may be anything
+    assert np.array_equal(fm.read_flow(path)[1], valid)
 
 
 @pytest.mark.parametrize(
     ("write", "name", "values", "said"),
     [
-        (write_flo, "a.flo", (np.zeros((2, 2, 3), np.float32),), r"\[H,W,2\]"),
-        (write_flo, "a.flo", (np.zeros((2, 2, 2), np.float32), np.ones((2, 2), np.uint8)), "valid must be bool"),
-        (write_flow, "a.pfm", (np.zeros((2, 2, 2), np.float32), np.eye(2) > 0), "cannot mark invalid pixels"),
-        (write_pfm, "a.pfm", (np.zeros((2, 2, 2), np.float32),), r"holds \[H,W\] or"),
-        (write_pfm, "a.pfm", (np.zeros((2, 2, 1), np.float32),), r"holds \[H,W\] or"),
-        (write_pfm, "a.pfm", (np.zeros((0, 3), np.float32),), r"holds \[H,W\] or"),
-        (write_flow, "a.flo5", (np.zeros((1, 1, 2), np.float32),), "flow is written as .flo, .pfm, .png"),
-        (write_flow, "a", (np.zeros((1, 1, 2), np.float32),), "flow is written as .flo, .pfm, .png"),
+        (fm.write_flo, "a.flo", (np.zeros((2, 2, 3), np.float32),), r"\[H,W,2\]"),
+        (fm.write_flo, "a.flo", (np.zeros((2, 2, 2), np.float32), np.ones((2, 2), np.uint8)), "valid must be bool"),
+        (fm.write_flow, "a.pfm", (np.zeros((2, 2, 2), np.float32), np.eye(2) > 0), "cannot mark invalid pixels"),
+        (fm.write_pfm, "a.pfm", (np.zeros((2, 2, 2), np.float32),), r"holds \[H,W\] or"),
+        (fm.write_pfm, "a.pfm", (np.zeros((2, 2, 1), np.float32),), r"holds \[H,W\] or"),
+        (fm.write_pfm, "a.pfm", (np.zeros((0, 3), np.float32),), r"holds \[H,W\] or"),
+        (fm.write_flow, "a.flo5", (np.zeros((1, 1, 2), np.float32),), "flow is written as .flo, .pfm, .png"),
+        (fm.write_flow, "a", (np.zeros((1, 1, 2), np.float32),), "flow is written as .flo, .pfm, .png"),
     ],
 )
 def test_what_a_format_cannot_hold_is_not_written(tmp_path, write, name, values, said):
@@ -235,7 +218,7 @@ def test_what_a_format_cannot_hold_is_not_written(tmp_path, write, name, values,
 def test_without_h5py_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     (tmp_path / "a.flo5").write_bytes(b"x")
-    for reader in (read_flow, flow_size):
+    for reader in (fm.read_flow, fm.flow_size):
         with pytest.raises(DataError, match=r"pip install 'edgeflownas\[spring\]'") as caught:
             reader(tmp_path / "a.flo5")
         assert not isinstance(caught.value, BadSample)  # no file's fault: nothing to quarantine
@@ -260,13 +243,13 @@ def test_every_second_value_of_spring_is_the_flow_of_the_images(tmp_path, monkey
     path = tmp_path / "a.flo5"
     path.write_bytes(bytes(200))
     fake_h5py(monkeypatch, values)
-    flow, valid = read_flow(path)
-    assert flow_size(path) == (2, 3) == valid.shape
+    flow, valid = fm.read_flow(path)
+    assert fm.flow_size(path) == (2, 3) == valid.shape
     assert np.array_equal(flow[0], values[0, ::2]) and not valid[1, 2] and valid.sum() == 5
     assert flow[1, 2].tolist() == [0, 0]
     values[0, 0, 0] = np.inf
     with pytest.raises(BadSample, match="not finite"):
-        read_flow(path)
+        fm.read_flow(path)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +268,7 @@ def test_faulty_hdf5_is_refused(tmp_path, monkeypatch, stored, said):
     path = tmp_path / "a.flo5"
     path.write_bytes(bytes(100))
     fake_h5py(monkeypatch, stored)
-    for reader in (read_flow, flow_size):
+    for reader in (fm.read_flow, fm.flow_size):
         with pytest.raises(BadSample, match=f"a.flo5: [^/]*{said}"):  # the file is named once
             reader(path)
 
@@ -297,14 +280,14 @@ def test_a_real_flo5_is_read(tmp_path):
     path = tmp_path / "a.flo5"
     with h5py.File(path, "w") as file:
         file.create_dataset("flow", data=values, compression="gzip")
-    flow, valid = read_flow(path)
-    assert flow_size(path) == (4, 6) and valid.sum() == 23
+    flow, valid = fm.read_flow(path)
+    assert fm.flow_size(path) == (4, 6) and valid.sum() == 23
     assert np.array_equal(flow[valid], values[::2, ::2][valid])
     for length in (0, 7, 100, path.stat().st_size // 2, path.stat().st_size - 1):
         cut = tmp_path / "cut.flo5"
         cut.write_bytes(path.read_bytes()[:length])
         with pytest.raises(BadSample):
-            read_flow(cut)
+            fm.read_flow(cut)
 
 
 # --- whatever a file holds, its reader gives a sound result or names the file: nothing else, ever ---
@@ -332,13 +315,15 @@ def some_image(path, channels=3):
 
 
 FORMATS = {
-    "flo": Format(".flo", lambda path: write_flow(path, some_flow()), read_flow, flow_size),
-    "pfm_flow": Format(".pfm", lambda path: write_flow(path, some_flow()), read_flow, flow_size),
-    "pfm": Format(".pfm", lambda path: write_pfm(path, some_flow()[..., 0], big_endian=True), read_pfm, flow_size),
-    "kitti": Format(".png", lambda path: write_flow(path, some_flow()), read_flow, flow_size),
-    "png": Format(".png", some_image, read_image, image_size),
-    "ppm": Format(".ppm", some_image, read_image, image_size),
-    "mask": Format(".png", lambda path: some_image(path, 1), read_mask, mask_size),
+    "flo": Format(".flo", lambda path: fm.write_flow(path, some_flow()), fm.read_flow, fm.flow_size),
+    "pfm_flow": Format(".pfm", lambda path: fm.write_flow(path, some_flow()), fm.read_flow, fm.flow_size),
+    "pfm": Format(
+        ".pfm", lambda path: fm.write_pfm(path, some_flow()[..., 0], big_endian=True), fm.read_pfm, fm.flow_size
+    ),
+    "kitti": Format(".png", lambda path: fm.write_flow(path, some_flow()), fm.read_flow, fm.flow_size),
+    "png": Format(".png", some_image, fm.read_image, fm.image_size),
+    "ppm": Format(".ppm", some_image, fm.read_image, fm.image_size),
+    "mask": Format(".png", lambda path: some_image(path, 1), fm.read_mask, fm.mask_size),
 }
 
 

@@ -59,8 +59,7 @@ def test_what_was_converted_is_said_once(tmp_path):
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(folder / name), frame(3)[..., 0])
     notes: list[str] = []
-    assert len(names([folder], notes)) == 2
-    assert len(notes) == 1 and "gray" in notes[0] and "a.png" in notes[0]
+    assert len(names([folder], notes)) == 2 and len(notes) == 1 and "gray" in notes[0] and "a.png" in notes[0]
 
 
 def test_a_video_gives_its_frames(tmp_path):

@@ -36,12 +36,7 @@ def expected():
     return reference(FakePairs(7, BAD), 9, on_bad_sample="quarantine")
 
 
-@given(
-    workers=st.integers(0, 4),
-    prefetch=st.integers(1, 6),
-    start=st.integers(0, 5),
-    count=st.integers(1, 4),
-)
+@given(workers=st.integers(0, 4), prefetch=st.integers(1, 6), start=st.integers(0, 5), count=st.integers(1, 4))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_same_bits_for_any_workers_prefetch_and_start(expected, workers, prefetch, start, count):
     pairs = FakePairs(7, BAD, seconds=0.0005)
@@ -111,23 +106,19 @@ def test_quarantine_takes_the_next_readable_index_and_reports_every_bad_one():
     assert all("is truncated" in row.reason for row in batch.replaced)
 
 
-def test_a_split_without_a_readable_sample_ends():
-    with (
-        make_loader(FakePairs(3, frozenset(range(3))), num_workers=2, on_bad_sample="quarantine") as loader,
-        pytest.raises(DataError, match="none of the 3 training samples"),
-    ):
-        loader.next_batch(0, 0)
-
-
-def test_a_crop_that_does_not_fit_is_an_error_even_with_quarantine():
-    with (
-        make_loader(FakePairs(3), num_workers=1, crop_size=(99, 99), on_bad_sample="quarantine") as loader,
-        pytest.raises(DataError, match=r"data\.crop_size 99x99"),
-    ):
+@pytest.mark.parametrize(
+    ("bad", "size", "said"), [(3, (9, 12), "none of the 3 training"), (0, (99, 99), r"data\.crop_size 99x99")]
+)
+def test_what_no_quarantine_helps_against(bad, size, said):
+    loader = make_loader(FakePairs(3, frozenset(range(bad))), crop_size=size, on_bad_sample="quarantine")
+    with loader, pytest.raises(DataError, match=said):
         loader.next_batch(0, 0)
 
 
 def test_prefetch_is_bounded_and_hides_loading_time():
+    with make_loader(alone := FakePairs(20), num_workers=0) as loader:
+        loader.next_batch(0, 0)
+    assert alone.reads.count == 4, "without workers nothing is loaded ahead"
     pairs = FakePairs(50, seconds=0.02)
     with make_loader(pairs, num_workers=2, prefetch_batches=3, epoch_draws=50) as loader:
         loader.next_batch(0, 0)
@@ -143,25 +134,15 @@ def test_prefetch_is_bounded_and_hides_loading_time():
             loader.next_batch(0, 2)
 
 
-def test_without_workers_nothing_is_loaded_ahead():
-    pairs = FakePairs(20)
-    with make_loader(pairs, num_workers=0) as loader:
-        loader.next_batch(0, 0)
-        assert pairs.reads.count == 4
-
-
 @pytest.mark.faults
 def test_a_stuck_thread_is_an_error_within_the_timeout():
     pairs = FakePairs(12, stuck=frozenset({5}))
     with make_loader(pairs, num_workers=2, worker_timeout=0.5) as loader:
         started = time.monotonic()
-        with pytest.raises(
-            StorageError, match=r"data\.worker_timeout \(0\.5 s\).*first is 0000005.*thread worker"
-        ) as error:
-            for _ in itertools.islice(loader.batches(0), 6):
-                pass
-        assert time.monotonic() - started < 4
-        assert error.value.exit_code == 74
+        said = r"data\.worker_timeout \(0\.5 s\).*first is 0000005.*thread worker"
+        with pytest.raises(StorageError, match=said) as error:
+            list(itertools.islice(loader.batches(0), 6))
+        assert time.monotonic() - started < 4 and error.value.exit_code == 74
 
 
 @pytest.mark.faults
@@ -194,5 +175,4 @@ def test_a_stuck_thread_does_not_hold_up_the_end_of_the_program(tmp_path, closed
         )
     )
     ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == ("StorageError\n" if closed else "")
+    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout == ("StorageError\n" if closed else "")

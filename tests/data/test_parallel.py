@@ -118,6 +118,5 @@ def test_processes_die_with_a_parent_whose_script_has_no_main_guard(tmp_path, ki
         parent.kill() if killed else parent.stdin.close()
         assert lines[0] == "script runs\n"
         found = [int(word) for word in lines[1].split()]
-        assert len(found) == 2
-        assert wait_until(lambda: all(gone(pid) for pid in found), 10)
+        assert len(found) == 2 and wait_until(lambda: all(gone(pid) for pid in found), 10)
         assert parent.wait(10) == (-signal.SIGKILL if killed else 0), "the end of a program does not wait for them"

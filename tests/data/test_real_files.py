@@ -4,17 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeflownas.data.formats import (
-    flow_size,
-    image_size,
-    mask_size,
-    read_flo,
-    read_flow,
-    read_image,
-    read_mask,
-    read_pfm,
-    write_flow,
-)
+from edgeflownas.data import formats as fm
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample
 
@@ -54,8 +44,8 @@ def warp_error(image1, image2, flow, valid):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_real_flow_takes_image_one_to_image_two(shared, pair):
     one, two, label = (shared / "data" / path for path in PAIRS[pair])
-    flow, valid = read_flow(label)
-    image1, image2 = read_image(one, flow_size(label)), read_image(two, flow_size(label))
+    flow, valid = fm.read_flow(label)
+    image1, image2 = (fm.read_image(one, fm.flow_size(label)), fm.read_image(two, fm.flow_size(label)))
     still = warp_error(image1, image2, np.zeros_like(flow), valid)
     right = warp_error(image1, image2, flow, valid)
     wrong = [flow[..., ::-1], -flow]  # u and v swapped, sign
@@ -75,27 +65,27 @@ def test_real_flow_takes_image_one_to_image_two(shared, pair):
 )
 def test_a_real_flow_survives_every_writer_that_can_hold_it(shared, tmp_path, name):
     path = shared / "data" / name
-    flow, valid = read_flow(path / "frame_0002.flo" if path.is_dir() else path)
-    write_flow(tmp_path / "a.flo", flow, valid)
-    write_flow(tmp_path / "a.png", flow, valid)
+    flow, valid = fm.read_flow(path / "frame_0002.flo" if path.is_dir() else path)
+    fm.write_flow(tmp_path / "a.flo", flow, valid)
+    fm.write_flow(tmp_path / "a.png", flow, valid)
     for copy, step in (("a.flo", 0.0), ("a.png", 1 / 128)):
-        again, again_valid = read_flow(tmp_path / copy)
+        again, again_valid = fm.read_flow(tmp_path / copy)
         assert np.array_equal(again_valid, valid) and np.abs(again - flow)[valid].max() <= step
     if valid.all():
-        write_flow(tmp_path / "a.pfm", flow)
-        assert np.array_equal(read_flow(tmp_path / "a.pfm")[0], flow)
+        fm.write_flow(tmp_path / "a.pfm", flow)
+        assert np.array_equal(fm.read_flow(tmp_path / "a.pfm")[0], flow)
 
 
 def test_real_pfm(shared):
-    disparity = read_pfm(shared / "data/pfm/A-0032-0006.pfm")
-    assert disparity.shape == flow_size(shared / "data/pfm/A-0032-0006.pfm") == (540, 960)
+    disparity = fm.read_pfm(shared / "data/pfm/A-0032-0006.pfm")
+    assert disparity.shape == fm.flow_size(shared / "data/pfm/A-0032-0006.pfm") == (540, 960)
     assert disparity.min() > 0 and disparity.max() < 960  # a disparity of a 960 pixel wide image
     # Rows the right way up: depth is smooth within an image, so are rows that are neighbours.
     assert np.median(np.abs(np.diff(disparity, axis=0))) < 1
     for weights in sorted((shared / "data/flyingchairs2_crop_io_only").glob("*.pfm")):
-        values = read_pfm(weights)
+        values = fm.read_pfm(weights)
         assert values.shape == (50, 50) and (values >= 0).all()
-        hidden = read_mask(weights.with_name(weights.name.replace("occ_weights", "occ")).with_suffix(".png"))
+        hidden = fm.read_mask(weights.with_name(weights.name.replace("occ_weights", "occ")).with_suffix(".png"))
         assert np.corrcoef(values.ravel() > 0, hidden.ravel())[0, 1] > 0.5  # upside down they would not agree
 
 
@@ -108,25 +98,25 @@ def test_real_masks_mark_what_does_not_match(shared, scene):
     hidden = warp_error(pair.image1, pair.image2, pair.flow, pair.valid & pair.occluded)
     seen = warp_error(pair.image1, pair.image2, pair.flow, pair.valid & ~pair.occluded)
     assert seen < 0.5 * hidden
-    assert not (pair.valid & read_mask(dataset.samples[0 if scene == "alley_1" else 1].invalid or "")).any()
+    assert not (pair.valid & fm.read_mask(dataset.samples[0 if scene == "alley_1" else 1].invalid or "")).any()
 
 
 def test_every_other_real_file_is_read_or_refused_for_a_reason(shared):
     data = shared / "data"
     seen = 0
     for path in sorted(data.rglob("*.flo")):
-        assert read_flo(path)[0].shape[:2] == flow_size(path)
+        assert fm.read_flo(path)[0].shape[:2] == fm.flow_size(path)
         seen += 1
     for path in sorted(data.rglob("*.png")):
         seen += 1
         if path.name.startswith("flow_"):  # KITTI: 16 bits
             with pytest.raises(BadSample, match="16-bit RGB"):
-                read_image(path)
-            assert read_flow(path)[0].shape[:2] == flow_size(path)
+                fm.read_image(path)
+            assert fm.read_flow(path)[0].shape[:2] == fm.flow_size(path)
         elif path.parts[-3] in ("invalid", "occlusions"):
             with pytest.raises(BadSample, match="8-bit gray"):
-                read_image(path)
-            assert read_mask(path).shape == mask_size(path)
+                fm.read_image(path)
+            assert fm.read_mask(path).shape == fm.mask_size(path)
         else:
-            assert read_image(path).shape == (*image_size(path), 3)
+            assert fm.read_image(path).shape == (*fm.image_size(path), 3)
     assert seen > 40

@@ -208,8 +208,7 @@ def test_statistics_are_those_of_the_files(made):
 def test_workers_and_the_size_of_the_set_change_no_file(made, tmp_path):
     seen: list[tuple[int, int]] = []
     generate_dataset(tmp_path / "two", 3, 2, 7, **WHOLE, workers=2, progress=lambda *at: seen.append(at))
-    assert contents(tmp_path / "two") == contents(made)
-    assert seen == [(done, 5) for done in range(1, 6)]
+    assert contents(tmp_path / "two") == contents(made) and seen == [(done, 5) for done in range(1, 6)]
     generate_dataset(tmp_path / "less", 1, 1, 7, **SIZE)
     fewer = contents(tmp_path / "less")
     del fewer["dataset.json"]
@@ -228,8 +227,7 @@ def test_goes_on_where_it_stopped(tmp_path):
         (out / "train" / torn).write_bytes(b"torn")
     kept = os.stat(out / "train" / "0000000-img_0.png").st_mtime_ns
     stats = generate_dataset(out, 4, 0, 1, **SIZE)
-    assert (stats.written, stats.kept) == (3, 1)
-    assert contents(out) == whole
+    assert (stats.written, stats.kept) == (3, 1) and contents(out) == whole
     assert os.stat(out / "train" / "0000000-img_0.png").st_mtime_ns == kept
 
 

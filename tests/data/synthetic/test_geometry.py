@@ -89,8 +89,7 @@ def test_some_cameras_stand_still():
 def test_objects_are_of_the_size_asked_for_and_of_several_kinds():
     made = [geometry.draw_object(Draws(5, index, 1), 50.0) for index in range(200)]
     reach = [max(float(np.abs(ring).max()) for outline in parts for ring in outline) for parts in made]
-    assert min(reach) > 15 and max(reach) < 130
-    assert {len(parts) for parts in made} == {1, 2, 3}
+    assert min(reach) > 15 and max(reach) < 130 and {len(parts) for parts in made} == {1, 2, 3}
     assert any(len(parts) == 1 and len(parts[0]) > 2 for parts in made)  # with holes
 
 
