@@ -119,3 +119,12 @@ def make_folder(folder, names, suffix=".png"):
             written(folder / f"{name}-{part}{suffix}", random.integers(0, 256, (12, 17, 3), dtype=np.uint8))
         write_flo(folder / f"{name}-flow_01.flo", random.normal(0, 10, (12, 17, 2)).astype(np.float32))
     return folder
+
+
+def winding(rings, x, y):
+    """Winding number by summed angles: another method than geometry.fill's."""
+    total = 0.0
+    for ring in rings:
+        angle = np.arctan2(ring[:, 1] - y, ring[:, 0] - x)
+        total += float(((np.roll(angle, -1) - angle + np.pi) % (2 * np.pi) - np.pi).sum())
+    return total / (2 * np.pi)

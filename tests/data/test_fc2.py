@@ -52,20 +52,16 @@ def test_sizes_must_agree(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["img_0.png", "img_1.png", "flow_01.flo"])
-def test_a_missing_file_is_named(tmp_path, part):
+def test_a_file_that_is_missing_or_there_twice_is_named(tmp_path, part):
     make_folder(tmp_path, 3)
     (tmp_path / f"0000001-{part}").unlink()
-    with pytest.raises(DataError) as caught:
+    (tmp_path / "0000002-img_1.ppm").write_bytes(b"")
+    said = (
+        rf"^data.val_dir: 2 incomplete samples (.*\n)+.*0000001-{part}: is missing.*\n.*there twice: 0000002-img_1.png"
+    )
+    with pytest.raises(DataError, match=said) as caught:
         scan_fc2(tmp_path, "val", "data.val_dir")
-    assert str(caught.value).startswith("data.val_dir: 1 incomplete samples")
-    assert f"0000001-{part}: is missing" in str(caught.value) and caught.value.exit_code == 65
-
-
-def test_an_image_there_twice_is_refused(tmp_path):
-    make_folder(tmp_path, 1)
-    (tmp_path / "0000000-img_1.ppm").write_bytes(b"")
-    with pytest.raises(DataError, match=r"there twice: 0000000-img_1.png, 0000000-img_1.ppm"):
-        scan_fc2(tmp_path, "train")
+    assert caught.value.exit_code == 65
 
 
 @pytest.mark.parametrize(
@@ -147,9 +143,8 @@ def test_samples_are_those_of_the_lines(tmp_path):
     folder = index_lists(tmp_path, entries("0000003", "0000000", "0000002", "0000001"), train="3 0", test="1")
     dataset = open_index(folder, here, "train", "key")
     assert dataset.names == ("train/0000001", "train/0000003") and dataset.source == "index"
-    assert [dataset.file_name(path) for path in dataset.samples[0].files] == [
-        f"train/0000001-{part}" for part in ("img_0.png", "img_1.png", "flow_01.flo")
-    ]
+    files = [dataset.file_name(path) for path in dataset.samples[0].files]
+    assert files == [f"train/0000001-{part}" for part in ("img_0.png", "img_1.png", "flow_01.flo")]
     with pytest.raises(DataError, match="FC2_val.txt is empty"):
         open_index(folder, here, "val", "key")
     (here / "train" / "0000003-img_1.png").unlink()
@@ -193,9 +188,8 @@ def test_links_out_of_the_root_are_refused_and_others_are_not(tmp_path):
     for part in ("img_0.png", "img_1.png", "flow_01.flo"):
         (data / "mixed" / f"0000000-{part}").symlink_to(outside / f"0000000-{part}")
     names = ["train/0000005", "away/0000000", "mixed/0000000", "away/0000001"]
-    folder = index_lists(
-        tmp_path, [f"/x/FlyingChairs2/{name}-img_0.png" for name in names], train="0", val="1 3", test="2"
-    )
+    entries_ = [f"/x/FlyingChairs2/{name}-img_0.png" for name in names]
+    folder = index_lists(tmp_path, entries_, train="0", val="1 3", test="2")
     report = index_report(read_index(folder), data)
     assert report["on_disk"]["complete"] == 1
     assert [row["line"] for row in report["refused"]["first"]] == [2, 3, 4]
@@ -223,27 +217,27 @@ def test_the_prefix_is_read_off_the_first_entry(tmp_path, first, prefix, stem):
             read_index(tmp_path, "/elsewhere").stem(0)
 
 
-def test_lists_that_are_none_are_refused(tmp_path):
+def test_missing_lists_are_named(tmp_path):
     with pytest.raises(DataError, match="FC2_dirnames.txt: no such file; it is the list of first images"):
         read_index(tmp_path)
-    index_lists(tmp_path, [])
-    with pytest.raises(DataError, match="is empty"):
-        read_index(tmp_path)
-    index_lists(tmp_path, entries("1"), train="0 x")
-    with pytest.raises(DataError, match="FC2_train.txt:2: 'x' is no index"):
-        read_index(tmp_path)
-    for wrong in ("-1", "1.5", "99999999999", "\u0663"):
-        (tmp_path / "FC2_train.txt").write_text(f"{wrong}\n")
-        with pytest.raises(DataError, match="FC2_train.txt:1"):
-            read_index(tmp_path)
-    (tmp_path / "FC2_train.txt").write_bytes(b"\xff\n")
-    with pytest.raises(DataError, match="is no text"):
-        read_index(tmp_path)
-    (tmp_path / "FC2_train.txt").unlink()
-    (tmp_path / "FC2_train.txt").mkdir()
-    with pytest.raises(DataError, match="is no regular file"):
-        read_index(tmp_path)
-    for train, said in (("0 5", "index 5 is beyond the 1 lines"), ("0 0", "1 indices are there more than once")):
-        index_lists(tmp_path / "ok", entries("1"), train=train)
-        with pytest.raises(DataError, match=said):
-            open_index(tmp_path / "ok", tmp_path, "train", "key")
+
+
+@pytest.mark.parametrize(
+    ("count", "train", "said"),
+    [
+        (0, b"", "is empty"),
+        (1, b"0\nx\n", "FC2_train.txt:2: 'x' is no index"),
+        *((1, f"{wrong}\n".encode(), "FC2_train.txt:1: ") for wrong in ("-1", "1.5", "99999999999", "\u0663")),
+        (1, b"\xff\n", "is no text"),
+        (1, None, "is no regular file"),
+        (1, b"0\n5\n", "index 5 is beyond the 1 lines"),
+        (1, b"0\n0\n", "1 indices are there more than once"),
+    ],
+)
+def test_lists_that_are_none_are_refused(tmp_path, count, train, said):
+    index_lists(tmp_path, entries("1")[:count])
+    path = tmp_path / "FC2_train.txt"
+    path.unlink()
+    path.mkdir() if train is None else path.write_bytes(train)
+    with pytest.raises(DataError, match=said):
+        open_index(tmp_path, tmp_path, "train", "key")

@@ -1,5 +1,6 @@
 """Frames from two images, a folder or a video, every way in which they are not usable, and pictures turned into RGB."""
 
+import itertools
 import struct
 
 import cv2
@@ -41,12 +42,9 @@ def names(inputs, notes=None):
     return [(first.name, second.name) for first, second in open_frames(inputs).pairs(said.append)]
 
 
-def test_two_images_are_one_pair(tmp_path):
+def test_two_images_are_one_pair_and_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     folder = folder_of(tmp_path, "b.png", "a.png")
     assert names([folder / "b.png", folder / "a.png"]) == [("b", "a")]  # in the order given
-
-
-def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     folder = folder_of(tmp_path / "in", "f10.png", "f9.png", "f1.jpg", "f2.ppm")
     (folder / "notes.txt").write_text("no frame")
     (folder / ".f3.png").write_text("hidden")
@@ -131,12 +129,10 @@ def test_pictures_come_back_as_rgb_and_what_was_done_is_said(tmp_path, name, ima
         assert np.abs(read.astype(int) - expected).mean() < 12
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.ppm"])
-def test_sixteen_bits_are_refused(tmp_path, name):
-    path = written(tmp_path / name, RGB.astype(np.uint16) * 200)
-    for reader in (read_picture, picture_size):
+def test_sixteen_bits_are_refused(tmp_path):
+    for name, reader in itertools.product(("a.png", "a.ppm"), (read_picture, picture_size)):
         with pytest.raises(BadSample, match="16 bits a channel, expected 8"):
-            reader(path)
+            reader(written(tmp_path / name, RGB.astype(np.uint16) * 200))
 
 
 def absurd(_):

@@ -1,7 +1,6 @@
 import itertools
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -161,18 +160,11 @@ def test_a_signal_is_obeyed_while_the_storage_hangs():
 def test_a_stuck_thread_does_not_hold_up_the_end_of_the_program(tmp_path, closed):
     script = tmp_path / "stuck.py"
     script.write_text(
-        textwrap.dedent(
-            f"""
-            import sys
-            sys.path.insert(0, {str(Path(__file__).parent)!r})
-            from fake_pairs import FakePairs, make_loader
-            loader = make_loader(FakePairs(3, stuck=frozenset(range(3))), num_workers=2, worker_timeout=0.1)
-            try:
-                loader.next_batch(0, 0) if {closed} else loader._begin(0, 0)
-            except Exception as error:
-                print(type(error).__name__)
-            """
-        )
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from fake_pairs import FakePairs, make_loader\n"
+        "loader = make_loader(FakePairs(3, stuck=frozenset(range(3))), num_workers=2, worker_timeout=0.1)\n"
+        f"try:\n    loader.next_batch(0, 0) if {closed} else loader._begin(0, 0)\n"
+        "except Exception as error:\n    print(type(error).__name__)\n"
     )
     ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout == ("StorageError\n" if closed else "")

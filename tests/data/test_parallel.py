@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -97,23 +96,13 @@ def test_processes_ignore_signals_and_hold_neither_torch_nor_descriptors(tmp_pat
 def test_processes_die_with_a_parent_whose_script_has_no_main_guard(tmp_path, killed):
     script = tmp_path / "unguarded.py"
     script.write_text(
-        textwrap.dedent(
-            f"""
-            import multiprocessing, sys
-            sys.path.insert(0, {str(HERE)!r})
-            print("script runs", flush=True)
-            from fake_work import Work
-            from edgeflownas.data.parallel import in_processes
-            results = in_processes(Work(), range(100), 2)
-            next(results)
-            print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-            sys.stdin.read()
-            """
-        )
+        f"import multiprocessing, sys\nsys.path.insert(0, {str(HERE)!r})\nprint('script runs', flush=True)\n"
+        "from fake_work import Work\nfrom edgeflownas.data.parallel import in_processes\n"
+        "results = in_processes(Work(), range(100), 2)\nnext(results)\n"
+        "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\nsys.stdin.read()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(script)], **pipes) as parent:
         lines = [parent.stdout.readline() for _ in range(2)]
         parent.kill() if killed else parent.stdin.close()
         assert lines[0] == "script runs\n"

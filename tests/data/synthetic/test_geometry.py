@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import winding
 from numeric import FLOAT32, relative_difference
 from numpy.typing import NDArray
 
@@ -23,12 +24,6 @@ def test_values_do_not_depend_on_how_many_are_taken_at_once(counts):
     np.testing.assert_array_equal(np.concatenate([parts.uniforms(count) for count in counts]), together)
 
 
-def test_more_than_a_block_and_the_range_asked_for():
-    values = Draws(3, 5, 7).uniforms(5000, -2.0, 3.0)
-    assert values.shape == (5000,) and np.unique(values).size == 5000
-    assert -2.0 <= values.min() < -1.98 and 2.98 < values.max() < 3.0
-
-
 @pytest.mark.parametrize("other", [(4, 5, 7), (3, 6, 7), (3, 5, 8)])
 def test_seed_pair_and_layer_each_have_their_own_values(other):
     np.testing.assert_array_equal(Draws(3, 5, 7).uniforms(50), Draws(3, 5, 7).uniforms(50))
@@ -36,6 +31,8 @@ def test_seed_pair_and_layer_each_have_their_own_values(other):
 
 
 def test_distributions():
+    values = Draws(3, 5, 7).uniforms(5000, -2.0, 3.0)  # more than a block
+    assert np.unique(values).size == 5000 and -2.0 <= values.min() < -1.98 and 2.98 < values.max() < 3.0
     draws = Draws(0, 0, 0)
     normal = np.array([draws.normal() for _ in range(4000)])
     assert abs(normal.mean()) < 0.06 and abs(normal.std() - 1) < 0.05
@@ -45,10 +42,6 @@ def test_distributions():
     picks = [draws.pick([(3.0, "often"), (1.0, "seldom"), (0.0, "never")]) for _ in range(2000)]
     assert 0.2 < picks.count("seldom") / 2000 < 0.3 and "never" not in picks
     assert abs(sum(draws.chance(0.1) for _ in range(2000)) / 2000 - 0.1) < 0.03
-
-
-def test_bytes_are_uniform_and_fresh_each_time():
-    draws = Draws(1, 2, 3)
     first, second = draws.bytes(101, 33), draws.bytes(101, 33)
     assert first.dtype == np.uint8 and first.shape == (101, 33)
     assert abs(float(first.mean()) - 127.5) < 5 and np.unique(first).size == 256
@@ -93,16 +86,6 @@ def test_objects_are_of_the_size_asked_for_and_of_several_kinds():
     assert any(len(parts) == 1 and len(parts[0]) > 2 for parts in made)  # with holes
 
 
-def winding(rings, x, y):
-    """Winding number by summed angles: another method than the one under test."""
-    total = 0.0
-    for ring in rings:
-        angle = np.arctan2(ring[:, 1] - y, ring[:, 0] - x)
-        turn = np.roll(angle, -1) - angle
-        total += float(((turn + math.pi) % (2 * math.pi) - math.pi).sum())
-    return total / (2 * math.pi)
-
-
 def whole(patch):
     alpha, inside = np.zeros((HEIGHT, WIDTH), np.float32), np.zeros((HEIGHT, WIDTH), np.bool_)
     if patch is not None:
@@ -118,9 +101,8 @@ def star(corners, seed, x, y, radius):
 
 def test_square_covers_exact_shares():
     # from x 1.75 to 4.25 and y 0.5 to 2.5: pixel (x, y) reaches half a pixel around its centre
-    alpha, inside = whole(
-        geometry.fill([np.array([[1.75, 0.5], [4.25, 0.5], [4.25, 2.5], [1.75, 2.5]])], HEIGHT, WIDTH)
-    )
+    corners = np.array([[1.75, 0.5], [4.25, 0.5], [4.25, 2.5], [1.75, 2.5]])
+    alpha, inside = whole(geometry.fill([corners], HEIGHT, WIDTH))
     assert relative_difference(alpha[1, :7], [0, 0, 0.75, 1, 0.75, 0, 0]) <= 8 * FLOAT32
     assert relative_difference(alpha[:4, 3], [0, 1, 1, 0]) <= 8 * FLOAT32
     assert inside.sum() == 6 and inside[1:3, 2:5].all()
