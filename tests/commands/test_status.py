@@ -41,13 +41,9 @@ def test_runs_in_every_state(tmp_path, capsys):
         rows = ask(tmp_path, capsys)
         status(tmp_path)
         table = capsys.readouterr().out
-    assert {name: row["state"] for name, row in rows.items()} == {
-        "begun": "begun",
-        "deep/er/interrupted": "interrupted",
-        "finished": "finished",
-        "broken": "unreadable",
-        "running": "running",
-    }
+    states = {name: name for name in ("begun", "finished", "running")}
+    states |= {"deep/er/interrupted": "interrupted", "broken": "unreadable"}
+    assert {name: row["state"] for name, row in rows.items()} == states
     row = rows["deep/er/interrupted"]
     assert (row["step"], row["total_steps"], row["epoch"], row["best"]["value"]) == (6, 10, 1, 7.25)
     assert row["seconds_left"] > 0 and row["generated_data"] is True and row["lock_owner"] is None

@@ -35,9 +35,7 @@ def problem(name, overrides=None):
 
 
 def test_values_as_people_write_them(tmp_path):
-    path = write(
-        tmp_path, "train:\n  lr: 5e-5\n  ema_decay: none\n  channels_last: false\ndata:\n  crop_size: 96x128\n"
-    )
+    path = write(tmp_path, "train: {lr: 5e-5, ema_decay: none, channels_last: false}\ndata: {crop_size: 96x128}\n")
     config = load_config(path)
     assert config.train.lr == 5e-5 and config.train.ema_decay is None and config.train.channels_last is False
     assert config.data.crop_size == (96, 128)
@@ -93,10 +91,7 @@ def test_overrides_and_recipe_are_merged_before_validation():
 @pytest.mark.parametrize(
     ("tokens", "parts"),
     [
-        (
-            ["--train.lr_schedule", "cosin"],
-            ["--train.lr_schedule: must be one of cosine", "(got 'cosin')", "'cosine'?"],
-        ),
+        (["--train.lr_schedule=cosin"], ["--train.lr_schedule: must be one of cosine", "(got 'cosin')", "'cosine'?"]),
         (["--train.lrr", "3"], ["--train.lrr: unknown key; did you mean train.lr?"]),
         (["--train.batch-size", "3"], ["unknown key; did you mean train.batch_size?"]),
         (["--trian.lr", "3"], ["--trian: unknown key; did you mean train?"]),

@@ -89,9 +89,11 @@ class BatchPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch; full_pass: ceil(N / draws of a step); near_full: floor of it, at least 1."""
-        if self.epoch_mode in ("fixed_steps", "near_full"):
-            steps = self.steps_per_epoch_key or self.num_samples // self.draws_per_step
-            return max(1, steps // self.divisor)
+        if self.epoch_mode == "fixed_steps":
+            assert self.steps_per_epoch_key is not None
+            return max(1, self.steps_per_epoch_key // self.divisor)
+        if self.epoch_mode == "near_full":
+            return max(1, self.num_samples // self.draws_per_step // self.divisor)
         draws = self.num_samples if self.epoch_mode == "full_pass" else self.draws_per_epoch
         return math.ceil(draws / self.draws_per_step)
 
