@@ -13,16 +13,7 @@ from inspect import Parameter as PythonParameter
 from inspect import signature
 from typing import NoReturn
 
-from cyclopts import (
-    App,
-    Argument,
-    CycloptsError,
-    MissingArgumentError,
-    Parameter,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+import cyclopts
 
 from edgeflownas.commands._shared import example
 from edgeflownas.errors import UserError
@@ -62,12 +53,12 @@ def _version() -> str:
     return version("edgeflownas")
 
 
-app = App(
+app = cyclopts.App(
     name="edgeflownas",
     help="Train one weight-sharing supernet of tiny optical-flow networks, rank its subnets, ship one.",
     help_epilogue="Start with: edgeflownas recipes list. Configuration keys: edgeflownas config keys.",
     version=_version,
-    default_parameter=Parameter(negative=()),
+    default_parameter=cyclopts.Parameter(negative=()),
     exit_on_error=False,
     print_error=False,
 )
@@ -89,7 +80,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _fail(str(error), error.exit_code)
-    except CycloptsError as error:
+    except cyclopts.CycloptsError as error:
         if isinstance(error.__cause__, UserError):  # of a parameter's own type
             return _fail(str(error.__cause__), error.__cause__.exit_code)
         return _fail(_refusal(error), EXIT_USAGE)
@@ -133,7 +124,7 @@ def call(tokens: Sequence[str]) -> object:
     return command(*bound.args, **bound.kwargs)
 
 
-def _complete_help(names: Sequence[str], command: App) -> None:
+def _complete_help(names: Sequence[str], command: cyclopts.App) -> None:
     """Let the help page of a command show its whole docstring, and its positional arguments in the usage line."""
     if command.default_command is None:
         return
@@ -144,7 +135,7 @@ def _complete_help(names: Sequence[str], command: App) -> None:
         command.usage = " ".join(["Usage: edgeflownas", *names, *places, "[OPTIONS]"])
 
 
-def _placeholder(argument: Argument) -> str:
+def _placeholder(argument: cyclopts.Argument) -> str:
     """``RUN``, ``[RUN]`` where it may be left out, ``RUNS ...`` for any number."""
     label = argument.name.lstrip("-").upper()
     if argument.field_info.kind is PythonParameter.VAR_POSITIONAL:
@@ -152,9 +143,9 @@ def _placeholder(argument: Argument) -> str:
     return label if argument.required else f"[{label}]"
 
 
-def _refusal(error: CycloptsError) -> str:
+def _refusal(error: cyclopts.CycloptsError) -> str:
     """The sentence for a command line that does not fit the signature: ours where cyclopts's would not help."""
-    if isinstance(error, UnknownCommandError) and error.app is not None and error.unused_tokens:
+    if isinstance(error, cyclopts.UnknownCommandError) and error.app is not None and error.unused_tokens:
         # cyclopts would import every command to write its own message.
         token = error.unused_tokens[0]
         names = [name for name in error.app if not name.startswith("-")]
@@ -162,11 +153,11 @@ def _refusal(error: CycloptsError) -> str:
     if error.app is not None and error.app.default_command is not None:
         arguments = error.app.assemble_argument_collection(parse_docstring=True)
         configured = any(argument.field_info.name == "overrides" for argument in arguments)
-        if configured and isinstance(error, UnknownOptionError):
+        if configured and isinstance(error, cyclopts.UnknownOptionError):
             options = [argument.name for argument in arguments if argument.parse and argument.index is None]
             return _unknown_option((error.token.keyword or error.token.value).partition("=")[0], [*options, "--help"])
-        missing = isinstance(error, MissingArgumentError) and error.keyword is None
-        further = isinstance(error, UnusedCliTokensError) and configured
+        missing = isinstance(error, cyclopts.MissingArgumentError) and error.keyword is None
+        further = isinstance(error, cyclopts.UnusedCliTokensError) and configured
         places = [argument for argument in arguments if argument.index is not None]
         line = example(error.app.default_command)
         if line and (further or (missing and error.argument is not None and error.argument.index is not None)):
@@ -175,13 +166,13 @@ def _refusal(error: CycloptsError) -> str:
     return " ".join(str(error).split())
 
 
-def _wrong_places(error: CycloptsError, places: Sequence[Argument], line: str) -> str:
+def _wrong_places(error: cyclopts.CycloptsError, places: Sequence[cyclopts.Argument], line: str) -> str:
     """Too few or too many positional arguments; each is called what its description begins with."""
     called = [re.split(r"[,(;:.]", argument.parameter.help or "")[0].strip() for argument in places]
     expected = " and ".join(f"{'at most ' * bool(place)}one {name}" for place, name in enumerate(called))
     if len(called) > 1:
         return f"{expected} expected: {line}"
-    if isinstance(error, MissingArgumentError):
+    if isinstance(error, cyclopts.MissingArgumentError):
         return f"give the {called[0]}: {line}"
     _, bound, further, _ = app.parse_known_args(error.root_input_tokens)
     got = " and ".join(map(str, [*bound.args, *further]))

@@ -3,17 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edgeflownas.commands._shared import (
-    Bytes,
-    Csv,
-    Json,
-    WholeNumber,
-    emit,
-    example,
-    read_size,
-    require_writable,
-    write_table,
-)
+from edgeflownas.commands import _shared as shared
 from edgeflownas.errors import ConfigError
 
 LEAST_SRAM = 16 * 1024
@@ -23,18 +13,18 @@ def fit_target(
     source: Path | None = None,
     *,
     target: str = "grove-vision-ai-v2",
-    sram: Bytes | None = None,
+    sram: shared.Bytes | None = None,
     fps: float | None = None,
-    flash: Bytes | None = None,
+    flash: shared.Bytes | None = None,
     space: str | None = None,
-    width: WholeNumber | None = None,
+    width: shared.WholeNumber | None = None,
     where: str = "",
     sizes: str = "",
     outputs: str = "flow,half,quarter",
-    top: WholeNumber = 10,
+    top: shared.WholeNumber = 10,
     out: Path | None = None,
-    csv: Csv | None = None,
-    json: Json = False,
+    csv: shared.Csv | None = None,
+    json: shared.Json = False,
 ) -> None:
     """Find what fits a chip.
 
@@ -64,10 +54,10 @@ def fit_target(
     from edgeflownas.search.fitting import FINEST, Budget, fit, read_subnets, sizes_of
 
     if out is not None:
-        require_writable(out)
+        shared.require_writable(out)
     told = "(not given)" if sram is None else str(sram) if sram % 1024 else f"{sram // 1024}KiB"
     if sram is None or sram < LEAST_SRAM:
-        raise ConfigError(f"--sram {told}: the chip's memory, at least 16KiB, is needed: {example(fit_target)}")
+        raise ConfigError(f"--sram {told}: the chip's memory, at least 16KiB, is needed: {shared.example(fit_target)}")
     if fps is not None and not 0 < fps < 1e6:
         raise ConfigError(f"--fps {fps}: frames a second, more than 0")
     budget = Budget(sram / 1024, fps and 1e3 / fps, flash and flash / 1024)
@@ -80,14 +70,14 @@ def fit_target(
     if not shapes:
         raise ConfigError(f"--sram {told}: not even the images of 96 rows fit; give --sizes")
     document = fit(subnets, budget, shapes, asked, chip, top, console.task)
-    written = emit(document, fit_view, json, csv)
+    written = shared.emit(document, fit_view, json, csv)
     if out is not None:
-        written["table"] = write_table([fit_table(document)], out)
+        written["table"] = shared.write_table([fit_table(document)], out)
     console.wrote(written)
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:
-    found = [read_size(part.strip(), "--sizes") for part in text.split(",")]
+    found = [shared.read_size(part.strip(), "--sizes") for part in text.split(",")]
     for rows, columns in found:
         if rows % 16 or columns % 16:
             raise ConfigError(f"--sizes {rows}x{columns}: rows and columns must be multiples of 16")
