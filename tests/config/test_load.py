@@ -59,6 +59,8 @@ def test_values_as_people_write_them(tmp_path):
         (["--train.gpu_device=auto"], "train.gpu_device", "auto"),
         (["--train.channels_last", "false"], "train.channels_last", False),
         (["--train.lr_milestones", "[0.2, 0.9]"], "train.lr_milestones", (0.2, 0.9)),
+        # either alone would be refused: all are merged before they are validated
+        (["--train.steps_per_epoch=3", "--train.epoch_mode=fixed_steps"], "train.steps_per_epoch", 3),
     ],
 )
 def test_overrides(tokens, key, value):
@@ -80,12 +82,6 @@ def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path, override
     assert config.train.arch == ("000021222", "111111111") and config.train.arch_name == ("1_0", "0x1F")
     assert load_config(write(tmp_path, dump_config(config))) == config
     assert load_config(path, ["--train.arch", "000021222", "--train.arch_name", "[]"]).train.arch == ("000021222",)
-
-
-def test_overrides_and_recipe_are_merged_before_validation():
-    """Either alone would be refused: steps_per_epoch without fixed_steps, fixed_steps without steps_per_epoch."""
-    config = load_config("smoke", ["--train.steps_per_epoch=3", "--train.epoch_mode=fixed_steps"])
-    assert config.train.steps_per_epoch == 3
 
 
 @pytest.mark.parametrize(
