@@ -40,11 +40,11 @@ def _listed(row: dict[str, Any]) -> list[str]:
     if row["root"] is None:
         return [f"{row['name']:16} no folder is known; it would hold {row['layout']}"]
     state = "found" if row["found"] else "NOT FOUND"
-    return [f"{row['name']:16} {state} in {row['root']} (named by {row['named_by']})"] + [
-        f"    {each['variant']:14} "
-        + (f"- {each['problem']}" if each["samples"] is None else f"{each['samples']:,} samples")
-        for each in row["variants"]
-    ]
+    lines = [f"{row['name']:16} {state} in {row['root']} (named by {row['named_by']})"]
+    for each in row["variants"]:
+        what = f"- {each['problem']}" if each["samples"] is None else f"{each['samples']:,} samples"
+        lines.append(f"    {each['variant']:14} {what}")
+    return lines
 
 
 @app.command
@@ -88,10 +88,9 @@ def check(
     settings = load_config(config).data
     if config is not None and not data:
         train_dir, val_dir = train_dir or settings.train_dir, val_dir or settings.val_dir
-    wanted = [(spec, "val", "--data") for spec in data]
-    for split, spec in (("val", val_dir), ("train", train_dir)):
-        if spec is not None:
-            wanted.insert(0, (spec, split, f"data.{split}_dir"))
+    splits = {"train": train_dir, "val": val_dir}
+    wanted = [(spec, split, f"data.{split}_dir") for split, spec in splits.items() if spec is not None]
+    wanted += [(spec, "val", "--data") for spec in data]
     if not wanted:
         raise ConfigError(
             "data check: nothing to check; give --train-dir, --val-dir, --data NAME[:VARIANT][@ROOT], --index DIR or "
@@ -165,9 +164,9 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> None:
     rows, marks = [], []
     for each in sets:
         measured, mark = flow_statistics(each, _progress(f"measuring {each.split}")), fingerprint(each)
+        facts = {"label": mark.label, "name": each.name, "split": each.split, "source": each.source}
+        rows.append(facts | asdict(measured))
         marks.append(mark)
-        rows.append({"label": mark.label, "name": each.name, "split": each.split, "source": each.source})
-        rows[-1] |= asdict(measured)
     warnings = [warning] if (warning := mixed_validation(marks)) else []
     told = (
         "{label}: {samples} samples, {invalid_share:.2%} of the pixels invalid\n"
