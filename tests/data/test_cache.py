@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
-from layouts import make_folder, sintel
+from layouts import damage, make_folder, sintel
 
 from edgeflownas.data import dataset as module
 from edgeflownas.data.check import fingerprint
@@ -74,7 +74,7 @@ def cut(path, by=1):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "damage"),
+    ("suffix", "harm"),
     [
         (".u8", cut),
         (".u8", lambda path: cut(path, by=-1)),
@@ -87,9 +87,9 @@ def cut(path, by=1):
         (".json", lambda path: path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))),
     ],
 )
-def test_a_damaged_cache_is_made_again(dataset, tmp_path, suffix, damage):
+def test_a_damaged_cache_is_made_again(dataset, tmp_path, suffix, harm):
     cache = open_cache(dataset, tmp_path / "cache")
-    damage(cache.path.with_suffix(suffix))
+    harm(cache.path.with_suffix(suffix))
     said: list[str] = []
     assert_same(dataset, open_cache(dataset, tmp_path / "cache", said))
     assert "is being made" in said[-1]
@@ -122,9 +122,7 @@ def test_images_that_change_while_it_is_made_are_noticed(dataset, tmp_path, monk
 
 def test_a_bad_image_is_refused_as_without_a_cache(tmp_path):
     dataset = open_dataset(f"sintel:clean@{sintel(tmp_path / 'films')}", "val", "x")
-    content = bytearray(dataset.samples[1].image2.read_bytes())
-    content[60] ^= 4
-    dataset.samples[1].image2.write_bytes(content)
+    damage(dataset.samples[1].image2, 60, 4)
     dataset.samples[2].image1.write_bytes(b"")
     cached = dataset.with_cache(open_cache(dataset, tmp_path / "cache"))
     reopened = dataset.with_cache(open_cache(dataset, tmp_path / "cache"))

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from layouts import make_folder
+from layouts import damage, make_folder
 
 from edgeflownas.data import check, formats
 from edgeflownas.data.check import check_dataset, refuse
@@ -44,13 +44,9 @@ def test_the_quick_check_lists_every_bad_file_once_in_order(tmp_path):
 
 def test_only_the_full_check_decodes(tmp_path, monkeypatch):
     dataset = scan_fc2(make_folder(tmp_path, 6), "val")
-    path = tmp_path / "0000002-img_0.png"
-    content = bytearray(path.read_bytes())
-    content[60] ^= 4
-    path.write_bytes(content)
-    flow = bytearray((tmp_path / "0000004-flow_01.flo").read_bytes())
-    flow[12:16] = struct.pack("<f", float("nan"))
-    (tmp_path / "0000004-flow_01.flo").write_bytes(flow)
+    damage(tmp_path / "0000002-img_0.png", 60, 4)
+    flow = tmp_path / "0000004-flow_01.flo"
+    flow.write_bytes(flow.read_bytes()[:-4] + np.float32(np.nan).tobytes())
     names = [Path(row.path).name for row in check_dataset(dataset, full=True)]
     assert names == ["0000002-img_0.png", "0000004-flow_01.flo"]
     monkeypatch.setattr(formats, "fill", lambda *_: pytest.fail("the quick check read pixels"))

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from layouts import make_folder
+from layouts import damage, make_folder
 
 from edgeflownas.data import check as module
 from edgeflownas.data.check import Fingerprint, difference, fingerprint, mixed_validation
@@ -15,15 +15,6 @@ from edgeflownas.errors import StorageError
 
 def scan(folder):
     return scan_fc2(folder, "val")
-
-
-def flip_byte(path, position):
-    """Change one byte; size and time of modification stay."""
-    state = path.stat()
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 @pytest.mark.parametrize("limit", [2**32, 0], ids=["full", "edges"])
@@ -42,7 +33,7 @@ def test_place_and_time_do_not_matter(tmp_path, limit):
 def test_every_change_of_content_is_seen_and_named(tmp_path):
     folder = make_folder(tmp_path / "a", 3)
     old = fingerprint(scan(folder))
-    flip_byte(folder / "0000001-img_0.png", 200)
+    damage(folder / "0000001-img_0.png", 200)
     shutil.copy(folder / "0000000-img_0.png", folder / "0000002-img_1.png")
     make_folder(folder, ["0000009"])
     for path in folder.glob("0000000-*"):
@@ -84,7 +75,7 @@ def test_large_sets_are_summed_at_the_edges(tmp_path, monkeypatch):
     length = flow.stat().st_size
     hashes = [fingerprint(scan(folder), full_limit=0).hash]
     for position in (20, length - 1, length // 2):
-        flip_byte(flow, position)
+        damage(flow, position)
         hashes.append(fingerprint(scan(folder), full_limit=0).hash)
     assert len(set(hashes[:3])) == 3  # first and last bytes count
     assert hashes[3] == hashes[2]  # the middle is not looked at, which crc_kind says

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from layouts import damage
 from numpy.typing import NDArray
 
 from edgeflownas.data import formats as fm
@@ -152,9 +153,8 @@ def test_other_pictures_and_damage_are_no_kitti_flow(tmp_path):
         fm.read_flow(path)
     assert not fm.is_kitti_flow(path)
     fm.write_kitti(path, np.zeros((4, 5, 2), np.float32))
-    content = bytearray(path.read_bytes())
-    content[45] ^= 1
-    path.write_bytes(content)
+    damage(path, 45)
+    content = path.read_bytes()
     assert fm.flow_size(path) == (4, 5)
     with pytest.raises(BadSample, match="fails its checksum"):
         fm.read_flow(path)

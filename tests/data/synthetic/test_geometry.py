@@ -24,12 +24,6 @@ def test_values_do_not_depend_on_how_many_are_taken_at_once(counts):
     np.testing.assert_array_equal(np.concatenate([parts.uniforms(count) for count in counts]), together)
 
 
-@pytest.mark.parametrize("other", [(4, 5, 7), (3, 6, 7), (3, 5, 8)])
-def test_seed_pair_and_layer_each_have_their_own_values(other):
-    np.testing.assert_array_equal(Draws(3, 5, 7).uniforms(50), Draws(3, 5, 7).uniforms(50))
-    assert not np.isin(Draws(*other).uniforms(50), Draws(3, 5, 7).uniforms(50)).any()
-
-
 def test_distributions():
     values = Draws(3, 5, 7).uniforms(5000, -2.0, 3.0)  # more than a block
     assert np.unique(values).size == 5000 and -2.0 <= values.min() < -1.98 and 2.98 < values.max() < 3.0
