@@ -140,9 +140,8 @@ def test_layout_and_metadata(made):
     names |= {f"val/{5_000_000 + i:07d}-{part}" for i in range(2) for part in parts}
     assert set(contents(made)) == names | {"dataset.json"}
     described = json.loads((made / "dataset.json").read_text())
-    assert described["generated"] is True and described["generator"] == "edgeflownas data synth"
-    assert described["complete"] is True and (described["seed"], described["train"], described["val"]) == (7, 3, 2)
-    assert (described["height"], described["width"]) == (48, 64)
+    asked = {"seed": 7, "train": 3, "val": 2, **SIZE, "generator": "edgeflownas data synth"}
+    assert described.items() >= (asked | {"generated": True, "complete": True}).items()
     assert described["statistics"]["samples"] == 5 and described["statistics"]["mean"] > 0
 
 
@@ -150,12 +149,10 @@ def test_files_hold_the_pair(made):
     for split, index in (("train", 2), ("val", 5_000_001)):
         pair = generate_pair(7, index, **SIZE)
         dataset = scan_fc2(made / split, split)
-        assert dataset.source == "generated"
         read = dataset.read(len(dataset) - 1)
-        np.testing.assert_array_equal(read.image1, pair.image1)
-        np.testing.assert_array_equal(read.image2, pair.image2)
-        np.testing.assert_array_equal(read.flow, pair.flow)
-        assert read.valid.all()
+        assert dataset.source == "generated" and read.valid.all()
+        for part in ("image1", "image2", "flow"):
+            np.testing.assert_array_equal(getattr(read, part), getattr(pair, part))
         stem = str(made / split / f"{index:07d}")
         np.testing.assert_array_equal(read_flo(f"{stem}-flow_10.flo")[0], pair.backward_flow)
         for part, mask in (("occ_01", pair.occlusion), ("occ_10", pair.backward_occlusion)):
