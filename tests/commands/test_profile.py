@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-from typing import Any
 
 import pytest
 
@@ -17,8 +16,7 @@ V1 = get_space("v1")
 
 def document(capsys, *words):
     assert cli.run(["profile", *map(str, words), "--json"]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
+    return json.loads(capsys.readouterr().out)
 
 
 def test_one_arch_by_stage(capsys):

@@ -1,11 +1,11 @@
 """Files of flow that cannot be trusted: only sound ones are read, everything else is refused by name."""
 
-import contextlib
 import struct
 import sys
 import zlib
 from collections import namedtuple
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -212,15 +212,10 @@ def test_without_h5py_the_remedy_is_named(tmp_path, monkeypatch):
 
 def fake_h5py(monkeypatch, stored):
     """h5py as far as the reader uses it; the real one reads a real file in the test after the next."""
-
-    @contextlib.contextmanager
-    def opened(path, mode):
-        assert mode == "r"
-        if isinstance(stored, Exception):
-            raise stored
-        yield {"flow": stored}
-
-    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=opened))
+    file = MagicMock(side_effect=stored if isinstance(stored, Exception) else None)
+    file.return_value.__enter__.return_value = {"flow": stored}
+    file.return_value.__exit__.return_value = False
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=file))
 
 
 def test_every_second_value_of_spring_is_the_flow_of_the_images(tmp_path, monkeypatch):
