@@ -174,7 +174,7 @@ def _override(merged: dict[str, Any], origins: Origins, full: str, text: str) ->
 # Problems in words
 
 
-def explain(error: ValidationError, merged: Any = None, origins: Origins | None = None) -> list[str]:
+def explain(error: ValidationError, merged: dict[str, Any] | None = None, origins: Origins | None = None) -> list[str]:
     """One line per problem: where from, the key, what it must be, what was found, the nearest name."""
     lines: dict[str, None] = {}  # one per key, though unions and lists report each member
     places = origins or {}
