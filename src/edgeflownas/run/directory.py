@@ -23,39 +23,16 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from edgeflownas import files
 from edgeflownas.config.load import dump_yaml, parse_yaml
 from edgeflownas.errors import StorageError
-from edgeflownas.files import (
-    AppendLog,
-    CsvLog,
-    JsonLog,
-    canonical_json,
-    crash_point,
-    read_json,
-    read_rows,
-    remove_temporaries,
-    replace_committed,
-    storing,
-    sync_folder,
-    write_durably,
-)
-from edgeflownas.run.checkpoint import (
-    NONE_YET,
-    Checkpoint,
-    DamagedCheckpoint,
-    Facts,
-    Position,
-    Tensors,
-    checkpoint_names,
-    read_checkpoint,
-    read_manifest,
-    verify,
-    write_checkpoint,
-)
+from edgeflownas.files import AppendLog, CsvLog, JsonLog, canonical_json, crash_point, storing
+from edgeflownas.run import checkpoint as checkpoints
+from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, DamagedCheckpoint, Facts, Position, Tensors
 from edgeflownas.run.history import converted_events
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
@@ -76,9 +53,8 @@ class RunDirectory:
     (train.log) only grow.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None] = _to_stderr) -> None:
-        self.path = path
-        self.warn = warn
+    def __init__(self, path: Path, warn: Callable[[str], None] | None = None) -> None:
+        self.path, self.warn = path, warn or _to_stderr
         document = read_identity(path)
         self.id: str = document["run"]
         self.format: int = document["format"]
@@ -87,8 +63,8 @@ class RunDirectory:
         self.events, self.quarantine = JsonLog(path / "events.jsonl"), JsonLog(path / "quarantine.jsonl")
         self.history, self.per_arch = CsvLog(path / "eval_history.csv"), CsvLog(path / "per_arch_epe.csv")
         self.per_option, self.monitor = CsvLog(path / "per_option.csv"), CsvLog(path / "monitor.csv")
-        facts = (self.events, self.quarantine, self.history, self.per_arch, self.per_option, self.monitor)
-        self._fact_logs: tuple[AppendLog, ...] = facts
+        self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history, self.per_arch)
+        self._fact_logs += (self.per_option, self.monitor)
         self.timing, self.log = JsonLog(path / "timing.jsonl"), AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
         self.keep = 2
@@ -99,13 +75,11 @@ class RunDirectory:
         self._failure: str | None = None
 
     @classmethod
-    def create(
-        cls, path: Path, config: Facts, manifest: Facts, warn: Callable[[str], None] = _to_stderr
-    ) -> RunDirectory:
+    def create(cls, path: Path, config: Facts, manifest: Facts, warn: Callable[[str], None] | None = None) -> Self:
         """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
         document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
-        files = {f"checkpoints/{NONE_YET}": b"", "config.yaml": dump_yaml(dict(config)).encode()}
-        create_folder(path, files | {"run_manifest.json": canonical_json(document)})
+        contents = {f"checkpoints/{NONE_YET}": b"", "config.yaml": dump_yaml(dict(config)).encode()}
+        create_folder(path, contents | {"run_manifest.json": canonical_json(document)})
         return cls(path, warn)
 
     @property
@@ -125,7 +99,7 @@ class RunDirectory:
         self.manifest = dict(manifest)
         document = {"format": self.format, "run": self.id, "manifest": self.manifest}
         document |= {"converted": self.converted} if self.converted else {}
-        replace_committed(self.path / "run_manifest.json", canonical_json(document))
+        files.replace_committed(self.path / "run_manifest.json", canonical_json(document))
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
@@ -133,12 +107,12 @@ class RunDirectory:
         if path.parent != self.path:
             with storing(path.parent, "make"):
                 path.parent.mkdir(exist_ok=True)
-        replace_committed(path, content)
+        files.replace_committed(path, content)
 
     # ---- the lock ----
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[RunDirectory]:
+    def locked(self) -> Iterator[Self]:
         """Hold the run against every other process.  Raises StorageError naming host and process of one that does."""
         self._lock.acquire()
         try:
@@ -156,17 +130,17 @@ class RunDirectory:
 
     def step_events(self, epoch: int) -> list[dict[str, Any]]:
         """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
-        return [row for row in read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
+        return [row for row in files.read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
-        return checkpoint_names(self._folder)
+        return checkpoints.checkpoint_names(self._folder)
 
     def newest_commit(self) -> dict[str, Any] | None:
         """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
         for name in self.checkpoints():
             with contextlib.suppress(DamagedCheckpoint):
-                return read_manifest(self._folder / name, self.id)
+                return checkpoints.read_manifest(self._folder / name, self.id)
         return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
@@ -185,7 +159,7 @@ class RunDirectory:
             name = self.read_best()["checkpoint"]
         if name not in (known := self.checkpoints()):
             raise StorageError(f"{self._folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
-        return read_checkpoint(self._folder / name, self.id, groups)
+        return checkpoints.read_checkpoint(self._folder / name, self.id, groups)
 
     def _newest_verified(
         self, groups: Collection[str] | None = None, with_logs: bool = False
@@ -197,7 +171,7 @@ class RunDirectory:
         damaged: list[str] = []
         for name in self.checkpoints():
             try:
-                checkpoint = read_checkpoint(self._folder / name, self.id, groups)
+                checkpoint = checkpoints.read_checkpoint(self._folder / name, self.id, groups)
                 for log in self._fact_logs if with_logs else ():
                     if not log.holds(wanted := self._committed(checkpoint, log)):
                         raise DamagedCheckpoint(
@@ -221,7 +195,7 @@ class RunDirectory:
         path = self.path / "best.json"
         if not path.exists():
             raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
-        best = read_json(path)
+        best = files.read_json(path)
         if not isinstance(best, dict) or not isinstance(best.get("checkpoint"), str):
             raise StorageError(f"{path}: names no checkpoint; `edgeflownas train --resume {self.path}` writes it again")
         return best
@@ -238,7 +212,7 @@ class RunDirectory:
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
             for folder in (self._folder, self.path, self.path / "sample_epe", self.path / "pictures"):
-                remove_temporaries(folder)
+                files.remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
             if self.format == 1:
                 self._convert()
@@ -269,14 +243,14 @@ class RunDirectory:
         kept = self.path / KEPT
         if not kept.exists():
             old = self.events.path.read_bytes() if self.events.path.exists() else b""
-            replace_committed(kept, old)
+            files.replace_committed(kept, old)
         crash_point("convert.kept")
         content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
-        replace_committed(self.events.path, content)
+        files.replace_committed(self.events.path, content)
         crash_point("convert.written")
         for name in self.checkpoints():
             with contextlib.suppress(DamagedCheckpoint):
-                manifest = read_manifest(self._folder / name, self.id)
+                manifest = checkpoints.read_manifest(self._folder / name, self.id)
                 # A length at which no line ends is of a log that has lost rows: it stays one that no log has.
                 self.converted[manifest["hash"]] = lengths.get(manifest["logs"].get(self.events.path.name, 0), 2**62)
         self.format = FORMAT
@@ -291,7 +265,7 @@ class RunDirectory:
             with storing(path, "remove"):
                 path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != canonical_json(best):
-            replace_committed(path, canonical_json(best))
+            files.replace_committed(path, canonical_json(best))
 
     def commit(
         self, position: Position, state: Facts, tensors: Tensors, *, best: Facts | None = None, finished: bool = False
@@ -316,7 +290,17 @@ class RunDirectory:
                     return position.name
                 with storing(self._folder, "set a damaged checkpoint aside"):
                     self._set_aside(position.name)
-            self._parent = self._put(position, state, tensors, self._facts(best, finished))
+            logs = {}
+            for log in self._fact_logs:
+                log.sync()
+                logs[log.path.name] = log.offset()
+            with storing(self.path, "bring to the disk"):
+                files.sync_folder(self.path)
+            crash_point("commit.logs_synced")
+            kept = best if best is not None else self.best
+            facts = {"run": self.id, "logs": logs, "best": dict(kept) if kept else None, "finished": finished}
+            facts |= {"parent": self._parent, "session": {"token": self._lock.token}}
+            self._parent = self._put(position, state, tensors, facts)
             if best is not None:
                 self.write_best(best)
             self._prune()
@@ -327,23 +311,10 @@ class RunDirectory:
             raise
         return position.name
 
-    def _facts(self, best: Facts | None, finished: bool) -> dict[str, Any]:
-        """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
-        logs = {}
-        for log in self._fact_logs:
-            log.sync()
-            logs[log.path.name] = log.offset()
-        with storing(self.path, "bring to the disk"):
-            sync_folder(self.path)
-        crash_point("commit.logs_synced")
-        kept = best if best is not None else self.best
-        facts = {"run": self.id, "logs": logs, "best": dict(kept) if kept else None, "finished": finished}
-        return {**facts, "parent": self._parent, "session": {"token": self._lock.token}}
-
     def _sound(self, name: str, otherwise: str) -> dict[str, Any] | None:
         """Manifest of a stored checkpoint; None, and a warning of what happens to it, where it does not verify."""
         try:
-            return verify(self._folder / name, self.id)
+            return checkpoints.verify(self._folder / name, self.id)
         except DamagedCheckpoint as damage:
             self.warn(f"{damage}; {name} {otherwise}")
             return None
@@ -359,16 +330,16 @@ class RunDirectory:
             try:
                 temporary.mkdir()
                 crash_point("commit.temporary_made")
-                digest = write_checkpoint(temporary, position, state, tensors, facts)
+                digest = checkpoints.write_checkpoint(temporary, position, state, tensors, facts)
                 self._lock.check()
                 os.rename(temporary, final)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
             crash_point("commit.renamed")
-            sync_folder(self._folder)
+            files.sync_folder(self._folder)
             try:
-                manifest = verify(final, self.id)
+                manifest = checkpoints.verify(final, self.id)
                 if manifest["hash"] != digest:
                     raise DamagedCheckpoint(f"{final}: not what was written")
             except DamagedCheckpoint:
@@ -386,7 +357,7 @@ class RunDirectory:
         if target.exists():
             target = target.with_name(f"{target.name}-{uuid.uuid4().hex[:8]}")
         os.rename(self._folder / name, target)
-        sync_folder(self._folder)
+        files.sync_folder(self._folder)
         self._verified.pop(name, None)
         crash_point("resume.damaged_set_aside")
 
@@ -410,25 +381,25 @@ class RunDirectory:
                     crash_point("prune.removed")
 
 
-def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make ``path`` with ``files`` (relative path -> content), whole or not at all; StorageError where it exists."""
+def create_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Make ``path`` with ``contents`` (relative path -> bytes), whole or not at all; StorageError where it exists."""
     with storing(path, "make the run directory"):
         refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _unfinished_name(path)
         try:
-            for name, content in files.items():
+            for name, content in contents.items():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                write_durably(fresh / name, content)
-            for folder in {(fresh / name).parent for name in files}:
-                sync_folder(folder)
+                files.write_durably(fresh / name, content)
+            for folder in {(fresh / name).parent for name in contents}:
+                files.sync_folder(folder)
             crash_point("create.written")
             refuse_existing(path)  # again: a rename would replace an empty folder
             os.rename(fresh, path)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
-        sync_folder(path.parent)
+        files.sync_folder(path.parent)
     crash_point("create.renamed")
 
 
@@ -455,13 +426,13 @@ def read_identity(path: Path) -> dict[str, Any]:
     """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
     file = path / "run_manifest.json"
     if (path / GROUP).is_file():
-        names = ", ".join(str(path / name) for name in read_json(path / GROUP).get("models", {}))
+        names = ", ".join(str(path / name) for name in files.read_json(path / GROUP).get("models", {}))
         raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")
     if not file.is_file():
         raise StorageError(
             f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
         )
-    document = read_json(file)
+    document = files.read_json(file)
     keys = {"format", "run", "manifest"}
     if not isinstance(document, dict) or not keys <= document.keys() or not isinstance(document["manifest"], dict):
         raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
@@ -517,7 +488,7 @@ class RunLock:
         machine = {"host": socket.gethostname(), "boot_id": boot_id()}
         lease = {**process, **machine, "started": time.time(), "token": token}
         try:
-            replace_committed(self.folder / "lease.json", canonical_json(lease))
+            files.replace_committed(self.folder / "lease.json", canonical_json(lease))
         except StorageError:
             self._lock.release()
             raise
@@ -527,7 +498,7 @@ class RunLock:
     def check(self) -> None:
         """Raise StorageError if another process took the run over meanwhile (a lock lost by the file system)."""
         assert self.token is not None, "the run is not locked"
-        if read_json(self.folder / "lease.json").get("token") != self.token:
+        if files.read_json(self.folder / "lease.json").get("token") != self.token:
             self.token = None  # the lease is no longer ours to remove
             raise StorageError(
                 f"{self.folder}: taken over by {_holder_in_words(self.folder)}; nothing more was written"
@@ -579,7 +550,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
     if not (folder / "lease.json").exists():
         return None
     try:
-        lease = dict(read_json(folder / "lease.json", cap=2**16))
+        lease = dict(files.read_json(folder / "lease.json", cap=2**16))
         here = lease["boot_id"] == boot_id() and lease["host"] == socket.gethostname()
         if here and not is_alive(lease["pid"], lease["process_started"]):
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import socket
@@ -47,10 +48,9 @@ class Difference:
 def config_kinds(config: Config) -> dict[str, dict[str, Any]]:
     """Kind -> dotted key -> value, JSON values, of every key of the configuration."""
     values = config.model_dump(mode="json")
-    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for full, key in keys().items():
-        kinds[key.kind][full] = values[key.group][key.name]
-    return kinds
+    return {
+        kind: {full: values[key.group][key.name] for full, key in keys().items() if key.kind == kind} for kind in KINDS
+    }
 
 
 def build_manifest(
@@ -64,10 +64,7 @@ def build_manifest(
     kinds = config_kinds(config)
     epochs = config.train.num_epochs
     deciding = {kind: kinds[kind] for kind in ("identity", "dynamics")}
-    choices = [
-        {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(choice).items()}
-        for choice in space.choices
-    ]
+    choices = json.loads(json.dumps([asdict(choice) for choice in space.choices]))  # lists, as they are read back
     return {
         "keys": kinds,
         "config_hash": hashlib.sha256(canonical_json(deciding)).hexdigest(),
@@ -147,8 +144,8 @@ def refuse(differences: Collection[Difference]) -> None:
         return
     rows = [("key", "run", "now", "kind")]
     rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in changed]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     remedy = "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`"
     raise ConfigError("\n".join(["this is not the run that was begun:", *lines, remedy]))
 
@@ -268,15 +265,8 @@ def _git(*arguments: str) -> str | None:
     """Output of git in this file's folder, None where it fails; variables of a surrounding git hook are left out."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        words, quiet = ["git", *arguments], subprocess.DEVNULL
+        here = Path(__file__).parent
+        return subprocess.check_output(words, cwd=here, env=variables, stderr=quiet, text=True, timeout=10).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,18 @@ from edgeflownas.config import Config
 from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.frozen import (
-    EvalSet,
-    FrozenBatches,
-    FrozenSplit,
-    freeze_calibration,
-    freeze_split,
-    read_eval_set,
-)
+from edgeflownas.evaluate import frozen
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.run import setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
 from edgeflownas.run.manifest import choose_device, code_version, config_kinds, environment, set_arithmetic
-from edgeflownas.run.setup import (
-    Note,
-    Splits,
-    build_net,
-    freeze_eval_set,
-    new_net,
-    run_pool,
-    run_space,
-    silent,
-    stored_fingerprints,
-)
+from edgeflownas.run.setup import Note, Splits, new_net, open_split, run_space, silent, stored_fingerprints
 from edgeflownas.space import Arch, SearchSpace
 
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
@@ -113,7 +98,7 @@ class Run:
         DataError for what is no such file.
         """
         given = [key for key, _ in parse_overrides(list(overrides))[0]]
-        directory = None if path.is_file() else RunDirectory(path, *([] if warn is None else [warn]))
+        directory = None if path.is_file() else RunDirectory(path, warn)
         if directory is None:
             own = config = weights_config(path, overrides)
         else:
@@ -124,8 +109,8 @@ class Run:
             if key not in used:
                 note(f"--{key} has no effect on {what}")
         for key in NETWORK:  # of a file of weights both are one
-            if _value(config, key) != _value(own, key):
-                raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
+            if attrgetter(key)(config) != (value := attrgetter(key)(own)):
+                raise ConfigError(f"--{key} differs from the run's {value}: its weights do not fit")
         return cls(path, directory, own, config, note, given)
 
     @property
@@ -136,7 +121,7 @@ class Run:
     @property
     def anew(self) -> bool:
         """Whether pool and samples are chosen anew: imported weights, or a key that chooses them was given."""
-        return self.imported or any(_value(self.own, key) != _value(self.config, key) for key in CHOOSING)
+        return self.imported or attrgetter(*CHOOSING)(self.own) != attrgetter(*CHOOSING)(self.config)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -149,13 +134,13 @@ class Run:
         stored = self.path / "eval_set.json"
         if not stored.exists():
             raise DataError(f"{stored}: missing; `edgeflownas train --resume {self.path}` writes it again")
-        return read_eval_set(stored)
+        return frozen.read_eval_set(stored)
 
     @property
     def pool(self) -> tuple[str, ...]:
         """Codes of the evaluation pool."""
         own = () if self.anew else self.stored_eval_set.pool
-        return own or tuple(map(str, run_pool(self.config)))
+        return own or tuple(map(str, setup.run_pool(self.config)))
 
     def history(self) -> list[Evaluation]:
         """The run's own evaluations, oldest first.  Raises StorageError."""
@@ -188,7 +173,7 @@ class Run:
         config = self.config
         device, _ = choose_device(config.train.gpu_device)
         set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
-        net = build_net(config, device)
+        net = setup.build_net(config, device)
         # The moving average holds weights only; frozen batch-norm statistics are those of the model.
         values = stored.tensors["model"] | stored.tensors[weights]
         for name, tensor in net.state_dict().items():
@@ -252,7 +237,7 @@ class Run:
                 f"{self.path}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir "
                 "DIR"
             )
-        dataset = open_dataset(self.config.data.train_dir, "train", "data.train_dir", self.config.data.roots)
+        dataset = open_split(self.config, "train")
         if self.directory is not None and self.config.data.on_bad_sample == "stop":
             refuse(dataset, check_dataset(dataset))
         return dataset
@@ -260,7 +245,7 @@ class Run:
     @cached_property
     def val(self) -> FlowDataset:
         """The validation split, checked.  Raises DataError."""
-        dataset = open_dataset(self.config.data.val_dir, "val", "data.val_dir", self.config.data.roots)
+        dataset = open_split(self.config, "val")
         refuse(dataset, check_dataset(dataset))
         return dataset
 
@@ -288,7 +273,7 @@ class Run:
         mark = self.train_print
         if not self.anew:
             return self.stored_eval_set.calibration, self.train
-        split = freeze_calibration(self.config, self.train, mark.label, self.note)
+        split = frozen.freeze_calibration(self.config, self.train, mark.label, self.note)
         if self.directory is None:
             self.note(f"calibrated on {len(split.names)} samples of {split.label}")
         else:
@@ -299,14 +284,13 @@ class Run:
         """As :meth:`calibration`, reading only the files of the samples themselves: for whoever evaluates nothing."""
         if self.directory is None:
             return self.calibration()
-        data = self.config.data
         try:
-            train = open_dataset(data.train_dir, "train", "data.train_dir", data.roots)
+            train = open_split(self.config, "train")
         except DataError as error:
             raise DataError(f"{error}\n{TRAINING_DATA}") from None
         if self.imported:
             self.note(f"imported weights have no calibration samples of their own: {train.directory} gives them")
-            return freeze_calibration(self.config, train, str(train.directory), self.note), train
+            return frozen.freeze_calibration(self.config, train, str(train.directory), self.note), train
         split = self.stored_eval_set.calibration
         wanted = set(split.names)
         chosen = replace(train, samples=tuple(sample for sample in train.samples if sample.name in wanted))
@@ -341,17 +325,15 @@ class Run:
         train, val, config = self.train, self.val, self.config
         if self.imported:
             self.note("this run has no frozen evaluation set (imported weights): one is made of the given data")
-        else:
-            _ = self.stored_eval_set
-        train_mark = self.train_print
+        stored = None if self.imported else self.stored_eval_set  # what is damaged is said before data are read
         previous = stored_fingerprints(self.path)
-        val_mark = fingerprint(val, previous and previous[1])
-        if self.anew:
-            eval_set, same = freeze_eval_set(config, Splits(train, val, train_mark, val_mark), self.note), False
+        splits = Splits(train, val, self.train_print, fingerprint(val, previous and previous[1]))
+        dataset, mark = (val, splits.val_print) if split == "val" else (train, splits.train_print)
+        if stored is None or self.anew:
+            eval_set, same = setup.freeze_eval_set(config, splits, self.note), False
         else:
-            eval_set, same = self.stored_eval_set, self.own.data.flow_clip == config.data.flow_clip
-            same = same and val_mark.hash == self.manifest["data"]["val"]["fingerprint"]
-        dataset, mark = (val, val_mark) if split == "val" else (train, train_mark)
+            eval_set, same = stored, self.own.data.flow_clip == config.data.flow_clip
+            same = same and splits.val_print.hash == self.manifest["data"]["val"]["fingerprint"]
         if split == "train" or batches is not None or not (same or self.anew):
             if batches is None or batches == "all":
                 wanted = None if batches else config.eval.eval_batches_per_arch
@@ -360,7 +342,7 @@ class Run:
             else:
                 wanted = int(batches)
             place = (config.data.crop_size, config.eval.batch_size, wanted, config.eval.selection)
-            chosen = freeze_split(dataset, mark.label, *place, "--batches", self.note)
+            chosen = frozen.freeze_split(dataset, mark.label, *place, "--batches", self.note)
             eval_set, same = replace(eval_set, evaluation=chosen, flow_clip=config.data.flow_clip), False
         if not same:
             self.note(f"not the run's frozen evaluation set: {len(eval_set.evaluation.names)} samples of {mark.label}")
@@ -437,11 +419,6 @@ class Subnet:
         return self.config.data.flow_divisor
 
 
-def _value(config: Config, key: str) -> object:
-    group, _, name = key.partition(".")
-    return getattr(getattr(config, group), name)
-
-
 # ---- weights made elsewhere ----
 
 
@@ -472,8 +449,8 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
     Raises ConfigError for an override that contradicts the file, DataError for a file that is none or does not fit,
     StorageError where ``out`` exists or cannot be written.
     """
-    name = ["--runtime.output_root", str(out.parent), "--runtime.experiment_name", out.name]
-    config = weights_config(file, [*overrides, *name])
+    place = ["--runtime.output_root", str(out.parent), "--runtime.experiment_name", out.name]
+    config = weights_config(file, [*overrides, *place])
     net = new_net(config, None)
     load_tf1_weights(net, file)
     space, tensors = net.space, dict(net.state_dict())
@@ -487,8 +464,8 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
         "environment": environment(),
     }
     directory = RunDirectory.create(out, config.model_dump(mode="json"), manifest)
-    state = TrainState(planned=0, num_epochs=0)
     with directory.locked():
         directory.resume()
-        directory.commit(Position(0, 0, 0), state.to_json(), {"model": tensors}, finished=True)
+        state = TrainState(planned=0, num_epochs=0).to_json()
+        directory.commit(Position(0, 0, 0), state, {"model": tensors}, finished=True)
     return {"run": str(out), "space": space.name, "width": net.width, "tensors": len(tensors), **source}

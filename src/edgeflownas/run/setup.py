@@ -72,6 +72,12 @@ def build_net(config: Config, device: torch.device) -> StagedNet:
     return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
 
 
+def open_split(config: Config, split: str) -> FlowDataset:
+    """The ``train`` or ``val`` split of a configuration.  Raises ConfigError or DataError as open_dataset."""
+    key = f"{split}_dir"
+    return open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
+
+
 @dataclass(frozen=True)
 class Splits:
     """The two splits of a run with their fingerprints."""
@@ -102,22 +108,22 @@ def open_splits(
     (data.on_bad_sample stop) a file with a bad header or length.
     """
     found = []
-    for place, key in enumerate(("train_dir", "val_dir")):
-        spec, split = getattr(config.data, key), key.removesuffix("_dir")
-        dataset = open_dataset(spec, split, f"data.{key}", config.data.roots)
+    for split, known in zip(("train", "val"), previous or (None, None), strict=True):
+        dataset = open_split(config, split)
         problems = check_dataset(dataset)
-        if config.data.on_bad_sample == "stop" or place == 1:
+        if config.data.on_bad_sample == "stop" or split == "val":
             refuse(dataset, problems)
         for problem in problems:
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
-        mark = fingerprint(dataset, previous[place] if previous else None)
-        say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
+        mark, key = fingerprint(dataset, known), f"data.{split}_dir"
+        say(f"{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
         if dataset.note:
-            say(f"data.{key}: {dataset.note}")
+            say(f"{key}: {dataset.note}")
         if config.data.cache_dir is not None and not problems and make_cache:
             dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
         found.append((dataset, mark))
-    return Splits(found[0][0], found[1][0], found[0][1], found[1][1])
+    (train, train_print), (val, val_print) = found
+    return Splits(train, val, train_print, val_print)
 
 
 def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:

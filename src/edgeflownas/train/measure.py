@@ -124,10 +124,7 @@ def _evaluation(
 
     score_pool(net, archs, [calibration], [evaluation], before_batch)
     marks.append(_now(device))
-    return {
-        "calibration_batch_seconds": marks[-2] - marks[0],
-        "evaluation_batch_seconds": marks[-1] - marks[-2],
-    }
+    return {"calibration_batch_seconds": marks[-2] - marks[0], "evaluation_batch_seconds": marks[-1] - marks[-2]}
 
 
 def _resident_mib() -> float:
