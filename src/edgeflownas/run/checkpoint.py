@@ -43,16 +43,12 @@ class DamagedCheckpoint(StorageError):
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the run between two optimiser steps.
+    """A place in the run between two optimiser steps."""
 
-    ``step`` counts finished steps of the run, ``epoch`` is the current epoch (from 0) and ``batch`` the next batch
-    in it.  ``evaluated`` is False only between the last step of an epoch and the evaluation due there.
-    """
-
-    step: int
-    epoch: int
-    batch: int
-    evaluated: bool = True
+    step: int  # finished steps of the run
+    epoch: int  # current one, from 0
+    batch: int  # next one in it
+    evaluated: bool = True  # False only between the last step of an epoch and the evaluation due there
 
     @property
     def name(self) -> str:
@@ -119,18 +115,14 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a commit stored, read back and verified.
-
-    ``tensors`` maps group (model, optimizer, ...) and name to a contiguous CPU tensor; ``logs`` maps log file names
-    to their lengths in bytes at the commit; ``best`` is the content of best.json as of this checkpoint.
-    """
+    """What a commit stored, read back and verified."""
 
     name: str
     position: Position
     state: dict[str, Any]
-    tensors: dict[str, dict[str, Tensor]] = field(repr=False)
-    logs: dict[str, int]
-    best: dict[str, Any] | None
+    tensors: dict[str, dict[str, Tensor]] = field(repr=False)  # group (model, ...) -> name -> contiguous, on the CPU
+    logs: dict[str, int]  # file -> length in bytes at the commit
+    best: dict[str, Any] | None  # content of best.json as of this checkpoint
     finished: bool
     hash: str
     session: dict[str, Any] = field(repr=False)
@@ -176,10 +168,7 @@ def _own_hash(document: Facts) -> str:
 
 
 def read_manifest(folder: Path, run: str) -> dict[str, Any]:
-    """The checked manifest of a checkpoint folder; its files are not looked at.
-
-    Raises DamagedCheckpoint when it is missing, altered, of another run than ``run`` or of a newer format.
-    """
+    """The manifest, its files unread.  Raises DamagedCheckpoint: missing, altered, of another run or format."""
     path = folder / "manifest.json"
     data = _read(path, MANIFEST_CAP)
     try:
@@ -240,10 +229,7 @@ def verify(folder: Path, run: str) -> dict[str, Any]:
 
 
 def read_checkpoint(folder: Path, run: str, groups: Collection[str] | None = None) -> Checkpoint:
-    """Verify and load a checkpoint folder (only the tensor ``groups`` named, if any; the rest is then not read).
-
-    Raises DamagedCheckpoint naming the file and, for altered content, the hash expected and found.
-    """
+    """Verify and load a checkpoint (of ``groups`` only those tensors).  Raises DamagedCheckpoint naming the file."""
     manifest = read_manifest(folder, run)
     state: dict[str, Any] = {}
     tensors: dict[str, dict[str, Tensor]] = {}

@@ -144,7 +144,7 @@ class RunDirectory:
         return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
-        """One checkpoint by name, or ``best`` / ``latest`` that verifies (a warning for each damaged one passed over).
+        """One checkpoint by name, or ``best`` / ``latest`` (a warning for each damaged one passed over).
 
         Only the tensor ``groups`` named, if any.  Raises StorageError (DamagedCheckpoint) naming the file.
         """
@@ -320,10 +320,7 @@ class RunDirectory:
             return None
 
     def _put(self, position: Position, state: Facts, tensors: Tensors, facts: Facts) -> str:
-        """Write and rename one checkpoint; returns its hash.
-
-        Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
-        """
+        """Write and rename one checkpoint; returns its hash.  Raises StorageError, and what was written is removed."""
         temporary = self._folder / f".tmp-{uuid.uuid4().hex}"
         final = self._folder / position.name
         with storing(self._folder, f"commit {position.name}"):
@@ -544,8 +541,7 @@ def is_alive(pid: int, started: int | None = None) -> bool:
 def holder(folder: Path) -> dict[str, Any] | None:
     """Lease of the process that holds the run, None if none does; takes no lock.
 
-    The key ``here`` tells whether the holder is a live process of this machine (True) or one of another machine,
-    which cannot be looked at from here (False).
+    Key ``here``: a live process of this machine (True), or one of another, which cannot be looked at from here.
     """
     if not (folder / "lease.json").exists():
         return None

@@ -30,10 +30,7 @@ TOO_LARGE = "the frames are too large for this network and machine: use --protoc
 
 
 class FrozenEvaluation:
-    """Weights of a run and the frozen set they are scored on.
-
-    ``own`` is whether the set is the run's, so that figures are those of its history.
-    """
+    """Weights of a run and the frozen set they are scored on; ``own``: the set, and so the figures, of its history."""
 
     def __init__(
         self, run: Run, checkpoint: str, weights: str, codes: Sequence[str] | None, split: str, batches: str | None
@@ -90,10 +87,7 @@ class FrozenEvaluation:
         }
 
     def sweep_calibration(self, console: Console) -> tuple[CalibrationSweep, dict[str, Any]]:
-        """Score the archs under several calibration sets: is an arch hard, or is it badly calibrated?
-
-        Raises ConfigError where nothing is calibrated.
-        """
+        """Is an arch hard, or badly calibrated?  Scores under several sets; ConfigError where nothing is calibrated."""
         run, net = self.run, self.net
         if not net.batchnorms:
             raise ConfigError("--calibration-sweep: this run's batch norm is frozen, so nothing is calibrated")

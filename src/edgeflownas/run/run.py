@@ -65,10 +65,9 @@ PUBLISHED = {
 
 
 class Run:
-    """A run opened to be read.
+    """A run opened to be read; ``directory`` is None for a file of weights.
 
-    ``directory`` is None for a file of weights.  ``own`` is the configuration it was trained with, ``config`` the same
-    with the overrides of whoever opened it.
+    ``own`` is the configuration it was trained with, ``config`` the same with the overrides of whoever opened it.
     """
 
     def __init__(
@@ -187,10 +186,7 @@ class Run:
         return f"{self.path.name}/{stored.name}" + ("" if weights == "model" else f":{weights}")
 
     def choose(self, arch: str | None) -> tuple[Arch, str]:
-        """The arch that is meant, and why: a given code, the best of the last evaluation, or the bilinear baseline.
-
-        Raises ConfigError where none of these is there.
-        """
+        """The arch that is meant, and why: given, best of the last evaluation, or baseline; ConfigError without any."""
         if arch is not None:
             return self.space.parse(arch), "--arch"
         history = self.history() if self.directory is not None else []
@@ -211,10 +207,8 @@ class Run:
     def subnet(self, arch: str | None, which: str = "best") -> Subnet:
         """One subnet (``arch`` as in :meth:`choose`) with its calibration batches: all that is read of the data.
 
-        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.
-
-        Raises ConfigError for an arch of another space, DataError for training data that are missing or not those of
-        the run, StorageError for what cannot be read of the run.
+        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.  Raises
+        ConfigError for an arch of another space, DataError for training data that are missing or not those of the run.
         """
         if self.directory is None and which != "best":
             raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
@@ -266,10 +260,7 @@ class Run:
         return mark
 
     def calibration(self) -> tuple[FrozenSplit, FlowDataset]:
-        """The run's frozen calibration samples, or others of its training data (and a note), with their data set.
-
-        Raises ConfigError, DataError.
-        """
+        """The run's frozen calibration samples, or others (and a note), with their data set.  Raises as ``train``."""
         mark = self.train_print
         if not self.anew:
             return self.stored_eval_set.calibration, self.train
@@ -423,9 +414,7 @@ class Subnet:
 
 
 def weights_config(file: Path, overrides: Sequence[str]) -> Config:
-    """Configuration of the TF1 weights in ``file``, which decides task and width.
-
-    EdgeFlowNet's are read as published (frozen batch norm, BGR, 0..255) unless ``overrides`` say otherwise.
+    """Configuration of the TF1 weights in ``file``, which decides task and width; EdgeFlowNet's as it was published.
 
     Raises ConfigError for an override that contradicts the file, DataError for a file that is none.
     """

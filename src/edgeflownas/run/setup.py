@@ -51,10 +51,7 @@ def run_pool(config: Config) -> list[Arch]:
 
 
 def new_net(config: Config, seed: int | None) -> StagedNet:
-    """The network of the configured task on the CPU, with initial values of ``seed`` (None: whoever asks fills it).
-
-    Raises ConfigError for an unknown space.
-    """
+    """The configured network on the CPU, with initial values of ``seed`` (None: whoever asks fills it)."""
     train, form = config.train, InputForm.of(config)
     norm, last = train.batch_norm, train.channels_last
     if train.task == "edgeflownet":
@@ -63,10 +60,7 @@ def new_net(config: Config, seed: int | None) -> StagedNet:
 
 
 def build_net(config: Config, device: torch.device) -> StagedNet:
-    """The network with its initial values, on the device, in the configured memory format.
-
-    Raises ConfigError for an unknown space or precision the device lacks.
-    """
+    """The network with its initial values on the device.  Raises ConfigError for a precision that this one lacks."""
     check_precision(config, device)
     net = new_net(config, config.runtime.seed)
     return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
@@ -192,10 +186,7 @@ def create_group(config: Config) -> None:
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:
-    """The configuration of an existing group with overrides on top, at the place where it now lies.
-
-    Raises ConfigError for what only a single model or a new group can have.
-    """
+    """The configuration of a group where it now lies, with overrides.  Raises ConfigError for what it cannot have."""
     if fork is not None:
         names = ", ".join(str(path / name) for name in read_json(path / GROUP)["models"])
         raise ConfigError(f"--fork takes one model, {path} holds several: give one of {names}")

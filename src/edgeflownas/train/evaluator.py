@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import torch
 
-from edgeflownas.evaluate.calibration import walk
+from edgeflownas.evaluate.calibration import predict
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
 from edgeflownas.files import crash_point
-from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Position
 from edgeflownas.run.setup import Splits
@@ -47,9 +46,6 @@ class Evaluator:
         self.archs = [task.net.space.parse(code) for code in eval_set.pool]
         self.mine = list(range(self.world.rank, len(self.archs), self.world.size))
         self.samples = (eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip)
-        self.calibration: FrozenBatches
-        self.evaluation: FrozenBatches
-        self.monitors: dict[str, FrozenBatches]
         if like is not None and like.samples == self.samples:
             self.calibration, self.evaluation, self.monitors = like.calibration, like.evaluation, like.monitors
             return
@@ -108,31 +104,19 @@ class Evaluator:
         ]
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]))
 
-    @torch.no_grad()
     def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[Picture]:
         """Predictions of ``arch`` (recalibrated as just evaluated) for the first ``count`` evaluation pairs."""
         found: list[Picture] = []
-        was_training = net.training
-        net.eval()
-        names = self.eval_set.evaluation.names
-        for index in range(len(self.evaluation)):
-            if len(found) >= count:
-                break
+        leaves: list[list[torch.Tensor]] = []
+        split = self.eval_set.evaluation
+        for index in range(min(len(self.evaluation), -(-count // split.batch_size))):
             batch = self.evaluation[index]
-            leaves: list[list[torch.Tensor]] = []
-            walk(
-                net,
-                [arch],
-                net.prepare(batch.images),
-                lambda node: use_statistics(net, evaluation.statistics.get(node, {})),
-                lambda _, predictions, leaves=leaves: leaves.append(predictions),  # type: ignore[misc]
-            )
+            predict(net, [arch], batch.images, evaluation.statistics, lambda _, leaf: leaves.append(leaf))
             height, width = batch.flow.shape[-2:]
-            flow = accumulate(leaves[0])[2][:, :2, :height, :width] * self.flow_divisor
+            flow = accumulate(leaves.pop())[2][:, :2, :height, :width] * self.flow_divisor
             for row in range(min(len(flow), count - len(found))):
                 images, predicted, true = batch.images[row].cpu(), flow[row].cpu(), batch.flow[row].cpu()
-                found.append((names[len(found)], images, predicted, true, batch.valid[row].cpu()))
-        net.train(was_training)
+                found.append((split.names[len(found)], images, predicted, true, batch.valid[row].cpu()))
         return found
 
 
@@ -156,10 +140,7 @@ def show_evaluation(training: Training, result: PoolEvaluation) -> None:
 
 
 def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
-    """Best, baseline and worst of the archs that this process has calibrated, each pair of each of them once.
-
-    TensorBoard gets the baseline's (else the best's), as ever.
-    """
+    """Best, baseline and worst of the archs calibrated here; TensorBoard gets the baseline's (else the best's)."""
     state, net, directory, evaluator = training.state, training.task.net, training.directory, training.evaluator
     epes = result.epes
     mine = sorted(evaluator.mine, key=lambda i: (not math.isfinite(epes[i]), epes[i], i))

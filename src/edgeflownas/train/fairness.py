@@ -46,11 +46,7 @@ def fairness_gap(counts: dict[str, list[int]]) -> int:
 
 
 def assert_fair(space: SearchSpace, paths: Sequence[Arch], seed: int, step: int) -> None:
-    """Fail unless the paths of a step are fair.
-
-    A choice with as many options as paths shows each option in exactly one path.  For the others the draws of this
-    step must be the growth of the closed-form counts, which never differ by more than one over the run.
-    """
+    """Fail unless each option is in one path, or (fewer options than paths) drawn as the closed-form counts grow."""
     assert len(paths) == space.num_paths, f"unfair step {step}: {len(paths)} paths, expected {space.num_paths}"
     before, after = option_counts(space, seed, step), option_counts(space, seed, step + 1)
     for position, choice in enumerate(space.choices):

@@ -33,20 +33,11 @@ from edgeflownas.run.checkpoint import Best, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import TIERS
 from edgeflownas.run.setup import Splits
+from edgeflownas.train import records
 from edgeflownas.train.evaluator import Evaluator, show_evaluation
 from edgeflownas.train.fairness import option_rows
 from edgeflownas.train.machine import StopFlag, StopRequested
 from edgeflownas.train.plan import learning_rate
-from edgeflownas.train.records import (
-    clip_note,
-    criterion,
-    epoch_facts,
-    log_reading,
-    pool_facts,
-    step_event,
-    train_facts,
-    wide_facts,
-)
 from edgeflownas.train.step import StepOutput, SupernetTask
 
 if TYPE_CHECKING:
@@ -117,8 +108,7 @@ class EpochClock:
 class Front:
     """What people see, handed in by the command: training itself imports neither screen nor pictures."""
 
-    # Takes the sink of train.log; None: a rank that is silent.
-    console: Callable[[Callable[[str], None] | None], Console]
+    console: Callable[[Callable[[str], None] | None], Console]  # takes the sink of train.log; None: a silent rank
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
     draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
     report: Callable[[Path], None]  # writes report.html of a run directory
@@ -171,10 +161,8 @@ class Training:
 def fit(models: Sequence[Training]) -> None:
     """Train every model until its plan is fulfilled, early stopping ends it, or a stop is requested.
 
-    Raises:
-        Interrupted: after a commit, when a signal or the time limit asked to stop.
-        NonFiniteError: train.max_nonfinite_steps dropped steps in a row.
-        DataError: a sample that cannot be used (data.on_bad_sample stop), or too many quarantined.
+    Raises Interrupted after a commit, NonFiniteError after train.max_nonfinite_steps dropped steps in a row, DataError
+    for a sample that cannot be used (data.on_bad_sample stop), or too many quarantined.
     """
     first = models[0]
     total = sum(model.state.num_epochs * model.plan.steps_per_epoch for model in models)
@@ -200,7 +188,7 @@ def fit(models: Sequence[Training]) -> None:
                 state.accepted += output.accepted
                 state.nonfinite_in_a_row = 0 if output.accepted else state.nonfinite_in_a_row + 1
                 if reading is not None:
-                    log_reading(training, reading)
+                    records.log_reading(training, reading)
                 record(training, batch, output, rate)
                 epes = state.last_epes
                 shown = {"loss": output.loss, "lr": rate, "epe": sum(epes) / len(epes) if epes else None}
@@ -224,9 +212,9 @@ def steps_done(models: Sequence[Training]) -> int:
 
 
 def next_batch(training: Training) -> Batch:
-    """The batch of the next step.  Raises StopRequested on every rank where one is asked to stop while it waits.
+    """The batch of the next step; what cannot be loaded ends the run, with the steps before it committed.
 
-    What cannot be loaded ends the run; the steps before it are committed first.
+    Raises StopRequested on every rank where one is asked to stop while it waits.
     """
     try:
         return training.loader.next_batch(training.state.epoch, training.state.batch)
@@ -254,7 +242,7 @@ def record(training: Training, batch: Batch, output: StepOutput, rate: float) ->
     """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
     state, runtime, limit = training.state, training.config.runtime, training.config.train.max_nonfinite_steps
     quarantine(training, batch)
-    event = step_event(training, batch, output, rate)
+    event = records.step_event(training, batch, output, rate)
     training.steps.append(event)
     if training.directory is not None:
         training.directory.events.append(event)
@@ -310,7 +298,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     Raises StopRequested during the evaluation; the epoch's steps are committed before, so nothing is lost.
     """
     config, state, clock, console = training.config, training.state, training.clock, training.console
-    facts = epoch_facts(training)
+    facts = records.epoch_facts(training)
     times: dict[str, Any] = {"epoch": state.epoch + 1, "epoch_seconds": clock.seconds, **clock.figures()}
     if facts["clip_checks"] != facts["expected_clip_checks"]:
         micro = f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
@@ -318,7 +306,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
             f"clip_checks {facts['clip_checks']} differs from expected_clip_checks {facts['expected_clip_checks']}: "
             f"look at train.grad_clip_position{micro if config.train.grad_clip_position == 'micro_step' else ''}"
         )
-    note = clip_note(facts, training.clip_verdict)
+    note = records.clip_note(facts, training.clip_verdict)
     training.clip_verdict = facts["clip_verdict"]
     if note is not None:  # saturated is worth a look, idle is not
         tell = console.warn if training.clip_verdict == "saturated" else console.info
@@ -355,7 +343,7 @@ def evaluate(
         average = evaluator.evaluate(task.average.net, check) if task.average else None
     recal_seconds = result.recal_seconds + (average.recal_seconds if average else 0.0)
     training.clock.move(recal_seconds, "eval", "recal")
-    facts |= pool_facts(training, result)
+    facts |= records.pool_facts(training, result)
     facts |= {"eval_set": frozen.hash, "calibration_set": frozen.calibration_hash}
     if average is not None:
         facts[f"mean_epe_{len(result.scores)}_ema"] = float(np.mean([score.epe for score in average.scores]))
@@ -369,10 +357,10 @@ def evaluate(
         centre = evaluator.monitor(TRAIN, task.net, result, check)
         random_crop = evaluator.monitor(RANDOM_CROP, task.net, result, check)
         if centre is not None and random_crop is not None:
-            facts |= train_facts(centre, random_crop)
+            facts |= records.train_facts(centre, random_crop)
         wide_is_due = last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1)
         if wide_is_due and (wide := evaluator.monitor(WIDE, task.net, result, check)) is not None:
-            facts |= {**wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
+            facts |= {**records.wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
     times |= training.clock.shares("row")
@@ -392,7 +380,7 @@ def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str
 def choose_best(training: Training, result: PoolEvaluation) -> bool:
     """Update the best evaluation and the patience of early stopping; True where this is the best so far."""
     state, config, console = training.state, training.config.eval, training.console
-    value = criterion(training.config, result)
+    value = records.criterion(training.config, result)
     if not math.isfinite(value):
         console.warn(f"epoch {state.epoch + 1}: the pool's EPE is {value}, so it cannot be the best")
     reference = state.value_of_last_gain

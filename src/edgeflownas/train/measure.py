@@ -44,11 +44,8 @@ def measure(
 
     Of several models side by side the first is timed.  Without ``splits``: on noise of the right shape, no loading.
     ``table`` has the figures of the run (make_plan); ``advance`` is called after each of ``TASKS`` things.  Returns
-    plain data for add_seconds; memory in MiB beside the estimate for the whole run.
-
-    Raises:
-        ConfigError: a task that cannot be timed alone, a device or precision that is not there, no memory left.
-        DataError: data that cannot be read.
+    plain data for add_seconds; memory in MiB beside the estimate for the whole run.  Raises ConfigError for a task that
+    cannot be timed alone, a device or precision that is not there, no memory left; DataError.
     """
     if config.train.task == "distil":
         raise ConfigError("--measure cannot time train.task distil (its teacher): time --train.task standalone instead")

@@ -186,10 +186,8 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
 def stored_config(path: Path, options: Options) -> Config:
     """The configuration of the run or group to resume or fork, with overrides on top; a fork gets its own name.
 
-    The keys that the recipe ``options.overlay`` writes go between the two (forks only).
-
-    Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate, and for imported
-    weights.
+    The keys that the recipe ``options.overlay`` writes go between the two (forks only).  Raises ConfigError where
+    num_epochs changes and nobody says what that means for the learning rate, and for imported weights.
     """
     overrides = list(options.overrides)
     if (path / GROUP).is_file():
@@ -213,7 +211,7 @@ def stored_config(path: Path, options: Options) -> Config:
 
 
 def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, like: Evaluator | None) -> None:
-    """Open the run directory on rank 0 (its lock is held until ``stack`` ends) and give every rank its state.
+    """Open the run directory on rank 0, locked until ``stack`` ends, and give every rank its state.
 
     ``like`` is the evaluator of another model on the same samples.
     """
@@ -307,10 +305,7 @@ def _store_session(training: Training, directory: RunDirectory) -> None:
 
 
 def _resume(training: Training, now: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
-    """Go on where the newest verified checkpoint ends.
-
-    Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
-    """
+    """Go on where the newest verified checkpoint ends.  Raises ConfigError where identity or dynamics keys differ."""
     assert options.resume is not None
     config, console = training.config, training.console
     directory = RunDirectory(options.resume, console.warn)
@@ -418,13 +413,8 @@ def read_initial(
 ) -> tuple[Checkpoint, dict[str, Any], bool] | None:
     """The weights train.init_from names, None where it is null.
 
-    Returns:
-        A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from
-        it too; else they are recalibrated.
-
-    Raises:
-        ConfigError: the source is a network of another space, width or arch.
-        StorageError: no run directory, or no such checkpoint that verifies.
+    A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from it
+    too; else they are recalibrated.  Raises ConfigError for a network of another space, width or arch, StorageError.
     """
     if config.train.init_from is None:
         return None

@@ -78,15 +78,11 @@ def plan_sweep(
 ) -> Sweep:
     """Check everything that can be checked without data, and name the runs.
 
-    Args:
-        recipe: packaged recipe or YAML file; its ``sweep:`` gives axes and ``seeds``.
-        overrides: ``--group.key=value`` for every run.
-        vary: ``group.key=value,value,...``, an axis each; replaces that of the recipe with the same key.
-        seeds: ``0,1,2``; None for those of the recipe, or its ``runtime.seed``.
-        name: of the sweep's folder in ``runtime.output_root``; None for the recipe's ``runtime.experiment_name``.
+    ``recipe`` gives axes and ``seeds`` in its ``sweep:``, ``overrides`` are for every run, each of ``vary`` is an axis
+    that replaces the recipe's of the same key.  ``seeds`` None: those of the recipe, or its ``runtime.seed``; ``name``
+    None: the folder in ``runtime.output_root`` is called as the recipe's ``runtime.experiment_name``.
 
-    Raises:
-        ConfigError: an unknown key, a value that its key does not take, an axis of one value, equal variants.
+    Raises ConfigError: an unknown key, a value that its key does not take, an axis of one value, equal variants.
     """
     _, origins, usage = read_recipe(recipe)
     axes, numbers = _recipe_axes(usage.sweep, origins)
