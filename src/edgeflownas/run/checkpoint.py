@@ -98,10 +98,6 @@ class TrainState:
         """Whether nothing is left to train."""
         return self.stopped_early or self.epoch >= self.num_epochs
 
-    def forget_pool(self) -> None:
-        """The figures of the last evaluation belong to another set or pool."""
-        self.last_epes, self.last_zero_flow_epe, self.last_ranks, self.last_margins = [], None, [], []
-
     def to_json(self) -> dict[str, Any]:
         """Plain data for state.json."""
         return asdict(self)

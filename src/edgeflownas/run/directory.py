@@ -40,10 +40,6 @@ GROUP = "group.json"  # in a folder of several models that were trained side by 
 KEPT = "events.format1.jsonl"  # the log as it was before a resume converted it
 
 
-def _to_stderr(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
 class RunDirectory:
     """One run on disk.  Reading needs no lock; appending and committing happen within :meth:`locked`.
 
@@ -54,7 +50,8 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None] | None = None) -> None:
-        self.path, self.warn = path, warn or _to_stderr
+        self.path = path
+        self.warn = warn or (lambda message: print(f"warning: {message}", file=sys.stderr))
         document = read_identity(path)
         self.id: str = document["run"]
         self.format: int = document["format"]

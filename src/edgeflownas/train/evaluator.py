@@ -21,6 +21,7 @@ from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, sco
 from edgeflownas.files import crash_point
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Position
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.setup import Splits
 from edgeflownas.space import Arch
 from edgeflownas.train.machine import StopRequested
@@ -125,13 +126,12 @@ def show_evaluation(training: Training, result: PoolEvaluation) -> None:
 
     Nothing here is a fact of the run, so nothing here may end it: what fails is said in a warning.
     """
-    config, directory = training.config, training.directory
-    reported = config.runtime.report and directory is not None
+    into = training.directory if training.config.runtime.report else None
     try:
-        if config.eval.pictures and (reported or training.tracker.enabled):
-            _draw(training, result, reported)
-        if reported and directory is not None:
-            training.front.report(directory.path)
+        if training.config.eval.pictures and (into is not None or training.tracker.enabled):
+            _draw(training, result, into)
+        if into is not None:
+            training.front.report(into.path)
     except Exception as error:  # of whatever kind: days of training do not end over a picture
         training.console.warn(
             f"epoch {training.state.epoch + 1}: the report was not refreshed ({type(error).__name__}: {error}); "
@@ -139,10 +139,9 @@ def show_evaluation(training: Training, result: PoolEvaluation) -> None:
         )
 
 
-def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
+def _draw(training: Training, result: PoolEvaluation, into: RunDirectory | None) -> None:
     """Best, baseline and worst of the archs calibrated here; TensorBoard gets the baseline's (else the best's)."""
-    state, net, directory, evaluator = training.state, training.task.net, training.directory, training.evaluator
-    epes = result.epes
+    state, net, evaluator, epes = training.state, training.task.net, training.evaluator, result.epes
     mine = sorted(evaluator.mine, key=lambda i: (not math.isfinite(epes[i]), epes[i], i))
     finite = [i for i in mine if math.isfinite(epes[i])] or mine
     roles = {finite[0]: ["best"]}
@@ -154,7 +153,7 @@ def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
         roles.setdefault(finite[-1], []).append("worst")
     shown = finite[0] if baseline is None else baseline
     entries: list[dict[str, Any]] = []
-    for index, names in roles.items() if reported else [(shown, roles[shown])]:
+    for index, names in [(shown, roles[shown])] if into is None else roles.items():
         score = result.scores[index]
         pairs = evaluator.pictures(net, result, score.arch, training.config.eval.pictures)
         for place, (sample, images, predicted, true, valid) in enumerate(pairs):
@@ -166,14 +165,14 @@ def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
             epe, sample_epe = (value if math.isfinite(value) else None for value in errors)
             entry = {"file": file, "roles": names, "arch_index": index, "code": str(score.arch), "epe": epe}
             entries.append(entry | {"sample": sample, "panels": list(drawn.labels), "sample_epe": sample_epe})
-            if reported and directory is not None:
+            if into is not None:
                 data = cv2.imencode(".png", cv2.cvtColor(drawn.picture, cv2.COLOR_RGB2BGR))[1]
-                directory.write_file(f"{FOLDER}/{file}", data.tobytes())
-    if reported and directory is not None:
+                into.write_file(f"{FOLDER}/{file}", data.tobytes())
+    if into is not None:
         name = Position(state.step, state.epoch + 1, 0).name
         facts = {"epoch": state.epoch + 1, "step": state.step, "checkpoint": name, "pictures": entries}
-        directory.write_file(f"{FOLDER}/index.json", (json.dumps(facts, indent=1) + "\n").encode())
+        into.write_file(f"{FOLDER}/index.json", (json.dumps(facts, indent=1) + "\n").encode())
         named = {entry["file"] for entry in entries}
-        for path in (directory.path / FOLDER).glob("*.png"):  # of an earlier evaluation
+        for path in (into.path / FOLDER).glob("*.png"):  # of an earlier evaluation
             if path.name not in named:
                 path.unlink(missing_ok=True)

@@ -25,7 +25,6 @@ from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.blocks import StagedNet, to_flow_batch
 from edgeflownas.run.manifest import choose_device, memory_in_words, set_arithmetic
 from edgeflownas.run.setup import Splits, build_net, loading, new_net, run_pool, silent
-from edgeflownas.space import SearchSpace
 from edgeflownas.train.machine import World
 from edgeflownas.train.plan import clip_checks_per_epoch
 from edgeflownas.train.step import SupernetTask
@@ -130,10 +129,10 @@ def _resident_mib() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
+def preview(config: Config, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
     """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
-    coverage = plan.coverage(0)
-    net = new_net(config, None)
+    coverage, net = plan.coverage(0), new_net(config, None)
+    space = net.space
     # Those of the wide set are read each time, the others stay in memory.
     monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
     held = sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))

@@ -40,7 +40,7 @@ from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
 from edgeflownas.train.measure import preview
-from edgeflownas.train.plan import learning_rate
+from edgeflownas.train.plan import batch_plan, learning_rate
 from edgeflownas.train.records import write_comparison
 from edgeflownas.train.step import SupernetTask, Teacher
 
@@ -144,7 +144,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         first = options.resume and options.resume / next(iter(members))
         previous = None if options.fork or first is None else setup.stored_fingerprints(first)
         splits = setup.open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
-        plan = BatchPlan.from_config(config.train, len(splits.train), run_space(config).num_paths, config.runtime.seed)
+        plan = batch_plan(config, len(splits.train))
         if options.dry_run:
             tables = _dry_run(members, splits, plan, console)
             if world.is_main:
@@ -250,13 +250,11 @@ def _manifest(
 def _new(training: Training, now: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
     """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
     console, plan = training.console, now["plan"]
-    initial = read_initial(training.config, console.warn)
-    if initial is not None:
+    if (initial := read_initial(training.config, console.warn)) is not None:
         now["initialised_from"] = _take_weights(training, *initial)
     directory = _create(training, now, stack)
     console.info(f"run {directory.path}: {plan['num_epochs']} epochs of {plan['steps_per_epoch']} steps")
     if initial is not None:
-        directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
         console.info(f"weights of {initial[1]['checkpoint']} of {initial[1]['run']}, fresh optimiser")
     return directory
 
@@ -281,12 +279,12 @@ def _fork(training: Training, now: dict[str, Any], options: Options, stack: Exit
         "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
     }
     directory = _create(training, now, stack)
-    directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
     training.console.info(f"run {directory.path}: forked from {checkpoint.name} of {source.path}")
     return directory
 
 
 def _create(training: Training, now: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
+    """Make the run directory, with a first commit of weights that were made elsewhere."""
     config = training.config
     path = Path(config.runtime.output_root, config.runtime.experiment_name)
     directory = RunDirectory.create(path, config.model_dump(mode="json"), now, training.console.warn)
@@ -294,6 +292,8 @@ def _create(training: Training, now: Mapping[str, Any], stack: ExitStack) -> Run
     stack.enter_context(directory.locked())
     _store_session(training, directory)
     directory.resume()
+    if any(name in now for name in ORIGINS):
+        directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
     return directory
 
 
@@ -375,18 +375,17 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
     state, eval_set, console = training.state, training.eval_set, training.console
     if state.eval_set == eval_set.hash:
         return True
+    # The last figures are of other archs, perhaps: not shown as this pool's.
+    state.last_epes, state.last_zero_flow_epe, state.last_ranks, state.last_margins = [], None, [], []
     if state.epoch >= state.num_epochs:
         console.warn(
             f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas "
             f"evaluate {directory.path}` takes the same eval.* keys"
         )
-        state.forget_pool()  # of other archs, perhaps: not shown as this pool's
         return False
     console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
-    state.best = None
-    state.forget_pool()
+    state.best, state.eval_set = None, eval_set.hash
     state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
-    state.eval_set = eval_set.hash
     directory.write_best(None)
     return True
 
@@ -422,21 +421,16 @@ def read_initial(
     run = RunDirectory(Path(place), warn)
     source = run.manifest["keys"]["identity"]
     wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
-    for key in SAME_WEIGHTS:
-        own = source.get(key, defaults[key])  # a run of a version that did not know the key
-        if own != wanted[key]:
+    known = defaults | source  # a run of an older version did not know every key
+    tasks = known["train.task"], config.train.task
+    for key in (*SAME_WEIGHTS, *(["train.task"] if tasks.count("edgeflownet") == 1 else [])):
+        if known[key] != wanted[key]:
             raise ConfigError(
-                f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
-                "use the same"
+                f"train.init_from {place}: its {key} is {known[key]}, this run's is {wanted[key]}: the weights do not "
+                "fit; use the same"
             )
-    task = source.get("train.task", "supernet")
-    if (task == "edgeflownet") != (config.train.task == "edgeflownet"):
-        raise ConfigError(
-            f"train.init_from {place}: its train.task is {task}, this run's is {config.train.task}: EdgeFlowNet's "
-            "weights fit no other network"
-        )
     space = get_space(config.train.space)
-    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (source.get("train.arch", []), config.train.arch))
+    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (known["train.arch"], config.train.arch))
     if theirs and theirs != ours:
         raise ConfigError(
             f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
@@ -444,7 +438,7 @@ def read_initial(
         )
     checkpoint = run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
-    moved_before = config.train.batch_norm == "frozen" and source.get("train.batch_norm") != "frozen"
+    moved_before = config.train.batch_norm == "frozen" and known["train.batch_norm"] != "frozen"
     copied = theirs == ours and not moved_before
     return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied
 
@@ -455,7 +449,7 @@ def _dry_run(
     """What would be done, by model.  Raises ConfigError or StorageError for what a run directory would refuse."""
     tables = {}
     for name, (config, options) in members.items():
-        eval_set, space = setup.freeze_eval_set(config, splits, console.info), run_space(config)
+        eval_set = setup.freeze_eval_set(config, splits, console.info)
         resume, fork = options.resume, options.fork
         if resume is None:
             read_initial(config)
@@ -470,7 +464,7 @@ def _dry_run(
             manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
             if fork is not None:
                 run.load(options.checkpoint, [])
-        tables[name] = preview(config, space, plan, eval_set, splits)
+        tables[name] = preview(config, plan, eval_set, splits)
     return tables
 
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeflownas.config import Config
 from edgeflownas.config.keys import groups, keys, nearest, plain_name
 from edgeflownas.config.load import Origins, load_config, parse_overrides, read_recipe
-from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
+from edgeflownas.train.plan import batch_plan
 
 if TYPE_CHECKING:
     from edgeflownas.train.loop import Front
@@ -104,9 +104,7 @@ def plan_sweep(
     runs = [_planned(recipe, overrides, folder, parts, seed) for seed in numbers for parts in combinations]
     found: dict[str, str] = {}
     for run in runs:
-        values = run.config.model_dump(mode="json")
-        del values["runtime"]["experiment_name"]
-        text = json.dumps(values)
+        text = run.config.model_dump_json(exclude={"runtime": {"experiment_name"}})
         if text in found:
             raise ConfigError(f"{found[text]} and {run.name} are the same run: their values mean the same")
         found[text] = run.name
@@ -240,7 +238,6 @@ def check_runs(sweep: Sweep) -> dict[str, dict[str, int]]:
     Raises UserError naming the variant: data, device or initial weights that are not there, a batch that does not fit.
     """
     from edgeflownas.run.manifest import check_precision, choose_device
-    from edgeflownas.run.setup import run_pool, run_space
     from edgeflownas.train.start import read_initial
 
     counts: dict[tuple[str, ...], int] = {}
@@ -253,10 +250,7 @@ def check_runs(sweep: Sweep) -> dict[str, dict[str, int]]:
                 if (place := (split, spec, *map(str, data.roots.items()))) not in counts:
                     counts[place] = len(open_dataset(spec, split, f"data.{split}_dir", data.roots))
             read_initial(config)
-            run_pool(config)
-            paths = run_space(config).num_paths
-            plan = BatchPlan.from_config(config.train, counts[place], paths, config.runtime.seed)
-            epochs = config.train.num_epochs
+            plan, epochs = batch_plan(config, counts[place]), config.train.num_epochs
             counted[run.name] = {"steps": plan.steps_per_epoch * epochs, "samples": plan.draws_per_epoch * epochs}
         except UserError as error:
             error.args = (f"variant {run.variant}: {error}",)
