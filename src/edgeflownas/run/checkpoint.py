@@ -31,8 +31,7 @@ FORMAT = 1
 MANIFEST_CAP = 2**20
 Facts = Mapping[str, Any]  # a JSON document
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group (model, optimizer, ema) -> name -> tensor
-NONE_YET = "none-yet"
-"""File in ``checkpoints/`` from creation to the first commit: tells a run without one from a run that lost all."""
+NONE_YET = "none-yet"  # in checkpoints/ until the first commit: tells a run without one from a run that lost all
 _NAME = re.compile(r"step-(\d{8,})(-before-evaluation)?")
 _FILE = re.compile(r"[a-z][a-z0-9_]*\.(safetensors|json)")
 

@@ -202,9 +202,8 @@ class RunDirectory:
     def resume(self) -> Checkpoint | None:
         """Bring the directory back to its newest verified checkpoint and return it; None before the first commit.
 
-        Removes what an interrupted commit left, sets damaged checkpoints aside (with a warning that names the file),
-        cuts the fact logs to their committed lengths and restores best.json.  Raises StorageError when checkpoints
-        existed and none is left: never a silent fresh start.
+        Removes what an interrupted commit left, sets damaged checkpoints aside (with a warning), cuts the fact logs to
+        their committed lengths and restores best.json.  Raises StorageError when checkpoints existed and none is left.
         """
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
@@ -269,10 +268,9 @@ class RunDirectory:
     ) -> str:
         """Store the run as it is at ``position`` for good and return the checkpoint's name.
 
-        Committing a position that is stored already changes nothing.  ``state`` is a JSON document whose non-finite
-        floats come back exactly; each group of ``tensors`` (group -> name -> tensor) becomes one safetensors file;
-        ``best`` is the new content of best.json with the key ``checkpoint``, None keeps the present one; ``finished``
-        says that nothing is left to train.
+        A position that is stored already changes nothing.  ``state`` is a JSON document whose non-finite floats come
+        back exactly; each group of ``tensors`` becomes one safetensors file; ``best`` is the new content of best.json
+        with the key ``checkpoint``, None keeps the present one; ``finished``: nothing is left to train.
 
         Raises StorageError where the disk refused: the former checkpoints are intact, and this object commits no more
         (after a failed fsync a second one may report success for data that is lost).

@@ -141,10 +141,9 @@ def evaluate_on(
     """Subnets of a run, or a baseline, on any data set under a protocol, beside references on the same pixels.
 
     The words are those of ``edgeflownas evaluate``.  ``run`` is None for a ``baseline``, ``codes`` for the run's pool,
-    ``data`` for its own data.val_dir; ``size`` is rows and columns in px; the rows are appended to evaluations.jsonl of
-    the run directory ``record``.  Returns the rows of what is evaluated and those of the references.
-
-    Raises ConfigError for words that do not go together, DataError and StorageError for what cannot be read.
+    ``data`` for its own data.val_dir; ``size`` is rows and columns in px; rows are appended to evaluations.jsonl of the
+    run directory ``record``.  Returns the rows of what is evaluated and those of the references.  Raises ConfigError
+    for words that do not go together, DataError and StorageError for what cannot be read.
     """
     names = list(BASELINES) if references == "all" else [part.strip() for part in references.split(",")]
     names = [] if references == "none" else list(dict.fromkeys(names))

@@ -21,13 +21,11 @@ class Evaluation:
 
     epoch: int
     step: int
-    seen: int
-    """Draws so far."""
+    seen: int  # draws so far
     codes: tuple[str, ...]
     epes: tuple[float, ...]
     ranks: tuple[int, ...]
-    figures: Mapping[str, Any]
-    """Every fact of the epoch by its column (with the actual pool size), non-finite numbers as floats."""
+    figures: Mapping[str, Any]  # facts of the epoch by column (with the actual pool size), non-finite ones as floats
 
     @property
     def pool_size(self) -> int:

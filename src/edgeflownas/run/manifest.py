@@ -104,9 +104,8 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     today = _entries(now)
     differences = []
     for key in dict.fromkeys([*today, *run]):
-        kind = (today.get(key) or run[key])[0]
+        kind, now_value = today[key] if key in today else (run[key][0], ABSENT)
         run_value = run[key][1] if key in run else defaults.get(key, ABSENT)
-        now_value = today[key][1] if key in today else ABSENT
         if run_value != now_value:
             differences.append(Difference("observation" if key in allow else kind, key, run_value, now_value))
     return sorted(differences, key=lambda difference: KINDS.index(difference.kind))
@@ -142,8 +141,8 @@ def refuse(differences: Collection[Difference]) -> None:
     """Raise ConfigError with a table key / run / now where one of ``differences`` is not an observation."""
     if not (changed := refused(differences)):
         return
-    rows = [("key", "run", "now", "kind")]
-    rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in changed]
+    cells = ((d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in changed)
+    rows = [("key", "run", "now", "kind"), *cells]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     remedy = "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`"
@@ -160,11 +159,10 @@ def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) ->
     not exist: never a quiet fall back to CPU.
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = ""
     if gpu_device == "auto":
-        gpu_device = 0 if available else -1
-        note = f"gpu_device={gpu_device} applied (auto: {available} GPUs found)"
-    else:
-        note = f"gpu_device={gpu_device} applied"
+        gpu_device, found = 0 if available else -1, f" (auto: {available} GPUs found)"
+    note = f"gpu_device={gpu_device} applied{found}"
     if gpu_device == -1:
         return torch.device("cpu"), note
     index = int(gpu_device) + local_rank

@@ -43,16 +43,14 @@ NETWORK = (
     *("data.channel_order", "data.flow_divisor"),
 )
 _MACHINE = ("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic")
+# Keys that an evaluation reads.
 EVALUATED = (
     *CHOOSING,
     *("data.train_dir", "data.val_dir", "data.roots", "data.flow_clip", "data.on_bad_sample", *NETWORK, *_MACHINE),
 )
-"""Keys that an evaluation reads."""
+# Keys that one subnet for new pictures reads; imported weights add those that choose samples.
 SHOWN = ("data.train_dir", "data.roots", *NETWORK, *_MACHINE)
-"""Keys that one subnet for new pictures reads; imported weights add those that choose samples."""
-_CHOOSING_SAMPLES = (
-    *("eval.bn_recal_batches", "eval.batch_size", "eval.selection", "data.crop_size", "data.on_bad_sample"),
-)
+_SAMPLES = ("eval.bn_recal_batches", "eval.batch_size", "eval.selection", "data.crop_size", "data.on_bad_sample")
 TRAINING_DATA = "batch norm is recalibrated on the run's training data: say where they are with --data.train_dir DIR"
 TF1_SPACE = "v1"
 # What the published EdgeFlowNet was trained with.
@@ -91,10 +89,8 @@ class Run:
         """Open a run directory or a file of TF1 weights (npz), with ``--group.key value`` tokens over its settings.
 
         ``note`` is told of every choice made here, and of keys given that ``what`` (who asks, in words) does not read:
-        that reads ``used``.  ``warn`` is told of damaged checkpoints that are passed over, stderr where it is left out.
-
-        Raises ConfigError for a key that would change the network, StorageError for what is no run directory,
-        DataError for what is no such file.
+        that reads ``used``.  ``warn`` (None: stderr) is told of damaged checkpoints that are passed over.  Raises
+        ConfigError for a key that would change the network, StorageError or DataError for what is no run or file.
         """
         given = [key for key, _ in parse_overrides(list(overrides))[0]]
         directory = None if path.is_file() else RunDirectory(path, warn)
@@ -103,7 +99,7 @@ class Run:
         else:
             own, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
             if "imported_from" in directory.manifest:
-                used = (*used, *_CHOOSING_SAMPLES)
+                used = (*used, *_SAMPLES)
         for key in given:
             if key not in used:
                 note(f"--{key} has no effect on {what}")
@@ -198,10 +194,8 @@ class Run:
         if len(self.space) == 1:
             return self.space.arch([0] * len(self.space.choices)), "the only subnet"
         if self.space.baseline is None:
-            raise ConfigError(
-                f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline: give "
-                "--arch CODE"
-            )
+            what = f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline"
+            raise ConfigError(f"{what}: give --arch CODE")
         return self.space.parse(self.space.baseline), "the bilinear baseline: nothing was evaluated yet"
 
     def subnet(self, arch: str | None, which: str = "best") -> Subnet:
@@ -307,9 +301,8 @@ class Run:
     def evaluation(self, split: str = "val", batches: str | None = None) -> tuple[EvalSet, bool]:
         """The frozen set of the run, one chosen anew for other keys, or other evaluation samples (and a note).
 
-        Samples come from ``split`` (``val`` or ``train``); ``batches`` is None for the frozen set, a number of batches,
-        or ``all`` for the whole split.  Also returns whether the set is the run's own, so that figures are those of its
-        history.
+        Samples come from ``split`` (``val`` or ``train``); ``batches`` is None for the frozen set, a number of them, or
+        ``all``.  Also returns whether the set is the run's own, so that figures are those of its history.
         """
         if split not in ("train", "val"):
             raise ConfigError(f"--split {split!r} is unknown: train or val")
@@ -360,13 +353,10 @@ class Subnet:
 
     run: Run
     checkpoint: Checkpoint
-    net: StagedNet
-    """The run's network; after :func:`~edgeflownas.export.source.extracted` the subnet alone."""
+    net: StagedNet  # the run's; after ``extracted`` of export/source.py the subnet alone
     arch: Arch
-    reason: str
-    """Why this arch."""
-    calibration: FrozenBatches | None
-    """None where batch norm is frozen and needs no samples."""
+    reason: str  # why this arch
+    calibration: FrozenBatches | None  # None where batch norm is frozen and needs no samples
 
     @property
     def config(self) -> Config:

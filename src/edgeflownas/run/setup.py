@@ -25,6 +25,7 @@ from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 Note = Callable[[str], None]
+Prints = tuple[Fingerprint, Fingerprint]  # of train and val
 FINGERPRINTS = "data_fingerprints.json"
 OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
@@ -87,14 +88,7 @@ class Splits:
         return self.train_print.label, self.val_print.label
 
 
-def open_splits(
-    config: Config,
-    say: Note,
-    warn: Note,
-    previous: tuple[Fingerprint, Fingerprint] | None = None,
-    *,
-    make_cache: bool = True,
-) -> Splits:
+def open_splits(config: Config, say: Note, warn: Note, previous: Prints | None, make_cache: bool) -> Splits:
     """Scan, check and fingerprint both splits.
 
     ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
@@ -136,7 +130,7 @@ def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
     return eval_set
 
 
-def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
+def stored_fingerprints(path: Path) -> Prints | None:
     """Data tables of a run's last session (unchanged files need not be read again); None where there are none."""
     file = path / FINGERPRINTS
     if not file.exists():
@@ -155,7 +149,7 @@ def group_runs(path: Path) -> list[Path]:
     return [path / name for name in load_config(path / "config.yaml").train.arch_name]
 
 
-def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
+def loading(config: Config, say: Note = silent) -> DataConfig:
     """The data keys as the loader takes them: data.prefetch_batches decided, and said where train.fast_mode is on."""
     given = config.data.prefetch_batches
     batches = given or (FAST_PREFETCH if config.train.fast_mode else PREFETCH)

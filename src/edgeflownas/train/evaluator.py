@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FOLDER = "pictures"
 FIGURES = ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty")  # of ArchScore
+Check = Callable[[], None]  # raises StopRequested
 # A pair's name; its images, predicted flow, true flow and valid pixels on the host, [6,H,W], [2,H,W], [2,H,W], [H,W].
 Picture = tuple[str, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -58,23 +59,19 @@ class Evaluator:
             for name, split in eval_set.monitors.items()
         }
 
-    def evaluate(self, net: StagedNet, check_stop: Callable[[], None]) -> PoolEvaluation:
+    def evaluate(self, net: StagedNet, check_stop: Check) -> PoolEvaluation:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
         mine, sets = [self.archs[i] for i in self.mine], (self.calibration, self.evaluation)
         return self._together(lambda check: score_pool(net, mine, *sets, check, self.flow_divisor), check_stop)
 
-    def monitor(
-        self, name: str, net: StagedNet, result: PoolEvaluation, check_stop: Callable[[], None]
-    ) -> PoolEvaluation | None:
+    def monitor(self, name: str, net: StagedNet, result: PoolEvaluation, check_stop: Check) -> PoolEvaluation | None:
         """The same of a monitor (None where the frozen set has none of that name), calibrated as ``result`` was."""
         if name not in self.monitors:
             return None
         mine, sets = [self.archs[i] for i in self.mine], (result.statistics, self.monitors[name])
         return self._together(lambda check: score_recalibrated(net, mine, *sets, check, self.flow_divisor), check_stop)
 
-    def _together(
-        self, score: Callable[[Callable[[], None]], PoolEvaluation], check_stop: Callable[[], None]
-    ) -> PoolEvaluation:
+    def _together(self, score: Callable[[Check], PoolEvaluation], check_stop: Check) -> PoolEvaluation:
         """What every rank scored, joined; StopRequested on all where one is asked to stop."""
         own: PoolEvaluation | None = None
         stopped = ""

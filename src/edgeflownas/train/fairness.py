@@ -61,9 +61,9 @@ def assert_fair(space: SearchSpace, paths: Sequence[Arch], seed: int, step: int)
 def option_losses(space: SearchSpace, seed: int, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     """Block -> ``count`` of paths, mean ``loss``, mean ``relative`` loss of each option, from accepted step events.
 
-    ``relative`` is the path's loss minus the mean over the paths of its step: all of them see the same batch (unless
-    train.path_batches is shifted), so it leaves out how hard the batch was.  It still holds the options that this one
-    was drawn with, which evens out over many steps.  An option that was in no path has None; nothing for one model.
+    ``relative`` is the path's loss minus the mean over the paths of its step: how hard the batch was is left out
+    (unless train.path_batches is shifted), the options that this one was drawn with even out over many steps.  An
+    option that was in no path has None; nothing for one model.
     """
     if space.num_paths == 1:
         return {}
@@ -79,17 +79,12 @@ def option_losses(space: SearchSpace, seed: int, steps: Sequence[Mapping[str, An
     figures: dict[str, dict[str, list[Any]]] = {}
     for block, options in seen.items():
         means = [np.mean(found, axis=0).tolist() if found else [None, None] for found in options]
-        figures[block] = {
-            "count": [len(found) for found in options],
-            "loss": [loss for loss, _ in means],
-            "relative": [relative for _, relative in means],
-        }
+        plain, relative = map(list, zip(*means, strict=True))
+        figures[block] = {"count": [len(found) for found in options], "loss": plain, "relative": relative}
     return figures
 
 
-def option_rows(
-    space: SearchSpace, epoch: int, losses: Mapping[str, Mapping[str, Sequence[Any]]]
-) -> Iterator[dict[str, Any]]:
+def option_rows(space: SearchSpace, epoch: int, losses: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows of per_option.csv."""
     for choice in space.choices if losses else ():
         own = losses[choice.name]

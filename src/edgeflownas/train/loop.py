@@ -226,10 +226,9 @@ def next_batch(training: Training) -> Batch:
 
 
 def read_gradients(training: Training, batch: Batch) -> dict[str, Any] | None:
-    """The gradients before the next step, where their turn (train.monitor_every) has come; logged with that step.
+    """The gradients before the next step, where their turn has come; logged with that step, so a stop leaves no trace.
 
-    The turn is a function of the position alone, so a resumed run reads at the same places, and a stop between the two
-    leaves no trace.  Raises StopRequested where a rank was asked to stop.
+    The turn is a function of the position alone: a resumed run reads at the same places.  Raises StopRequested.
     """
     every, step = training.config.train.monitor_every, training.state.step
     if every is None or step % every:

@@ -56,7 +56,7 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     figures = _steps(config, plan, splits, task, advance)
-    figures |= _evaluation(config, splits, net, device, advance)
+    figures |= _evaluation(config, splits, net, advance)
     peak = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
     scored = table["evaluation"]
     frozen = scored["samples_per_arch"] + 2 * scored["train_samples"] + table["calibration"]["samples_per_arch"]
@@ -97,29 +97,28 @@ def _steps(
     }
 
 
-def _evaluation(
-    config: Config, splits: Pair | None, net: StagedNet, device: torch.device, advance: Callable[[], None]
-) -> dict[str, float]:
+def _evaluation(config: Config, splits: Pair | None, net: StagedNet, advance: Callable[[], None]) -> dict[str, float]:
     """Seconds of one calibration and one evaluation batch, each through the whole pool."""
-    place = (device, next(net.parameters()).dtype, net.input_form)
+    first = next(net.parameters())
     if splits is None:
         noise = random_batch(config.eval.batch_size, config.data.crop_size)
-        calibration = evaluation = to_flow_batch(noise.images, noise.flow, noise.valid, *place)
+        pixels = noise.images, noise.flow, noise.valid
+        calibration = evaluation = to_flow_batch(*pixels, first.device, first.dtype, net.input_form)
     else:
         single = config.eval.model_copy(update={"eval_batches_per_arch": 1, "bn_recal_batches": 1})
         frozen = freeze(config.model_copy(update={"eval": single}), *splits, ("train", "val"), silent)
-        calibration = FrozenBatches(frozen.calibration, splits[0], frozen.flow_clip, *place)[0]
-        evaluation = FrozenBatches(frozen.evaluation, splits[1], frozen.flow_clip, *place)[0]
+        calibration = FrozenBatches.of(net, frozen.calibration, splits[0], frozen.flow_clip)[0]
+        evaluation = FrozenBatches.of(net, frozen.evaluation, splits[1], frozen.flow_clip)[0]
     archs = run_pool(config)
     score_pool(net, archs[:1], [calibration], [evaluation])  # allocates and chooses kernels
     marks: list[float] = []
 
     def before_batch() -> None:  # of calibration (none where batch norm is frozen), then of evaluation
-        marks.append(_now(device))
+        marks.append(_now(first.device))
         advance()
 
     score_pool(net, archs, [calibration], [evaluation], before_batch)
-    marks.append(_now(device))
+    marks.append(_now(first.device))
     return {"calibration_batch_seconds": marks[-2] - marks[0], "evaluation_batch_seconds": marks[-1] - marks[-2]}
 
 

@@ -348,7 +348,7 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
 
 
 def _open_splits(
-    config: Config, recipe: str | None, counts: Mapping[str, int], val_named: bool
+    config: Config, recipe: str | None, known: Mapping[str, int], val_named: bool
 ) -> dict[str, FlowDataset]:
     """The splits whose size was not given; without a recipe only those whose folder was.
 
@@ -357,18 +357,18 @@ def _open_splits(
     found = {}
     for split in ("train", "val"):
         key = f"{split}_dir"
-        if split in counts or (recipe is None and key not in config.data.model_fields_set):
+        if split in known or (recipe is None and key not in config.data.model_fields_set):
             continue
         from edgeflownas.data.sets import open_dataset  # bare numbers need no reader of data
 
         try:
             found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
         except (ConfigError, DataError) as error:
-            if split == "val" and "train" in counts and not val_named:
+            if split == "val" and "train" in known and not val_named:
                 continue  # planned without the data; a note says that this split is not known
-            numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in counts)
+            numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in known)
             raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
-    if "train" not in {*counts, *found}:
+    if "train" not in {*known, *found}:
         raise ConfigError(
             f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "
             "--train-samples 17785 --batch-size 32 --steps-per-epoch 50 --num-epochs 200"

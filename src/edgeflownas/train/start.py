@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run import manifest, setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
-from edgeflownas.run.setup import Splits, run_space, silent
+from edgeflownas.run.setup import Note, Splits, run_space, silent
 from edgeflownas.space import get_space
 from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
@@ -71,12 +71,15 @@ class Options:
     overrides: Sequence[str] = ()
 
 
+Members = dict[str, tuple[Config, Options]]  # models of a group by name, one without a name
+
+
 class LogSink:
     """Console lines for the train.log of every model; ``early`` are those said before the first of them exists."""
 
     def __init__(self) -> None:
         self.early: list[str] = []
-        self.writers: list[Callable[[str], None]] = []
+        self.writers: list[Note] = []
 
     def __call__(self, line: str) -> None:
         """Keep or write one line."""
@@ -136,7 +139,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         console.info(note)
         manifest.check_precision(config, device)
         console.info(manifest.set_arithmetic(config))
-        members: dict[str, tuple[Config, Options]] = {}
+        members: Members = {}
         for name, own in setup.member_configs(config).items():
             # A model of a group is resumed in its own folder, or begun where the group was interrupted before.
             folder = options.resume and options.resume / name
@@ -407,9 +410,7 @@ def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any],
     return {**facts, "batch_norm": f"recalibrated, calibration ids {frozen.calibration_hash}"}
 
 
-def read_initial(
-    config: Config, warn: Callable[[str], None] = silent
-) -> tuple[Checkpoint, dict[str, Any], bool] | None:
+def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[str, Any], bool] | None:
     """The weights train.init_from names, None where it is null.
 
     A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from it
@@ -443,9 +444,7 @@ def read_initial(
     return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied
 
 
-def _dry_run(
-    members: Mapping[str, tuple[Config, Options]], splits: Splits, plan: BatchPlan, console: Console
-) -> dict[str, Any]:
+def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console) -> dict[str, Any]:
     """What would be done, by model.  Raises ConfigError or StorageError for what a run directory would refuse."""
     tables = {}
     for name, (config, options) in members.items():

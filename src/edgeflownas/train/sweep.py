@@ -2,8 +2,7 @@
 
 An axis is a list of variants; the runs of a sweep are every combination of one variant an axis, for each seed.
 ``--vary train.lr=1e-4,5e-5`` is an axis, and so is each entry ``train.lr: [1e-4, 5e-5]`` of a recipe's ``sweep:``.
-Named variants (``by_half: {train.epoch_mode: by_samples, train.train_samples_per_epoch: 0.5}``) are one axis together:
-they change several keys at once.
+Named variants (``by_half: {train.epoch_mode: by_samples, ...}``) change several keys at once, one axis together.
 
 ``sweep.json`` says which variant and seed each run is and with which settings it was planned, so that the same command
 goes on where it was stopped, more variants and seeds may join later, and a folder begun with other settings is refused.
