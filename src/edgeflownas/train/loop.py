@@ -312,13 +312,12 @@ def finish_epoch(training: Training, meter: Meter) -> None:
         tell(f"{training.model}: {note}" if training.model else note)
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
-    improved = False
-    if due:
-        result, average, improved = evaluate(training, facts, times, last)
+    scored = evaluate(training, facts, times, last) if due else []
     log_epoch(training, facts, times, due)
     crash_point("evaluation.logged")
-    if due:
-        show_pool(training, {**facts, **times}, result, average)
+    if scored:
+        show_pool(training, {**facts, **times}, *scored)
+    improved = state.best is not None and state.best.epoch == facts["epoch"]
     shown = {"num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
     console.epoch_line({**facts, **times, **shown, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
@@ -329,10 +328,8 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     clock.restart()
 
 
-def evaluate(
-    training: Training, facts: dict[str, Any], times: dict[str, Any], last: bool
-) -> tuple[PoolEvaluation, PoolEvaluation | None, bool]:
-    """The pool, its moving average and the monitors; whether the pool is the best so far.  Fills facts and times."""
+def evaluate(training: Training, facts: dict[str, Any], times: dict[str, Any], last: bool) -> list[PoolEvaluation]:
+    """The pool and, where there is one, its moving average; fills facts and times, of the monitors too."""
     task, state, evaluator, check = training.task, training.state, training.evaluator, training.stop.check
     frozen = training.eval_set
     training.commit()
@@ -350,7 +347,7 @@ def evaluate(
     state.last_ranks, state.last_margins = facts["ranks"], result.noise.margins()
     keep_sample_errors(training, result, frozen.hash, "epoch")
     times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
-    improved = choose_best(training, result)
+    choose_best(training, result)
     facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
     with training.clock.lap("eval"):  # the monitors that are due, calibrated as the pool was
         centre = evaluator.monitor(TRAIN, task.net, result, check)
@@ -363,7 +360,7 @@ def evaluate(
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
     times |= training.clock.shares("row")
-    return result, average, improved
+    return [result] if average is None else [result, average]
 
 
 def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str, tier: str) -> None:
@@ -376,8 +373,8 @@ def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str
     training.directory.write_file(sample_errors_name(epoch, tier), content)
 
 
-def choose_best(training: Training, result: PoolEvaluation) -> bool:
-    """Update the best evaluation and the patience of early stopping; True where this is the best so far."""
+def choose_best(training: Training, result: PoolEvaluation) -> None:
+    """Update the best evaluation and the patience of early stopping."""
     state, config, console = training.state, training.config.eval, training.console
     value = records.criterion(training.config, result)
     if not math.isfinite(value):
@@ -392,12 +389,10 @@ def choose_best(training: Training, result: PoolEvaluation) -> bool:
             f"early stop after epoch {state.epoch + 1}: {state.evaluations_without_gain} evaluations without a gain of "
             f"more than {config.early_stop_min_delta:g} px (eval.early_stop_patience {config.early_stop_patience})"
         )
-    if not math.isfinite(value) or (state.best is not None and value >= state.best.value):
-        return False
-    # The checkpoint is named before it is written: the commit at the end of finish_epoch stores both together.
-    name = Position(state.step, state.epoch + 1, 0).name
-    state.best = Best(value, state.epoch + 1, name, config.best_by, training.evaluator.eval_set.hash)
-    return True
+    if math.isfinite(value) and (state.best is None or value < state.best.value):
+        # The checkpoint is named before it is written: the commit at the end of finish_epoch stores both together.
+        name = Position(state.step, state.epoch + 1, 0).name
+        state.best = Best(value, state.epoch + 1, name, config.best_by, training.evaluator.eval_set.hash)
 
 
 def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], evaluated: bool) -> None:
@@ -419,13 +414,13 @@ def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], 
         directory.history.append({name: format_value(name, row.get(name)) for name in columns(size)})
 
 
-def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, average: PoolEvaluation | None) -> None:
+def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, *average: PoolEvaluation) -> None:
     """Per-arch rows, TensorBoard, pictures and report; ``row`` has the facts and times of the epoch."""
     step, tracker = training.state.step, training.tracker
     if (directory := training.directory) is not None:
         for index, score in enumerate(result.scores):
             own = {"epoch": row["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
-            own["epe_ema"] = average.scores[index].epe if average else None
+            own["epe_ema"] = average[0].scores[index].epe if average else None
             directory.per_arch.append({name: format_value(name, own[name]) for name in PER_ARCH_COLUMNS})
     numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
     tracker.scalars(step, numbers)
