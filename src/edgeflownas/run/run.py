@@ -359,11 +359,6 @@ class Subnet:
     calibration: FrozenBatches | None  # None where batch norm is frozen and needs no samples
 
     @property
-    def config(self) -> Config:
-        """The run's configuration with the overrides it was opened with."""
-        return self.run.config
-
-    @property
     def name(self) -> str:
         """Run and checkpoint, or the weights file."""
         return self.checkpoint.name if self.run.directory is None else f"{self.run.path} {self.checkpoint.name}"
@@ -382,7 +377,8 @@ class Subnet:
     @property
     def space(self) -> str:
         """Name of the search space."""
-        return "edgeflownet" if self.config.train.task == "edgeflownet" else self.config.train.space
+        train = self.run.config.train
+        return "edgeflownet" if train.task == "edgeflownet" else train.space
 
     @property
     def calibrated_on(self) -> str:
@@ -397,7 +393,7 @@ class Subnet:
     @property
     def flow_divisor(self) -> float:
         """The network's flow times this is in pixels."""
-        return self.config.data.flow_divisor
+        return self.run.config.data.flow_divisor
 
 
 # ---- weights made elsewhere ----
