@@ -48,16 +48,16 @@ class Evaluator:
         self.archs = [task.net.space.parse(code) for code in eval_set.pool]
         self.mine = list(range(self.world.rank, len(self.archs), self.world.size))
         self.samples = (eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip)
-        if like is not None and like.samples == self.samples:
+        if like is None or like.samples != self.samples:
+            net, clip = task.net, eval_set.flow_clip
+            self.calibration = FrozenBatches.of(net, eval_set.calibration, splits.train, clip)
+            self.evaluation = FrozenBatches.of(net, eval_set.evaluation, splits.val, clip)
+            self.monitors: dict[str, FrozenBatches] = {}
+            for name, split in eval_set.monitors.items():
+                dataset = splits.val if name == WIDE else splits.train
+                self.monitors[name] = FrozenBatches.of(net, split, dataset, clip, hold=name != WIDE)
+        else:
             self.calibration, self.evaluation, self.monitors = like.calibration, like.evaluation, like.monitors
-            return
-        net, clip = task.net, eval_set.flow_clip
-        self.calibration = FrozenBatches.of(net, eval_set.calibration, splits.train, clip)
-        self.evaluation = FrozenBatches.of(net, eval_set.evaluation, splits.val, clip)
-        self.monitors = {
-            name: FrozenBatches.of(net, split, splits.val if name == WIDE else splits.train, clip, hold=name != WIDE)
-            for name, split in eval_set.monitors.items()
-        }
 
     def evaluate(self, net: StagedNet, check_stop: Check) -> PoolEvaluation:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,7 +233,7 @@ def write_comparison(path: Path, names: list[str]) -> None:
     for epoch in sorted(set.intersection(*map(set, tables.values()))):
         # A history whose columns changed at a resume may lack some in its older rows.
         values = {name: [tables[name][epoch].get(figure, "") for figure in COMPARED] for name in names}
-        rows.append([tables[first][epoch]["epoch"], tables[first][epoch]["global_step"], *sum(values.values(), [])])
+        rows.append([tables[first][epoch]["epoch"], tables[first][epoch]["global_step"], *chain(*values.values())])
         for name in others:
             for figure, value, reference in zip(COMPARED, values[name], values[first], strict=True):
                 known = float(value) - float(reference) if value and reference else None
