@@ -9,7 +9,7 @@ import pytest
 
 from edgeflownas.config import Config
 from edgeflownas.run.checkpoint import Best, TrainState
-from edgeflownas.train import loop
+from edgeflownas.train import loop, records
 from edgeflownas.train.loop import LAPS, EpochClock
 
 
@@ -91,7 +91,7 @@ def test_state_survives_json() -> None:
 def test_small_gains_add_up_against_early_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each evaluation is 0.06 px better: less than 0.1 at a time, more than 0.1 every second time."""
     values = iter([5.0, 4.94, 4.88, 4.82, 4.76, 4.76, 4.76])
-    monkeypatch.setattr(loop, "criterion", lambda config, result: next(values))
+    monkeypatch.setattr(records, "criterion", lambda config, result: next(values))
     config = Config.model_validate({"eval": {"early_stop_patience": 2, "early_stop_min_delta": 0.1}})
     silent = SimpleNamespace(info=lambda text: None, warn=lambda text: None)
     state, stops = TrainState(planned=1, num_epochs=9), []

@@ -11,38 +11,27 @@ check that the run is still ours, rename to a name that does not exist, fsync th
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
-from torch import Tensor
+from torch import Tensor, contiguous_format
 
+from edgeflownas import files
 from edgeflownas.errors import StorageError
-from edgeflownas.files import (
-    JSON_CAP,
-    canonical_json,
-    crash_point,
-    decode_floats,
-    encode_floats,
-    parse_json,
-    sync_folder,
-    write_durably,
-)
+from edgeflownas.files import canonical_json, crash_point
 
 FORMAT = 1
 MANIFEST_CAP = 2**20
 Facts = Mapping[str, Any]  # a JSON document
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group (model, optimizer, ema) -> name -> tensor
-NONE_YET = "none-yet"
-"""File in ``checkpoints/`` from creation to the first commit: tells a run without one from a run that lost all."""
+NONE_YET = "none-yet"  # in checkpoints/ until the first commit: tells a run without one from a run that lost all
 _NAME = re.compile(r"step-(\d{8,})(-before-evaluation)?")
 _FILE = re.compile(r"[a-z][a-z0-9_]*\.(safetensors|json)")
 
@@ -53,16 +42,12 @@ class DamagedCheckpoint(StorageError):
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the run between two optimiser steps.
+    """A place in the run between two optimiser steps."""
 
-    ``step`` counts finished steps of the run, ``epoch`` is the current epoch (from 0) and ``batch`` the next batch
-    in it.  ``evaluated`` is False only between the last step of an epoch and the evaluation due there.
-    """
-
-    step: int
-    epoch: int
-    batch: int
-    evaluated: bool = True
+    step: int  # finished steps of the run
+    epoch: int  # current one, from 0
+    batch: int  # next one in it
+    evaluated: bool = True  # False only between the last step of an epoch and the evaluation due there
 
     @property
     def name(self) -> str:
@@ -112,37 +97,27 @@ class TrainState:
         """Whether nothing is left to train."""
         return self.stopped_early or self.epoch >= self.num_epochs
 
-    def forget_pool(self) -> None:
-        """The figures of the last evaluation belong to another set or pool."""
-        self.last_epes, self.last_zero_flow_epe, self.last_ranks, self.last_margins = [], None, [], []
-
     def to_json(self) -> dict[str, Any]:
         """Plain data for state.json."""
-        return dataclasses.asdict(self)
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainState:
         """Inverse of :meth:`to_json`."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        values["best"] = Best(**values["best"]) if values.get("best") else None
-        return cls(**values)
+        values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        return cls(**values | {"best": Best(**data["best"]) if data.get("best") else None})
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a commit stored, read back and verified.
-
-    ``tensors`` maps group (model, optimizer, ...) and name to a contiguous CPU tensor; ``logs`` maps log file names
-    to their lengths in bytes at the commit; ``best`` is the content of best.json as of this checkpoint.
-    """
+    """What a commit stored, read back and verified."""
 
     name: str
     position: Position
     state: dict[str, Any]
-    tensors: dict[str, dict[str, Tensor]] = field(repr=False)
-    logs: dict[str, int]
-    best: dict[str, Any] | None
+    tensors: dict[str, dict[str, Tensor]] = field(repr=False)  # group (model, ...) -> name -> contiguous, on the CPU
+    logs: dict[str, int]  # file -> length in bytes at the commit
+    best: dict[str, Any] | None  # content of best.json as of this checkpoint
     finished: bool
     hash: str
     session: dict[str, Any] = field(repr=False)
@@ -161,31 +136,26 @@ def write_checkpoint(folder: Path, position: Position, state: Facts, tensors: Te
 
     ``facts`` are the manifest's further entries (run, logs, best, parent ...).  Raises OSError.
     """
-    files: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
+
+    def write(name: str, data: bytes) -> None:
+        assert _FILE.fullmatch(name), name
+        files.write_durably(folder / name, data)
+        crash_point("commit.file_written")
+        entries[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
     for group, named in tensors.items():
-        with torch.no_grad():
-            # Contiguous CPU copies: safetensors stores neither memory formats nor views of a shared buffer.
-            copies = {
-                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-                for name, tensor in named.items()
-            }
-        files |= _write_file(folder / f"{group}.safetensors", tensors_to_bytes(copies, {"format": "pt"}))
-    files |= _write_file(folder / "state.json", canonical_json(encode_floats(dict(state))))
-    document = {"format": FORMAT, "position": asdict(position), "files": files, **facts}
+        # Contiguous CPU copies: safetensors stores neither memory formats nor views of a shared buffer.
+        copies = {name: t.detach().to("cpu", copy=True, memory_format=contiguous_format) for name, t in named.items()}
+        write(f"{group}.safetensors", tensors_to_bytes(copies, {"format": "pt"}))
+    write("state.json", canonical_json(files.encode_floats(dict(state))))
+    document = {"format": FORMAT, "position": asdict(position), "files": entries, **facts}
     document["hash"] = _own_hash(document)
-    write_durably(folder / "manifest.json", canonical_json(document))
+    files.write_durably(folder / "manifest.json", canonical_json(document))
     crash_point("commit.manifest_written")
-    sync_folder(folder)
+    files.sync_folder(folder)
     crash_point("commit.temporary_synced")
     return str(document["hash"])
-
-
-def _write_file(path: Path, data: bytes) -> dict[str, dict[str, Any]]:
-    """Write one file of a checkpoint; its entry of the manifest by name."""
-    assert _FILE.fullmatch(path.name), path.name
-    write_durably(path, data)
-    crash_point("commit.file_written")
-    return {path.name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}}
 
 
 def _own_hash(document: Facts) -> str:
@@ -193,20 +163,17 @@ def _own_hash(document: Facts) -> str:
 
 
 def read_manifest(folder: Path, run: str) -> dict[str, Any]:
-    """The checked manifest of a checkpoint folder; its files are not looked at.
-
-    Raises DamagedCheckpoint when it is missing, altered, of another run than ``run`` or of a newer format.
-    """
+    """The manifest, its files unread.  Raises DamagedCheckpoint: missing, altered, of another run or format."""
     path = folder / "manifest.json"
     data = _read(path, MANIFEST_CAP)
     try:
-        document = parse_json(data)
+        document = files.parse_json(data)
         if not isinstance(document, dict) or canonical_json(document) != data:
             raise ValueError("not in the form it was written in")
     except ValueError as error:
         raise DamagedCheckpoint(f"{path}: altered or torn ({error})") from error
-    if document.get("hash") != _own_hash(document):
-        raise DamagedCheckpoint(f"{path}: sha256 {_own_hash(document)}, expected {document.get('hash')}")
+    if (found := _own_hash(document)) != document.get("hash"):
+        raise DamagedCheckpoint(f"{path}: sha256 {found}, expected {document.get('hash')}")
     if document["format"] != FORMAT:
         raise DamagedCheckpoint(
             f"{path}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
@@ -257,10 +224,7 @@ def verify(folder: Path, run: str) -> dict[str, Any]:
 
 
 def read_checkpoint(folder: Path, run: str, groups: Collection[str] | None = None) -> Checkpoint:
-    """Verify and load a checkpoint folder (only the tensor ``groups`` named, if any; the rest is then not read).
-
-    Raises DamagedCheckpoint naming the file and, for altered content, the hash expected and found.
-    """
+    """Verify and load a checkpoint (of ``groups`` only those tensors).  Raises DamagedCheckpoint naming the file."""
     manifest = read_manifest(folder, run)
     state: dict[str, Any] = {}
     tensors: dict[str, dict[str, Tensor]] = {}
@@ -271,7 +235,7 @@ def read_checkpoint(folder: Path, run: str, groups: Collection[str] | None = Non
         data = _verified_bytes(folder, name, entry)
         try:
             if name == "state.json":
-                state = decode_floats(parse_json(data[:JSON_CAP]))
+                state = files.decode_floats(files.parse_json(data[: files.JSON_CAP]))
             else:
                 tensors[group] = tensors_from_bytes(data)
         except (ValueError, SafetensorError) as error:

@@ -23,48 +23,21 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from edgeflownas import files
 from edgeflownas.config.load import dump_yaml, parse_yaml
 from edgeflownas.errors import StorageError
-from edgeflownas.files import (
-    AppendLog,
-    CsvLog,
-    JsonLog,
-    canonical_json,
-    crash_point,
-    read_json,
-    read_rows,
-    remove_temporaries,
-    replace_committed,
-    storing,
-    sync_folder,
-    write_durably,
-)
-from edgeflownas.run.checkpoint import (
-    NONE_YET,
-    Checkpoint,
-    DamagedCheckpoint,
-    Facts,
-    Position,
-    Tensors,
-    checkpoint_names,
-    read_checkpoint,
-    read_manifest,
-    verify,
-    write_checkpoint,
-)
+from edgeflownas.files import AppendLog, CsvLog, JsonLog, canonical_json, crash_point, storing
+from edgeflownas.run import checkpoint as checkpoints
+from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, DamagedCheckpoint, Facts, Position, Tensors
 from edgeflownas.run.history import converted_events
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
 GROUP = "group.json"  # in a folder of several models that were trained side by side
 KEPT = "events.format1.jsonl"  # the log as it was before a resume converted it
-
-
-def _to_stderr(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 class RunDirectory:
@@ -76,9 +49,9 @@ class RunDirectory:
     (train.log) only grow.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None] = _to_stderr) -> None:
+    def __init__(self, path: Path, warn: Callable[[str], None] | None = None) -> None:
         self.path = path
-        self.warn = warn
+        self.warn = warn or (lambda message: print(f"warning: {message}", file=sys.stderr))
         document = read_identity(path)
         self.id: str = document["run"]
         self.format: int = document["format"]
@@ -87,8 +60,8 @@ class RunDirectory:
         self.events, self.quarantine = JsonLog(path / "events.jsonl"), JsonLog(path / "quarantine.jsonl")
         self.history, self.per_arch = CsvLog(path / "eval_history.csv"), CsvLog(path / "per_arch_epe.csv")
         self.per_option, self.monitor = CsvLog(path / "per_option.csv"), CsvLog(path / "monitor.csv")
-        facts = (self.events, self.quarantine, self.history, self.per_arch, self.per_option, self.monitor)
-        self._fact_logs: tuple[AppendLog, ...] = facts
+        self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history, self.per_arch)
+        self._fact_logs += (self.per_option, self.monitor)
         self.timing, self.log = JsonLog(path / "timing.jsonl"), AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
         self.keep = 2
@@ -99,13 +72,11 @@ class RunDirectory:
         self._failure: str | None = None
 
     @classmethod
-    def create(
-        cls, path: Path, config: Facts, manifest: Facts, warn: Callable[[str], None] = _to_stderr
-    ) -> RunDirectory:
+    def create(cls, path: Path, config: Facts, manifest: Facts, warn: Callable[[str], None] | None = None) -> Self:
         """Make a new run directory, complete or not at all.  Raises StorageError where ``path`` exists."""
         document = {"format": FORMAT, "run": uuid.uuid4().hex, "manifest": dict(manifest)}
-        files = {f"checkpoints/{NONE_YET}": b"", "config.yaml": dump_yaml(dict(config)).encode()}
-        create_folder(path, files | {"run_manifest.json": canonical_json(document)})
+        contents = {f"checkpoints/{NONE_YET}": b"", "config.yaml": dump_yaml(dict(config)).encode()}
+        create_folder(path, contents | {"run_manifest.json": canonical_json(document)})
         return cls(path, warn)
 
     @property
@@ -125,7 +96,7 @@ class RunDirectory:
         self.manifest = dict(manifest)
         document = {"format": self.format, "run": self.id, "manifest": self.manifest}
         document |= {"converted": self.converted} if self.converted else {}
-        replace_committed(self.path / "run_manifest.json", canonical_json(document))
+        files.replace_committed(self.path / "run_manifest.json", canonical_json(document))
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace a file of the run, or of a folder in it, durably.  Raises StorageError."""
@@ -133,12 +104,12 @@ class RunDirectory:
         if path.parent != self.path:
             with storing(path.parent, "make"):
                 path.parent.mkdir(exist_ok=True)
-        replace_committed(path, content)
+        files.replace_committed(path, content)
 
     # ---- the lock ----
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[RunDirectory]:
+    def locked(self) -> Iterator[Self]:
         """Hold the run against every other process.  Raises StorageError naming host and process of one that does."""
         self._lock.acquire()
         try:
@@ -156,21 +127,21 @@ class RunDirectory:
 
     def step_events(self, epoch: int) -> list[dict[str, Any]]:
         """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
-        return [row for row in read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
+        return [row for row in files.read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
-        return checkpoint_names(self._folder)
+        return checkpoints.checkpoint_names(self._folder)
 
     def newest_commit(self) -> dict[str, Any] | None:
         """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
         for name in self.checkpoints():
             with contextlib.suppress(DamagedCheckpoint):
-                return read_manifest(self._folder / name, self.id)
+                return checkpoints.read_manifest(self._folder / name, self.id)
         return None
 
     def load(self, name: str, groups: Collection[str] | None = None) -> Checkpoint:
-        """One checkpoint by name, or ``best`` / ``latest`` that verifies (a warning for each damaged one passed over).
+        """One checkpoint by name, or ``best`` / ``latest`` (a warning for each damaged one passed over).
 
         Only the tensor ``groups`` named, if any.  Raises StorageError (DamagedCheckpoint) naming the file.
         """
@@ -185,7 +156,7 @@ class RunDirectory:
             name = self.read_best()["checkpoint"]
         if name not in (known := self.checkpoints()):
             raise StorageError(f"{self._folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
-        return read_checkpoint(self._folder / name, self.id, groups)
+        return checkpoints.read_checkpoint(self._folder / name, self.id, groups)
 
     def _newest_verified(
         self, groups: Collection[str] | None = None, with_logs: bool = False
@@ -197,7 +168,7 @@ class RunDirectory:
         damaged: list[str] = []
         for name in self.checkpoints():
             try:
-                checkpoint = read_checkpoint(self._folder / name, self.id, groups)
+                checkpoint = checkpoints.read_checkpoint(self._folder / name, self.id, groups)
                 for log in self._fact_logs if with_logs else ():
                     if not log.holds(wanted := self._committed(checkpoint, log)):
                         raise DamagedCheckpoint(
@@ -221,7 +192,7 @@ class RunDirectory:
         path = self.path / "best.json"
         if not path.exists():
             raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
-        best = read_json(path)
+        best = files.read_json(path)
         if not isinstance(best, dict) or not isinstance(best.get("checkpoint"), str):
             raise StorageError(f"{path}: names no checkpoint; `edgeflownas train --resume {self.path}` writes it again")
         return best
@@ -231,14 +202,13 @@ class RunDirectory:
     def resume(self) -> Checkpoint | None:
         """Bring the directory back to its newest verified checkpoint and return it; None before the first commit.
 
-        Removes what an interrupted commit left, sets damaged checkpoints aside (with a warning that names the file),
-        cuts the fact logs to their committed lengths and restores best.json.  Raises StorageError when checkpoints
-        existed and none is left: never a silent fresh start.
+        Removes what an interrupted commit left, sets damaged checkpoints aside (with a warning), cuts the fact logs to
+        their committed lengths and restores best.json.  Raises StorageError when checkpoints existed and none is left.
         """
         assert self._lock.held, "resume() within locked()"
         with storing(self.path, "go back to the last commit"):
             for folder in (self._folder, self.path, self.path / "sample_epe", self.path / "pictures"):
-                remove_temporaries(folder)
+                files.remove_temporaries(folder)
             crash_point("resume.temporaries_removed")
             if self.format == 1:
                 self._convert()
@@ -269,14 +239,14 @@ class RunDirectory:
         kept = self.path / KEPT
         if not kept.exists():
             old = self.events.path.read_bytes() if self.events.path.exists() else b""
-            replace_committed(kept, old)
+            files.replace_committed(kept, old)
         crash_point("convert.kept")
         content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
-        replace_committed(self.events.path, content)
+        files.replace_committed(self.events.path, content)
         crash_point("convert.written")
         for name in self.checkpoints():
             with contextlib.suppress(DamagedCheckpoint):
-                manifest = read_manifest(self._folder / name, self.id)
+                manifest = checkpoints.read_manifest(self._folder / name, self.id)
                 # A length at which no line ends is of a log that has lost rows: it stays one that no log has.
                 self.converted[manifest["hash"]] = lengths.get(manifest["logs"].get(self.events.path.name, 0), 2**62)
         self.format = FORMAT
@@ -291,17 +261,16 @@ class RunDirectory:
             with storing(path, "remove"):
                 path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != canonical_json(best):
-            replace_committed(path, canonical_json(best))
+            files.replace_committed(path, canonical_json(best))
 
     def commit(
         self, position: Position, state: Facts, tensors: Tensors, *, best: Facts | None = None, finished: bool = False
     ) -> str:
         """Store the run as it is at ``position`` for good and return the checkpoint's name.
 
-        Committing a position that is stored already changes nothing.  ``state`` is a JSON document whose non-finite
-        floats come back exactly; each group of ``tensors`` (group -> name -> tensor) becomes one safetensors file;
-        ``best`` is the new content of best.json with the key ``checkpoint``, None keeps the present one; ``finished``
-        says that nothing is left to train.
+        A position that is stored already changes nothing.  ``state`` is a JSON document whose non-finite floats come
+        back exactly; each group of ``tensors`` becomes one safetensors file; ``best`` is the new content of best.json
+        with the key ``checkpoint``, None keeps the present one; ``finished``: nothing is left to train.
 
         Raises StorageError where the disk refused: the former checkpoints are intact, and this object commits no more
         (after a failed fsync a second one may report success for data that is lost).
@@ -316,7 +285,17 @@ class RunDirectory:
                     return position.name
                 with storing(self._folder, "set a damaged checkpoint aside"):
                     self._set_aside(position.name)
-            self._parent = self._put(position, state, tensors, self._facts(best, finished))
+            logs = {}
+            for log in self._fact_logs:
+                log.sync()
+                logs[log.path.name] = log.offset()
+            with storing(self.path, "bring to the disk"):
+                files.sync_folder(self.path)
+            crash_point("commit.logs_synced")
+            kept = best if best is not None else self.best
+            facts = {"run": self.id, "logs": logs, "best": dict(kept) if kept else None, "finished": finished}
+            facts |= {"parent": self._parent, "session": {"token": self._lock.token}}
+            self._parent = self._put(position, state, tensors, facts)
             if best is not None:
                 self.write_best(best)
             self._prune()
@@ -327,48 +306,32 @@ class RunDirectory:
             raise
         return position.name
 
-    def _facts(self, best: Facts | None, finished: bool) -> dict[str, Any]:
-        """Entries of a checkpoint's manifest beside position and files; the logs are on the disk afterwards."""
-        logs = {}
-        for log in self._fact_logs:
-            log.sync()
-            logs[log.path.name] = log.offset()
-        with storing(self.path, "bring to the disk"):
-            sync_folder(self.path)
-        crash_point("commit.logs_synced")
-        kept = best if best is not None else self.best
-        facts = {"run": self.id, "logs": logs, "best": dict(kept) if kept else None, "finished": finished}
-        return {**facts, "parent": self._parent, "session": {"token": self._lock.token}}
-
     def _sound(self, name: str, otherwise: str) -> dict[str, Any] | None:
         """Manifest of a stored checkpoint; None, and a warning of what happens to it, where it does not verify."""
         try:
-            return verify(self._folder / name, self.id)
+            return checkpoints.verify(self._folder / name, self.id)
         except DamagedCheckpoint as damage:
             self.warn(f"{damage}; {name} {otherwise}")
             return None
 
     def _put(self, position: Position, state: Facts, tensors: Tensors, facts: Facts) -> str:
-        """Write and rename one checkpoint; returns its hash.
-
-        Raises StorageError; whatever was written of it is then removed and no older checkpoint touched.
-        """
+        """Write and rename one checkpoint; returns its hash.  Raises StorageError, and what was written is removed."""
         temporary = self._folder / f".tmp-{uuid.uuid4().hex}"
         final = self._folder / position.name
         with storing(self._folder, f"commit {position.name}"):
             try:
                 temporary.mkdir()
                 crash_point("commit.temporary_made")
-                digest = write_checkpoint(temporary, position, state, tensors, facts)
+                digest = checkpoints.write_checkpoint(temporary, position, state, tensors, facts)
                 self._lock.check()
                 os.rename(temporary, final)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
             crash_point("commit.renamed")
-            sync_folder(self._folder)
+            files.sync_folder(self._folder)
             try:
-                manifest = verify(final, self.id)
+                manifest = checkpoints.verify(final, self.id)
                 if manifest["hash"] != digest:
                     raise DamagedCheckpoint(f"{final}: not what was written")
             except DamagedCheckpoint:
@@ -386,7 +349,7 @@ class RunDirectory:
         if target.exists():
             target = target.with_name(f"{target.name}-{uuid.uuid4().hex[:8]}")
         os.rename(self._folder / name, target)
-        sync_folder(self._folder)
+        files.sync_folder(self._folder)
         self._verified.pop(name, None)
         crash_point("resume.damaged_set_aside")
 
@@ -410,25 +373,25 @@ class RunDirectory:
                     crash_point("prune.removed")
 
 
-def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make ``path`` with ``files`` (relative path -> content), whole or not at all; StorageError where it exists."""
+def create_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Make ``path`` with ``contents`` (relative path -> bytes), whole or not at all; StorageError where it exists."""
     with storing(path, "make the run directory"):
         refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _unfinished_name(path)
         try:
-            for name, content in files.items():
+            for name, content in contents.items():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                write_durably(fresh / name, content)
-            for folder in {(fresh / name).parent for name in files}:
-                sync_folder(folder)
+                files.write_durably(fresh / name, content)
+            for folder in {(fresh / name).parent for name in contents}:
+                files.sync_folder(folder)
             crash_point("create.written")
             refuse_existing(path)  # again: a rename would replace an empty folder
             os.rename(fresh, path)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
-        sync_folder(path.parent)
+        files.sync_folder(path.parent)
     crash_point("create.renamed")
 
 
@@ -455,13 +418,13 @@ def read_identity(path: Path) -> dict[str, Any]:
     """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
     file = path / "run_manifest.json"
     if (path / GROUP).is_file():
-        names = ", ".join(str(path / name) for name in read_json(path / GROUP).get("models", {}))
+        names = ", ".join(str(path / name) for name in files.read_json(path / GROUP).get("models", {}))
         raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")
     if not file.is_file():
         raise StorageError(
             f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
         )
-    document = read_json(file)
+    document = files.read_json(file)
     keys = {"format", "run", "manifest"}
     if not isinstance(document, dict) or not keys <= document.keys() or not isinstance(document["manifest"], dict):
         raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
@@ -517,7 +480,7 @@ class RunLock:
         machine = {"host": socket.gethostname(), "boot_id": boot_id()}
         lease = {**process, **machine, "started": time.time(), "token": token}
         try:
-            replace_committed(self.folder / "lease.json", canonical_json(lease))
+            files.replace_committed(self.folder / "lease.json", canonical_json(lease))
         except StorageError:
             self._lock.release()
             raise
@@ -527,7 +490,7 @@ class RunLock:
     def check(self) -> None:
         """Raise StorageError if another process took the run over meanwhile (a lock lost by the file system)."""
         assert self.token is not None, "the run is not locked"
-        if read_json(self.folder / "lease.json").get("token") != self.token:
+        if files.read_json(self.folder / "lease.json").get("token") != self.token:
             self.token = None  # the lease is no longer ours to remove
             raise StorageError(
                 f"{self.folder}: taken over by {_holder_in_words(self.folder)}; nothing more was written"
@@ -573,13 +536,12 @@ def is_alive(pid: int, started: int | None = None) -> bool:
 def holder(folder: Path) -> dict[str, Any] | None:
     """Lease of the process that holds the run, None if none does; takes no lock.
 
-    The key ``here`` tells whether the holder is a live process of this machine (True) or one of another machine,
-    which cannot be looked at from here (False).
+    Key ``here``: a live process of this machine (True), or one of another, which cannot be looked at from here.
     """
     if not (folder / "lease.json").exists():
         return None
     try:
-        lease = dict(read_json(folder / "lease.json", cap=2**16))
+        lease = dict(files.read_json(folder / "lease.json", cap=2**16))
         here = lease["boot_id"] == boot_id() and lease["host"] == socket.gethostname()
         if here and not is_alive(lease["pid"], lease["process_started"]):
             return None

@@ -13,18 +13,10 @@ from edgeflownas.data.check import fingerprint
 from edgeflownas.data.dataset import in_order
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
+from edgeflownas.evaluate import pool
 from edgeflownas.evaluate.calibration import recalibrate
 from edgeflownas.evaluate.frozen import FrozenBatches
-from edgeflownas.evaluate.pool import (
-    SIZES,
-    CalibrationSweep,
-    PoolEvaluation,
-    full_precision,
-    other_samples,
-    score_pool,
-    sweep_calibration,
-    sweep_sizes,
-)
+from edgeflownas.evaluate.pool import CalibrationSweep, PoolEvaluation
 from edgeflownas.evaluate.predictors import BASELINES, Predictor, SubnetPredictor, evaluate_labelled, make_baseline
 from edgeflownas.evaluate.protocols import make_protocol
 from edgeflownas.evaluate.results import EVALUATIONS, ResultRow, append_results
@@ -38,10 +30,7 @@ TOO_LARGE = "the frames are too large for this network and machine: use --protoc
 
 
 class FrozenEvaluation:
-    """Weights of a run and the frozen set they are scored on.
-
-    ``own`` is whether the set is the run's, so that figures are those of its history.
-    """
+    """Weights of a run and the frozen set they are scored on; ``own``: the set, and so the figures, of its history."""
 
     def __init__(
         self, run: Run, checkpoint: str, weights: str, codes: Sequence[str] | None, split: str, batches: str | None
@@ -58,7 +47,7 @@ class FrozenEvaluation:
         calibration, evaluation = self.run.batches(self.net, self.eval_set, self.split)
         with console.task("evaluate", len(calibration) + len(evaluation)) as meter:
             divisor = self.run.config.data.flow_divisor
-            return score_pool(self.net, self.archs, calibration, evaluation, meter.advance, divisor)
+            return pool.score_pool(self.net, self.archs, calibration, evaluation, meter.advance, divisor)
 
     def document(self, result: PoolEvaluation) -> dict[str, Any]:
         """The scores with everything they belong to."""
@@ -98,18 +87,15 @@ class FrozenEvaluation:
         }
 
     def sweep_calibration(self, console: Console) -> tuple[CalibrationSweep, dict[str, Any]]:
-        """Score the archs under several calibration sets: is an arch hard, or is it badly calibrated?
-
-        Raises ConfigError where nothing is calibrated.
-        """
+        """Is an arch hard, or badly calibrated?  Scores under several sets; ConfigError where nothing is calibrated."""
         run, net = self.run, self.net
         if not net.batchnorms:
             raise ConfigError("--calibration-sweep: this run's batch norm is frozen, so nothing is calibrated")
         own, train = self.eval_set.calibration, run.train
-        sizes = sweep_sizes(own.num_batches, len(train), own.batch_size)
-        if sizes[-1] < max(*SIZES, 2 * own.num_batches):
+        sizes = pool.sweep_sizes(own.num_batches, len(train), own.batch_size)
+        if sizes[-1] < max(*pool.SIZES, 2 * own.num_batches):
             console.info(f"the train split holds {len(train)} samples: at most {sizes[-1]} batches of {own.batch_size}")
-        other, shared = other_samples(own, train, sizes[-1], run.config.runtime.seed)
+        other, shared = pool.other_samples(own, train, sizes[-1], run.config.runtime.seed)
         if shared:
             count = len(own.names)
             console.info(f"{shared} of the {count} samples of the other set are the run's own: there are no more")
@@ -118,7 +104,7 @@ class FrozenEvaluation:
         work = len(sets[0]) + len(sets[1]) + (1 + len(sizes)) * len(evaluation)
         with console.task("calibration sweep", work) as meter:
             divisor = run.config.data.flow_divisor
-            found = sweep_calibration(net, self.archs, *sets, evaluation, sizes, meter.advance, divisor)
+            found = pool.sweep_calibration(net, self.archs, *sets, evaluation, sizes, meter.advance, divisor)
         rows = []
         for index, (score, verdict) in enumerate(zip(found.own.scores, found.verdicts(), strict=True)):
             by_size = {str(size): result.epes[index] for size, result in found.others.items()}
@@ -155,10 +141,9 @@ def evaluate_on(
     """Subnets of a run, or a baseline, on any data set under a protocol, beside references on the same pixels.
 
     The words are those of ``edgeflownas evaluate``.  ``run`` is None for a ``baseline``, ``codes`` for the run's pool,
-    ``data`` for its own data.val_dir; ``size`` is rows and columns in px; the rows are appended to evaluations.jsonl of
-    the run directory ``record``.  Returns the rows of what is evaluated and those of the references.
-
-    Raises ConfigError for words that do not go together, DataError and StorageError for what cannot be read.
+    ``data`` for its own data.val_dir; ``size`` is rows and columns in px; rows are appended to evaluations.jsonl of the
+    run directory ``record``.  Returns the rows of what is evaluated and those of the references.  Raises ConfigError
+    for words that do not go together, DataError and StorageError for what cannot be read.
     """
     names = list(BASELINES) if references == "all" else [part.strip() for part in references.split(",")]
     names = [] if references == "none" else list(dict.fromkeys(names))
@@ -168,7 +153,7 @@ def evaluate_on(
     settings = None if run is None else run.config.data
     if run is not None:
         stored = run.checkpoint(checkpoint, weights)
-        net, pool = run.net(stored, weights), run.pool
+        net, known = run.net(stored, weights), run.pool
         samples = FrozenBatches.of(net, *run.calibration(), None) if net.batchnorms else ()
     place = ("val", "--data", None if settings is None else settings.roots)
     if data is None:
@@ -182,8 +167,8 @@ def evaluate_on(
     if run is None:
         first = make_baseline(str(baseline))
     else:
-        archs = [run.space.parse(code) for code in (codes or pool)]
-        with console.task("calibrate", len(samples)) as meter, full_precision():
+        archs = [run.space.parse(code) for code in (codes or known)]
+        with console.task("calibrate", len(samples)) as meter, pool.full_precision():
             statistics = recalibrate(net, archs, samples, meter.advance) if samples else {}
         facts = (run.label(stored, weights), stored.hash, run.config.data.flow_divisor)
         first = SubnetPredictor(net, archs, statistics, *facts)

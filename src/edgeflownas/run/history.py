@@ -21,13 +21,11 @@ class Evaluation:
 
     epoch: int
     step: int
-    seen: int
-    """Draws so far."""
+    seen: int  # draws so far
     codes: tuple[str, ...]
     epes: tuple[float, ...]
     ranks: tuple[int, ...]
-    figures: Mapping[str, Any]
-    """Every fact of the epoch by its column (with the actual pool size), non-finite numbers as floats."""
+    figures: Mapping[str, Any]  # facts of the epoch by column (with the actual pool size), non-finite ones as floats
 
     @property
     def pool_size(self) -> int:
@@ -55,25 +53,22 @@ def evaluations(folder: Path) -> list[Evaluation]:
 
     Rows without a pool are left out.  Raises StorageError naming a file with a number that cannot be read.
     """
-    codes = pool_codes(folder / "per_arch_epe.csv")
-    rows = [row for row in read_rows(folder / "events.jsonl", b'"evaluation"') if row.get("event") == "evaluation"]
-    if not rows:
-        file = folder / "eval_history.csv"
-        try:
+    codes, file = pool_codes(folder / "per_arch_epe.csv"), folder / "events.jsonl"
+    rows = [row for row in read_rows(file, b'"evaluation"') if row.get("event") == "evaluation"]
+    try:
+        if not rows:
+            file = folder / "eval_history.csv"
             rows = [dict(parse_row(row)) for row in csv_rows(file)]
-        except ValueError as error:
-            raise StorageError(f"{file}: a number cannot be read ({error}): restore it from a copy") from None
+        read = [with_numbers(row, codes) for row in rows]
+    except ValueError as error:
+        raise StorageError(f"{file}: a number cannot be read ({error}): restore it from a copy") from None
     found = []
-    for row in rows:
-        try:
-            figures = with_numbers(row, codes)
-        except ValueError as error:
-            raise StorageError(f"{folder}: the ranking of an evaluation cannot be read ({error}): restore it") from None
+    for figures in read:
         size = next((name.removeprefix("mean_epe_") for name in figures if name.startswith("mean_epe_")), "")
-        known = all(figures.get(name) is not None for name in ("epoch", "global_step", "seen_samples", "split_label"))
-        if not known or not size.isdecimal() or figures[f"mean_epe_{size}"] is None:
+        needed = ("epoch", "global_step", "seen_samples", "split_label", f"mean_epe_{size}")
+        if not size.isdecimal() or any(figures.get(name) is None for name in needed):
             continue
-        epoch, step, seen = (int(figures[name]) for name in ("epoch", "global_step", "seen_samples"))
+        epoch, step, seen = (int(figures[name]) for name in needed[:3])
         names, epes, ranks = (tuple(figures.get(name) or ()) for name in ("codes", "epes", "ranks"))
         if not epes:  # a history whose ranking was lost: the number of subnets is all that is left of them
             names, epes, ranks = ("",) * int(size), (float("nan"),) * int(size), (0,) * int(size)

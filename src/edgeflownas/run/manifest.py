@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import socket
@@ -47,10 +48,9 @@ class Difference:
 def config_kinds(config: Config) -> dict[str, dict[str, Any]]:
     """Kind -> dotted key -> value, JSON values, of every key of the configuration."""
     values = config.model_dump(mode="json")
-    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for full, key in keys().items():
-        kinds[key.kind][full] = values[key.group][key.name]
-    return kinds
+    return {
+        kind: {full: values[key.group][key.name] for full, key in keys().items() if key.kind == kind} for kind in KINDS
+    }
 
 
 def build_manifest(
@@ -64,10 +64,7 @@ def build_manifest(
     kinds = config_kinds(config)
     epochs = config.train.num_epochs
     deciding = {kind: kinds[kind] for kind in ("identity", "dynamics")}
-    choices = [
-        {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(choice).items()}
-        for choice in space.choices
-    ]
+    choices = json.loads(json.dumps([asdict(choice) for choice in space.choices]))  # lists, as they are read back
     return {
         "keys": kinds,
         "config_hash": hashlib.sha256(canonical_json(deciding)).hexdigest(),
@@ -107,9 +104,8 @@ def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collecti
     today = _entries(now)
     differences = []
     for key in dict.fromkeys([*today, *run]):
-        kind = (today.get(key) or run[key])[0]
+        kind, now_value = today[key] if key in today else (run[key][0], ABSENT)
         run_value = run[key][1] if key in run else defaults.get(key, ABSENT)
-        now_value = today[key][1] if key in today else ABSENT
         if run_value != now_value:
             differences.append(Difference("observation" if key in allow else kind, key, run_value, now_value))
     return sorted(differences, key=lambda difference: KINDS.index(difference.kind))
@@ -145,10 +141,10 @@ def refuse(differences: Collection[Difference]) -> None:
     """Raise ConfigError with a table key / run / now where one of ``differences`` is not an observation."""
     if not (changed := refused(differences)):
         return
-    rows = [("key", "run", "now", "kind")]
-    rows += [(d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in changed]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    cells = ((d.key, _short(d.run_value), _short(d.now_value), d.kind) for d in changed)
+    rows = [("key", "run", "now", "kind"), *cells]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     remedy = "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`"
     raise ConfigError("\n".join(["this is not the run that was begun:", *lines, remedy]))
 
@@ -163,11 +159,10 @@ def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) ->
     not exist: never a quiet fall back to CPU.
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = ""
     if gpu_device == "auto":
-        gpu_device = 0 if available else -1
-        note = f"gpu_device={gpu_device} applied (auto: {available} GPUs found)"
-    else:
-        note = f"gpu_device={gpu_device} applied"
+        gpu_device, found = 0 if available else -1, f" (auto: {available} GPUs found)"
+    note = f"gpu_device={gpu_device} applied{found}"
     if gpu_device == -1:
         return torch.device("cpu"), note
     index = int(gpu_device) + local_rank
@@ -268,15 +263,8 @@ def _git(*arguments: str) -> str | None:
     """Output of git in this file's folder, None where it fails; variables of a surrounding git hook are left out."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        words, quiet = ["git", *arguments], subprocess.DEVNULL
+        here = Path(__file__).parent
+        return subprocess.check_output(words, cwd=here, env=variables, stderr=quiet, text=True, timeout=10).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

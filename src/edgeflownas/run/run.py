@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,18 @@ from edgeflownas.config import Config
 from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset
-from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.evaluate.frozen import (
-    EvalSet,
-    FrozenBatches,
-    FrozenSplit,
-    freeze_calibration,
-    freeze_split,
-    read_eval_set,
-)
+from edgeflownas.evaluate import frozen
+from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.run import setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
 from edgeflownas.run.manifest import choose_device, code_version, config_kinds, environment, set_arithmetic
-from edgeflownas.run.setup import (
-    Note,
-    Splits,
-    build_net,
-    freeze_eval_set,
-    new_net,
-    run_pool,
-    run_space,
-    silent,
-    stored_fingerprints,
-)
+from edgeflownas.run.setup import Note, Splits, new_net, open_split, run_space, silent, stored_fingerprints
 from edgeflownas.space import Arch, SearchSpace
 
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
@@ -58,16 +43,14 @@ NETWORK = (
     *("data.channel_order", "data.flow_divisor"),
 )
 _MACHINE = ("train.gpu_device", "train.channels_last", "runtime.num_threads", "runtime.deterministic")
+# Keys that an evaluation reads.
 EVALUATED = (
     *CHOOSING,
     *("data.train_dir", "data.val_dir", "data.roots", "data.flow_clip", "data.on_bad_sample", *NETWORK, *_MACHINE),
 )
-"""Keys that an evaluation reads."""
+# Keys that one subnet for new pictures reads; imported weights add those that choose samples.
 SHOWN = ("data.train_dir", "data.roots", *NETWORK, *_MACHINE)
-"""Keys that one subnet for new pictures reads; imported weights add those that choose samples."""
-_CHOOSING_SAMPLES = (
-    *("eval.bn_recal_batches", "eval.batch_size", "eval.selection", "data.crop_size", "data.on_bad_sample"),
-)
+_SAMPLES = ("eval.bn_recal_batches", "eval.batch_size", "eval.selection", "data.crop_size", "data.on_bad_sample")
 TRAINING_DATA = "batch norm is recalibrated on the run's training data: say where they are with --data.train_dir DIR"
 TF1_SPACE = "v1"
 # What the published EdgeFlowNet was trained with.
@@ -80,10 +63,9 @@ PUBLISHED = {
 
 
 class Run:
-    """A run opened to be read.
+    """A run opened to be read; ``directory`` is None for a file of weights.
 
-    ``directory`` is None for a file of weights.  ``own`` is the configuration it was trained with, ``config`` the same
-    with the overrides of whoever opened it.
+    ``own`` is the configuration it was trained with, ``config`` the same with the overrides of whoever opened it.
     """
 
     def __init__(
@@ -107,25 +89,23 @@ class Run:
         """Open a run directory or a file of TF1 weights (npz), with ``--group.key value`` tokens over its settings.
 
         ``note`` is told of every choice made here, and of keys given that ``what`` (who asks, in words) does not read:
-        that reads ``used``.  ``warn`` is told of damaged checkpoints that are passed over, stderr where it is left out.
-
-        Raises ConfigError for a key that would change the network, StorageError for what is no run directory,
-        DataError for what is no such file.
+        that reads ``used``.  ``warn`` (None: stderr) is told of damaged checkpoints that are passed over.  Raises
+        ConfigError for a key that would change the network, StorageError or DataError for what is no run or file.
         """
         given = [key for key, _ in parse_overrides(list(overrides))[0]]
-        directory = None if path.is_file() else RunDirectory(path, *([] if warn is None else [warn]))
+        directory = None if path.is_file() else RunDirectory(path, warn)
         if directory is None:
             own = config = weights_config(path, overrides)
         else:
             own, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
             if "imported_from" in directory.manifest:
-                used = (*used, *_CHOOSING_SAMPLES)
+                used = (*used, *_SAMPLES)
         for key in given:
             if key not in used:
                 note(f"--{key} has no effect on {what}")
         for key in NETWORK:  # of a file of weights both are one
-            if _value(config, key) != _value(own, key):
-                raise ConfigError(f"--{key} differs from the run's {_value(own, key)}: its weights do not fit")
+            if attrgetter(key)(config) != (value := attrgetter(key)(own)):
+                raise ConfigError(f"--{key} differs from the run's {value}: its weights do not fit")
         return cls(path, directory, own, config, note, given)
 
     @property
@@ -136,7 +116,7 @@ class Run:
     @property
     def anew(self) -> bool:
         """Whether pool and samples are chosen anew: imported weights, or a key that chooses them was given."""
-        return self.imported or any(_value(self.own, key) != _value(self.config, key) for key in CHOOSING)
+        return self.imported or attrgetter(*CHOOSING)(self.own) != attrgetter(*CHOOSING)(self.config)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -149,13 +129,13 @@ class Run:
         stored = self.path / "eval_set.json"
         if not stored.exists():
             raise DataError(f"{stored}: missing; `edgeflownas train --resume {self.path}` writes it again")
-        return read_eval_set(stored)
+        return frozen.read_eval_set(stored)
 
     @property
     def pool(self) -> tuple[str, ...]:
         """Codes of the evaluation pool."""
         own = () if self.anew else self.stored_eval_set.pool
-        return own or tuple(map(str, run_pool(self.config)))
+        return own or tuple(map(str, setup.run_pool(self.config)))
 
     def history(self) -> list[Evaluation]:
         """The run's own evaluations, oldest first.  Raises StorageError."""
@@ -188,7 +168,7 @@ class Run:
         config = self.config
         device, _ = choose_device(config.train.gpu_device)
         set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
-        net = build_net(config, device)
+        net = setup.build_net(config, device)
         # The moving average holds weights only; frozen batch-norm statistics are those of the model.
         values = stored.tensors["model"] | stored.tensors[weights]
         for name, tensor in net.state_dict().items():
@@ -202,10 +182,7 @@ class Run:
         return f"{self.path.name}/{stored.name}" + ("" if weights == "model" else f":{weights}")
 
     def choose(self, arch: str | None) -> tuple[Arch, str]:
-        """The arch that is meant, and why: a given code, the best of the last evaluation, or the bilinear baseline.
-
-        Raises ConfigError where none of these is there.
-        """
+        """The arch that is meant, and why: given, best of the last evaluation, or baseline; ConfigError without any."""
         if arch is not None:
             return self.space.parse(arch), "--arch"
         history = self.history() if self.directory is not None else []
@@ -217,19 +194,15 @@ class Run:
         if len(self.space) == 1:
             return self.space.arch([0] * len(self.space.choices)), "the only subnet"
         if self.space.baseline is None:
-            raise ConfigError(
-                f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline: give "
-                "--arch CODE"
-            )
+            what = f"{self.path} has not evaluated anything yet and space {self.space.name!r} has no baseline"
+            raise ConfigError(f"{what}: give --arch CODE")
         return self.space.parse(self.space.baseline), "the bilinear baseline: nothing was evaluated yet"
 
     def subnet(self, arch: str | None, which: str = "best") -> Subnet:
         """One subnet (``arch`` as in :meth:`choose`) with its calibration batches: all that is read of the data.
 
-        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.
-
-        Raises ConfigError for an arch of another space, DataError for training data that are missing or not those of
-        the run, StorageError for what cannot be read of the run.
+        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.  Raises
+        ConfigError for an arch of another space, DataError for training data that are missing or not those of the run.
         """
         if self.directory is None and which != "best":
             raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
@@ -252,7 +225,7 @@ class Run:
                 f"{self.path}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir "
                 "DIR"
             )
-        dataset = open_dataset(self.config.data.train_dir, "train", "data.train_dir", self.config.data.roots)
+        dataset = open_split(self.config, "train")
         if self.directory is not None and self.config.data.on_bad_sample == "stop":
             refuse(dataset, check_dataset(dataset))
         return dataset
@@ -260,7 +233,7 @@ class Run:
     @cached_property
     def val(self) -> FlowDataset:
         """The validation split, checked.  Raises DataError."""
-        dataset = open_dataset(self.config.data.val_dir, "val", "data.val_dir", self.config.data.roots)
+        dataset = open_split(self.config, "val")
         refuse(dataset, check_dataset(dataset))
         return dataset
 
@@ -281,14 +254,11 @@ class Run:
         return mark
 
     def calibration(self) -> tuple[FrozenSplit, FlowDataset]:
-        """The run's frozen calibration samples, or others of its training data (and a note), with their data set.
-
-        Raises ConfigError, DataError.
-        """
+        """The run's frozen calibration samples, or others (and a note), with their data set.  Raises as ``train``."""
         mark = self.train_print
         if not self.anew:
             return self.stored_eval_set.calibration, self.train
-        split = freeze_calibration(self.config, self.train, mark.label, self.note)
+        split = frozen.freeze_calibration(self.config, self.train, mark.label, self.note)
         if self.directory is None:
             self.note(f"calibrated on {len(split.names)} samples of {split.label}")
         else:
@@ -299,14 +269,13 @@ class Run:
         """As :meth:`calibration`, reading only the files of the samples themselves: for whoever evaluates nothing."""
         if self.directory is None:
             return self.calibration()
-        data = self.config.data
         try:
-            train = open_dataset(data.train_dir, "train", "data.train_dir", data.roots)
+            train = open_split(self.config, "train")
         except DataError as error:
             raise DataError(f"{error}\n{TRAINING_DATA}") from None
         if self.imported:
             self.note(f"imported weights have no calibration samples of their own: {train.directory} gives them")
-            return freeze_calibration(self.config, train, str(train.directory), self.note), train
+            return frozen.freeze_calibration(self.config, train, str(train.directory), self.note), train
         split = self.stored_eval_set.calibration
         wanted = set(split.names)
         chosen = replace(train, samples=tuple(sample for sample in train.samples if sample.name in wanted))
@@ -332,26 +301,23 @@ class Run:
     def evaluation(self, split: str = "val", batches: str | None = None) -> tuple[EvalSet, bool]:
         """The frozen set of the run, one chosen anew for other keys, or other evaluation samples (and a note).
 
-        Samples come from ``split`` (``val`` or ``train``); ``batches`` is None for the frozen set, a number of batches,
-        or ``all`` for the whole split.  Also returns whether the set is the run's own, so that figures are those of its
-        history.
+        Samples come from ``split`` (``val`` or ``train``); ``batches`` is None for the frozen set, a number of them, or
+        ``all``.  Also returns whether the set is the run's own, so that figures are those of its history.
         """
         if split not in ("train", "val"):
             raise ConfigError(f"--split {split!r} is unknown: train or val")
         train, val, config = self.train, self.val, self.config
         if self.imported:
             self.note("this run has no frozen evaluation set (imported weights): one is made of the given data")
-        else:
-            _ = self.stored_eval_set
-        train_mark = self.train_print
+        stored = None if self.imported else self.stored_eval_set  # what is damaged is said before data are read
         previous = stored_fingerprints(self.path)
-        val_mark = fingerprint(val, previous and previous[1])
-        if self.anew:
-            eval_set, same = freeze_eval_set(config, Splits(train, val, train_mark, val_mark), self.note), False
+        splits = Splits(train, val, self.train_print, fingerprint(val, previous and previous[1]))
+        dataset, mark = (val, splits.val_print) if split == "val" else (train, splits.train_print)
+        if stored is None or self.anew:
+            eval_set, same = setup.freeze_eval_set(config, splits, self.note), False
         else:
-            eval_set, same = self.stored_eval_set, self.own.data.flow_clip == config.data.flow_clip
-            same = same and val_mark.hash == self.manifest["data"]["val"]["fingerprint"]
-        dataset, mark = (val, val_mark) if split == "val" else (train, train_mark)
+            eval_set, same = stored, self.own.data.flow_clip == config.data.flow_clip
+            same = same and splits.val_print.hash == self.manifest["data"]["val"]["fingerprint"]
         if split == "train" or batches is not None or not (same or self.anew):
             if batches is None or batches == "all":
                 wanted = None if batches else config.eval.eval_batches_per_arch
@@ -360,7 +326,7 @@ class Run:
             else:
                 wanted = int(batches)
             place = (config.data.crop_size, config.eval.batch_size, wanted, config.eval.selection)
-            chosen = freeze_split(dataset, mark.label, *place, "--batches", self.note)
+            chosen = frozen.freeze_split(dataset, mark.label, *place, "--batches", self.note)
             eval_set, same = replace(eval_set, evaluation=chosen, flow_clip=config.data.flow_clip), False
         if not same:
             self.note(f"not the run's frozen evaluation set: {len(eval_set.evaluation.names)} samples of {mark.label}")
@@ -387,18 +353,10 @@ class Subnet:
 
     run: Run
     checkpoint: Checkpoint
-    net: StagedNet
-    """The run's network; after :func:`~edgeflownas.export.source.extracted` the subnet alone."""
+    net: StagedNet  # the run's; after ``extracted`` of export/source.py the subnet alone
     arch: Arch
-    reason: str
-    """Why this arch."""
-    calibration: FrozenBatches | None
-    """None where batch norm is frozen and needs no samples."""
-
-    @property
-    def config(self) -> Config:
-        """The run's configuration with the overrides it was opened with."""
-        return self.run.config
+    reason: str  # why this arch
+    calibration: FrozenBatches | None  # None where batch norm is frozen and needs no samples
 
     @property
     def name(self) -> str:
@@ -419,7 +377,8 @@ class Subnet:
     @property
     def space(self) -> str:
         """Name of the search space."""
-        return "edgeflownet" if self.config.train.task == "edgeflownet" else self.config.train.space
+        train = self.run.config.train
+        return "edgeflownet" if train.task == "edgeflownet" else train.space
 
     @property
     def calibrated_on(self) -> str:
@@ -434,21 +393,14 @@ class Subnet:
     @property
     def flow_divisor(self) -> float:
         """The network's flow times this is in pixels."""
-        return self.config.data.flow_divisor
-
-
-def _value(config: Config, key: str) -> object:
-    group, _, name = key.partition(".")
-    return getattr(getattr(config, group), name)
+        return self.run.config.data.flow_divisor
 
 
 # ---- weights made elsewhere ----
 
 
 def weights_config(file: Path, overrides: Sequence[str]) -> Config:
-    """Configuration of the TF1 weights in ``file``, which decides task and width.
-
-    EdgeFlowNet's are read as published (frozen batch norm, BGR, 0..255) unless ``overrides`` say otherwise.
+    """Configuration of the TF1 weights in ``file``, which decides task and width; EdgeFlowNet's as it was published.
 
     Raises ConfigError for an override that contradicts the file, DataError for a file that is none.
     """
@@ -472,8 +424,8 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
     Raises ConfigError for an override that contradicts the file, DataError for a file that is none or does not fit,
     StorageError where ``out`` exists or cannot be written.
     """
-    name = ["--runtime.output_root", str(out.parent), "--runtime.experiment_name", out.name]
-    config = weights_config(file, [*overrides, *name])
+    place = ["--runtime.output_root", str(out.parent), "--runtime.experiment_name", out.name]
+    config = weights_config(file, [*overrides, *place])
     net = new_net(config, None)
     load_tf1_weights(net, file)
     space, tensors = net.space, dict(net.state_dict())
@@ -487,8 +439,8 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
         "environment": environment(),
     }
     directory = RunDirectory.create(out, config.model_dump(mode="json"), manifest)
-    state = TrainState(planned=0, num_epochs=0)
     with directory.locked():
         directory.resume()
-        directory.commit(Position(0, 0, 0), state.to_json(), {"model": tensors}, finished=True)
+        state = TrainState(planned=0, num_epochs=0).to_json()
+        directory.commit(Position(0, 0, 0), state, {"model": tensors}, finished=True)
     return {"run": str(out), "space": space.name, "width": net.width, "tensors": len(tensors), **source}

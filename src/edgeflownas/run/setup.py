@@ -25,6 +25,7 @@ from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 Note = Callable[[str], None]
+Prints = tuple[Fingerprint, Fingerprint]  # of train and val
 FINGERPRINTS = "data_fingerprints.json"
 OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
@@ -51,10 +52,7 @@ def run_pool(config: Config) -> list[Arch]:
 
 
 def new_net(config: Config, seed: int | None) -> StagedNet:
-    """The network of the configured task on the CPU, with initial values of ``seed`` (None: whoever asks fills it).
-
-    Raises ConfigError for an unknown space.
-    """
+    """The configured network on the CPU, with initial values of ``seed`` (None: whoever asks fills it)."""
     train, form = config.train, InputForm.of(config)
     norm, last = train.batch_norm, train.channels_last
     if train.task == "edgeflownet":
@@ -63,13 +61,16 @@ def new_net(config: Config, seed: int | None) -> StagedNet:
 
 
 def build_net(config: Config, device: torch.device) -> StagedNet:
-    """The network with its initial values, on the device, in the configured memory format.
-
-    Raises ConfigError for an unknown space or precision the device lacks.
-    """
+    """The network with its initial values on the device.  Raises ConfigError for a precision that this one lacks."""
     check_precision(config, device)
     net = new_net(config, config.runtime.seed)
     return net.to(device=device, dtype=torch.float64 if config.train.precision == "fp64" else torch.float32)
+
+
+def open_split(config: Config, split: str) -> FlowDataset:
+    """The ``train`` or ``val`` split of a configuration.  Raises ConfigError or DataError as open_dataset."""
+    key = f"{split}_dir"
+    return open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,7 @@ class Splits:
         return self.train_print.label, self.val_print.label
 
 
-def open_splits(
-    config: Config,
-    say: Note,
-    warn: Note,
-    previous: tuple[Fingerprint, Fingerprint] | None = None,
-    *,
-    make_cache: bool = True,
-) -> Splits:
+def open_splits(config: Config, say: Note, warn: Note, previous: Prints | None, make_cache: bool) -> Splits:
     """Scan, check and fingerprint both splits.
 
     ``previous`` fingerprints (of the run that is resumed) spare reading files whose size and time are unchanged.
@@ -102,22 +96,22 @@ def open_splits(
     (data.on_bad_sample stop) a file with a bad header or length.
     """
     found = []
-    for place, key in enumerate(("train_dir", "val_dir")):
-        spec, split = getattr(config.data, key), key.removesuffix("_dir")
-        dataset = open_dataset(spec, split, f"data.{key}", config.data.roots)
+    for split, known in zip(("train", "val"), previous or (None, None), strict=True):
+        dataset = open_split(config, split)
         problems = check_dataset(dataset)
-        if config.data.on_bad_sample == "stop" or place == 1:
+        if config.data.on_bad_sample == "stop" or split == "val":
             refuse(dataset, problems)
         for problem in problems:
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
-        mark = fingerprint(dataset, previous[place] if previous else None)
-        say(f"data.{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
+        mark, key = fingerprint(dataset, known), f"data.{split}_dir"
+        say(f"{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
         if dataset.note:
-            say(f"data.{key}: {dataset.note}")
+            say(f"{key}: {dataset.note}")
         if config.data.cache_dir is not None and not problems and make_cache:
             dataset = dataset.with_cache(ImageCache.open_or_create(dataset, mark.hash, config.data.cache_dir, say))
         found.append((dataset, mark))
-    return Splits(found[0][0], found[1][0], found[0][1], found[1][1])
+    (train, train_print), (val, val_print) = found
+    return Splits(train, val, train_print, val_print)
 
 
 def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
@@ -136,7 +130,7 @@ def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
     return eval_set
 
 
-def stored_fingerprints(path: Path) -> tuple[Fingerprint, Fingerprint] | None:
+def stored_fingerprints(path: Path) -> Prints | None:
     """Data tables of a run's last session (unchanged files need not be read again); None where there are none."""
     file = path / FINGERPRINTS
     if not file.exists():
@@ -155,7 +149,7 @@ def group_runs(path: Path) -> list[Path]:
     return [path / name for name in load_config(path / "config.yaml").train.arch_name]
 
 
-def loading(config: Config, say: Callable[[str], None] = silent) -> DataConfig:
+def loading(config: Config, say: Note = silent) -> DataConfig:
     """The data keys as the loader takes them: data.prefetch_batches decided, and said where train.fast_mode is on."""
     given = config.data.prefetch_batches
     batches = given or (FAST_PREFETCH if config.train.fast_mode else PREFETCH)
@@ -186,10 +180,7 @@ def create_group(config: Config) -> None:
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:
-    """The configuration of an existing group with overrides on top, at the place where it now lies.
-
-    Raises ConfigError for what only a single model or a new group can have.
-    """
+    """The configuration of a group where it now lies, with overrides.  Raises ConfigError for what it cannot have."""
     if fork is not None:
         names = ", ".join(str(path / name) for name in read_json(path / GROUP)["models"])
         raise ConfigError(f"--fork takes one model, {path} holds several: give one of {names}")

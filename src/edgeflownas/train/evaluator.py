@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import torch
 
-from edgeflownas.evaluate.calibration import walk
+from edgeflownas.evaluate.calibration import predict
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
 from edgeflownas.files import crash_point
-from edgeflownas.models.batchnorm import use_statistics
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.run.checkpoint import Position
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.setup import Splits
 from edgeflownas.space import Arch
 from edgeflownas.train.machine import StopRequested
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FOLDER = "pictures"
 FIGURES = ("epe", "epe_a0", "epe_a1", "loss_total", "loss_optical", "loss_uncertainty")  # of ArchScore
+Check = Callable[[], None]  # raises StopRequested
 # A pair's name; its images, predicted flow, true flow and valid pixels on the host, [6,H,W], [2,H,W], [2,H,W], [H,W].
 Picture = tuple[str, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -47,37 +48,30 @@ class Evaluator:
         self.archs = [task.net.space.parse(code) for code in eval_set.pool]
         self.mine = list(range(self.world.rank, len(self.archs), self.world.size))
         self.samples = (eval_set.calibration, eval_set.evaluation, eval_set.monitors, eval_set.flow_clip)
-        self.calibration: FrozenBatches
-        self.evaluation: FrozenBatches
-        self.monitors: dict[str, FrozenBatches]
-        if like is not None and like.samples == self.samples:
+        if like is None or like.samples != self.samples:
+            net, clip = task.net, eval_set.flow_clip
+            self.calibration = FrozenBatches.of(net, eval_set.calibration, splits.train, clip)
+            self.evaluation = FrozenBatches.of(net, eval_set.evaluation, splits.val, clip)
+            self.monitors: dict[str, FrozenBatches] = {}
+            for name, split in eval_set.monitors.items():
+                dataset = splits.val if name == WIDE else splits.train
+                self.monitors[name] = FrozenBatches.of(net, split, dataset, clip, hold=name != WIDE)
+        else:
             self.calibration, self.evaluation, self.monitors = like.calibration, like.evaluation, like.monitors
-            return
-        net, clip = task.net, eval_set.flow_clip
-        self.calibration = FrozenBatches.of(net, eval_set.calibration, splits.train, clip)
-        self.evaluation = FrozenBatches.of(net, eval_set.evaluation, splits.val, clip)
-        self.monitors = {
-            name: FrozenBatches.of(net, split, splits.val if name == WIDE else splits.train, clip, hold=name != WIDE)
-            for name, split in eval_set.monitors.items()
-        }
 
-    def evaluate(self, net: StagedNet, check_stop: Callable[[], None]) -> PoolEvaluation:
+    def evaluate(self, net: StagedNet, check_stop: Check) -> PoolEvaluation:
         """Scores of all archs in order.  Raises StopRequested on every rank where any was asked to stop."""
         mine, sets = [self.archs[i] for i in self.mine], (self.calibration, self.evaluation)
         return self._together(lambda check: score_pool(net, mine, *sets, check, self.flow_divisor), check_stop)
 
-    def monitor(
-        self, name: str, net: StagedNet, result: PoolEvaluation, check_stop: Callable[[], None]
-    ) -> PoolEvaluation | None:
+    def monitor(self, name: str, net: StagedNet, result: PoolEvaluation, check_stop: Check) -> PoolEvaluation | None:
         """The same of a monitor (None where the frozen set has none of that name), calibrated as ``result`` was."""
         if name not in self.monitors:
             return None
         mine, sets = [self.archs[i] for i in self.mine], (result.statistics, self.monitors[name])
         return self._together(lambda check: score_recalibrated(net, mine, *sets, check, self.flow_divisor), check_stop)
 
-    def _together(
-        self, score: Callable[[Callable[[], None]], PoolEvaluation], check_stop: Callable[[], None]
-    ) -> PoolEvaluation:
+    def _together(self, score: Callable[[Check], PoolEvaluation], check_stop: Check) -> PoolEvaluation:
         """What every rank scored, joined; StopRequested on all where one is asked to stop."""
         own: PoolEvaluation | None = None
         stopped = ""
@@ -108,31 +102,19 @@ class Evaluator:
         ]
         return replace(own, scores=scores, zero_flow_epe=float(table[0, 6]))
 
-    @torch.no_grad()
     def pictures(self, net: StagedNet, evaluation: PoolEvaluation, arch: Arch, count: int) -> list[Picture]:
         """Predictions of ``arch`` (recalibrated as just evaluated) for the first ``count`` evaluation pairs."""
         found: list[Picture] = []
-        was_training = net.training
-        net.eval()
-        names = self.eval_set.evaluation.names
-        for index in range(len(self.evaluation)):
-            if len(found) >= count:
-                break
+        leaves: list[list[torch.Tensor]] = []
+        split = self.eval_set.evaluation
+        for index in range(min(len(self.evaluation), -(-count // split.batch_size))):
             batch = self.evaluation[index]
-            leaves: list[list[torch.Tensor]] = []
-            walk(
-                net,
-                [arch],
-                net.prepare(batch.images),
-                lambda node: use_statistics(net, evaluation.statistics.get(node, {})),
-                lambda _, predictions, leaves=leaves: leaves.append(predictions),  # type: ignore[misc]
-            )
+            predict(net, [arch], batch.images, evaluation.statistics, lambda _, leaf: leaves.append(leaf))
             height, width = batch.flow.shape[-2:]
-            flow = accumulate(leaves[0])[2][:, :2, :height, :width] * self.flow_divisor
+            flow = accumulate(leaves.pop())[2][:, :2, :height, :width] * self.flow_divisor
             for row in range(min(len(flow), count - len(found))):
                 images, predicted, true = batch.images[row].cpu(), flow[row].cpu(), batch.flow[row].cpu()
-                found.append((names[len(found)], images, predicted, true, batch.valid[row].cpu()))
-        net.train(was_training)
+                found.append((split.names[len(found)], images, predicted, true, batch.valid[row].cpu()))
         return found
 
 
@@ -141,13 +123,12 @@ def show_evaluation(training: Training, result: PoolEvaluation) -> None:
 
     Nothing here is a fact of the run, so nothing here may end it: what fails is said in a warning.
     """
-    config, directory = training.config, training.directory
-    reported = config.runtime.report and directory is not None
+    into = training.directory if training.config.runtime.report else None
     try:
-        if config.eval.pictures and (reported or training.tracker.enabled):
-            _draw(training, result, reported)
-        if reported and directory is not None:
-            training.front.report(directory.path)
+        if training.config.eval.pictures and (into is not None or training.tracker.enabled):
+            _draw(training, result, into)
+        if into is not None:
+            training.front.report(into.path)
     except Exception as error:  # of whatever kind: days of training do not end over a picture
         training.console.warn(
             f"epoch {training.state.epoch + 1}: the report was not refreshed ({type(error).__name__}: {error}); "
@@ -155,13 +136,9 @@ def show_evaluation(training: Training, result: PoolEvaluation) -> None:
         )
 
 
-def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
-    """Best, baseline and worst of the archs that this process has calibrated, each pair of each of them once.
-
-    TensorBoard gets the baseline's (else the best's), as ever.
-    """
-    state, net, directory, evaluator = training.state, training.task.net, training.directory, training.evaluator
-    epes = result.epes
+def _draw(training: Training, result: PoolEvaluation, into: RunDirectory | None) -> None:
+    """Best, baseline and worst of the archs calibrated here; TensorBoard gets the baseline's (else the best's)."""
+    state, net, evaluator, epes = training.state, training.task.net, training.evaluator, result.epes
     mine = sorted(evaluator.mine, key=lambda i: (not math.isfinite(epes[i]), epes[i], i))
     finite = [i for i in mine if math.isfinite(epes[i])] or mine
     roles = {finite[0]: ["best"]}
@@ -173,7 +150,7 @@ def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
         roles.setdefault(finite[-1], []).append("worst")
     shown = finite[0] if baseline is None else baseline
     entries: list[dict[str, Any]] = []
-    for index, names in roles.items() if reported else [(shown, roles[shown])]:
+    for index, names in [(shown, roles[shown])] if into is None else roles.items():
         score = result.scores[index]
         pairs = evaluator.pictures(net, result, score.arch, training.config.eval.pictures)
         for place, (sample, images, predicted, true, valid) in enumerate(pairs):
@@ -185,14 +162,14 @@ def _draw(training: Training, result: PoolEvaluation, reported: bool) -> None:
             epe, sample_epe = (value if math.isfinite(value) else None for value in errors)
             entry = {"file": file, "roles": names, "arch_index": index, "code": str(score.arch), "epe": epe}
             entries.append(entry | {"sample": sample, "panels": list(drawn.labels), "sample_epe": sample_epe})
-            if reported and directory is not None:
+            if into is not None:
                 data = cv2.imencode(".png", cv2.cvtColor(drawn.picture, cv2.COLOR_RGB2BGR))[1]
-                directory.write_file(f"{FOLDER}/{file}", data.tobytes())
-    if reported and directory is not None:
+                into.write_file(f"{FOLDER}/{file}", data.tobytes())
+    if into is not None:
         name = Position(state.step, state.epoch + 1, 0).name
         facts = {"epoch": state.epoch + 1, "step": state.step, "checkpoint": name, "pictures": entries}
-        directory.write_file(f"{FOLDER}/index.json", (json.dumps(facts, indent=1) + "\n").encode())
+        into.write_file(f"{FOLDER}/index.json", (json.dumps(facts, indent=1) + "\n").encode())
         named = {entry["file"] for entry in entries}
-        for path in (directory.path / FOLDER).glob("*.png"):  # of an earlier evaluation
+        for path in (into.path / FOLDER).glob("*.png"):  # of an earlier evaluation
             if path.name not in named:
                 path.unlink(missing_ok=True)

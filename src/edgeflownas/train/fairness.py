@@ -46,11 +46,7 @@ def fairness_gap(counts: dict[str, list[int]]) -> int:
 
 
 def assert_fair(space: SearchSpace, paths: Sequence[Arch], seed: int, step: int) -> None:
-    """Fail unless the paths of a step are fair.
-
-    A choice with as many options as paths shows each option in exactly one path.  For the others the draws of this
-    step must be the growth of the closed-form counts, which never differ by more than one over the run.
-    """
+    """Fail unless each option is in one path, or (fewer options than paths) drawn as the closed-form counts grow."""
     assert len(paths) == space.num_paths, f"unfair step {step}: {len(paths)} paths, expected {space.num_paths}"
     before, after = option_counts(space, seed, step), option_counts(space, seed, step + 1)
     for position, choice in enumerate(space.choices):
@@ -65,9 +61,9 @@ def assert_fair(space: SearchSpace, paths: Sequence[Arch], seed: int, step: int)
 def option_losses(space: SearchSpace, seed: int, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     """Block -> ``count`` of paths, mean ``loss``, mean ``relative`` loss of each option, from accepted step events.
 
-    ``relative`` is the path's loss minus the mean over the paths of its step: all of them see the same batch (unless
-    train.path_batches is shifted), so it leaves out how hard the batch was.  It still holds the options that this one
-    was drawn with, which evens out over many steps.  An option that was in no path has None; nothing for one model.
+    ``relative`` is the path's loss minus the mean over the paths of its step: how hard the batch was is left out
+    (unless train.path_batches is shifted), the options that this one was drawn with even out over many steps.  An
+    option that was in no path has None; nothing for one model.
     """
     if space.num_paths == 1:
         return {}
@@ -83,17 +79,12 @@ def option_losses(space: SearchSpace, seed: int, steps: Sequence[Mapping[str, An
     figures: dict[str, dict[str, list[Any]]] = {}
     for block, options in seen.items():
         means = [np.mean(found, axis=0).tolist() if found else [None, None] for found in options]
-        figures[block] = {
-            "count": [len(found) for found in options],
-            "loss": [loss for loss, _ in means],
-            "relative": [relative for _, relative in means],
-        }
+        plain, relative = map(list, zip(*means, strict=True))
+        figures[block] = {"count": [len(found) for found in options], "loss": plain, "relative": relative}
     return figures
 
 
-def option_rows(
-    space: SearchSpace, epoch: int, losses: Mapping[str, Mapping[str, Sequence[Any]]]
-) -> Iterator[dict[str, Any]]:
+def option_rows(space: SearchSpace, epoch: int, losses: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows of per_option.csv."""
     for choice in space.choices if losses else ():
         own = losses[choice.name]

@@ -33,20 +33,11 @@ from edgeflownas.run.checkpoint import Best, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import TIERS
 from edgeflownas.run.setup import Splits
+from edgeflownas.train import records
 from edgeflownas.train.evaluator import Evaluator, show_evaluation
 from edgeflownas.train.fairness import option_rows
 from edgeflownas.train.machine import StopFlag, StopRequested
 from edgeflownas.train.plan import learning_rate
-from edgeflownas.train.records import (
-    clip_note,
-    criterion,
-    epoch_facts,
-    log_reading,
-    pool_facts,
-    step_event,
-    train_facts,
-    wide_facts,
-)
 from edgeflownas.train.step import StepOutput, SupernetTask
 
 if TYPE_CHECKING:
@@ -117,8 +108,7 @@ class EpochClock:
 class Front:
     """What people see, handed in by the command: training itself imports neither screen nor pictures."""
 
-    # Takes the sink of train.log; None: a rank that is silent.
-    console: Callable[[Callable[[str], None] | None], Console]
+    console: Callable[[Callable[[str], None] | None], Console]  # takes the sink of train.log; None: a silent rank
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
     draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
     report: Callable[[Path], None]  # writes report.html of a run directory
@@ -171,10 +161,8 @@ class Training:
 def fit(models: Sequence[Training]) -> None:
     """Train every model until its plan is fulfilled, early stopping ends it, or a stop is requested.
 
-    Raises:
-        Interrupted: after a commit, when a signal or the time limit asked to stop.
-        NonFiniteError: train.max_nonfinite_steps dropped steps in a row.
-        DataError: a sample that cannot be used (data.on_bad_sample stop), or too many quarantined.
+    Raises Interrupted after a commit, NonFiniteError after train.max_nonfinite_steps dropped steps in a row, DataError
+    for a sample that cannot be used (data.on_bad_sample stop), or too many quarantined.
     """
     first = models[0]
     total = sum(model.state.num_epochs * model.plan.steps_per_epoch for model in models)
@@ -200,7 +188,7 @@ def fit(models: Sequence[Training]) -> None:
                 state.accepted += output.accepted
                 state.nonfinite_in_a_row = 0 if output.accepted else state.nonfinite_in_a_row + 1
                 if reading is not None:
-                    log_reading(training, reading)
+                    records.log_reading(training, reading)
                 record(training, batch, output, rate)
                 epes = state.last_epes
                 shown = {"loss": output.loss, "lr": rate, "epe": sum(epes) / len(epes) if epes else None}
@@ -224,9 +212,9 @@ def steps_done(models: Sequence[Training]) -> int:
 
 
 def next_batch(training: Training) -> Batch:
-    """The batch of the next step.  Raises StopRequested on every rank where one is asked to stop while it waits.
+    """The batch of the next step; what cannot be loaded ends the run, with the steps before it committed.
 
-    What cannot be loaded ends the run; the steps before it are committed first.
+    Raises StopRequested on every rank where one is asked to stop while it waits.
     """
     try:
         return training.loader.next_batch(training.state.epoch, training.state.batch)
@@ -238,10 +226,9 @@ def next_batch(training: Training) -> Batch:
 
 
 def read_gradients(training: Training, batch: Batch) -> dict[str, Any] | None:
-    """The gradients before the next step, where their turn (train.monitor_every) has come; logged with that step.
+    """The gradients before the next step, where their turn has come; logged with that step, so a stop leaves no trace.
 
-    The turn is a function of the position alone, so a resumed run reads at the same places, and a stop between the two
-    leaves no trace.  Raises StopRequested where a rank was asked to stop.
+    The turn is a function of the position alone: a resumed run reads at the same places.  Raises StopRequested.
     """
     every, step = training.config.train.monitor_every, training.state.step
     if every is None or step % every:
@@ -254,7 +241,7 @@ def record(training: Training, batch: Batch, output: StepOutput, rate: float) ->
     """Log a step; stop the run where the limits on bad samples or non-finite steps are passed."""
     state, runtime, limit = training.state, training.config.runtime, training.config.train.max_nonfinite_steps
     quarantine(training, batch)
-    event = step_event(training, batch, output, rate)
+    event = records.step_event(training, batch, output, rate)
     training.steps.append(event)
     if training.directory is not None:
         training.directory.events.append(event)
@@ -310,7 +297,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     Raises StopRequested during the evaluation; the epoch's steps are committed before, so nothing is lost.
     """
     config, state, clock, console = training.config, training.state, training.clock, training.console
-    facts = epoch_facts(training)
+    facts = records.epoch_facts(training)
     times: dict[str, Any] = {"epoch": state.epoch + 1, "epoch_seconds": clock.seconds, **clock.figures()}
     if facts["clip_checks"] != facts["expected_clip_checks"]:
         micro = f" micro_step with train.micro_batch_size {config.train.micro_batch_size}"
@@ -318,20 +305,19 @@ def finish_epoch(training: Training, meter: Meter) -> None:
             f"clip_checks {facts['clip_checks']} differs from expected_clip_checks {facts['expected_clip_checks']}: "
             f"look at train.grad_clip_position{micro if config.train.grad_clip_position == 'micro_step' else ''}"
         )
-    note = clip_note(facts, training.clip_verdict)
+    note = records.clip_note(facts, training.clip_verdict)
     training.clip_verdict = facts["clip_verdict"]
     if note is not None:  # saturated is worth a look, idle is not
         tell = console.warn if training.clip_verdict == "saturated" else console.info
         tell(f"{training.model}: {note}" if training.model else note)
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
-    improved = False
-    if due:
-        result, average, improved = evaluate(training, facts, times, last)
+    scored = evaluate(training, facts, times, last) if due else []
     log_epoch(training, facts, times, due)
     crash_point("evaluation.logged")
-    if due:
-        show_pool(training, {**facts, **times}, result, average)
+    if scored:
+        show_pool(training, {**facts, **times}, *scored)
+    improved = state.best is not None and state.best.epoch == facts["epoch"]
     shown = {"num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
     console.epoch_line({**facts, **times, **shown, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
@@ -342,10 +328,8 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     clock.restart()
 
 
-def evaluate(
-    training: Training, facts: dict[str, Any], times: dict[str, Any], last: bool
-) -> tuple[PoolEvaluation, PoolEvaluation | None, bool]:
-    """The pool, its moving average and the monitors; whether the pool is the best so far.  Fills facts and times."""
+def evaluate(training: Training, facts: dict[str, Any], times: dict[str, Any], last: bool) -> list[PoolEvaluation]:
+    """The pool and, where there is one, its moving average; fills facts and times, of the monitors too."""
     task, state, evaluator, check = training.task, training.state, training.evaluator, training.stop.check
     frozen = training.eval_set
     training.commit()
@@ -355,7 +339,7 @@ def evaluate(
         average = evaluator.evaluate(task.average.net, check) if task.average else None
     recal_seconds = result.recal_seconds + (average.recal_seconds if average else 0.0)
     training.clock.move(recal_seconds, "eval", "recal")
-    facts |= pool_facts(training, result)
+    facts |= records.pool_facts(training, result)
     facts |= {"eval_set": frozen.hash, "calibration_set": frozen.calibration_hash}
     if average is not None:
         facts[f"mean_epe_{len(result.scores)}_ema"] = float(np.mean([score.epe for score in average.scores]))
@@ -363,20 +347,20 @@ def evaluate(
     state.last_ranks, state.last_margins = facts["ranks"], result.noise.margins()
     keep_sample_errors(training, result, frozen.hash, "epoch")
     times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
-    improved = choose_best(training, result)
+    choose_best(training, result)
     facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
     with training.clock.lap("eval"):  # the monitors that are due, calibrated as the pool was
         centre = evaluator.monitor(TRAIN, task.net, result, check)
         random_crop = evaluator.monitor(RANDOM_CROP, task.net, result, check)
         if centre is not None and random_crop is not None:
-            facts |= train_facts(centre, random_crop)
+            facts |= records.train_facts(centre, random_crop)
         wide_is_due = last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1)
         if wide_is_due and (wide := evaluator.monitor(WIDE, task.net, result, check)) is not None:
-            facts |= {**wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
+            facts |= {**records.wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
     times |= training.clock.shares("row")
-    return result, average, improved
+    return [result] if average is None else [result, average]
 
 
 def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str, tier: str) -> None:
@@ -389,10 +373,10 @@ def keep_sample_errors(training: Training, result: PoolEvaluation, eval_set: str
     training.directory.write_file(sample_errors_name(epoch, tier), content)
 
 
-def choose_best(training: Training, result: PoolEvaluation) -> bool:
-    """Update the best evaluation and the patience of early stopping; True where this is the best so far."""
+def choose_best(training: Training, result: PoolEvaluation) -> None:
+    """Update the best evaluation and the patience of early stopping."""
     state, config, console = training.state, training.config.eval, training.console
-    value = criterion(training.config, result)
+    value = records.criterion(training.config, result)
     if not math.isfinite(value):
         console.warn(f"epoch {state.epoch + 1}: the pool's EPE is {value}, so it cannot be the best")
     reference = state.value_of_last_gain
@@ -405,12 +389,10 @@ def choose_best(training: Training, result: PoolEvaluation) -> bool:
             f"early stop after epoch {state.epoch + 1}: {state.evaluations_without_gain} evaluations without a gain of "
             f"more than {config.early_stop_min_delta:g} px (eval.early_stop_patience {config.early_stop_patience})"
         )
-    if not math.isfinite(value) or (state.best is not None and value >= state.best.value):
-        return False
-    # The checkpoint is named before it is written: the commit at the end of finish_epoch stores both together.
-    name = Position(state.step, state.epoch + 1, 0).name
-    state.best = Best(value, state.epoch + 1, name, config.best_by, training.evaluator.eval_set.hash)
-    return True
+    if math.isfinite(value) and (state.best is None or value < state.best.value):
+        # The checkpoint is named before it is written: the commit at the end of finish_epoch stores both together.
+        name = Position(state.step, state.epoch + 1, 0).name
+        state.best = Best(value, state.epoch + 1, name, config.best_by, training.evaluator.eval_set.hash)
 
 
 def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], evaluated: bool) -> None:
@@ -432,13 +414,13 @@ def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], 
         directory.history.append({name: format_value(name, row.get(name)) for name in columns(size)})
 
 
-def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, average: PoolEvaluation | None) -> None:
+def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, *average: PoolEvaluation) -> None:
     """Per-arch rows, TensorBoard, pictures and report; ``row`` has the facts and times of the epoch."""
     step, tracker = training.state.step, training.tracker
     if (directory := training.directory) is not None:
         for index, score in enumerate(result.scores):
             own = {"epoch": row["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
-            own["epe_ema"] = average.scores[index].epe if average else None
+            own["epe_ema"] = average[0].scores[index].epe if average else None
             directory.per_arch.append({name: format_value(name, own[name]) for name in PER_ARCH_COLUMNS})
     numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
     tracker.scalars(step, numbers)

@@ -64,11 +64,9 @@ class World:
         length = torch.tensor([len(data)])
         with self._together():
             dist.broadcast(length, 0)
-            buffer = torch.zeros(int(length), dtype=torch.uint8)
-            if self.is_main:
-                buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            buffer = torch.frombuffer(bytearray(data or int(length)), dtype=torch.uint8)
             dist.broadcast(buffer, 0)
-        return json.loads(bytes(buffer.numpy()).decode())
+        return json.loads(buffer.numpy().tobytes())
 
     def share_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Overwrite every rank's tensors with rank 0's."""
@@ -107,9 +105,7 @@ def connect(on_gpu: bool, timeout: int = TIMEOUT_SECONDS) -> World:
     """The world torchrun described in the environment, or a single process.
 
     Small host tensors (flags, JSON) always travel by gloo; gradients by NCCL where the devices are GPUs.  ``timeout``
-    is how long (s) a rank waits for another that is alive.
-
-    Raises ConfigError where the ranks cannot find each other.
+    is how long (s) a rank waits for another.  Raises ConfigError where the ranks cannot find each other.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return World()

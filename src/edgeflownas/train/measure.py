@@ -25,7 +25,6 @@ from edgeflownas.evaluate.pool import score_pool
 from edgeflownas.models.blocks import StagedNet, to_flow_batch
 from edgeflownas.run.manifest import choose_device, memory_in_words, set_arithmetic
 from edgeflownas.run.setup import Splits, build_net, loading, new_net, run_pool, silent
-from edgeflownas.space import SearchSpace
 from edgeflownas.train.machine import World
 from edgeflownas.train.plan import clip_checks_per_epoch
 from edgeflownas.train.step import SupernetTask
@@ -44,11 +43,8 @@ def measure(
 
     Of several models side by side the first is timed.  Without ``splits``: on noise of the right shape, no loading.
     ``table`` has the figures of the run (make_plan); ``advance`` is called after each of ``TASKS`` things.  Returns
-    plain data for add_seconds; memory in MiB beside the estimate for the whole run.
-
-    Raises:
-        ConfigError: a task that cannot be timed alone, a device or precision that is not there, no memory left.
-        DataError: data that cannot be read.
+    plain data for add_seconds; memory in MiB beside the estimate for the whole run.  Raises ConfigError for a task that
+    cannot be timed alone, a device or precision that is not there, no memory left; DataError.
     """
     if config.train.task == "distil":
         raise ConfigError("--measure cannot time train.task distil (its teacher): time --train.task standalone instead")
@@ -60,7 +56,7 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     figures = _steps(config, plan, splits, task, advance)
-    figures |= _evaluation(config, splits, net, device, advance)
+    figures |= _evaluation(config, splits, net, advance)
     peak = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
     scored = table["evaluation"]
     frozen = scored["samples_per_arch"] + 2 * scored["train_samples"] + table["calibration"]["samples_per_arch"]
@@ -101,33 +97,29 @@ def _steps(
     }
 
 
-def _evaluation(
-    config: Config, splits: Pair | None, net: StagedNet, device: torch.device, advance: Callable[[], None]
-) -> dict[str, float]:
+def _evaluation(config: Config, splits: Pair | None, net: StagedNet, advance: Callable[[], None]) -> dict[str, float]:
     """Seconds of one calibration and one evaluation batch, each through the whole pool."""
-    place = (device, next(net.parameters()).dtype, net.input_form)
+    first = next(net.parameters())
     if splits is None:
         noise = random_batch(config.eval.batch_size, config.data.crop_size)
-        calibration = evaluation = to_flow_batch(noise.images, noise.flow, noise.valid, *place)
+        pixels = noise.images, noise.flow, noise.valid
+        calibration = evaluation = to_flow_batch(*pixels, first.device, first.dtype, net.input_form)
     else:
         single = config.eval.model_copy(update={"eval_batches_per_arch": 1, "bn_recal_batches": 1})
         frozen = freeze(config.model_copy(update={"eval": single}), *splits, ("train", "val"), silent)
-        calibration = FrozenBatches(frozen.calibration, splits[0], frozen.flow_clip, *place)[0]
-        evaluation = FrozenBatches(frozen.evaluation, splits[1], frozen.flow_clip, *place)[0]
+        calibration = FrozenBatches.of(net, frozen.calibration, splits[0], frozen.flow_clip)[0]
+        evaluation = FrozenBatches.of(net, frozen.evaluation, splits[1], frozen.flow_clip)[0]
     archs = run_pool(config)
     score_pool(net, archs[:1], [calibration], [evaluation])  # allocates and chooses kernels
     marks: list[float] = []
 
     def before_batch() -> None:  # of calibration (none where batch norm is frozen), then of evaluation
-        marks.append(_now(device))
+        marks.append(_now(first.device))
         advance()
 
     score_pool(net, archs, [calibration], [evaluation], before_batch)
-    marks.append(_now(device))
-    return {
-        "calibration_batch_seconds": marks[-2] - marks[0],
-        "evaluation_batch_seconds": marks[-1] - marks[-2],
-    }
+    marks.append(_now(first.device))
+    return {"calibration_batch_seconds": marks[-2] - marks[0], "evaluation_batch_seconds": marks[-1] - marks[-2]}
 
 
 def _resident_mib() -> float:
@@ -136,10 +128,10 @@ def _resident_mib() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def preview(config: Config, space: SearchSpace, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
+def preview(config: Config, plan: BatchPlan, eval_set: EvalSet, splits: Splits) -> dict[str, Any]:
     """Counts, steps, coverage and memory of the run ``config`` describes, by name."""
-    coverage = plan.coverage(0)
-    net = new_net(config, None)
+    coverage, net = plan.coverage(0), new_net(config, None)
+    space = net.space
     # Those of the wide set are read each time, the others stay in memory.
     monitors = [split for name, split in eval_set.monitors.items() if name != WIDE]
     held = sum(len(split.names) for split in (eval_set.evaluation, eval_set.calibration, *monitors))

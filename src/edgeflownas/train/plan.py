@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeflownas.config import Config, TrainConfig
 from edgeflownas.config.load import load_config, recipe_names
@@ -24,7 +24,6 @@ FEW_CALIBRATION_BATCHES = 8
 SHARES = (0.3, 0.5, 1.0)  # of the split, epoch_mode by_samples
 ONE_CYCLE_START = 1 / 25  # share of the peak rate a one-cycle plan starts from (Smith & Topin, arXiv 1708.07120)
 Position = Literal["step", "micro_step"]
-POSITIONS: tuple[Position, ...] = ("step", "micro_step")
 PLACES = {"start": 0.0, "quarter": 0.25, "half": 0.5, "end": 1.0}  # of the plan, for the learning rate
 
 
@@ -136,7 +135,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "forward_passes": draws // plan.num_paths_drawn * paths * epochs,
         "clip_threshold": train.grad_clip_global_norm,
         "clip_position": train.grad_clip_position,
-        "expected_clip_checks": {key: clip_checks_per_epoch(train, plan, paths, key) * epochs for key in POSITIONS},
+        "expected_clip_checks": {p: clip_checks_per_epoch(train, plan, paths, p) * epochs for p in get_args(Position)},
         "evaluation": _evaluation(config, val_samples, n),
         "calibration": {
             "batches_per_arch": -(-calibrated // config.eval.batch_size),
@@ -167,22 +166,22 @@ def _coverage(n: int, draws: int) -> dict[str, Any]:
 
 def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
     """Cost and coverage of the epoch modes at equal batch and epochs; ``present`` marks the plan itself."""
-    others = [replace(plan, epoch_mode="fixed_steps", steps_per_epoch_key=plan.steps_per_epoch, divisor=1)]
-    others += [replace(plan, epoch_mode="by_samples", samples_per_epoch_key=share, divisor=1) for share in SHARES]
-    others.append(replace(plan, epoch_mode="full_pass", divisor=1))
-    names = [f"fixed_steps {plan.steps_per_epoch}", *(f"by_samples {share}N" for share in SHARES), "full_pass"]
-    rows = list(zip(names, others, strict=True))
-    same = [(other.epoch_mode, other.draws_per_epoch) == (plan.epoch_mode, plan.draws_per_epoch) for other in others]
-    if not any(same):  # near_full, or by_samples of another size
+    steps, whole = plan.steps_per_epoch, replace(plan, divisor=1)
+    modes = {f"fixed_steps {steps}": replace(whole, epoch_mode="fixed_steps", steps_per_epoch_key=steps)}
+    for share in SHARES:
+        modes[f"by_samples {share}N"] = replace(whole, epoch_mode="by_samples", samples_per_epoch_key=share)
+    modes["full_pass"] = replace(whole, epoch_mode="full_pass")
+    own = (plan.epoch_mode, plan.draws_per_epoch)
+    present = next((name for name, mode in modes.items() if (mode.epoch_mode, mode.draws_per_epoch) == own), None)
+    if present is None:  # near_full, or by_samples of another size
         key = plan.samples_per_epoch_key
         size = f" {key}{'N' if isinstance(key, float) else ''}" if plan.epoch_mode == "by_samples" else ""
-        shorter = f" / {plan.divisor}" if plan.divisor > 1 else ""
-        rows.insert(0, (plan.epoch_mode + size + shorter, plan))
-    present = same.index(True) if any(same) else 0
+        present = plan.epoch_mode + size + (f" / {plan.divisor}" if plan.divisor > 1 else "")
+        modes = {present: plan, **modes}
     return [
         {
             "mode": name,
-            "present": i == present,
+            "present": name == present,
             "steps_per_epoch": mode.steps_per_epoch,
             "samples_per_epoch": mode.draws_per_epoch,
             **_coverage(mode.num_samples, mode.draws_per_epoch),
@@ -191,7 +190,7 @@ def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
             "relative_cost": mode.draws_per_epoch / plan.draws_per_epoch,
             "train_seconds": None,
         }
-        for i, (name, mode) in enumerate(rows)
+        for name, mode in modes.items()
     ]
 
 
@@ -203,8 +202,8 @@ def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> 
     wide = None
     if settings.wide_every_epoch is not None:
         batches = settings.wide_batches_per_arch
-        most = [n for n in (batches and batches * settings.batch_size, val_samples) if n is not None]
-        whole = min(most) if most else None
+        most = (batches and batches * settings.batch_size, val_samples)
+        whole = min((n for n in most if n is not None), default=None)
         evaluated = {*range(settings.eval_every_epoch, epochs + 1, settings.eval_every_epoch), epochs}
         wide = {
             "samples_per_arch": whole,
@@ -226,9 +225,8 @@ def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> 
 def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
     """What looks wrong in the figures alone, each with its remedy."""
     found = []
-    n, draws, evaluated, calibrated = (
-        table[name] for name in ("train_samples", "samples_per_epoch", "evaluation", "calibration")
-    )
+    n, draws = table["train_samples"], table["samples_per_epoch"]
+    evaluated, calibrated = table["evaluation"], table["calibration"]
     replaced = table["sampling"] == "random_with_replacement"
     share = table[f"{'expected_' * replaced}unique_share_{'with' if replaced else 'without'}_replacement"]
     if round(share, 2) < 0.5:  # half of an odd number is no less than half
@@ -266,9 +264,10 @@ def add_seconds(table: dict[str, Any], measured: dict[str, Any]) -> dict[str, An
     modes = [{**mode, "train_seconds": mode["forward_passes"] * measured["pass_seconds"]} for mode in table["modes"]]
     training = table["forward_passes"] * measured["pass_seconds"]
     calibration = measured["calibration_batch_seconds"] * table["calibration"]["batches_per_arch"]
-    per_batch, evaluated = measured["evaluation_batch_seconds"], table["evaluation"]
-    per_sample = per_batch * evaluated["batches_per_arch"] / evaluated["samples_per_arch"]
-    evaluation = (calibration + per_batch * evaluated["batches_per_arch"]) * evaluated["weights"]
+    evaluated = table["evaluation"]
+    scoring = measured["evaluation_batch_seconds"] * evaluated["batches_per_arch"]
+    per_sample = scoring / evaluated["samples_per_arch"]
+    evaluation = (calibration + scoring) * evaluated["weights"]
     evaluation += per_sample * 2 * evaluated["train_samples"]  # centre and random crop
     all_evaluations = evaluation * evaluated["evaluations"]
     if (wide := evaluated["wide"]) is not None:
@@ -295,15 +294,11 @@ def plan_recipe(
 ) -> dict[str, Any]:
     """The figures of a recipe (None: every key that is not given has its default), with ``notes`` on their sources.
 
-    Args:
-        recipe: packaged recipe or YAML file.
-        overrides: ``--group.key=value`` tokens.
-        counts: samples of the splits ``train`` and ``val``; None: counted in the data.
-        short: keys of group ``train`` by their names, as the command line gives them in short; None: not given.
-        progress: opens a bar with a label and a total, as Console.task does; where given, steps are timed too.
+    ``overrides`` are ``--group.key=value`` tokens, ``counts`` the samples of ``train`` and ``val`` (None: counted in
+    the data), ``short`` the keys of group ``train`` that the command line has in short (None: not given); ``progress``
+    opens a bar, as Console.task does, and has steps timed too.
 
-    Raises:
-        ConfigError: a key given twice, too little said; DataError: data that are not there.
+    Raises ConfigError for a key given twice or too little said, DataError for data that are not there.
     """
     known = {split: count for split, count in counts.items() if count is not None}
     config = load_config(recipe, [*overrides, *_long_forms(short, overrides)])
@@ -345,7 +340,7 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
         if name == "steps_per_epoch":
             keys |= {"train.epoch_mode": "fixed_steps", "train.train_samples_per_epoch": "null"}
             means = " (it means train.epoch_mode fixed_steps)"
-        if both := given & set(keys):
+        if both := given & keys.keys():
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{option}{means} and --{sorted(both)[0]} exclude each other: give one")
         found += [f"--{key}={text}" for key, text in keys.items()]
@@ -353,29 +348,27 @@ def _long_forms(short: Mapping[str, int | None], overrides: Sequence[str]) -> li
 
 
 def _open_splits(
-    config: Config, recipe: str | None, counts: Mapping[str, int], val_named: bool
+    config: Config, recipe: str | None, known: Mapping[str, int], val_named: bool
 ) -> dict[str, FlowDataset]:
     """The splits whose size was not given; without a recipe only those whose folder was.
 
     With a count of training samples the validation split may be missing too, unless the command line names it.
-
-    Raises ConfigError or DataError as open_dataset, with the option that makes the files unnecessary.
     """
     found = {}
     for split in ("train", "val"):
         key = f"{split}_dir"
-        if split in counts or (recipe is None and key not in config.data.model_fields_set):
+        if split in known or (recipe is None and key not in config.data.model_fields_set):
             continue
         from edgeflownas.data.sets import open_dataset  # bare numbers need no reader of data
 
         try:
             found[split] = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
         except (ConfigError, DataError) as error:
-            if split == "val" and "train" in counts and not val_named:
+            if split == "val" and "train" in known and not val_named:
                 continue  # planned without the data; a note says that this split is not known
-            numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in counts)
+            numbers = " ".join(f"--{name}-samples N" for name in ("train", "val") if name not in known)
             raise type(error)(f"{error}\nTo plan without the data give the number of samples: {numbers}") from error
-    if "train" not in {*counts, *found}:
+    if "train" not in {*known, *found}:
         raise ConfigError(
             f"give a recipe ({', '.join(recipe_names())}, or a YAML file), or the numbers without one: "
             "--train-samples 17785 --batch-size 32 --steps-per-epoch 50 --num-epochs 200"

@@ -6,10 +6,9 @@ joins both.
 
 from __future__ import annotations
 
-import csv
-import io
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch
 from edgeflownas.errors import StorageError
-from edgeflownas.evaluate.columns import MONITOR_COLUMNS, format_value
+from edgeflownas.evaluate.columns import MONITOR_COLUMNS, csv_file, format_value
 from edgeflownas.evaluate.noise import best_criterion, kendall_tau_b, pool_statistics
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.files import csv_rows, replace_committed
@@ -175,17 +174,11 @@ def _known(value: Any) -> float | None:
 
 
 def clip_facts(threshold: float | None, norms: Sequence[float], clipped: int) -> dict[str, Any]:
-    """Columns ``clip_verdict`` and ``clip_suggested`` of an epoch from its clip checks.
+    """Columns ``clip_verdict`` and ``clip_suggested`` of an epoch: one of ``norms`` (before clipping) a check.
 
-    Args:
-        threshold: train.grad_clip_global_norm.
-        norms: observed norms before clipping, one a check.
-        clipped: how many checks clipped.
-
-    Returns:
-        The verdict: ``saturated`` where every check clipped, ``idle`` where none did, ``active`` between, ``off``
-        without a threshold; None where nothing was checked.  The suggestion: the 90th percentile of the norms, which
-        would have clipped about one check in ten; None where no norm is finite and above 0.
+    The verdict: ``saturated`` where every check clipped, ``idle`` where none did, ``active`` between, ``off`` without a
+    ``threshold``; None where nothing was checked.  The suggestion: the 90th percentile of the norms, which would have
+    clipped about one check in ten; None where no norm is finite and above 0.
     """
     verdict = "off" if threshold is None else "active"
     if threshold is not None and clipped in (0, len(norms)):
@@ -236,20 +229,16 @@ def write_comparison(path: Path, names: list[str]) -> None:
     first, *others = names
     own = [f"{name}_{figure}" for name in names for figure in COMPARED]
     differences = [f"{name}_minus_{first}_{figure}" for name in others for figure in COMPARED]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "global_step", *own, *differences])
-    for epoch in sorted(set.intersection(*(set(table) for table in tables.values()))):
+    rows = [["epoch", "global_step", *own, *differences]]
+    for epoch in sorted(set.intersection(*map(set, tables.values()))):
         # A history whose columns changed at a resume may lack some in its older rows.
-        rows = {name: [tables[name][epoch].get(figure, "") for figure in COMPARED] for name in names}
-        cells = [tables[first][epoch]["epoch"], tables[first][epoch]["global_step"]]
-        cells += [value for row in rows.values() for value in row]
+        values = {name: [tables[name][epoch].get(figure, "") for figure in COMPARED] for name in names}
+        rows.append([tables[first][epoch]["epoch"], tables[first][epoch]["global_step"], *chain(*values.values())])
         for name in others:
-            for figure, value, reference in zip(COMPARED, rows[name], rows[first], strict=True):
+            for figure, value, reference in zip(COMPARED, values[name], values[first], strict=True):
                 known = float(value) - float(reference) if value and reference else None
-                cells.append(format_value(figure, known))
-        writer.writerow(cells)
-    replace_committed(path / "comparison.csv", text.getvalue().encode())
+                rows[-1].append(format_value(figure, known))
+    replace_committed(path / "comparison.csv", csv_file(rows))
 
 
 def _history(path: Path) -> dict[int, dict[str, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,39 +31,16 @@ from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import number_batchnorms
+from edgeflownas.run import manifest, setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
-from edgeflownas.run.manifest import (
-    build_manifest,
-    check_precision,
-    choose_device,
-    compare,
-    config_kinds,
-    environment,
-    memory_in_words,
-    refuse,
-    set_arithmetic,
-)
-from edgeflownas.run.setup import (
-    FINGERPRINTS,
-    Splits,
-    build_net,
-    create_group,
-    freeze_eval_set,
-    group_config,
-    loading,
-    member_configs,
-    open_splits,
-    run_space,
-    silent,
-    stored_fingerprints,
-)
+from edgeflownas.run.setup import Note, Splits, run_space, silent
 from edgeflownas.space import get_space
 from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
 from edgeflownas.train.measure import preview
-from edgeflownas.train.plan import learning_rate
+from edgeflownas.train.plan import batch_plan, learning_rate
 from edgeflownas.train.records import write_comparison
 from edgeflownas.train.step import SupernetTask, Teacher
 
@@ -94,12 +71,15 @@ class Options:
     overrides: Sequence[str] = ()
 
 
+Members = dict[str, tuple[Config, Options]]  # models of a group by name, one without a name
+
+
 class LogSink:
     """Console lines for the train.log of every model; ``early`` are those said before the first of them exists."""
 
     def __init__(self) -> None:
         self.early: list[str] = []
-        self.writers: list[Callable[[str], None]] = []
+        self.writers: list[Note] = []
 
     def __call__(self, line: str) -> None:
         """Keep or write one line."""
@@ -107,7 +87,7 @@ class LogSink:
             write(line)
 
 
-@memory_in_words()
+@manifest.memory_in_words()
 def launch(config: Config | None, options: Options, front: Front) -> None:
     """Train what ``config``, or the run directory of ``options``, describes.
 
@@ -148,26 +128,26 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
     if config is None:
         assert options.resume is not None
         config = stored_config(options.resume, options)
-    device, note = choose_device(config.train.gpu_device)
+    device, note = manifest.choose_device(config.train.gpu_device)
     with ExitStack() as stack:
         world = connect(device.type == "cuda")
         stack.callback(world.close)
         if world.size > 1:
-            device, note = choose_device(config.train.gpu_device, world.local_rank, world.size)
+            device, note = manifest.choose_device(config.train.gpu_device, world.local_rank, world.size)
         log = LogSink()
         console = front.console(log if world.is_main else None)
         console.info(note)
-        check_precision(config, device)
-        console.info(set_arithmetic(config))
-        members: dict[str, tuple[Config, Options]] = {}
-        for name, own in member_configs(config).items():
+        manifest.check_precision(config, device)
+        console.info(manifest.set_arithmetic(config))
+        members: Members = {}
+        for name, own in setup.member_configs(config).items():
             # A model of a group is resumed in its own folder, or begun where the group was interrupted before.
             folder = options.resume and options.resume / name
             members[name] = own, replace(options, resume=folder if folder and folder.exists() else None)
         first = options.resume and options.resume / next(iter(members))
-        previous = None if options.fork or first is None else stored_fingerprints(first)
-        splits = open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
-        plan = BatchPlan.from_config(config.train, len(splits.train), run_space(config).num_paths, config.runtime.seed)
+        previous = None if options.fork or first is None else setup.stored_fingerprints(first)
+        splits = setup.open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
+        plan = batch_plan(config, len(splits.train))
         if options.dry_run:
             tables = _dry_run(members, splits, plan, console)
             if world.is_main:
@@ -182,16 +162,17 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         teacher = Teacher.find(config, console.warn, begun.get("teacher", {}).get("checkpoint"))
         models = []
         for name, (own, _) in members.items():
-            task = SupernetTask(build_net(own, device), own.train, own.runtime.seed, world, device)
+            task = SupernetTask(setup.build_net(own, device), own.train, own.runtime.seed, world, device)
             task.teacher = teacher.ready(own, splits, device, task.dtype) if teacher else None
-            eval_set = freeze_eval_set(own, splits, console.info)
+            eval_set = setup.freeze_eval_set(own, splits, console.info)
             epochs = own.train.num_epochs
             state = TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
             models.append(Training(own, plan, splits, eval_set, task, state, console, front, name))
         if world.is_main and config.train.arch_name and options.resume is None:
-            create_group(config)
+            setup.create_group(config)
         stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
-        loader = Loader(splits.train, plan, loading(config, console.info), config.runtime.seed, stop.requested)
+        loading = setup.loading(config, console.info)
+        loader = Loader(splits.train, plan, loading, config.runtime.seed, stop.requested)
         stack.callback(loader.close)
         stack.callback(log.writers.clear)
         for training in models:
@@ -208,19 +189,16 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
 def stored_config(path: Path, options: Options) -> Config:
     """The configuration of the run or group to resume or fork, with overrides on top; a fork gets its own name.
 
-    The keys that the recipe ``options.overlay`` writes go between the two (forks only).
-
-    Raises ConfigError where num_epochs changes and nobody says what that means for the learning rate, and for imported
-    weights.
+    The keys that the recipe ``options.overlay`` writes go between the two (forks only).  Raises ConfigError where
+    num_epochs changes and nobody says what that means for the learning rate, and for imported weights.
     """
     overrides = list(options.overrides)
     if (path / GROUP).is_file():
-        return group_config(path, overrides, options.fork)
-    manifest = RunDirectory(path).manifest
-    if "imported_from" in manifest:
+        return setup.group_config(path, overrides, options.fork)
+    if (source := RunDirectory(path).manifest.get("imported_from")) is not None:
         raise ConfigError(
-            f"{path} holds weights imported from {manifest['imported_from']['file']}: there is no plan and no "
-            "optimiser state to go on from; it can be evaluated (edgeflownas evaluate)"
+            f"{path} holds weights imported from {source['file']}: there is no plan and no optimiser state to go on "
+            "from; it can be evaluated (edgeflownas evaluate)"
         )
     given = dict(parse_overrides(overrides)[0])
     if options.fork is not None:
@@ -236,20 +214,17 @@ def stored_config(path: Path, options: Options) -> Config:
 
 
 def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, like: Evaluator | None) -> None:
-    """Open the run directory on rank 0 (its lock is held until ``stack`` ends) and give every rank its state.
+    """Open the run directory on rank 0, locked until ``stack`` ends, and give every rank its state.
 
     ``like`` is the evaluator of another model on the same samples.
     """
     config, task, world = training.config, training.task, training.task.world
     if world.is_main:
-        manifest = _manifest(config, training.splits, training.plan, task.teacher, str(task.device))
+        now = _manifest(config, training.splits, training.plan, task.teacher, str(task.device))
         frozen = training.eval_set
-        manifest["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
-        if options.resume is None:
-            directory = _new(training, manifest, stack)
-        else:
-            take_up = _resume if options.fork is None else _fork
-            directory = take_up(training, manifest, options, stack)
+        now["eval_set"] = {"hash": frozen.hash, "pool": list(frozen.pool), "coverage": frozen.coverage}
+        take_up = _new if options.resume is None else _resume if options.fork is None else _fork
+        directory = take_up(training, now, options, stack)
         for line in log.early:
             directory.log.append(line)
         log.writers.append(directory.log.append)
@@ -271,34 +246,31 @@ def _manifest(
 ) -> dict[str, Any]:
     """Facts of run_manifest.json that a resume compares."""
     prints = {"train": splits.train_print, "val": splits.val_print}
-    manifest = build_manifest(config, prints, run_space(config), plan, environment(device))
-    return manifest if teacher is None else manifest | {"teacher": teacher.facts}
+    facts = manifest.build_manifest(config, prints, run_space(config), plan, manifest.environment(device))
+    return facts if teacher is None else facts | {"teacher": teacher.facts}
 
 
-def _new(training: Training, manifest: dict[str, Any], stack: ExitStack) -> RunDirectory:
+def _new(training: Training, now: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
     """A fresh run directory.  Raises StorageError where it exists or train.init_from cannot be read."""
-    console, plan = training.console, manifest["plan"]
-    initial = read_initial(training.config, console.warn)
-    if initial is not None:
-        manifest["initialised_from"] = _take_weights(training, *initial)
-    directory = _create(training, manifest, stack)
+    console, plan = training.console, now["plan"]
+    if (initial := read_initial(training.config, console.warn)) is not None:
+        now["initialised_from"] = _take_weights(training, *initial)
+    directory = _create(training, now, stack)
     console.info(f"run {directory.path}: {plan['num_epochs']} epochs of {plan['steps_per_epoch']} steps")
     if initial is not None:
-        directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
-        facts = initial[1]
-        console.info(f"weights of {facts['checkpoint']} of {facts['run']}, fresh optimiser")
+        console.info(f"weights of {initial[1]['checkpoint']} of {initial[1]['run']}, fresh optimiser")
     return directory
 
 
-def _fork(training: Training, manifest: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
+def _fork(training: Training, now: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
     """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
     assert options.resume is not None
     source = RunDirectory(options.resume, training.console.warn)
-    changes = compare(source.manifest, manifest)
-    refuse([change for change in changes if change.kind == "identity"])
+    changes = manifest.compare(source.manifest, now)
+    manifest.refuse([change for change in changes if change.kind == "identity"])
     checkpoint = source.load(options.checkpoint)
     training.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
-    manifest["forked_from"] = {
+    now["forked_from"] = {
         "run": str(source.path),
         "name": source.path.resolve().name,
         "id": source.id,
@@ -309,40 +281,39 @@ def _fork(training: Training, manifest: dict[str, Any], options: Options, stack:
         "optimizer": "reset" if options.reset_optimizer else "kept",
         "changed": [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes if d.kind == "dynamics"],
     }
-    directory = _create(training, manifest, stack)
-    directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
+    directory = _create(training, now, stack)
     training.console.info(f"run {directory.path}: forked from {checkpoint.name} of {source.path}")
     return directory
 
 
-def _create(training: Training, manifest: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
+def _create(training: Training, now: Mapping[str, Any], stack: ExitStack) -> RunDirectory:
+    """Make the run directory, with a first commit of weights that were made elsewhere."""
     config = training.config
     path = Path(config.runtime.output_root, config.runtime.experiment_name)
-    directory = RunDirectory.create(path, config.model_dump(mode="json"), manifest, training.console.warn)
+    directory = RunDirectory.create(path, config.model_dump(mode="json"), now, training.console.warn)
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     _store_session(training, directory)
     directory.resume()
+    if any(name in now for name in ORIGINS):
+        directory.commit(Position(0, 0, 0), training.state.to_json(), training.task.tensors())
     return directory
 
 
 def _store_session(training: Training, directory: RunDirectory) -> None:
     """What belongs to this session: data tables and evaluation set."""
     train, val = training.splits.train_print, training.splits.val_print
-    directory.write_file(FINGERPRINTS, canonical_json({"train": train.to_json(), "val": val.to_json()}))
+    directory.write_file(setup.FINGERPRINTS, canonical_json({"train": train.to_json(), "val": val.to_json()}))
     directory.write_file("eval_set.json", canonical_json(training.eval_set.to_json()))
 
 
-def _resume(training: Training, manifest: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
-    """Go on where the newest verified checkpoint ends.
-
-    Raises ConfigError with a table of key / run / now where identity or dynamics keys differ.
-    """
+def _resume(training: Training, now: dict[str, Any], options: Options, stack: ExitStack) -> RunDirectory:
+    """Go on where the newest verified checkpoint ends.  Raises ConfigError where identity or dynamics keys differ."""
     assert options.resume is not None
     config, console = training.config, training.console
     directory = RunDirectory(options.resume, console.warn)
-    changes = compare(directory.manifest, manifest, allow={"train.num_epochs"})
-    refuse(changes)
+    changes = manifest.compare(directory.manifest, now, allow={"train.num_epochs"})
+    manifest.refuse(changes)
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     checkpoint = directory.resume()
@@ -359,12 +330,12 @@ def _resume(training: Training, manifest: dict[str, Any], options: Options, stac
     plan = directory.manifest["plan"]
     state.num_epochs, state.planned = plan["num_epochs"], plan["planned_samples"]
     _adopt_plan(training, options)
-    manifest["plan"]["planned_samples"] = state.planned
-    # Only now, when nothing can be refused any more, does the run take over what this session brings.
+    now["plan"]["planned_samples"] = state.planned
+    # Only here, when nothing can be refused any more, does the run take over what this session brings.
     if _adopt_eval_set(training, directory):
-        manifest |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
+        now |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
         directory.write_file("config.yaml", dump_config(config).encode())
-        directory.write_manifest(manifest)
+        directory.write_manifest(now)
         _store_session(training, directory)
     lines = [f"{d.key}: {d.run_value} -> {d.now_value}" for d in changes]
     directory.timing.append({"what": "resumed", "step": state.step, "changed": lines})
@@ -407,18 +378,17 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
     state, eval_set, console = training.state, training.eval_set, training.console
     if state.eval_set == eval_set.hash:
         return True
+    # The last figures are of other archs, perhaps: not shown as this pool's.
+    state.last_epes, state.last_zero_flow_epe, state.last_ranks, state.last_margins = [], None, [], []
     if state.epoch >= state.num_epochs:
         console.warn(
             f"nothing is left to evaluate, so the run keeps its evaluation set {state.eval_set}; `edgeflownas "
             f"evaluate {directory.path}` takes the same eval.* keys"
         )
-        state.forget_pool()  # of other archs, perhaps: not shown as this pool's
         return False
     console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
-    state.best = None
-    state.forget_pool()
+    state.best, state.eval_set = None, eval_set.hash
     state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
-    state.eval_set = eval_set.hash
     directory.write_best(None)
     return True
 
@@ -440,40 +410,28 @@ def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any],
     return {**facts, "batch_norm": f"recalibrated, calibration ids {frozen.calibration_hash}"}
 
 
-def read_initial(
-    config: Config, warn: Callable[[str], None] = silent
-) -> tuple[Checkpoint, dict[str, Any], bool] | None:
+def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[str, Any], bool] | None:
     """The weights train.init_from names, None where it is null.
 
-    Returns:
-        A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from
-        it too; else they are recalibrated.
-
-    Raises:
-        ConfigError: the source is a network of another space, width or arch.
-        StorageError: no run directory, or no such checkpoint that verifies.
+    A verified checkpoint, where it comes from (for run_manifest.json), and whether batch-norm statistics come from it
+    too; else they are recalibrated.  Raises ConfigError for a network of another space, width or arch, StorageError.
     """
     if config.train.init_from is None:
         return None
     place, _, name = config.train.init_from.partition("@")
     run = RunDirectory(Path(place), warn)
     source = run.manifest["keys"]["identity"]
-    wanted, defaults = config_kinds(config)["identity"], config_kinds(Config())["identity"]
-    for key in SAME_WEIGHTS:
-        own = source.get(key, defaults[key])  # a run of a version that did not know the key
-        if own != wanted[key]:
+    wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
+    known = defaults | source  # a run of an older version did not know every key
+    tasks = known["train.task"], config.train.task
+    for key in (*SAME_WEIGHTS, *(["train.task"] if tasks.count("edgeflownet") == 1 else [])):
+        if known[key] != wanted[key]:
             raise ConfigError(
-                f"train.init_from {place}: its {key} is {own}, this run's is {wanted[key]}: the weights do not fit; "
-                "use the same"
+                f"train.init_from {place}: its {key} is {known[key]}, this run's is {wanted[key]}: the weights do not "
+                "fit; use the same"
             )
-    task = source.get("train.task", "supernet")
-    if (task == "edgeflownet") != (config.train.task == "edgeflownet"):
-        raise ConfigError(
-            f"train.init_from {place}: its train.task is {task}, this run's is {config.train.task}: EdgeFlowNet's "
-            "weights fit no other network"
-        )
     space = get_space(config.train.space)
-    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (source.get("train.arch", []), config.train.arch))
+    theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (known["train.arch"], config.train.arch))
     if theirs and theirs != ours:
         raise ConfigError(
             f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
@@ -481,18 +439,16 @@ def read_initial(
         )
     checkpoint = run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
-    moved_before = config.train.batch_norm == "frozen" and source.get("train.batch_norm") != "frozen"
+    moved_before = config.train.batch_norm == "frozen" and known["train.batch_norm"] != "frozen"
     copied = theirs == ours and not moved_before
     return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied
 
 
-def _dry_run(
-    members: Mapping[str, tuple[Config, Options]], splits: Splits, plan: BatchPlan, console: Console
-) -> dict[str, Any]:
+def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console) -> dict[str, Any]:
     """What would be done, by model.  Raises ConfigError or StorageError for what a run directory would refuse."""
     tables = {}
     for name, (config, options) in members.items():
-        eval_set, space = freeze_eval_set(config, splits, console.info), run_space(config)
+        eval_set = setup.freeze_eval_set(config, splits, console.info)
         resume, fork = options.resume, options.fork
         if resume is None:
             read_initial(config)
@@ -503,11 +459,11 @@ def _dry_run(
             run = RunDirectory(resume)
             teacher = Teacher.find(config, begun_with=run.manifest.get("teacher", {}).get("checkpoint"))
             now = _manifest(config, splits, plan, teacher)
-            changes = compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
-            refuse([change for change in changes if fork is None or change.kind == "identity"])
+            changes = manifest.compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
+            manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
             if fork is not None:
                 run.load(options.checkpoint, [])
-        tables[name] = preview(config, space, plan, eval_set, splits)
+        tables[name] = preview(config, plan, eval_set, splits)
     return tables
 
 

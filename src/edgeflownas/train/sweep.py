@@ -2,8 +2,7 @@
 
 An axis is a list of variants; the runs of a sweep are every combination of one variant an axis, for each seed.
 ``--vary train.lr=1e-4,5e-5`` is an axis, and so is each entry ``train.lr: [1e-4, 5e-5]`` of a recipe's ``sweep:``.
-Named variants (``by_half: {train.epoch_mode: by_samples, train.train_samples_per_epoch: 0.5}``) are one axis together:
-they change several keys at once.
+Named variants (``by_half: {train.epoch_mode: by_samples, ...}``) change several keys at once, one axis together.
 
 ``sweep.json`` says which variant and seed each run is and with which settings it was planned, so that the same command
 goes on where it was stopped, more variants and seeds may join later, and a folder begun with other settings is refused.
@@ -24,10 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeflownas.config import Config
 from edgeflownas.config.keys import groups, keys, nearest, plain_name
 from edgeflownas.config.load import Origins, load_config, parse_overrides, read_recipe
-from edgeflownas.data.order import BatchPlan
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
+from edgeflownas.train.plan import batch_plan
 
 if TYPE_CHECKING:
     from edgeflownas.train.loop import Front
@@ -78,15 +77,11 @@ def plan_sweep(
 ) -> Sweep:
     """Check everything that can be checked without data, and name the runs.
 
-    Args:
-        recipe: packaged recipe or YAML file; its ``sweep:`` gives axes and ``seeds``.
-        overrides: ``--group.key=value`` for every run.
-        vary: ``group.key=value,value,...``, an axis each; replaces that of the recipe with the same key.
-        seeds: ``0,1,2``; None for those of the recipe, or its ``runtime.seed``.
-        name: of the sweep's folder in ``runtime.output_root``; None for the recipe's ``runtime.experiment_name``.
+    ``recipe`` gives axes and ``seeds`` in its ``sweep:``, ``overrides`` are for every run, each of ``vary`` is an axis
+    that replaces the recipe's of the same key.  ``seeds`` None: those of the recipe, or its ``runtime.seed``; ``name``
+    None: the folder in ``runtime.output_root`` is called as the recipe's ``runtime.experiment_name``.
 
-    Raises:
-        ConfigError: an unknown key, a value that its key does not take, an axis of one value, equal variants.
+    Raises ConfigError: an unknown key, a value that its key does not take, an axis of one value, equal variants.
     """
     _, origins, usage = read_recipe(recipe)
     axes, numbers = _recipe_axes(usage.sweep, origins)
@@ -108,9 +103,7 @@ def plan_sweep(
     runs = [_planned(recipe, overrides, folder, parts, seed) for seed in numbers for parts in combinations]
     found: dict[str, str] = {}
     for run in runs:
-        values = run.config.model_dump(mode="json")
-        del values["runtime"]["experiment_name"]
-        text = json.dumps(values)
+        text = run.config.model_dump_json(exclude={"runtime": {"experiment_name"}})
         if text in found:
             raise ConfigError(f"{found[text]} and {run.name} are the same run: their values mean the same")
         found[text] = run.name
@@ -244,7 +237,6 @@ def check_runs(sweep: Sweep) -> dict[str, dict[str, int]]:
     Raises UserError naming the variant: data, device or initial weights that are not there, a batch that does not fit.
     """
     from edgeflownas.run.manifest import check_precision, choose_device
-    from edgeflownas.run.setup import run_pool, run_space
     from edgeflownas.train.start import read_initial
 
     counts: dict[tuple[str, ...], int] = {}
@@ -257,10 +249,7 @@ def check_runs(sweep: Sweep) -> dict[str, dict[str, int]]:
                 if (place := (split, spec, *map(str, data.roots.items()))) not in counts:
                     counts[place] = len(open_dataset(spec, split, f"data.{split}_dir", data.roots))
             read_initial(config)
-            run_pool(config)
-            paths = run_space(config).num_paths
-            plan = BatchPlan.from_config(config.train, counts[place], paths, config.runtime.seed)
-            epochs = config.train.num_epochs
+            plan, epochs = batch_plan(config, counts[place]), config.train.num_epochs
             counted[run.name] = {"steps": plan.steps_per_epoch * epochs, "samples": plan.draws_per_epoch * epochs}
         except UserError as error:
             error.args = (f"variant {run.variant}: {error}",)
