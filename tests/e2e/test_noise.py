@@ -17,9 +17,10 @@ from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
-# Four epochs, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
+# Four epochs of one step, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
 KEYS = (
-    *("--train.num_epochs=4", "--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2"),
+    *("--train.num_epochs=4", "--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=1"),
+    *("--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2"),
     "--eval.train_batches=2",
 )
 VERDICTS = {"under-calibrated", "depends on the samples", "not calibration", "cannot be told"}
@@ -107,7 +108,7 @@ def test_training_does_not_see_what_is_watched(place: Place, run: Path) -> None:
 
 
 # An evaluation looks at the flag 1 + 1 times, then 2 + 2 for the training samples and 2 for the wide set.
-@pytest.mark.parametrize(("count", "epoch"), [(7 * 2 + 3, 1), (7 * 2 + 6 + 7 * 2 + 8, 2)], ids=["train", "wide"])
+@pytest.mark.parametrize(("count", "epoch"), [(7 + 3, 1), (7 + 6 + 7 + 8, 2)], ids=["train", "wide"])
 def test_stopped_while_a_monitor_is_scored(
     place: Place, in_parts: Path, monkeypatch: pytest.MonkeyPatch, count: int, epoch: int
 ) -> None:
@@ -132,7 +133,7 @@ def test_stopped_while_a_monitor_is_scored(
 
 
 def test_wide_comes_at_the_first_evaluation_after_its_epoch_and_after_the_last(place: Place) -> None:
-    keys = ("--train.num_epochs=8", "--eval.eval_every_epoch=3", "--eval.wide_every_epoch=4")
+    keys = (*KEYS, "--train.num_epochs=8", "--eval.eval_every_epoch=3", "--eval.wide_every_epoch=4")
     found = place.trained("uneven", *keys)
     assert [(row["epoch"], "wide_mean_epe_4" in row) for row in rows(found, "evaluation")] == [
         *((3, False), (6, True), (8, True)),

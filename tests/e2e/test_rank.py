@@ -18,7 +18,7 @@ from edgeflownas.run.directory import RunLock
 from edgeflownas.search.ranking import CSV, TENSORS, read_ranking
 from edgeflownas.space import get_space
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial")]
 SAMPLE = ("--sample", "12", "--seed", "1")
 WRITTEN = {CSV, TENSORS, "LOCK"}
 

@@ -16,7 +16,7 @@ from edgeflownas.data.formats import write_flo
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.search.ranking import CSV, read_ranking
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial")]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from edgeflownas.search.candidates import Problem
 from edgeflownas.search.ranking import Ranking, block_words, ranks, read_ranking, write_ranking
 from edgeflownas.space import Arch, get_space
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial")]
 
 
 @pytest.fixture(scope="module")

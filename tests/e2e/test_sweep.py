@@ -103,7 +103,7 @@ def test_a_folder_begun_with_other_settings_is_refused(place: Place, whole: Path
 
 def test_more_variants_and_seeds_join(place: Place) -> None:
     assert sweep(place, "growing", seeds="0").code == 0
-    grown = sweep(place, "growing", "--runtime.num_threads=2", "--json", lrs="2e-3,4e-3", seeds="0,1")
+    grown = sweep(place, "growing", "--runtime.summary_every=7", "--json", lrs="2e-3,4e-3", seeds="0,1")
     assert grown.code == 0 and grown.err.count(", finished") == 1
     seeds = {row["variant"]: row["seeds"] for row in json.loads(grown.out)["variants"]}
     assert seeds == {"lr_1e-3": [0], "lr_2e-3": [0, 1], "lr_4e-3": [0, 1]}
