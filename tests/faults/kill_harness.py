@@ -115,7 +115,7 @@ class Server:
         self.output = self.folder / "output.txt"
 
     def run(self) -> dict[str, Any]:
-        """Two whole runs first, one of them here; then trials until enough kills have hit and all points were died at."""
+        """Two whole runs first, one of them here, then trials until enough kills hit and each point was died at."""
         began = time.monotonic()
         os.environ["EDGEFLOWNAS_PHASE_FILE"] = str(self.phase_file)
         self._first(self.folder / "reference")
