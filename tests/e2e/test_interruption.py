@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, outcome, rows, state, table
+from runs import Place, command, contents, newest, outcome, rows, state, stop_when, table
 
 from edgeflownas.data import loader
-from edgeflownas.train.machine import StopFlag
-from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.
@@ -34,15 +32,7 @@ def whole(place: Place) -> Path:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Let the ``count``-th look at the stop flag find it raised, in every session."""
-    asked = [0]
-
-    def check(self: StopFlag) -> None:
-        asked[0] += 1
-        if asked[0] % count == 0:
-            self.reason = "SIGTERM"
-            raise StopRequested(self.reason)
-
-    monkeypatch.setattr(StopFlag, "check", check)
+    stop_when(monkeypatch, lambda asked: asked % count == 0)
 
 
 def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> int:

@@ -43,14 +43,6 @@ def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Pat
     assert {row["model"] for row in found["results"]} == {f"base/{newest(run).name}"}
 
 
-def test_divided_flow_is_scored_in_pixels(place: Place) -> None:
-    run = place.trained("divided", "--train.num_epochs=1", "--data.flow_divisor=8")
-    found = document(run, "--protocol", "training", "--references", "none")
-    assert [row["epe"] for row in found["results"]] == pytest.approx(
-        [r["epe"] for r in document(run)["results"]], rel=1e-5
-    )
-
-
 def test_standard_is_the_default_and_sees_whole_frames(run: Path, place: Place) -> None:
     words = ("--data", f"fc2:train@{place.data}", "--arch", "000021222", "--references", "zero,farneback")
     found = document(run, *words)

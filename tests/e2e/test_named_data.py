@@ -36,6 +36,8 @@ def test_a_divisor_is_identity_and_every_epe_is_in_pixels(place: Place) -> None:
     document = json.loads(command("evaluate", run, "--json").out)
     assert document["frozen"] and document["flow_divisor"] == 4.0
     assert [row["epe"] for row in document["results"]] == state(run)["last_epes"]
+    labelled = json.loads(command("evaluate", run, "--protocol=training", "--references=none", "--json").out)["results"]
+    assert [row["epe"] for row in labelled] == pytest.approx(state(run)["last_epes"], rel=1e-5)
     plain = place.trained("undivided", EPOCHS)
     assert document["zero_flow_epe"] == json.loads(command("evaluate", plain, "--json").out)["zero_flow_epe"]
     refused = place.resume("divided", "--data.flow_divisor=1")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, contents, digest, outcome, rows, state, table
+from numeric import FLOAT32
+from runs import Place, command, contents, digest, outcome, rows, state, stop_when, table
 from scipy.stats import t
+from tiny import make_tiny
 
 from edgeflownas.evaluate.noise import kendall_tau_b, pool_noise, tau_interval
 from edgeflownas.evaluate.results import read_sample_errors
-from edgeflownas.train.machine import StopFlag
-from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Four epochs of one step, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
@@ -112,16 +112,8 @@ def test_training_does_not_see_what_is_watched(place: Place, run: Path) -> None:
 def test_stopped_while_a_monitor_is_scored(
     place: Place, in_parts: Path, monkeypatch: pytest.MonkeyPatch, count: int, epoch: int
 ) -> None:
-    asked = [0]
-
-    def check(self: StopFlag) -> None:
-        asked[0] += 1
-        if asked[0] == count:
-            self.reason = "SIGTERM"
-            raise StopRequested(self.reason)
-
     name = f"stopped-{epoch}"
-    monkeypatch.setattr(StopFlag, "check", check)
+    stop_when(monkeypatch, lambda asked: asked == count)
     assert place.train(name, *KEYS, "--train.micro_batch_size=2").code == 75
     monkeypatch.undo()
     stopped = place.runs / name
@@ -281,3 +273,28 @@ def test_calibration_sweep(run: Path) -> None:
     assert contents(run) == before
     refused = command("evaluate", run, "--calibration-sweep", "--data", "x")
     assert refused.code == 64 and "--calibration-sweep" in refused.err
+
+
+def test_calibration_sweep_of_all_sizes(place: Place) -> None:
+    """A split that holds them: 8 own batches of one sample and 64 others, so nothing is shared."""
+    data = make_tiny(place.folder / "many", train=72)
+    keys = (
+        "--eval.batch_size=1",
+        "--eval.bn_recal_batches=8",
+        "--eval.eval_batches_per_arch=3",
+        "--train.num_epochs=1",
+    )
+    found = place.trained("many", *keys, "--eval.eval_every_epoch=1", data=data)
+    said = command("evaluate", found, "--calibration-sweep", "--json")
+    document = json.loads(said.out)
+    assert document["shared_samples"] == 0 and document["calibration_batches"] == 8 and "at most" not in said.err
+    assert list(document["kendall_tau"]) == ["8", "16", "32", "64"]
+    middle = np.median([row["epe"] for row in document["results"]])
+    gaps = [abs(row["epe"] - middle) for row in document["results"]]
+    for row, gap in zip(document["results"], gaps, strict=True):
+        by = row["epe_by_batches"]
+        changes = [by["64"] - by["8"], by["8"] - row["epe"], by["64"] - row["epe"]]
+        assert [row[name] for name in ("more", "other", "total")] == pytest.approx(changes, abs=FLOAT32 * row["epe"])
+        assert row["relevant"] == pytest.approx(max(gap, np.median(gaps))) and row["verdict"]
+        reach = [abs(row[name]) + row[f"{name}_margin"] for name in ("more", "other", "total")]
+        assert (row["verdict"] == "not calibration") == (max(reach) < row["relevant"])

@@ -134,17 +134,6 @@ def test_json_result(place: Place) -> None:
     assert document["best"]["value"] == pytest.approx(sum(row["epe"] for row in document["pool"]) / 4)
 
 
-def test_dry_run_writes_nothing(place: Place) -> None:
-    before = sorted(place.folder.rglob("*"))
-    ended = place.train("planned", "--dry-run")
-    assert ended.code == 0 and sorted(place.folder.rglob("*")) == before
-    facts = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
-    assert (facts["steps_per_epoch"], facts["total_steps"], facts["train_samples"]) == ("2", "4", "6")
-    assert float(facts["memory_total_mib"]) > 0
-    document = json.loads(place.train("planned", "--dry-run", "--json").out)
-    assert document["planned_samples"] == 16 and document["unique_samples_per_epoch"] == 6
-
-
 def test_same_seed_same_bits_other_seed_other_bits(run: Path, place: Place) -> None:
     again = place.trained("again", "--eval.eval_every_epoch=1")
     assert (again / "events.jsonl").read_bytes() == (run / "events.jsonl").read_bytes()
