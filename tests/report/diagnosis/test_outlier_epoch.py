@@ -65,6 +65,7 @@ def judged(history: History, epes: Any, file: Path) -> tuple[int, ...]:
     return () if finding is None else finding.epochs
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("epoch", PLACES)
 def test_outliers_of_the_samples_may_stand_anywhere(shared: Path, tmp_path: Path, epoch: int) -> None:
     flat, healthy = (read_history(shared / "samples" / name) for name in ("loss_falls_epe_flat", "healthy"))
