@@ -1,4 +1,4 @@
-"""Evaluating a run with other keys, and run directories whose small files are missing or damaged."""
+"""What only looks at a run: evaluation with other keys, damaged small files, diagnosis, costs of its space."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from runs import Place, command, contents, rows
+
+from edgeflownas.hardware.costs import space_costs
+from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e
 ONE_EPOCH = ("--train.num_epochs=1",)
@@ -86,3 +89,54 @@ def test_an_incomplete_manifest_is_refused(run: Path, place: Place) -> None:
     (copy / "run_manifest.json").write_text(json.dumps(document))
     ended = command("train", "--resume", copy)
     assert ended.code == 74 and "run_manifest.json" in ended.err and "keys" in ended.err
+
+
+# ---- diagnose and profile ----
+
+
+def test_a_run_a_resumed_one_and_a_fork(place: Place) -> None:
+    run = place.trained("judged", "--eval.eval_every_epoch=1", "--train.num_epochs=1")
+    resumed = ("--train.num_epochs=2", "--train.lr_plan=keep", "--eval.eval_batches_per_arch=1")
+    assert place.resume("judged", *resumed).code == 0
+    before = contents(run)
+    ended = command("diagnose", run, "--json")
+    assert ended.code == 0, ended.err
+    document = json.loads(ended.out)
+    assert document["evaluations"] == 2 and document["planned_epochs"] == 2 and "continuation" not in document
+    found = {finding["id"]: finding for finding in document["findings"]}
+    assert "train.num_epochs" in found["resumed_with_changes"]["figures"]["changed"]
+    assert set(document["stability"]["trivial"]) == {"macs", "parameters"}
+    assert contents(run) == before  # it only reads
+    assert command("train", "--resume", run, "--fork", "child", "--train.num_epochs=1").code == 0
+    forked = json.loads(command("diagnose", place.runs / "child", "--json").out)
+    assert forked["continuation"]["verdict"] in ("go", "stop") and Path(forked["continuation"]["parent"]) == run
+    text = command("diagnose", place.runs / "child").out
+    assert f"against {run}:" in text
+
+
+def test_a_folder_of_runs_names_them(run: Path) -> None:
+    ended = command("diagnose", run.parent)
+    assert ended.code == 74 and "give one of" in ended.err and "base" in ended.err
+
+
+def test_the_space_of_a_supernet(run: Path) -> None:
+    found = json.loads(command("profile", run, "--json").out)
+    table = space_costs(get_space("v1"), 2, (32, 48))
+    assert (found["space"], found["width"], found["size"]) == ("v1", 2, [32, 48])
+    assert found["columns"]["macs"]["max"] == table["macs"].max()
+    one = json.loads(command("profile", run, "--arch", "000021222", "--size", "64x64", "--json").out)
+    assert (one["arch"], one["width"], one["size"]) == ("0,0,0,0,2,1,2,2,2", 2, [64, 64])
+
+
+def test_a_subnet_trained_alone_and_edgeflownet(place: Place) -> None:
+    alone = place.trained("alone", "--train.task=standalone", "--train.arch=['000021222']", "--eval.eval_pool_size=1")
+    found = json.loads(command("profile", alone, "--json").out)
+    assert found["arch"] == "0,0,0,0,2,1,2,2,2"
+    assert (
+        found["parameters"]
+        == space_costs(get_space("v1"), 2, (32, 48), [get_space("v1").parse("000021222")])["parameters"][0]
+    )
+    other = place.trained("published", "--train.task=edgeflownet", "--eval.eval_pool_size=1")
+    refused = command("profile", other)
+    assert refused.code == 64
+    assert "EdgeFlowNet" in refused.err
