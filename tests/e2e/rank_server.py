@@ -9,6 +9,7 @@ answered by the pid of a child that runs the command with its output in the file
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -55,6 +56,7 @@ def train_once(folder: Path) -> None:
 
 def main() -> None:
     train_once(Path(sys.argv[1]))
+    gc.freeze()  # no child looks at what is here already, which would copy it
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

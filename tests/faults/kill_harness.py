@@ -24,6 +24,7 @@ from __future__ import annotations
 import collections
 import ctypes
 import dataclasses
+import gc
 import importlib
 import importlib.util
 import itertools
@@ -147,6 +148,7 @@ class Server:
         """A whole run in this process: what a first run takes long for (imports, kernels) is there for every child."""
         code = called(self.begin, path)
         assert code == FINISHED, f"{path}: ended with {code}"
+        gc.freeze()  # no child looks at what is here already, which would copy it
 
     def _until_finished(self, path: Path, duration: float) -> None:
         """Start and kill until the run ends by itself; waits grow while no start gets further than the one before."""
