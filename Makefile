@@ -51,9 +51,9 @@ TESTING := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n
 test: dev
 	$(TESTING) --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
-# Unit tests alone: no kills, no whole commands, no reference outputs, no properties (marked by hypothesis itself).
+# Unit tests alone: no kills, no whole commands, no reference outputs, no properties (some marked by hypothesis itself).
 test-unit: dev
-	$(TESTING) -m "not (slow or e2e or faults or golden or gpu or hypothesis)" $(PYTEST_ARGS)
+	$(TESTING) -m "not (slow or e2e or faults or golden or gpu or hypothesis or property)" $(PYTEST_ARGS)
 
 # No limit on float results may hang on the order in which one processor adds: run it with other kernels too.
 test-numeric: dev

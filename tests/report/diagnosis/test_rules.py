@@ -44,11 +44,13 @@ def test_the_rule_of_the_guide_works_where_it_says(monkeypatch: pytest.MonkeyPat
     assert declared[-1](Recipe(edit=set_in(EVERY, epoch_seconds=100.0)).history(tmp_path)) is None
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("name", DEFECTS)
 def test_planted_defect_is_found(name: str, tmp_path: Path) -> None:
     assert sum(detected(name, seed, tmp_path) for seed in range(1000, 1004)) >= 3
 
 
+@pytest.mark.property
 def test_healthy_histories_raise_no_alarm(tmp_path: Path) -> None:
     alarms: Counter[str] = Counter()
     for seed in range(1000, 1010):
