@@ -40,6 +40,13 @@ def command(*tokens: object) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue())
 
 
+def told(*tokens: object) -> Any:
+    """What a command that must end well tells with --json."""
+    ended = command(*tokens, "--json")
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
 def stop_when(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[int], bool]) -> None:
     """Let a look at the stop flag find it raised where its number, from 1 on, is ``wanted``; sessions count on."""
     asked = [0]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from numeric import relative_difference
-from runs import Ended, Place, command, contents
+from runs import Ended, Place, command, contents, told
 from tiny import make_tiny
 
 from edgeflownas.data.formats import read_flo, read_image
@@ -230,7 +230,7 @@ def test_a_target_of_ones_own(run: Path, tmp_path: Path) -> None:
     vela = report_of(tmp_path / "out")["vela"]
     assert vela["target"] == "mine" and vela["ini_sha256"] == hashlib.sha256(target.ini.encode()).hexdigest()
     model = tmp_path / "out" / "model_int8.tflite"
-    assert json.loads(command("vela", model, "--target", ",".join(words), "--json").out)["models"][0]["name"]
+    assert told("vela", model, "--target", ",".join(words))["models"][0]["name"]
 
 
 def test_an_arena_that_is_not_kept_is_said(run: Path, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_frozen_statistics_are_folded_as_they_were_trained(run: Path, place: Pla
     report = report_of(tmp_path / "tuned")
     assert report["batch_norm"] == {"recalibrated_on": None, "samples": 0}
     epes = {row["path"]: row["epe"] for row in report["verification"]["paths"]}
-    evaluated = json.loads(command("evaluate", tuned, "--json").out)["results"][0]["epe"]
+    evaluated = told("evaluate", tuned)["results"][0]["epe"]
     for path in ("training", "folded", "tflite-float"):
         assert epes[path] == pytest.approx(evaluated, rel=1e-5)
 

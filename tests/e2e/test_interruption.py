@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, outcome, rows, state, stop_when, table
+from runs import Place, command, contents, newest, outcome, rows, state, stop_when, table, told
 
 from edgeflownas.data import loader
 
@@ -88,7 +88,7 @@ def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(
 def test_max_seconds(place: Place, whole: Path) -> None:
     started = place.train("timed", *KEYS, "--max-seconds", "0.01")
     assert started.code == 75 and "time limit of 0.01 s" in started.err and "committed step 0" in started.err
-    (row,) = [r for r in json.loads(command("status", place.runs, "--json").out) if r["run"].endswith("timed")]
+    (row,) = [r for r in told("status", place.runs) if r["run"].endswith("timed")]
     assert (row["state"], row["step"], row["lock_owner"]) == ("interrupted", 0, None)
     middle = command("train", "--resume", place.runs / "timed", "--max-seconds", "0.3", "--json")
     assert middle.code in (75, 0)
@@ -149,7 +149,7 @@ def test_sigterm_to_the_program(place: Place) -> None:
     while not (run / "events.jsonl").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["state"] == "running" and row["lock_owner"]["pid"] == process.pid
     before = contents(run / "checkpoints")
     second = place.resume("terminated")
@@ -160,7 +160,7 @@ def test_sigterm_to_the_program(place: Place) -> None:
     stderr = process.communicate(timeout=300)[1]
     assert process.returncode == 75 and time.monotonic() - sent < 30
     assert "SIGTERM" in stderr and "Traceback" not in stderr and "leaked" not in stderr
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["state"] == "interrupted" and row["lock_owner"] is None
     assert state(run)["step"] == len(rows(run, "step"))
 

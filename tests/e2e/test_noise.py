@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numeric import FLOAT32
-from runs import Place, command, contents, digest, outcome, rows, state, stop_when, table
+from runs import Place, command, contents, digest, outcome, rows, state, stop_when, table, told
 from scipy.stats import t
 from tiny import make_tiny
 
@@ -43,11 +43,6 @@ def seeds(place: Place, run: Path) -> list[Path]:
     return [run, *(place.trained(f"seed{seed}", *KEYS, f"--runtime.seed={seed}") for seed in (1, 2))]
 
 
-def evaluated(path: Path) -> dict:
-    """`edgeflownas evaluate --json`."""
-    return json.loads(command("evaluate", path, "--json").out)
-
-
 def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
     history = table(run / "eval_history.csv")
     assert [bool(row["wide_mean_epe_4"]) for row in history] == [False, True, False, True]
@@ -62,8 +57,8 @@ def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
 
 
 def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -> None:
-    document = json.loads(command("evaluate", run, "--batches", "all", "--json").out)
-    event, frequent = rows(run, "evaluation")[-1], evaluated(run)
+    document = told("evaluate", run, "--batches", "all")
+    event, frequent = rows(run, "evaluation")[-1], told("evaluate", run)
     epes = [row["epe"] for row in document["results"]]
     assert event["wide_mean_epe_4"] == np.mean(epes) and event["wide_zero_flow_epe"] == document["zero_flow_epe"]
     assert event["wide_kendall_tau"] == kendall_tau_b(epes, [row["epe"] for row in frequent["results"]])
@@ -75,7 +70,7 @@ def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -
 
 
 def test_train_figures_are_those_of_an_evaluation_of_training_samples(run: Path) -> None:
-    document = json.loads(command("evaluate", run, "--split", "train", "--batches", "2", "--json").out)
+    document = told("evaluate", run, "--split", "train", "--batches", "2")
     event = rows(run, "evaluation")[-1]
     assert event["train_epe_4"] == np.mean([row["epe"] for row in document["results"]])
     for term in ("total", "optical", "uncertainty"):
@@ -148,7 +143,7 @@ def test_wide_batches_without_wide_are_refused(place: Place) -> None:
 
 def test_noise_of_a_run(run: Path) -> None:
     before = contents(run)
-    document = json.loads(command("noise", run, "--json").out)
+    document = told("noise", run)
     event = rows(run, "evaluation")[-1]
     assert document["smallest_difference"] == event["smallest_difference_4"] and document["epoch"] == 4
     assert document["mean_epe"] == pytest.approx(event["mean_epe_4"], rel=1e-6) and document["samples"] == 2
@@ -157,13 +152,13 @@ def test_noise_of_a_run(run: Path) -> None:
     sizes = [row["macs"] for row in document["archs"]]
     assert document["trivial_rankings"]["macs"] == kendall_tau_b(sizes, [row["epe"] for row in document["archs"]])
     ended = command("noise", run, "--resolution", "0.001")
-    wished = json.loads(command("noise", run, "--resolution", "0.001", "--json").out)
+    wished = told("noise", run, "--resolution", "0.001")
     paired = document["smallest_difference"] / t.ppf(0.975, 1)  # two samples
     expected = wished["samples_needed"]
     few, enough = (t.ppf(0.975, n - 1) * paired * np.sqrt(2 / n) for n in (expected - 1, expected))
     assert enough <= 0.001 + 1e-9 < few + 2e-9 and f"{expected:,}" in ended.err and ended.out == ""
     assert "more than 1,000,000,000,000 to tell 1e-300 px" in command("noise", run, "--resolution", "1e-300").err
-    wide = json.loads(command("noise", run, "--wide", "--epoch", "2", "--json").out)
+    wide = told("noise", run, "--wide", "--epoch", "2")
     assert (wide["tier"], wide["samples"], wide["epoch"]) == ("wide", 3, 2)
     assert contents(run) == before
 
@@ -186,13 +181,13 @@ def test_noise_that_cannot_be_read(place: Place, run: Path) -> None:
 
 def test_noise_without_a_log(place: Place, run: Path) -> None:
     """The kept errors are enough; without them it says what is broken and what to do."""
-    copy, expected = place.copy("watched", "emptied"), json.loads(command("noise", run, "--json").out)
+    copy, expected = place.copy("watched", "emptied"), told("noise", run)
     (copy / "events.jsonl").write_bytes(b"")
-    document = json.loads(command("noise", copy, "--json").out)
+    document = told("noise", copy)
     assert document["archs"] == expected["archs"] and document["epoch"] == 4 and expected["notes"] == []
     assert "events.jsonl holds no evaluation" in document["notes"][0]
     assert "events.jsonl holds no evaluation" in command("noise", copy).err
-    assert json.loads(command("noise", copy, "--wide", "--epoch", "2", "--json").out)["samples"] == 3
+    assert told("noise", copy, "--wide", "--epoch", "2")["samples"] == 3
     ended = command("noise", copy, "--wide", "--epoch", "3")
     assert ended.code == 64 and "there are: 2, 4" in ended.err
     shutil.rmtree(copy / "sample_epe")
@@ -208,12 +203,12 @@ def test_noise_of_a_single_model(place: Place) -> None:
     assert said.code == 0 and "\nedgeflownet  " in said.err and "+-" in said.err
     for word in ("unknown", "pairs", "tied", "smallest", "halves", "cannot be told"):
         assert word not in said.err, said.err
-    document = json.loads(command("noise", single, "--json").out)
+    document = told("noise", single)
     assert [row["code"] for row in document["archs"]] == ["edgeflownet"] and document["smallest_difference"] is None
 
 
 def test_spread_between_seeds(seeds: list[Path]) -> None:
-    document = json.loads(command("noise", seeds[0], "--seeds", *seeds[1:], "--json").out)["seeds"]
+    document = told("noise", seeds[0], "--seeds", *seeds[1:])["seeds"]
     assert document["seeds"] == [0, 1, 2] and document["shared_archs"] == 4
     epes = np.array([[float(r["epe"]) for r in table(run / "per_arch_epe.csv") if r["epoch"] == "4"] for run in seeds])
     assert list(document["std"].values()) == pytest.approx(epes.std(axis=0, ddof=1), abs=2e-4)
@@ -263,8 +258,8 @@ def test_stability_between_two_epochs(run: Path) -> None:
 
 def test_calibration_sweep(run: Path) -> None:
     before = contents(run)
-    document = json.loads(command("evaluate", run, "--calibration-sweep", "--json").out)
-    assert [row["epe"] for row in document["results"]] == [row["epe"] for row in evaluated(run)["results"]]
+    document = told("evaluate", run, "--calibration-sweep")
+    assert [row["epe"] for row in document["results"]] == [row["epe"] for row in told("evaluate", run)["results"]]
     assert all(list(row["epe_by_batches"]) == ["1", "2", "3"] for row in document["results"])  # six training samples
     assert {row["verdict"] for row in document["results"]} <= VERDICTS
     assert set(document["kendall_tau"]) == {"1", "2", "3"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from numeric import FLOAT32, relative_difference
-from runs import Place, command, outcome, rows, state, stop_when, table, tensors
+from runs import Place, command, outcome, rows, state, stop_when, table, tensors, told
 
 from edgeflownas.space import get_space
 
@@ -49,9 +49,7 @@ def test_interrupted_and_resumed_ends_in_the_same_bits(
 
 
 def test_evaluation_from_outside_repeats_the_run(run: Path) -> None:
-    ended = command("evaluate", run, "--checkpoint", "latest", "--json")
-    assert ended.code == 0, ended.err
-    results = json.loads(ended.out)["results"]
+    results = told("evaluate", run, "--checkpoint", "latest")["results"]
     assert [row["epe"] for row in results] == state(run)["last_epes"]
     assert [row["code"] for row in results] == [str(V3.parse(code)) for code in V3.anchors]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from runs import Ended, Place, command, contents, outcome
+from runs import Ended, Place, command, contents, outcome, told
 from test_interruption import stop_at
 from tiny import tiny_options
 
@@ -35,7 +35,7 @@ def whole(place: Place) -> Path:
 def test_a_run_of_a_sweep_is_an_ordinary_run(place: Place, whole: Path) -> None:
     words = ("--train.lr=2e-3", "--runtime.seed=1", "--eval.eval_every_epoch=1", "--eval.train_batches=0")
     assert outcome(place.trained("alone", *words)) == outcome(whole / NAMES[3])
-    (row,) = [r for r in json.loads(command("status", whole, "--json").out) if r["run"].endswith(NAMES[3])]
+    (row,) = [r for r in told("status", whole) if r["run"].endswith(NAMES[3])]
     assert row["state"] == "finished"
 
 
