@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import save as arrays_to_bytes  # the bytes of the one for tensors in a third of its time
 from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from edgeflownas.errors import StorageError
@@ -166,10 +166,10 @@ def write_checkpoint(folder: Path, position: Position, state: Facts, tensors: Te
         with torch.no_grad():
             # Contiguous CPU copies: safetensors stores neither memory formats nor views of a shared buffer.
             copies = {
-                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format).numpy()
+                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
                 for name, tensor in named.items()
             }
-        files |= _write_file(folder / f"{group}.safetensors", arrays_to_bytes(copies, {"format": "pt"}))
+        files |= _write_file(folder / f"{group}.safetensors", tensors_to_bytes(copies, {"format": "pt"}))
     files |= _write_file(folder / "state.json", canonical_json(encode_floats(dict(state))))
     document = {"format": FORMAT, "position": asdict(position), "files": files, **facts}
     document["hash"] = _own_hash(document)
