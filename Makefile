@@ -42,18 +42,22 @@ quickstart: install
 pipeline: $(VENV)/.installed-export
 	$(BIN)/python examples/pipeline/driver.py $(RESULTS)
 
-# pytest -n 2 starts two processes; one thread each keeps them from fighting over two cores.  Files in their own order:
-# otherwise those with few tests, the longest ones among them, would all come last and leave one process idle.
-test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
+# pytest -n 2 starts two processes; one thread each keeps them from fighting over two cores.  What python compiles is
+# kept, whatever PYTHONDONTWRITEBYTECODE says: compiling the asserts of all tests takes each of the two 8 s otherwise.
+TESTING := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Unit tests alone: no kills, no whole commands, no reference outputs, no properties (marked by hypothesis itself).
+# Files in their own order: otherwise those with few tests, the longest ones among them, would all come last and leave
+# one process idle.
+test: dev
+	$(TESTING) --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
+
+# Unit tests alone: no kills, no whole commands, no reference outputs, no properties (some marked by hypothesis itself).
 test-unit: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not (slow or e2e or faults or golden or gpu or hypothesis)" $(PYTEST_ARGS)
+	$(TESTING) -m "not (slow or e2e or faults or golden or gpu or hypothesis or property)" $(PYTEST_ARGS)
 
 # No limit on float results may hang on the order in which one processor adds: run it with other kernels too.
 test-numeric: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" \
+	$(TESTING) --no-loadscope-reorder -m "not slow" \
 	  tests/evaluate tests/export tests/golden tests/models tests/train $(PYTEST_ARGS)
 
 test-gpu: dev

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,17 +35,27 @@ def run(config: Config) -> Any:
 
 
 def run_beside_a_source(config: Config) -> Any:
-    """Losses of a run that may start from, or be taught by, the supernet runs/source, trained here first."""
+    """Losses of a run that may start from, or be taught by, the supernet runs/source."""
     other = config.runtime.model_copy(update={"experiment_name": "source", "seed": 7})
     single = {"init_from": None, "task": "supernet", "arch": (), "teacher": None, "teacher_arch": None}
     plain = {name: TrainConfig.model_fields[name].default for name in KEYS_OF_A_TASK}
     supernet = config.train.model_copy(update={**single, **plain})
     often = config.checkpoint.model_copy(update={"every_steps": 1, "keep": 9})
     source = config.model_copy(update={"runtime": other, "train": supernet, "checkpoint": often})
+    trained = trained_once(source)
     with running() as (folder, _):
-        launch(source, Options(), standard_front())
+        shutil.copytree(trained, folder / "runs" / "source")
         launch(config, Options(), standard_front())
         return [event["loss"] for event in events(folder) if event["event"] == "step"]
+
+
+@functools.cache
+def trained_once(config: Config) -> Path:
+    """The directory of the run "source", made once for all that begin with it."""
+    kept = Path(tempfile.mkdtemp(dir=effects.ROOT)) / "source"
+    with running() as (folder, _):
+        launch(config, Options(), standard_front())
+        return Path(shutil.copytree(folder / "runs" / "source", kept))
 
 
 def resumed_plan(config: Config) -> Any:

@@ -7,6 +7,7 @@ usable without the trainer, and the trainer without a screen.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,12 @@ MAX_FUNCTION_LINES = 60
 def layer_of(module: str) -> str:
     """Layer of a dotted name below the package."""
     return module.split(".")[0]
+
+
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    """Read once for all rules, none of which changes it."""
+    return ast.parse(source)
 
 
 class WithoutTypeChecking(ast.NodeTransformer):
@@ -98,7 +105,7 @@ def makes_any_object(call: ast.Call) -> bool:
 
 def danger_violations(name: str, source: str) -> Iterator[str]:
     """Constructs that run data as code, or a shell."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     for line, target in imports(tree, "edgeflownas"):
         if target.split(".")[0] in FORBIDDEN_MODULES or target in FORBIDDEN_CALLS:
             yield f"{name}:{line}: {target} is not allowed here"
@@ -115,7 +122,7 @@ def danger_violations(name: str, source: str) -> Iterator[str]:
 
 def functions(source: str) -> Iterator[tuple[str, int, int]]:
     """(name, line, lines) of every function, decorators and docstring left out."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             text = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
             yield node.name, node.lineno, node.end_lineno - node.lineno + 1 - text
@@ -226,7 +233,7 @@ def names_its_public(name: str, source: str) -> bool:
     """A module with a list of what it exports, a list that goes stale; a package's own names are what users import."""
     return not name.endswith("__init__.py") and any(
         isinstance(node, ast.Name) and node.id == "__all__" and isinstance(node.ctx, ast.Store)
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
     )
 
 

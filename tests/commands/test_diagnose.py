@@ -45,6 +45,7 @@ def test_user_errors_end_with_their_code(tmp_path, capsys):
         assert run(["diagnose", *tokens]) == code and capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.e2e  # a process of its own
 def test_without_docstrings_it_says_what_to_do(tmp_path):
     Recipe(epochs=14).history(tmp_path / "a")
     words = [sys.executable, "-OO", "-m", "edgeflownas", "diagnose", str(tmp_path / "a")]

@@ -8,6 +8,7 @@ from edgeflownas.data import formats as fm
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import BadSample
 
+pytestmark = pytest.mark.golden
 CHAIRS = ("img_0.png", "img_1.png", "flow_01.flo")
 PAIRS = {  # image 1, image 2, flow, below the folder of real data
     **{

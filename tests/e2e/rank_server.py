@@ -1,4 +1,6 @@
-"""A process that has torch imported once and forks a rank for each request: milliseconds instead of seconds.
+"""A process that has trained once (imports, kernels) and forks a rank for each request: milliseconds, not seconds.
+
+``python rank_server.py FOLDER``, a place for that first run.
 
 Requests and answers are JSON lines on standard input and output: ``{"argv", "variables", "output", "slow"}`` is
 answered by the pid of a child that runs the command with its output in the files ``output`` + ``.out`` / ``.err``;
@@ -7,18 +9,20 @@ answered by the pid of a child that runs the command with its output in the file
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
-
-import torch._dynamo  # noqa: F401  (over a second, at the first optimizer of a process)
 
 from edgeflownas import cli
 from edgeflownas.data import loader
-from edgeflownas.train import start  # noqa: F401  (torch, once)
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tiny import make_tiny, tiny_options  # noqa: E402
 
 
 def become(request: dict[str, Any]) -> NoReturn:
@@ -45,7 +49,14 @@ def become(request: dict[str, Any]) -> NoReturn:
     os._exit(code)
 
 
+def train_once(folder: Path) -> None:
+    options = tiny_options(make_tiny(folder / "data"), folder, "first")
+    assert cli.run(["train", "smoke", *options, "--train.width=2", "--train.num_epochs=1"]) == 0
+
+
 def main() -> None:
+    train_once(Path(sys.argv[1]))
+    gc.freeze()  # no child looks at what is here already, which would copy it
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

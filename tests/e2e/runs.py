@@ -8,15 +8,19 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 from tiny import make_tiny, tiny_options
 
 from edgeflownas import cli
+from edgeflownas.train.machine import StopFlag
+from edgeflownas.train.step import StopRequested
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,26 @@ def command(*tokens: object) -> Ended:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.run([str(token) for token in tokens])
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+def told(*tokens: object) -> Any:
+    """What a command that must end well tells with --json."""
+    ended = command(*tokens, "--json")
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
+def stop_when(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[int], bool]) -> None:
+    """Let a look at the stop flag find it raised where its number, from 1 on, is ``wanted``; sessions count on."""
+    asked = [0]
+
+    def check(self: StopFlag) -> None:
+        asked[0] += 1
+        if wanted(asked[0]):
+            self.reason = "SIGTERM"
+            raise StopRequested(self.reason)
+
+    monkeypatch.setattr(StopFlag, "check", check)
 
 
 class Place:

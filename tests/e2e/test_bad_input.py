@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import Place, command, newest, rows, state, table, tensors
+from runs import Place, command, newest, rows, state, table, tensors, told
 
 from edgeflownas.evaluate.losses import LossTerms, multiscale_loss
 from edgeflownas.train import step
@@ -93,7 +93,7 @@ def test_quarantine_of_a_calibration_sample(place: Place, header: bool) -> None:
     names = json.loads((run / "eval_set.json").read_text())["calibration"]["names"]
     assert names == ["0000001", "0000004", "0000005"]
     assert "0000003" in (run / "train.log").read_text()
-    document = json.loads(command("evaluate", run, "--json").out)
+    document = told("evaluate", run)
     assert document["frozen"] and [row["epe"] for row in document["results"]] == state(run)["last_epes"]
     assert place.resume(name).code == 0
 
@@ -161,7 +161,7 @@ def test_too_many_non_finite_steps_stop_the_run(place: Place, monkeypatch: pytes
     assert all(sample in ended.err for sample in steps[-1]["samples"])
     assert all(np.isfinite(array).all() for array in tensors(run).values())
     assert state(run)["nonfinite_in_a_row"] == 2 and state(run)["step"] == 4
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["state"] == "interrupted" and row["lock_owner"] is None
 
 

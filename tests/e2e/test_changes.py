@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, contents, newest, rows, state, table, tensors
+from runs import Place, command, contents, newest, rows, state, table, tensors, told
 
 from edgeflownas.config import TrainConfig
 from edgeflownas.config.load import parse_yaml
@@ -289,5 +289,5 @@ def test_early_stop(place: Place) -> None:
     assert len(rows(run, "evaluation")) == 2 and state(run)["stopped_early"]
     again = place.resume("early")
     assert again.code == 0 and "nothing left to train" in again.err
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["state"] == "finished"

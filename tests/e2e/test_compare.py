@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import pytest
-from runs import Place, command, contents, rows
+from runs import Place, command, contents, rows, told
 
 from edgeflownas.config.load import dump_yaml, parse_yaml
 
@@ -37,13 +37,6 @@ def runs(place: Place) -> dict[str, Path]:
     }
 
 
-def document(*words: object) -> dict[str, Any]:
-    ended = command("compare", *words, "--json")
-    assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
-
-
 def recorded(place: Place, name: str, *changes: dict[str, Any]) -> Path:
     """A copy of run a with rows of evaluations.jsonl."""
     copy = place.runs / name
@@ -55,7 +48,7 @@ def recorded(place: Place, name: str, *changes: dict[str, Any]) -> Path:
 
 def test_runs_of_one_evaluation_are_ranked_together(runs: dict[str, Path]) -> None:
     before = contents(runs["a"])
-    found = document(runs["a"], runs["b"])
+    found = told("compare", runs["a"], runs["b"])
     (label,) = found["labels"]
     assert (label["protocol"], label["split_label"]) == (
         "training:32x48,clip50", rows(runs["a"], "evaluation")[0]["split_label"]
@@ -92,7 +85,7 @@ def test_other_pixels_are_refused_and_shown_side_by_side(runs: dict[str, Path], 
         for row in csv.DictReader(file):
             filled = {name.partition(" ")[2] for name, value in row.items() if name.startswith("epe [") and value}
             assert len(filled) == 1
-    (column,) = document(runs["a"], runs["c"], "--protocol", "training:32x32,clip3")["labels"]
+    (column,) = told("compare", runs["a"], runs["c"], "--protocol", "training:32x32,clip3")["labels"]
     assert {row["run"] for row in column["rows"]} == {"c", None}
 
 
@@ -111,10 +104,10 @@ def test_recorded_rows_join_under_their_own_label(runs: dict[str, Path], place: 
     one = recorded(place, "one", {}, {"epe": 2.75}, {"model": "zero", "code": None, "epe": 9.0})
     two = recorded(place, "two", {"model": "two", "epe": 2.25}, {"model": "zero", "code": None, "epe": 9.0})
     assert command("compare", one, two).code == 64  # their histories have another label
-    (label,) = document(one, two, "--protocol", "standard")["labels"]
+    (label,) = told("compare", one, two, "--protocol", "standard")["labels"]
     found = [(row["rank"], row["run"], row["epe"]) for row in label["rows"]]
     assert found == [(1, "two", 2.25), (2, "one", 2.75), (3, None, 9.0)]  # the newest row of a model counts
-    assert len(document(one, two, "--side-by-side")["labels"]) == 2
+    assert len(told("compare", one, two, "--side-by-side")["labels"]) == 2
 
 
 def test_the_two_validation_sets_of_fc2(runs: dict[str, Path], place: Place) -> None:
@@ -124,7 +117,7 @@ def test_the_two_validation_sets_of_fc2(runs: dict[str, Path], place: Place) -> 
     assert ended.code == 0 and "warning:" in ended.err and "official 640" in ended.err
     ended = command("compare", one, two, "--protocol=standard")
     assert ended.code == 64 and "official 640" in ended.err and "fc2/index:test/4446/77aa" in ended.err
-    assert document(one, two, "--protocol=standard", "--side-by-side")["warnings"]
+    assert told("compare", one, two, "--protocol=standard", "--side-by-side")["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +146,7 @@ def test_runs_of_another_version_have_dashes(runs: dict[str, Path], place: Place
     (old / "config.yaml").write_text(dump_yaml(config))
     config["train"] |= {"task": "edgeflownet", "input_normalisation": "raw_0_255", "epoch_divisor": 4}
     (new / "config.yaml").write_text(dump_yaml(config))
-    details = {run["run"]: run["details"] for run in document(runs["a"], old, new)["runs"]}
+    details = {run["run"]: run["details"] for run in told("compare", runs["a"], old, new)["runs"]}
     assert details["old"]["flow clip"] == "-" and details["a"]["flow clip"] == "+-50 px"
     assert details["old"]["epoch divisor"] in ("-", "1") and details["new"]["epoch divisor"] == "4"
     assert details["new"]["input normalisation"] == "raw_0_255"
@@ -196,14 +189,14 @@ def test_a_run_that_has_measured_nothing_yet(runs: dict[str, Path], place: Place
     assert ended.code == 0 and "no evaluation yet" in ended.out and "updates: 4 of 4 planned" in ended.out
     ended = command("compare", copy, "--figure", tmp_path / "f.png")
     assert ended.code == 64 and "no" in ended.err
-    both = document(copy, runs["b"])
+    both = told("compare", copy, runs["b"])
     assert [run["run"] for run in both["runs"]] == ["fresh", "b"] and len(both["labels"]) == 1
 
 
 def test_a_table_without_events_is_read_as_printed(runs: dict[str, Path], place: Place) -> None:
     copy = place.copy("a", "printed")
     (copy / "events.jsonl").unlink()
-    (label,) = document(copy, runs["a"])["labels"]
+    (label,) = told("compare", copy, runs["a"])["labels"]
     mine, theirs = ([row["epe"] for row in label["rows"] if row["run"] == name] for name in ("printed", "a"))
     assert mine == pytest.approx(theirs, abs=5e-5) and mine
 

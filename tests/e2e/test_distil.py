@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, outcome, rows, tensors
+from runs import Place, command, outcome, rows, tensors, told
 
 pytestmark = pytest.mark.e2e
 CODE, OTHER = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"
@@ -121,6 +121,6 @@ def test_what_cannot_teach_is_refused(
 def test_compare_names_the_teacher_and_its_weight(student: Path, supernet: Path, place: Place) -> None:
     words = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--train.distil_lambda=3")
     other = place.trained("heavier", *STUDENT, *words)
-    shown = json.loads(command("compare", student, other, "--json").out)
+    shown = told("compare", student, other)
     text = json.dumps(shown)
     assert OTHER in text and "lambda 1," in text and "lambda 3," in text

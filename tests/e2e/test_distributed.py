@@ -33,7 +33,8 @@ FIVE_STEPS = (
     "--train.monitor_every=2",
 )
 MANY_EPOCHS = (*FIVE_STEPS, "--train.num_epochs=100", "--eval.eval_every_epoch=50", "--train.monitor_every=null")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# With a device autograd starts threads, which a forked child of the server would lack.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 LIMIT = {"fp64": 1e-10, "fp32": 1e-5}
 
 
@@ -80,7 +81,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        program = [sys.executable, str(Path(__file__).parent / "rank_server.py")]
+        program = [sys.executable, str(Path(__file__).parent / "rank_server.py"), str(folder)]
         self.process = subprocess.Popen(program, stdin=-1, stdout=-1, text=True, env=ENVIRONMENT)
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
 
@@ -158,7 +159,7 @@ def test_ranks_against_one_process(five: Place, server: Server, shares: str, wor
 
 def test_torchrun(five: Place) -> None:
     words = five.words("torchrun", *FIVE_STEPS, "--train.distributed=path", "--train.precision=fp64")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3", f"--master-port={free_port()}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
     program = [*torchrun, "-m", "edgeflownas", "train", *words]
     done = subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

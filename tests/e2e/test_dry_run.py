@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,12 @@ def test_a_dry_run_writes_nothing(place: Place) -> None:
     before = contents(place.folder)
     cache = place.folder / "cache"
     ended = place.train("dry", f"--data.cache_dir={cache}", "--dry-run")
-    assert ended.code == 0 and "total_steps" in ended.out
-    assert contents(place.folder) == before and not cache.exists()
+    assert ended.code == 0 and contents(place.folder) == before and not cache.exists()
+    facts = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert (facts["steps_per_epoch"], facts["total_steps"], facts["train_samples"]) == ("2", "4", "6")
+    assert float(facts["memory_total_mib"]) > 0
+    document = json.loads(place.train("dry", "--dry-run", "--json").out)
+    assert document["planned_samples"] == 16 and document["unique_samples_per_epoch"] == 6
 
 
 @pytest.mark.parametrize(

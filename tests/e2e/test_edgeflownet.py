@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from runs import Place, command, outcome, rows, state, table, tensors
+from runs import Place, command, outcome, rows, state, table, tensors, told
 from test_interruption import resume_to_the_end, stop_at
 from tiny import make_tiny
 
@@ -50,13 +50,13 @@ def test_history_and_events(whole: dict[str, Path], kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluate_gives_the_figures_of_the_history_to_the_bit(whole: dict[str, Path], kind: str) -> None:
     run = whole[kind]
-    document = json.loads(command("evaluate", run, "--json").out)
+    document = told("evaluate", run)
     (result,) = document["results"]
     assert [result["epe"]] == state(run)["last_epes"] and document["frozen"] and result["code"] == "edgeflownet"
     assert result["epe"] == rows(run, "evaluation")[-1]["mean_epe_1"]
     assert "edgeflownet" in command("evaluate", run).out + command("evaluate", run).err
     if kind == "trained":
-        (average,) = json.loads(command("evaluate", run, "--weights=ema", "--json").out)["results"]
+        (average,) = told("evaluate", run, "--weights=ema")["results"]
         assert average["epe"] == rows(run, "evaluation")[-1]["mean_epe_1_ema"] != result["epe"]
 
 
@@ -145,15 +145,13 @@ def test_a_frozen_average_keeps_the_statistics_of_its_weights(place: Place, shar
     run = place.trained("averaged", *words, "--train.num_epochs=1")
     (event,) = rows(run, "evaluation")
     assert event["mean_epe_1_ema"] == pytest.approx(event["mean_epe_1"], rel=1e-5)
-    (average,) = json.loads(command("evaluate", run, "--weights=ema", "--json").out)["results"]
+    (average,) = told("evaluate", run, "--weights=ema")["results"]
     assert average["epe"] == event["mean_epe_1_ema"]
 
 
 def test_imported_weights_are_evaluated(place: Place, shared: Path) -> None:
     out, file = place.runs / "imported", shared / "golden" / "tf1_edgeflownet_width8.npz"
-    ended = command("import-tf1", file, "--out", out, "--json")
-    assert ended.code == 0, ended.err
-    facts = json.loads(ended.out)
+    facts = told("import-tf1", file, "--out", out)
     assert (facts["space"], facts["width"]) == ("edgeflownet", 8)
     keys = (f"--data.train_dir={place.data / 'train'}", f"--data.val_dir={place.data / 'val'}")
     words = (*keys, "--data.crop_size=32x48", "--runtime.num_threads=1", "--json")

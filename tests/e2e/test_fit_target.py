@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Place, command, table
+from runs import Place, command, table, told
 
 from edgeflownas.hardware.targets import WE2, get_target
 from edgeflownas.hardware.vela_table import Vela
@@ -62,7 +62,7 @@ def test_the_front_by_vela_itself(ranking: Path, tmp_path: Path) -> None:
         f"{len(compiled)} of {len(compiled)} compiled subnets need more SRAM than the limit of the arena, 1 KiB"
         in tight
     )
-    small = json.loads(command(*words, "--mode=size", "--json").out)
+    small = told(*words, "--mode=size")
     assert small["front"][0]["vela_sram_kib"] < document["front"][0]["vela_sram_kib"]
     assert "vela_ms" in command(*words).out
 
@@ -70,9 +70,7 @@ def test_the_front_by_vela_itself(ranking: Path, tmp_path: Path) -> None:
 def test_what_fits_by_a_ranking(ranking: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "fits.csv"
     words = ("fit-target", "--target", CHIP, "--sram=28KiB", "--fps=1100", "--sizes=32x48,64x96", "--out", out)
-    ended = command(*words, ranking, "--json")
-    assert ended.code == 0, ended.err
-    document = json.loads(ended.out)
+    document = told(*words, ranking)
     epes = [row["epe"] for row in document["fits"]]
     assert epes and epes == sorted(epes)
     for row in document["fits"]:
@@ -82,7 +80,7 @@ def test_what_fits_by_a_ranking(ranking: Path, run: Path, tmp_path: Path) -> Non
     assert [row["fits"] for row in table(out)] == ["yes"] * len(epes) + ["no"] * len(document["failed"])
     for row in table(out):
         assert "Vela 5.2.0" in row["figures_by"] and f"mode {row['mode'].split(', ')[0]}, arena" in row["figures_by"]
-    assert json.loads(command(*words, run, "--json").out)["fits"] == document["fits"]
+    assert told(*words, run)["fits"] == document["fits"]
     text = command(*words, ranking).out
     assert "figures are Vela's of the whole graph" in text and "only assumed" in text and "what does not fit" in text
 

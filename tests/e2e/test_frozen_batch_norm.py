@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, newest, outcome, rows
+from runs import Place, command, newest, outcome, rows, told
 from safetensors.numpy import load_file
 from test_interruption import resume_to_the_end, stop_at
 
@@ -40,9 +40,7 @@ def begun_with(run: Path) -> str:
 
 
 def epe(*words: object) -> float:
-    ended = command("evaluate", *words, "--json")
-    assert ended.code == 0, ended.err
-    found: float = json.loads(ended.out)["results"][0]["epe"]
+    found = told("evaluate", *words)["results"][0]["epe"]
     return found
 
 

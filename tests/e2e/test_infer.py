@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from runs import Ended, Place, command, contents, table
+from runs import Ended, Place, command, contents, table, told
 
 from edgeflownas.data.formats import read_flo
 from edgeflownas.report import pictures
@@ -53,7 +53,7 @@ def test_a_pair_has_the_error_that_evaluate_says(run: Path, place: Place, out: P
         flow, _ = read_flo(Path(found["pairs"][0]["files"]["flo"]))
         truth, _ = read_flo(place.data / "val" / "0000000-flow_01.flo")
         error = float(np.linalg.norm(flow - truth, axis=-1).mean())
-        scores = json.loads(command("evaluate", run, "--arch", arch, "--json").out)["results"]
+        scores = told("evaluate", run, "--arch", arch)["results"]
         assert error == pytest.approx(scores[0]["sample_epe"][0], rel=1e-4)
     assert contents(run) == before
 
@@ -226,9 +226,7 @@ def test_a_file_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         pytest.skip(f"{GOLDEN} is missing")
     monkeypatch.chdir(tmp_path)
     file = GOLDEN / "tf1_edgeflownet_width8.npz"
-    ended = command("infer", "--weights", file, *two_images(tmp_path), "--json")
-    assert ended.code == 0, ended.err
-    document = json.loads(ended.out)
+    document = told("infer", "--weights", file, *two_images(tmp_path))
     assert document["arch"] == "edgeflownet" and len(document["source"]) == 64 and document["calibration"] is None
     flow, _ = read_flo(tmp_path / "flow" / "a.flo")
     made = command("import-tf1", file, "--out", tmp_path / "imported")

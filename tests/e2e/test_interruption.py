@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, outcome, rows, state, table
+from runs import Place, command, contents, newest, outcome, rows, state, stop_when, table, told
 
 from edgeflownas.data import loader
-from edgeflownas.train.machine import StopFlag
-from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.
@@ -34,15 +32,7 @@ def whole(place: Place) -> Path:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Let the ``count``-th look at the stop flag find it raised, in every session."""
-    asked = [0]
-
-    def check(self: StopFlag) -> None:
-        asked[0] += 1
-        if asked[0] % count == 0:
-            self.reason = "SIGTERM"
-            raise StopRequested(self.reason)
-
-    monkeypatch.setattr(StopFlag, "check", check)
+    stop_when(monkeypatch, lambda asked: asked % count == 0)
 
 
 def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> int:
@@ -98,7 +88,7 @@ def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(
 def test_max_seconds(place: Place, whole: Path) -> None:
     started = place.train("timed", *KEYS, "--max-seconds", "0.01")
     assert started.code == 75 and "time limit of 0.01 s" in started.err and "committed step 0" in started.err
-    (row,) = [r for r in json.loads(command("status", place.runs, "--json").out) if r["run"].endswith("timed")]
+    (row,) = [r for r in told("status", place.runs) if r["run"].endswith("timed")]
     assert (row["state"], row["step"], row["lock_owner"]) == ("interrupted", 0, None)
     middle = command("train", "--resume", place.runs / "timed", "--max-seconds", "0.3", "--json")
     assert middle.code in (75, 0)
@@ -159,7 +149,7 @@ def test_sigterm_to_the_program(place: Place) -> None:
     while not (run / "events.jsonl").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["state"] == "running" and row["lock_owner"]["pid"] == process.pid
     before = contents(run / "checkpoints")
     second = place.resume("terminated")
@@ -170,7 +160,7 @@ def test_sigterm_to_the_program(place: Place) -> None:
     stderr = process.communicate(timeout=300)[1]
     assert process.returncode == 75 and time.monotonic() - sent < 30
     assert "SIGTERM" in stderr and "Traceback" not in stderr and "leaked" not in stderr
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["state"] == "interrupted" and row["lock_owner"] is None
     assert state(run)["step"] == len(rows(run, "step"))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from runs import Place, command, contents, newest
+from runs import Place, command, contents, newest, told
 
 pytestmark = pytest.mark.e2e
 
@@ -17,19 +16,12 @@ def run(place: Place) -> Path:
     return place.trained("base", "--train.num_epochs=1")
 
 
-def document(*words: object) -> dict[str, Any]:
-    ended = command("evaluate", *words, "--json")
-    assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
-
-
 def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Path, place: Place) -> None:
     """Two ways to the same pixels: the run's frozen set (all three pairs), and labelled rows of the same split."""
-    frozen = document(run)
+    frozen = told("evaluate", run)
     assert frozen["samples"] == 3
     before = contents(run)
-    found = document(run, "--protocol", "training")
+    found = told("evaluate", run, "--protocol", "training")
     assert contents(run) == before
     assert found["protocol"] == "training:32x48,clip50" and found["samples"] == 3
     assert found["split_label"] == frozen["split_label"]
@@ -43,28 +35,21 @@ def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Pat
     assert {row["model"] for row in found["results"]} == {f"base/{newest(run).name}"}
 
 
-def test_divided_flow_is_scored_in_pixels(place: Place) -> None:
-    run = place.trained("divided", "--train.num_epochs=1", "--data.flow_divisor=8")
-    found = document(run, "--protocol", "training", "--references", "none")
-    assert [row["epe"] for row in found["results"]] == pytest.approx(
-        [r["epe"] for r in document(run)["results"]], rel=1e-5
-    )
-
-
 def test_standard_is_the_default_and_sees_whole_frames(run: Path, place: Place) -> None:
     words = ("--data", f"fc2:train@{place.data}", "--arch", "000021222", "--references", "zero,farneback")
-    found = document(run, *words)
+    found = told("evaluate", run, *words)
     assert found["protocol"] == "standard" and found["samples"] == 6
     assert found["split_label"].startswith("fc2/folder:train/6/")
     (row,) = found["results"]
     assert row["code"] == "0,0,0,0,2,1,2,2,2" and row["batch_shape"] == "1x6x48x64"  # 40x56 on the grid of 16
     assert [reference["model"] for reference in found["references"]] == ["zero", "farneback"]
-    alone = document(run, *words[:4], "--references", "none", "--protocol", "standard")
+    alone = told("evaluate", run, *words[:4], "--references", "none", "--protocol", "standard")
     assert alone["results"] == [row] and alone["references"] == []  # company changes nothing
-    assert document(run, *words[:2], "--references=none")["results"][3]["code"] == "0,1,2,0,1,2,0,1,2"  # the pool
-    native = document(run, *words[:4], "--protocol=deploy", "--size=40x56", "--references=none")["results"][0]
+    pool = told("evaluate", run, *words[:2], "--references=none")["results"]
+    assert pool[3]["code"] == "0,1,2,0,1,2,0,1,2"
+    native = told("evaluate", run, *words[:4], "--protocol=deploy", "--size=40x56", "--references=none")["results"][0]
     assert native["protocol"] == "deploy:40x56" and native["epe"] == row["epe"]  # nothing is resized
-    small = document(run, *words[:4], "--protocol=deploy", "--size=32x32", "--references=none")["results"][0]
+    small = told("evaluate", run, *words[:4], "--protocol=deploy", "--size=32x32", "--references=none")["results"][0]
     assert small["batch_shape"] == "1x6x32x32" and small["epe"] != row["epe"]
 
 
@@ -80,14 +65,14 @@ def test_a_baseline_needs_no_weights(place: Place) -> None:
         "dis_fast",
         "farneback",
     ]
-    found = document("--baseline", "dis", "--data", f"fc2@{place.data}", "--references", "none")
+    found = told("evaluate", "--baseline", "dis", "--data", f"fc2@{place.data}", "--references", "none")
     assert found["results"][0]["source"].startswith("opencv ") and len(found["results"]) == 1
 
 
 def test_rows_are_recorded_only_when_asked_for(run: Path, place: Place) -> None:
     words = ("--protocol", "standard", "--arch", "000000000")
-    recorded = document(run, *words, "--record")
-    again = document(run, *words, "--record", "--references", "none")
+    recorded = told("evaluate", run, *words, "--record")
+    again = told("evaluate", run, *words, "--record", "--references", "none")
     stored = [json.loads(line) for line in (run / "evaluations.jsonl").read_bytes().splitlines()]
     shown = [*recorded["results"], *recorded["references"], *again["results"]]
     assert stored == shown and len(shown) == 6
@@ -105,10 +90,10 @@ def test_weights_from_a_file(place: Place, shared: Path) -> None:
         pytest.skip(f"{file} not found")
     keys = [word for word in place.words("x")[1:] if word.startswith(("--data", "--eval"))]
     words = ("--protocol", "standard", "--arch", "000021222", "--references", "none", *keys)
-    found = document(file, *words)["results"][0]
+    found = told("evaluate", file, *words)["results"][0]
     out = place.runs / "imported"
     assert command("import-tf1", file, "--out", out).code == 0
-    again = document(out, *words)["results"][0]
+    again = told("evaluate", out, *words)["results"][0]
     assert found["model"] == "tf1_supernet_width8.npz" and again["model"] == "imported/step-00000000"
     assert {**found, "model": "", "source": ""} == {**again, "model": "", "source": ""}
     ended = command("evaluate", file, "--protocol", "standard", "--arch", "000021222")
@@ -125,16 +110,16 @@ def test_the_published_model_needs_no_training_data(place: Place, shared: Path) 
     if not file.exists():
         pytest.skip(f"{file} not found")
     words = ("--data", f"fc2@{place.data}", "--protocol", "edgeflownet", "--size", "32x48", "--references", "none")
-    found = document(file, *words)
+    found = told("evaluate", file, *words)
     assert found["protocol"] == "edgeflownet:32x48,clip50"
     (row,) = found["results"]
     assert row["code"] is None and row["model"] == "tf1_edgeflownet_width8.npz"
     out = place.runs / "published"
     assert command("import-tf1", file, "--out", out).code == 0
-    (again,) = document(out, *words)["results"]
+    (again,) = told("evaluate", out, *words)["results"]
     assert again["epe"] == row["epe"] and again["model"] == "published/step-00000000"
     keys = [word for word in place.words("x")[1:] if word.startswith(("--data", "--eval")) and "pool" not in word]
-    frozen = document(out, *keys)["results"]
+    frozen = told("evaluate", out, *keys)["results"]
     assert [entry["epe"] for entry in frozen] == pytest.approx([row["epe"]], rel=1e-5)  # all three pairs, one crop
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import Place, command, newest, rows, state, table, tensors
+from runs import Place, command, newest, rows, state, table, tensors, told
 from tiny import make_tiny
 
 pytestmark = pytest.mark.e2e
@@ -132,7 +132,7 @@ def test_precision(place: Place, precision: str) -> None:
     ours, theirs = rows(run, "step")[0], rows(reference, "step")[0]
     assert ours["loss"] != theirs["loss"] and ours["loss"] == pytest.approx(theirs["loss"], rel=0.1)
     assert f"precision={precision}" in (run / "train.log").read_text()
-    document = json.loads(command("evaluate", run, "--json").out)
+    document = told("evaluate", run)
     assert [row["epe"] for row in document["results"]] == state(run)["last_epes"]
 
 
@@ -146,7 +146,7 @@ def test_moving_average(place: Place) -> None:
     names = [name.removeprefix("ema/") for name in found if name.startswith("ema/")]
     assert names and not [name for name in names if "running" in name]
     assert not np.array_equal(found["ema/E0.k7.weight"], found["model/E0.k7.weight"])
-    document = json.loads(command("evaluate", run, "--weights", "ema", "--json").out)
+    document = told("evaluate", run, "--weights", "ema")
     epes = [row["epe"] for row in document["results"]]
     assert np.mean(epes) == rows(run, "evaluation")[-1]["mean_epe_4_ema"] and epes != state(run)["last_epes"]
 
@@ -165,7 +165,7 @@ def test_generated_data_are_noted(place: Place) -> None:
     manifest = json.loads((run / "run_manifest.json").read_text())["manifest"]
     assert manifest["generated_data"] is True and manifest["data"]["train"]["source"] == "generated"
     assert table(run / "eval_history.csv")[0]["split_label"].startswith("fc2/generated:val/")
-    (row,) = json.loads(command("status", run, "--json").out)
+    (row,) = told("status", run)
     assert row["generated_data"] is True
 
 
@@ -187,7 +187,7 @@ def test_imported_weights_are_evaluated(place: Place, shared: Path) -> None:
     assert ended.code == 0 and json.loads(ended.out)["width"] == 8
     assert command("import-tf1", file, "--out", out).code == 74
     keys = [word for word in place.words("x")[1:] if word.startswith(("--data", "--eval"))]
-    document = json.loads(command("evaluate", out, *keys, "--runtime.num_threads=1", "--json").out)
+    document = told("evaluate", out, *keys, "--runtime.num_threads=1")
     assert len(document["results"]) == 4 and all(np.isfinite(row["epe"]) for row in document["results"])
     assert newest(out).name == "step-00000000" and not (out / "eval_set.json").exists()
     for words in ((), ("--fork", "continued")):
@@ -205,5 +205,5 @@ def test_real_pairs(place: Place, shared: Path) -> None:
     (row,) = table(run / "eval_history.csv")
     assert row["split_label"].startswith("fc2/folder:val/2/") and row["train_samples"] == "4"
     assert float(row["zero_flow_epe"]) > 0.5
-    document = json.loads(command("evaluate", run, "--json").out)
+    document = told("evaluate", run)
     assert [entry["epe"] for entry in document["results"]] == state(run)["last_epes"]

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import Place, digest, rows, table
+from runs import Place, digest, rows, stop_when, table
 
 from edgeflownas.evaluate.columns import parse_row
 from edgeflownas.space import get_space
 from edgeflownas.train.fairness import fair_cycle
 from edgeflownas.train.loop import LAPS
-from edgeflownas.train.machine import StopFlag
-from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 # Two epochs of three steps; readings before the first, the third and the fifth step.
@@ -97,15 +95,8 @@ def test_shares_add_up(watched: Path) -> None:
 @pytest.mark.parametrize("count", [7, 11])
 def test_interrupted_and_resumed(place: Place, watched: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """A step asks 1 + 6 times, a reading 6 times: seven stops within the readings and within their steps."""
-    asked, name = [0], f"stopped{count}"
-
-    def check(self: StopFlag) -> None:
-        asked[0] += 1
-        if asked[0] % count == 0 and asked[0] < 10 * count:
-            self.reason = "SIGTERM"
-            raise StopRequested(self.reason)
-
-    monkeypatch.setattr(StopFlag, "check", check)
+    name = f"stopped{count}"
+    stop_when(monkeypatch, lambda asked: asked % count == 0 and asked < 10 * count)
     ended, lives = place.train(name, *KEYS), 1
     while ended.code == 75:
         ended, lives = place.resume(name), lives + 1

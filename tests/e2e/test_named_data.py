@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Place, command, state
+from runs import Place, command, state, told
 
 pytestmark = pytest.mark.e2e
 EPOCHS = "--train.num_epochs=1"
@@ -33,11 +33,13 @@ def test_a_name_and_its_folder_are_one_run(place: Place) -> None:
 
 def test_a_divisor_is_identity_and_every_epe_is_in_pixels(place: Place) -> None:
     run = place.trained("divided", EPOCHS, "--data.flow_divisor=4")
-    document = json.loads(command("evaluate", run, "--json").out)
+    document = told("evaluate", run)
     assert document["frozen"] and document["flow_divisor"] == 4.0
     assert [row["epe"] for row in document["results"]] == state(run)["last_epes"]
+    labelled = told("evaluate", run, "--protocol=training", "--references=none")["results"]
+    assert [row["epe"] for row in labelled] == pytest.approx(state(run)["last_epes"], rel=1e-5)
     plain = place.trained("undivided", EPOCHS)
-    assert document["zero_flow_epe"] == json.loads(command("evaluate", plain, "--json").out)["zero_flow_epe"]
+    assert document["zero_flow_epe"] == told("evaluate", plain)["zero_flow_epe"]
     refused = place.resume("divided", "--data.flow_divisor=1")
     assert refused.code == 64 and "data.flow_divisor" in refused.err
     other = command("evaluate", run, "--data.flow_divisor=1")

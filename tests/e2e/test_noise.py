@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, contents, digest, outcome, rows, state, table
+from numeric import FLOAT32
+from runs import Place, command, contents, digest, outcome, rows, state, stop_when, table, told
 from scipy.stats import t
+from tiny import make_tiny
 
 from edgeflownas.evaluate.noise import kendall_tau_b, pool_noise, tau_interval
 from edgeflownas.evaluate.results import read_sample_errors
-from edgeflownas.train.machine import StopFlag
-from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
-# Four epochs, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
+# Four epochs of one step, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
 KEYS = (
-    *("--train.num_epochs=4", "--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2"),
+    *("--train.num_epochs=4", "--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=1"),
+    *("--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2"),
     "--eval.train_batches=2",
 )
 VERDICTS = {"under-calibrated", "depends on the samples", "not calibration", "cannot be told"}
@@ -42,11 +43,6 @@ def seeds(place: Place, run: Path) -> list[Path]:
     return [run, *(place.trained(f"seed{seed}", *KEYS, f"--runtime.seed={seed}") for seed in (1, 2))]
 
 
-def evaluated(path: Path) -> dict:
-    """`edgeflownas evaluate --json`."""
-    return json.loads(command("evaluate", path, "--json").out)
-
-
 def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
     history = table(run / "eval_history.csv")
     assert [bool(row["wide_mean_epe_4"]) for row in history] == [False, True, False, True]
@@ -61,8 +57,8 @@ def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
 
 
 def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -> None:
-    document = json.loads(command("evaluate", run, "--batches", "all", "--json").out)
-    event, frequent = rows(run, "evaluation")[-1], evaluated(run)
+    document = told("evaluate", run, "--batches", "all")
+    event, frequent = rows(run, "evaluation")[-1], told("evaluate", run)
     epes = [row["epe"] for row in document["results"]]
     assert event["wide_mean_epe_4"] == np.mean(epes) and event["wide_zero_flow_epe"] == document["zero_flow_epe"]
     assert event["wide_kendall_tau"] == kendall_tau_b(epes, [row["epe"] for row in frequent["results"]])
@@ -74,7 +70,7 @@ def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -
 
 
 def test_train_figures_are_those_of_an_evaluation_of_training_samples(run: Path) -> None:
-    document = json.loads(command("evaluate", run, "--split", "train", "--batches", "2", "--json").out)
+    document = told("evaluate", run, "--split", "train", "--batches", "2")
     event = rows(run, "evaluation")[-1]
     assert event["train_epe_4"] == np.mean([row["epe"] for row in document["results"]])
     for term in ("total", "optical", "uncertainty"):
@@ -107,20 +103,12 @@ def test_training_does_not_see_what_is_watched(place: Place, run: Path) -> None:
 
 
 # An evaluation looks at the flag 1 + 1 times, then 2 + 2 for the training samples and 2 for the wide set.
-@pytest.mark.parametrize(("count", "epoch"), [(7 * 2 + 3, 1), (7 * 2 + 6 + 7 * 2 + 8, 2)], ids=["train", "wide"])
+@pytest.mark.parametrize(("count", "epoch"), [(7 + 3, 1), (7 + 6 + 7 + 8, 2)], ids=["train", "wide"])
 def test_stopped_while_a_monitor_is_scored(
     place: Place, in_parts: Path, monkeypatch: pytest.MonkeyPatch, count: int, epoch: int
 ) -> None:
-    asked = [0]
-
-    def check(self: StopFlag) -> None:
-        asked[0] += 1
-        if asked[0] == count:
-            self.reason = "SIGTERM"
-            raise StopRequested(self.reason)
-
     name = f"stopped-{epoch}"
-    monkeypatch.setattr(StopFlag, "check", check)
+    stop_when(monkeypatch, lambda asked: asked == count)
     assert place.train(name, *KEYS, "--train.micro_batch_size=2").code == 75
     monkeypatch.undo()
     stopped = place.runs / name
@@ -132,7 +120,7 @@ def test_stopped_while_a_monitor_is_scored(
 
 
 def test_wide_comes_at_the_first_evaluation_after_its_epoch_and_after_the_last(place: Place) -> None:
-    keys = ("--train.num_epochs=8", "--eval.eval_every_epoch=3", "--eval.wide_every_epoch=4")
+    keys = (*KEYS, "--train.num_epochs=8", "--eval.eval_every_epoch=3", "--eval.wide_every_epoch=4")
     found = place.trained("uneven", *keys)
     assert [(row["epoch"], "wide_mean_epe_4" in row) for row in rows(found, "evaluation")] == [
         *((3, False), (6, True), (8, True)),
@@ -155,7 +143,7 @@ def test_wide_batches_without_wide_are_refused(place: Place) -> None:
 
 def test_noise_of_a_run(run: Path) -> None:
     before = contents(run)
-    document = json.loads(command("noise", run, "--json").out)
+    document = told("noise", run)
     event = rows(run, "evaluation")[-1]
     assert document["smallest_difference"] == event["smallest_difference_4"] and document["epoch"] == 4
     assert document["mean_epe"] == pytest.approx(event["mean_epe_4"], rel=1e-6) and document["samples"] == 2
@@ -164,13 +152,13 @@ def test_noise_of_a_run(run: Path) -> None:
     sizes = [row["macs"] for row in document["archs"]]
     assert document["trivial_rankings"]["macs"] == kendall_tau_b(sizes, [row["epe"] for row in document["archs"]])
     ended = command("noise", run, "--resolution", "0.001")
-    wished = json.loads(command("noise", run, "--resolution", "0.001", "--json").out)
+    wished = told("noise", run, "--resolution", "0.001")
     paired = document["smallest_difference"] / t.ppf(0.975, 1)  # two samples
     expected = wished["samples_needed"]
     few, enough = (t.ppf(0.975, n - 1) * paired * np.sqrt(2 / n) for n in (expected - 1, expected))
     assert enough <= 0.001 + 1e-9 < few + 2e-9 and f"{expected:,}" in ended.err and ended.out == ""
     assert "more than 1,000,000,000,000 to tell 1e-300 px" in command("noise", run, "--resolution", "1e-300").err
-    wide = json.loads(command("noise", run, "--wide", "--epoch", "2", "--json").out)
+    wide = told("noise", run, "--wide", "--epoch", "2")
     assert (wide["tier"], wide["samples"], wide["epoch"]) == ("wide", 3, 2)
     assert contents(run) == before
 
@@ -193,13 +181,13 @@ def test_noise_that_cannot_be_read(place: Place, run: Path) -> None:
 
 def test_noise_without_a_log(place: Place, run: Path) -> None:
     """The kept errors are enough; without them it says what is broken and what to do."""
-    copy, expected = place.copy("watched", "emptied"), json.loads(command("noise", run, "--json").out)
+    copy, expected = place.copy("watched", "emptied"), told("noise", run)
     (copy / "events.jsonl").write_bytes(b"")
-    document = json.loads(command("noise", copy, "--json").out)
+    document = told("noise", copy)
     assert document["archs"] == expected["archs"] and document["epoch"] == 4 and expected["notes"] == []
     assert "events.jsonl holds no evaluation" in document["notes"][0]
     assert "events.jsonl holds no evaluation" in command("noise", copy).err
-    assert json.loads(command("noise", copy, "--wide", "--epoch", "2", "--json").out)["samples"] == 3
+    assert told("noise", copy, "--wide", "--epoch", "2")["samples"] == 3
     ended = command("noise", copy, "--wide", "--epoch", "3")
     assert ended.code == 64 and "there are: 2, 4" in ended.err
     shutil.rmtree(copy / "sample_epe")
@@ -215,12 +203,12 @@ def test_noise_of_a_single_model(place: Place) -> None:
     assert said.code == 0 and "\nedgeflownet  " in said.err and "+-" in said.err
     for word in ("unknown", "pairs", "tied", "smallest", "halves", "cannot be told"):
         assert word not in said.err, said.err
-    document = json.loads(command("noise", single, "--json").out)
+    document = told("noise", single)
     assert [row["code"] for row in document["archs"]] == ["edgeflownet"] and document["smallest_difference"] is None
 
 
 def test_spread_between_seeds(seeds: list[Path]) -> None:
-    document = json.loads(command("noise", seeds[0], "--seeds", *seeds[1:], "--json").out)["seeds"]
+    document = told("noise", seeds[0], "--seeds", *seeds[1:])["seeds"]
     assert document["seeds"] == [0, 1, 2] and document["shared_archs"] == 4
     epes = np.array([[float(r["epe"]) for r in table(run / "per_arch_epe.csv") if r["epoch"] == "4"] for run in seeds])
     assert list(document["std"].values()) == pytest.approx(epes.std(axis=0, ddof=1), abs=2e-4)
@@ -270,8 +258,8 @@ def test_stability_between_two_epochs(run: Path) -> None:
 
 def test_calibration_sweep(run: Path) -> None:
     before = contents(run)
-    document = json.loads(command("evaluate", run, "--calibration-sweep", "--json").out)
-    assert [row["epe"] for row in document["results"]] == [row["epe"] for row in evaluated(run)["results"]]
+    document = told("evaluate", run, "--calibration-sweep")
+    assert [row["epe"] for row in document["results"]] == [row["epe"] for row in told("evaluate", run)["results"]]
     assert all(list(row["epe_by_batches"]) == ["1", "2", "3"] for row in document["results"])  # six training samples
     assert {row["verdict"] for row in document["results"]} <= VERDICTS
     assert set(document["kendall_tau"]) == {"1", "2", "3"}
@@ -280,3 +268,28 @@ def test_calibration_sweep(run: Path) -> None:
     assert contents(run) == before
     refused = command("evaluate", run, "--calibration-sweep", "--data", "x")
     assert refused.code == 64 and "--calibration-sweep" in refused.err
+
+
+def test_calibration_sweep_of_all_sizes(place: Place) -> None:
+    """A split that holds them: 8 own batches of one sample and 64 others, so nothing is shared."""
+    data = make_tiny(place.folder / "many", train=72)
+    keys = (
+        "--eval.batch_size=1",
+        "--eval.bn_recal_batches=8",
+        "--eval.eval_batches_per_arch=3",
+        "--train.num_epochs=1",
+    )
+    found = place.trained("many", *keys, "--eval.eval_every_epoch=1", data=data)
+    said = command("evaluate", found, "--calibration-sweep", "--json")
+    document = json.loads(said.out)
+    assert document["shared_samples"] == 0 and document["calibration_batches"] == 8 and "at most" not in said.err
+    assert list(document["kendall_tau"]) == ["8", "16", "32", "64"]
+    middle = np.median([row["epe"] for row in document["results"]])
+    gaps = [abs(row["epe"] - middle) for row in document["results"]]
+    for row, gap in zip(document["results"], gaps, strict=True):
+        by = row["epe_by_batches"]
+        changes = [by["64"] - by["8"], by["8"] - row["epe"], by["64"] - row["epe"]]
+        assert [row[name] for name in ("more", "other", "total")] == pytest.approx(changes, abs=FLOAT32 * row["epe"])
+        assert row["relevant"] == pytest.approx(max(gap, np.median(gaps))) and row["verdict"]
+        reach = [abs(row[name]) + row[f"{name}_margin"] for name in ("more", "other", "total")]
+        assert (row["verdict"] == "not calibration") == (max(reach) < row["relevant"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rankings import factorial_codes, made_ranking
-from runs import Place, command, table
+from runs import Place, command, table, told
 
 from edgeflownas.config.load import load_config
 from edgeflownas.search.ranking import read_ranking, write_ranking
@@ -30,9 +30,7 @@ def ranking(place: Place) -> Path:
 
 def test_every_file_says_the_same(ranking: Path, tmp_path: Path) -> None:
     out = tmp_path / "chosen"
-    ended = command("pareto", ranking, "--out", out, "--top=4", "--json")
-    assert ended.code == 0, ended.err
-    document = json.loads(ended.out)
+    document = told("pareto", ranking, "--out", out, "--top=4")
     assert json.loads((out / "pareto.json").read_text()) == document
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["pareto.json", "pareto.csv", "pareto.html", "pareto.png", "shortlist.yaml"]
@@ -50,7 +48,7 @@ def test_every_file_says_the_same(ranking: Path, tmp_path: Path) -> None:
 
 def test_the_same_from_the_csv_but_for_the_samples(ranking: Path, tmp_path: Path) -> None:
     """The CSV holds no sample errors: the same front, with unpaired noise."""
-    one, other = (json.loads(command("pareto", path, "--json").out) for path in (ranking, ranking / "ranking.csv"))
+    one, other = (told("pareto", path) for path in (ranking, ranking / "ranking.csv"))
     assert [row["code"] for row in one["front"]] == [row["code"] for row in other["front"]]
     assert (one["confidence"]["noisy"], other["confidence"]["noisy"]) == ({"epe": "paired"}, {"epe": "unpaired"})
 
@@ -65,7 +63,7 @@ def test_the_shortlist_trains(ranking: Path, place: Place, tmp_path: Path) -> No
     assert trained.code == 0, trained.err
     run = place.runs / "shortlist_supernet"
     codes = {path.parent.name: {row["code"] for row in table(path)} for path in run.glob("*/per_arch_epe.csv")}
-    document = json.loads(command("pareto", ranking, "--top=3", "--where=macs<2.2e9", "--json").out)
+    document = told("pareto", ranking, "--top=3", "--where=macs<2.2e9")
     assert codes == {row["name"]: {row["code"]} for row in document["shortlist"]} and "baseline" in codes
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numeric import FLOAT32
-from runs import Place, command, contents
+from runs import Place, command, contents, told
 
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.search.candidates import Problem
 from edgeflownas.search.ranking import Ranking, block_words, ranks, read_ranking, write_ranking
 from edgeflownas.space import Arch, get_space
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial")]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_run_is_searched_and_gone_on_with(run: Path, place: Place, tmp_path: P
     assert [row["generation"] for row in rows] == [0] * 4 + [1] * 4 + [2] * 4
     assert len({row["code"] for row in rows}) == 12
     codes = [word for row in rows for word in ("--arch", row["code"])]
-    alone = json.loads(command("evaluate", run, *codes, "--json").out)["results"]
+    alone = told("evaluate", run, *codes)["results"]
     assert [row["values"]["epe"] for row in rows] == pytest.approx([one["epe"] for one in alone], rel=16 * FLOAT32)
 
     assert command(*words, "--budget", 6, "--out", tmp_path / "parts").code == 0

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from numeric import FLOAT32, relative_difference
-from runs import Place, command, outcome, rows, state, table, tensors
+from runs import Place, command, outcome, rows, state, stop_when, table, tensors, told
 
 from edgeflownas.space import get_space
-from edgeflownas.train.machine import StopFlag
-from edgeflownas.train.step import StopRequested
 
 pytestmark = pytest.mark.e2e
 
@@ -44,24 +42,14 @@ def test_files_of_a_run(run: Path) -> None:
 def test_interrupted_and_resumed_ends_in_the_same_bits(
     run: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [0]
-
-    def check(self: StopFlag) -> None:
-        asked[0] += 1
-        if asked[0] in (10, 25):
-            self.reason = "SIGTERM"
-            raise StopRequested(self.reason)
-
-    monkeypatch.setattr(StopFlag, "check", check)
+    stop_when(monkeypatch, lambda asked: asked in (10, 25))
     assert place.train("broken", *V3_KEYS).code == 75 and place.resume("broken").code == 75
     assert place.resume("broken").code == 0
     assert outcome(place.runs / "broken") == outcome(run)
 
 
 def test_evaluation_from_outside_repeats_the_run(run: Path) -> None:
-    ended = command("evaluate", run, "--checkpoint", "latest", "--json")
-    assert ended.code == 0, ended.err
-    results = json.loads(ended.out)["results"]
+    results = told("evaluate", run, "--checkpoint", "latest")["results"]
     assert [row["epe"] for row in results] == state(run)["last_epes"]
     assert [row["code"] for row in results] == [str(V3.parse(code)) for code in V3.anchors]
 

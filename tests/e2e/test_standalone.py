@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import Place, command, digest, outcome, rows, table, tensors
+from runs import Place, command, digest, outcome, rows, table, tensors, told
 
 from edgeflownas import space as spaces
 from edgeflownas.config.load import load_config
@@ -60,16 +60,14 @@ def test_comparison_holds_both_and_their_difference(pair: Path) -> None:
 
 
 def test_every_model_is_a_run_of_its_own(pair: Path) -> None:
-    ended = command("evaluate", pair / "target", "--json")
-    assert ended.code == 0, ended.err
-    (score,) = json.loads(ended.out)["results"]
+    (score,) = told("evaluate", pair / "target")["results"]
     assert score["code"] == TARGET
     assert f"{score['epe']:.4f}" == table(pair / "target" / "per_arch_epe.csv")[-1]["epe"]
     other = command("evaluate", pair / "target", f"--arch={BASELINE}")
     assert other.code == 64 and TARGET in other.err
     whole = command("evaluate", pair)
     assert whole.code == 74 and str(pair / "target") in whole.err
-    states = {row["run"]: row["state"] for row in json.loads(command("status", pair, "--json").out)}
+    states = {row["run"]: row["state"] for row in told("status", pair)}
     assert states == {str(pair / "baseline"): "finished", str(pair / "target"): "finished"}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from runs import Ended, Place, command, contents, outcome
+from runs import Ended, Place, command, contents, outcome, told
 from test_interruption import stop_at
 from tiny import tiny_options
 
@@ -35,7 +35,7 @@ def whole(place: Place) -> Path:
 def test_a_run_of_a_sweep_is_an_ordinary_run(place: Place, whole: Path) -> None:
     words = ("--train.lr=2e-3", "--runtime.seed=1", "--eval.eval_every_epoch=1", "--eval.train_batches=0")
     assert outcome(place.trained("alone", *words)) == outcome(whole / NAMES[3])
-    (row,) = [r for r in json.loads(command("status", whole, "--json").out) if r["run"].endswith(NAMES[3])]
+    (row,) = [r for r in told("status", whole) if r["run"].endswith(NAMES[3])]
     assert row["state"] == "finished"
 
 
@@ -103,7 +103,7 @@ def test_a_folder_begun_with_other_settings_is_refused(place: Place, whole: Path
 
 def test_more_variants_and_seeds_join(place: Place) -> None:
     assert sweep(place, "growing", seeds="0").code == 0
-    grown = sweep(place, "growing", "--runtime.num_threads=2", "--json", lrs="2e-3,4e-3", seeds="0,1")
+    grown = sweep(place, "growing", "--runtime.summary_every=7", "--json", lrs="2e-3,4e-3", seeds="0,1")
     assert grown.code == 0 and grown.err.count(", finished") == 1
     seeds = {row["variant"]: row["seeds"] for row in json.loads(grown.out)["variants"]}
     assert seeds == {"lr_1e-3": [0], "lr_2e-3": [0, 1], "lr_4e-3": [0, 1]}

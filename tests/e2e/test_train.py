@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, rows, state, table, tensors
+from runs import Place, command, contents, newest, rows, state, table, tensors, told
 
 pytestmark = pytest.mark.e2e
 
@@ -113,7 +113,7 @@ def test_resume_of_a_finished_run_says_so_and_changes_nothing(run: Path) -> None
     assert [name for name in changed if name != "run_manifest.json"] == []  # it holds the state of a git checkout
     document = json.loads(ended.out) if ended.out else None
     assert document is None
-    assert json.loads(command("train", "--resume", run, "--json").out)["state"] == "finished"
+    assert told("train", "--resume", run)["state"] == "finished"
 
 
 def test_a_name_that_exists_is_refused(run: Path, place: Place) -> None:
@@ -134,17 +134,6 @@ def test_json_result(place: Place) -> None:
     assert document["best"]["value"] == pytest.approx(sum(row["epe"] for row in document["pool"]) / 4)
 
 
-def test_dry_run_writes_nothing(place: Place) -> None:
-    before = sorted(place.folder.rglob("*"))
-    ended = place.train("planned", "--dry-run")
-    assert ended.code == 0 and sorted(place.folder.rglob("*")) == before
-    facts = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
-    assert (facts["steps_per_epoch"], facts["total_steps"], facts["train_samples"]) == ("2", "4", "6")
-    assert float(facts["memory_total_mib"]) > 0
-    document = json.loads(place.train("planned", "--dry-run", "--json").out)
-    assert document["planned_samples"] == 16 and document["unique_samples_per_epoch"] == 6
-
-
 def test_same_seed_same_bits_other_seed_other_bits(run: Path, place: Place) -> None:
     again = place.trained("again", "--eval.eval_every_epoch=1")
     assert (again / "events.jsonl").read_bytes() == (run / "events.jsonl").read_bytes()
@@ -159,7 +148,7 @@ def test_same_seed_same_bits_other_seed_other_bits(run: Path, place: Place) -> N
 
 def test_evaluate_gives_the_figures_of_the_run_and_writes_nothing(run: Path) -> None:
     before = contents(run)
-    document = json.loads(command("evaluate", run, "--json").out)
+    document = told("evaluate", run)
     assert [row["epe"] for row in document["results"]] == state(run)["last_epes"]  # to the bit
     assert document["zero_flow_epe"] == state(run)["last_zero_flow_epe"] and document["frozen"]
     event = rows(run, "evaluation")[-1]
@@ -171,14 +160,14 @@ def test_evaluate_gives_the_figures_of_the_run_and_writes_nothing(run: Path) -> 
 
 
 def test_evaluate_any_arch_split_and_checkpoint(run: Path) -> None:
-    pool = json.loads(command("evaluate", run, "--json").out)["results"]
+    pool = told("evaluate", run)["results"]
     words = ("--arch", "222222222", "--arch", "0,0,0,0,2,1,2,2,2", "--json")
     document = json.loads(command("evaluate", run, *words).out)
     assert [row["code"] for row in document["results"]] == ["2,2,2,2,2,2,2,2,2", "0,0,0,0,2,1,2,2,2"]
     assert document["results"][0]["epe"] == pool[2]["epe"]  # the company of other archs changes nothing
-    every = json.loads(command("evaluate", run, "--split", "train", "--batches", "all", "--json").out)
+    every = told("evaluate", run, "--split", "train", "--batches", "all")
     assert every["samples"] == 6 and not every["frozen"] and len(every["results"][0]["sample_epe"]) == 6
-    earlier = json.loads(command("evaluate", run, "--checkpoint", "step-00000004-before-evaluation", "--json").out)
+    earlier = told("evaluate", run, "--checkpoint", "step-00000004-before-evaluation")
     assert [row["epe"] for row in earlier["results"]] == [row["epe"] for row in pool]  # the same weights
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Ended, Place, command, contents, newest
+from runs import Ended, Place, command, contents, newest, told
 from tiny import make_tiny
 
 from edgeflownas.evaluate.noise import kendall_tau_b
@@ -37,23 +37,17 @@ def truth(place: Place) -> list[Path]:
     return [four, two, place.trained("one", *ALONE, *archs(CODES[2]), "--runtime.seed=2")]
 
 
-def judged(*tokens: object) -> dict:
-    ended = command("trust", *tokens, "--json")
-    assert ended.code == 0, ended.err
-    return json.loads(ended.out)
-
-
 def test_errors_are_those_of_evaluate_and_nothing_is_written(place: Place, supernet: Path, truth: list[Path]) -> None:
     before = [contents(path) for path in (supernet, *truth)]
-    document = judged(supernet, "--truth", *truth)
+    document = told("trust", supernet, "--truth", *truth)
     assert [contents(path) for path in (supernet, *truth)] == before
     wanted = [token for code in CODES for token in ("--arch", code)]
-    inherited = json.loads(command("evaluate", supernet, *wanted, "--json").out)
+    inherited = told("evaluate", supernet, *wanted)
     rows = document["subnets"]
     assert [row["code"] for row in rows] == list(CODES)
     assert [row["epe"]["supernet"] for row in rows] == [row["epe"] for row in inherited["results"]]
     # The subnets' own sets hold the same samples (equal keys and data), so their own evaluation says the same.
-    alone = [json.loads(command("evaluate", truth[0] / name, "--json").out)["results"][0]["epe"] for name in "abcd"]
+    alone = [told("evaluate", truth[0] / name)["results"][0]["epe"] for name in "abcd"]
     assert [row["by_seed"]["1"] for row in rows] == alone == [row["truth"] for row in rows]
     assert [row["by_seed"]["2"] is None for row in rows] == [False, False, False, True]
     first, *sizes = document["rankings"]
@@ -62,12 +56,12 @@ def test_errors_are_those_of_evaluate_and_nothing_is_written(place: Place, super
     assert sizes[1]["tau"]["value"] == pytest.approx(kendall_tau_b(alone, [-row["parameters"] for row in rows]))
     assert document["seeds"]["in_truth"] == [1] and document["seeds"]["compared"]["subnets"] == 3
     assert document["pairs"]["all"] == 6 and document["truth_steps"] == 4
-    assert judged(supernet, "--truth", *truth) == document
+    assert told("trust", supernet, "--truth", *truth) == document
 
 
 def test_a_supernet_of_its_own_and_other_readings_are_compared(supernet: Path, truth: list[Path], place: Place) -> None:
     again = place.copy("supernet", "again")
-    document = judged(supernet, "--truth", truth[0], "--against", again, "--calibrations", 1, 2)
+    document = told("trust", supernet, "--truth", truth[0], "--against", again, "--calibrations", 1, 2)
     rows = {row["name"]: row for row in document["rankings"]}
     names = ["supernet", "again", "supernet, calibration 1", "supernet, calibration 2"]
     assert list(rows)[:4] == names
@@ -88,11 +82,11 @@ def ranking(folder: Path, facts: dict[str, str], epes: list[float]) -> Path:
 
 
 def test_a_table_stands_for_the_evaluation(supernet: Path, truth: list[Path], tmp_path: Path) -> None:
-    own = json.loads(command("evaluate", supernet, "--json").out)
+    own = told("evaluate", supernet)
     manifest = json.loads((newest(supernet) / "manifest.json").read_text())
     facts = {"checkpoint_hash": manifest["hash"], "eval_set": own["eval_set"]}
     table = ranking(tmp_path / "table", facts, [4.0, 3.0, 2.0, 1.0])
-    document = judged(supernet, "--truth", truth[0], "--ranking", table)
+    document = told("trust", supernet, "--truth", truth[0], "--ranking", table)
     assert [row["epe"]["supernet"] for row in document["subnets"]] == [4.0, 3.0, 2.0, 1.0]
     assert document["pairs"]["both_apart"] is None
     stale = ranking(tmp_path / "stale", {**facts, "checkpoint_hash": "0"}, [4.0, 3.0, 2.0, 1.0])

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import command
+from runs import command, told
 
 from edgeflownas.hardware.targets import WE2, architecture, get_target
 from edgeflownas.hardware.tflite import cost_model_bytes
@@ -96,8 +96,8 @@ def test_ones_own_ini(model: Path, tmp_path: Path) -> None:
     ini = tmp_path / "board.ini"
     ini.write_text(WE2.replace("400e6", "200e6"))
     words = ("--ini", ini, "--accelerator", "ethos-u55-64", "--system-config", "WE2", "--memory-mode", "WE2_Shared")
-    slow = json.loads(command("vela", model, *words, "--json").out)["models"][0]
-    fast = json.loads(command("vela", model, "--json").out)["models"][0]
+    slow = told("vela", model, *words)["models"][0]
+    fast = told("vela", model)["models"][0]
     assert (slow["facts"]["target"], slow["facts"]["clock"]) == ("board", "200 MHz")
     assert slow["cycles"] == fast["cycles"] and slow["milliseconds"] == pytest.approx(2 * fast["milliseconds"])
     assert slow["facts"]["ini_sha256"] != fast["facts"]["ini_sha256"]
@@ -112,7 +112,7 @@ def test_a_limit_that_is_not_kept(model: Path) -> None:
 
 def test_list_of_targets() -> None:
     assert "grove-vision-ai-v2  ethos-u55-64" in command("vela", "--list-targets").out
-    assert len(json.loads(command("vela", "--list-targets", "--json").out)) == 4
+    assert len(told("vela", "--list-targets")) == 4
 
 
 @pytest.mark.parametrize(

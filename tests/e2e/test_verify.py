@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import Place, command, contents
+from runs import Place, command, contents, told
 
 from edgeflownas.hardware.tflite import TfliteModel
 
@@ -41,9 +41,7 @@ def test_a_sound_folder(run: Path, deployed: Path) -> None:
     assert ended.code == 0, ended.out + ended.err
     assert "hash of the report: 14 of 14" in ended.out and "to the bit: 6 of 6" in ended.out
     assert ended.out.endswith("verdict: passed\n")
-    ended = command("verify", deployed, run, "--pairs=2", "--json")
-    assert ended.code == 0, ended.err
-    document = json.loads(ended.out)
+    document = told("verify", deployed, run, "--pairs=2")
     assert document["verdict"] == "passed" and not document["reasons"]
     found = document["verification"]
     stored = json.loads((deployed / "report.json").read_text())["verification"]

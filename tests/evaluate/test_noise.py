@@ -54,6 +54,7 @@ def test_paired_standard_errors_against_the_bootstrap() -> None:
     assert found.samples == 300 and np.array_equal(found.paired, found.paired.T) and not np.diag(found.paired).any()
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("samples", [4, 8, 16, 64])
 def test_intervals_cover_95_percent_of_small_sets(samples: int) -> None:
     """Normal errors and equal pixels, the case that Student's t is exact for: pairs, single archs and the mean."""
@@ -190,6 +191,7 @@ def test_many_taus_at_once_are_those_of_scipy() -> None:
     assert np.isnan(kendall_taus([[1.0, 1.0]], [[1.0, 2.0]])).all()
 
 
+@pytest.mark.property
 def test_interval_of_tau_against_a_plain_bootstrap() -> None:
     rng = np.random.default_rng(10)
     means, counts = errors(rng, 60, tuple(np.linspace(0, 0.3, 6)))

@@ -1,6 +1,6 @@
 """Kill -9 at random moments: a run interrupted again and again must end in the bits of an uninterrupted one.
 
-A fork server imports torch and the package once (seconds) and forks a child for every start (milliseconds).  Each
+A fork server makes the first run by itself (seconds: imports, kernels) and forks a child for every other start.  Each
 child calls the training function, is killed at a seeded random moment, and is started again until the run is
 finished; then every tensor of the last checkpoint and the bytes of events.jsonl are compared with the reference.
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 import collections
 import ctypes
 import dataclasses
+import gc
 import importlib
 import importlib.util
 import itertools
@@ -83,6 +84,7 @@ def crash_trials(begin: Call, resume: Call, folder: Path, points: list[str], tim
 def _ask(begin: Call, resume: Call, folder: Path, timeout: float, wishes: dict[str, Any]) -> dict[str, Any]:
     calls = {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume)}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    threads["CUDA_VISIBLE_DEVICES"] = ""  # with a device autograd starts threads, which a forked child would lack
     done = subprocess.run(
         [sys.executable, __file__],
         input=json.dumps({**calls, "folder": str(folder), **wishes}),
@@ -112,16 +114,13 @@ class Server:
         self.began: Path | None = None  # the run that the last life began
         self.phase_file = self.folder / "phase"
         self.output = self.folder / "output.txt"
-        self.modules = self.folder / "modules.json"
 
     def run(self) -> dict[str, Any]:
-        """Two whole runs first, then trials until enough kills have hit and every named point was died at."""
+        """Two whole runs first, one of them here, then trials until enough kills hit and each point was died at."""
         began = time.monotonic()
         os.environ["EDGEFLOWNAS_PHASE_FILE"] = str(self.phase_file)
-        self._start(self.folder / "reference", None)
+        self._first(self.folder / "reference")
         reference = fingerprint(self.folder / "reference")
-        for name in json.loads(self.modules.read_text()):  # imported late by the trainer: once here, not in every child
-            importlib.import_module(name)
         warm = time.monotonic()
         self._start(self.folder / "repeated", None)
         duration = time.monotonic() - warm
@@ -144,6 +143,12 @@ class Server:
             "seconds_of_a_run": round(duration, 2),
             "seconds": round(time.monotonic() - began, 2),
         }
+
+    def _first(self, path: Path) -> None:
+        """A whole run in this process: what a first run takes long for (imports, kernels) is there for every child."""
+        code = called(self.begin, path)
+        assert code == FINISHED, f"{path}: ended with {code}"
+        gc.freeze()  # no child looks at what is here already, which would copy it
 
     def _until_finished(self, path: Path, duration: float) -> None:
         """Start and kill until the run ends by itself; waits grow while no start gets further than the one before."""
@@ -227,12 +232,7 @@ class Server:
             null = os.open(os.devnull, os.O_RDONLY)
             for source, target in ((null, 0), (handle, 1), (handle, 2)):
                 os.dup2(source, target)
-            import torch
-
-            torch.set_num_threads(1)
-            code = resolve(call["target"])(*filled(call["arguments"], path)) or 0
-        except SystemExit as leaving:
-            code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+            code = called(call, path)
         except BaseException:
             import traceback
 
@@ -240,7 +240,6 @@ class Server:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            self.modules.write_text(json.dumps([name for name in sys.modules if name.startswith("edgeflownas")]))
             os._exit(code)
 
     def _wait_for_group(self, group: int) -> None:
@@ -272,6 +271,14 @@ def filled(value: Any, path: Path) -> Any:
     return [filled(item, path) for item in value] if isinstance(value, list) else value
 
 
+def called(call: dict[str, Any], path: Path) -> int:
+    """The exit status that calling the function gives."""
+    try:
+        return resolve(call["target"])(*filled(call["arguments"], path)) or 0
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+
+
 def resolve(target: str) -> Any:
     """The function behind ``module:name`` or ``file.py:name``."""
     module, _, name = target.rpartition(":")
@@ -296,7 +303,6 @@ def main() -> None:
     request = json.load(sys.stdin)
     adopt_orphans()
     import torch
-    import torch._dynamo  # noqa: F401  (over a second, at the first optimizer of a process)
 
     torch.set_num_threads(1)
     resolve(request["begin"]["target"])

@@ -68,12 +68,3 @@ def test_outputs_loss_and_gradient(net: FlowNet, golden: Any, code: str, mode: s
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
         norm = torch.stack([g.double().square().sum() for g in gradients]).sum().sqrt()
         assert float(norm) == pytest.approx(float(expected["grad_norm_of_total"]), rel=1e-4)
-
-
-@pytest.mark.parametrize("code", CODES)
-def test_subnet_is_the_same_network(net: FlowNet, golden: Any, code: str) -> None:
-    images = to_nchw(golden["input_nhwc"])
-    net.eval()
-    with torch.no_grad():
-        for ours, theirs in zip(net.subnet(code)(images), net(images, code), strict=True):
-            assert torch.equal(ours, theirs)

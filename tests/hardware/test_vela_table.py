@@ -147,6 +147,7 @@ def test_a_folder_that_cannot_be_written_costs_a_note(tmp_path: Path, graphs: li
     assert len(notes) == 1 and "EDGEFLOWNAS_CACHE" in notes[0]
 
 
+@pytest.mark.e2e  # processes of their own
 def test_several_processes_find_the_same(
     vela: Vela, graphs: list[Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

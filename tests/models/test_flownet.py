@@ -37,7 +37,7 @@ def count(net: torch.nn.Module) -> int:
 
 @pytest.fixture(scope="module")
 def net() -> FlowNet:
-    return FlowNet(V1, width=8)
+    return FlowNet(V1, width=4)
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_width_must_be_even(width: int) -> None:
 
 @pytest.fixture(scope="module")
 def third() -> FlowNet:
-    return FlowNet(V3, width=8)
+    return FlowNet(V3, width=4)
 
 
 def test_parts_of_v3(third: FlowNet) -> None:
@@ -234,7 +234,7 @@ def test_parts_of_v3(third: FlowNet) -> None:
     assert names[6:12] == ["DB0", "ECA", "Up1", "DB1", "Up2", "Gate"] and third.shared_stages == 0
     assert {stage.name: stage.context for stage in third.stages if stage.context} == {"ECA": "gives", "Gate": "takes"}
     parameters = dict(third.named_parameters())
-    assert parameters["ECA.weight"].shape == (1, 1, 3) and parameters["Gate.weight"].shape == (16, 64, 1, 1)
+    assert parameters["ECA.weight"].shape == (1, 1, 3) and parameters["Gate.weight"].shape == (8, 32, 1, 1)
     chain = {name for name in parameters if name.startswith("E1.conv3x3_dilated3x3")}
     assert len(chain) == 6 and "E1.conv3x3.0.weight" in parameters and "E0.k7.weight" in parameters
     assert not {"ECA.weight", "Gate.weight"} & set(FlowNet(V1, width=2).state_dict())
@@ -242,7 +242,7 @@ def test_parts_of_v3(third: FlowNet) -> None:
 
 
 def test_gradients_of_one_fair_cycle_reach_every_parameter() -> None:
-    net = FlowNet(V3, width=8)
+    net = FlowNet(V3, width=4)
     for path in fair_cycle(V3, 0, 0):
         multiscale_loss(net(images(), path), torch.ones(2, 2, 48, 64)).total.backward()
     for name, parameter in net.named_parameters():
@@ -293,7 +293,7 @@ def test_stages_make_up_the_forward(net: FlowNet, third: FlowNet, code: str) -> 
         predictions += [result] if stage.output is not None else []
         if stage.context == "gives":
             context = whole.context_of(features)
-            assert context.shape == (2, 64, 1, 1)
+            assert context.shape == (2, 32, 1, 1)
             assert relative_difference(context[:, :, 0, 0], features.mean((2, 3))) <= 8 * FLOAT32
     assert all(torch.equal(a, b) for a, b in zip(predictions, whole(images(), arch), strict=True))
 
@@ -308,7 +308,7 @@ def test_a_subnet_is_its_path_to_the_bit_and_starts_alone_from_the_supernets_val
     assert set(subnet.state_dict()) < names and {"ECA.weight", "Gate.weight"} & names <= set(subnet.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(subnet(images(45, 50)), whole(images(45, 50), code), strict=True))
     restricted = whole.space.restrict(whole.space.parse(code))
-    alone, other = FlowNet(restricted, width=8), FlowNet(restricted, width=8, seed=1)
+    alone, other = FlowNet(restricted, width=4), FlowNet(restricted, width=4, seed=1)
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in alone.state_dict().items())
     first = next(name for name, _ in alone.named_parameters())
     assert not torch.equal(other.get_parameter(first), alone.get_parameter(first))

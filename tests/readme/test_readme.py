@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import re
 import shlex
 from pathlib import Path
@@ -41,6 +44,16 @@ def known_verbs() -> set[str]:
     from edgeflownas.cli import COMMANDS
 
     return {verb for verb, _, _ in COMMANDS}
+
+
+@functools.cache
+def help_of(*words: str) -> str:
+    """What `--help` prints."""
+    from edgeflownas.cli import run
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run([*words, "--help"]) == 0, f"edgeflownas {' '.join(words)}"
+    return printed.getvalue()
 
 
 def options(words: list[str]) -> list[str]:
@@ -107,14 +120,11 @@ def test_contributing_is_short():
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_every_command_exists_with_its_options_and_keys(path: Path, capsys: pytest.CaptureFixture[str]):
-    from edgeflownas.cli import run
-
+def test_every_command_exists_with_its_options_and_keys(path: Path):
     for _, verb, *rest in commands(path.read_text(encoding="utf-8")):
         assert verb in known_verbs(), f"edgeflownas {verb}"
         sub = rest[:1] if verb in GROUPS and rest and not rest[0].startswith("--") else []
-        assert run([verb, *sub, "--help"]) == 0, f"edgeflownas {' '.join([verb, *sub])}"
-        text = capsys.readouterr().out
+        text = help_of(verb, *sub)
         wrong = [o for o in options(rest) if (unknown_key(o) if "." in o else o != "--help" and o not in text)]
         assert not wrong, f"edgeflownas {' '.join([verb, *sub])}: {wrong}"
 

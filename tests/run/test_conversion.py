@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,26 @@ from edgeflownas.run.directory import FORMAT, KEPT, RunDirectory
 from edgeflownas.run.history import evaluations
 
 CODES = ("0,0,0,0,0,0,0,0,0", "1,1,1,1,1,1,1,1,1")
-RESUME = "import sys; from pathlib import Path; from edgeflownas.run.directory import RunDirectory as R\n" + (
-    "run = R(Path(sys.argv[1]))\nwith run.locked():\n    run.resume()\n"
-)
+# Imports torch once and resumes each run in a child of its own, whose exit status it prints.
+SERVER = """
+import json, os, sys
+from pathlib import Path
+from edgeflownas.run.directory import RunDirectory
+for line in sys.stdin:
+    path, variables = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.environ.update(variables)
+            run = RunDirectory(Path(path))
+            with run.locked():
+                run.resume()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+Resume = Callable[..., Path]
 
 
 def ranking(epoch: int) -> str:
@@ -101,11 +118,19 @@ def test_an_older_checkpoint_finds_its_rows_in_the_new_log(tmp_path: Path):
     assert [row.get("step") for row in read_rows(path / "events.jsonl")] == [1, 2, None]
 
 
-def resumed(path: Path, crash: str = "") -> Path:
-    environment = {**os.environ, "EDGEFLOWNAS_CRASH_AT": crash} if crash else os.environ
-    done = subprocess.run([sys.executable, "-c", RESUME, path], env=environment, capture_output=True, text=True)
-    assert done.returncode == (137 if crash else 0), done.stderr
-    return path
+@pytest.fixture(scope="module")
+def resumed() -> Iterator[Resume]:
+    """A function that resumes a run in a process of its own, which may die on the way."""
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+
+        def resume(path: Path, crash: str = "") -> Path:
+            variables = {"EDGEFLOWNAS_CRASH_AT": crash} if crash else {}
+            print(json.dumps([str(path), variables]), file=process.stdin, flush=True)
+            assert int(process.stdout.readline()) == (137 if crash else 0)
+            return path
+
+        yield resume
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +139,16 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(begun: Path) -> Path:
+def whole(begun: Path, resumed: Resume) -> Path:
     """Converted at once."""
     return resumed(Path(shutil.copytree(begun, begun.parent / "whole")))
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("place", [*CONVERSION_POINTS, "atomic.temporary_written:2", "atomic.replaced:3"])
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path, begun: Path, whole: Path, place: str):
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(
+    tmp_path: Path, begun: Path, whole: Path, resumed: Resume, place: str
+):
     killed = Path(shutil.copytree(begun, tmp_path / "killed"))
     resumed(killed, place)
     resumed(killed)

@@ -73,6 +73,7 @@ def test_precision_shares_what_is_tied_at_the_edge() -> None:
     assert agreement(truth, same, np.ones((1, 10))).precision[5].value == 0.5, "nothing is known: chance"
 
 
+@pytest.mark.property
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     # 200 samples of 30 subnets, correlation 0.6, tau = 2 asin(0.6) / pi.  The count of hits of a right interval has a
     # standard deviation of 1.5 %; percentile intervals of 30 are known to be a little narrow.

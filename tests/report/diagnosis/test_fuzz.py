@@ -36,6 +36,7 @@ def judge(folder: Path, text: str) -> None:
     text_of(diagnosis_view([(history, diagnosis)], 80))
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("seed", range(80))
 def test_any_cells(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
@@ -51,6 +52,7 @@ def test_any_cells(tmp_path: Path, seed: int) -> None:
     judge(tmp_path, "\n".join(lines) + "\n")
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("seed", range(25))
 def test_a_sound_history_with_some_odd_cells(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)

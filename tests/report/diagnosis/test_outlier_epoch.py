@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defects import found
 from synthetic import Recipe
 
 from edgeflownas.evaluate.noise import pool_statistics, rank_string
-from edgeflownas.report.diagnosis import Finding, diagnose
+from edgeflownas.report.diagnosis import RULES, Finding
 from edgeflownas.report.history import History, read_history
 
 PLACES = (6, 12, 18, 25, 40, 55)
@@ -28,7 +27,7 @@ def outlier(folder: Path, *moves: tuple[int, int, int | None, float]) -> Finding
             shown = (figures.mean, figures.std, figures.median, figures.p90, figures.min, figures.max)
             row.update(zip(NAMES, shown, strict=True), arch_rank_12=rank_string(values))
 
-    return found(Recipe(epochs=60, noise=0.0, jitter=0.0004, edit=edit), folder).get("outlier_epoch")
+    return RULES["outlier_epoch"](Recipe(epochs=60, noise=0.0, jitter=0.0004, edit=edit).history(folder))
 
 
 @pytest.mark.parametrize(("arch", "by"), [(4, 1.5), (None, 0.4)])
@@ -62,9 +61,11 @@ def judged(history: History, epes: Any, file: Path) -> tuple[int, ...]:
     for epoch, values in zip(history.epochs, epes, strict=True):
         lines.append(f"{epoch},{values.mean():.4f},{values.std():.4f},{rank_string(values.tolist())}")
     file.write_text("\n".join(lines) + "\n")
-    return next((f.epochs for f in diagnose(read_history(file)).findings if f.id == "outlier_epoch"), ())
+    finding = RULES["outlier_epoch"](read_history(file))
+    return () if finding is None else finding.epochs
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("epoch", PLACES)
 def test_outliers_of_the_samples_may_stand_anywhere(shared: Path, tmp_path: Path, epoch: int) -> None:
     flat, healthy = (read_history(shared / "samples" / name) for name in ("loss_falls_epe_flat", "healthy"))

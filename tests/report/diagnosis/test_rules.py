@@ -31,11 +31,13 @@ def test_every_rule_is_documented_and_has_a_planted_defect() -> None:
     assert len({rule.importance for rule in RULES.values()}) == len(RULES)
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("name", DEFECTS)
 def test_planted_defect_is_found(name: str, tmp_path: Path) -> None:
     assert sum(detected(name, seed, tmp_path) for seed in range(1000, 1004)) >= 3
 
 
+@pytest.mark.property
 def test_healthy_histories_raise_no_alarm(tmp_path: Path) -> None:
     alarms: Counter[str] = Counter()
     for seed in range(1000, 1010):

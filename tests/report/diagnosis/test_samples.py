@@ -12,6 +12,7 @@ import pytest
 from edgeflownas.report.diagnosis import diagnose
 from edgeflownas.report.history import read_history
 
+pytestmark = pytest.mark.golden
 SAMPLES = {"healthy": ("healthy", ()), "loss_falls_epe_flat": ("stop", (47,)), "clip_saturated": ("look here", ())}
 """Name: verdict, and outliers among the epochs."""
 TF1 = {

@@ -45,6 +45,7 @@ def test_taus_are_those_of_scipy(tmp_path: Path) -> None:
             assert row[name] == (None if name == "tau_prev" and not place else pytest.approx(expected))
 
 
+@pytest.mark.property
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     truth = 2 / np.pi * np.arcsin(0.7)  # of a bivariate normal with correlation 0.7
