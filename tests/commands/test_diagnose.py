@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from edgeflownas.cli import run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report" / "diagnosis"))
