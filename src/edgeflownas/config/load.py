@@ -227,7 +227,6 @@ def _nearest_key(location: tuple[str, ...]) -> str:
 
 def _shown(value: Any) -> str:
     """The value as the user wrote it, cut to one short line."""
-    text = repr(value)
     if isinstance(value, dict):
         text = f"a mapping with {len(value)} keys"
     elif isinstance(value, list):
@@ -235,6 +234,8 @@ def _shown(value: Any) -> str:
         text = "[" + ", ".join(items) + (", ...]" if len(value) > 5 else "]")
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
+    else:  # a list in full can be longer than any memory: aliases of aliases
+        text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
