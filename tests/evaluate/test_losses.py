@@ -14,6 +14,7 @@ from torch import Tensor
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.losses import accumulate, feature_loss, multiscale_loss
 from edgeflownas.models.blocks import up2
+from edgeflownas.models.fast import to_pixels
 
 
 def predictions(seed: int, height: int, width: int, batch: int = 2) -> list[Tensor]:
@@ -71,6 +72,31 @@ def test_no_mask_means_every_pixel() -> None:
     every = torch.ones(2, 13, 30, dtype=torch.bool)
     for ours, theirs in zip(multiscale_loss(preds, flow), multiscale_loss(preds, flow, every), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_gradient_of_both_terms(share: float) -> None:
+    """The gradient by hand against differences of the loss, where the label is padded and where softplus is floored."""
+    preds = [p.requires_grad_() for p in predictions(0, 8, 8, batch=1)]
+    with torch.no_grad():
+        preds[0][0, 2:, 0, 0] = -30.0
+    flow = torch.randn(1, 2, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    valid = torch.rand(1, 7, 6, generator=torch.Generator().manual_seed(2)) < share
+    assert torch.autograd.gradcheck(lambda *p: multiscale_loss(p, flow, valid)[1:], preds)
+
+
+def test_predictions_in_phases_are_the_same_pixels() -> None:
+    """[B,16,h/2,w/2], channel 4 (2 r + s) + c, as models/fast.py computes them."""
+    pixels = [p.requires_grad_() for p in predictions(0, 16, 32)]
+    phases = [p.detach().unflatten(3, (-1, 2)).unflatten(2, (-1, 2)) for p in pixels[1:]]
+    phases = [p.permute(0, 3, 5, 1, 2, 4).flatten(1, 3).contiguous().requires_grad_() for p in phases]
+    flow = torch.randn(2, 2, 13, 30, dtype=torch.float64)
+    losses = multiscale_loss(pixels, flow), multiscale_loss([pixels[0], *phases], flow)
+    assert losses[0] == losses[1]
+    expected = torch.autograd.grad(losses[0].total, pixels[1:])
+    found = torch.autograd.grad(losses[1].total, phases)
+    for pixel, phase in zip(expected, found, strict=True):
+        assert torch.equal(to_pixels(phase), pixel)
 
 
 def test_unknown_pixels_reach_neither_loss_nor_gradient() -> None:

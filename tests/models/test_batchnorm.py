@@ -55,17 +55,24 @@ def test_moments_survive_a_large_offset() -> None:
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_output_and_gradients_are_those_of_torch(layout: str, dtype: torch.dtype) -> None:
-    bn = BatchNorm(6).to(dtype)
+@pytest.mark.parametrize(("channels", "residual", "relu"), [(6, False, False), (4, False, True), (32, True, True)])
+def test_output_and_gradients_are_those_of_torch(
+    channels: int, residual: bool, relu: bool, layout: str, dtype: torch.dtype
+) -> None:
+    bn = BatchNorm(channels).to(dtype)
     with torch.no_grad():
-        bn.weight.copy_(torch.linspace(0.5, 2, 6)), bn.bias.copy_(torch.linspace(-1, 1, 6))
-    x = features(3, 6, 20, 24, layout=layout).to(dtype).requires_grad_()
-    downstream = torch.randn(3, 6, 20, 24, dtype=torch.float64)
-    ours = bn(x)
-    gradients = torch.autograd.grad(ours, (x, bn.weight, bn.bias), downstream.to(dtype))
-    y, weight, bias = (t.detach().double().contiguous().requires_grad_() for t in (x, bn.weight, bn.bias))
-    expected = F.batch_norm(y, None, None, weight, bias, True, 0.0, 1e-5)
-    reference = torch.autograd.grad(expected, (y, weight, bias), downstream)
+        bn.weight.copy_(torch.linspace(0.5, 2, channels)), bn.bias.copy_(torch.linspace(-1, 1, channels))
+    x = features(3, channels, 20, 24, layout=layout).to(dtype).requires_grad_()
+    added = [features(3, channels, 20, 24, layout=layout).to(dtype).flip(0).requires_grad_()] * residual
+    downstream = torch.randn(3, channels, 20, 24, dtype=torch.float64)
+    ours = bn(x, *added, relu=relu)
+    gradients = torch.autograd.grad(ours, (x, bn.weight, bn.bias, *added), downstream.to(dtype))
+    y, weight, bias, *others = (
+        t.detach().double().contiguous().requires_grad_() for t in (x, bn.weight, bn.bias, *added)
+    )
+    expected = sum(others, F.batch_norm(y, None, None, weight, bias, True, 0.0, 1e-5))
+    expected = expected.relu() if relu else expected
+    reference = torch.autograd.grad(expected, (y, weight, bias, *others), downstream)
     limit = 32 * torch.finfo(dtype).eps
     for value, exact in zip((ours, *gradients), (expected, *reference), strict=True):
         assert relative_difference(value, exact) <= limit

@@ -160,8 +160,8 @@ class SingleConv(nn.Module):
         y: Tensor = self.conv(x)
         if self.bn is None:
             return y
-        normalised: Tensor = self.bn(y)
-        return normalised.relu_()
+        result: Tensor = self.bn(y, relu=True)
+        return result
 
 
 class ResidualBlock(nn.Module):
@@ -176,9 +176,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, option: int = 0) -> Tensor:
         """Features of the same shape; there is no option but 0."""
-        y: Tensor = self.bn1(self.conv1(x)).relu_()
-        y = self.bn2(self.conv2(y)).add_(x)
-        return y.relu_()
+        y = self.bn1(self.conv1(x), relu=True)
+        result: Tensor = self.bn2(self.conv2(y), residual=x, relu=True)
+        return result
 
 
 def conv_chain(option: str) -> list[tuple[int, int]] | None:
@@ -252,9 +252,11 @@ class OutputChoice(StageChoice):
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         """Prediction [B,4,H,W]: flow u, v in full-size pixels, uncertainty of u, v."""
-        if not self.phases:
-            return super().forward(x, option)
-        return to_pixels(conv_phases(x, cast(Conv, self.get_submodule(self.labels[option])).weight))
+        return to_pixels(self.in_phases(x, option)) if self.phases else super().forward(x, option)
+
+    def in_phases(self, x: Tensor, option: int) -> Tensor:
+        """The same as it is computed, [B,16,H/2,W/2] (models/fast.py), from features in phases."""
+        return conv_phases(x, cast(Conv, self.get_submodule(self.labels[option])).weight)
 
 
 class ConvChoice(StageChoice):
@@ -286,10 +288,9 @@ class ConvChoice(StageChoice):
         if self.from_phases:
             x = to_pixels(x)
         if self.phases:
-            y: Tensor = self.bn(as_map(up2_conv_phases(x, conv.weight)))
-            return from_map(y.relu_())
-        y = self.bn(conv(self.resize(x) if self.resample == "up" else x))
-        return y.relu_()
+            return from_map(self.bn(as_map(up2_conv_phases(x, conv.weight)), relu=True))
+        result: Tensor = self.bn(conv(self.resize(x) if self.resample == "up" else x), relu=True)
+        return result
 
 
 def global_mean(features: Tensor) -> Tensor:
@@ -441,17 +442,28 @@ class StagedNet(nn.Module):
         return self.run_from(0, self.prepare(images), resolve(self.space, arch))
 
     def run_from(
-        self, start: int, features: Tensor, code: Arch, decoder_features: list[Tensor] | None = None
+        self,
+        start: int,
+        features: Tensor,
+        code: Arch,
+        decoder_features: list[Tensor] | None = None,
+        as_computed: bool = False,
     ) -> list[Tensor]:
         """The predictions of stages ``start`` and later, from the features that stage ``start`` takes.
 
-        ``decoder_features`` receives the features [B,C,h,w] from which each prediction is made.
+        ``decoder_features`` receives the features [B,C,h,w] from which each prediction is made.  ``as_computed`` leaves
+        a prediction that is computed in phases so, [B,16,h/2,w/2]: the loss takes both.
         """
         predictions = []
         context = None
         for index in range(start, len(self.stages)):
             stage = self.stages[index]
-            result = self.run_stage(index, features, 0 if stage.choice is None else code[stage.choice], context)
+            option = 0 if stage.choice is None else code[stage.choice]
+            module = self.get_submodule(stage.name) if as_computed else None
+            if isinstance(module, OutputChoice) and module.phases:
+                result = module.in_phases(features, option)
+            else:
+                result = self.run_stage(index, features, option, context)
             if stage.output is None:
                 features = result
                 if stage.context == "gives":
