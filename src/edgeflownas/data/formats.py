@@ -277,10 +277,19 @@ def _largest(path: PathLike, values: NDArray[np.float32], what: str) -> float:
 
 def _known(path: PathLike, flow: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where a flow [H,W,2] just read is known; it is set to 0 elsewhere.  NaN is no way of saying unknown."""
-    valid: NDArray[np.bool_] = np.ones(flow.shape[:2], dtype=np.bool_)
-    if _largest(path, flow, "flow") > UNKNOWN_ABOVE:
-        valid = np.all(np.abs(flow) <= UNKNOWN_ABOVE, axis=-1)
-        flow[~valid] = 0.0
+    if _largest(path, flow, "flow") <= UNKNOWN_ABOVE:
+        return np.ones(flow.shape[:2], dtype=np.bool_)
+    return _blanked(flow, _both(np.abs(flow) <= UNKNOWN_ABOVE))
+
+
+def _both(components: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[H,W] of [H,W,2]; ten times faster than numpy's ``all`` over an axis of two."""
+    return np.asarray(components[..., 0] & components[..., 1])
+
+
+def _blanked(flow: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``valid``; a contiguous flow is set to 0 elsewhere, a pixel at a time."""
+    np.copyto(flow.view(np.complex64)[..., 0], 0, where=~valid)
     return valid
 
 
@@ -292,7 +301,8 @@ def _writable(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_
         valid = np.ones(flow.shape[:2], dtype=np.bool_)
     if valid.shape != flow.shape[:2] or valid.dtype != np.bool_:
         raise ValueError(f"{path}: valid must be bool {list(flow.shape[:2])}, got {valid.dtype} {list(valid.shape)}")
-    if not (np.abs(flow[valid]) <= UNKNOWN_ABOVE).all():
+    sound = np.abs(flow) <= UNKNOWN_ABOVE
+    if not sound.all() and not _both(sound)[valid].all():
         raise ValueError(f"{path}: a valid flow is not finite or is beyond +-1e9 px; mark such pixels invalid")
     return valid
 
@@ -315,7 +325,8 @@ def write_flo(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_
     Raises ValueError: shapes that do not fit, or a valid flow not finite or beyond +-1e9 px.  StorageError.
     """
     values = np.array(flow, dtype="<f4", order="C")
-    values[~_writable(path, values, valid)] = FLO_UNKNOWN
+    known = _writable(path, values, valid)
+    np.copyto(values, FLO_UNKNOWN, where=~known[..., None])
     header = _FLO_MAGIC + struct.pack("<ii", values.shape[1], values.shape[0])
     replace_file(path, [header, values.reshape(-1).view(np.uint8).data])
 
@@ -341,7 +352,7 @@ def read_pfm(path: PathLike) -> NDArray[np.float32]:
     (negative: little-endian).
     Raises BadSample: no .pfm file, absurd dimensions, a length that does not fit them, NaN or infinity.
     """
-    values = _pfm_values(path)
+    values = np.ascontiguousarray(_pfm_values(path), dtype=np.float32)
     _largest(path, values, "value")
     return values
 
@@ -361,7 +372,9 @@ def _read_pfm_flow(path: PathLike) -> Flow:
     values = _pfm_values(path)
     if values.ndim == 2:
         raise BadSample(path, "has one channel (Pf, a disparity?), expected the three of a flow (PF)")
-    flow = np.ascontiguousarray(values[..., :2])
+    flow = np.empty((*values.shape[:2], 2), dtype=np.float32)
+    for component in range(2):  # four times faster than both at once, an inner loop of two
+        flow[..., component] = values[..., component]
     return flow, _known(path, flow)
 
 
@@ -372,7 +385,8 @@ def _write_pfm_flow(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np
 
 
 def _pfm_values(path: PathLike) -> NDArray[np.float32]:
-    values = np.ascontiguousarray(_values_of(path, _pfm_header)[::-1]).astype(np.float32, copy=False)
+    """A view of the file's values, top row first, in the byte order of the file."""
+    values = _values_of(path, _pfm_header)[::-1]
     return values[..., 0] if values.shape[2] == 1 else values
 
 
@@ -411,9 +425,9 @@ def read_kitti(path: PathLike) -> Flow:
     """
     pixels = _values_of(path, _kitti_header)
     valid: NDArray[np.bool_] = pixels[..., 2] != 0
-    flow = (pixels[..., :2].astype(np.float32) - np.float32(_KITTI_ZERO)) / np.float32(64.0)
-    flow[~valid] = 0.0
-    return flow, valid
+    flow = np.subtract(pixels[..., :2], np.float32(_KITTI_ZERO), dtype=np.float32)
+    flow *= np.float32(1 / 64)
+    return flow, _blanked(flow, valid)
 
 
 def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
@@ -422,11 +436,15 @@ def write_kitti(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.boo
     Raises as :func:`write_flo`, and for a valid flow outside -512 to 511.98 px.
     """
     valid = _writable(path, flow, valid)
-    steps = np.rint(np.where(valid[..., None], flow, 0).astype(np.float64) * 64.0) + _KITTI_ZERO
-    if steps.min() < 0 or steps.max() > 65535:
+    steps = np.array(flow, dtype=np.float32, order="C")
+    _blanked(steps, valid)
+    steps *= np.float32(64.0)  # exact, and so is every sum below 2^24
+    np.rint(steps, out=steps)
+    if steps.min() < -_KITTI_ZERO or steps.max() >= _KITTI_ZERO:
         raise ValueError(f"{path}: a valid flow is outside -512 to 511.98 px, which a KITTI .png cannot hold")
-    stored = np.dstack([np.ones_like(valid), steps[..., 1], steps[..., 0]])  # OpenCV's order: valid, v, u
-    write_png(path, (stored * valid[..., None]).astype(np.uint16))
+    steps += np.float32(_KITTI_ZERO)
+    _blanked(steps, valid)
+    write_png(path, np.dstack([valid, steps[..., ::-1]]).astype(np.uint16))  # OpenCV's order: valid, v, u
 
 
 # --- Spring's .flo5 ---
