@@ -29,7 +29,9 @@ from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
 PathLike = str | os.PathLike[str]
 
 JSON_CAP = 64 * 2**20
-"""Largest JSON file read, bytes; our own are kilobytes."""
+"""Largest JSON file read, bytes; our own are kilobytes, but for the one below."""
+FINGERPRINTS_CAP = 2 * 2**30
+"""Of data_fingerprints.json: 80 bytes a file, so about eight million samples."""
 _LARGEST_LIST = 64 * 2**20  # bytes
 
 PROTOCOL_POINTS = (

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
+from edgeflownas.data.check import Fingerprint
 from edgeflownas.errors import ConfigError
+from edgeflownas.files import JSON_CAP, canonical_json
 from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.run.manifest import memory_in_words
-from edgeflownas.run.setup import loading, new_net, run_pool, run_space
+from edgeflownas.run.setup import FINGERPRINTS, loading, new_net, run_pool, run_space, stored_fingerprints
 
 
 def host_array() -> None:
@@ -63,3 +69,12 @@ def test_batches_loaded_ahead(fast: bool, given: int | None, batches: int, words
     config = Config(train=train, data=DataConfig(prefetch_batches=given))
     assert loading(config, said.append).prefetch_batches == batches
     assert len(said) == fast and words in "".join(said)
+
+
+def test_the_fingerprints_of_many_files_are_read_back(tmp_path: Path) -> None:
+    """More than JSON_CAP, which 355,000 samples take: the run could not be resumed."""
+    empty = Fingerprint("", 0, "val", "folder", "full", ())
+    own = replace(empty, hash=hashlib.sha256(b'["full",[]]').hexdigest())
+    document = canonical_json({"train": own.to_json(), "val": own.to_json()})
+    (tmp_path / FINGERPRINTS).write_bytes(document + b" " * JSON_CAP)
+    assert stored_fingerprints(tmp_path) == (own, own)

@@ -16,7 +16,7 @@ from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
-from edgeflownas.files import canonical_json, read_json
+from edgeflownas.files import FINGERPRINTS_CAP, canonical_json, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.flownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
@@ -135,7 +135,7 @@ def stored_fingerprints(path: Path) -> Prints | None:
     file = path / FINGERPRINTS
     if not file.exists():
         return None
-    content = read_json(file)
+    content = read_json(file, FINGERPRINTS_CAP)
     try:
         return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
     except (KeyError, TypeError) as error:
