@@ -7,6 +7,7 @@ recorded: bits are promised for the same versions, CPU and thread count only.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.metadata
 import json
@@ -15,7 +16,7 @@ import platform
 import socket
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -176,9 +177,24 @@ def choose_device(gpu_device: int | str, local_rank: int = 0, ranks: int = 1) ->
     return torch.device("cuda", index), note
 
 
+def _keep_freed_memory() -> None:
+    """Let the allocator of glibc keep what is freed; with another one nothing happens.
+
+    A step asks for the same hundreds of maps as the one before; as fresh pages of the kernel each time they cost 5 to
+    10 % of a step (docs/performance.md).
+    """
+    mmap_threshold, trim_threshold = -3, -1  # of mallopt(3)
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        if not mallopt(mmap_threshold, 2**30):
+            mallopt(mmap_threshold, 2**25)  # the most that older versions take
+        mallopt(trim_threshold, 2**31 - 1)
+
+
 def set_arithmetic(config: Config) -> str:
     """Threads, determinism and TF32 as configured; returns the line that says so."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _keep_freed_memory()
     if config.runtime.num_threads:
         torch.set_num_threads(config.runtime.num_threads)
     # The same switch as use_deterministic_algorithms, which imports a compiler first (seconds at every start).
