@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from statistics import median
@@ -102,6 +103,23 @@ def commit(tree: Tree) -> float:
     return float(benchmark(tree, "commit", "--width=16", "--rounds=9", f"--out={tree.work}")["commit_seconds"])
 
 
+def forty_steps(width: int, size: str, *words: str) -> Callable[[Tree], float]:
+    """Seconds of 40 steps of `train smoke` with batch 16, loading included: a run of 48 less one of 8."""
+    few = ("--eval.eval_pool_size=1", "--eval.eval_batches_per_arch=1", "--eval.bn_recal_batches=1")
+    size_of_work = (f"--train.width={width}", f"--data.crop_size=[{size}]", "--train.batch_size=16")
+    run = (*SMALL, *few, *size_of_work, "--data.num_workers=1", *words)  # read while the step computes, as by default
+
+    def seconds(tree: Tree) -> float:
+        times = []
+        for steps in (8, 48):
+            length = ("--train.epoch_mode=fixed_steps", f"--train.steps_per_epoch={steps}")
+            times.append(command("train", "smoke", *run, *length, f"--runtime.experiment_name=steps-{steps}")(tree))
+            shutil.rmtree(tree.work / "runs" / f"steps-{steps}")
+        return times[1] - times[0]
+
+    return seconds
+
+
 def command(*words: str) -> Callable[[Tree], float]:
     """Seconds of a command line, the start of the interpreter included."""
 
@@ -114,8 +132,26 @@ def command(*words: str) -> Callable[[Tree], float]:
     return seconds
 
 
+def anew(folder: str, *words: str) -> Callable[[Tree], float]:
+    """As :func:`command`, of one that writes ``folder``, which is removed before."""
+    timed = command(*words)
+
+    def seconds(tree: Tree) -> float:
+        shutil.rmtree(tree.work / folder, ignore_errors=True)
+        return timed(tree)
+
+    return seconds
+
+
+ALONE = ("--train.task=standalone", "--train.arch=000021222")
 ROWS: dict[str, Callable[[Tree], float]] = {
     "train-step": train_step,
+    **{
+        f"steps-{kind}-{width}-{size.replace(', ', 'x')}": forty_steps(width, size, *words)
+        for width in (8, 16)
+        for kind, words in (("supernet", ()), ("alone", ALONE))
+        for size in ("96, 128", "192, 256")
+    },
     "loader": loader(0),
     "loader-2-threads": loader(2),
     "commit": commit,
@@ -123,6 +159,10 @@ ROWS: dict[str, Callable[[Tree], float]] = {
     "train-help": command("train", "--help"),
     "status": command("status", "runs"),
     "train": command("train", "smoke", *SMALL, "--dry-run", "--runtime.experiment_name=dry"),
+    "evaluate": command("evaluate", "runs/smoke"),
+    "report": command("report", "runs/smoke", "--out=report.html"),
+    "rank": anew("ranking", "rank", "runs/smoke", "--sample=400", "--yes", "--out=ranking"),
+    "export": anew("deploy", "export", "runs/smoke", "--size=48x64", "--out=deploy"),
 }
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from runs import table
 from tiny import make_tiny, tiny_options
 
+pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 CHANGES = re.findall(r"```diff\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL)
 PROGRAM = """
