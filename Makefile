@@ -53,7 +53,8 @@ test: dev
 
 # Unit tests alone: no kills, no whole commands, no reference outputs, no properties (some marked by hypothesis itself).
 test-unit: dev
-	$(TESTING) -m "not (slow or e2e or faults or golden or gpu or hypothesis or property)" $(PYTEST_ARGS)
+	$(TESTING) $(addprefix --ignore tests/,e2e faults golden gpu) \
+	  -m "not (slow or e2e or faults or golden or gpu or hypothesis or property)" $(PYTEST_ARGS)
 
 # No limit on float results may hang on the order in which one processor adds: run it with other kernels too.
 test-numeric: dev
