@@ -162,6 +162,10 @@ def test_removed_keys_are_left_out_of_what_a_run_stored(tmp_path):
 def test_aliases_of_aliases_do_not_explode(tmp_path):
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
     assert "a0: unknown key" in problem(write(tmp_path, "\n".join([*lines, "train: {lr: *a39}"])))
+    assert "train.lr: must be" in problem(write(tmp_path, "\n".join([*lines, "train: {lr: !!pairs [z: *a39]}"])))
+    assert "(got a whole number of 16000 bits)" in problem(
+        write(tmp_path, f"train: {{lr_schedule: !!int 0x{'f' * 4000}}}")
+    )
 
 
 def test_unusable_files(tmp_path):

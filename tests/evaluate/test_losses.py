@@ -118,6 +118,10 @@ def test_padding_enters_no_gradient() -> None:
     multiscale_loss(preds, torch.zeros(2, 2, 9, 16, dtype=torch.float64)).total.backward()
     gradient = preds[2].grad
     assert gradient is not None and not gradient[:, :, 9:].any() and gradient[:, :, :9].any()
+    with torch.no_grad():
+        preds[2][:, :, 12:] = float("nan")
+    loss = multiscale_loss(preds, torch.zeros(2, 2, 9, 16, dtype=torch.float64))
+    assert torch.isfinite(loss.total) and torch.equal(torch.autograd.grad(loss.total, preds[2])[0], gradient)
 
 
 def test_accumulate_promotes_half_precision_and_keeps_float64() -> None:

@@ -5,8 +5,9 @@ it comes from (``my.yaml:12: train.lr_schedule: must be one of ...`` or ``--trai
 """
 
 import io
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -229,12 +230,16 @@ def _shown(value: Any) -> str:
     """The value as the user wrote it, cut to one short line."""
     if isinstance(value, dict):
         text = f"a mapping with {len(value)} keys"
-    elif isinstance(value, list):
-        items = ["..." if isinstance(item, (list, dict)) else _shown(item) for item in value[:5]]
+    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
+        # In full it can be longer than any memory: aliases of aliases.
+        few = itertools.islice(value, 5)
+        items = ["..." if isinstance(item, Collection) and not isinstance(item, str) else _shown(item) for item in few]
         text = "[" + ", ".join(items) + (", ...]" if len(value) > 5 else "]")
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
-    else:  # a list in full can be longer than any memory: aliases of aliases
+    elif isinstance(value, int) and value.bit_length() > 256:  # Python refuses to write more than 4,300 digits
+        text = f"a whole number of {value.bit_length()} bits"
+    else:
         text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

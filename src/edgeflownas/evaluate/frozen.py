@@ -286,7 +286,7 @@ def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]
     kept: list[int] = []
     tried = set(indices)
     for index in indices:
-        for candidate in (index, *(step % len(dataset) for step in range(index + 1, index + len(dataset)))):
+        for candidate in ((index + step) % len(dataset) for step in range(len(dataset))):
             if candidate in tried and candidate != index:
                 continue
             tried.add(candidate)

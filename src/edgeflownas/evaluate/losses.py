@@ -159,6 +159,8 @@ def _scale_loss(total: Tensor, label: Tensor, mask: Tensor | None) -> tuple[Tens
     if rows or columns:
         mask = mask if mask is not None else label.new_ones(label[:, 0].shape, dtype=torch.bool)
         label, mask = F.pad(label, (0, columns, 0, rows)), F.pad(mask, (0, columns, 0, rows))
+        inside = F.pad(label.new_ones((1, 1, height, width), dtype=torch.bool), (0, columns, 0, rows))
+        total = total.masked_fill(~_planes(inside, side), 0.0)  # not even NaN counts beyond the label
     difference = total[:2] - _planes(label, side)
     spread = total[2:]
     sigmoid, softplus = spread.sigmoid(), F.softplus(spread)
