@@ -82,11 +82,11 @@ def chosen(only: Sequence[str]) -> list[Case]:
     """The cases named and those they need, in order."""
     by_name = {case.name: case for case in CASES}
     wanted = set(only or by_name)
-    todo = list(wanted)
-    while todo:
-        needs = {"data", *by_name[todo.pop()].needs} - wanted
+    pending = list(wanted)
+    while pending:
+        needs = {"data", *by_name[pending.pop()].needs} - wanted
         wanted |= needs
-        todo += needs
+        pending += needs
     return [case for case in CASES if case.name in wanted]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.models.blocks import up2
+from edgeflownas.models.blocks import up2, up2_transposed
 
 SCALES = ((4, 0.125), (2, 0.25), (1, 0.5))  # (label stride, weight) of A0, A1, A2
 FLOOR = 1e-3  # added before and bounding after softplus, as in EdgeFlowNet
@@ -100,7 +100,8 @@ class _MultiscaleLoss(torch.autograd.Function):
             if finer is not None:
                 gradient += _planes(finer.transpose(0, 1), side)
             if place > 0:
-                finer = _up2_transposed(gradient)
+                rows = up2_transposed(gradient[:, :, 0], gradient[:, :, 1], 4)
+                finer = up2_transposed(rows[:, 0], rows[:, 1], 2)
             shape, dtype = ctx.forms[place]
             pixels = torch.empty(shape, dtype=dtype, device=gradient.device, memory_format=torch.channels_last)
             _planes(pixels, side).copy_(gradient)
@@ -135,19 +136,6 @@ def _halfway(x: Tensor, axis: int) -> Tensor:
     """Mean of each pixel and the next along ``axis``; the last one is repeated."""
     result, count = x.clone(), x.shape[axis] - 1
     result.narrow(axis, 0, count).add_(x.narrow(axis, 1, count)).mul_(0.5)
-    return result
-
-
-def _up2_transposed(planes: Tensor) -> Tensor:
-    """Gradient [C,B,h,w] of x from that of its up2."""
-    lower = planes[:, 1, 0] + _halfway_transposed(planes[:, 1, 1], 3)
-    return _halfway_transposed(planes[:, 0, 1], 3).add_(planes[:, 0, 0]).add_(_halfway_transposed(lower, 2))
-
-
-def _halfway_transposed(gradient: Tensor, axis: int) -> Tensor:
-    result, count = gradient * 0.5, gradient.shape[axis] - 1
-    result.narrow(axis, 1, count).add_(gradient.narrow(axis, 0, count), alpha=0.5)
-    result.narrow(axis, count, 1).add_(gradient.narrow(axis, count, 1), alpha=0.5)
     return result
 
 

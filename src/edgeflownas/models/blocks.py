@@ -78,11 +78,11 @@ class _Up2(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         batch, channels, height, width = gradient.shape
         split = gradient.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
-        rows = _up2_transposed(split[:, :, 0], split[:, :, 1], 1)
-        return _up2_transposed(rows[:, :, :, 0], rows[:, :, :, 1], 2).permute(0, 3, 1, 2)
+        rows = up2_transposed(split[:, :, 0], split[:, :, 1], 1)
+        return up2_transposed(rows[:, :, :, 0], rows[:, :, :, 1], 2).permute(0, 3, 1, 2)
 
 
-def _up2_transposed(even: Tensor, odd: Tensor, axis: int) -> Tensor:
+def up2_transposed(even: Tensor, odd: Tensor, axis: int) -> Tensor:
     """Gradient of x along ``axis``: even + (odd + odd shifted by one) / 2, the last odd one counted whole."""
     size = even.shape[axis]
     total = torch.add(even, odd, alpha=0.5)
