@@ -123,13 +123,9 @@ def generate_pair(
     """
     _check(height, width, motion)
     draws = Draws(seed, index, 0)
-    if motion is not None:
-        layers = [_texture(draws, height, width, motion)]
-        (image1, owner1), (image2, owner2) = (_draw(layers, height, width, second) for second in (False, True))
-    else:
-        layers = _scene(seed, index, draws, height, width)
-        drawn = [_draw(layers, height, width, second) for second in (False, True)]
-        (image1, owner1), (image2, owner2) = drawn
+    layers = _scene(seed, index, draws, height, width) if motion is None else [_texture(draws, height, width, motion)]
+    (image1, owner1), (image2, owner2) = (_draw(layers, height, width, second) for second in (False, True))
+    if motion is None:
         image1, image2 = _photographed(draws, image1, image2)
     return GeneratedPair(image1, image2, owner1, owner2, [layer.motion for layer in layers])
 
@@ -146,12 +142,12 @@ def _texture(draws: Draws, height: int, width: int, motion: float) -> _Layer:
 
 
 def _scene(seed: int, index: int, draws: Draws, height: int, width: int) -> list[_Layer]:
-    """Background (half as large again as the frame, turned at random) and objects, back to front."""
+    """Background (a quarter larger than the frame, turned at random) and objects, back to front."""
     pace = math.exp(1.05 * draws.normal())  # log-normal, so that most scenes are calm and a few are fast
     shutter = draws.uniform(0.1, 0.6) if draws.chance(0.2) else 0.0
     depth = draws.uniform(0.4, 2.0) if draws.chance(0.2) else 0.0  # how far what is out of focus is blurred
     camera = geometry.background_motion(draws, pace, height, width)
-    rows, columns = int(1.35 * _FINER * height), int(1.35 * _FINER * width)
+    rows, columns = int(1.25 * _FINER * height), int(1.25 * _FINER * width)
     texture = textures.background(draws, rows, columns)
     turn = draws.uniform(-0.3, 0.3) + (math.pi if draws.chance(0.1) else 0.0)
     spin = geometry.affine((0.0, 0.0), (0.0, 0.0), turn, draws.uniform(0.9, 1.1) / _FINER, 1.0, 0.0)
@@ -183,9 +179,8 @@ def _object(draws: Draws, stuffs: list[Image], radius: float, at: geometry.Array
             cv2.fillPoly(mask, [ends], (255.0 if geometry.area(ring) > 0 else 0.0,), cv2.LINE_AA, 4)
         cover = cv2.merge([mask] * 4)
         part = cv2.multiply(_opaque(_material(draws, stuffs, rows, columns)), cover, scale=1 / 255)
-        picture = cv2.add(cv2.multiply(picture, cv2.bitwise_not(cover), scale=1 / 255), part).astype(
-            np.uint8, copy=False
-        )
+        behind = cv2.multiply(picture, cv2.bitwise_not(cover), scale=1 / 255)
+        picture = cv2.add(behind, part).astype(np.uint8, copy=False)
     turn = draws.uniform(-0.4, 0.4) if draws.chance(0.6) else draws.uniform(0.0, 2 * math.pi)
     pose = geometry.affine((0.0, 0.0), (at[0], at[1]), turn, 1.0 / _FINER, 1.0, 0.0)
     return picture, pose @ geometry.shift(*corner)

@@ -101,6 +101,9 @@ def fractal(draws: Draws, height: int, width: int, cell: float, octaves: int, ga
     mean, deviation = cv2.meanStdDev(total)
     scale = 1.0 / max(float(deviation[0, 0]), 1e-6)
     field = cv2.addWeighted(total, scale, total, 0.0, -scale * float(mean[0, 0]))  # before it is made large
+    if cell > 8.0:  # so smooth that a quarter of the size does, and straight lines between
+        field = cv2.resize(field, (width // 4 + 1, height // 4 + 1), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
@@ -109,10 +112,13 @@ def fractal(draws: Draws, height: int, width: int, cell: float, octaves: int, ga
 
 def _palette(draws: Draws, count: int) -> NDArray[np.float32]:
     """``count`` RGB colours of related hue: lights from black to white, mostly dull."""
-    middle, reach = draws.uniform(20.0, 235.0), draws.uniform(30.0, 130.0)
-    light = np.clip(middle + draws.uniforms(count, -1.0, 1.0) * reach, 4.0, 250.0)
-    hue = draws.uniform(0.0, 2 * math.pi) + draws.uniforms(count, -1.0, 1.0) * draws.pick([(3.0, 0.3), (1.0, 2.0)])
-    strength = draws.pick([(3.0, 0.1), (3.0, 0.3), (1.0, 0.8)]) * draws.uniforms(count, 0.3, 1.0)
+    light, hue, strength = draws.uniforms(3 * count, -1.0, 1.0).reshape(3, count)
+    light = np.clip(draws.uniform(20.0, 235.0) + light * draws.uniform(30.0, 130.0), 4.0, 250.0)
+    common = draws.pick(
+        [(2.0, 0.5), (1.0, 2.0), (1.5, 3.7), (2.0, draws.uniform(0.0, 2 * math.pi))]
+    )  # earth, leaf, sky
+    hue = common + hue * draws.pick([(3.0, 0.4), (1.0, 2.0)])
+    strength = draws.pick([(3.0, 0.1), (3.0, 0.3), (1.0, 0.8)]) * (0.65 + 0.35 * strength)
     waves = np.cos(hue[:, None] - np.array([0.0, 2.1, 4.2]))
     return np.asarray(np.clip(light[:, None] * (1.0 + strength[:, None] * waves), 0.0, 255.0), dtype=np.float32)
 
