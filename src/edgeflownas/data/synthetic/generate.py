@@ -1,9 +1,9 @@
 """Image pairs with exact flow, and sets of them on disk: OUT/train, OUT/val in FlyingChairs2 layout, OUT/dataset.json.
 
 A pair is a scene (objects in front of a background) or one texture that moves as a whole, which a small network learns
-in a few hundred steps.  Both images are sampled from the same oversized textures through one cubic warp each, at random
-sub-pixel phases, so neither is sharper than the other.  The flow of a pixel is that of the front-most object covering
-its centre.
+in a few hundred steps.  Both images are sampled from the same pictures, finer than they are, through one warp each at
+random sub-pixel phases, so neither is sharper than the other.  The flow of a pixel is that of the front-most object
+covering its centre.
 
 Every file is a pure function of the seed, the pair's number and the size, so a set that was interrupted goes on where
 it stopped, and the number of workers changes nothing (on one machine; another version of OpenCV may round otherwise).
