@@ -83,14 +83,15 @@ def of_pair(pair: FlowPair, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def slope(grey: Float) -> float:
-    """Of log power over log frequency, from 4 to 64 cycles a height."""
+    """Of log power over log frequency, from 4 cycles a height to a third of the rows, every octave alike."""
     window = np.outer(*(np.hanning(side) for side in grey.shape))
     power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
     rows, columns = (np.fft.fftfreq(side) * grey.shape[0] for side in grey.shape)
     frequency = np.hypot(rows[:, None], columns)
-    edges = np.geomspace(4, 64, 13)
-    bands = [power[(frequency >= low) & (frequency < high)].mean() for low, high in zip(edges, edges[1:], strict=False)]
-    return float(np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), np.log(np.maximum(bands, 1e-9)), 1)[0])
+    band = np.digitize(frequency, np.geomspace(4, grey.shape[0] / 3, 13))
+    there = [number for number in range(1, 13) if (band == number).any()]
+    points = [(frequency[band == number].mean(), max(power[band == number].mean(), 1e-9)) for number in there]
+    return float(np.polyfit(*np.log(points).T, 1)[0])
 
 
 if __name__ == "__main__":
