@@ -30,10 +30,8 @@ def background(draws: Draws, height: int, width: int) -> Texture:
             border = draws.log_uniform(0.005, 0.15) * border + (y + angle * x).astype(np.float32)
         else:  # patches
             border = 0.25 * border + np.float32(draws.uniform(-0.25, 0.25))
-        mask = cv2.convertScaleAbs(
-            np.maximum(border * np.float32(draws.log_uniform(20.0, 200.0)) + 0.5, 0.0), alpha=255
-        )
-        cv2.copyTo(other, mask, texture)
+        cover = border * np.float32(draws.log_uniform(20.0, 200.0)) + np.float32(0.5)
+        cv2.copyTo(other, cv2.convertScaleAbs(np.maximum(cover, 0.0), alpha=255.0), texture)
     if draws.chance(0.75):
         _clutter(draws, texture)
     texture = _detailed(draws, texture, draws.log_uniform(4.0, 30.0))
@@ -48,7 +46,7 @@ def surface(draws: Draws, height: int, width: int) -> Texture:
 
 
 def recoloured(draws: Draws, texture: Texture) -> Texture:
-    """The same material in other colours: each channel through a curve of its own, some of them exchanged."""
+    """The same material in other colours: each channel through a curve of its own, dark and light turned round in some."""
     low, high = draws.uniform(0.0, 110.0), draws.uniform(120.0, 255.0)
     if draws.chance(0.3):
         low, high = high, low
@@ -114,20 +112,23 @@ def _palette(draws: Draws, count: int) -> NDArray[np.float32]:
     """``count`` RGB colours of related hue: lights from black to white, mostly dull."""
     light, hue, strength = draws.uniforms(3 * count, -1.0, 1.0).reshape(3, count)
     light = np.clip(draws.uniform(20.0, 235.0) + light * draws.uniform(30.0, 130.0), 4.0, 250.0)
-    common = draws.pick(
-        [(2.0, 0.5), (1.0, 2.0), (1.5, 3.7), (2.0, draws.uniform(0.0, 2 * math.pi))]
-    )  # earth, leaf, sky
+    earth, leaf, sky, other = 0.5, 2.0, 3.7, draws.uniform(0.0, 2 * math.pi)
+    common = draws.pick([(2.0, earth), (1.0, leaf), (1.5, sky), (2.0, other)])
     hue = common + hue * draws.pick([(3.0, 0.4), (1.0, 2.0)])
     strength = draws.pick([(3.0, 0.1), (3.0, 0.3), (1.0, 0.8)]) * (0.65 + 0.35 * strength)
     waves = np.cos(hue[:, None] - np.array([0.0, 2.1, 4.2]))
     return np.asarray(np.clip(light[:, None] * (1.0 + strength[:, None] * waves), 0.0, 255.0), dtype=np.float32)
 
 
-def _coloured(draws: Draws, field: Field, count: int) -> Texture:
-    """A field through a run of ``count`` colours; three standard deviations to each side of the mean are told apart."""
-    run = cv2.resize(_palette(draws, count)[None], (256, 1), interpolation=cv2.INTER_LINEAR)
-    level = cv2.convertScaleAbs(np.maximum(field, -3.0), alpha=42.0, beta=127.0)
-    return np.asarray(cv2.applyColorMap(level, run.astype(np.uint8).reshape(256, 1, 3)), dtype=np.uint8)
+def _coloured(draws: Draws, level: NDArray[np.uint8], count: int) -> Texture:
+    """Levels through a run of ``count`` colours."""
+    run = cv2.resize(_palette(draws, count)[None], (256, 1), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(level, run.reshape(256, 1, 3)), dtype=np.uint8)
+
+
+def _level(field: Field) -> NDArray[np.uint8]:
+    """Bytes of a field; three standard deviations to each side of the mean are told apart."""
+    return np.asarray(cv2.convertScaleAbs(np.maximum(field, -3.0), alpha=42.0, beta=127.0), dtype=np.uint8)
 
 
 # --- materials ---
@@ -137,7 +138,7 @@ def _cloudy(draws: Draws, height: int, width: int) -> Texture:
     """Sky, walls, cloth, stone: fractal noise, smooth to rough."""
     cell, gain = draws.log_uniform(1.5, 24.0), draws.uniform(0.45, 1.05)
     octaves = max(2, int(math.log2(max(height, width) / cell)) - draws.integer(0, 2))
-    return _coloured(draws, fractal(draws, height, width, cell, octaves, gain), draws.integer(2, 5))
+    return _coloured(draws, _level(fractal(draws, height, width, cell, octaves, gain)), draws.integer(2, 5))
 
 
 def _grained(draws: Draws, height: int, width: int) -> Texture:
@@ -146,7 +147,7 @@ def _grained(draws: Draws, height: int, width: int) -> Texture:
     across = draws.chance(0.5)
     size = (height, max(8, int(width / factor))) if across else (max(8, int(height / factor)), width)
     field = fractal(draws, *size, draws.log_uniform(1.2, 6.0), draws.integer(3, 6), draws.uniform(0.4, 0.9))
-    return _coloured(draws, np.asarray(cv2.resize(field, (width, height)), np.float32), draws.integer(2, 4))
+    return _coloured(draws, _level(np.asarray(cv2.resize(field, (width, height)))), draws.integer(2, 4))
 
 
 def _repeated(draws: Draws, height: int, width: int) -> Texture:
@@ -177,14 +178,12 @@ def _patches(draws: Draws, height: int, width: int) -> Texture:
     if draws.chance(0.7):
         levels = draws.bytes(*levels.shape)
     x, y = (
-        (start + np.float32(bend) * fractal(draws, height, width, draws.log_uniform(2.0, 12.0), 3, 0.6)).astype(
-            np.float32
-        )
+        np.float32(bend) * fractal(draws, height, width, draws.log_uniform(2.0, 12.0), 3, 0.6) + start
         for start in (np.arange(width) / cell + 1.5, np.arange(height)[:, None] / cell + 1.5)
     )
-    patch = cv2.remap(levels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
-    run = cv2.resize(_palette(draws, 5)[None], (256, 1), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(patch, run.reshape(256, 1, 3)), dtype=np.uint8)
+    places = x.astype(np.float32), y.astype(np.float32)
+    patch = cv2.remap(levels, *places, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+    return _coloured(draws, patch.astype(np.uint8, copy=False), 5)
 
 
 def _leaves(draws: Draws, height: int, width: int) -> Texture:
@@ -199,19 +198,13 @@ def _leaves(draws: Draws, height: int, width: int) -> Texture:
 def _scatter(draws: Draws, texture: Texture, count: int, smallest: float, largest: float, corners: int) -> None:
     """Draw convex shapes, their radius with density r^-2: many small, few large."""
     radius = 1.0 / (1.0 / largest + draws.uniforms(count) * (1.0 / smallest - 1.0 / largest))
-    angle = (
-        2
-        * math.pi
-        * (np.arange(corners) + draws.uniforms(count * corners, -0.3, 0.3).reshape(count, corners))
-        / corners
-    )
+    uneven = draws.uniforms(count * corners, -0.3, 0.3).reshape(count, corners)
+    angle = 2 * math.pi * (np.arange(corners) + uneven) / corners
     stretch, turn = np.exp(draws.uniforms(count, -0.8, 0.8))[:, None], draws.uniforms(count, 0.0, math.pi)[:, None]
     along, across = radius[:, None] * stretch * np.cos(angle), radius[:, None] / stretch * np.sin(angle)
-    middle = (
-        draws.uniforms(2 * count).reshape(2, count, 1) * np.array([texture.shape[1], texture.shape[0]])[:, None, None]
-    )
-    x = middle[0] + along * np.cos(turn) - across * np.sin(turn)
-    y = middle[1] + along * np.sin(turn) + across * np.cos(turn)
+    middle = draws.uniforms(2 * count).reshape(2, count, 1)
+    x = middle[0] * texture.shape[1] + along * np.cos(turn) - across * np.sin(turn)
+    y = middle[1] * texture.shape[0] + along * np.sin(turn) + across * np.cos(turn)
     points = np.rint(np.stack([x, y], axis=-1) * 16.0).astype(np.int32)
     colours = _palette(draws, 8)[draws.bytes(count) % 8] * draws.uniforms(count, 0.75, 1.25)[:, None]
     for shape, colour in zip(points, colours.tolist(), strict=True):
@@ -223,10 +216,8 @@ def _clutter(draws: Draws, texture: Texture) -> None:
     height, width = texture.shape[:2]
     side = max(height, width)
     for _ in range(draws.integer(0, 3)):
-        corners = draws.pick([(2.0, 4), (1.0, 5), (1.0, 12)])
-        _scatter(
-            draws, texture, int(draws.log_uniform(3.0, 60.0)), 0.01 * side, draws.uniform(0.05, 0.25) * side, corners
-        )
+        corners, count = draws.pick([(2.0, 4), (1.0, 5), (1.0, 12)]), int(draws.log_uniform(3.0, 60.0))
+        _scatter(draws, texture, count, 0.01 * side, draws.uniform(0.05, 0.25) * side, corners)
     for _ in range(draws.integer(0, 6)):  # upright boxes, such as houses, doors and signs
         left, top = draws.uniform(-0.1, 1.0) * width, draws.uniform(-0.1, 1.0) * height
         wide, high = draws.log_uniform(0.02, 0.4) * side, draws.log_uniform(0.02, 0.4) * side
