@@ -427,8 +427,11 @@ def _compare(task: _Set) -> None:
         raise DataError(f"{path}: describes a data set that was not generated; name a new folder with --out")
     others = {key: value for key, value in task.parameters.items() if found.get(key) != value}
     if others:
-        rows = [f"  {key}: the set there has {found.get(key)!r}, asked for {value!r}" for key, value in others.items()]
         remedy = "Ask for the same parameters to go on with it, or name a new folder."
+        if "version" in others:  # of the generator: nothing that one can ask for
+            others = {"version": VERSION}
+            remedy = "That version of the generator made other pairs: read the set as it is, or name a new folder."
+        rows = [f"  {key}: the set there has {found.get(key)!r}, asked for {value!r}" for key, value in others.items()]
         raise DataError("\n".join([f"--out: {task.out} holds another generated set:", *rows, remedy]))
 
 
