@@ -46,7 +46,7 @@ def surface(draws: Draws, height: int, width: int) -> Texture:
 
 
 def recoloured(draws: Draws, texture: Texture) -> Texture:
-    """The same material in other colours: each channel through a curve of its own, dark and light turned round in some."""
+    """The same material in other colours: each channel through its own curve, dark and light turned round in some."""
     low, high = draws.uniform(0.0, 110.0), draws.uniform(120.0, 255.0)
     if draws.chance(0.3):
         low, high = high, low
