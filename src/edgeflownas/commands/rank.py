@@ -7,7 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import Bytes, Csv, FromZero, Json, OtherKeys, WholeNumber, emit, may_begin
+from edgeflownas.commands._shared import (
+    Bytes,
+    Csv,
+    FromZero,
+    Json,
+    OtherKeys,
+    WholeNumber,
+    calibrated_elsewhere,
+    emit,
+    is_package_weights,
+    may_begin,
+)
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +42,7 @@ def rank(
     protocol: str | None = None,
     memory: Bytes | None = None,
     keep_sample_errors: bool = False,
+    calibration_data: str | None = None,
     exact: bool = False,
     measure_cpu: bool = False,
     target: str | None = None,
@@ -48,8 +60,8 @@ def rank(
     Start it with torchrun to share the work between processes, GPUs or machines. docs/ranking.md has the columns.
 
     Args:
-        run: run directory.
-        out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT.
+        run: run directory, or weights:NAME of a supernet.
+        out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT; of weights:NAME NAME-ranking.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
         archs: file with an arch code a line, or CSV with a column code; default: the whole space.
@@ -61,6 +73,7 @@ def rank(
         protocol: of --data: standard (the default: whole frames), training (the run's crop and clip) or edgeflownet.
         memory: most memory for features, such as 8GB; default: as the evaluator finds sensible.
         keep_sample_errors: keep the error of every subnet on every sample (float16), for paired statistics.
+        calibration_data: data set or folder on which batch norm of weights:NAME is recalibrated.
         exact: bit for bit what each subnet evaluated alone gives, on a CPU; slower.
         measure_cpu: a column with the measured time of each subnet on this CPU (at most 500 subnets).
         target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
@@ -70,9 +83,12 @@ def rank(
         raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
     if protocol is not None and not data:
         raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
-    folder = run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}") if out is None else Path(out)
+    overrides = calibrated_elsewhere(run, calibration_data, overrides)
+    name = "ranking" if checkpoint == "latest" else f"ranking-{checkpoint}"
+    beside = Path(f"{run.name.partition(':')[2]}-{name}") if is_package_weights(run) else run / name
+    folder = beside if out is None else Path(out)
     if out is not None and (not out or (folder / "run_manifest.json").exists()):
-        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
+        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {beside}")
 
     from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console

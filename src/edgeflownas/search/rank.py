@@ -44,6 +44,7 @@ from edgeflownas.run.directory import RunLock, read_identity
 from edgeflownas.run.manifest import choose_device
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, silent
+from edgeflownas.run.weights import is_weights
 from edgeflownas.search import ranking as tables
 from edgeflownas.search.candidates import choose_archs, read_codes
 from edgeflownas.search.ranking import CSV, TENSORS, TIED, Part, Ranking
@@ -127,8 +128,9 @@ class RankingJob:
 
 
 def open_run(path: Path, overrides: Sequence[str] = (), note: Note = silent) -> Run:
-    """A run directory; a file of weights alone, which :meth:`Run.open` takes too, is refused (StorageError)."""
-    read_identity(path)
+    """A run directory or weights of the package; unlike :meth:`Run.open` it refuses a file of TF1 weights."""
+    if not is_weights(path):
+        read_identity(path)
     return Run.open(path, overrides, note)
 
 

@@ -34,7 +34,9 @@ from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.run import manifest, setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
+from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, Splits, run_space, silent
+from edgeflownas.run.weights import is_weights
 from edgeflownas.space import get_space
 from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
@@ -419,8 +421,9 @@ def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[
     if config.train.init_from is None:
         return None
     place, _, name = config.train.init_from.partition("@")
-    run = RunDirectory(Path(place), warn)
-    source = run.manifest["keys"]["identity"]
+    run = Run.open(Path(place)) if is_weights(place) else RunDirectory(Path(place), warn)
+    own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest["keys"]
+    source = own["identity"]
     wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
     known = defaults | source  # a run of an older version did not know every key
     tasks = known["train.task"], config.train.task
@@ -437,7 +440,7 @@ def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[
             f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
             f"{ours[0] if ours else 'every subnet'}: give a supernet, or a run of the same arch"
         )
-    checkpoint = run.load(name or "latest", ["model"])
+    checkpoint = run.checkpoint(name or "latest") if isinstance(run, Run) else run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
     moved_before = config.train.batch_norm == "frozen" and known["train.batch_norm"] != "frozen"
     copied = theirs == ours and not moved_before
