@@ -7,10 +7,11 @@ What is measured is what was written, opened as ``weights:NAME``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from edgeflownas.run.run import Run
 from edgeflownas.space import get_space
 
 HALF_LOSS = 0.01  # px that float16 may cost, under deploy
+GENERATED = "generated"  # what data/check.py calls such a source
 LICENCE = "MIT, trained on pairs that edgeflownas generated"
 STORAGES = ("float16", "float32")  # of the kernels; the first is taken unless it costs too much
 Groups = dict[str, dict[str, NDArray[Any]]]
@@ -71,7 +73,7 @@ def make(given: Any) -> dict[str, Any]:
         given.checkpoint or ("best" if (given.run / "best.json").exists() else "latest"), given.weights
     )
     card = _history(run, stored, given)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, package_folder():
         found = {}
         for storage in STORAGES if given.storage == "auto" else (given.storage,):
             facts, groups = _contents(run, run.net(stored, given.weights), given.size, storage == "float16", console)
@@ -88,6 +90,16 @@ def make(given: Any) -> dict[str, Any]:
     given.folder.mkdir(parents=True, exist_ok=True)
     files = weights.write_weights(given.name, facts, groups, card, given.folder)
     return {"weights": str(files[0]), "card": str(files[1]), **card, "bytes": files[0].stat().st_size}
+
+
+@contextlib.contextmanager
+def package_folder() -> Iterator[None]:
+    """Where weights of the package are looked for may change meanwhile."""
+    before = weights.FOLDER
+    try:
+        yield
+    finally:
+        weights.FOLDER = before
 
 
 def _contents(
@@ -151,7 +163,7 @@ def _arrays(net: StagedNet, half: bool) -> dict[str, NDArray[Any]]:
 def _pairs(run: Run) -> dict[str, Any]:
     """How the run's pairs were generated, and how many are made again to calibrate and to evaluate."""
     described = run.train.directory.parent / "dataset.json"
-    if run.train.source != "generated":
+    if run.train.source != GENERATED:
         raise ConfigError(
             f"{run.train.directory}: not generated pairs; weights of the package are trained on such alone"
         )

@@ -254,6 +254,8 @@ def test_what_would_mean_nothing_is_refused(tmp_path: Path, place: Place) -> Non
     ended = command("infer", *two_images(tmp_path), "--formats", "flo", "--max-flow", "3")
     assert ended.code == 64 and "--max-flow" in ended.err
     ended = command("infer", "--weights", "x", *two_images(tmp_path))
-    assert ended.code == 64 and "model or ema; a run stands first: edgeflownas infer [RUN|weights:NAME] A.png" in ended.err
+    assert (
+        ended.code == 64 and "model or ema; a run stands first: edgeflownas infer [RUN|weights:NAME] A.png" in ended.err
+    )
     ended = command("infer", place.data / "train", "--out", tmp_path / "out")
     assert ended.code == 65 and "separate pairs" in ended.err

@@ -165,9 +165,14 @@ def test_a_video_becomes_one_with_its_flow(elsewhere: Path) -> None:
     assert [path.name for path in (elsewhere / "flow").iterdir()] == ["clip-flow.mp4"]
     capture = cv2.VideoCapture(str(elsewhere / "flow" / "clip-flow.mp4"))
     shapes = [picture.shape for done, picture in iter(capture.read, (False, None)) if done]
-    assert shapes == [(42, 114, 3)] * 3 and capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12.0)
+    assert shapes == [(40, 112, 3)] * 3 and capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12.0)
     ended = command("infer", f"weights:{NAME}", video, "--overwrite", "--formats", "video,color", "--max-flow", "4")
     assert ended.code == 0 and "frames a second" in ended.err and len(list((elsewhere / "flow").iterdir())) == 4
+    odd = elsewhere / "odd"
+    odd.mkdir()
+    two_frames(odd)
+    assert told("infer", f"weights:{NAME}", odd, "--formats", "video", "--overwrite")["video"] == "flow/odd-flow.mp4"
+    assert cv2.VideoCapture(str(elsewhere / "flow" / "odd-flow.mp4")).read()[1].shape == (42, 114, 3)
 
 
 def test_what_is_no_video_leaves_nothing(elsewhere: Path) -> None:

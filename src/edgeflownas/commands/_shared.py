@@ -122,6 +122,11 @@ def is_package_weights(path: Path | None) -> bool:
     return str(path).startswith("weights:")
 
 
+def beside(run: Path, name: str) -> Path:
+    """Where results of a run go: in its folder; of weights:NAME in NAME-``name`` here."""
+    return Path(f"{run.name.partition(':')[2]}-{name}") if is_package_weights(run) else run / name
+
+
 def calibrated_elsewhere(run: Path | None, calibration_data: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides with --calibration-data, which only weights of the package take.  Raises ConfigError."""
     if calibration_data is None:

@@ -2,16 +2,8 @@
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import (
-    Csv,
-    Json,
-    OtherKeys,
-    Size,
-    calibrated_elsewhere,
-    emit,
-    example,
-    is_package_weights,
-)
+from edgeflownas.commands import _shared as shared
+from edgeflownas.commands._shared import Csv, Json, OtherKeys, Size, emit, example
 from edgeflownas.errors import ConfigError
 
 
@@ -72,9 +64,9 @@ def evaluate(
     if labelled:
         _check(run, data, baseline, bool(arch or overrides), record)
     for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
-        if run is not None and (is_package_weights(run) or run.is_file()) and value != usual:
+        if run is not None and (shared.is_package_weights(run) or run.is_file()) and value != usual:
             raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")
-    overrides = calibrated_elsewhere(run, calibration_data, overrides)
+    overrides = shared.calibrated_elsewhere(run, calibration_data, overrides)
 
     from edgeflownas.report.console import Console
     from edgeflownas.report.views import calibration_view, frozen_view, result_document, results_view

@@ -7,18 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import (
-    Bytes,
-    Csv,
-    FromZero,
-    Json,
-    OtherKeys,
-    WholeNumber,
-    calibrated_elsewhere,
-    emit,
-    is_package_weights,
-    may_begin,
-)
+from edgeflownas.commands import _shared as shared
+from edgeflownas.commands._shared import Bytes, Csv, FromZero, Json, OtherKeys, WholeNumber
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,12 +73,13 @@ def rank(
         raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
     if protocol is not None and not data:
         raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
-    overrides = calibrated_elsewhere(run, calibration_data, overrides)
-    name = "ranking" if checkpoint == "latest" else f"ranking-{checkpoint}"
-    beside = Path(f"{run.name.partition(':')[2]}-{name}") if is_package_weights(run) else run / name
-    folder = beside if out is None else Path(out)
+    overrides = shared.calibrated_elsewhere(run, calibration_data, overrides)
+    usual = shared.beside(run, "ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
+    folder = usual if out is None else Path(out)
     if out is not None and (not out or (folder / "run_manifest.json").exists()):
-        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {beside}")
+        raise ConfigError(
+            f"--out {out!r}: give the ranking a folder of its own, such as --out {shared.beside(run, 'ranking')}"
+        )
 
     from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console
@@ -114,7 +105,7 @@ def rank(
         done = rank_space(job, chosen, columns, folder, world, console, lambda work: _agree(work, yes, console))
         if done is not None:
             ranking, files = done
-            printed = emit(ranking_document(ranking, folder), ranking_view, json, csv, console.tell)
+            printed = shared.emit(ranking_document(ranking, folder), ranking_view, json, csv, console.tell)
             if TENSORS not in files:
                 console.info(f"{folder}: finished before, nothing was computed")
             console.wrote(printed | files)
@@ -125,7 +116,7 @@ def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:
     from edgeflownas.report.views import workload_text
 
     console.info(workload_text(work))
-    if yes or may_begin(work["seconds"], "rank fewer subnets (--where, --sample)", work["processes"]):
+    if yes or shared.may_begin(work["seconds"], "rank fewer subnets (--where, --sample)", work["processes"]):
         return True
     console.info("nothing was computed")
     return False

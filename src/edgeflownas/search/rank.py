@@ -128,9 +128,8 @@ class RankingJob:
 
 
 def open_run(path: Path, overrides: Sequence[str] = (), note: Note = silent) -> Run:
-    """A run directory or weights of the package; unlike :meth:`Run.open` it refuses a file of TF1 weights."""
-    if not is_weights(path):
-        read_identity(path)
+    """A run directory; a file of weights alone, which :meth:`Run.open` takes too, is refused (StorageError)."""
+    read_identity(path)
     return Run.open(path, overrides, note)
 
 
@@ -159,7 +158,7 @@ def open_job(
     if data and protocol not in SHARED:
         together = ", ".join(SHARED)
         raise ConfigError(f"--protocol {protocol} is none under which subnets can be ranked together: {together}")
-    run = open_run(path, overrides, note)
+    run = (Run.open if is_weights(path) else open_run)(path, overrides, note)
     config, task = run.config, run.config.train.task
     if task != "supernet":
         remedy = f"`edgeflownas evaluate {path}` scores it, and a supernet run can be ranked"
