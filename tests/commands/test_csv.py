@@ -12,7 +12,7 @@ from edgeflownas import cli
 
 WITHOUT = {  # they print no table: lines, a file, one document
     *("train", "report", "infer", "import-tf1", "config keys", "config schema", "config docs"),
-    *("recipes show", "recipes copy", "data list", "data check", "data stats", "data synth"),
+    *("recipes show", "recipes copy", "weights path", "data list", "data check", "data stats", "data synth"),
 }
 ARCH = "0,0,0,0,2,1,2,2,2"
 QUICK = {  # what needs no run: the command line, and the first heading

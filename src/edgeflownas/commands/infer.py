@@ -53,7 +53,6 @@ def infer(
         raise ConfigError(f"--weights {weights!r} is unknown: model or ema; a run stands first: {example(infer)}")
     if not pictures:
         raise ConfigError(f"images missing: {example(infer)}")
-    overrides = calibrated_elsewhere(run, calibration_data, overrides) if run else overrides
     wanted = None if formats is None else _formats(formats)
     asked = None if size in (None, FRAME) else read_size(str(size))
     if max_flow is not None and not 0 < max_flow < 1e9:
@@ -79,6 +78,7 @@ def infer(
     if out.is_dir() and not overwrite and any(out.iterdir()):
         raise StorageError(f"{out}: holds files already; choose another --out, or add --overwrite to replace them")
     run = run or Path(PREFIX + default_name())
+    overrides = calibrated_elsewhere(run, calibration_data, overrides)
     opened = Run.open(run, overrides, console.info, used=SHOWN, what="this")
     subnet = opened.subnet(arch, checkpoint, weights, opened.deployed_size if size is None else asked)
     console.info(f"{subnet.name}, arch {subnet.arch} ({subnet.reason})")

@@ -24,16 +24,17 @@ def list_(*, csv: Csv | None = None, json: Json = False) -> None:
 
 
 @app.command
-def show(name: str, /, *, json: Json = False) -> None:
+def show(name: str, /, *, csv: Csv | None = None, json: Json = False) -> None:
     """Print the card of weights: how they were trained, on what, their errors, and what they cost on a chip.
 
     Args:
         name: weights of the package, as `edgeflownas weights list` names them.
     """
+    from edgeflownas.report.console import Console
     from edgeflownas.report.views import card_view
     from edgeflownas.run.weights import read_card
 
-    emit(read_card(name), card_view, json)
+    Console().wrote(emit(read_card(name), card_view, json, csv))
 
 
 @app.command

@@ -272,7 +272,7 @@ class FlowVideo:
 
     def __init__(self, path: Path, rate: float, max_flow: float | None) -> None:
         self.path, self.rate, self.max_flow = path, rate, max_flow
-        self._temporary = path.with_name(f".tmp-{path.name}")
+        self._temporary, self._frames = path.with_name(f".tmp-{path.name}"), 0
         self._writer: cv2.VideoWriter | None = None
         self._longest = 0.0
 
@@ -288,11 +288,17 @@ class FlowVideo:
             if not self._writer.isOpened():
                 raise StorageError(f"{self.path}: this OpenCV cannot write it: --formats color writes pictures instead")
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self._frames += 1
 
     def keep(self) -> None:
-        """Give the finished video its name."""
+        """Give the finished video its name.  Raises StorageError where not every frame is in it."""
         assert self._writer is not None, "a video of no frame"
         self._writer.release()
+        written = int(cv2.VideoCapture(str(self._temporary)).get(cv2.CAP_PROP_FRAME_COUNT))
+        if written != self._frames:  # OpenCV says nothing where the disk is full
+            raise StorageError(
+                f"{self.path}: {written} of {self._frames} frames could be written: make room on the disk"
+            )
         with storing(self.path, "write"):
             os.replace(self._temporary, self.path)
 
