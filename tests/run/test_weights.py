@@ -118,7 +118,7 @@ def test_a_size_without_statistics_of_its_own_is_said() -> None:
     notes: list[str] = []
     opened(notes=notes).subnet(size=(48, 48))
     assert (
-        "weights:tiny-v1-w4 carries batch-norm statistics for training, deploy:32x48: those of training are taken"
+        "weights:tiny-v1-w4 carries batch-norm statistics for deploy:32x48, training: those of training are taken"
         in notes
     )
 

@@ -72,7 +72,7 @@ class Shipped:
         ``note`` is told of a generator that has changed since.  Raises StorageError where the disk refuses.
         """
         pairs = self.facts["pairs"]
-        words = {key: pairs[key] for key in ("seed", "height", "width")}
+        words = {key: pairs[key] for key in ("seed", "height", "width", "motion") if pairs.get(key) is not None}
         if pairs["version"] != VERSION:
             note(f"the generator of {PREFIX}{self.name} had version {pairs['version']}, today's {VERSION}: other pairs")
         note(f"{pairs[split]} {split} pairs of {words['height']}x{words['width']} are generated, seed {words['seed']}")
@@ -115,8 +115,9 @@ def find_weights(name: str | Path) -> str:
     if plain in known:
         return plain
     there = f"known: {', '.join(known)}" if known else "this version of the package has none: give a run directory"
-    close = nearest(plain, [other.replace("-", "_") for other in known])
-    hint = f"; did you mean {PREFIX}{close.replace('_', '-')}?" if close else ""
+    spelt = {other.replace("-", "_"): other for other in known}  # as keys are, among which `nearest` looks
+    close = nearest(plain, spelt)
+    hint = f"; did you mean {PREFIX}{spelt[close]}?" if close else ""
     raise ConfigError(f"no weights {plain!r} ({there}){hint}")
 
 
