@@ -172,8 +172,8 @@ def _pairs(run: Run) -> dict[str, Any]:
         "train": min(made["train"], own.bn_recal_batches * own.batch_size),
         "val": min(made["val"], (own.eval_batches_per_arch or 8) * own.batch_size),
     }
-    words = {key: made[key] for key in ("kind", "seed", "height", "width", "version") if key in made}
-    return words | counts
+    words = {key: made.get(key) for key in ("seed", "height", "width", "motion", "version")}
+    return {"kind": made.get("kind", "scenes"), **words, **counts}
 
 
 def _history(run: Run, stored: Checkpoint, given: Any) -> dict[str, Any]:
@@ -212,17 +212,19 @@ def _training(run: Run, stored: Checkpoint) -> list[dict[str, Any]]:
         before = _training(parent, parent.checkpoint(facts["checkpoint"]))
     rows = list(read_rows(run.path / "timing.jsonl", b'"epoch_seconds"'))
     seconds = {row["epoch"]: row["epoch_seconds"] for row in rows if row["epoch"] <= stored.position.epoch}
-    made = read_json(run.train.directory.parent / "dataset.json")
-    words = " ".join(
-        f"--{key} {made[key]}" for key in ("kind", "height", "width", "train", "val", "seed") if key in made
-    )
+    described = Path(run.config.data.train_dir).parent / "dataset.json"
+    data = run.manifest["data"]["train"]["label"]
+    if described.exists():
+        made, asked = read_json(described), ("kind", "motion", "height", "width", "train", "val", "seed")
+        words = " ".join(f"--{key} {made[key]}" for key in asked if made.get(key) is not None)
+        data = f"edgeflownas data synth {words} (generator version {made['version']})"
     return [
         *before,
         {
             "run": run.path.resolve().name,
             "checkpoint": stored.name,
             "commit": run.manifest["code"]["commit"],
-            "data": f"edgeflownas data synth {words} (generator version {made['version']})",
+            "data": data,
             "pairs_seen": stored.state["seen"],
             "hours": round(sum(seconds.values()) / 3600, 3),
         },
