@@ -122,8 +122,9 @@ def is_package_weights(path: Path | None) -> bool:
     return str(path).startswith("weights:")
 
 
-def beside(run: Path, name: str) -> Path:
+def beside(run: Path, name: str, checkpoint: str = "latest") -> Path:
     """Where results of a run go: in its folder; of weights:NAME in NAME-``name`` here."""
+    name += "" if checkpoint == "latest" else f"-{checkpoint}"
     return Path(f"{run.name.partition(':')[2]}-{name}") if is_package_weights(run) else run / name
 
 

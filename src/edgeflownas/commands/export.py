@@ -74,19 +74,15 @@ def export(
 
     from edgeflownas.export.build import Request, Seconds, build
     from edgeflownas.export.folder import require_free
-    from edgeflownas.export.source import EXPORTED, GENERATED, extracted, open_pairs
+    from edgeflownas.export.source import extracted, open_exported, open_pairs
     from edgeflownas.hardware.targets import named_target
     from edgeflownas.report.console import Console
-    from edgeflownas.run.run import Run
 
     words: Any = (outputs, uncertainty, calibrate or "minmax", named_target(target), mode or "performance", arena)
     request, console, seconds = Request(formats, size, *words), Console(), Seconds()
     require_free(out)
     with seconds.of("open and recalibrate"):
-        opened = Run.open(run, overrides, console.info, used=EXPORTED, what="this")
-        if opened.recalibrates and calibration_data not in (None, GENERATED):
-            tokens = [*overrides, f"--data.train_dir={calibration_data}"]
-            opened = Run.open(run, tokens, console.info, used=EXPORTED, what="this")
+        opened = open_exported(run, overrides, calibration_data, console.info)
         subnet = extracted(opened.subnet(arch, checkpoint, size=size), console.task)
     console.info(f"{subnet.short_name}, arch {subnet.code} ({subnet.reason})")
     with seconds.of("read pairs"):

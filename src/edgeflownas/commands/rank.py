@@ -14,6 +14,7 @@ from edgeflownas.errors import ConfigError
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
+REMEDY = "give a smaller --memory, or fewer samples"
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
 
 
@@ -73,13 +74,10 @@ def rank(
         raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
     if protocol is not None and not data:
         raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
-    overrides = shared.calibrated_elsewhere(run, calibration_data, overrides)
-    usual = shared.beside(run, "ranking" if checkpoint == "latest" else f"ranking-{checkpoint}")
+    usual = shared.beside(run, "ranking", checkpoint)
     folder = usual if out is None else Path(out)
     if out is not None and (not out or (folder / "run_manifest.json").exists()):
-        raise ConfigError(
-            f"--out {out!r}: give the ranking a folder of its own, such as --out {shared.beside(run, 'ranking')}"
-        )
+        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {usual}")
 
     from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console
@@ -89,11 +87,10 @@ def rank(
     from edgeflownas.search.ranking import TENSORS
     from edgeflownas.train.machine import connect
 
-    remedy = "give a smaller --memory, or fewer samples"
-    with closing(connect(on_gpu=False, timeout=PATIENCE)) as world, memory_in_words(remedy):
+    with closing(connect(on_gpu=False, timeout=PATIENCE)) as world, memory_in_words(REMEDY):
         console = Console() if world.is_main else Console(io.StringIO(), plain=True)
         job = open_job(
-            run, overrides, console.info,
+            run, shared.calibrated_elsewhere(run, calibration_data, overrides), console.info,
             checkpoint=checkpoint, weights=weights, data=data, protocol=protocol or "standard",
             exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world,
         )  # fmt: skip

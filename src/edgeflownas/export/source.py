@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,21 @@ from edgeflownas.models.blocks import GRID, InputForm
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import SHOWN, Run, Subnet
+from edgeflownas.run.setup import Note
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
 EXPORTED = (*SHOWN, "data.val_dir", "data.on_bad_sample")  # keys an export reads: also those of the pairs
 GENERATED = "synth"
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
 Size = tuple[int, int]
+
+
+def open_exported(path: Path, overrides: Sequence[str], calibration_data: str | None, note: Note) -> Run:
+    """The run; a supernet of the package recalibrates batch norm on ``calibration_data``, where these are no synth."""
+    run = Run.open(path, overrides, note, used=EXPORTED, what="this")
+    if not run.recalibrates or calibration_data in (None, GENERATED):
+        return run
+    return Run.open(path, [*overrides, f"--data.train_dir={calibration_data}"], note, used=EXPORTED, what="this")
 
 
 def extracted(subnet: Subnet, progress: Callable[[str, int], Any]) -> Subnet:
