@@ -17,6 +17,7 @@ import edgeflownas
 from edgeflownas.data.formats import read_flo
 from edgeflownas.data.frames import Frames
 from edgeflownas.run import weights
+from edgeflownas.search.fitting import read_subnets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("package")]
 DEPLOY = ("--protocol", "deploy", "--size", "32x48", "--references", "none")
@@ -208,6 +209,8 @@ def test_export_and_verify(elsewhere: Path) -> None:
 
 def test_profile_and_what_needs_a_history(elsewhere: Path) -> None:
     assert told("profile", f"weights:{NAME}")["size"] == list(SIZE)
+    found = read_subnets(Path(f"weights:{SUPERNET}"), None, None, "EB0=1,EB1=0,DB0=0,DB1=0,H0Out=0,H1=2")
+    assert (len(found.archs), found.width, found.size) == (27, 4, SIZE)
     for words in (("noise",), ("report",), ("diagnose",), ("compare",), ("train", "--resume")):
         ended = command(*words, f"weights:{NAME}")
         assert ended.code in (64, 74) and "Traceback" not in ended.err, (words, ended.err)
