@@ -32,6 +32,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    """A supernet run."""
+    return place.trained("base", "--data.crop_size=40x56")
+
+
 def two_frames(folder: Path, height: int = 41, width: int = 57) -> tuple[Path, Path]:
     for name, image in zip("ab", frames(height, width), strict=True):
         cv2.imwrite(str(folder / f"{name}.png"), image[..., ::-1])
@@ -72,7 +78,7 @@ def test_evaluate_without_data_takes_generated_pairs(elsewhere: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_calibration_data_replace_what_is_carried(elsewhere: Path, place: Place) -> None:
+def test_calibration_data_replace_what_is_carried(elsewhere: Path, run: Path) -> None:
     data = make_tiny(elsewhere / "set", train=4)
     words = ("--data", data / "val", *DEPLOY)
     figures = {
@@ -81,7 +87,6 @@ def test_calibration_data_replace_what_is_carried(elsewhere: Path, place: Place)
     }
     carried, *others = figures.values()
     assert others[0] == others[1] != carried
-    run = place.trained("base", "--data.crop_size=40x56")
     ended = command("evaluate", run, *words, "--calibration-data", data / "train")
     assert ended.code == 64 and "--calibration-data" in ended.err and "--data.train_dir" in ended.err
     ended = command("evaluate", f"weights:{NAME}", *words, "--calibration-data", "nowhere")
@@ -125,8 +130,7 @@ def test_infer_takes_the_default_and_says_so(elsewhere: Path, package: Path) -> 
     assert not np.array_equal(read_flo(Path(native["pairs"][0]["files"]["flo"]))[0], flow)
 
 
-def test_infer_of_a_run_at_another_size(elsewhere: Path, place: Place) -> None:
-    run = place.trained("base", "--data.crop_size=40x56")
+def test_infer_of_a_run_at_another_size(elsewhere: Path, run: Path) -> None:
     found = told("infer", run, *two_frames(elsewhere), "--size", "32x48", "--formats", "flo")
     assert found["size"] == [32, 48] and read_flo(elsewhere / "flow" / "a.flo")[0].shape == (41, 57, 2)
 

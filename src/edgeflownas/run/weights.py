@@ -41,8 +41,10 @@ KEPT = (
     *("eval.batch_size", "eval.bn_recal_batches", "eval.eval_batches_per_arch", "eval.eval_pool_size", "runtime.seed"),
 )
 # Of the card: what `weights list` and `weights show` rely on.
-CARD = ("name", "code", "space", "width", "size", "bytes", "sha256", "storage", "recipe", "commit", "machine", "data")
-CARD = (*CARD, "pairs_seen", "hours", "epe", "int8", "vela", "licence")
+CARD = (
+    *("name", "code", "space", "width", "size", "bytes", "sha256", "storage", "recipe", "commit", "machine", "data"),
+    *("pairs_seen", "hours", "epe", "int8", "vela", "licence"),
+)
 Arrays = dict[str, NDArray[Any]]
 
 
