@@ -21,9 +21,10 @@ from _shared import height_width, options
 from _shared import run as run_benchmark
 from numpy.typing import NDArray
 
+from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.calibration import set_buffers
-from edgeflownas.evaluate.frozen import FrozenBatches
+from edgeflownas.evaluate.frozen import FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.protocols import Protocol
 from edgeflownas.export.build import Request, Seconds, build
@@ -134,15 +135,9 @@ def _contents(
         return facts, groups
     split, dataset = run.own_calibration()
     place = Protocol("deploy", size)
-    position = {name: index for index, name in enumerate(dataset.names)}
-    pictures = [place.prepare(dataset.read(position[name])).images for name in split.names]
-    whole = [
-        FlowBatch(net.input_form.encode(torch.from_numpy(np.stack(part)), torch.float32), *2 * (torch.empty(0),))
-        for part in (pictures[start : start + split.batch_size] for start in range(0, len(pictures), split.batch_size))
-    ]
-    crops = FrozenBatches.of(net, split, dataset, None)
-    for label, batches in ((weights.TRAINING, crops), (place.label, whole)):
-        with full_precision(), console.task(f"calibrate {label}", len(batches)) as meter:
+    crops = FrozenBatches.of(net, split, dataset, None, hold=False)
+    for label, batches in ((weights.TRAINING, crops), (place.label, _whole_frames(net, split, dataset, place))):
+        with full_precision(), console.task(f"calibrate {label}", split.num_batches) as meter:
             set_buffers(net, batches, meter.advance)
         facts["statistics"][label] = {"from": split.label, "samples": len(split.names)}
         if label == weights.TRAINING:
@@ -150,6 +145,15 @@ def _contents(
         else:
             groups[label] = {name: array for name, array in _arrays(net, half).items() if "running_" in name}
     return facts, groups
+
+
+def _whole_frames(net: StagedNet, split: FrozenSplit, dataset: FlowDataset, place: Protocol) -> Iterator[FlowBatch]:
+    """The samples of a split as a protocol shows them, in batches."""
+    position = {name: index for index, name in enumerate(dataset.names)}
+    for start in range(0, len(split.names), split.batch_size):
+        names = split.names[start : start + split.batch_size]
+        images = np.stack([place.prepare(dataset.read(position[name])).images for name in names])
+        yield FlowBatch(net.input_form.encode(torch.from_numpy(images), torch.float32), *2 * (torch.empty(0),))
 
 
 def _arrays(net: StagedNet, half: bool) -> dict[str, NDArray[Any]]:
