@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _shared import height_width, options
+from _shared import at_least, height_width, options
 from _shared import run as run_benchmark
 from numpy.typing import NDArray
 
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="*", default=[], help="data sets for the card's table beside the run's own")
     parser.add_argument("--recipe", help="the recipe; default: the name of the run")
     parser.add_argument("--commit", help="of the code that trained; default: what the run recorded")
+    parser.add_argument("--arena", type=at_least(1), help="SRAM that Vela may use, KiB; default: as much as is fastest")
     parser.add_argument("--no-export", action="store_true", help="without the figures of int8 and of the chip")
     parser.add_argument("--folder", type=Path, default=weights.FOLDER, help="where the two files go")
     return run_benchmark(parser, make, argv)
@@ -254,7 +255,7 @@ def _on_device(given: Any, console: Console) -> dict[str, Any]:
     opened = Run.open(Path(weights.PREFIX + given.name), note=console.info)
     subnet = extracted(opened.subnet(size=given.size), console.task)
     target = named_target(None)
-    request = Request(("tflite-int8",), given.size, "flow", False, "minmax", target, "performance", None)
+    request = Request(("tflite-int8",), given.size, "flow", False, "minmax", target, "performance", given.arena)
     pairs = [open_pairs("", None, split, opened, 32, given.size, console.info) for split in ("train", "val")]
     with console.task("int8", 64) as meter:
         _, report = build(request, subnet, *pairs, Seconds(), meter.advance)

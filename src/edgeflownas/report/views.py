@@ -427,7 +427,8 @@ def card_view(card: Document) -> Blocks:
         f"file      {card['bytes']:,} bytes, kernels in {card['storage']}, sha256 {card['sha256'][:16]}",
         f"recipe    {card['recipe']}, commit {card['commit'] or 'unknown'}",
         f"data      {card['data']}",
-        f"trained   on {card['pairs_seen']:,} pairs in {card['hours']:.2f} h, {', '.join(map(str, machine.values()))}",
+        f"trained   on {card['pairs_seen']:,} pairs in {card['hours']:.2f} h",
+        f"machine   {machine['cpu']}, threads: {machine['threads']}",
         f"licence   {card['licence']}",
     ]
     if (int8 := card["int8"]) is not None:
