@@ -14,6 +14,7 @@ import torch
 from shipped import NAME, SIZE, SUPERNET, frames, make_weights
 
 import edgeflownas
+from edgeflownas.data.synthetic.generate import VERSION, generate_pair
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.calibration import predict
 from edgeflownas.evaluate.losses import accumulate
@@ -188,6 +189,13 @@ def test_another_generator_is_said(package: Path) -> None:
     notes: list[str] = []
     assert len(opened("old-supernet", notes=notes).train) == 2
     assert any("the generator of weights:old-supernet had version 0" in note for note in notes)
+
+
+def test_textures_are_made_again_as_textures(package: Path) -> None:
+    pairs = {"kind": "texture", "seed": 5, "height": 32, "width": 48, "version": VERSION, "train": 1, "val": 1}
+    make_weights(package, "texture-supernet", pairs=pairs | {"motion": 3.0})
+    again = generate_pair(5, 0, 32, 48, 3.0)
+    assert np.array_equal(opened("texture-supernet").train.read(0).image1, again.image1)
 
 
 @pytest.mark.parametrize("words", [("ema", "latest"), ("model", "step-00000001")])
