@@ -15,7 +15,7 @@ from edgeflownas.run.history import evaluations
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = "--train.steps_per_epoch=1 --train.width=2 --eval.eval_pool_size=7 --eval.eval_batches_per_arch=1"
+SMALL = "--train.steps_per_epoch=1 --train.width=2 --eval.eval_batches_per_arch=1"
 KEYS = [*SMALL.split(), "--eval.bn_recal_batches=1", "--train.batch_size=2"]
 
 
