@@ -20,6 +20,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Place]:
 
 
 @pytest.fixture(scope="module")
+def one_picture() -> Iterator[None]:
+    """Searches and sweeps whose picture is not the question: one is drawn, which stands for the others."""
+    from edgeflownas.report import plot, sweep
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((plot, "search_figure"), (sweep, "comparison_figure")):
+            drawn: list[bytes] = []
+
+            def draw(*words, own=getattr(module, name), drawn=drawn):
+                if not drawn:
+                    drawn.append(own(*words))
+                return drawn[0]
+
+            patch.setattr(module, name, draw)
+        yield
+
+
+@pytest.fixture(scope="module")
 def no_trial() -> Iterator[None]:
     """Rankings and searches whose time is not the question: nothing is timed three times over to estimate it."""
     with pytest.MonkeyPatch.context() as patch:

@@ -143,10 +143,7 @@ def assert_close(a: Any, b: Any, limit: float) -> None:
         assert a == b
 
 
-@pytest.mark.parametrize(
-    ("shares", "world", "precision"),
-    [("data", 2, "fp64"), ("data", 2, "fp32"), ("path", 3, "fp64"), ("path", 3, "fp32")],
-)
+@pytest.mark.parametrize(("shares", "world", "precision"), [("data", 2, "fp32"), ("path", 3, "fp64")])
 def test_ranks_against_one_process(five: Place, server: Server, shares: str, world: int, precision: str) -> None:
     name = f"{shares}{world}_{precision}"
     words = (f"--train.precision={precision}", f"--train.distributed={shares}")
@@ -157,6 +154,7 @@ def test_ranks_against_one_process(five: Place, server: Server, shares: str, wor
     assert len([line for line in lines if line.startswith("epoch 1/1")]) == 1  # one rank speaks and writes
 
 
+@pytest.mark.slow  # the same environment as of `Ranks`, from three programs of their own
 def test_torchrun(five: Place) -> None:
     words = five.words("torchrun", *FIVE_STEPS, "--train.distributed=path", "--train.precision=fp64")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
@@ -169,7 +167,7 @@ def test_torchrun(five: Place) -> None:
 def test_pool_dealt_to_ranks_gives_the_rows_of_one(five: Place, server: Server) -> None:
     """With the same weights (a rate that changes none) every figure is the same to the bit, whoever scores an arch."""
     words = ("--train.lr=1e-30", "--eval.eval_pool_size=3", "--train.ema_decay=0.5", "--eval.wide_every_epoch=1")
-    words += ("--eval.train_batches=2",)
+    words += ("--eval.train_batches=2", "--train.steps_per_epoch=2")
     one = five.trained("eval_one", *FIVE_STEPS, *words)
     assert [code for code, _, _ in server.start(2, *five.words("eval_two", *FIVE_STEPS, *words)).ended()] == [0, 0]
     two = five.runs / "eval_two"
@@ -188,15 +186,15 @@ def test_more_ranks_than_archs(five: Place, server: Server) -> None:
     ranks = server.start(2, *five.words("few_archs", *FIVE_STEPS, *keys))
     assert [code for code, _, _ in ranks.ended()] == [0, 0]
     run = five.runs / "few_archs"
-    assert distance(five.runs / "one_fp64", run, buffers=False) <= LIMIT["fp64"]
+    assert max(distance(five.runs / "one_fp64", run, buffers) for buffers in (False, True)) <= LIMIT["fp64"]
     assert state(run)["last_epes"] == pytest.approx(state(five.runs / "one_fp64")["last_epes"][:1], rel=1e-9)
 
 
 def test_ranks_fine_tune_as_one_process_does(five: Place, server: Server) -> None:
     """Frozen batch norm: its statistics are those of the rank that calibrates."""
     alone = ("--train.arch=0,0,0,0,2,1,2,2,2", "--eval.eval_pool_size=1", "--train.precision=fp64")
-    source = five.trained("tuning_source", *FIVE_STEPS, "--train.task=standalone", *alone)
-    words = (*FIVE_STEPS, "--train.task=standalone", *alone, f"--train.init_from={source}")
+    source = five.trained("tuning_source", *FIVE_STEPS, "--train.task=standalone", *alone, "--train.steps_per_epoch=1")
+    words = (*FIVE_STEPS, "--train.task=standalone", *alone, f"--train.init_from={source}", "--train.steps_per_epoch=2")
     words = (*words, "--train.batch_norm=frozen", "--train.ema_decay=0.5")
     one = five.trained("tuned_one", *words)
     for code, out, err in server.start(2, *five.words("tuned_two", *words)).ended():
@@ -270,12 +268,12 @@ def test_dry_run_prints_once(five: Place, server: Server) -> None:
 
 def test_a_ranking_by_two_ranks(five: Place, server: Server, tmp_path: Path) -> None:
     """Each takes half of the units; the table has the bytes of one process."""
-    words = ["rank", str(five.runs / "one_fp32"), "--sample", "20", "--keep-sample-errors"]
+    words = ["rank", str(five.runs / "one_fp32"), "--sample", "8", "--keep-sample-errors"]
     ended = command(*words, "--out", tmp_path / "one")
     assert ended.code == 0, ended.err
     ranks = Ranks(server, [*words, "--out", str(tmp_path / "two"), "--json"], 2, None).ended()
     assert [code for code, _, _ in ranks] == [0, 0], ranks
-    assert json.loads(ranks[0][1])["subnets"] == 20 and ranks[1][1:] == ("", "")
+    assert json.loads(ranks[0][1])["subnets"] == 8 and ranks[1][1:] == ("", "")
     assert "by 2 processes" in ranks[0][2]
     for name in ("ranking.csv", "ranking.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -16,7 +16,8 @@ from edgeflownas.report.page import write_report
 
 pytestmark = pytest.mark.e2e
 REPORT = "--runtime.report=true"  # which tiny runs do without
-EIGHT = (REPORT, "--eval.eval_pool_size=8", "--eval.eval_every_epoch=1")  # the baseline is the seventh
+ONE_STEP = ("--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=1")
+EIGHT = (REPORT, *ONE_STEP, "--eval.eval_pool_size=8", "--eval.eval_every_epoch=1")  # the baseline is the seventh
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +117,21 @@ def test_bad_words_are_explained(trained: Path, tmp_path: Path, words: tuple[str
 
 def test_figures_for_papers(trained: Path, tmp_path: Path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra figures)")
-    assert command("report", trained, "--out", tmp_path / "page.html", "--figures", tmp_path / "one").code == 0
+    few = (
+        "epoch",
+        "global_step",
+        "mean_epe_8",
+        "arch_rank_8",
+        "split_label",
+        "lr",
+    )  # every figure: tests/report/test_plot.py
+    history = tmp_path / "eval_history.csv"
+    lines = [[row[name] for name in few] for row in runs.table(trained / "eval_history.csv")]
+    history.write_text("".join(",".join(line) + "\n" for line in [few, *lines]))
+    assert command("report", history, "--out", tmp_path / "page.html", "--figures", tmp_path / "one").code == 0
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     charts = {chart["id"] for chart in page_data(tmp_path / "page.html")["charts"]} | {"pool"}
-    assert set(files) == {f"{name}.{form}" for name in charts for form in ("png", "svg")}
+    assert len(charts) > 3 and set(files) == {f"{name}.{form}" for name in charts for form in ("png", "svg")}
     assert b"EPE (px)</text>" in files["epe.svg"], "text stays text"
 
 
@@ -134,25 +146,19 @@ def test_a_failing_report_never_ends_a_run(place: Place, trained: Path, monkeypa
     assert outcome(place.runs / "unreported") == outcome(trained), "what is shown changes nothing that is trained"
 
 
-def test_switched_off(place: Place, trained: Path):
-    run = place.trained("silent", *EIGHT, "--runtime.report=false")
-    assert not (run / "report.html").exists() and not (run / "pictures").exists()
-    assert outcome(run) == outcome(trained)
-
-
-def test_pictures_are_of_the_last_evaluation_only(place: Place):
-    run = place.trained("one-picture", *EIGHT)
+def test_pictures_are_of_the_last_evaluation_only(place: Place, trained: Path):
+    run = place.copy("reported", "one-picture")
     (run / "pictures/worst-7.png").write_bytes(b"old")
     ended = place.resume("one-picture", "--train.num_epochs=3", "--train.lr_plan=keep")
     assert ended.code == 0, ended.err
     assert json.loads((run / "pictures/index.json").read_text())["epoch"] == 3
     assert not (run / "pictures/worst-7.png").exists()
-    run = place.trained("pictures-off", REPORT, "--eval.pictures=0")
+    run = place.trained("pictures-off", REPORT, *ONE_STEP, "--train.num_epochs=1", "--eval.pictures=0")
     assert (run / "report.html").exists() and not (run / "pictures").exists()
 
 
 def test_single_model(place: Place):
-    run = place.trained("single", REPORT, "--train.task=edgeflownet", "--eval.eval_pool_size=1")
+    run = place.trained("single", REPORT, *ONE_STEP, "--train.task=edgeflownet", "--eval.eval_pool_size=1")
     ids = {chart["id"] for chart in page_data(run / "report.html")["charts"]}
     assert "epe" in ids and ids.isdisjoint({"ranks", "archs", "tau"})
     index = json.loads((run / "pictures/index.json").read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -13,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numeric import FLOAT32
-from runs import Place, command, contents, told
+from runs import Place, command, contents, table, told
 
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.search.candidates import Problem
 from edgeflownas.search.ranking import Ranking, block_words, ranks, read_ranking, write_ranking
 from edgeflownas.space import Arch, get_space
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial", "one_picture")]
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +36,8 @@ def ranking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("search"))
-
-
-@pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("run")
+    return place.trained("run", "--train.num_epochs=1")
 
 
 def journal(folder: Path) -> list[dict]:
@@ -55,12 +49,8 @@ def test_all_strategies_on_a_ranking(ranking: Path, tmp_path: Path):
     ended = command(*words, "--out", tmp_path / "out")
     assert ended.code == 0, ended.err
     assert "share of the hypervolume of the exact front" in ended.out and "of 2 seeds" in ended.out
-    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
-        "search.json",
-        "front.csv",
-        "curve.csv",
-        "curve.png",
-    }
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written >= {"search.json", "front.csv", "curve.csv", "curve.png"}
     document = json.loads((tmp_path / "out/search.json").read_text())
     curves = document["curve"]["strategies"]
     assert set(curves) == {"nsga2", "random", "evolution"}
@@ -80,9 +70,7 @@ def test_conditions_hold_for_everything_evaluated(ranking: Path, tmp_path: Path)
     rows = journal(tmp_path)
     assert rows[0]["signature"]["where"] == "macs<30000000,EB0=1,H2!=0" and len(rows) == 61
     assert all(row["code"][0] == "1" and row["code"][14] != "0" and row["values"]["macs"] < 30e6 for row in rows[1:])
-    with (tmp_path / "front.csv").open() as file:
-        front = list(csv.DictReader(file))
-    assert {row["EB0"] for row in front} == {"depth 2"}
+    assert {row["EB0"] for row in table(tmp_path / "front.csv")} == {"depth 2"}
 
 
 def test_a_run_is_searched_and_gone_on_with(run: Path, place: Place, tmp_path: Path):
@@ -122,7 +110,7 @@ def test_without_pymoo_the_extra_is_named(ranking: Path, tmp_path: Path, monkeyp
 
 
 def test_a_signal_ends_it_with_75_and_it_goes_on(ranking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    words = ("search", "--table", ranking, "--budget", 40, "--population", 10)
+    words = ("search", "--table", ranking, "--budget", 30, "--population", 10)
     assert command(*words, "--out", tmp_path / "whole").code == 0
     values, calls = Problem.values, []
 
@@ -174,15 +162,14 @@ def test_bad_input_is_one_line(ranking: Path, tmp_path: Path, words: list[str], 
 
 
 def test_other_searches_and_other_rankings_are_refused(ranking: Path, run: Path, tmp_path: Path):
-    words = ("search", "--table", ranking, "--population", 10, "--budget", 20, "--out", tmp_path / "out")
+    words = ("search", "--table", ranking, "--population", 4, "--budget", 4, "--out", tmp_path / "out")
     assert command(*words).code == 0
     other = command(*words, "--seed", 1)
     assert other.code == 64 and "seed 0 then, 1 now" in other.err
     assert command("search", "--table", tmp_path).code == 65
     assert command("search", tmp_path / "none").code == 74
-    compared = command(
-        *("search", run, "--population", 4, "--budget", 4, "--compare", ranking, "--out", tmp_path / "compared")
-    )
+    words = ("search", run, "--population", 4, "--budget", 4, "--out", tmp_path / "compared")
+    compared = command(*words, "--compare", ranking)
     assert compared.code == 65 and "another checkpoint" in compared.err
 
 

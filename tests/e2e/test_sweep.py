@@ -12,15 +12,21 @@ from runs import Ended, Place, command, contents, outcome, told
 from test_interruption import stop_at
 from tiny import tiny_options
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_picture")]
+KEYS = (
+    "--train.epoch_mode=fixed_steps",
+    "--train.steps_per_epoch=1",
+    "--eval.eval_every_epoch=1",
+    "--eval.eval_pool_size=2",
+)
 NAMES = [f"lr_{lr}-seed_{seed}" for seed in (0, 1) for lr in ("1e-3", "2e-3")]
 
 
 def sweep(place: Place, name: str, *words: str, lrs: str = "1e-3,2e-3", seeds: str = "0,1") -> Ended:
-    """Two learning rates, two seeds, two epochs of two steps, each evaluated."""
+    """Two learning rates, two seeds, two epochs of one step, each evaluated."""
     options = [word for word in tiny_options(place.data, place.runs, "x") if "experiment_name" not in word]
-    own = ("--vary", f"train.lr={lrs}", "--seeds", seeds, "--name", name, "--eval.eval_every_epoch=1")
-    return command("sweep", "smoke", *options, "--train.width=2", "--eval.train_batches=0", *own, *words)
+    own = ("--vary", f"train.lr={lrs}", "--seeds", seeds, "--name", name)
+    return command("sweep", "smoke", *options, "--train.width=2", *KEYS, *own, *words)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +39,7 @@ def whole(place: Place) -> Path:
 
 
 def test_a_run_of_a_sweep_is_an_ordinary_run(place: Place, whole: Path) -> None:
-    words = ("--train.lr=2e-3", "--runtime.seed=1", "--eval.eval_every_epoch=1", "--eval.train_batches=0")
-    assert outcome(place.trained("alone", *words)) == outcome(whole / NAMES[3])
+    assert outcome(place.trained("alone", *KEYS, "--train.lr=2e-3", "--runtime.seed=1")) == outcome(whole / NAMES[3])
     (row,) = [r for r in told("status", whole) if r["run"].endswith(NAMES[3])]
     assert row["state"] == "finished"
 
@@ -46,7 +51,7 @@ def test_the_comparison(whole: Path) -> None:
     assert (first["variant"], first["keys"], first["seeds"]) == ("lr_1e-3", {"train.lr": "1e-3"}, [0, 1])
     own = [run for run in document["runs"] if run["variant"] == "lr_1e-3"]
     assert first["mean_epe"] == pytest.approx(sum(run["mean_epe"] for run in own) / 2)
-    assert first["seen_samples"] == 16 and first["mean_epe_sd"] > 0 and first["noise"] > 0 and first["seconds"] > 0
+    assert first["seen_samples"] == 8 and first["mean_epe_sd"] > 0 and first["noise"] > 0 and first["seconds"] > 0
     with (whole / "comparison.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["train.lr"] for row in rows] == ["1e-3", "2e-3"]
@@ -114,7 +119,7 @@ def test_dry_run_lists_and_makes_nothing(place: Place) -> None:
     assert ended.code == 0 and not (place.runs / "dry").exists()
     rows = json.loads(ended.out)["runs"]
     assert [(row["run"], row["state"], row["steps"], row["samples"]) for row in rows] == [
-        (name, "new", 4, 16) for name in NAMES
+        (name, "new", 2, 8) for name in NAMES
     ]
     assert "4 runs in" in sweep(place, "dry", "--dry-run").out
 

@@ -24,7 +24,7 @@ FORMATS = "tflite-int8,tflite-float,onnx"
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base", "--train.width=8")
+    return place.trained("base", "--train.width=8", "--train.num_epochs=1")
 
 
 @pytest.fixture(scope="module")
