@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,16 +24,12 @@ def one_picture() -> Iterator[None]:
     """Searches and sweeps whose picture is not the question: one is drawn, which stands for the others."""
     from edgeflownas.report import plot, sweep
 
+    def once(draw: Callable[..., bytes], drawn: list[bytes]) -> Callable[..., bytes]:
+        return lambda *words: drawn[0] if drawn else drawn.append(draw(*words)) or drawn[0]
+
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((plot, "search_figure"), (sweep, "comparison_figure")):
-            drawn: list[bytes] = []
-
-            def draw(*words, own=getattr(module, name), drawn=drawn):
-                if not drawn:
-                    drawn.append(own(*words))
-                return drawn[0]
-
-            patch.setattr(module, name, draw)
+        patch.setattr(plot, "search_figure", once(plot.search_figure, []))
+        patch.setattr(sweep, "comparison_figure", once(sweep.comparison_figure, []))
         yield
 
 

@@ -22,6 +22,9 @@ from edgeflownas import cli
 from edgeflownas.train.machine import StopFlag
 from edgeflownas.train.step import StopRequested
 
+ONE_STEP = ("--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=1")  # an epoch
+BRIEF = (*ONE_STEP, "--train.num_epochs=1")  # a run that need only be there
+
 
 @dataclass(frozen=True)
 class Ended:

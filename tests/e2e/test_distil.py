@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, outcome, rows, tensors, told
+from runs import BRIEF, ONE_STEP, Place, command, outcome, rows, tensors, told
 
 pytestmark = pytest.mark.e2e
 CODE, OTHER = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"
-STUDENT = ("--train.task=distil", "--eval.eval_pool_size=1", "--eval.eval_every_epoch=1", f"--train.arch={CODE}")
+EVERY = (*ONE_STEP, "--eval.eval_every_epoch=1")
+STUDENT = ("--train.task=distil", "--eval.eval_pool_size=1", *EVERY, f"--train.arch={CODE}")
 
 
 @pytest.fixture(scope="module")
 def supernet(place: Place) -> Path:
-    return place.trained("teacher", "--train.lr=1e-2", "--eval.eval_every_epoch=1", "--checkpoint.keep=9")
+    return place.trained("teacher", *EVERY, "--train.lr=1e-2", "--checkpoint.keep=9")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_the_feature_loss_is_part_of_the_loss_and_teaches(student: Path, place: 
 
 def test_lambda_scales_the_feature_loss(student: Path, supernet: Path, place: Place) -> None:
     teacher = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
-    half = place.trained("half", *STUDENT, *teacher, "--train.distil_lambda=0.5")
+    half = place.trained("half", *STUDENT, *BRIEF, *teacher, "--train.distil_lambda=0.5")
     losses = [rows(run, "step")[0]["loss_feature"] for run in (student, half)]
     assert losses[1] == pytest.approx(losses[0] / 2, rel=1e-5)
 
@@ -83,7 +84,7 @@ def test_a_teacher_that_trained_on_or_moved_still_teaches_what_it_did(
 
 def test_another_teacher_is_refused_at_resume(supernet: Path, place: Place) -> None:
     """Its checkpoint has the name of the first one's, and another content."""
-    other = place.trained("other_teacher", "--runtime.seed=9", "--eval.eval_every_epoch=1", "--checkpoint.keep=9")
+    other = place.trained("other_teacher", *EVERY, "--runtime.seed=9", "--checkpoint.keep=9")
     words = (*STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
     assert place.train("swapped", *words).code == 75
     for more in ((), ("--dry-run",)):
@@ -93,10 +94,9 @@ def test_another_teacher_is_refused_at_resume(supernet: Path, place: Place) -> N
 
 def test_a_single_model_with_another_input_teaches(place: Place) -> None:
     raw = ("--train.input_normalisation=raw_0_255", "--data.channel_order=bgr")
-    teacher = place.trained(
-        "edgeflownet", "--train.task=edgeflownet", "--eval.eval_pool_size=1", "--train.width=4", *raw
-    )
-    run = place.trained("taught", *STUDENT, f"--train.teacher={teacher}")
+    words = (*BRIEF, "--train.task=edgeflownet", "--eval.eval_pool_size=1", "--train.width=4", *raw)
+    teacher = place.trained("edgeflownet", *words)
+    run = place.trained("taught", *STUDENT, *BRIEF, f"--train.teacher={teacher}")
     assert all(row["loss_feature"] > 0 for row in rows(run, "step"))
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_teach_is_refused(
 
 def test_compare_names_the_teacher_and_its_weight(student: Path, supernet: Path, place: Place) -> None:
     words = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--train.distil_lambda=3")
-    other = place.trained("heavier", *STUDENT, *words)
+    other = place.trained("heavier", *STUDENT, *BRIEF, *words)
     shown = told("compare", student, other)
     text = json.dumps(shown)
     assert OTHER in text and "lambda 1," in text and "lambda 3," in text

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from numeric import relative_difference
-from runs import Ended, Place, command, contents, told
+from runs import BRIEF, Ended, Place, command, contents, told
 from tiny import make_tiny
 
 from edgeflownas.data.formats import read_flo, read_image
@@ -35,7 +35,7 @@ WHOLE = {"model_int8.tflite", "model_int8_vela.tflite", "model.h", "README.md", 
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base", "--train.width=8")
+    return place.trained("base", *BRIEF, "--train.width=8")
 
 
 @pytest.fixture(scope="module")
@@ -241,11 +241,11 @@ def test_an_arena_that_is_not_kept_is_said(run: Path, tmp_path: Path) -> None:
 
 def test_other_networks(place: Place, tmp_path: Path) -> None:
     """EdgeFlowNet's published form (frozen batch norm, BGR) and a subnet that was trained alone."""
-    alone = place.trained("alone", "--train.task=standalone", ONE, "--train.arch=021100101")
+    alone = place.trained("alone", *BRIEF, "--train.task=standalone", ONE, "--train.arch=021100101")
     assert export(alone, tmp_path / "alone").code == 0
     assert report_of(tmp_path / "alone")["model"]["code"] == "021100101"
     words = ("--train.task=edgeflownet", ONE, "--train.batch_norm=frozen", "--data.channel_order=bgr")
-    published = place.trained("published", *words, "--train.input_normalisation=raw_0_255")
+    published = place.trained("published", *BRIEF, *words, "--train.input_normalisation=raw_0_255")
     ended = export(published, tmp_path / "published")
     assert ended.code == 0, ended.err
     report = report_of(tmp_path / "published")
@@ -260,7 +260,7 @@ def test_frozen_statistics_are_folded_as_they_were_trained(run: Path, place: Pla
     """On the evaluation's own pairs and size the EPE of the float files is that of the run's last evaluation."""
     words = ("--train.task=standalone", ONE, "--train.arch=021100101", "--train.width=8", "--data.crop_size=32x48")
     words = (*words, "--train.batch_norm=frozen", "--eval.eval_every_epoch=1")
-    tuned = place.trained("tuned", *words, f"--train.init_from={run}")
+    tuned = place.trained("tuned", *BRIEF, *words, f"--train.init_from={run}")
     ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest", "--format=tflite-float")
     assert ended.code == 0, ended.err
     report = report_of(tmp_path / "tuned")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, newest, outcome, rows, told
+from runs import BRIEF, Place, command, newest, outcome, rows, told
 from safetensors.numpy import load_file
 from test_interruption import resume_to_the_end, stop_at
 
@@ -53,7 +53,7 @@ def test_statistics_are_set_once_and_everything_else_moves(tuned: Path, source: 
 
 
 def test_it_begins_with_the_figure_of_its_source(place: Place, source: Path) -> None:
-    run = place.trained("still", *FROZEN, f"--train.init_from={source}", "--train.lr=1e-30")
+    run = place.trained("still", *FROZEN, *BRIEF, f"--train.init_from={source}", "--train.lr=1e-30")
     assert epe(run) == pytest.approx(epe(source), rel=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_interrupted_and_resumed(tuned: Path, source: Path, place: Place, monkey
 def test_a_fork_and_a_run_of_its_weights_keep_the_statistics(tuned: Path, place: Place) -> None:
     ended = command("train", "--resume", tuned, "--fork", "forked", "--train.lr=1e-3")
     assert ended.code == 0, ended.err
-    again = place.trained("again", *FROZEN, f"--train.init_from={tuned}")
+    again = place.trained("again", *FROZEN, *BRIEF, f"--train.init_from={tuned}")
     assert begun_with(again) == "copied"
     ours, theirs, more = (model(newest(run)) for run in (tuned, place.runs / "forked", again))
     for name in ours:
@@ -87,14 +87,14 @@ def test_a_fork_and_a_run_of_its_weights_keep_the_statistics(tuned: Path, place:
 
 
 def test_from_a_supernet_as_student_and_back_to_batch_statistics(tuned: Path, place: Place) -> None:
-    supernet = place.trained("supernet", "--train.lr=1e-3")
+    supernet = place.trained("supernet", *BRIEF, "--train.lr=1e-3")
     words = ("--train.task=distil", f"--train.teacher={tuned}", f"--train.init_from={supernet}")
-    run = place.trained("student", *FROZEN, *words)
+    run = place.trained("student", *FROZEN, *BRIEF, *words)
     theirs, first, last = model(newest(supernet)), model(run / "checkpoints/step-00000000"), model(newest(run))
     for name in first:
         kept = "running_" in name
         assert np.array_equal(first[name], last[name]) == kept and np.array_equal(first[name], theirs[name]) != kept
-    back = place.trained("back", *ALONE, f"--train.init_from={tuned}")
+    back = place.trained("back", *ALONE, *BRIEF, f"--train.init_from={tuned}")
     assert begun_with(back) == "copied"
     assert not np.array_equal(model(newest(back))["E0.bn.running_mean"], model(newest(tuned))["E0.bn.running_mean"])
 
@@ -109,7 +109,7 @@ def test_from_a_supernet_as_student_and_back_to_batch_statistics(tuned: Path, pl
     ],
 )
 def test_other_ways_to_step(source: Path, place: Place, words: tuple[str, ...]) -> None:
-    run = place.trained(words[0].rpartition("=")[2], *FROZEN, f"--train.init_from={source}", *words)
+    run = place.trained(words[0].rpartition("=")[2], *FROZEN, *BRIEF, f"--train.init_from={source}", *words)
     assert all(row["accepted"] for row in rows(run, "step"))
 
 

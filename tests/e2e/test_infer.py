@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from runs import Ended, Place, command, contents, table, told
+from runs import BRIEF, Ended, Place, command, contents, table, told
 
 from edgeflownas.data.formats import read_flo
 from edgeflownas.report import pictures
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
     """A run whose crop is the whole frame, so that its evaluation and infer see the same pixels."""
-    return place.trained("base", "--data.crop_size=40x56")
+    return place.trained("base", *BRIEF, "--data.crop_size=40x56")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_the_default_is_rank_one_of_the_last_evaluation(run: Path, place: Place,
     ended = infer(run, out, *pair(place))
     best = table(run / "eval_history.csv")[-1]["arch_rank_4"].split("|")[0].split(":")
     (code,) = [row["code"] for row in table(run / "per_arch_epe.csv") if row["arch_index"] == best[1]]
-    assert ended.code == 0 and f"arch {code} (rank 1 of 4 in the evaluation of epoch 2" in ended.err
+    assert ended.code == 0 and f"arch {code} (rank 1 of 4 in the evaluation of epoch 1" in ended.err
     assert {path.name for path in out.iterdir()} == {
         "0000000-img_0.flo", "0000000-img_0-color.png", "0000000-img_0-arrows.png"
     }  # fmt: skip

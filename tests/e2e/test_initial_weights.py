@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, rows, tensors
+from runs import BRIEF, Place, command, rows, tensors
 from tiny import make_tiny
 
 pytestmark = pytest.mark.e2e
-TINY_RATE = ("--train.lr=1e-12", "--train.lr_schedule=constant", "--train.num_epochs=1")
+TINY_RATE = (*BRIEF, "--train.lr=1e-12")
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +46,18 @@ def test_weights_come_over_and_nothing_else(source: Path, place: Place) -> None:
 def test_best_and_named_checkpoints(source: Path, place: Place) -> None:
     best = json.loads((source / "best.json").read_text())["checkpoint"]
     for number, name in enumerate(("best", best)):
-        run = place.trained(f"from-{number}", *TINY_RATE, f"--train.init_from={source}@{name}")
-        origin = manifest(run)["initialised_from"]
+        words = (*TINY_RATE, f"--train.init_from={source}@{name}", "--max-seconds=1e-9")
+        assert place.train(f"from-{number}", *words).code == 75
+        origin = manifest(place.runs / f"from-{number}")["initialised_from"]
         assert isinstance(origin, dict) and origin["checkpoint"] == best
     ended = place.train("from-none", f"--train.init_from={source}@step-99999999")
     assert ended.code == 74 and "step-99999999" in ended.err and not (place.runs / "from-none").exists()
 
 
 def test_resume_keeps_its_origin_and_needs_the_source_no_more(source: Path, place: Place) -> None:
-    whole = place.trained("whole", f"--train.init_from={source}")
+    whole = place.trained("whole", *BRIEF, f"--train.init_from={source}")
     copy = place.copy("source", "gone")
-    ended = place.train("part", f"--train.init_from={copy}", "--runtime.max_seconds=1e-9")
+    ended = place.train("part", *BRIEF, f"--train.init_from={copy}", "--runtime.max_seconds=1e-9")
     assert ended.code == 75
     copy.rename(place.runs / "elsewhere")
     ended = place.resume("part", "--runtime.max_seconds=null")

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, told
+from runs import BRIEF, Place, command, contents, newest, told
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base", "--train.num_epochs=1")
+    return place.trained("base", *BRIEF)
 
 
 def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Path, place: Place) -> None:

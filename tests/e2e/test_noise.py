@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numeric import FLOAT32
-from runs import Place, command, contents, digest, outcome, rows, state, stop_when, table, told
+from runs import ONE_STEP, Place, command, contents, digest, outcome, rows, state, stop_when, table, told
 from scipy.stats import t
 from tiny import make_tiny
 
@@ -18,7 +18,6 @@ from edgeflownas.evaluate.results import read_sample_errors
 
 pytestmark = pytest.mark.e2e
 # Four epochs of one step, evaluated after each; the wide set (three samples, the frequent one has two) after 2 and 4.
-ONE_STEP = ("--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=1")
 KEYS = (
     *("--train.num_epochs=4", "--train.micro_batch_size=2", *ONE_STEP),
     *("--eval.eval_every_epoch=1", "--eval.batch_size=2", "--eval.wide_every_epoch=2"),

@@ -6,19 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, rows, told
+from runs import BRIEF, Place, command, contents, rows, told
 
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.e2e
-ONE_EPOCH = ("--train.num_epochs=1",)
 NAMES = ("run", "frozen", "eval_seconds", "bn_recal_seconds")  # of a document, not the same in two runs
 
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base", *ONE_EPOCH)
+    return place.trained("base", *BRIEF)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ def test_evaluation_keys_are_obeyed_as_in_a_run(run: Path, place: Place, key: st
     before = contents(run)
     own, other = told("evaluate", run), told("evaluate", run, f"--{key}")
     assert own["frozen"] and not other["frozen"] and contents(run) == before
-    trained = place.trained(key.partition("=")[0], *ONE_EPOCH, f"--{key}")  # a run with the key from its start
+    trained = place.trained(key.partition("=")[0], *BRIEF, f"--{key}")  # a run with the key from its start
     (event,) = rows(trained, "evaluation")
     assert (other["eval_set"], other["calibration_set"]) == (event["eval_set"], event["calibration_set"])
     assert other["eval_set"] != own["eval_set"]
@@ -87,7 +86,7 @@ def test_an_incomplete_manifest_is_refused(run: Path, place: Place) -> None:
 
 
 def test_a_run_a_resumed_one_and_a_fork(place: Place) -> None:
-    run = place.trained("judged", "--eval.eval_every_epoch=1", "--train.num_epochs=1")
+    run = place.trained("judged", *BRIEF)
     resumed = ("--train.num_epochs=2", "--train.lr_plan=keep", "--eval.eval_batches_per_arch=1")
     assert place.resume("judged", *resumed).code == 0
     before = contents(run)
@@ -119,14 +118,16 @@ def test_the_space_of_a_supernet(run: Path) -> None:
 
 
 def test_a_subnet_trained_alone_and_edgeflownet(place: Place) -> None:
-    alone = place.trained("alone", "--train.task=standalone", "--train.arch=['000021222']", "--eval.eval_pool_size=1")
+    alone = place.trained(
+        "alone", *BRIEF, "--train.task=standalone", "--train.arch=['000021222']", "--eval.eval_pool_size=1"
+    )
     found = told("profile", alone)
     assert found["arch"] == "0,0,0,0,2,1,2,2,2"
     assert (
         found["parameters"]
         == space_costs(get_space("v1"), 2, (32, 48), [get_space("v1").parse("000021222")])["parameters"][0]
     )
-    other = place.trained("published", "--train.task=edgeflownet", "--eval.eval_pool_size=1")
+    other = place.trained("published", *BRIEF, "--train.task=edgeflownet", "--eval.eval_pool_size=1")
     refused = command("profile", other)
     assert refused.code == 64
     assert "EdgeFlowNet" in refused.err

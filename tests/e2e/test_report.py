@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import runs
-from runs import Place, command, outcome
+from runs import ONE_STEP, Place, command, outcome
 
 from edgeflownas.commands import _shared
 from edgeflownas.report.page import write_report
 
 pytestmark = pytest.mark.e2e
 REPORT = "--runtime.report=true"  # which tiny runs do without
-ONE_STEP = ("--train.epoch_mode=fixed_steps", "--train.steps_per_epoch=1")
 EIGHT = (REPORT, *ONE_STEP, "--eval.eval_pool_size=8", "--eval.eval_every_epoch=1")  # the baseline is the seventh
 
 

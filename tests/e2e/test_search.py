@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numeric import FLOAT32
-from runs import Place, command, contents, table, told
+from runs import BRIEF, Place, command, contents, table, told
 
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.search.candidates import Problem
@@ -37,7 +37,7 @@ def ranking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("run", "--train.num_epochs=1")
+    return place.trained("run", *BRIEF)
 
 
 def journal(folder: Path) -> list[dict]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from numeric import FLOAT32, relative_difference
-from runs import Place, command, outcome, rows, state, stop_when, table, tensors, told
+from runs import BRIEF, Place, command, outcome, rows, state, stop_when, table, tensors, told
 
 from edgeflownas.space import get_space
 
@@ -55,7 +55,7 @@ def test_evaluation_from_outside_repeats_the_run(run: Path) -> None:
 
 
 def test_one_subnet_starts_from_the_supernet_and_learns_from_another(run: Path, place: Place) -> None:
-    alone = ("--train.space=v3", f"--train.arch={V3_CODE}", "--eval.eval_pool_size=1", "--train.num_epochs=1")
+    alone = ("--train.space=v3", f"--train.arch={V3_CODE}", "--eval.eval_pool_size=1", *BRIEF)
     warm = place.trained("warm", *alone, "--train.task=standalone", f"--train.init_from={run}", "--train.lr=1e-9")
     source, taken = tensors(run), tensors(warm)
     names = {name for name in taken if name.startswith("model/") and name.endswith("weight")}

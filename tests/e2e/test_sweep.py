@@ -8,17 +8,12 @@ from pathlib import Path
 
 import cv2
 import pytest
-from runs import Ended, Place, command, contents, outcome, told
+from runs import ONE_STEP, Ended, Place, command, contents, outcome, told
 from test_interruption import stop_at
 from tiny import tiny_options
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_picture")]
-KEYS = (
-    "--train.epoch_mode=fixed_steps",
-    "--train.steps_per_epoch=1",
-    "--eval.eval_every_epoch=1",
-    "--eval.eval_pool_size=2",
-)
+KEYS = (*ONE_STEP, "--eval.eval_every_epoch=1", "--eval.eval_pool_size=2")
 NAMES = [f"lr_{lr}-seed_{seed}" for seed in (0, 1) for lr in ("1e-3", "2e-3")]
 
 

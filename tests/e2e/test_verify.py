@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import Place, command, contents, told
+from runs import BRIEF, Place, command, contents, told
 
 from edgeflownas.hardware.tflite import TfliteModel
 
@@ -24,7 +24,7 @@ FORMATS = "tflite-int8,tflite-float,onnx"
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("base", "--train.width=8", "--train.num_epochs=1")
+    return place.trained("base", *BRIEF, "--train.width=8")
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +224,6 @@ def test_a_file_of_weights_in_place_of_the_run(deployed: Path, shared: Path) -> 
 
 
 def test_another_run(place: Place, deployed: Path) -> None:
-    other = place.trained("other", "--runtime.seed=5")
+    other = place.trained("other", *BRIEF, "--runtime.seed=5")
     ended = command("verify", deployed, other)
     assert ended.code in (64, 74) and ("the folder was made of" in ended.err or "no such checkpoint" in ended.err)

@@ -40,7 +40,8 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
     options += [
         "--train.micro_batch_size=2",
         "--train.ema_decay=0.9",
-        "--train.num_epochs=3",
+        "--train.num_epochs=2",
+        "--train.width=2",
         "--train.monitor_every=2",
         "--eval.train_batches=2",
         "--data.horizontal_flip=0.5",

@@ -64,13 +64,15 @@ def test_a_sound_history_with_some_odd_cells(tmp_path: Path, seed: int) -> None:
     judge(tmp_path, "\n".join([header, *map(",".join, table)]) + "\n")
 
 
+NINE = Recipe(epochs=9, size=3).text()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=200), place=st.integers(0, 10**6))
 def test_any_text_inside_is_judged_or_refused(tmp_path: Path, text: str, place: int) -> None:
-    sound = Recipe(epochs=9, size=3).text()
-    place %= len(sound)
+    place %= len(NINE)
     with contextlib.suppress(DataError):
-        judge(tmp_path, sound[:place] + text + sound[place:])
+        judge(tmp_path, NINE[:place] + text + NINE[place:])
 
 
 SOUND = Recipe(epochs=4, size=3).text()
