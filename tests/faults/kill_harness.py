@@ -4,19 +4,23 @@ A fork server makes the first run by itself (seconds: imports, kernels) and fork
 child calls the training function, is killed at a seeded random moment, and is started again until the run is
 finished; then every tensor of the last checkpoint and the bytes of events.jsonl are compared with the reference.
 
-    from kill_harness import Call, kill_trials
-    report = kill_trials(
-        begin=Call("edgeflownas.cli:main", [["train", "tiny.yaml", "--runtime.output_root", "{folder}",
-                                             "--runtime.experiment_name", "{name}"]]),
-        resume=Call("edgeflownas.cli:main", [["train", "--resume", "{run}"]]),
-        folder=tmp_path, kills=30, seed=0,
+    from kill_harness import Call, ask, kills
+    (report,) = ask(
+        [
+            kills(
+                begin=Call("edgeflownas.cli:main", [["train", "tiny.yaml", "--runtime.output_root", "{folder}",
+                                                     "--runtime.experiment_name", "{name}"]]),
+                resume=Call("edgeflownas.cli:main", [["train", "--resume", "{run}"]]),
+                folder=tmp_path, count=30, seed=0,
+            )
+        ]
     )
     assert report["kills"] >= 30 and not report["mismatches"]
 
-``crash_trials`` does the same for named crash points (files.py) instead of random moments.
+``crashes`` asks for the same at named crash points (files.py) instead of random moments.
 
-As a program it reads the same request as JSON from standard input and prints the report as JSON:
-``python tests/faults/kill_harness.py < request.json``.
+As a program it reads the same requests as JSON from standard input and prints the reports as JSON:
+``python tests/faults/kill_harness.py < requests.json``.
 """
 
 from __future__ import annotations
@@ -60,34 +64,31 @@ class Call:
     arguments: list[Any]
 
 
-def kill_trials(
-    begin: Call, resume: Call, folder: Path, kills: int, seed: int, timeout: float = 600.0
-) -> dict[str, Any]:
-    """Run the harness in a process of its own and return its report.
+def kills(begin: Call, resume: Call, folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """The request for at least ``count`` kills at moments drawn by ``seed``, over as many runs as it takes.
 
-    Args:
-        begin: starts a fresh run whose directory does not exist yet.
-        resume: goes on with an existing one.
-        folder: where the runs are made: folder/reference, folder/trial-000 ...
-        kills: at least this many, over as many runs as it takes.
-        seed: of the moments.
-        timeout: seconds for all of it.
+    ``begin`` starts a fresh run whose directory does not exist yet, ``resume`` goes on with an existing one; the runs
+    are folder/reference, folder/trial-000 ...
     """
-    return _ask(begin, resume, folder, timeout, {"kills": kills, "seed": seed})
+    return _request(begin, resume, folder) | {"kills": count, "seed": seed}
 
 
-def crash_trials(begin: Call, resume: Call, folder: Path, points: list[str], timeout: float = 600.0) -> dict[str, Any]:
-    """Die at each named point once or twice, in few runs that are finished afterwards; otherwise like kill_trials."""
-    return _ask(begin, resume, folder, timeout, {"points": points})
+def crashes(begin: Call, resume: Call, folder: Path, points: list[str]) -> dict[str, Any]:
+    """The request to die at each named point once or twice, in few runs that are finished afterwards."""
+    return _request(begin, resume, folder) | {"points": points}
 
 
-def _ask(begin: Call, resume: Call, folder: Path, timeout: float, wishes: dict[str, Any]) -> dict[str, Any]:
-    calls = {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume)}
+def _request(begin: Call, resume: Call, folder: Path) -> dict[str, Any]:
+    return {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume), "folder": str(folder)}
+
+
+def ask(requests: list[dict[str, Any]], timeout: float = 600.0) -> list[dict[str, Any]]:
+    """Run the harness in one process of its own for all requests and return a report of each."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     threads["CUDA_VISIBLE_DEVICES"] = ""  # with a device autograd starts threads, which a forked child would lack
     done = subprocess.run(
         [sys.executable, __file__],
-        input=json.dumps({**calls, "folder": str(folder), **wishes}),
+        input=json.dumps(requests),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -95,8 +96,8 @@ def _ask(begin: Call, resume: Call, folder: Path, timeout: float, wishes: dict[s
     )
     if done.returncode:
         raise RuntimeError(f"kill harness ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return report
+    reports: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return reports
 
 
 class Server:
@@ -299,16 +300,16 @@ def adopt_orphans() -> None:
 
 
 def main() -> None:
-    """Serve one request from standard input."""
-    request = json.load(sys.stdin)
+    """Serve the requests of standard input."""
     adopt_orphans()
     import torch
 
     torch.set_num_threads(1)
-    resolve(request["begin"]["target"])
-    resolve(request["resume"]["target"])
-    Path(request["folder"]).mkdir(parents=True, exist_ok=True)
-    print(json.dumps(Server(request).run()))
+    reports = []
+    for request in json.load(sys.stdin):
+        Path(request["folder"]).mkdir(parents=True, exist_ok=True)
+        reports.append(Server(request).run())
+    print(json.dumps(reports))
 
 
 if __name__ == "__main__":  # spawned loader workers import this file under another name

@@ -54,20 +54,13 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
     return harness.Call(main, [["train", "smoke", *options]]), harness.Call(main, [["train", "--resume", "{run}"]])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_random_kills(data: Path, tmp_path: Path, workers: int) -> None:
-    """15 kills for each number of workers; EDGEFLOWNAS_KILLS=300 does as many as you like."""
+def test_random_kills_and_crash_points(data: Path, tmp_path: Path) -> None:
+    """15 kills for each number of workers, EDGEFLOWNAS_KILLS=300 does as many as you like; then every crash point."""
     kills = int(os.environ.get("EDGEFLOWNAS_KILLS", "15"))
-    begin, resume = calls(data, workers)
-    report = harness.kill_trials(begin, resume, tmp_path, kills=kills, seed=workers, timeout=60.0 + 10 * kills)
-    print(report)
-    assert report["kills"] >= kills
-    assert not report["mismatches"]
-
-
-def test_every_crash_point_of_the_trainer(data: Path, tmp_path: Path) -> None:
-    begin, resume = calls(data, 0)
     points = [point for point in CRASH_POINTS if point.partition(".")[0] in ("step", "evaluation", "epoch", "commit")]
-    report = harness.crash_trials(begin, resume, tmp_path, points, timeout=900.0)
-    print(report)
-    assert not report["mismatches"]
+    killed = [harness.kills(*calls(data, n), tmp_path / f"{n}", count=kills, seed=n) for n in (0, 2)]
+    crashed = harness.crashes(*calls(data, 0), tmp_path / "crashed", points)
+    reports = harness.ask([*killed, crashed], timeout=1000.0 + 20 * kills)
+    print(reports)
+    assert [report["mismatches"] for report in reports] == [[], [], []]
+    assert min(report["kills"] for report in reports[:2]) >= kills
