@@ -303,6 +303,7 @@ def another_process(path: Path, kind: str = "plain"):
         process.stdout.close()
 
 
+@pytest.mark.e2e  # a process of its own
 def test_a_second_process_is_refused_with_the_holder_named_and_changes_nothing(run):
     with another_process(run.path) as (process, _):
         before = content(run.path)
