@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +17,34 @@ from runs import BRIEF, Place, command, contents, table, told
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.search.candidates import Problem
 from edgeflownas.search.ranking import Ranking, block_words, ranks, read_ranking, write_ranking
-from edgeflownas.space import Arch, get_space
+from edgeflownas.space import SPACES, Arch, SearchSpace, get_space
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("no_trial", "one_picture")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[SearchSpace]:
+    """v1 without two of its choices: 2,187 subnets are read ten times as fast as 19,683."""
+    choices = tuple(choice for choice in get_space("v1").choices if choice.name not in ("EB1", "DB1"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, "small", SearchSpace("small", choices, ("0000000",), "0001222"))
+        yield SPACES["small"]
+
+
 @pytest.fixture(scope="module")
-def ranking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All of v1 with true costs and made-up errors."""
-    folder = tmp_path_factory.mktemp("ranking")
-    space = get_space("v1")
-    archs = list(space)
+def ranking(small: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of the space with true costs and made-up errors."""
+    folder, archs = tmp_path_factory.mktemp("ranking"), list(small)
     digits = np.array(archs, dtype=np.float64)
-    epe = 9.0 - np.sqrt(digits) @ np.linspace(0.3, 0.9, 9) + 0.2 * np.cos(digits @ np.linspace(0.5, 3.0, 9))
-    columns = {"epe": epe, "rank": ranks(epe), **space_costs(space, 8, (32, 48))}
-    write_ranking(folder, Ranking("v1", tuple(map(str, archs)), columns, block_words(space, archs), {}))
+    epe = 9.0 - np.sqrt(digits) @ np.linspace(0.3, 0.9, 7) + 0.2 * np.cos(digits @ np.linspace(0.5, 3.0, 7))
+    columns = {"epe": epe, "rank": ranks(epe), **space_costs(small, 8, (32, 48))}
+    write_ranking(folder, Ranking("small", tuple(map(str, archs)), columns, block_words(small, archs), {}))
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("run", *BRIEF)
+    return place.trained("run", *BRIEF, "--train.space=small")
 
 
 def journal(folder: Path) -> list[dict]:
@@ -69,7 +76,7 @@ def test_conditions_hold_for_everything_evaluated(ranking: Path, tmp_path: Path)
     assert ended.code == 0, ended.err
     rows = journal(tmp_path)
     assert rows[0]["signature"]["where"] == "macs<30000000,EB0=1,H2!=0" and len(rows) == 61
-    assert all(row["code"][0] == "1" and row["code"][14] != "0" and row["values"]["macs"] < 30e6 for row in rows[1:])
+    assert all(row["code"][0] == "1" and row["code"][10] != "0" and row["values"]["macs"] < 30e6 for row in rows[1:])
     assert {row["EB0"] for row in table(tmp_path / "front.csv")} == {"depth 2"}
 
 
@@ -132,8 +139,8 @@ def test_a_signal_ends_it_with_75_and_it_goes_on(ranking: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--budget", "20000"], "has 19683 subnets; lower it"),
-        (["--budget", "100", "--where", "EB0=1,EB1=1,DB0=1,DB1=1,H2=0"], "has 81 subnets that fit --where"),
+        (["--budget", "3000"], "has 2187 subnets; lower it"),
+        (["--budget", "100", "--where", "EB0=1,DB0=1,H2=0"], "has 81 subnets that fit --where"),
         (["--where", "macs<0"], "has 0 subnets that fit"),
         (["--strategy", "nsga3"], "'nsga3' is unknown"),
         (["--minimise", "epe,mac"], "did you mean 'macs'?"),
@@ -177,7 +184,7 @@ def test_part_of_a_ranking_is_no_space(ranking: Path, tmp_path: Path):
     lines = (ranking / "ranking.csv").read_text().splitlines(keepends=True)
     (tmp_path / "ranking.csv").write_text("".join(lines[:500]))
     ended = command("search", "--table", tmp_path / "ranking.csv")
-    assert ended.code == 65 and "499 of the 19683" in ended.err
+    assert ended.code == 65 and "499 of the 2187" in ended.err
 
 
 def test_a_cost_that_never_differs_is_refused(ranking: Path, tmp_path: Path):

@@ -238,7 +238,9 @@ def test_two_ranks_of_the_real_trainer_go_on_where_they_were_interrupted(tmp_pat
 OVERRIDES = [
     "--train.width=2",
     "--train.batch_size=2",
-    "--train.num_epochs=20",
+    "--train.num_epochs=12",
+    "--train.monitor_every=null",
+    "--runtime.report=false",
     "--data.crop_size=[32,48]",
     "--data.num_workers=0",
     "--eval.eval_pool_size=3",

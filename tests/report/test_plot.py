@@ -24,6 +24,8 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 HEALTHY = Diagnosis("healthy", (), ())
+GONE = ("lr", "train_loss", "clip_rate", "unique_samples", "epoch_seconds", "eval_seconds", "bn_recal_seconds")
+FEW = dict.fromkeys((*GONE, "std_epe_12", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99"))
 
 
 def written(folder: Path, *histories, only: str = "") -> dict[str, bytes]:
@@ -48,9 +50,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 @pytest.mark.e2e
 def test_same_history_same_bytes(tmp_path: Path):
-    history = made_history(3, 3, "$x_1$ <&>")
-    first = written(tmp_path / "a", history)
-    assert first == written(tmp_path / "b", history)
+    first = written(tmp_path / "a", made_history(3, 3, "$x_1$ <&>"))
+    again = written(tmp_path / "b", made_history(3, 3, "$x_1$ <&>", **FEW))  # of some of them
+    assert 3 < len(again) < len(first) and again.items() <= first.items()
     assert {"epe.svg", "loss.svg", "ranks.svg", "archs.svg", "pool.svg", "time.svg"} <= set(first)
     assert not any(b"<dc:date>" in data for data in first.values())
     assert all(path.stat().st_size > 5000 for path in (tmp_path / "a").glob("*.png"))
@@ -58,9 +60,9 @@ def test_same_history_same_bytes(tmp_path: Path):
 
 @pytest.mark.e2e
 def test_runs_are_overlaid_by_their_names_and_nan_is_left_out(tmp_path: Path):
-    found = written(tmp_path / "a", made_history(2, 2, "$one$"), made_history(2, 2, "_two"), only="epe")
+    found = written(tmp_path / "a", made_history(2, 2, "$one$", **FEW), made_history(2, 2, "_two", **FEW), only="epe")
     assert b"$one$" in found["epe.svg"] and b"_two" in found["epe.svg"]
-    history = made_history(1, 3)
+    history = made_history(1, 3, **FEW)
     history.epes[0, 1] = float("nan")
     assert "pool.svg" in written(tmp_path / "b", replace(history, rows=({**history.rows[0], "arch_rank_12": ""},)))
 
