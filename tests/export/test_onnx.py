@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from nets import NAMES, NOTES, Tiny, whole
+from nets import NAMES, NOTES, Tiny, files_of, samples_of, whole
 
 from edgeflownas.errors import DataError
 from edgeflownas.export.onnx import OPSET, OnnxModel, write_onnx
+from edgeflownas.export.paths import FOLDED, TRAINING
+from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, ZERO, verify
 from edgeflownas.models.graph import run_graph
 
 pytestmark = pytest.mark.e2e  # every module is traced and written by torch.onnx
@@ -56,6 +59,23 @@ def test_what_is_in_the_file(made: tuple[Tiny, bytes]) -> None:
     assert OnnxModel(content).metadata == NOTES
     for trace in (b".py", b"/src", b"torch", b"pkg."):
         assert trace not in content
+
+
+def test_a_sound_export_passes(made: tuple[Tiny, bytes]) -> None:
+    example, model = made
+    models = files_of(example) | {"onnx": model}
+    result = verify(example.net, example.graph, example.layers, models, samples_of(example))
+    assert not result.reasons, result.reasons
+    assert [row.path for row in result.paths] == [ZERO, TRAINING, FOLDED, *models]
+    assert len(result.outputs) == 4 * 6 and result.pairs == result.pairs_with_truth == 3
+    for row in result.outputs:
+        assert (row.snr_db > 15) if row.path.endswith("int8") else (row.snr_db > LEAST_SNR), row
+        assert (row.epe_against_float is None) == row.output.startswith("uncertainty")
+    losses = {row.path: row for row in result.paths}
+    assert 0 < abs(losses["tflite-int8"].loss_percent) < LARGEST_LOSS
+    assert abs(losses["onnx"].loss_percent) < 0.01
+    document = json.loads(json.dumps(result.document(), allow_nan=False))
+    assert document["verdict"] == "passed" and document["layers"] == {}
 
 
 def test_the_same_bytes_again() -> None:

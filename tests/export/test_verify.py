@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import NAMES, Tiny, tiny, whole
+from nets import files_of, samples_of, tiny
 from numeric import FLOAT32, relative_difference
 
 from edgeflownas.errors import DataError
@@ -20,45 +20,6 @@ from edgeflownas.hardware.tflite import write_float, write_int8
 from edgeflownas.models.blocks import up2
 from edgeflownas.models.graph import fold
 from edgeflownas.models.int8 import Scale, integer_layers
-
-
-def samples_of(example: Tiny, share: float = 1.0) -> list[Sample]:
-    """Pairs whose truth is as far from the network's own flow as ``share`` of its spread."""
-    generator, found = np.random.default_rng(0), []
-    run = open_paths(example.net, example.graph, example.layers, {})[TRAINING]
-    for pair in example.images.numpy():
-        flow = host_flow(run(pair)).permute(1, 2, 0).numpy()
-        truth = flow + generator.normal(0, share * flow.std(), (1, 1, 2)).astype(np.float32)
-        found.append(Sample(pair, truth, generator.random(truth.shape[:2]) < 0.9))
-    return found
-
-
-def files_of(example: Tiny) -> dict[str, bytes]:
-    scales = example.scales
-    integers = integer_layers(example.graph, example.layers, scales)
-    return {
-        "tflite-float": write_float(example.graph, example.layers),
-        "tflite-int8": write_int8(example.graph, integers, scales),
-    }
-
-
-@pytest.mark.e2e  # every file of an export, ONNX among them
-@pytest.mark.parametrize("name", NAMES)
-def test_a_sound_export_passes(name: str) -> None:
-    example, model = whole(name)
-    models = files_of(example) | {"onnx": model}
-    result = verify(example.net, example.graph, example.layers, models, samples_of(example))
-    assert not result.reasons, result.reasons
-    assert [row.path for row in result.paths] == [ZERO, TRAINING, FOLDED, *models]
-    assert len(result.outputs) == 4 * 6 and result.pairs == result.pairs_with_truth == 3
-    for row in result.outputs:
-        assert (row.snr_db > 15) if row.path.endswith("int8") else (row.snr_db > LEAST_SNR), row
-        assert (row.epe_against_float is None) == row.output.startswith("uncertainty")
-    losses = {row.path: row for row in result.paths}
-    assert 0 < abs(losses["tflite-int8"].loss_percent) < LARGEST_LOSS
-    assert abs(losses["onnx"].loss_percent) < 0.01
-    document = json.loads(json.dumps(result.document(), allow_nan=False))
-    assert document["verdict"] == "passed" and document["layers"] == {}
 
 
 @pytest.mark.parametrize("outputs", ["half", "quarter", "raw"])
