@@ -17,9 +17,9 @@ from runs import Place, command, contents, newest, outcome, rows, state, stop_wh
 from edgeflownas.data import loader
 
 pytestmark = pytest.mark.e2e
-# Three epochs of two steps, evaluated after the second and the third; micro-batches of 3 and 1.
+# Two epochs of two steps, evaluated after each; micro-batches of 3 and 1.
 KEYS = (
-    *("--train.num_epochs=3", "--eval.eval_every_epoch=2", "--train.micro_batch_size=3", "--train.ema_decay=0.9"),
+    *("--train.num_epochs=2", "--eval.eval_every_epoch=1", "--train.micro_batch_size=3", "--train.ema_decay=0.9"),
     "--eval.train_batches=2",
 )
 
@@ -65,7 +65,7 @@ def test_stopped_at_any_micro_batch_or_evaluation_batch(
 
 
 def test_an_abandoned_step_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_at(monkeypatch, 7 + 7 + 3)  # the third step is in its second unit
+    stop_at(monkeypatch, 2 * 7 + 8 + 3)  # the third step is in its second unit
     assert place.train("abandoned", *KEYS).code == 75
     run = place.runs / "abandoned"
     assert state(run)["step"] == 2 and newest(run).name == "step-00000002"
@@ -75,10 +75,10 @@ def test_an_abandoned_step_changes_nothing(place: Place, monkeypatch: pytest.Mon
 def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(
     place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_at(monkeypatch, 4 * 7 + 2)  # two epochs of two steps, then the first evaluation batch
+    stop_at(monkeypatch, 2 * 7 + 2)  # two steps, then the first evaluation batch
     assert place.train("evaluating", *KEYS).code == 75
     run = place.runs / "evaluating"
-    assert newest(run).name == "step-00000004-before-evaluation" and not rows(run, "evaluation")
+    assert newest(run).name == "step-00000002-before-evaluation" and not rows(run, "evaluation")
     monkeypatch.undo()
     assert place.resume("evaluating").code == 0
     assert outcome(run) == outcome(whole)
@@ -209,7 +209,7 @@ def test_a_damaged_newest_checkpoint_falls_back(place: Place, whole: Path) -> No
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     ended = place.resume("damaged")
-    assert ended.code == 0 and "model.safetensors" in ended.err and "the checkpoint before step-00000006" in ended.err
+    assert ended.code == 0 and "model.safetensors" in ended.err and "the checkpoint before step-00000004" in ended.err
     assert outcome(run) == outcome(whole)
 
 
