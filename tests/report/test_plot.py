@@ -24,8 +24,10 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 HEALTHY = Diagnosis("healthy", (), ())
-GONE = ("lr", "train_loss", "clip_rate", "unique_samples", "epoch_seconds", "eval_seconds", "bn_recal_seconds")
-FEW = dict.fromkeys((*GONE, "std_epe_12", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99"))
+SECONDS = ("epoch_seconds", "eval_seconds", "bn_recal_seconds", "data_wait_share")
+LOSSES = ("train_loss", "train_loss_optical", "train_loss_uncertainty", "lr", "std_epe_12", "unique_samples")
+CLIPPING = ("clip_rate", "clip_threshold", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "seen_samples")
+FEW = dict.fromkeys((*SECONDS, *LOSSES, *CLIPPING))  # what is left are figures of the EPE
 
 
 def written(folder: Path, *histories, only: str = "") -> dict[str, bytes]:
