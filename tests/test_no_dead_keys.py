@@ -157,7 +157,7 @@ PROBES: dict[str, Probe] = {
     "eval.early_stop_min_delta": Probe(0.5, effects.early_stop, {"eval.early_stop_patience": 2}),
     "eval.pictures": Probe(1, run_effects.run, {"runtime.tensorboard": True}),
     "checkpoint.every_steps": Probe(1, run_effects.run, TWO_STEPS),
-    "checkpoint.keep": Probe(3, run_effects.run),
+    "checkpoint.keep": Probe(3, run_effects.run, {**TWO_STEPS, "checkpoint.every_steps": 1}),
 }
 
 

@@ -78,11 +78,11 @@ def test_any_text_inside_is_judged_or_refused(tmp_path: Path, text: str, place: 
 SOUND = Recipe(epochs=4, size=3).text()
 
 
-@pytest.mark.parametrize("cut", range(1, len(SOUND) - SOUND.rindex("\n", 0, -1) - 1, 7))
-def test_a_history_that_is_being_written(tmp_path: Path, cut: int) -> None:
+def test_a_history_that_is_being_written(tmp_path: Path) -> None:
     """Cut anywhere in the last line: the whole rows count, the torn one is noted."""
     file = tmp_path / "eval_history.csv"
-    file.write_text(SOUND[:-cut])
-    history = read_history(file)
-    assert len(history.rows) == (4 if cut == 1 else 3)
-    assert cut == 1 or "not complete" in " ".join(history.notes)
+    for cut in range(1, len(SOUND) - SOUND.rindex("\n", 0, -1) - 1, 7):
+        file.write_text(SOUND[:-cut])
+        history = read_history(file)
+        assert len(history.rows) == (4 if cut == 1 else 3), cut
+        assert cut == 1 or "not complete" in " ".join(history.notes), cut
