@@ -73,6 +73,7 @@ def test_quantiles_are_those_of_the_table() -> None:
     assert student95(4, 4) == pytest.approx(stats.t.ppf(1 - 0.05 / 8, 3)) and math.isnan(student95(1))
 
 
+@pytest.mark.property
 def test_intervals_cover_95_percent_of_simulated_sets() -> None:
     """The truth is that of the whole population of samples: a pixel-weighted mean, so pixels and errors may depend."""
     rng = np.random.default_rng(2)

@@ -39,6 +39,10 @@ def one_thread() -> Iterator[None]:
         yield
 
 
+def larger(mark: str, count: int):
+    return pytest.param("v1", count, marks=getattr(pytest.mark, mark))
+
+
 def some(count: int, space: str = "v1") -> list[Arch]:
     archs = list(get_space(space))
     return [archs[position] for position in permutation(len(archs), 0, "tests.tree")[:count]]
@@ -70,7 +74,7 @@ def alone(
     return subnet, nodes, found
 
 
-@pytest.mark.parametrize(("space", "count"), [("v1", 12), ("v3", 6), pytest.param("v1", 200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("space", "count"), [("v1", 6), ("v3", 6), larger("e2e", 30), larger("slow", 200)])
 def test_exact_path_is_every_subnet_alone_to_the_bit(space: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     net, archs = FlowNet(get_space(space), 2), some(count, space)
     calibration, evaluation = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
@@ -105,7 +109,7 @@ def test_exact_path_is_every_subnet_alone_to_the_bit(space: str, count: int, mon
     assert torch.equal(sums[:10] / tree.pixels[0], pool.sample_epe)
 
 
-@pytest.mark.parametrize(("space", "count"), [("v1", 8), ("v3", 4), pytest.param("v1", 50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("space", "count"), [("v1", 4), ("v3", 4), larger("e2e", 16), larger("slow", 50)])
 def test_fused_path_agrees(space: str, count: int) -> None:
     net, archs = FlowNet(get_space(space), 4), some(count, space)
     calibration, evaluation = make_batches([2], 32, 48), make_batches([1], 28, 40, seed=1)

@@ -134,6 +134,7 @@ def counting(calls: list[list[Arch]]) -> Problem:
     return replace(problem(UNEVEN), measure=measure)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kill_at_any_byte_of_any_line_ends_in_the_same_journal(tmp_path: Path, name: str):
     whole = tmp_path / "whole.jsonl"

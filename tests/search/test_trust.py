@@ -53,6 +53,7 @@ def by_lot(truth: NDArray[np.float64], score: NDArray[np.float64], k: int) -> li
     return [list(order[:k]) for order in orders if (np.diff(score[list(order)]) >= 0).all()]
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("k", [1, 5])
 def test_regret_is_the_mean_over_ties(k: int) -> None:
     for _ in range(20):
