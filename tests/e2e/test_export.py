@@ -241,7 +241,7 @@ def test_an_arena_that_is_not_kept_is_said(run: Path, tmp_path: Path) -> None:
 
 def test_other_networks(place: Place, tmp_path: Path) -> None:
     """EdgeFlowNet's published form (frozen batch norm, BGR) and a subnet that was trained alone."""
-    alone = place.trained("alone", *BRIEF, "--train.task=standalone", ONE, "--train.arch=021100101")
+    alone = place.trained("alone", "--train.task=standalone", ONE, "--train.arch=021100101")
     assert export(alone, tmp_path / "alone").code == 0
     assert report_of(tmp_path / "alone")["model"]["code"] == "021100101"
     words = ("--train.task=edgeflownet", ONE, "--train.batch_norm=frozen", "--data.channel_order=bgr")

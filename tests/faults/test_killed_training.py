@@ -31,7 +31,7 @@ tiny = load_module(HERE.parent / "tiny.py")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root: Path = tiny.make_tiny(tmp_path_factory.mktemp("killed") / "data", train=9)
+    root: Path = tiny.make_tiny(tmp_path_factory.mktemp("killed") / "data", train=5)
     return root
 
 
@@ -42,6 +42,7 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
         "--train.ema_decay=0.9",
         "--train.num_epochs=2",
         "--train.width=2",
+        "--eval.eval_pool_size=2",
         "--train.monitor_every=2",
         "--eval.train_batches=2",
         "--data.horizontal_flip=0.5",
