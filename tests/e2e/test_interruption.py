@@ -18,10 +18,7 @@ from edgeflownas.data import loader
 
 pytestmark = pytest.mark.e2e
 # Two epochs of two steps, evaluated after each; micro-batches of 3 and 1.
-KEYS = (
-    *("--train.num_epochs=2", "--eval.eval_every_epoch=1", "--train.micro_batch_size=3", "--train.ema_decay=0.9"),
-    "--eval.train_batches=2",
-)
+KEYS = ("--train.num_epochs=2", "--eval.eval_every_epoch=1", "--train.micro_batch_size=3", "--train.ema_decay=0.9")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +42,7 @@ def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> 
     raise AssertionError(f"{name} does not come to an end")
 
 
-# A step asks 1 + 6 times (once, then before each of 6 units), an evaluation 2 + 2 (of the average) + 4 (of the training
-# samples) times.
+# A step asks 1 + 6 times (once, then before each of 6 units), an evaluation 2 + 2 (of the average) times.
 def test_stopped_at_any_micro_batch_or_evaluation_batch(
     place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +61,7 @@ def test_stopped_at_any_micro_batch_or_evaluation_batch(
 
 
 def test_an_abandoned_step_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_at(monkeypatch, 2 * 7 + 8 + 3)  # the third step is in its second unit
+    stop_at(monkeypatch, 2 * 7 + 4 + 3)  # the third step is in its second unit
     assert place.train("abandoned", *KEYS).code == 75
     run = place.runs / "abandoned"
     assert state(run)["step"] == 2 and newest(run).name == "step-00000002"
