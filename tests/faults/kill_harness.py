@@ -155,7 +155,8 @@ class Server:
         """Start and kill until the run ends by itself; waits grow while no start gets further than the one before."""
         span, before = SPAN * duration, progress(path)
         for _ in range(STUCK):
-            if self._start(path, None if self.points else self.random.uniform(0.0, span)):
+            enough = self.kills >= self.wanted
+            if self._start(path, None if enough else self.random.uniform(0.0, span)):
                 return
             now = progress(path)
             span, before = (SPAN * duration if now != before else 1.3 * span), now
