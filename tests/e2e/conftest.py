@@ -1,5 +1,4 @@
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import runs  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Place]:
+def place(tmp_path_factory):
     """Tiny data and a folder for runs, shared by the tests of a module; arithmetic switches are put back."""
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     yield runs.Place(tmp_path_factory.mktemp("e2e"))
@@ -20,11 +19,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Place]:
 
 
 @pytest.fixture(scope="module")
-def one_picture() -> Iterator[None]:
+def one_picture():
     """Searches and sweeps whose picture is not the question: one is drawn, which stands for the others."""
     from edgeflownas.report import plot, sweep
 
-    def once(draw: Callable[..., bytes], drawn: list[bytes]) -> Callable[..., bytes]:
+    def once(draw, drawn):
         return lambda *words: drawn[0] if drawn else drawn.append(draw(*words)) or drawn[0]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -34,7 +33,7 @@ def one_picture() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def no_trial() -> Iterator[None]:
+def no_trial():
     """Rankings and searches whose time is not the question: nothing is timed three times over to estimate it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgeflownas.evaluate.tree.quickest", lambda *_, **__: 0.1)

@@ -1,7 +1,5 @@
 """Stopped by the clock, a signal or a kill, and resumed: the same bits as if nothing had happened."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -9,10 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, outcome, rows, state, stop_when, table, told
+from runs import command, contents, newest, outcome, rows, state, stop_when, table, told
 
 from edgeflownas.data import loader
 
@@ -22,17 +19,17 @@ KEYS = ("--train.num_epochs=2", "--eval.eval_every_epoch=1", "--train.micro_batc
 
 
 @pytest.fixture(scope="module")
-def whole(place: Place) -> Path:
+def whole(place):
     """The uninterrupted run."""
     return place.trained("whole", *KEYS)
 
 
-def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def stop_at(monkeypatch, count):
     """Let the ``count``-th look at the stop flag find it raised, in every session."""
     stop_when(monkeypatch, lambda asked: asked % count == 0)
 
 
-def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> int:
+def resume_to_the_end(place, name, *words, lives=40):
     """Resume until it ends with 0; the number of resumes."""
     for life in range(1, lives):
         ended = place.resume(name, *words)
@@ -43,9 +40,7 @@ def resume_to_the_end(place: Place, name: str, *words: str, lives: int = 40) -> 
 
 
 # A step asks 1 + 6 times (once, then before each of 6 units), an evaluation 2 + 2 (of the average) times.
-def test_stopped_at_any_micro_batch_or_evaluation_batch(
-    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_at_any_micro_batch_or_evaluation_batch(place, whole, monkeypatch):
     name = "stopped"
     stop_at(monkeypatch, 11)
     first = place.train(name, *KEYS)
@@ -60,7 +55,7 @@ def test_stopped_at_any_micro_batch_or_evaluation_batch(
         assert (place.runs / name / file).read_bytes() == (whole / file).read_bytes()
 
 
-def test_an_abandoned_step_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abandoned_step_changes_nothing(place, monkeypatch):
     stop_at(monkeypatch, 2 * 7 + 4 + 3)  # the third step is in its second unit
     assert place.train("abandoned", *KEYS).code == 75
     run = place.runs / "abandoned"
@@ -68,9 +63,7 @@ def test_an_abandoned_step_changes_nothing(place: Place, monkeypatch: pytest.Mon
     assert [row["step"] for row in rows(run, "step")] == [1, 2]
 
 
-def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(
-    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(place, whole, monkeypatch):
     stop_at(monkeypatch, 2 * 7 + 2)  # two steps, then the first evaluation batch
     assert place.train("evaluating", *KEYS).code == 75
     run = place.runs / "evaluating"
@@ -80,7 +73,7 @@ def test_during_an_evaluation_the_epoch_is_kept_and_evaluated_again(
     assert outcome(run) == outcome(whole)
 
 
-def test_max_seconds(place: Place, whole: Path) -> None:
+def test_max_seconds(place, whole):
     started = place.train("timed", *KEYS, "--runtime.max_seconds=0.01")
     assert started.code == 75 and "time limit of 0.01 s" in started.err and "committed step 0" in started.err
     (row,) = [r for r in told("status", place.runs) if r["run"].endswith("timed")]
@@ -94,15 +87,15 @@ def test_max_seconds(place: Place, whole: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
-def test_max_seconds_that_make_no_sense_are_refused(place: Place, seconds: str) -> None:
+def test_max_seconds_that_make_no_sense_are_refused(place, seconds):
     ended = place.train("senseless", "--max-seconds", seconds)
     assert ended.code == 64 and "--max-seconds" in ended.err and not (place.runs / "senseless").exists()
 
 
-def send_when_running(run: Path, number: signal.Signals) -> threading.Thread:
+def send_when_running(run, number):
     """Send a signal to this process once the run has logged its second step."""
 
-    def wait_and_send() -> None:
+    def wait_and_send():
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if (run / "events.jsonl").exists() and (run / "events.jsonl").read_bytes().count(b"\n") >= 2:
@@ -116,7 +109,7 @@ def send_when_running(run: Path, number: signal.Signals) -> threading.Thread:
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGUSR1, 2)])
-def test_signals(place: Place, whole: Path, number: signal.Signals, workers: int) -> None:
+def test_signals(place, whole, number, workers):
     name, before = f"{number.name}{workers}", signal.getsignal(number)
     # Many epochs, so that the run cannot end before the signal comes.
     thread = send_when_running(place.runs / name, number)
@@ -128,7 +121,7 @@ def test_signals(place: Place, whole: Path, number: signal.Signals, workers: int
     assert state(run)["step"] == len(rows(run, "step")) >= 2
 
 
-def test_sigterm_to_the_program(place: Place) -> None:
+def test_sigterm_to_the_program(place):
     """The real thing: exit status soon (ten seconds, more where a machine does five things at once), lock released."""
     words = ("--train.num_epochs=500", "--data.num_workers=2")
     run = place.runs / "terminated"
@@ -154,7 +147,7 @@ def test_sigterm_to_the_program(place: Place) -> None:
     assert state(run)["step"] == len(rows(run, "step"))
 
 
-def test_observation_keys_at_resume_change_no_bit(place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observation_keys_at_resume_change_no_bit(place, whole, monkeypatch):
     run, cache = place.runs / "observed", place.folder / "cache"
     with monkeypatch.context() as patch:
         stop_at(patch, 10)
@@ -167,9 +160,7 @@ def test_observation_keys_at_resume_change_no_bit(place: Place, whole: Path, mon
     assert list(cache.iterdir()) and len(list((run / "checkpoints").glob("step-*"))) >= 3
 
 
-def test_a_run_of_a_version_with_process_workers_goes_on(
-    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_a_version_with_process_workers_goes_on(place, whole, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 10)
         assert place.train("former", *KEYS).code == 75
@@ -185,7 +176,7 @@ def test_a_run_of_a_version_with_process_workers_goes_on(
     assert outcome(run) == outcome(whole)
 
 
-def test_the_clock_is_obeyed_while_the_storage_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_is_obeyed_while_the_storage_hangs(place, monkeypatch):
     wake = threading.Event()
     load = loader.load_training_sample
     monkeypatch.setattr(loader, "load_training_sample", lambda *args: (wake.wait(200), load(*args))[1])
@@ -198,7 +189,7 @@ def test_the_clock_is_obeyed_while_the_storage_hangs(place: Place, monkeypatch: 
     wake.set()
 
 
-def test_a_damaged_newest_checkpoint_falls_back(place: Place, whole: Path) -> None:
+def test_a_damaged_newest_checkpoint_falls_back(place, whole):
     run = place.copy("whole", "damaged")
     weights = newest(run) / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -209,7 +200,7 @@ def test_a_damaged_newest_checkpoint_falls_back(place: Place, whole: Path) -> No
     assert outcome(run) == outcome(whole)
 
 
-def test_no_checkpoint_left_is_an_error(place: Place, whole: Path) -> None:
+def test_no_checkpoint_left_is_an_error(place, whole):
     run = place.copy("whole", "lost")
     for checkpoint in (run / "checkpoints").glob("step-*"):
         (checkpoint / "manifest.json").unlink()
@@ -221,8 +212,8 @@ def test_no_checkpoint_left_is_an_error(place: Place, whole: Path) -> None:
     }
 
 
-def test_a_signal_before_training_begins_ends_with_75(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(dataset: object, *words: object) -> list[object]:
+def test_a_signal_before_training_begins_ends_with_75(place, monkeypatch):
+    def check(dataset, *words):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
         return []

@@ -1,23 +1,20 @@
 """Runs on data sets by name are those on their folders; a divisor of the labels is identity, undone in evaluation."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
-from runs import BRIEF, Place, command, state, told
+from runs import BRIEF, command, state, told
 
 pytestmark = pytest.mark.e2e
 
 
-def label(run: Path, split: str) -> str:
+def label(run, split):
     part = {"train": "calibration", "val": "evaluation"}[split]
     found: str = json.loads((run / "eval_set.json").read_text())[part]["label"]
     return found
 
 
-def test_a_name_and_its_folder_are_one_run(place: Place) -> None:
+def test_a_name_and_its_folder_are_one_run(place):
     by_folder = place.trained("by-folder", *BRIEF)
     spec = (f"--data.train_dir=fc2@{place.data}", "--data.val_dir=fc2:val", f"--data.roots={{fc2: {place.data}}}")
     by_name = place.trained("by-name", *BRIEF, *spec)
@@ -30,7 +27,7 @@ def test_a_name_and_its_folder_are_one_run(place: Place) -> None:
     assert misspelt.code == 64 and "did you mean fc2:train?" in misspelt.err
 
 
-def test_a_divisor_is_identity_and_every_epe_is_in_pixels(place: Place) -> None:
+def test_a_divisor_is_identity_and_every_epe_is_in_pixels(place):
     run = place.trained("divided", *BRIEF, "--data.flow_divisor=4")
     document = told("evaluate", run)
     assert document["frozen"] and document["flow_divisor"] == 4.0

@@ -1,15 +1,12 @@
 """Wide and train evaluations beside the frequent one, the errors they keep, and what `noise` reads out of them."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numeric import FLOAT32
-from runs import ONE_STEP, Place, command, contents, digest, outcome, rows, state, stop_when, table, told
+from runs import ONE_STEP, command, contents, digest, outcome, rows, state, stop_when, table, told
 from scipy.stats import t
 from tiny import make_tiny
 
@@ -28,22 +25,22 @@ WITHOUT = ("--eval.wide_every_epoch=null", "--eval.train_batches=0", "--eval.kee
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
+def run(place):
     return place.trained("watched", *KEYS)
 
 
 @pytest.fixture(scope="module")
-def bare(place: Place) -> Path:
+def bare(place):
     """Neither watched nor keeping errors."""
     return place.trained("bare", *KEYS, *WITHOUT)
 
 
 @pytest.fixture(scope="module")
-def seeds(place: Place, run: Path) -> list[Path]:
+def seeds(place, run):
     return [run, *(place.trained(f"seed{seed}", *KEYS, f"--runtime.seed={seed}") for seed in (1, 2))]
 
 
-def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
+def test_wide_columns_are_there_when_they_are_due(run):
     history = table(run / "eval_history.csv")
     assert [bool(row["wide_mean_epe_4"]) for row in history] == [False, True, False, True]
     assert all(row["train_epe_4"] and row["smallest_difference_4"] and row["tied_pairs_4"] for row in history)
@@ -56,7 +53,7 @@ def test_wide_columns_are_there_when_they_are_due(run: Path) -> None:
     assert frozen["wide"]["hash"] == last["wide_eval_set"] and len(frozen["wide"]["names"]) == 3
 
 
-def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -> None:
+def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run):
     document = told("evaluate", run, "--batches", "all")
     event, frequent = rows(run, "evaluation")[-1], told("evaluate", run)
     epes = [row["epe"] for row in document["results"]]
@@ -69,7 +66,7 @@ def test_wide_figures_are_those_of_an_evaluation_of_the_whole_split(run: Path) -
     assert (kept.eval_set, kept.epoch, kept.valid_pixels.tolist()) == (event["wide_eval_set"], 4, [32 * 48] * 3)
 
 
-def test_train_figures_are_those_of_an_evaluation_of_training_samples(run: Path) -> None:
+def test_train_figures_are_those_of_an_evaluation_of_training_samples(run):
     document = told("evaluate", run, "--split", "train", "--batches", "2")
     event = rows(run, "evaluation")[-1]
     assert event["train_epe_4"] == np.mean([row["epe"] for row in document["results"]])
@@ -78,7 +75,7 @@ def test_train_figures_are_those_of_an_evaluation_of_training_samples(run: Path)
     assert event["train_epe_random_crop_4"] != event["train_epe_4"]
 
 
-def test_kept_errors_give_the_figures_of_the_history(run: Path) -> None:
+def test_kept_errors_give_the_figures_of_the_history(run):
     files = sorted(path.name for path in (run / "sample_epe").iterdir())
     assert files == [f"epoch-0000{i}.safetensors" for i in (1, 2, 3, 4)] + [f"wide-0000{i}.safetensors" for i in (2, 4)]
     for event in rows(run, "evaluation"):
@@ -90,7 +87,7 @@ def test_kept_errors_give_the_figures_of_the_history(run: Path) -> None:
     assert state(run)["last_ranks"] == noise.ranks() and state(run)["last_margins"] == noise.margins()
 
 
-def test_training_does_not_see_what_is_watched(run: Path, bare: Path) -> None:
+def test_training_does_not_see_what_is_watched(run, bare):
     assert digest(bare) == digest(run) and not (bare / "sample_epe").exists()
     ours, theirs = rows(run), rows(bare)
     assert [row for row in ours if row["event"] == "step"] == [row for row in theirs if row["event"] == "step"]
@@ -99,7 +96,7 @@ def test_training_does_not_see_what_is_watched(run: Path, bare: Path) -> None:
         assert {**shared, "eval_set": ""} == {**other, "eval_set": ""}
 
 
-def test_stopped_while_a_monitor_is_scored(place: Place, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_while_a_monitor_is_scored(place, run, monkeypatch):
     # A step looks at the flag 7 times, an evaluation 1 + 1 times, then 2 + 2 for the training samples and 2 for the
     # wide set: stopped are the training samples of the first epoch and the wide set of the second.
     stop_when(monkeypatch, lambda asked: asked in (7 + 3, 7 + 3 + 6 + 7 + 8))
@@ -113,7 +110,7 @@ def test_stopped_while_a_monitor_is_scored(place: Place, run: Path, monkeypatch:
     assert kept[0] == kept[1] and len(kept[0]) == 6
 
 
-def test_wide_comes_at_the_first_evaluation_after_its_epoch_and_after_the_last(place: Place) -> None:
+def test_wide_comes_at_the_first_evaluation_after_its_epoch_and_after_the_last(place):
     keys = ("--train.num_epochs=5", "--eval.eval_every_epoch=2", "--eval.wide_every_epoch=3", "--eval.eval_pool_size=2")
     found = [
         (row["epoch"], "wide_mean_epe_2" in row) for row in rows(place.trained("uneven", *KEYS, *keys), "evaluation")
@@ -121,13 +118,13 @@ def test_wide_comes_at_the_first_evaluation_after_its_epoch_and_after_the_last(p
     assert found == [(2, False), (4, True), (5, True)]
 
 
-def test_wide_also_follows_an_early_stop(place: Place) -> None:
+def test_wide_also_follows_an_early_stop(place):
     stop = ("--train.num_epochs=9", "--eval.wide_every_epoch=9", "--eval.early_stop_patience=1", "--train.lr=1e-30")
     last = rows(place.trained("early", *KEYS, *stop, "--eval.eval_pool_size=2"), "evaluation")[-1]
     assert last["epoch"] == 2 and "wide_mean_epe_2" in last
 
 
-def test_wide_batches_without_wide_are_refused(place: Place) -> None:
+def test_wide_batches_without_wide_are_refused(place):
     ended = place.train("senseless", "--eval.wide_batches_per_arch=3")
     assert ended.code == 64 and "eval.wide_every_epoch" in ended.err
 
@@ -135,7 +132,7 @@ def test_wide_batches_without_wide_are_refused(place: Place) -> None:
 # ---- edgeflownas noise ----
 
 
-def test_noise_of_a_run(run: Path) -> None:
+def test_noise_of_a_run(run):
     before = contents(run)
     document = told("noise", run)
     event = rows(run, "evaluation")[-1]
@@ -157,7 +154,7 @@ def test_noise_of_a_run(run: Path) -> None:
     assert contents(run) == before
 
 
-def test_noise_that_cannot_be_read(place: Place, run: Path, bare: Path) -> None:
+def test_noise_that_cannot_be_read(place, run, bare):
     for words, code, text in (
         ((bare,), 65, "eval.keep_sample_errors"),
         ((run, "--epoch", "9"), 64, "there are: 1, 2, 3, 4"),
@@ -173,7 +170,7 @@ def test_noise_that_cannot_be_read(place: Place, run: Path, bare: Path) -> None:
     assert ended.code == 65 and "epoch 3" in ended.err
 
 
-def test_noise_without_a_log(place: Place, run: Path) -> None:
+def test_noise_without_a_log(place, run):
     """The kept errors are enough; without them it says what is broken and what to do."""
     copy, expected = place.copy("watched", "emptied"), told("noise", run)
     (copy / "events.jsonl").write_bytes(b"")
@@ -189,7 +186,7 @@ def test_noise_without_a_log(place: Place, run: Path) -> None:
     assert ended.code == 64 and "events.jsonl is missing, empty or damaged" in ended.err and "copy" in ended.err
 
 
-def test_noise_of_a_single_model(place: Place) -> None:
+def test_noise_of_a_single_model(place):
     """No line that needs a second one, and its name as it is."""
     single = place.trained(
         "single", "--train.task=edgeflownet", "--eval.eval_pool_size=1", "--train.num_epochs=1", *ONE_STEP
@@ -202,7 +199,7 @@ def test_noise_of_a_single_model(place: Place) -> None:
     assert [row["code"] for row in document["archs"]] == ["edgeflownet"] and document["smallest_difference"] is None
 
 
-def test_spread_between_seeds(seeds: list[Path]) -> None:
+def test_spread_between_seeds(seeds):
     document = told("noise", seeds[0], "--seeds", *seeds[1:])["seeds"]
     assert document["seeds"] == [0, 1, 2] and document["shared_archs"] == 4
     epes = np.array([[float(r["epe"]) for r in table(run / "per_arch_epe.csv") if r["epoch"] == "4"] for run in seeds])
@@ -229,7 +226,7 @@ def test_spread_between_seeds(seeds: list[Path]) -> None:
         assert shown == pytest.approx(expected, abs=2e-4)
 
 
-def test_runs_that_differ_in_more_than_the_seed_are_refused(place: Place, seeds: list[Path]) -> None:
+def test_runs_that_differ_in_more_than_the_seed_are_refused(place, seeds):
     other = place.trained("shorter", *KEYS, "--runtime.seed=5", "--train.num_epochs=1")
     coarse = place.trained("coarse", *KEYS, "--runtime.seed=6", "--eval.selection=prefix")
     for words, text in (
@@ -242,7 +239,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(place: Place, seeds:
         assert ended.code == 64 and text in ended.err, ended.err
 
 
-def test_stability_between_two_epochs(run: Path) -> None:
+def test_stability_between_two_epochs(run):
     files = [read_sample_errors(run / "sample_epe" / f"epoch-0000{epoch}.safetensors") for epoch in (3, 4)]
     found = tau_interval(files[0].sample_epe, files[1].sample_epe, files[0].valid_pixels)
     assert found.value == pytest.approx(rows(run, "evaluation")[-1]["kendall_tau_prev"])
@@ -251,7 +248,7 @@ def test_stability_between_two_epochs(run: Path) -> None:
 # ---- edgeflownas evaluate --calibration-sweep ----
 
 
-def test_calibration_sweep(run: Path) -> None:
+def test_calibration_sweep(run):
     before = contents(run)
     document = told("evaluate", run, "--calibration-sweep")
     assert [row["epe"] for row in document["results"]] == [row["epe"] for row in told("evaluate", run)["results"]]
@@ -265,7 +262,7 @@ def test_calibration_sweep(run: Path) -> None:
     assert refused.code == 64 and "--calibration-sweep" in refused.err
 
 
-def test_calibration_sweep_of_all_sizes(place: Place) -> None:
+def test_calibration_sweep_of_all_sizes(place):
     """A split that holds them: 8 own batches of one sample and 64 others, so nothing is shared."""
     data = make_tiny(place.folder / "many", train=72)
     keys = (

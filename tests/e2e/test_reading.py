@@ -1,12 +1,10 @@
 """What only looks at a run: evaluation with other keys, damaged small files, diagnosis, costs of its space."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pytest
-from runs import BRIEF, Place, command, contents, rows, told
+from runs import BRIEF, command, contents, rows, told
 
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.space import get_space
@@ -16,14 +14,14 @@ NAMES = ("run", "frozen", "eval_seconds", "bn_recal_seconds")  # of a document, 
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
+def run(place):
     return place.trained("base", *BRIEF)
 
 
 @pytest.mark.parametrize(
     "key", ["eval.bn_recal_batches=2", "eval.eval_pool_size=6", "eval.batch_size=2", "data.crop_size=32x32"]
 )
-def test_evaluation_keys_are_obeyed_as_in_a_run(run: Path, place: Place, key: str) -> None:
+def test_evaluation_keys_are_obeyed_as_in_a_run(run, place, key):
     before = contents(run)
     own, other = told("evaluate", run), told("evaluate", run, f"--{key}")
     assert own["frozen"] and not other["frozen"] and contents(run) == before
@@ -35,13 +33,13 @@ def test_evaluation_keys_are_obeyed_as_in_a_run(run: Path, place: Place, key: st
         assert other == told("evaluate", trained) | {name: other[name] for name in NAMES}
 
 
-def test_a_key_that_an_evaluation_does_not_read_is_named(run: Path) -> None:
+def test_a_key_that_an_evaluation_does_not_read_is_named(run):
     ended = command("evaluate", run, "--train.lr=5e-4", "--eval.batch_size=3")
     assert ended.code == 0 and "--train.lr has no effect on an evaluation" in ended.err
     assert "--eval.batch_size has no effect" not in ended.err
 
 
-def test_a_missing_evaluation_set_is_no_reason_to_invent_one(run: Path, place: Place) -> None:
+def test_a_missing_evaluation_set_is_no_reason_to_invent_one(run, place):
     copy = place.copy("base", "noset")
     before = (copy / "eval_set.json").read_bytes()
     (copy / "eval_set.json").unlink()
@@ -51,14 +49,14 @@ def test_a_missing_evaluation_set_is_no_reason_to_invent_one(run: Path, place: P
     assert (copy / "eval_set.json").read_bytes() == before and told("evaluate", copy)["frozen"]
 
 
-def test_an_absurd_number_of_batches_is_refused(run: Path) -> None:
+def test_an_absurd_number_of_batches_is_refused(run):
     ended = command("evaluate", run, "--batches", "9" * 5000)
     assert ended.code == 64 and "--batches" in ended.err
 
 
 @pytest.mark.parametrize("content", ["{}", "[1]", '{"checkpoint":3}', "", "{"])
 @pytest.mark.parametrize("name", ["best.json", "data_fingerprints.json", "run_manifest.json"])
-def test_a_damaged_small_file_is_named(run: Path, place: Place, name: str, content: str) -> None:
+def test_a_damaged_small_file_is_named(run, place, name, content):
     copy = place.runs / "damaged"
     if not copy.exists():
         place.copy("base", "damaged")
@@ -73,7 +71,7 @@ def test_a_damaged_small_file_is_named(run: Path, place: Place, name: str, conte
         (copy / name).write_bytes(before)
 
 
-def test_an_incomplete_manifest_is_refused(run: Path, place: Place) -> None:
+def test_an_incomplete_manifest_is_refused(run, place):
     copy = place.copy("base", "incomplete")
     document = json.loads((copy / "run_manifest.json").read_text())
     del document["manifest"]["keys"]
@@ -85,7 +83,7 @@ def test_an_incomplete_manifest_is_refused(run: Path, place: Place) -> None:
 # ---- diagnose and profile ----
 
 
-def test_a_run_a_resumed_one_and_a_fork(place: Place) -> None:
+def test_a_run_a_resumed_one_and_a_fork(place):
     run = place.trained("judged", *BRIEF)
     resumed = ("--train.num_epochs=2", "--train.lr_plan=keep", "--eval.eval_batches_per_arch=1")
     assert place.resume("judged", *resumed).code == 0
@@ -103,12 +101,12 @@ def test_a_run_a_resumed_one_and_a_fork(place: Place) -> None:
     assert f"against {run}:" in text
 
 
-def test_a_folder_of_runs_names_them(run: Path) -> None:
+def test_a_folder_of_runs_names_them(run):
     ended = command("diagnose", run.parent)
     assert ended.code == 74 and "give one of" in ended.err and "base" in ended.err
 
 
-def test_the_space_of_a_supernet(run: Path) -> None:
+def test_the_space_of_a_supernet(run):
     found = told("profile", run)
     table = space_costs(get_space("v1"), 2, (32, 48))
     assert (found["space"], found["width"], found["size"]) == ("v1", 2, [32, 48])
@@ -117,7 +115,7 @@ def test_the_space_of_a_supernet(run: Path) -> None:
     assert (one["arch"], one["width"], one["size"]) == ("0,0,0,0,2,1,2,2,2", 2, [64, 64])
 
 
-def test_a_subnet_trained_alone_and_edgeflownet(place: Place) -> None:
+def test_a_subnet_trained_alone_and_edgeflownet(place):
     alone = place.trained(
         "alone", *BRIEF, "--train.task=standalone", "--train.arch=['000021222']", "--eval.eval_pool_size=1"
     )

@@ -1,15 +1,12 @@
 """`edgeflownas report`, and the page that training keeps up to date."""
 
-from __future__ import annotations
-
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
 import runs
-from runs import ONE_STEP, Place, command, outcome
+from runs import ONE_STEP, command, outcome
 
 from edgeflownas.commands import _shared
 from edgeflownas.report.page import write_report
@@ -20,15 +17,15 @@ EIGHT = (REPORT, *ONE_STEP, "--eval.eval_pool_size=8", "--eval.eval_every_epoch=
 
 
 @pytest.fixture(scope="module")
-def trained(place: Place) -> Path:
+def trained(place):
     return place.trained("reported", *EIGHT)
 
 
-def page_data(page: Path) -> dict:
+def page_data(page):
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)[1])
 
 
-def test_training_leaves_page_and_pictures(trained: Path):
+def test_training_leaves_page_and_pictures(trained):
     data = page_data(trained / "report.html")
     assert data["axes"]["e0"] == [1, 2] and data["runs"] == ["reported"]
     index = json.loads((trained / "pictures/index.json").read_text())
@@ -53,14 +50,14 @@ def test_training_leaves_page_and_pictures(trained: Path):
     assert page.count("data:image/webp") == 4 * len(index["pictures"]) and len(page) < 3_000_000
 
 
-def test_the_command_writes_the_same_page(trained: Path, tmp_path: Path):
+def test_the_command_writes_the_same_page(trained, tmp_path):
     before = page_data(trained / "report.html")
     ended = command("report", trained, "--out", tmp_path / "page.html")
     assert ended.code == 0, ended.err
     assert page_data(tmp_path / "page.html") == before
 
 
-def test_json_tells_verdict_and_findings(trained: Path, tmp_path: Path):
+def test_json_tells_verdict_and_findings(trained, tmp_path):
     ended = command("report", trained, "--out", tmp_path / "page.html", "--json")
     document = json.loads(ended.out)
     assert document["report"] == str(tmp_path / "page.html")
@@ -68,7 +65,7 @@ def test_json_tells_verdict_and_findings(trained: Path, tmp_path: Path):
     assert {"id", "severity", "evidence", "why", "advice"} <= document["runs"][0]["findings"][0].keys()
 
 
-def test_several_runs_and_a_bare_table(trained: Path, place: Place, tmp_path: Path):
+def test_several_runs_and_a_bare_table(trained, place, tmp_path):
     other = place.copy("reported", "copied")
     table = tmp_path / "somewhere" / "eval_history.csv"
     table.parent.mkdir()
@@ -80,7 +77,7 @@ def test_several_runs_and_a_bare_table(trained: Path, place: Place, tmp_path: Pa
     assert 'id="fig-pool-0"' in text and "no run directory" in text
 
 
-def test_a_run_without_an_evaluation_waits(trained: Path, place: Place, tmp_path: Path):
+def test_a_run_without_an_evaluation_waits(trained, place, tmp_path):
     begun = place.copy("reported", "begun")
     for name in ("eval_history.csv", "events.jsonl", "per_arch_epe.csv"):
         (begun / name).unlink()
@@ -103,7 +100,7 @@ def test_a_run_without_an_evaluation_waits(trained: Path, place: Place, tmp_path
         (("{run}/config.yaml",), 65, "no history"),
     ],
 )
-def test_bad_words_are_explained(trained: Path, tmp_path: Path, words: tuple[str, ...], code: int, said: str):
+def test_bad_words_are_explained(trained, tmp_path, words, code, said):
     if "--figures" in words:
         pytest.importorskip("matplotlib")
     (tmp_path / "empty").mkdir()
@@ -114,7 +111,7 @@ def test_bad_words_are_explained(trained: Path, tmp_path: Path, words: tuple[str
     assert (ended.code, said in ended.err) == (code, True), ended.err
 
 
-def test_figures_for_papers(trained: Path, tmp_path: Path):
+def test_figures_for_papers(trained, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra figures)")
     few = (
         "epoch",
@@ -134,8 +131,8 @@ def test_figures_for_papers(trained: Path, tmp_path: Path):
     assert b"EPE (px)</text>" in files["epe.svg"], "text stays text"
 
 
-def test_a_failing_report_never_ends_a_run(place: Place, trained: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(run: Path) -> None:
+def test_a_failing_report_never_ends_a_run(place, trained, monkeypatch):
+    def broken(run):
         raise ZeroDivisionError("planted")
 
     monkeypatch.setattr(_shared, "_report", broken)
@@ -145,7 +142,7 @@ def test_a_failing_report_never_ends_a_run(place: Place, trained: Path, monkeypa
     assert outcome(place.runs / "unreported") == outcome(trained), "what is shown changes nothing that is trained"
 
 
-def test_pictures_are_of_the_last_evaluation_only(place: Place, trained: Path):
+def test_pictures_are_of_the_last_evaluation_only(place, trained):
     run = place.copy("reported", "one-picture")
     (run / "pictures/worst-7.png").write_bytes(b"old")
     ended = place.resume("one-picture", "--train.num_epochs=3", "--train.lr_plan=keep")
@@ -156,7 +153,7 @@ def test_pictures_are_of_the_last_evaluation_only(place: Place, trained: Path):
     assert (run / "report.html").exists() and not (run / "pictures").exists()
 
 
-def test_single_model(place: Place):
+def test_single_model(place):
     run = place.trained("single", REPORT, *ONE_STEP, "--train.task=edgeflownet", "--eval.eval_pool_size=1")
     ids = {chart["id"] for chart in page_data(run / "report.html")["charts"]}
     assert "epe" in ids and ids.isdisjoint({"ranks", "archs", "tau"})
@@ -164,7 +161,7 @@ def test_single_model(place: Place):
     assert {tuple(entry["roles"]) for entry in index["pictures"]} == {("best",)}
 
 
-def test_refresh_is_fast(trained: Path, place: Place):
+def test_refresh_is_fast(trained, place):
     """200 evaluations of 12 subnets: well under the time of one evaluation."""
     long = place.copy("reported", "long")
     rows = (long / "eval_history.csv").read_text().splitlines()

@@ -1,7 +1,5 @@
 """ONNX files compute what the graph computes, under its names, and are the same bytes every time."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 
@@ -9,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nets import NAMES, NOTES, Tiny, files_of, samples_of, whole
+from nets import NAMES, NOTES, files_of, samples_of, whole
 
 from edgeflownas.errors import DataError
 from edgeflownas.export.onnx import OPSET, OnnxModel, write_onnx
@@ -21,16 +19,16 @@ pytestmark = pytest.mark.e2e  # every module is traced and written by torch.onnx
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def made(request) -> tuple[Tiny, bytes]:
+def made(request):
     return whole(request.param)
 
 
-def snr(reference: np.ndarray, values: np.ndarray) -> float:
+def snr(reference, values):
     return float(10 * np.log10(np.square(reference).sum() / np.square(reference - values).sum()))
 
 
 @torch.no_grad()
-def test_the_outputs_are_the_graphs(made: tuple[Tiny, bytes]) -> None:
+def test_the_outputs_are_the_graphs(made):
     example, model = made
     images = example.form.encode(example.images[:1], torch.float32).contiguous()
     expected = run_graph(example.graph, example.layers, images)
@@ -40,7 +38,7 @@ def test_the_outputs_are_the_graphs(made: tuple[Tiny, bytes]) -> None:
         assert snr(expected[name].numpy(), values) > 100.0, name
 
 
-def test_what_is_in_the_file(made: tuple[Tiny, bytes]) -> None:
+def test_what_is_in_the_file(made):
     example, content = made
     model = onnx.load_model_from_string(content)
     kinds = Counter(node.op_type for node in model.graph.node)
@@ -61,7 +59,7 @@ def test_what_is_in_the_file(made: tuple[Tiny, bytes]) -> None:
         assert trace not in content
 
 
-def test_a_sound_export_passes(made: tuple[Tiny, bytes]) -> None:
+def test_a_sound_export_passes(made):
     example, model = made
     models = files_of(example) | {"onnx": model}
     result = verify(example.net, example.graph, example.layers, models, samples_of(example))
@@ -78,11 +76,11 @@ def test_a_sound_export_passes(made: tuple[Tiny, bytes]) -> None:
     assert document["verdict"] == "passed" and document["layers"] == {}
 
 
-def test_the_same_bytes_again() -> None:
+def test_the_same_bytes_again():
     example, model = whole("v3")
     assert write_onnx(example.graph, example.layers, {"about": "x", "code": "1"}) == model
 
 
-def test_no_model() -> None:
+def test_no_model():
     with pytest.raises(DataError, match="does not take the model"):
         OnnxModel(b"\x08\x07nonsense")

@@ -23,8 +23,6 @@ As a program it reads the same requests as JSON from standard input and prints t
 ``python tests/faults/kill_harness.py < requests.json``.
 """
 
-from __future__ import annotations
-
 import collections
 import ctypes
 import dataclasses
@@ -64,7 +62,7 @@ class Call:
     arguments: list[Any]
 
 
-def kills(begin: Call, resume: Call, folder: Path, count: int, seed: int) -> dict[str, Any]:
+def kills(begin, resume, folder, count, seed):
     """The request for at least ``count`` kills at moments drawn by ``seed``, over as many runs as it takes.
 
     ``begin`` starts a fresh run whose directory does not exist yet, ``resume`` goes on with an existing one; the runs
@@ -73,16 +71,16 @@ def kills(begin: Call, resume: Call, folder: Path, count: int, seed: int) -> dic
     return _request(begin, resume, folder) | {"kills": count, "seed": seed}
 
 
-def crashes(begin: Call, resume: Call, folder: Path, points: list[str]) -> dict[str, Any]:
+def crashes(begin, resume, folder, points):
     """The request to die at each named point once or twice, in few runs that are finished afterwards."""
     return _request(begin, resume, folder) | {"points": points}
 
 
-def _request(begin: Call, resume: Call, folder: Path) -> dict[str, Any]:
+def _request(begin, resume, folder):
     return {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume), "folder": str(folder)}
 
 
-def ask(requests: list[dict[str, Any]], timeout: float = 600.0) -> list[dict[str, Any]]:
+def ask(requests, timeout=600.0):
     """Run the harness in one process of its own for all requests and return a report of each."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     threads["CUDA_VISIBLE_DEVICES"] = ""  # with a device autograd starts threads, which a forked child would lack
@@ -103,7 +101,7 @@ def ask(requests: list[dict[str, Any]], timeout: float = 600.0) -> list[dict[str
 class Server:
     """The process that forks the trials."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request):
         self.begin, self.resume = request["begin"], request["resume"]
         self.folder = Path(request["folder"])
         self.wanted = request.get("kills", 0)
@@ -116,7 +114,7 @@ class Server:
         self.phase_file = self.folder / "phase"
         self.output = self.folder / "output.txt"
 
-    def run(self) -> dict[str, Any]:
+    def run(self):
         """Two whole runs first, one of them here, then trials until enough kills hit and each point was died at."""
         began = time.monotonic()
         os.environ["EDGEFLOWNAS_PHASE_FILE"] = str(self.phase_file)
@@ -145,13 +143,13 @@ class Server:
             "seconds": round(time.monotonic() - began, 2),
         }
 
-    def _first(self, path: Path) -> None:
+    def _first(self, path):
         """A whole run in this process: what a first run takes long for (imports, kernels) is there for every child."""
         code = called(self.begin, path)
         assert code == FINISHED, f"{path}: ended with {code}"
         gc.freeze()  # no child looks at what is here already, which would copy it
 
-    def _until_finished(self, path: Path, duration: float) -> None:
+    def _until_finished(self, path, duration):
         """Start and kill until the run ends by itself; waits grow while no start gets further than the one before."""
         span, before = SPAN * duration, progress(path)
         for _ in range(STUCK):
@@ -162,7 +160,7 @@ class Server:
             span, before = (SPAN * duration if now != before else 1.3 * span), now
         raise RuntimeError(f"{path}: not finished after {STUCK} starts")
 
-    def _crash_everywhere(self, reference: dict[str, str]) -> None:
+    def _crash_everywhere(self, reference):
         """Die at the first passage of each point, and at the second in the next life, in as few runs as it takes."""
         runs = (self.folder / f"crash-{number:03d}" for number in itertools.count())
         path = next(runs)
@@ -181,7 +179,7 @@ class Server:
         self._until_finished(path, 0.0)
         self._compare(path, reference)
 
-    def _dies(self, path: Path, place: str) -> bool:
+    def _dies(self, path, place):
         """One life of the run that ends at ``place``; False where the run was finished before."""
         self.began = None if path.exists() else path
         os.environ["EDGEFLOWNAS_CRASH_AT"] = place
@@ -190,7 +188,7 @@ class Server:
         finally:
             del os.environ["EDGEFLOWNAS_CRASH_AT"]
 
-    def _start(self, path: Path, delay: float | None) -> bool:
+    def _start(self, path, delay):
         """One life of the trainer, killed after ``delay`` seconds; True when it finished the run before."""
         self.starts += 1
         self.phase_file.write_text(STARTING)
@@ -218,14 +216,14 @@ class Server:
             raise RuntimeError(f"{path}: ended with {code}\n{self.output.read_text()[-4000:]}")
         return code == FINISHED
 
-    def _wait_for_work(self, descriptor: int) -> bool:
+    def _wait_for_work(self, descriptor):
         """Wait for the first named place (start-up is long and would take most kills); True if it ended."""
         while self.phase_file.read_text().strip() == STARTING:
             if select.select([descriptor], [], [], 0.005)[0]:
                 return True
         return False
 
-    def _child(self, call: dict[str, Any], path: Path) -> None:
+    def _child(self, call, path):
         """Never returns."""
         code = 70
         try:
@@ -244,7 +242,7 @@ class Server:
             sys.stderr.flush()
             os._exit(code)
 
-    def _wait_for_group(self, group: int) -> None:
+    def _wait_for_group(self, group):
         """Every process the trainer started must be gone within 10 s of its death."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -257,7 +255,7 @@ class Server:
         self.orphans += 1
         os.killpg(group, signal.SIGKILL)
 
-    def _compare(self, path: Path, reference: dict[str, str]) -> None:
+    def _compare(self, path, reference):
         found = fingerprint(path)
         for name in sorted(reference.keys() | found.keys()):
             if reference.get(name) != found.get(name):
@@ -266,14 +264,14 @@ class Server:
         self.mismatches += [f"{path.name}: left behind {name}" for name in leftovers]
 
 
-def filled(value: Any, path: Path) -> Any:
+def filled(value, path):
     """The arguments with the run directory in place of its placeholders."""
     if isinstance(value, str):
         return value.replace("{run}", str(path)).replace("{folder}", str(path.parent)).replace("{name}", path.name)
     return [filled(item, path) for item in value] if isinstance(value, list) else value
 
 
-def called(call: dict[str, Any], path: Path) -> int:
+def called(call, path):
     """The exit status that calling the function gives."""
     try:
         return resolve(call["target"])(*filled(call["arguments"], path)) or 0
@@ -281,7 +279,7 @@ def called(call: dict[str, Any], path: Path) -> int:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
 
 
-def resolve(target: str) -> Any:
+def resolve(target):
     """The function behind ``module:name`` or ``file.py:name``."""
     module, _, name = target.rpartition(":")
     if not module.endswith(".py"):
@@ -294,13 +292,13 @@ def resolve(target: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
-def adopt_orphans() -> None:
+def adopt_orphans():
     """Become the parent of processes whose parent dies, so that they can be waited for (Linux)."""
     set_child_subreaper = 36
     ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
-def main() -> None:
+def main():
     """Serve the requests of standard input."""
     adopt_orphans()
     import torch

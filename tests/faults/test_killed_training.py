@@ -1,12 +1,9 @@
 """The real trainer killed again and again: the same tensors and the same events.jsonl as if nothing had happened."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +13,7 @@ pytestmark = pytest.mark.faults
 HERE = Path(__file__).parent
 
 
-def load_module(path: Path) -> Any:
+def load_module(path):
     specification = importlib.util.spec_from_file_location(path.stem, path)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -30,12 +27,12 @@ tiny = load_module(HERE.parent / "tiny.py")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory):
     root: Path = tiny.make_tiny(tmp_path_factory.mktemp("killed") / "data", train=5)
     return root
 
 
-def calls(data: Path, workers: int) -> tuple[Any, Any]:
+def calls(data, workers):
     options = tiny.tiny_options(data, Path("{folder}"), "{name}")
     options += [
         "--train.micro_batch_size=2",
@@ -55,7 +52,7 @@ def calls(data: Path, workers: int) -> tuple[Any, Any]:
     return harness.Call(main, [["train", "smoke", *options]]), harness.Call(main, [["train", "--resume", "{run}"]])
 
 
-def test_random_kills_and_crash_points(data: Path, tmp_path: Path) -> None:
+def test_random_kills_and_crash_points(data, tmp_path):
     """15 kills for each number of workers, EDGEFLOWNAS_KILLS=300 does as many as you like; then every crash point."""
     kills = int(os.environ.get("EDGEFLOWNAS_KILLS", "15"))
     points = [point for point in CRASH_POINTS if point.partition(".")[0] in ("step", "evaluation", "epoch", "commit")]

@@ -1,15 +1,12 @@
 """The stated example histories: what has to be found in them, and what may not be."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
-from pathlib import Path
 
 import pytest
 
-from edgeflownas.report.diagnosis import Diagnosis, diagnose
+from edgeflownas.report.diagnosis import diagnose
 from edgeflownas.report.history import read_history
 
 pytestmark = pytest.mark.golden
@@ -25,7 +22,7 @@ TF1 = {
 NOT_IN_TF1 = {"near_zero_flow", "clip_checks_mismatch", "coverage_low", "label_changed"}
 
 
-def check(path: Path, sample: Path, skipped: set[str] = frozenset()) -> Diagnosis:
+def check(path, sample, skipped=frozenset()):
     """The diagnosis of a history, which says what is expected of a sample."""
     expected = json.loads((sample / "expected.json").read_text())
     diagnosis = diagnose(read_history(path))
@@ -46,7 +43,7 @@ def check(path: Path, sample: Path, skipped: set[str] = frozenset()) -> Diagnosi
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_sample(shared: Path, tmp_path: Path, name: str) -> None:
+def test_sample(shared, tmp_path, name):
     folder = shared / "samples" / name
     copy = tmp_path / "renamed.csv"  # apart from its folder, it is judged by its own columns
     copy.write_bytes((folder / "eval_history.csv").read_bytes())
@@ -61,7 +58,7 @@ def test_sample(shared: Path, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "console"])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_tf1_forms_of_a_sample(shared: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_tf1_forms_of_a_sample(shared, tmp_path, name, kind):
     folder = shared / "samples" / name
     rows = list(csv.DictReader((folder / "eval_history.csv").read_text().splitlines()))
     for row in rows:
