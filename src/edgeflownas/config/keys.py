@@ -407,8 +407,8 @@ class EvalConfig(Group):
     """Evaluation batches; every subnet sees the same ones."""
     bn_recal_batches: Positive = observation(32)
     """Calibration batches (training samples, centre crop) of the batch-norm recalibration of every subnet."""
-    batch_size: Positive = observation(8)
-    """Samples of an evaluation or calibration batch."""
+    batch_size: Positive | None = observation(None)
+    """Samples of an evaluation or calibration batch; null: train.batch_size."""
     selection: Literal["spread", "prefix"] = observation("spread")
     """Which samples: evenly spaced over the sorted names, or the first ones (historical)."""
     wide_every_epoch: Positive | None = observation(None)
@@ -465,6 +465,11 @@ class Config(Group):
     data: DataConfig = DataConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Samples of an evaluation or calibration batch."""
+        return self.eval.batch_size or self.train.batch_size
 
     @model_validator(mode="after")
     def _check(self) -> Config:

@@ -166,7 +166,8 @@ class _Settings:
         count = self.text("eval.bn_recal_batches")
         if count != UNKNOWN and self.get("train.batch_norm") == "frozen":
             return "none: frozen batch norm"
-        return count if count == UNKNOWN else f"{count} batch{'es' * (count != '1')} of {self.text('eval.batch_size')}"
+        size = self.text("train.batch_size" if self.get("eval.batch_size") is None else "eval.batch_size")
+        return count if count == UNKNOWN else f"{count} batch{'es' * (count != '1')} of {size}"
 
     def code(self) -> str:
         version = (self.of("code") or {}).get("version", UNKNOWN)

@@ -552,7 +552,8 @@ def _read_record(path: Path, notes: list[str]) -> RunRecord:
         sizes = tuple(sorted({f"{int(window[2])}x{int(window[3])}" for window in windows}))
     except (StorageError, ValueError, KeyError, TypeError, IndexError, RecursionError):  # none, or of another form
         sizes = ()
-    return RunRecord(config if isinstance(config, Mapping) else {}, manifest, timing, options, monitor, sizes)
+    config = read_as_today(config, path) if isinstance(config, dict) else {}
+    return RunRecord(config, as_today(manifest), timing, options, monitor, sizes)
 
 
 def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...]:

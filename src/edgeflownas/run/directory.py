@@ -28,12 +28,13 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from edgeflownas import files
-from edgeflownas.config.load import dump_yaml, parse_yaml
+from edgeflownas.config.load import dump_yaml, parse_yaml, read_as_today
 from edgeflownas.errors import StorageError
 from edgeflownas.files import AppendLog, CsvLog, JsonLog, canonical_json, crash_point, storing
 from edgeflownas.run import checkpoint as checkpoints
 from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, DamagedCheckpoint, Facts, Position, Tensors
 from edgeflownas.run.history import converted_events
+from edgeflownas.run.manifest import as_today
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
 GROUP = "group.json"  # in a folder of several models that were trained side by side
@@ -89,7 +90,7 @@ class RunDirectory:
             raise StorageError(f"{file}: cannot be read: {error}") from error
         if not isinstance(document, dict):
             raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
-        return document
+        return read_as_today(document, self.path)
 
     def write_manifest(self, manifest: Facts) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
@@ -445,7 +446,7 @@ def read_identity(path: Path) -> dict[str, Any]:
                 f"{path}: a run of train.task qat, which this version no longer has: open it with the version that "
                 f"wrote it ({code['version']}{commit})"
             )
-    return document
+    return {**document, "manifest": as_today(document["manifest"])}
 
 
 # ---- the lock ----

@@ -125,7 +125,7 @@ def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
             f"{space.num_paths}"
         )
     eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
-    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config.eval))
+    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config))
     note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
     return eval_set
 
