@@ -187,8 +187,8 @@ def _width(arrays: dict[str, NDArray[Any]], path: str | Path) -> int:
     if first is not None and first.ndim == 4:
         return int(first.shape[-1])
     raise DataError(
-        f"{path}: no 4-D array .../E0_conv/kernel (or .../E0/.../k7_conv/kernel) among {len(arrays)}: not weights of the TF1 supernet (nor of "
-        "EdgeFlowNet, whose first convolution would be .../Conv2/conv2d/kernel)"
+        f"{path}: no 4-D array .../E0_conv/kernel (or .../E0/.../k7_conv/kernel) among {len(arrays)}: not "
+        "weights of the TF1 supernet (nor of EdgeFlowNet, whose first convolution would be .../Conv2/conv2d/kernel)"
     )
 
 
