@@ -118,6 +118,13 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must be a mapping with the groups {', '.join(groups())} (got {_shown(value)})")
     origins = {key: f"{path}:{line}: " for key, line in lines.items()}
+    from edgeflownas.config.foreign import foreign_file  # it reads files by this one
+
+    if len(theirs := foreign_file(value)) > 1:
+        raise ConfigError(
+            f"{path}: a configuration of the TF1 tool ({', '.join(theirs[:3])}): translate it with edgeflownas "
+            f"import-config {path} --out mine.yaml"
+        )
     # A group whose keys are all commented out reads as null; it means the defaults.
     written = {str(name): {} if content is None else content for name, content in value.items()}
     for group, _, name in (key.partition(".") for key in REMOVED if path.name == "config.yaml"):
@@ -178,6 +185,11 @@ def parse_overrides(tokens: Sequence[str]) -> tuple[list[tuple[str, str]], list[
             raise ConfigError(f"{name} has an empty value: {example}, or leave it out")
         pairs.append((name[2:], value))
     return pairs, rest
+
+
+def set_key(merged: dict[str, Any], full: str, text: str) -> None:
+    """Write one command-line value into the groups."""
+    _override(merged, {}, full, text)
 
 
 def _override(merged: dict[str, Any], origins: Origins, full: str, text: str) -> None:
