@@ -95,6 +95,7 @@ class History:
     columns: frozenset[str] = frozenset()  # columns with at least one value
     starts: tuple[Start, ...] = ()  # of the program, as a log of the TF1 tool tells them
     stopped: int | None = None  # epoch of its early stop
+    model: str = ""  # which of several single models in one file
 
     @property
     def evaluated(self) -> int:
@@ -228,7 +229,7 @@ def _by_model(
             own = with_starts(rows, starts)
             history = _assemble(f"{name}:{model}" if model else name, source, own, folder, None, list(notes))
             planned = history.planned_epochs or (manifest or {}).get("num_epochs")
-            found.append(replace(history, starts=starts, stopped=log.stopped, planned_epochs=planned))
+            found.append(replace(history, starts=starts, stopped=log.stopped, planned_epochs=planned, model=model))
     return found
 
 
