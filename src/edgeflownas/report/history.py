@@ -34,6 +34,7 @@ from edgeflownas.report.logs import (
     Start,
     foreign_manifest,
     history_files,
+    is_cut,
     is_run,
     merged,
     numbered,
@@ -301,22 +302,13 @@ def _table_lines(path: Path, text: str) -> Iterator[Line]:
             cells = content.split(",")
         if not header or cells[:1] == header[:1]:
             header, before = [cell.strip() for cell in cells], []
-        elif len(cells) == len(header) and not (torn and before and _cut(cells[-1], before[-1])):
+        elif len(cells) == len(header) and not (torn and before and is_cut(cells[-1], before[-1])):
             before = cells
             yield Line(number, dict(zip(header, cells, strict=True)), content, torn)
         elif torn:
             yield Line(number, {}, content, True)
         else:
             raise _refusal(path, number, content, f"{len(cells)} cells under a header of {len(header)}")
-
-
-def _cut(cell: str, before: str) -> bool:
-    """Whether the last cell of an unterminated line looks shorter than the one above it: half a number or list."""
-
-    def form(text: str) -> tuple[int, int]:
-        return text.count("|"), len(text.rpartition(".")[2]) if "." in text else 0
-
-    return form(cell) < form(before) or (cell != before and before.startswith(cell) and not before.isdecimal())
 
 
 def _refusal(path: Path, number: int, content: str, problem: str) -> DataError:

@@ -108,7 +108,7 @@ def read_log(text: str) -> Log:
             _enter(log, int(whole[1]), when)
         for model, own in found.items():
             lines = log.lines.setdefault(model, [])
-            half = torn and any(len(own) < len(line.cells) for line in lines[-1:])
+            half = torn and _is_half(own, [line.cells for line in lines])
             lines.append(Line(number, {} if half else own, content, torn, len(log.starts) - 1))
     for lines in log.lines.values():
         lines[:] = [
@@ -126,6 +126,23 @@ def numbered(text: str) -> Iterator[tuple[int, str, bool]]:
     for number, line in enumerate(lines, start=1):
         parts = [part for part in COLOUR.sub("", line).split("\r") if part.strip()]
         yield from ((number, part, number == len(lines) and part is parts[-1]) for part in parts)
+
+
+def is_cut(cell: str, before: str) -> bool:
+    """Whether the last cell of an unterminated line looks shorter than the one above it: half a number or list."""
+
+    def form(text: str) -> tuple[int, int]:
+        return text.count("|"), len(text.rpartition(".")[2]) if "." in text else 0
+
+    return form(cell) < form(before) or (cell != before and before.startswith(cell) and not before.isdecimal())
+
+
+def _is_half(cells: Mapping[str, str], before: Sequence[Mapping[str, str]]) -> bool:
+    """Whether an unterminated line is the beginning of one such as ``before``."""
+    names, known = list(cells), [list(other) for other in before]
+    if names in known:
+        return is_cut(cells[names[-1]], before[len(known) - 1 - known[::-1].index(names)][names[-1]])
+    return any(names == other[: len(names)] for other in known)
 
 
 def _header(log: Log, message: str, cells: Mapping[str, str], when: datetime | None) -> None:
