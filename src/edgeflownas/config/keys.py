@@ -8,11 +8,21 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.space import get_space
@@ -27,13 +37,6 @@ SIZE = "^[0-9]+x[0-9]+$"
 SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
 
 
-class _Mapping(dict[str, str]):
-    """Hashable, as the frozen models that hold it are; never changed after it was made."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
-
-
 def plain_name(value: str) -> str:
     """Check a name that becomes a directory's.  Raises ValueError."""
     allowed = all(c.isalnum() or c in "._-" for c in value)
@@ -42,6 +45,49 @@ def plain_name(value: str) -> str:
     return value
 
 
+ALSO = {"data": None, "every_epoch": 5, "protocol": "edgeflownet", "max_samples": None}
+"""Keys of an entry of eval.also with their defaults; data has none."""
+ALSO_PROTOCOLS = ("standard", "edgeflownet", "deploy", "training")
+
+
+def also_name(entry: Mapping[str, Any]) -> str:
+    """What an entry of eval.also is called: ``sintel_final`` of ``sintel:final@ROOT``, or the folder's name."""
+    spec = str(entry["data"]).partition("@")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^\w.-]", "_", spec).lstrip(".-") or "data"
+
+
+def _also(value: Any) -> _Mapping:
+    """Check an entry of eval.also and fill in its defaults.  Raises ValueError."""
+    if not isinstance(value, dict) or not isinstance(value.get("data"), str) or not value["data"]:
+        raise ValueError("each entry is a mapping with data, such as {data: sintel:final@ROOT, every_epoch: 5}")
+    for name in value.keys() - ALSO.keys():
+        near = nearest(str(name), ALSO)
+        raise ValueError(
+            f"unknown key {name!r}" + (f"; did you mean {near!r}?" if near else f" (known: {', '.join(ALSO)})")
+        )
+    entry = {**ALSO, **value}
+    for name in ("every_epoch", "max_samples"):
+        if not (isinstance(entry[name], int) and entry[name] > 0) and not (
+            name == "max_samples" and entry[name] is None
+        ):
+            raise ValueError(f"{name} must be a whole number above 0 (got {entry[name]!r})")
+    if entry["protocol"] not in ALSO_PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(ALSO_PROTOCOLS)} (got {entry['protocol']!r})")
+    return _Mapping(entry)
+
+
+class _Mapping(dict[str, Any]):
+    """Hashable, as the frozen models that hold it are; never changed after it was made."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+_ENTRY = {
+    "type": "object",
+    "title": "a mapping such as {data: 'sintel:final@ROOT', every_epoch: 5, protocol: edgeflownet}",
+}
+AlsoEntry = Annotated[dict[str, Any], BeforeValidator(_also), AfterValidator(_Mapping), WithJsonSchema(_ENTRY)]
 Roots = Annotated[dict[str, str], AfterValidator(_Mapping)]
 PlainName = Annotated[str, AfterValidator(plain_name)]
 
@@ -416,6 +462,9 @@ class EvalConfig(Group):
     after the last; null: never. It is decoded each time, not held in memory."""
     wide_batches_per_arch: Positive | None = observation(None)
     """Batches of the wide set; null: the whole validation split."""
+    also: tuple[AlsoEntry, ...] = observation(())
+    """Further data sets, each evaluated after every every_epoch epochs and after the last, under a labelled protocol
+    (docs/protocols.md), on at most max_samples pairs: also_history.csv, and best-NAME.json for its best checkpoint."""
     train_batches: Count = observation(2)
     """Batches of training samples scored at each evaluation, in the centre crop and in a fixed random one; 0: none."""
     keep_sample_errors: bool = observation(True)
@@ -433,6 +482,9 @@ class EvalConfig(Group):
 
     @model_validator(mode="after")
     def _check(self) -> EvalConfig:
+        names = [also_name(entry) for entry in self.also]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"eval.also holds two sets called {twice[0]}: give each another variant or folder")
         if sum(self.best_mix) <= 0:
             raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
         if self.wide_batches_per_arch is not None and self.wide_every_epoch is None:
@@ -538,9 +590,11 @@ def _in_words(schema: dict[str, Any]) -> str:
     if "prefixItems" in schema:
         return f"list of {schema['minItems']}, each a {_in_words(schema['prefixItems'][0])}"
     if "items" in schema:
-        return f"list, each a {_in_words(schema['items'])}"
+        return f"list, each a {_in_words(schema['items']).removeprefix('a ')}"
     if schema["type"] == "object":
-        return "a mapping such as {sintel: /data/sintel}"
+        return str(
+            schema.get("title") if "such as" in schema.get("title", "") else "a mapping such as {sintel: /data/sintel}"
+        )
     kinds = {"integer": "whole number", "boolean": "true or false", "string": "text"}
     least = "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least"
     bounds = {"minimum": least, "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}

@@ -200,7 +200,7 @@ def hashed_settings(config: Config) -> dict[str, Any]:
     Keys that say what is kept or drawn are left out, and so are newer ones at their default: a run of a version that
     did not know them keeps its hash.
     """
-    values = config.eval.model_dump(mode="json", exclude={"pictures", "keep_sample_errors"})
+    values = config.eval.model_dump(mode="json", exclude={"pictures", "keep_sample_errors", "also"})
     values["batch_size"] = config.eval_batch_size
     default = EvalConfig().model_dump(mode="json")
     newer = ("wide_every_epoch", "wide_batches_per_arch", "train_batches")

@@ -93,7 +93,7 @@ def read_log(text: str) -> Log:
     for number, content, torn in numbered(text):
         stamps = list(STAMP.finditer(content))
         message = content[stamps[-1].end() :] if stamps else content
-        when = datetime.fromisoformat("{}T{}.{:0<6}".format(*stamps[-1].groups())) if stamps else None
+        when = _time(stamps[-1]) if stamps else None
         cells = {name: value.rstrip(",;") for name, value in PAIR.findall(message)}
         if "epoch" not in cells:
             _header(log, message, cells, when)
@@ -112,12 +112,21 @@ def read_log(text: str) -> Log:
             lines.append(Line(number, {} if half else own, content, torn, len(log.starts) - 1))
     for lines in log.lines.values():
         lines[:] = [
-            line for line in lines if not {int(e) for e in re.findall(r"^\d+", line.cells.get("epoch", ""))} & log.gone
+            line
+            for line in lines
+            if not {int(e) for e in re.findall(r"^\d{1,9}", line.cells.get("epoch", ""))} & log.gone
         ]
         for line in lines:
             if line.cells.get("epoch") in distilled:
                 line.cells["distill_loss"] = distilled[line.cells["epoch"]]
     return log
+
+
+def _time(stamp: re.Match[str]) -> datetime | None:
+    try:
+        return datetime.fromisoformat("{}T{}.{:0<6}".format(*stamp.groups()))
+    except ValueError:
+        return None
 
 
 def numbered(text: str) -> Iterator[tuple[int, str, bool]]:
@@ -150,7 +159,7 @@ def _header(log: Log, message: str, cells: Mapping[str, str], when: datetime | N
     facts = {name: value.strip() for name, value in SPACED.findall(message) if value.strip()}
     facts |= {name: cells[name] for name in WORDS if name in cells and name not in facts}
     for name in NUMBERS:
-        if number := re.match(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?", cells.get(name, "")):
+        if number := re.match(r"\d{1,12}(?:\.\d*)?(?:e[-+]?\d{1,2})?", cells.get(name, "")):
             value = float(number[0])
             facts[name] = int(value) if value.is_integer() else value
     begins = re.match(r"start\b", message)
@@ -219,7 +228,8 @@ def with_starts(rows: Sequence[Row], starts: Sequence[Start]) -> list[Row]:
         batch, size, steps = get("batch_size"), get("train_samples"), get("steps_per_epoch")
         if get("val_samples") is not None:
             new["split_label"] = f"{get('val_source', 'val')}/{own['val_samples']}"
-        if batches := row.get("eval_batches_per_arch") or get("eval_batches_per_arch"):
+        batches = row.get("eval_batches_per_arch") or get("eval_batches_per_arch")
+        if isinstance(batches, int | float) and 1 <= batches < 1e9:
             if batch:
                 new["eval_samples_per_arch"] = min(int(batches) * batch, get("val_samples", math.inf))
             else:
@@ -227,7 +237,7 @@ def with_starts(rows: Sequence[Row], starts: Sequence[Start]) -> list[Row]:
         if steps and batch:
             step, seen = step + steps * (epoch - last), seen + steps * batch * (epoch - last)
             new |= {"global_step": step, "seen_samples": seen, "train_drawn": steps * batch}
-            if size:
+            if size and size > 1:
                 whole = get("train_sampling_mode") == "shuffle_no_replacement"
                 drawn = min(steps * batch, size) if whole else -size * math.expm1(steps * batch * math.log1p(-1 / size))
                 new["unique_samples"] = int(drawn)
@@ -313,10 +323,12 @@ def foreign_manifest(path: Path) -> dict[str, Any] | None:
     below: list[Any] = [document]
     for part in below:  # grows
         if isinstance(part, dict):
-            found |= {n: v for n, v in part.items() if n in (*NUMBERS, *WORDS) and isinstance(v, int | float | str)}
+            found |= {name: value for name, value in part.items() if name in WORDS and isinstance(value, str)}
+            numbers = {n: v for n, v in part.items() if n in NUMBERS and isinstance(v, int | float)}
+            found |= {name: value for name, value in numbers.items() if 0 <= value < 1e12}
         below += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     if found.get("epoch_mode") == "full_pass" and found.get("batch_size") and found.get("train_samples"):
-        found["steps_per_epoch"] = -(-found["train_samples"] // found["batch_size"])
+        found["steps_per_epoch"] = math.ceil(found["train_samples"] / found["batch_size"])
     elif found.get("epoch_mode") == "full_pass":
         found.pop("steps_per_epoch", None)  # it stands in configurations, and is ignored
     return found

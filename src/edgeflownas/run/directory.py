@@ -62,7 +62,8 @@ class RunDirectory:
         self.history, self.per_arch = CsvLog(path / "eval_history.csv"), CsvLog(path / "per_arch_epe.csv")
         self.per_option, self.monitor = CsvLog(path / "per_option.csv"), CsvLog(path / "monitor.csv")
         self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history, self.per_arch)
-        self._fact_logs += (self.per_option, self.monitor)
+        self.also = CsvLog(path / "also_history.csv")
+        self._fact_logs += (self.per_option, self.monitor, self.also)
         self.timing, self.log = JsonLog(path / "timing.jsonl"), AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
         self.keep = 2
@@ -153,8 +154,8 @@ class RunDirectory:
                     f"{self.path}: nothing was committed yet; go on with `edgeflownas train --resume {self.path}`"
                 )
             return checkpoint
-        if name == "best":
-            name = self.read_best()["checkpoint"]
+        if name == "best" or name.startswith("best-"):
+            name = self.read_best(name)["checkpoint"]
         if name not in (known := self.checkpoints()):
             raise StorageError(f"{self._folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
         return checkpoints.read_checkpoint(self._folder / name, self.id, groups)
@@ -188,9 +189,9 @@ class RunDirectory:
             )
         return None, []
 
-    def read_best(self) -> dict[str, Any]:
-        """Content of best.json.  Raises StorageError where no evaluation has chosen a best yet."""
-        path = self.path / "best.json"
+    def read_best(self, which: str = "best") -> dict[str, Any]:
+        """Content of best.json (``best-NAME.json``).  Raises StorageError where no evaluation has chosen a best yet."""
+        path = self.path / f"{which}.json"
         if not path.exists():
             raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
         best = files.read_json(path)
@@ -255,14 +256,22 @@ class RunDirectory:
         crash_point("convert.done")
 
     def write_best(self, best: Facts | None) -> None:
-        """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError."""
-        path = self.path / "best.json"
+        """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError.
+
+        What stands under ``also`` in it goes into best-NAME.json each.
+        """
         self.best = dict(best) if best is not None else None
-        if best is None:
-            with storing(path, "remove"):
-                path.unlink(missing_ok=True)
-        elif not path.exists() or path.read_bytes() != canonical_json(best):
-            files.replace_committed(path, canonical_json(best))
+        also = (best or {}).get("also", {})
+        own = {name: value for name, value in (best or {}).items() if name != "also"}
+        wanted = {"best": own, **{f"best-{name}": facts for name, facts in also.items()}}
+        for path in [self.path / "best.json", *self.path.glob("best-*.json")]:
+            if not wanted.get(path.stem):
+                with storing(path, "remove"):
+                    path.unlink(missing_ok=True)
+        for name, facts in wanted.items():
+            path = self.path / f"{name}.json"
+            if facts and (not path.exists() or path.read_bytes() != canonical_json(facts)):
+                files.replace_committed(path, canonical_json(facts))
 
     def commit(
         self, position: Position, state: Facts, tensors: Tensors, *, best: Facts | None = None, finished: bool = False
@@ -364,7 +373,7 @@ class RunDirectory:
                     if name not in self._verified and (found := self._sound(name, told)):
                         self._verified[name] = found["best"]
                     kept += [name] if name in self._verified else []
-                elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:
+                elif name not in [c for k in kept for c in _named(self._verified[k])]:
                     # Rename first: a half-removed checkpoint must not look like a damaged one.
                     doomed = self._folder / f".tmp-pruned-{uuid.uuid4().hex}"
                     os.rename(self._folder / name, doomed)
@@ -372,6 +381,12 @@ class RunDirectory:
                     shutil.rmtree(doomed)
                     self._verified.pop(name, None)
                     crash_point("prune.removed")
+
+
+def _named(best: Facts | None) -> list[str]:
+    """The checkpoints that a commit names as the best of something."""
+    found = [best or {}, *(best or {}).get("also", {}).values()]
+    return [facts["checkpoint"] for facts in found if "checkpoint" in facts]
 
 
 def create_folder(path: Path, contents: Mapping[str, bytes]) -> None:
