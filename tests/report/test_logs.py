@@ -64,10 +64,13 @@ def write(path: Path, content: str) -> Path:
 
 def table(path: Path, epochs: range) -> Path:
     rows = [
-        {"epoch": e, "mean_epe_12": sum(ranking(e)) / 12, "train_loss_epoch_avg": 20 / math.sqrt(e), "clip_trigger_rate": 0.0,
-         "train_distill_loss_epoch_avg": 0.0, "arch_rank_12": "|".join(f"{i + 1}:{i}:{v:.4f}" for i, v in enumerate(ranking(e)))}
+        {
+            **{"epoch": e, "mean_epe_12": sum(ranking(e)) / 12, "train_loss_epoch_avg": 20 / math.sqrt(e)},
+            **{"clip_trigger_rate": 0.0, "train_distill_loss_epoch_avg": 0.0},
+            "arch_rank_12": "|".join(f"{i + 1}:{i}:{v:.4f}" for i, v in enumerate(ranking(e))),
+        }
         for e in epochs
-    ]  # fmt: skip
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         out = csv.DictWriter(file, list(rows[0]))

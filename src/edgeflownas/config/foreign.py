@@ -22,7 +22,15 @@ Foreign = Mapping[str, Any]  # their keys in full (data.ft3d_train_augment.min_s
 Rule = str | Callable[[Any, Foreign, Groups], str]
 ALL_BATCHES = 10_000  # more than any evaluation set has; all samples are used, and a note says so
 DEFAULT = "the default here"
-NOTHING = (DEFAULT, "is off", "is not FT3D", "there as here", "are one key")  # ends of notes that nothing follows from
+# Ends of notes that nothing follows from:
+NOTHING = (
+    DEFAULT,
+    "is off",
+    "is not FT3D",
+    "there as here",
+    "are one key",
+    "below it",
+)  # ends of notes that nothing follows from
 SWITCHES = (".enabled", ".load_checkpoint", ".reset_early_stop_on_resume")
 
 
@@ -120,7 +128,18 @@ def _put(made: Groups, key: str, value: Any) -> None:
 
 
 def _sintel(value: Any, theirs: Foreign, made: Groups) -> str:
-    return _SINTEL if theirs.get("eval.sintel.dataset_root") else "without eval.sintel.dataset_root it is off"
+    """The whole of eval.sintel becomes one entry of eval.also."""
+    get = {name: theirs.get(f"eval.sintel.{name}") for name in SINTEL}
+    if not get["dataset_root"]:
+        return "without eval.sintel.dataset_root it is off"
+    part = "clean" if "clean" in str(get["sintel_list"]).lower() else "final"
+    if get["sintel_list"]:
+        made.setdefault("data", {})["roots"] = {"sintel_lists": str(get["sintel_list"])}
+    listed = "-val" if get["sintel_list"] else ""
+    entry = {"data": f"sintel:{part}{listed}@{get['dataset_root']}", "every_epoch": int(get["eval_every_epoch"] or 5)}
+    entry |= {"protocol": "edgeflownet"} | ({"max_samples": int(get["max_samples"])} if get["max_samples"] else {})
+    made.setdefault("eval", {})["also"] = [entry]
+    return f"one entry of eval.also: the middle 416x1024, its best in best-sintel_{part}{listed}.json"
 
 
 def _is(usual: Any, instead: str) -> Rule:
@@ -265,11 +284,20 @@ def _translate_to(key: str, value: Any, made: Groups) -> str:
     return ""
 
 
+def _augments(value: Any, theirs: Foreign, made: Groups) -> str:
+    if not value:
+        return "augmentation is off"
+    for key, usual in AUGMENTS.values():
+        made.setdefault("data", {}).setdefault(key, usual)
+    return "with the keys below it; those left out have their usual values"
+
+
 def _augmented(key: str) -> Rule:
     def rule(value: Any, theirs: Foreign, made: Groups) -> str:
         if not theirs.get("data.ft3d_train_augment.enabled"):
             return "augmentation is off"
-        return _translate_to(key, value, made)
+        told = {"data.brightness": "a shift here, a factor there", "data.contrast": "about the mean of both images"}
+        return _translate_to(key, value, made) or told.get(key, "")
 
     return _of_things(rule)
 
@@ -313,8 +341,23 @@ def _recal(value: Any, theirs: Foreign, made: Groups) -> str:
 
 _START = "edgeflownas import-tf1 WEIGHTS.npz --out RUN (docs/data.md), then --train.init_from RUN"
 _RESUME = f"checkpoints of TensorFlow are not resumed: {_START}; a run of ours: edgeflownas train --resume RUN"
-_SINTEL = "edgeflownas evaluate RUN --data sintel:final@ROOT --protocol edgeflownet (docs/evaluation.md)"
 _CODE = "train.arch (see below)"
+AUGMENTS: Mapping[str, tuple[str, Any]] = {  # ours, and the usual value
+    "min_scale": ("scale_min", -0.4),
+    "max_scale": ("scale_max", 0.8),
+    "spatial_aug_prob": ("scale_probability", 0.8),
+    "stretch_prob": ("stretch_probability", 0.8),
+    "max_stretch": ("stretch", 0.2),
+    "h_flip_prob": ("horizontal_flip", 0.5),
+    "v_flip_prob": ("vertical_flip", 0.1),
+    "brightness": ("brightness", 0.4),
+    "contrast": ("contrast", 0.4),
+    "saturation": ("saturation", 0.4),
+    "asymmetric_color_aug_prob": ("asymmetric_colour", 0.2),
+    "eraser_aug_prob": ("eraser", 0.5),
+    "eraser_min_size": ("eraser_min", 50),
+    "eraser_max_size": ("eraser_max", 100),
+}
 DISTIL = ("enabled", "lambda", "teacher_type", "teacher_ckpt", "teacher_arch_code", "layer_weights")
 SINTEL = ("dataset_root", "sintel_list", "patch_size", "eval_every_epoch", "max_samples", "ckpt_name")
 WHOLE = ("arch_codes", "model_names", "model_variants", "arch_code", "model_name")
@@ -362,17 +405,8 @@ KEYS: Mapping[str, Rule] = {
     "data.ft3d_flow_divisor": _of_things("data.flow_divisor"),
     "data.ft3d_num_workers": _of_things(_workers),
     "data.ft3d_excluded_flow_paths": _of_things("data.exclude"),
-    "data.ft3d_train_augment.enabled": _of_things("see the keys below it"),
-    **{
-        f"data.ft3d_train_augment.{name}": _augmented(f"data.{ours}")
-        for name, ours in {
-            "min_scale": "scale_min", "max_scale": "scale_max", "spatial_aug_prob": "scale_probability",
-            "stretch_prob": "stretch_probability", "max_stretch": "stretch", "h_flip_prob": "horizontal_flip",
-            "v_flip_prob": "vertical_flip", "brightness": "brightness", "contrast": "contrast",
-            "saturation": "saturation", "asymmetric_color_aug_prob": "asymmetric_colour",
-            "eraser_aug_prob": "eraser", "eraser_min_size": "eraser_min", "eraser_max_size": "eraser_max",
-        }.items()
-    },
+    "data.ft3d_train_augment.enabled": _of_things(_augments),
+    **{f"data.ft3d_train_augment.{name}": _augmented(f"data.{ours}") for name, (ours, _) in AUGMENTS.items()},
     "eval.eval_every_epoch": "eval.eval_every_epoch",
     "eval.eval_pool_size": _pool,
     "eval.bn_recal_batches": _recal,

@@ -31,6 +31,7 @@ from edgeflownas.space import get_space
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+Exponent = Annotated[float, Field(ge=-4.0, le=4.0, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
 SIZE = "^[0-9]+x[0-9]+$"
@@ -421,6 +422,31 @@ class DataConfig(Group):
     """Largest relative change of contrast about the mean, same for both images."""
     noise_std: NonNegativeFloat = dynamics(0.0)
     """Standard deviation of Gaussian pixel noise, in units of the 0..1 range, drawn for each image."""
+    scale_probability: Fraction = dynamics(0.0)
+    """Probability of resizing a sample by 2^u before its crop, u even between scale_min and scale_max; flow and
+    validity with it (RAFT's augmentation; never below data.crop_size)."""
+    scale_min: Exponent = dynamics(-0.4)
+    """Lowest exponent of the scale."""
+    scale_max: Exponent = dynamics(0.8)
+    """Highest exponent of the scale."""
+    stretch_probability: Fraction = dynamics(0.8)
+    """Probability that a resized sample is also stretched, each side by 2^u of its own."""
+    stretch: Annotated[float, Field(ge=0.0, le=2.0, strict=True)] = dynamics(0.2)
+    """Largest exponent of the stretch, either way."""
+    saturation: Fraction = dynamics(0.0)
+    """Largest relative change of saturation."""
+    asymmetric_colour: Fraction = dynamics(0.0)
+    """Probability that the two images change their colours apart: saturation, and brightness and contrast of image 2
+    once more."""
+    eraser: Fraction = dynamics(0.0)
+    """Probability that one or two rectangles of image 2 take its mean colour, as if something hid them."""
+    eraser_min: Positive = dynamics(50)
+    """Shortest side of such a rectangle, px of the whole image."""
+    eraser_max: Positive = dynamics(100)
+    """Longest side of such a rectangle, px."""
+    exclude: tuple[str, ...] = observation(())
+    """Flow files to leave out of both splits: ends of their paths (A/0004/into_future/left/OpticalFlow...0012_L.pfm),
+    or a text file of such, one a line. What is left is identity."""
     num_workers: Count = observation(2)
     """Loader threads; 0 loads in the training thread. Never changes a bit of the result."""
     prefetch_batches: Positive | None = observation(None)
@@ -433,6 +459,19 @@ class DataConfig(Group):
     """Share of the training samples (at least one sample) that may be quarantined before the run stops with exit 65."""
     cache_dir: str | None = observation(None)
     """Folder for decoded uint8 images, one memory-mapped file per data fingerprint; null: decode each time."""
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> DataConfig:
+        for name in ("scale", "eraser"):
+            low, high = (getattr(self, f"{name}_{end}") for end in ("min", "max"))
+            if low > high:
+                raise ValueError(f"data.{name}_min {low} is above data.{name}_max {high}: exchange them")
+        return self
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("crop_size", mode="before", json_schema_input_type=tuple[Positive, Positive] | SizeText)
     @classmethod
