@@ -152,7 +152,7 @@ def read_as_today(written: dict[str, Any], folder: Path) -> dict[str, Any]:
         return written
     for full, value in FORMER.items():
         group, _, name = full.partition(".")
-        if isinstance(content := written.setdefault(group, {}), dict):
+        if isinstance(content := written.get(group), dict):
             content.setdefault(name, value)
     train = written.get("train")
     if isinstance(train, dict) and train.get("space") == "v3":

@@ -7,13 +7,12 @@ content, except the last one of a file that is being written, which is left out 
 
 from __future__ import annotations
 
-import csv
 import functools
 import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
 from edgeflownas.evaluate.noise import kendall_tau_b, pool_statistics, rank_string
 from edgeflownas.report.logs import (
+    EXPECTED,
     ROUNDING,
     TF1_EXTRA,
     TF1_NAMES,
@@ -34,11 +34,12 @@ from edgeflownas.report.logs import (
     Start,
     foreign_manifest,
     history_files,
-    is_cut,
     is_run,
     merged,
-    numbered,
     read_log,
+    refusal,
+    table_lines,
+    text_of,
     with_starts,
 )
 from edgeflownas.run.history import TIERS
@@ -49,12 +50,6 @@ Array = NDArray[np.float64]
 Value = int | float | str | None
 Row = Mapping[str, Any]  # canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers
 
-EXPECTED = (
-    "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), or of the "
-    "TF1 tool: a run folder, its eval_epe_history.csv or eval_history.csv, or its log (lines with epoch=.. and "
-    "mean_epe_N=.., loss_NAME=.. epe_NAME=.., or val_epe=..)"
-)
-SHOWN = 120  # characters of a refused line that are repeated
 LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
 """Columns that say what an EPE belongs to."""
 
@@ -196,7 +191,7 @@ def read_histories(path: Path) -> list[History]:
         )
         if below:
             raise StorageError(f"{path}: holds several runs: give one of {', '.join(below)}")
-        raise StorageError(f"{path}: neither a run directory nor a folder with a history or log; {EXPECTED}")
+        raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
     tables, log = {}, Log()
     for one in files:
         rows_of, own = _rows_of_file(one, notes, alone=len(files) == 1)
@@ -274,62 +269,20 @@ def _assemble(
 # ---- text files: tables and console logs ----
 
 
-def _text_of(path: Path) -> str:
-    """Content of a text file.  Raises StorageError where it cannot be read, DataError where it is no text."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's > writes
-    if b"\0" in data and not utf16:
-        raise DataError(f"{path}: no text file; {EXPECTED}")
-    return data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
-
-
-def _table_lines(path: Path, text: str) -> Iterator[Line]:
-    """Rows of a CSV, each under the header it stands under (a resume with another pool writes a new header).
-
-    Raises DataError naming a line with more or fewer cells than its header.
-    """
-    header: list[str] = []
-    before: list[str] = []
-    for number, content, torn in numbered(text):
-        if not content.strip():
-            continue
-        try:
-            cells = next(csv.reader([content]), [])
-        except csv.Error:  # a field beyond the library's limit
-            cells = content.split(",")
-        if not header or cells[:1] == header[:1]:
-            header, before = [cell.strip() for cell in cells], []
-        elif len(cells) == len(header) and not (torn and before and is_cut(cells[-1], before[-1])):
-            before = cells
-            yield Line(number, dict(zip(header, cells, strict=True)), content, torn)
-        elif torn:
-            yield Line(number, {}, content, True)
-        else:
-            raise _refusal(path, number, content, f"{len(cells)} cells under a header of {len(header)}")
-
-
-def _refusal(path: Path, number: int, content: str, problem: str) -> DataError:
-    shown = content if len(content) <= SHOWN else content[:SHOWN] + "..."
-    return DataError(f"{path}: line {number} cannot be read ({problem}): {shown!r}; mend or remove the line")
-
-
 def _rows_of_file(path: Path, notes: list[str], alone: bool = True) -> tuple[dict[str, list[Row]], Log]:
     """Rows by model (one without a name where there is one) of a table or a log, and the log's starts.
 
     ``alone``: nothing else tells of these epochs, so that a file without any is refused.
     """
-    text = _text_of(path)
+    text = text_of(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     table = [cell.strip().strip('"') for cell in first.split(",")]
     is_table = "epoch" in table and (_pool_size(table) is not None or "epe" in table)
     log = Log() if is_table else read_log(text)
-    lines_of = {"": list(_table_lines(path, text))} if is_table else log.lines
+    lines_of = {"": list(table_lines(path, text))} if is_table else log.lines
     if is_table and "variant" in table:
         lines_of = {}
-        for line in _table_lines(path, text):
+        for line in table_lines(path, text):
             lines_of.setdefault(line.cells.get("variant", ""), []).append(line)
     if not is_table and not any(lines_of.values()) and (alone or not log.starts):
         raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
@@ -355,7 +308,7 @@ def _rows_of_lines(path: Path, lines: Sequence[Line], notes: list[str]) -> list[
             rows.append(_row(line.cells))
         except ValueError as error:
             if not line.torn:
-                raise _refusal(path, line.number, line.text, str(error)) from None
+                raise refusal(path, line.number, line.text, str(error)) from None
             notes.append(f"line {line.number} is not complete yet and was left out")
     return rows
 
@@ -468,7 +421,7 @@ def _per_arch_table(
     if folder is None:
         return table, tuple(codes)
     file, differing = folder / "per_arch_epe.csv", set()
-    for line in _table_lines(file, _text_of(file)) if file.exists() else ():
+    for line in table_lines(file, text_of(file)) if file.exists() else ():
         try:
             cells = line.cells
             epe = _bounded(float(cells["epe"])) if cells["epe"].strip() else math.nan
@@ -478,7 +431,7 @@ def _per_arch_table(
         except (KeyError, ValueError) as error:
             if not line.torn:
                 problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-                raise _refusal(file, line.number, line.text, problem) from None
+                raise refusal(file, line.number, line.text, problem) from None
             notes.append(f"{file.name}: line {line.number} is not complete yet and was left out")
             continue
         if epoch not in places or index >= size:  # a pool of another size, or an epoch whose row is not written yet
@@ -586,18 +539,18 @@ def _with_events(rows: Sequence[Row], path: Path, notes: list[str]) -> list[Row]
 
 def _read_record(path: Path, notes: list[str]) -> RunRecord:
     """What the run directory ``path`` says beside its history.  Raises StorageError, DataError or ConfigError."""
-    text = _text_of(path / "run_manifest.json")
+    text = text_of(path / "run_manifest.json")
     try:
         manifest = json.loads(text)["manifest"]
         if not isinstance(manifest, dict):
             raise ValueError("manifest is no object")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
-    config, _ = parse_yaml(_text_of(path / "config.yaml"), str(path / "config.yaml"))
+    config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))
     timing = tuple(json_rows(path / "timing.jsonl", b"", notes))
     options, monitor = (_extra_table(path / name, notes) for name in ("per_option.csv", "monitor.csv"))
     try:
-        windows = json.loads(_text_of(path / "eval_set.json"))["evaluation"]["windows"]
+        windows = json.loads(text_of(path / "eval_set.json"))["evaluation"]["windows"]
         sizes = tuple(sorted({f"{int(window[2])}x{int(window[3])}" for window in windows}))
     except (StorageError, ValueError, KeyError, TypeError, IndexError, RecursionError):  # none, or of another form
         sizes = ()
@@ -610,7 +563,7 @@ def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...
     words = ("block", "meaning", "code", "option")
     rows: list[Mapping[str, Value]] = []
     try:
-        for line in _table_lines(path, _text_of(path)) if path.exists() else ():
+        for line in table_lines(path, text_of(path)) if path.exists() else ():
             if line.torn and not line.cells:
                 notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
                 continue

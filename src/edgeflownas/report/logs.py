@@ -1,4 +1,4 @@
-"""Logs of the TF1 tool: what each start of the program said of itself, and a line or two an epoch.
+"""Lines of tables and logs; and logs of the TF1 tool: what each start said of itself, and a line or two an epoch.
 
 A captured console holds progress bars, colours and half lines around them: what counts of a line is what follows its
 last time stamp (``2026-03-02 08:27:18,667 | INFO | ``), or all of it where there is none.
@@ -6,6 +6,7 @@ last time stamp (``2026-03-02 08:27:18,667 | INFO | ``), or all of it where ther
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from edgeflownas.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     from edgeflownas.report.history import History, Row
@@ -30,6 +33,11 @@ NUMBERS = (
 )
 WORDS = ("epoch_mode", "train_sampling_mode", "distill_enabled", "train_source", "val_source", "checkpoint", "model")
 ROUNDING = 0.00011  # px: two texts of one figure with four decimals
+EXPECTED = (
+    "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
+    "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
+)
+SHOWN = 120  # characters of a refused line that are repeated
 NO_TIME = 0.05  # seconds an epoch below which the stamps say when a file was written again, not when epochs ended
 
 #: Name in the TF1 tool's history or console lines -> name here.  What is not listed has the same name in both.
@@ -127,6 +135,49 @@ def _time(stamp: re.Match[str]) -> datetime | None:
         return datetime.fromisoformat("{}T{}.{:0<6}".format(*stamp.groups()))
     except ValueError:
         return None
+
+
+def text_of(path: Path) -> str:
+    """Content of a text file.  Raises StorageError where it cannot be read, DataError where it is no text."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's > writes
+    if b"\0" in data and not utf16:
+        raise DataError(f"{path}: no text file; {EXPECTED}")
+    return data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+
+
+def table_lines(path: Path, text: str) -> Iterator[Line]:
+    """Rows of a CSV, each under the header it stands under (a resume with another pool writes a new header).
+
+    Raises DataError naming a line with more or fewer cells than its header.
+    """
+    header: list[str] = []
+    before: list[str] = []
+    for number, content, torn in numbered(text):
+        if not content.strip():
+            continue
+        try:
+            cells = next(csv.reader([content]), [])
+        except csv.Error:  # a field beyond the library's limit
+            cells = content.split(",")
+        if not header or cells[:1] == header[:1]:
+            header, before = [cell.strip() for cell in cells], []
+        elif len(cells) == len(header) and not (torn and before and is_cut(cells[-1], before[-1])):
+            before = cells
+            yield Line(number, dict(zip(header, cells, strict=True)), content, torn)
+        elif torn:
+            yield Line(number, {}, content, True)
+        else:
+            raise refusal(path, number, content, f"{len(cells)} cells under a header of {len(header)}")
+
+
+def refusal(path: Path, number: int, content: str, problem: str) -> DataError:
+    """The error for a line that cannot be read."""
+    shown = content if len(content) <= SHOWN else content[:SHOWN] + "..."
+    return DataError(f"{path}: line {number} cannot be read ({problem}): {shown!r}; mend or remove the line")
 
 
 def numbered(text: str) -> Iterator[tuple[int, str, bool]]:

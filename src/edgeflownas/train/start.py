@@ -151,8 +151,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         first = options.resume and options.resume / next(iter(members))
         previous = None if options.fork or first is None else setup.stored_fingerprints(first)
         splits = setup.open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
-        plan = batch_plan(config, len(splits.train))
-        also = open_also(config)
+        plan, also = batch_plan(config, len(splits.train)), open_also(config)
         if options.dry_run:
             tables = _dry_run(members, splits, plan, console)
             if world.is_main:
