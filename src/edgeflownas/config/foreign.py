@@ -441,7 +441,7 @@ def _codes(theirs: Foreign) -> dict[str, str]:
     """Arch codes of single models by name ("" without one)."""
     given = theirs.get("arch_codes") or theirs.get("arch_code")
     names = theirs.get("model_names") or theirs.get("model_name") or []
-    names = [names] if isinstance(names, str) else list(names)
+    names = names if isinstance(names, list) else [names] if isinstance(names, str) else []
     if isinstance(given, Mapping):
         return {str(name): _code(code) for name, code in given.items()}
     if isinstance(given, list) and given and all(isinstance(part, int) for part in given):
