@@ -226,19 +226,19 @@ _ALL = (
         anchors=(*_ANCHORS, "00000011111"),
         baseline="00000011111",
     ),
-    SearchSpace(  # the stem light to heavy, channel attention (ECA) and a gate: docs/adr/0021
-        "v3",
-        (*_STEM, *_DEPTHS, *_heads(3, 5)),
-        anchors=(*_ANCHORS, "21000011111"),
-        baseline="21000011111",
-        fixed=("ECA", "Gate"),
-    ),
     SearchSpace(  # what v3 was before: one batch norm for all of E0, attention of another size and without a bias
         "v3_nobias",
         (Choice("E0", "kernel", (3, 5, 7)), _STEM[1], *_DEPTHS, *_heads(3, 5)),
         anchors=(*_ANCHORS[:4], "21021010101", "12012000110", "21000011111"),
         baseline="21000011111",
         fixed=("ECA_nobias", "Gate"),
+    ),
+    SearchSpace(  # the stem light to heavy, channel attention (ECA) and a gate: docs/adr/0021
+        "v3",
+        (*_STEM, *_DEPTHS, *_heads(3, 5)),
+        anchors=(*_ANCHORS, "21000011111"),
+        baseline="21000011111",
+        fixed=("ECA", "Gate"),
     ),
 )
 SPACES = {space.name: space for space in _ALL}
