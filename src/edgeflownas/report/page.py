@@ -245,6 +245,7 @@ def _verdict(
         **{"kind": kind, "heading": heading, "sign": sign, "sentence": sentence, "loud": loud, "quiet": quiet},
         "counts": ", ".join(f"{count} {words}" for count, words in counts if count),
         "not_judged": [(RULES[rule.id].title, rule.reason) for rule in diagnosis.not_judged],
+        "price": (diagnosis.price or {}).get("text", ""),
     }
 
 
