@@ -199,16 +199,21 @@ def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path
     and folders with an eval_history.csv count too.  Raises ConfigError: one named twice; StorageError: a folder that is
     neither a run nor a folder of runs.
     """
-    marks = (
-        ("run_manifest.json", "eval_history.csv", "eval_epe_history.csv", "*.log")
-        if histories
-        else ("run_manifest.json",)
-    )
+
+    def is_one(path: Path) -> bool:
+        if (path / "run_manifest.json").exists() or not histories:
+            return (path / "run_manifest.json").exists()
+        from edgeflownas.report.logs import history_files
+
+        return bool(history_files(path))
+
     paths: list[Path] = []
     for path in given:
         found = [path]
-        if path.is_dir() and not any(file for name in marks for file in path.glob(name)):
-            found = sorted({f.parent for name in marks for f in path.glob(f"*/{name}") if f.parent.name[0] != "."})
+        if path.is_dir() and not is_one(path):
+            found = sorted(
+                child for child in path.glob("*") if child.is_dir() and child.name[0] != "." and is_one(child)
+            )
             if not found:
                 histories_too = ", nor a folder with a history or a log, nor a folder of runs"
                 others = histories_too if histories else " nor a folder of some"

@@ -189,7 +189,7 @@ def read_histories(path: Path) -> list[History]:
         below = sorted(
             child.name for child in path.iterdir() if child.is_dir() and (history_files(child) or is_run(child))
         )
-        if below:
+        if below := [*below, *sorted(file.name for file in path.glob("*.log"))]:
             raise StorageError(f"{path}: holds several runs: give one of {', '.join(below)}")
         raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
     tables, log = {}, Log()

@@ -57,7 +57,7 @@ TF1_NAMES = {
 }
 TF1_EXTRA = ("distill_loss", "sintel_epe", "variant")
 #: Files of a run folder of the TF1 tool: tables, then logs.
-TABLES, LOGS = ("eval_epe_history.csv", "eval_history.csv"), ("train.log",)
+TABLES, LOG = ("eval_epe_history.csv", "eval_history.csv"), "train.log"
 
 
 class Line(NamedTuple):
@@ -353,10 +353,10 @@ def is_run(path: Path) -> bool:
 
 
 def history_files(path: Path) -> list[Path]:
-    """What a folder of the TF1 tool (or of copied histories) holds: its table, then its log."""
+    """What a folder of the TF1 tool (or of copied histories) holds: its table, then its log, the only one there is."""
     table = next((path / name for name in TABLES if (path / name).is_file()), None)
-    logs = [path / name for name in LOGS if (path / name).is_file()] or sorted(path.glob("*.log"))[:1]
-    return [file for file in (table, *logs) if file is not None]
+    logs = [path / LOG] if (path / LOG).is_file() else sorted(path.glob("*.log"))
+    return [file for file in (table, *(logs if len(logs) == 1 else ())) if file is not None]
 
 
 def foreign_manifest(path: Path) -> dict[str, Any] | None:
