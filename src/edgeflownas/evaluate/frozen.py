@@ -194,14 +194,13 @@ def _hash(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def hashed_settings(config: Config) -> dict[str, Any]:
+def hashed_settings(settings: EvalConfig) -> dict[str, Any]:
     """The eval.* keys as they enter the hash, plain data.
 
     Keys that say what is kept or drawn are left out, and so are newer ones at their default: a run of a version that
     did not know them keeps its hash.
     """
-    values = config.eval.model_dump(mode="json", exclude={"pictures", "keep_sample_errors", "also"})
-    values["batch_size"] = config.eval_batch_size
+    values = settings.model_dump(mode="json", exclude={"pictures", "keep_sample_errors", "also"})
     default = EvalConfig().model_dump(mode="json")
     newer = ("wide_every_epoch", "wide_batches_per_arch", "train_batches")
     return {name: value for name, value in values.items() if name not in newer or value != default[name]}

@@ -126,7 +126,8 @@ def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
             f"{space.num_paths}"
         )
     eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
-    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config))
+    settings = hashed_settings(config.eval.model_copy(update={"batch_size": config.eval_batch_size}))
+    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
     note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
     return eval_set
 
