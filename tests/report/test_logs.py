@@ -238,3 +238,13 @@ def test_a_manifest_of_the_tf1_tool_says_what_the_log_does_not(tmp_path: Path) -
 def test_header_lines_in_any_order_make_one_start() -> None:
     found = read_log("\n".join([HEADER[1], *HEADER[:1], *HEADER[2:4], text(1), *HEADER[:3], "", text(2)])).starts
     assert [sorted(start.epochs) for start in found] == [[1], [2]] and found[1].facts["batch_size"] == 32
+
+
+def test_another_log_beside_a_table_says_nothing(tmp_path: Path) -> None:
+    table(tmp_path / "eval_history.csv", range(1, 11))
+    alone = read_history(tmp_path)
+    write(
+        tmp_path / "train.log",
+        "gpu_device=-1 applied\ntrain step 1/9  11.1 %  loss 10.95\nepoch 1/3 step 3 loss 13.18\n",
+    )
+    assert read_history(tmp_path).rows == alone.rows

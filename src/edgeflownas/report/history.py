@@ -284,7 +284,7 @@ def _rows_of_file(path: Path, notes: list[str], alone: bool = True) -> tuple[dic
         lines_of = {}
         for line in table_lines(path, text):
             lines_of.setdefault(line.cells.get("variant", ""), []).append(line)
-    if not is_table and not any(lines_of.values()) and (alone or not log.starts):
+    if not is_table and not any(lines_of.values()) and alone:
         raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
     found = {model: _rows_of_lines(path, lines, notes) for model, lines in lines_of.items()}
     if alone and not any(found.values()):
