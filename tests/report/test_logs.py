@@ -142,6 +142,19 @@ def test_what_a_console_leaves_around_the_lines(tmp_path: Path, spoil: Any) -> N
     assert history.rows[:52] == whole.rows and len(history.rows) == 52
 
 
+@pytest.mark.parametrize("cut", [40, 90, -40, -2])
+def test_a_start_after_a_line_that_was_cut(tmp_path: Path, cut: int) -> None:
+    """Killed in the middle of a line, then begun again from the checkpoint before it."""
+    first, second = log((range(1, 31), 640)), log((range(31, 53), 640))
+    for end in ("\n", ""):
+        spoilt = f"{first}2026-03-02 21:00:00,000 | INFO | {text(31)[:cut]}{end}{second}"
+        history = read_history(write(tmp_path / "spoilt.log", spoilt))
+        assert history.epochs.tolist() == list(range(1, 53)) and len(facts_of(history)["starts"]) == 2
+        assert history.rows[30]["mean_epe_12"] == pytest.approx(sum(ranking(31)) / 12, abs=1e-6)
+    lost = f"{first}2026-03-02 21:00:00,000 | INFO | {text(31)[:cut]}\n" + log((range(20, 26), 640))
+    assert read_history(write(tmp_path / "back.log", lost)).epochs.tolist() == list(range(1, 26))
+
+
 def test_a_log_of_powershell_and_one_without_stamps(tmp_path: Path) -> None:
     (tmp_path / "wide.log").write_bytes(log((range(1, 11), 640)).encode("utf-16"))
     assert read_history(tmp_path / "wide.log").evaluated == 10

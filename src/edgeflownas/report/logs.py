@@ -99,12 +99,15 @@ def read_log(text: str) -> Log:
     """What a log says.  What is neither a line of an epoch nor of a header is left out."""
     log, distilled = Log(), dict[str, str]()
     for number, content, torn in numbered(text):
+        begun = len(log.starts)
         stamps = list(STAMP.finditer(content))
         message = content[stamps[-1].end() :] if stamps else content
         when = _time(stamps[-1]) if stamps else None
         cells = {name: value.rstrip(",;") for name, value in PAIR.findall(message)}
         if "epoch" not in cells:
             _header(log, message, cells, when)
+            if len(log.starts) > begun:  # the program before may have ended in the middle of a line
+                log.lines = {model: _mended(lines) for model, lines in log.lines.items()}
             continue
         whole = re.fullmatch(r"(\d{1,9})(?:/\d+)?", cells["epoch"])
         if message.startswith("early stop") and whole:
@@ -116,8 +119,9 @@ def read_log(text: str) -> Log:
             _enter(log, int(whole[1]), when)
         for model, own in found.items():
             lines = log.lines.setdefault(model, [])
-            half = torn and _is_half(own, [line.cells for line in lines])
-            lines.append(Line(number, {} if half else own, content, torn, len(log.starts) - 1))
+            lines.append(Line(number, own, content, torn, len(log.starts) - 1))
+            if torn:
+                log.lines[model] = _mended(lines)
     for lines in log.lines.values():
         lines[:] = [
             line
@@ -195,6 +199,13 @@ def is_cut(cell: str, before: str) -> bool:
         return text.count("|"), len(text.rpartition(".")[2]) if "." in text else 0
 
     return form(cell) < form(before) or (cell != before and before.startswith(cell) and not before.isdecimal())
+
+
+def _mended(lines: list[Line]) -> list[Line]:
+    """The lines with the last one as one that may be half: empty where it is the beginning of one such as before."""
+    *others, last = lines
+    half = _is_half(last.cells, [line.cells for line in others])
+    return [*others, last._replace(cells={} if half else last.cells, torn=True)]
 
 
 def _is_half(cells: Mapping[str, str], before: Sequence[Mapping[str, str]]) -> bool:
