@@ -145,7 +145,7 @@ PROBES: dict[str, Probe] = {
     "data.saturation": Probe(0.9, effects.batch),
     "data.asymmetric_colour": Probe(1.0, effects.batch, {"data.brightness": 0.4}),
     "data.eraser": Probe(1.0, effects.batch),
-    "data.eraser_min": Probe(10, effects.batch, {**ERASED, "data.eraser_max": 10}),
+    "data.eraser_min": Probe(30, effects.batch, {**ERASED, "data.eraser_max": 40}),
     "data.eraser_max": Probe(30, effects.batch, ERASED),
     "data.exclude": Probe(("0000001-flow_01.flo",), effects.names),
     "data.num_workers": Probe(3, effects.workers, WORKERS),
