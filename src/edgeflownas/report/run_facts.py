@@ -75,7 +75,7 @@ def read_facts(path: Path, name: str) -> RunFacts:
 
 def read_any_facts(path: Path, name: str) -> list[RunFacts]:
     """As :func:`read_facts`, or of a history: a table or log, or a folder of the TF1 tool, which may hold several."""
-    if path.is_dir() and (is_run(path) or not history_files(path)):
+    if not path.is_file() and (is_run(path) or not history_files(path)):
         return [read_facts(path, name)]
     return [
         _of_history(history, f"{name}:{history.model}" if history.model else name) for history in read_histories(path)
