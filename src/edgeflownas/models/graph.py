@@ -265,8 +265,9 @@ class _Chain:
                 self._residual(stage, stage + below, path + below)
         elif slot.kind == "eca":
             means, scale = self._mean(stage, f"{stage}.mean"), Buffer(f"{stage}.scale", channels, 1, 1)
-            size = {"kernel": slot.default or attention_kernel(channels), "biased": slot.default > 0}
-            self._scale(Op("channel_conv", stage, scale, (means,), **size, activation="sigmoid", layer=stage))
+            kernel, biased = slot.default or attention_kernel(channels), slot.default > 0
+            op = Op("channel_conv", stage, scale, (means,), kernel, activation="sigmoid", layer=stage, biased=biased)
+            self._scale(op)
         elif slot.kind == "gate":
             scale = Buffer(f"{stage}.scale", channels, 1, 1)
             self._scale(Op("conv", stage, scale, (self.context,), activation="sigmoid", layer=stage))

@@ -87,8 +87,8 @@ class _Settings:
         return f"space {self.of('space', 'name') or self.text('train.space')}{many}, width {self.text('train.width')}"
 
     def augmentation(self) -> str:
-        names = ("horizontal_flip", "vertical_flip", "brightness", "contrast", "noise_std", "scale_probability")
-        names += ("saturation", "asymmetric_colour", "eraser")
+        names = ["horizontal_flip", "vertical_flip", "brightness", "contrast", "noise_std", "scale_probability"]
+        names += ["saturation", "asymmetric_colour", "eraser"]
         given = [f", {name} {self.text(f'data.{name}')}" for name in names if self.get(f"data.{name}")]
         return "random crop" + "".join(given) if any(f"data.{name}" in self.known for name in names) else UNKNOWN
 

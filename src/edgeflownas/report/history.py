@@ -192,7 +192,8 @@ def read_histories(path: Path) -> list[History]:
         if below := [*below, *sorted(file.name for file in path.glob("*.log"))]:
             raise StorageError(f"{path}: holds several runs: give one of {', '.join(below)}")
         raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
-    tables, log = {}, Log()
+    tables: dict[str, list[Row]] = {}
+    log = Log()
     for one in files:
         rows_of, own = _rows_of_file(one, notes, alone=len(files) == 1)
         tables = rows_of if not tables else merged(tables, rows_of, one.name, own.gone, notes)

@@ -304,10 +304,9 @@ def with_starts(rows: Sequence[Row], starts: Sequence[Start]) -> list[Row]:
                 drawn = min(steps * batch, size) if whole else -size * math.expm1(steps * batch * math.log1p(-1 / size))
                 new["unique_samples"] = int(drawn)
         last = epoch
+        off = {"clip_threshold": None} if "clip_threshold" in new else {}
         given = {name: value for name, value in row.items() if value is not None}
-        found.append(row | {name: value for name, value in new.items() if value is not None} | given)
-        if "clip_threshold" in new:
-            found[-1] = {"clip_threshold": None} | found[-1]
+        found.append({**off, **row, **{name: value for name, value in new.items() if value is not None}, **given})
     return found
 
 
@@ -411,8 +410,8 @@ def merged(
         differing = []
         for row in rows:
             kept = {name: value for name, value in own.get(row["epoch"], {}).items() if value is not None}
-            means = kept.get("mean_epe_12"), row.get("mean_epe_12")
-            if None not in means and abs(means[0] - means[1]) > ROUNDING:
+            mine, logs = kept.get("mean_epe_12"), row.get("mean_epe_12")
+            if mine is not None and logs is not None and abs(mine - logs) > ROUNDING:
                 differing.append(row["epoch"])
             own[row["epoch"]] = {**row, **kept}
         if differing:

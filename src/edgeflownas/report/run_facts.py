@@ -84,16 +84,16 @@ def read_any_facts(path: Path, name: str) -> list[RunFacts]:
 
 def _of_history(history: History, name: str) -> RunFacts:
     """What is known of a training that is only a history: its last and best evaluation, and its settings."""
-    size, rows = history.pool_size, []
-    for row, own in zip(history.rows, history.epes, strict=True):
-        if row.get("mean_epe_12") is None or row["pool_size"] != size:
+    size, rows = history.pool_size, list[Evaluation]()
+    for cells, own in zip(history.rows, history.epes, strict=True):
+        if cells.get("mean_epe_12") is None or cells["pool_size"] != size:
             continue
-        epes = tuple(own.tolist()) if size > 1 else (float(row["mean_epe_12"]),)
-        figures = {history.named(column): value for column, value in row.items()}
-        figures["split_label"] = row.get("split_label") or UNSTATED
-        seen = int(row.get("seen_samples") or row["epoch"])
-        step = int(row.get("global_step") or 0)
-        rows.append(Evaluation(row["epoch"], step, seen, history.codes, epes, (0,) * size, figures))
+        epes = tuple(own.tolist()) if size > 1 else (float(cells["mean_epe_12"]),)
+        figures = {history.named(column): value for column, value in cells.items()}
+        figures["split_label"] = cells.get("split_label") or UNSTATED
+        seen, step = cells.get("seen_samples"), cells.get("global_step")
+        place = step if isinstance(step, int) else 0, seen if isinstance(seen, int) else cells["epoch"]
+        rows.append(Evaluation(cells["epoch"], *place, history.codes, epes, (0,) * size, figures))
     labels = [
         Label("training", str(row.figures["split_label"]), f"{row.figures.get('eval_samples_per_arch', '?')} samples")
         for row in rows

@@ -17,10 +17,10 @@ from edgeflownas.config import Config
 from edgeflownas.config.also import also_name
 from edgeflownas.data.check import fingerprint
 from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.order import spread
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import NonFiniteError
 from edgeflownas.evaluate.calibration import recalibrate
-from edgeflownas.evaluate.frozen import spread
 from edgeflownas.evaluate.noise import pool_statistics, rank_string
 from edgeflownas.evaluate.pool import PoolEvaluation, full_precision
 from edgeflownas.evaluate.predictors import SubnetPredictor, evaluate_labelled

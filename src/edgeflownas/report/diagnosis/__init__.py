@@ -49,7 +49,7 @@ def diagnose(history: History) -> Diagnosis:
         verdict = "stop" if worst == "stop" else "look here"
     findings = sorted([*before, *findings], key=lambda finding: SEVERITIES.index(finding.severity))
     level = next((finding for finding in findings if finding.id == "plateau" and finding not in before), None)
-    price = tables.price(history, level and int(level.figures["epe_from_epoch"]))
+    price = tables.price(history, None if level is None else int(level.figures["epe_from_epoch"]))
     unjudged, criteria = tuple(not_judged), tables.criteria(same)
     return Diagnosis(verdict, tuple(findings), unjudged, criteria, tables.stability(same), price=price)
 
