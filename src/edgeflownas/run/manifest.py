@@ -85,13 +85,6 @@ def build_manifest(
     }
 
 
-def declaration(space: SearchSpace) -> dict[str, Any]:
-    """A space as manifests hold it."""
-    choices = json.loads(json.dumps([asdict(choice) for choice in space.choices]))  # lists, as they are read back
-    fixed = {"fixed": list(space.fixed)} if space.fixed else {}
-    return {"name": space.name, "size": len(space), "choices": choices, **fixed}
-
-
 def as_today(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a manifest with the search space under the name it has now (what was v3 is v3_nobias)."""
     facts = dict(manifest)
@@ -99,7 +92,7 @@ def as_today(manifest: Mapping[str, Any]) -> dict[str, Any]:
         name = declared_space(facts["space"])
         if name != facts["space"]["name"]:
             identity = facts["keys"]["identity"] | {"train.space": name}
-            facts |= {"space": declaration(get_space(name)), "keys": facts["keys"] | {"identity": identity}}
+            facts |= {"space": get_space(name).declaration(), "keys": facts["keys"] | {"identity": identity}}
     return facts
 
 

@@ -43,7 +43,6 @@ from edgeflownas.run.manifest import (
     choose_device,
     code_version,
     config_kinds,
-    declaration,
     environment,
     set_arithmetic,
 )
@@ -572,7 +571,7 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
     manifest = {
         "keys": config_kinds(config),
         "data": {},
-        "space": declaration(space),
+        "space": space.declaration(),
         "imported_from": source,
         "code": code_version(),
         "environment": environment(),
