@@ -35,6 +35,7 @@ from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import TIERS
 from edgeflownas.run.setup import Splits
 from edgeflownas.train import records
+from edgeflownas.train.also import Also, evaluate_also
 from edgeflownas.train.evaluator import Evaluator, show_evaluation
 from edgeflownas.train.fairness import option_rows
 from edgeflownas.train.machine import StopFlag, StopRequested
@@ -131,6 +132,7 @@ class Training:
     directory: RunDirectory | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
     clip_verdict: str | None = None  # of the epoch before, in this session
+    also: list[Also] = field(default_factory=list)  # the sets of eval.also
     epoch_ended: Callable[[], None] = lambda: None
     # Set once everything is checked and the run directory is open:
     stop: StopFlag = field(init=False)
@@ -155,7 +157,8 @@ class Training:
         place, state, finished = self.position, self.state.to_json(), self.state.finished
         if self.directory is not None:
             with self.clock.lap("checkpoint"):
-                self.directory.commit(place, state, self.task.tensors(), best=state["best"], finished=finished)
+                best = {**(state["best"] or {}), **({"also": self.state.also} if self.state.also else {})} or None
+                self.directory.commit(place, state, self.task.tensors(), best=best, finished=finished)
         return place.name
 
 
@@ -318,6 +321,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
     scored = evaluate(training, facts, times, last) if due else []
+    evaluate_also(training, scored[0] if scored else None, last or state.stopped_early)
     log_epoch(training, facts, times, due)
     crash_point("evaluation.logged")
     if scored:
