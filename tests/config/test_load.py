@@ -110,6 +110,27 @@ def test_bad_override(tokens, parts):
     assert "\n" not in text
 
 
+def test_a_problem_between_keys_names_the_command_line_where_that_caused_it(tmp_path):
+    path = write(tmp_path, "train:\n  batch_size: 8\n  epoch_mode: fixed_steps\n  steps_per_epoch: 4\n")
+    text = problem(path, ["--train.epoch_mode=full_pass", "--train.width=8"])
+    assert text.startswith("command line (--train.epoch_mode): train.steps_per_epoch has no effect")
+    assert "my.yaml" not in text
+    assert problem(write(tmp_path, "train:\n  steps_per_epoch: 4\n")).startswith(f"{tmp_path}/my.yaml:1: ")
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.5N", 0.5), ("50%", 0.5), ("30 %", 0.3), ("1N", 1.0), (".25n", 0.25)])
+def test_shares_of_the_split_as_people_write_them(text, share):
+    words = ["--train.epoch_mode=by_samples", f"--train.train_samples_per_epoch={text}"]
+    assert load_config(None, words).train.train_samples_per_epoch == share
+    assert load_config(None, words[:1] + ["--train.train_samples_per_epoch=1"]).train.train_samples_per_epoch == 1
+
+
+@pytest.mark.parametrize("text", ["2N", "150%", "half", "N"])
+def test_what_is_no_share_of_the_split_is_refused(text):
+    said = problem("smoke", ["--train.epoch_mode=by_samples", f"--train.train_samples_per_epoch={text}"])
+    assert "--train.train_samples_per_epoch: " in said and f"(got '{text}')" in said
+
+
 def test_every_problem_is_listed_once(tmp_path):
     text = problem(write(tmp_path, "train:\n  lr: x\n  widht: 8\n  gpu_device: autoo\n"), ["--data.crop_size=[a, b]"])
     assert text.startswith("4 problems")

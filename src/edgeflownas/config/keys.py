@@ -25,6 +25,8 @@ PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
 SIZE = "^[0-9]+x[0-9]+$"
 SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
+SHARE = r"^\s*([0-9]*\.?[0-9]+)\s*([Nn%])\s*$"
+ShareText = Annotated[str, Field(pattern=SHARE, examples=["0.5N or 50%"])]
 
 
 class _Mapping(dict[str, str]):
@@ -143,11 +145,12 @@ class TrainConfig(Group):
     """Epochs of the plan; the learning-rate plan ends with them."""
     epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"] = dynamics("full_pass")
     """fixed_steps: steps_per_epoch steps; full_pass: every sample, the last batch filled up; near_full: as many whole
-    batches as the split holds (floor(N / batch)); by_samples: train_samples_per_epoch draws."""
+    batches as the split holds (floor(N / batch)), each epoch in a new order; by_samples: train_samples_per_epoch draws.
+    """
     steps_per_epoch: Positive | None = dynamics(None)
     """Steps of an epoch; with epoch_mode fixed_steps, and only then."""
     train_samples_per_epoch: Positive | PositiveFloat | None = dynamics(None)
-    """Draws of an epoch: a count (integer) or a fraction of the split (0.5); with epoch_mode by_samples only."""
+    """Draws of an epoch: a count, or a share of the split (0.5, 0.5N, 50%); with epoch_mode by_samples only."""
     epoch_divisor: Positive = dynamics(1)
     """Shortens the epoch: its steps (by_samples: its draws) divided by this, rounded down, at least 1 (DivTrain)."""
     train_sampling_mode: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"] = dynamics(
@@ -158,8 +161,9 @@ class TrainConfig(Group):
     """Samples every path of a step sees."""
     micro_batch_size: Positive | None = dynamics(None)
     """Samples of one forward pass (memory; batch-norm statistics belong to it). null: batch_size."""
-    path_batches: Literal["same", "shifted"] = dynamics("same")
-    """same: all paths of a step see one batch; shifted: a step draws paths x batch, path p takes slice (p + step)."""
+    path_batches: Literal["same", "shifted", "staggered"] = dynamics("same")
+    """same: all paths of a step see one batch; staggered: one batch, path p begins at micro-batch p + step and goes
+    round; shifted: a step draws paths x batch, path p takes slice p + step (a third of the updates with 3 paths)."""
     lr: PositiveFloat = dynamics(1e-4)
     """Base learning rate of Adam."""
     lr_schedule: Literal["cosine", "constant", "step_decay", "one_cycle", "fast_anneal"] = dynamics("cosine")
@@ -215,6 +219,18 @@ class TrainConfig(Group):
             return [part for text in texts for part in (text.split(",") if isinstance(text, str) else [text])]
         return texts
 
+    @field_validator(
+        "train_samples_per_epoch", mode="before", json_schema_input_type=Positive | PositiveFloat | ShareText | None
+    )
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        if not isinstance(value, str) or not (match := re.match(SHARE, value)):
+            return value
+        share = float(match[1]) / (100.0 if match[2] == "%" else 1.0)
+        if share > 1.0:
+            raise ValueError("is more than the whole split: give a share up to 1.0N or 100%, or a number of samples")
+        return share
+
     @field_validator("train_samples_per_epoch")
     @classmethod
     def _count_or_share(cls, value: int | float | None) -> int | float | None:
@@ -254,6 +270,11 @@ class TrainConfig(Group):
             raise ValueError(
                 "train.path_batches shifted draws distinct samples, train.train_sampling_mode random_with_replacement "
                 "does not: use shuffle_no_replacement or sequential, or train.path_batches same"
+            )
+        if self.path_batches == "staggered" and (self.micro_batch_size or self.batch_size) >= self.batch_size:
+            raise ValueError(
+                "train.path_batches staggered has no effect with one micro-batch a path: set train.micro_batch_size "
+                f"below train.batch_size {self.batch_size}, or train.path_batches to same"
             )
         if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
             raise ValueError(
