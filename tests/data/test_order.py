@@ -101,7 +101,13 @@ def test_by_samples_draws_exactly_that_many(key, draws, last):
     assert len(epoch_indices(plan, 2)) == plan.coverage(2).drawn == draws
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 50), st.sampled_from(("fixed_steps", "by_samples")), st.integers(0, 3))
+@given(
+    st.integers(1, 40),
+    st.integers(1, 12),
+    st.integers(1, 50),
+    st.sampled_from(("fixed_steps", "by_samples")),
+    st.integers(0, 3),
+)
 @settings(max_examples=60, deadline=None)
 def test_without_replacement_the_epochs_form_one_stream_of_passes(n, batch, epoch, mode, seed):
     plan = make_plan(n, batch, mode, epoch=epoch, seed=seed)

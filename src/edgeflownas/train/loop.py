@@ -24,7 +24,13 @@ from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
-from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
+from edgeflownas.evaluate.columns import (
+    PER_ARCH_COLUMNS,
+    PER_OPTION_COLUMNS,
+    TRAINING_HISTORY_COLUMNS,
+    columns,
+    format_value,
+)
 from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet
 from edgeflownas.evaluate.noise import rank_string
 from edgeflownas.evaluate.pool import PoolEvaluation
@@ -130,7 +136,9 @@ class Training:
     model: str = ""  # its name among several that are trained side by side
     directory: RunDirectory | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
+    norm_levels: list[float] = field(default_factory=list)  # grad_norm_p90 of every epoch so far
     clip_verdict: str | None = None  # of the epoch before, in this session
+    clip_told: float | None = None  # the threshold that was suggested last, in this session
     epoch_ended: Callable[[], None] = lambda: None
     # Set once everything is checked and the run directory is open:
     stop: StopFlag = field(init=False)
@@ -253,7 +261,9 @@ def record(training: Training, batch: Batch, output: StepOutput, rate: float) ->
     if state.step % runtime.summary_every == 0:
         names = ("lr", "loss", "loss_optical", "loss_uncertainty", "loss_feature")
         scalars = {name: event[name] for name in names if name in event}
-        scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
+        norms = output.grad_norms  # one a clip check: what grad_norm_p50, p90 and p99 are taken from
+        scalars |= {f"grad_norm {i:02d}" if len(norms) > 1 else "grad_norm": norm for i, norm in enumerate(norms)}
+        scalars |= {"clip_rate": output.clip_count / len(norms)}
         training.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
     if state.step % runtime.summary_flush_every == 0:
         training.tracker.flush()
@@ -314,6 +324,10 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     if note is not None:  # saturated is worth a look, idle is not
         tell = console.warn if training.clip_verdict == "saturated" else console.info
         tell(f"{training.model}: {note}" if training.model else note)
+    advice = records.clip_advice(facts, training.clip_told)
+    if advice is not None:
+        training.clip_told = facts["clip_suggested"]
+        console.info(f"{training.model}: {advice}" if training.model else advice)
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
     scored = evaluate(training, facts, times, last) if due else []
@@ -326,6 +340,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     console.epoch_line({**facts, **times, **shown, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
     training.steps.clear()
+    training.norm_levels += [] if facts["grad_norm_p90"] is None else [facts["grad_norm_p90"]]
     crash_point("epoch.ended")
     training.commit()
     training.epoch_ended()
@@ -406,12 +421,16 @@ def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], 
         return
     directory.events.append({"event": "evaluation" if evaluated else "epoch", **facts})
     directory.timing.append({"what": "epoch", **times, "laps": training.clock.since("epoch")})
+    row = {**facts, **times}
+    directory.training.append({name: format_value(name, row.get(name)) for name in TRAINING_HISTORY_COLUMNS})
+    numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
+    training.tracker.scalars(training.state.step, numbers)
     for option in option_rows(training.task.net.space, facts["epoch"], facts.get("options", {})):
         directory.per_option.append({name: format_value(name, option[name]) for name in PER_OPTION_COLUMNS})
         tag = f"options/{option['block']} {option['meaning']}"
         training.tracker.scalars(training.state.step, {tag: option["train_loss_relative"]})
     if evaluated:
-        row, size = {**facts, **times}, len(facts["epes"])
+        size = len(facts["epes"])
         for tier in TIERS:
             if f"{tier}epes" in facts:
                 row[f"{tier}arch_rank_{size}"] = rank_string(facts[f"{tier}epes"], facts[f"{tier}ranks"])
@@ -426,7 +445,5 @@ def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, *
             own = {"epoch": row["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
             own["epe_ema"] = average[0].scores[index].epe if average else None
             directory.per_arch.append({name: format_value(name, own[name]) for name in PER_ARCH_COLUMNS})
-    numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
-    tracker.scalars(step, numbers)
     tracker.scalars(step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)})
     show_evaluation(training, result)

@@ -40,7 +40,7 @@ from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
 from edgeflownas.train.measure import preview
-from edgeflownas.train.plan import batch_plan, learning_rate
+from edgeflownas.train.plan import batch_plan, learning_rate, rate_warning
 from edgeflownas.train.records import write_comparison
 from edgeflownas.train.step import SupernetTask, Teacher
 
@@ -232,6 +232,9 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     state = training.state = TrainState.from_json(world.share_json(training.state.to_json()))
     for tensors in task.tensors().values():
         world.share_tensors(tensors)
+    done = state.epoch * training.plan.steps_per_epoch + state.batch
+    if (dead := rate_warning(config.train, training.plan, done, state.planned)) is not None:
+        training.console.warn(dead)
     logged = training.directory.step_events(state.epoch + 1) if training.directory else []
     training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
     folder = (training.directory.path if training.directory else Path(config.runtime.output_root)) / "tensorboard"
@@ -239,6 +242,8 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     training.tracker = training.front.tracker(folder, curves, state.step + 1 if state.step else None)
     training.clock = EpochClock(training.loader)
     training.steps = world.share_json(logged)
+    ended = training.directory.epoch_events() if training.directory else []
+    training.norm_levels = world.share_json([row["grad_norm_p90"] for row in ended if row["grad_norm_p90"] is not None])
 
 
 def _manifest(
@@ -463,6 +468,16 @@ def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console
             manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
             if fork is not None:
                 run.load(options.checkpoint, [])
+        planned, done = None, 0
+        if resume is not None and fork is None:
+            commit = run.newest_commit()
+            at = Position(**commit["position"]) if commit else Position(0, 0, 0)
+            done = at.epoch * plan.steps_per_epoch + at.batch
+            changed = run.manifest["plan"]["num_epochs"] != config.train.num_epochs
+            restretched = changed and config.train.lr_plan == "restretch"
+            planned = None if restretched else run.manifest["plan"]["planned_samples"]
+        if (dead := rate_warning(config.train, plan, done, planned)) is not None:
+            console.warn(dead)
         tables[name] = preview(config, plan, eval_set, splits)
     return tables
 
@@ -489,7 +504,14 @@ def _show_end(training: Training) -> None:
         training.console.pool_table(rows, training.task.net.space, *figures)
     if directory is not None:
         path = directory.path
-        names = ("eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log")
+        names = (
+            "eval_history.csv",
+            "training_history.csv",
+            "per_arch_epe.csv",
+            "events.jsonl",
+            "eval_set.json",
+            "train.log",
+        )
         comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
         training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
 
