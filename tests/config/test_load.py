@@ -100,6 +100,10 @@ def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path, override
         (["--train.batch_size", "true"], ["must be a whole number above 0 (got true)"]),
         (["--data.crop_size", "[1, 2, 3]"], ["must be a list of 2", "[1, 2, 3]"]),
         (["--train.micro_batch_size", "9"], ["train.micro_batch_size 9", "train.batch_size 8"]),
+        (
+            ["--eval.best_by=wide_p90"],
+            ["command line (--eval.best_by): eval.best_by wide_p90 needs", "set eval.wide_every"],
+        ),
         (["stray"], ["stray is not a configuration key"]),
     ],
 )

@@ -429,6 +429,9 @@ class EvalConfig(Group):
     """Calibration batches (training samples, centre crop) of the batch-norm recalibration of every subnet."""
     batch_size: Positive = observation(8)
     """Samples of an evaluation or calibration batch."""
+    set: str | None = observation(None)
+    """eval_set.json of a run (or the run): its pool, its calibration, evaluation and wide samples, so that several runs
+    are scored alike; the keys above and eval.selection then choose nothing. null: chosen by them."""
     selection: Literal["spread", "prefix"] = observation("spread")
     """Which samples: evenly spaced over the sorted names, or the first ones (historical)."""
     wide_every_epoch: Positive | None = observation(None)
@@ -440,12 +443,14 @@ class EvalConfig(Group):
     """Batches of training samples scored at each evaluation, in the centre crop and in a fixed random one; 0: none."""
     keep_sample_errors: bool = observation(True)
     """Keep the error of every sample and subnet of each evaluation (sample_epe/): what `edgeflownas noise` reads."""
-    best_by: Literal["mean", "median", "p90", "mix"] = observation("mean")
-    """Statistic of the pool's EPE that chooses the best checkpoint."""
+    best_by: Literal["mean", "median", "p90", "mix", "wide_mean", "wide_median", "wide_p90"] = observation("mean")
+    """Statistic of the pool's EPE that chooses the best checkpoint and stops early; wide_: of the wide evaluation, at
+    the epochs that have one."""
     best_mix: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = observation((0.5, 0.25, 0.25))
     """Weights of mean, median and p90 for best_by mix."""
     early_stop_patience: Positive | None = observation(None)
-    """Evaluations without improvement after which training ends (exit 0); null: never."""
+    """Evaluations (wide ones, with best_by wide_*) without improvement after which training ends (exit 0); null:
+    never."""
     early_stop_min_delta: NonNegativeFloat = observation(0.0)
     """Improvement in px below this does not count for early stopping."""
     pictures: Count = observation(2)
@@ -455,6 +460,11 @@ class EvalConfig(Group):
     def _check(self) -> EvalConfig:
         if sum(self.best_mix) <= 0:
             raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
+        if self.best_by.startswith("wide_") and self.wide_every_epoch is None:
+            raise ValueError(
+                f"eval.best_by {self.best_by} needs a wide evaluation: set eval.wide_every_epoch, or eval.best_by "
+                f"{self.best_by.removeprefix('wide_')}"
+            )
         if self.wide_batches_per_arch is not None and self.wide_every_epoch is None:
             raise ValueError(
                 f"eval.wide_batches_per_arch {self.wide_batches_per_arch} has no effect without a wide evaluation: "

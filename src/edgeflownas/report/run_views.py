@@ -182,7 +182,8 @@ def status_view(rows: Sequence[Document], root: Path) -> Blocks:
 
     def best(found: Document) -> str:
         value = found.get("value")
-        return f"{value:.4f} at {found['checkpoint']}" if isinstance(value, float) else str(found["checkpoint"])
+        by = f"{found['criterion']} ".replace("_", " ") if found.get("criterion") else ""
+        return f"{by}{value:.4f} at {found['checkpoint']}" if isinstance(value, float) else str(found["checkpoint"])
 
     def clock(seconds: float) -> str:
         minutes, rest = divmod(round(seconds), 60)

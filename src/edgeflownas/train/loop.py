@@ -350,14 +350,14 @@ def finish_epoch(training: Training, meter: Meter) -> None:
 def evaluate(training: Training, facts: dict[str, Any], times: dict[str, Any], last: bool) -> list[PoolEvaluation]:
     """The pool and, where there is one, its moving average; fills facts and times, of the monitors too."""
     task, state, evaluator, check = training.task, training.state, training.evaluator, training.stop.check
-    frozen = training.eval_set
+    clock, frozen = training.clock, training.eval_set
     training.commit()
     crash_point("evaluation.started")
-    with training.clock.lap("eval"):
+    with clock.lap("eval"):
         result = evaluator.evaluate(task.net, check)
         average = evaluator.evaluate(task.average.net, check) if task.average else None
     recal_seconds = result.recal_seconds + (average.recal_seconds if average else 0.0)
-    training.clock.move(recal_seconds, "eval", "recal")
+    clock.move(recal_seconds, "eval", "recal")
     facts |= records.pool_facts(training, result)
     facts |= {"eval_set": frozen.hash, "calibration_set": frozen.calibration_hash}
     if average is not None:
@@ -366,19 +366,26 @@ def evaluate(training: Training, facts: dict[str, Any], times: dict[str, Any], l
     state.last_ranks, state.last_margins = facts["ranks"], result.noise.margins()
     keep_sample_errors(training, result, frozen.hash, "epoch")
     times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
-    choose_best(training, result)
+    settings, wide = training.config.eval, None
+    if last or settings.wide_is_due(state.epoch + 1):
+        with clock.lap("eval"):
+            wide = evaluator.monitor(WIDE, task.net, result, check)
+    chooses = wide if settings.best_by.startswith("wide_") else result
+    if chooses is not None:
+        choose_best(training, chooses)
     facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
-    with training.clock.lap("eval"):  # the monitors that are due, calibrated as the pool was
+    with clock.lap("eval"):  # the monitors that are due, calibrated as the pool was
         centre = evaluator.monitor(TRAIN, task.net, result, check)
         random_crop = evaluator.monitor(RANDOM_CROP, task.net, result, check)
         if centre is not None and random_crop is not None:
             facts |= records.train_facts(centre, random_crop)
-        wide_is_due = last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1)
-        if wide_is_due and (wide := evaluator.monitor(WIDE, task.net, result, check)) is not None:
+        if wide is None and state.stopped_early:
+            wide = evaluator.monitor(WIDE, task.net, result, check)
+        if wide is not None:
             facts |= {**records.wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
-    times |= training.clock.shares("row")
+    times |= clock.shares("row")
     return [result] if average is None else [result, average]
 
 

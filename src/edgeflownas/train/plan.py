@@ -364,6 +364,8 @@ def plan_recipe(
             notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
         if config.train.epoch_divisor > 1:
             notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    if config.eval.set is not None:
+        notes.append(f"eval.set {config.eval.set} decides what is evaluated, not the counts of the evaluation above")
     if recipe is None:
         notes.append("no recipe: every key that is not given has its default")
     for split, dataset in found.items():

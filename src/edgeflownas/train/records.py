@@ -151,8 +151,9 @@ def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]
 
 
 def criterion(config: Config, result: PoolEvaluation) -> float:
-    """The figure (px) that chooses the best checkpoint."""
-    return best_criterion(config.eval.best_by, config.eval.best_mix, pool_statistics(result.epes))
+    """The figure (px) that chooses the best checkpoint, of the evaluation that eval.best_by means."""
+    figures = pool_statistics(result.epes)._asdict()
+    return best_criterion(config.eval.best_by.removeprefix("wide_"), config.eval.best_mix, figures)
 
 
 def _spread(tier: str, epes: Sequence[float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -82,9 +83,10 @@ class LogSink:
         self.writers: list[Note] = []
 
     def __call__(self, line: str) -> None:
-        """Keep or write one line."""
+        """Keep or write one line, with the time of day."""
+        stamped = f"{time.strftime('%Y-%m-%d %H:%M:%S')} | {line}"
         for write in self.writers or [self.early.append]:
-            write(line)
+            write(stamped)
 
 
 @manifest.memory_in_words()
@@ -381,7 +383,8 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
     Returns False where nothing is left to train: the run then keeps the set its figures were measured on.
     """
     state, eval_set, console = training.state, training.eval_set, training.console
-    if state.eval_set == eval_set.hash:
+    best_by = training.config.eval.best_by
+    if state.eval_set == eval_set.hash and (state.best is None or state.best.criterion == best_by):
         return True
     # The last figures are of other archs, perhaps: not shown as this pool's.
     state.last_epes, state.last_zero_flow_epe, state.last_ranks, state.last_margins = [], None, [], []
@@ -391,7 +394,10 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
             f"evaluate {directory.path}` takes the same eval.* keys"
         )
         return False
-    console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
+    changed = f"the evaluation set changed ({state.eval_set} -> {eval_set.hash})"
+    if state.eval_set == eval_set.hash and state.best is not None:  # of a set that eval.set names
+        changed = f"eval.best_by changed ({state.best.criterion} -> {best_by})"
+    console.warn(f"{changed}: best and early stop start anew")
     state.best, state.eval_set = None, eval_set.hash
     state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
     directory.write_best(None)
