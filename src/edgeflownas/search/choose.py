@@ -153,6 +153,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
         "baseline": ranking.baseline,
         "confidence": _confidence(ranking, values, feasible, noise, question),
         "hypervolume": _volume(values[positions], values[feasible], question),
+        **_zero_flow(ranking, feasible, names),
         **_marginals(ranking, kept, names),
     }
 
@@ -214,9 +215,22 @@ def _table(ranking: Ranking, question: Question) -> dict[str, Any]:
     }
 
 
+def judged_error(names: Sequence[str]) -> str:
+    """The EPE among objectives; the ranking's first one where none is an objective."""
+    return next((name for name in names if name.startswith("epe")), "epe")
+
+
+def _zero_flow(ranking: Ranking, feasible: Mask, names: Sequence[str]) -> dict[str, Any]:
+    """``zero_flow_epe`` of the EPE that is an objective, and whether the best feasible subnet ``beats_zero_flow``."""
+    target = judged_error(names)
+    zero, epes = ranking.zero_flow(target), ranking.columns[target][feasible]
+    beats = None if zero is None else bool((epes < zero).any())  # one that diverged has nan
+    return {"zero_flow_epe": zero, "beats_zero_flow": beats}
+
+
 def _marginals(ranking: Ranking, kept: Mask, names: Sequence[str]) -> dict[str, Any]:
     """``marginals`` of the EPE that is an objective (else of ``epe``), or ``marginals_missing``, the reason."""
-    target = next((name for name in names if name.startswith("epe")), "epe")
+    target = judged_error(names)
     costs = [name for name in names if not name.startswith("epe")]
     costs += [name for name in EXACT if name in ranking.columns and name not in costs]
     found = fronts.marginals(ranking, kept, target, costs)

@@ -194,6 +194,7 @@ def fit(models: Sequence[Training]) -> None:
                 record(training, batch, output, rate)
                 epes = state.last_epes
                 shown = {"loss": output.loss, "lr": rate, "epe": sum(epes) / len(epes) if epes else None}
+                shown |= {"zero_flow_epe": state.last_zero_flow_epe}
                 meter.update(steps_done(models), **shown, **training.clock.figures())
                 crash_point("step.logged")
 
@@ -323,7 +324,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
         show_pool(training, {**facts, **times}, *scored)
     improved = state.best is not None and state.best.epoch == facts["epoch"]
     shown = {"num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
-    console.epoch_line({**facts, **times, **shown, "model": training.model})
+    console.epoch_line({**facts, **shown, "best_by": config.eval.best_by, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
     training.steps.clear()
     crash_point("epoch.ended")
