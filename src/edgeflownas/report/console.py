@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.files import clean
-from edgeflownas.report.table import Table, duration, text_of, told
-from edgeflownas.report.views import pool_table
+from edgeflownas.report.table import Table, duration, told
+from edgeflownas.report.views import ABOVE_ZERO_FLOW, pool_table
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from torch.utils.tensorboard import SummaryWriter
 
+STYLES = {"warning: ": "bold yellow", ABOVE_ZERO_FLOW: "bold red"}
 PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
 WIDTH = 120  # characters of a plain line
 
@@ -69,7 +70,7 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Something the user should look at, though work goes on."""
-        self._say(f"warning: {text}", style="bold yellow")
+        self._say(line := f"warning: {text}", _style(line))
 
     def epoch_line(self, row: Mapping[str, Any]) -> None:
         """One line for a finished epoch, from a row of eval_history.csv and more: see :func:`epoch_line`."""
@@ -80,14 +81,18 @@ class Console:
         self.show([pool_table(*pool)])
 
     def tell(self, blocks: Sequence[str | Table]) -> None:
-        """Lines and tables as plain text."""
-        self.info(text_of(blocks))
+        """Lines and tables as text; lines that must be seen in colours on a terminal."""
+        for block in blocks:
+            if isinstance(block, str):
+                self._say(block, _style(block))
+            elif block.printed:
+                self._say(block.text())
 
     def show(self, blocks: Sequence[str | Table]) -> None:
         """Lines and tables; on a terminal in colours, and as text where their columns have to move for room."""
         for block in blocks:
             if isinstance(block, str):
-                self._say(block, "bold yellow" if block.startswith("warning: ") else None)
+                self._say(block, _style(block))
                 continue
             if self._rich is None:
                 self._write(block.text(WIDTH))
@@ -194,6 +199,11 @@ class Meter:
     def advance(self, count: int = 1) -> None:
         """``count`` more units are done."""
         self.update(self._done + count)
+
+
+def _style(line: str) -> str | None:
+    """How a line stands out on a terminal."""
+    return next((style for start, style in STYLES.items() if line.startswith(start)), None)
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -20,7 +20,7 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.search import front as fronts
 from edgeflownas.search.candidates import MOST_OBJECTIVES, did_you_mean, holds, parse_where
 from edgeflownas.search.front import Floats, Mask, Noise, front, hypervolume, knee, spread
-from edgeflownas.search.ranking import TIED, Ranking
+from edgeflownas.search.ranking import TIED, ZERO_FLOW, Ranking
 from edgeflownas.space import get_space
 
 if TYPE_CHECKING:
@@ -215,22 +215,17 @@ def _table(ranking: Ranking, question: Question) -> dict[str, Any]:
     }
 
 
-def judged_error(names: Sequence[str]) -> str:
-    """The EPE among objectives; the ranking's first one where none is an objective."""
-    return next((name for name in names if name.startswith("epe")), "epe")
-
-
 def _zero_flow(ranking: Ranking, feasible: Mask, names: Sequence[str]) -> dict[str, Any]:
-    """``zero_flow_epe`` of the EPE that is an objective, and whether the best feasible subnet ``beats_zero_flow``."""
-    target = judged_error(names)
-    zero, epes = ranking.zero_flow(target), ranking.columns[target][feasible]
-    beats = None if zero is None else bool((epes < zero).any())  # one that diverged has nan
-    return {"zero_flow_epe": zero, "beats_zero_flow": beats}
+    """``zero_flow_epe`` and the feasible subnets' ``best_epe`` (px), of the objective ``zero_flow_of``, else of epe."""
+    target = next((name for name in names if ZERO_FLOW + name in ranking.columns), "epe")
+    known = ranking.columns[target][feasible & np.isfinite(ranking.columns[target])]
+    best = float(known.min()) if known.size else None
+    return {"zero_flow_epe": ranking.zero_flow(target), "best_epe": best, "zero_flow_of": target}
 
 
 def _marginals(ranking: Ranking, kept: Mask, names: Sequence[str]) -> dict[str, Any]:
     """``marginals`` of the EPE that is an objective (else of ``epe``), or ``marginals_missing``, the reason."""
-    target = judged_error(names)
+    target = next((name for name in names if name.startswith("epe")), "epe")
     costs = [name for name in names if not name.startswith("epe")]
     costs += [name for name in EXACT if name in ranking.columns and name not in costs]
     found = fronts.marginals(ranking, kept, target, costs)
@@ -416,8 +411,15 @@ def shortlist_recipe(document: Mapping[str, Any], run: Path | None = None) -> tu
         raise ConfigError("no recipe can be made of this shortlist: " + "; ".join(explain(error))) from None
     objectives = ", ".join(document["objectives"])
     where = f" where {document['where']}" if document["where"] else ""
+    zero = document["zero_flow_epe"]
+    known = (
+        ""
+        if zero is None
+        else f"# EPE:      {document['best_epe']:.4f} px at best where ranked, zero flow {zero:.4f} px\n"
+    )
     head = (
         f"# {len(codes)} subnets of space {document['space']} chosen by {objectives}{where}, each trained alone.\n"
+        f"{known}"
         f"# command:  edgeflownas train THIS_FILE   (one of them: --train.arch CODE --train.arch_name NAME)\n"
         f"# keys:     {origin}\n"
     )

@@ -111,7 +111,7 @@ class Front:
 
     console: Callable[[Callable[[str], None] | None], Console]  # takes the sink of train.log; None: a silent rank
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
-    draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
+    draw: Callable[..., Drawing]  # both images, predicted flow, true flow, valid -> picture
     report: Callable[[Path], None]  # writes report.html of a run directory
 
 
