@@ -9,7 +9,8 @@ import pytest
 
 from edgeflownas.files import clean
 from edgeflownas.report.console import PLAIN_INTERVAL, Console, epoch_line, step_facts
-from edgeflownas.report.table import duration
+from edgeflownas.report.table import Table, duration
+from edgeflownas.report.views import ABOVE_ZERO_FLOW
 from edgeflownas.space import get_space
 
 
@@ -189,6 +190,17 @@ def test_the_epoch_line_of_one_model_among_several_and_of_a_pool_with_a_moving_a
 def test_what_was_not_measured_is_left_out():
     assert epoch_line({"epoch": 1, "train_loss": 2.0, "mean_epe_12": None, "dropped_steps": 0}) == "epoch 1  loss 2.00"
     assert epoch_line({"epoch": 1, "mean_epe_24_ema": 7.0, "mean_epe_24": 8.0}) == "epoch 1  EPE mean 8.00 EMA 7.00"
+
+
+def test_what_sees_no_motion_is_said_in_red_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    line, terminal, plain = f"{ABOVE_ZERO_FLOW}the best subnet has 9 px", Terminal(), io.StringIO()
+    for stream in (terminal, plain):
+        Console(stream).tell([line, Table(["epe"], [[9.0]])])
+    assert (
+        "\x1b[1;31m" in terminal.getvalue().split(line[:20])[0] and "\x1b" not in terminal.getvalue().split("epe")[-1]
+    )
+    assert plain.getvalue().startswith(f"{line}\nepe\n")
 
 
 def test_step_facts():
