@@ -1,6 +1,6 @@
 # What a newcomer needs: `make quickstart`, then `make test`.
 #
-#   make quickstart   .venv, a small generated data set, the smoke recipe trained and evaluated
+#   make quickstart   .venv, small generated pairs, a supernet that learns them, its best subnet alone, a picture
 #   make pipeline     the whole chain at small scale, from generated pairs to files for a chip (examples/pipeline)
 #   make test         the default test suite (everything but the tests marked slow)
 #   make test-unit    its unit tests alone
@@ -27,16 +27,12 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH ?= torch==2.13.0$(if $(filter Darwin,$(shell uname -s)),,+cpu)
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 RESULTS ?= pipeline
-RUN := smoke-$(shell date +%Y%m%d-%H%M%S)
 
 # A complete data set is left as it is, an interrupted one completed.
 quickstart: install
-	$(BIN)/edgeflownas data synth --out quickstart/data --train 64 --val 16 --seed 0
-	$(BIN)/edgeflownas train smoke --runtime.experiment_name $(RUN)
-	$(BIN)/edgeflownas evaluate runs/$(RUN)
-	@echo "The run is runs/$(RUN): docs/quickstart.md explains every file in it. Next: make test"
+	@$(BIN)/python examples/quickstart.py
 
 # Stopped at any moment, it goes on where it was; what is finished is not run again.
 pipeline: $(VENV)/.installed-export
@@ -76,17 +72,19 @@ $(BIN)/python:
 	  || { echo "error: $$($(PYTHON) --version) found, 3.11 or newer needed: make PYTHON=python3.11 ..." >&2; exit 64; }
 	$(PYTHON) -m venv $(VENV)
 
-# torch first, by itself: where pip's own sources have no CPU build of it, PyTorch's index of CPU builds is asked.
-# Setuptools comes next so that nothing is built with an unpinned one.
+# torch first, by itself (after numpy, which it looks for): where pip's own sources have no CPU build of it, PyTorch's
+# index of CPU builds is asked.  Setuptools comes next so that nothing is built with an unpinned one.
 $(VENV)/.torch: constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV): torch (CPU build) and what this package needs"
+	@$(PIP) numpy
 	@if ! $(BIN)/python -c 'import torch, sys; sys.exit(not torch.__version__.startswith("2.13.0"))' 2>/dev/null; then \
 	  $(PIP) "$(TORCH)" 2>/dev/null || $(PIP) "$(TORCH)" --extra-index-url $(TORCH_INDEX); fi
 	@$(BIN)/python -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda or "none (CPU build)")'
-	$(PIP) setuptools
+	@$(PIP) setuptools
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PIP) --no-build-isolation -e .
+	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt

@@ -32,10 +32,11 @@ def made_ranking(
     samples: int = 16,
     keep: bool = True,
     facts: dict[str, str] | None = None,
+    zero: float | None = None,
 ) -> Ranking:
     """Additive EPE and costs; ``own`` is the spread of each subnet's sample errors beside the samples' difficulty.
 
-    Without ``codes`` the whole of v1; ``keep`` keeps the errors of every sample.
+    Without ``codes`` the whole of v1; ``keep`` keeps the errors of every sample; ``zero`` is the zero-flow EPE, px.
     """
     space = get_space("v1")
     archs = [space.arch(digits) for digits in codes] if codes else list(space)
@@ -55,6 +56,7 @@ def made_ranking(
         "macs": (1.65e9 + digits @ COST).astype(np.int64),
         "sram_kib": 600.0 + digits[:, 0] * 100.0 + digits[:, 4],
     }
+    columns |= {} if zero is None else {"zero_flow_epe": np.full(len(archs), zero)}
     kept = (errors, np.full(samples, 43200)) if keep else (None, None)
     known = {"run": "runs/none", "width": "8", "size": "96x128"} if facts is None else facts
     return Ranking("v1", tuple(map(str, archs)), columns, block_words(space, archs), known, *kept)

@@ -4,8 +4,8 @@
 set -euo pipefail
 recipe="$(dirname "${BASH_SOURCE[0]}")/controls.yaml"
 
-[ -d controls/begin ] || edgeflownas data synth --out controls/begin --train 1600 --val 64 --seed 3 --height 96 --width 128
-[ -d controls/pairs ] || edgeflownas data synth --out controls/pairs --train 128 --val 64 --seed 4 --height 96 --width 128
+[ -d controls/begin ] || edgeflownas data synth --out controls/begin --train 1600 --val 64 --seed 3 --size 96x128
+[ -d controls/pairs ] || edgeflownas data synth --out controls/pairs --train 128 --val 64 --seed 4 --size 96x128
 
 if [ -d runs/controls_begin ]; then
     edgeflownas train --resume runs/controls_begin

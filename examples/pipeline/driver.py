@@ -29,7 +29,7 @@ class Settings:
     """What SETTINGS.yaml holds, every key of it."""
 
     supernet: Path  # recipe
-    pairs: dict[str, str]  # options of pairs.py
+    pairs: dict[str, str]  # options of edgeflownas data synth --kind texture
     size: str  # rows x columns of the images, in training as on the chip
     target: str
     rank: dict[str, str]  # options of edgeflownas rank
@@ -83,8 +83,9 @@ def steps(results: Path, settings: Settings) -> Iterator[Step]:
 def searched(results: Path, settings: Settings) -> Iterator[Step]:
     """From nothing to a shortlist of three: the best, the space's baseline, and one of the front."""
     data, supernet, ranking, chosen = (results / name for name in ("data", "supernet", "rank", "pareto"))
-    pairs = HERE / "pairs.py"
-    yield Step("data", (str(pairs), str(data), "--size", settings.size, *options(settings.pairs)), data, (), (pairs,))
+    command = ("data", "synth", "--kind", "texture", "--out", str(data), "--size", settings.size)
+    command += options(settings.pairs)
+    yield Step("data", command, data, go_on=command)
 
     keys = {"data.train_dir": data / "train", "data.val_dir": data / "val", "data.cache_dir": results / "cache"}
     keys |= {"data.crop_size": settings.size, "runtime.output_root": results, "runtime.experiment_name": "supernet"}

@@ -106,15 +106,33 @@ def test_synth_hands_every_option_on(tmp_path, monkeypatch, data):
 
     def made(*given):
         calls.append(dict(zip(generate.generate_dataset.__annotations__, given, strict=False)))
-        make_folder(tmp_path / "set" / "train", 1)
         return make_dataclass("Stats", ["mean"])(mean=3.0)
 
     made.__annotations__ = generate.generate_dataset.__annotations__
     monkeypatch.setattr(generate, "generate_dataset", made)
     words = f"synth --out {tmp_path / 'set'} --train 4 --val 2 --seed 7 --width 64 --occlusion --workers 2 --json"
     assert data(*words.split())[0]["mean"] == 3.0
-    sizes = {"out": tmp_path / "set", "train": 4, "val": 2, "seed": 7, "height": 384, "width": 64}
+    sizes = {"out": tmp_path / "set", "train": 4, "val": 2, "seed": 7, "height": 384, "width": 64, "motion": None}
     assert calls == [sizes | {"backward": False, "occlusion": True, "workers": 2, "progress": None}]
+    for more, expected in (("", 3.0), ("--motion 1.5", 1.5)):
+        data(*f"synth --out x --train 4 --val 2 --seed 7 --size 48x64 --kind texture {more} --json".split())
+        assert (calls[-1]["height"], calls[-1]["width"], calls[-1]["motion"]) == (48, 64, expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--size 48x64 --width 64", "--size and --height or --width say the same"),
+        ("--size 48", "'48' must be rows x columns in px"),
+        ("--motion 3", "--motion belongs to --kind texture"),
+        ("--kind scenes --motion 3", "--motion belongs to --kind texture"),
+        ("--kind textures", "textures"),
+        ("--kind texture --size 48x64 --motion 100", "--motion: 100 is outside 0.1..24"),
+    ],
+)
+def test_synth_refuses(tmp_path, data, words, said):
+    assert said in data(*f"synth --out {tmp_path / 'set'} --train 1 --val 1 --seed 0 {words}".split(), code=64)[1]
+    assert not (tmp_path / "set").exists()
 
 
 def test_stats_of_any_set_under_its_label(shared, data):

@@ -71,6 +71,8 @@ def test_the_figures_of_evaluate_and_noise(run: Path, ranked: tuple[Path, Ended]
     tied = noise.epes - noise.epes[best] <= noise.bounds[:, best]
     assert ranking.facts["within_noise_of_best"] == str(tied.sum())
     assert list(ranking.columns["samples"]) == [noise.samples] * len(ranking)
+    zero = table(run / "eval_history.csv")[-1]["zero_flow_epe"]  # of the same pixels
+    assert {f"{value:.4f}" for value in ranking.columns["zero_flow_epe"]} == {zero}
 
 
 def test_the_table(run: Path, ranked: tuple[Path, Ended]) -> None:
@@ -247,6 +249,7 @@ def test_several_sets(place: Place, run: Path, tmp_path: Path) -> None:
         rows = evaluated(run, ranking.codes, "--data", folder, "--references", "none")
         assert ranking.columns[name] == pytest.approx([row["epe"] for row in rows], rel=1e-5)
         assert (ranking.columns[f"{name}_standard_error"] > 0).all()
+    assert ranking.zero_flow("epe") != ranking.zero_flow("epe_val") is not None
     assert ranking.facts["batch_size"].isdecimal() and "threads" not in ranking.facts
     deploy = command("rank", run, *sets, "--protocol", "deploy", "--out", tmp_path / "deploy")
     assert deploy.code == 64 and "deploy" in deploy.err and not (tmp_path / "deploy").exists()

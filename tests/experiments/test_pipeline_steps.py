@@ -1,4 +1,4 @@
-"""The steps of examples/pipeline: run once, go on, stale, stopped; and its pairs."""
+"""The steps of examples/pipeline: run once, go on, stale, stopped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import cv2
-import numpy as np
 import pytest
 
 from edgeflownas.config.load import dump_yaml, parse_yaml
 
 PLACE = Path(__file__).resolve().parents[2] / "examples" / "pipeline"
-MODULES = ("driver", "steps", "pairs", "page", "collected", "published")
+MODULES = ("driver", "steps", "page", "collected", "published")
 
 SCRIPT = """
 import pathlib, sys, time
@@ -207,7 +205,7 @@ def test_every_training_is_a_valid_run_and_later_steps_name_earlier_ones(load, t
         if step.command[0] == "train":
             load_config(step.command[1], list(step.command[2:]))
     commands = [step.command[0].rpartition("/")[2] for step in steps]
-    order = ["pairs.py", "train", "rank", "pareto", "train", "export", "verify", "published.py", "vela", "page.py"]
+    order = ["data", "train", "rank", "pareto", "train", "export", "verify", "published.py", "vela", "page.py"]
     places = [commands.index(name) for name in order if name != "train"]
     assert places == sorted(places) and commands[-1] == "page.py" and commands.count("export") == 4
 
@@ -219,15 +217,3 @@ def test_a_shortlist_without_the_baseline_is_refused(load, tmp_path: Path) -> No
     (tmp_path / "pareto" / "shortlist.yaml").write_text(dump_yaml(groups))
     with pytest.raises(steps.Stopped, match="no baseline among best"):
         list(driver.steps(tmp_path, driver.Settings.read(PLACE / "settings.yaml")))
-
-
-def test_the_first_image_shows_where_the_second_has_it(load) -> None:
-    pairs = load("pairs")
-    for number in range(3):
-        first, second, flow = pairs.pair(5, "test", number, (96, 128), 3.0)
-        place = np.stack(np.meshgrid(np.arange(128), np.arange(96)), axis=-1).astype(np.float32) + flow
-        back = cv2.remap(second, place, None, cv2.INTER_CUBIC).astype(float)
-        inner = slice(5, -5), slice(5, -5)
-        still = np.abs(first[inner].astype(float) - second[inner]).mean()
-        assert np.abs(back[inner] - first[inner]).mean() < 1.0 < still
-        assert 0.5 < np.abs(flow).max() < 3.75

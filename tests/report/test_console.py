@@ -9,7 +9,8 @@ import pytest
 
 from edgeflownas.files import clean
 from edgeflownas.report.console import PLAIN_INTERVAL, Console, epoch_line, step_facts
-from edgeflownas.report.table import duration
+from edgeflownas.report.table import Table, duration
+from edgeflownas.report.views import ABOVE_ZERO_FLOW
 from edgeflownas.space import get_space
 
 
@@ -52,7 +53,7 @@ def test_lines_go_to_screen_and_log():
     console.warn("clip_checks 150, expected 300")
     console.epoch_line({"epoch": 1, "train_loss": 2.5, "improved": True})
     console.wrote({"checkpoint": Path("c"), "rows": Path("eval\x1b.csv")})
-    assert log[:4] == ["first", "second", "warning: clip_checks 150, expected 300", "epoch 1 loss 2.5"]
+    assert log[:4] == ["first", "second", "warning: clip_checks 150, expected 300", "epoch 1  loss 2.50"]
     assert log[4:] == ["wrote checkpoint  c", "wrote rows        eval\\x1b.csv"]
     assert stream.getvalue() == "\n".join(log) + "\n"
 
@@ -70,7 +71,7 @@ def test_plain_progress_speaks_at_most_every_ten_seconds_and_knows_the_time_left
     assert lines == log
     assert [re.match(r"train step (\d+)/1000", line)[1] for line in lines] == ["501", "511", "521"]
     assert lines[1] == (
-        "train step 511/1000  51.1 %  loss 9  lr 0.0001  epe 8.00  41 images/s  data wait 1.0 %  left 8 min 9 s"
+        "train step 511/1000  51.1 %  loss 9  lr 0.0001  EPE 8.00  41 images/s  data wait 1.0 %  left 8 min 9 s"
     )
 
 
@@ -104,10 +105,10 @@ def test_terminal_shows_bars_within_bars_and_logs_plain_lines(monkeypatch, capsy
         print("result")  # stdout is not taken over by the bars
         console._bars.refresh()
     screen = stream.getvalue()
-    assert "1/10" in screen and "loss 9.25" in screen and "left 18 s" in screen and "epe 8.50" in screen
+    assert "1/10" in screen and "loss 9.25" in screen and "left 18 s" in screen and "EPE 8.50" in screen
     assert "evaluation" in screen and "3/12" in screen
     assert "news [bold]as it is[/bold]" in screen
-    assert log == ["train step 1/10  10.0 %  loss 9.25  epe 8.50  left 18 s", "news [bold]as it is[/bold]"]
+    assert log == ["train step 1/10  10.0 %  loss 9.25  EPE 8.50  left 18 s", "news [bold]as it is[/bold]"]
     assert console._bars is None and capsys.readouterr().out == "result\n"
     with console.task("again", 2) as meter:  # bars can be opened anew
         meter.advance()
@@ -163,31 +164,53 @@ def test_duration(seconds, text):
 
 
 ROW = {
-    **{"epoch": 3, "num_epochs": 200, "global_step": 1668, "train_loss": 9.1234, "lr": 9.9e-5, "mean_epe_12": 8.2111},
-    **{"std_epe_12": 0.2743, "best_epe": 8.2111, "improved": True, "clip_rate": 0.0102, "data_wait_share": 0.003},
-    **{"images_per_second": 41.04, "seconds_left": 11525.0, "arch_rank_12": "1:0:8.2111"},
+    **{"epoch": 12, "num_epochs": 200, "train_loss": 4.531, "mean_epe_12": 4.268, "median_epe_12": 4.191},
+    **{"p90_epe_12": 5.02, "zero_flow_epe": 8.0211, "best_epe": 5.0931, "best_by": "p90", "coverage_share": 1.0},
+    **{"clip_rate": 0.0, "seconds_left": 790.0, "std_epe_12": 0.2743, "lr": 9.9e-5, "arch_rank_12": "1:0:8.2111"},
 }
 
 
 def test_the_epoch_line_of_the_documentation():
     assert epoch_line(ROW) == (
-        "epoch 3/200 step 1668 loss 9.123 lr 9.9e-05 mean_epe_12 8.21 std 0.27 best 8.21* clip_rate 0.01 "
-        "data wait 0.3 % 41 images/s left 3 h 12 min"
+        "epoch 12/200  loss 4.53  EPE mean 4.27 median 4.19 p90 5.02 (zero flow 8.02)  best p90 5.09  coverage 100 %  "
+        "clip 0 %  13 min"
+    )
+
+
+def test_the_epoch_line_of_one_model_among_several_and_of_a_pool_with_a_moving_average():
+    one = {"epoch": 3, "mean_epe_1": 4.2, "median_epe_1": 4.2, "p90_epe_1": 4.2, "zero_flow_epe": 8.0, "best_epe": 4.1}
+    line = epoch_line({**one, "model": "deep", "best_by": "mean", "seconds_left": 41.4})
+    assert line == "deep: epoch 3  EPE 4.20 (zero flow 8.00)  best 4.10  41 s"
+    line = epoch_line({**ROW, "mean_epe_12_ema": 4.1, "clip_rate": 0.0412, "dropped_steps": 2, "seconds_left": 11525.0})
+    assert "p90 5.02 (zero flow 8.02) EMA 4.10  best" in line and line.endswith(
+        "clip 4.12 %  dropped steps 2  3 h 12 min"
     )
 
 
 def test_what_was_not_measured_is_left_out():
-    assert epoch_line({"epoch": 1, "global_step": 5, "train_loss": 2.0, "mean_epe_12": None}) == "epoch 1 step 5 loss 2"
-    line = epoch_line({**ROW, "improved": False, "mean_epe_12_ema": 8.1, "dropped_steps": 2})
-    assert "best 8.21 " in line and "ema 8.10" in line and "dropped_steps 2" in line
-    assert "dropped" not in epoch_line({**ROW, "dropped_steps": 0})
-    another = epoch_line({"epoch": 1, "mean_epe_24_ema": 7.0, "mean_epe_24": 8.0, "std_epe_24": 0.5})
-    assert another == "epoch 1 mean_epe_24 8.00 std 0.50 ema 7.00"
+    wide = {"wide_mean_epe_12": 4.6712, "wide_median_epe_12": 4.5, "wide_samples_per_arch": 1100}
+    assert "(zero flow 8.02)  wide 4.67 (1,100 samples)  best p90 5.09" in epoch_line({**ROW, **wide})
+    chosen = epoch_line({**ROW, **wide, "best_by": "wide_median"})
+    assert "wide median 4.50 (1,100 samples)  best wide median 5.09" in chosen
+    assert epoch_line({"epoch": 1, "train_loss": 2.0, "mean_epe_12": None, "dropped_steps": 0}) == "epoch 1  loss 2.00"
+    assert epoch_line({"epoch": 1, "mean_epe_24_ema": 7.0, "mean_epe_24": 8.0}) == "epoch 1  EPE mean 8.00 EMA 7.00"
+
+
+def test_what_sees_no_motion_is_said_in_red_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    line, terminal, plain = f"{ABOVE_ZERO_FLOW}the best subnet has 9 px", Terminal(), io.StringIO()
+    for stream in (terminal, plain):
+        Console(stream).tell([line, Table(["epe"], [[9.0]])])
+    assert (
+        "\x1b[1;31m" in terminal.getvalue().split(line[:20])[0] and "\x1b" not in terminal.getvalue().split("epe")[-1]
+    )
+    assert plain.getvalue().startswith(f"{line}\nepe\n")
 
 
 def test_step_facts():
     facts = {"loss": 9.1234, "lr": 9.9e-5, "epe": 8.211, "images_per_second": 41.04, "data_wait_share": 0.003}
-    assert step_facts(**facts) == "loss 9.123  lr 9.9e-05  epe 8.21  41 images/s  data wait 0.3 %"
+    assert step_facts(**facts) == "loss 9.123  lr 9.9e-05  EPE 8.21  41 images/s  data wait 0.3 %"
+    assert "EPE 8.21 (zero flow 8.02)  41" in step_facts(**facts, zero_flow_epe=8.02)
     assert (step_facts(), step_facts(loss=float("nan"))) == ("", "loss nan")
 
 

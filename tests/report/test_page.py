@@ -100,11 +100,11 @@ def test_a_waiting_run_a_single_model_and_one_without_a_number_are_still_a_page(
 
 
 def drawn(folder: Path, **changes: object):
-    """A history of a run with one picture of four panels."""
+    """A history of a run with one picture of six panels."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     flow = rng.normal(0, 2, (90, 120, 2)).astype(np.float32)
-    made = draw(image, flow, np.zeros_like(flow), np.ones((90, 120), bool))
+    made = draw((image, image), flow, np.zeros_like(flow), np.ones((90, 120), bool))
     (folder / "pictures").mkdir()
     cv2.imwrite(str(folder / "pictures/best-0.png"), cv2.cvtColor(made.picture, cv2.COLOR_RGB2BGR))
     entry = {"file": "best-0.png", "roles": ["best"], "code": "0,0", "sample": "<b>", "epe": 2.5, "panels": made.labels}
@@ -113,11 +113,11 @@ def drawn(folder: Path, **changes: object):
     return replace(made_history(2, 2), source=folder)
 
 
-def test_four_small_panels_without_their_strips(tmp_path: Path):
+def test_six_small_panels_without_their_strips(tmp_path: Path):
     page = page_of(drawn(tmp_path))
     found = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
     sizes = [cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR).shape for data in found]
-    assert sizes == [(270, 360, 3)] * 4 and len("".join(found)) < 400_000
+    assert sizes == [(270, 360, 3)] * 6 and len("".join(found)) < 400_000
     assert "predicted flow, full colour" in page and "EPE 2.5000 px" in page and 'alt="image 1: &lt;b&gt;"' in page
 
 

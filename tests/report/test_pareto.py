@@ -33,11 +33,12 @@ def smaller(times: int) -> Ranking:
 
 
 CASES = {
-    "a front, its confidence and its shortlist": (made_ranking(CODES), Question(where="sram_kib<800")),
+    "a front, its confidence and its shortlist": (made_ranking(CODES, zero=9.0), Question(where="sram_kib<800")),
     "unpaired noise": (made_ranking(CODES, keep=False), Question()),
     "noise that was paired when they were ranked": (made_ranking(CODES, **UNPAIRED), Question()),
     "of a part nothing is known of that": (made_ranking(CODES, **UNPAIRED), Question(where="macs<2e9")),
     "what each choice is worth": (made_ranking(CODES[:-1]), Question(("epe", "macs", "sram_kib"))),
+    "none beats zero flow": (made_ranking(CODES, zero=7.0), Question(("epe", "sram_kib"), top=3)),
     "millions": (smaller(1000), Question(("epe", "macs", "samples", "rank"), top=3)),
     "one by one, members beyond the reference": (smaller(1000_000), Question(top=3, reference=(1.0, 1.0))),
     "without noise nothing is said of ties": (made_ranking(CODES), Question(("epe_median", "macs"))),

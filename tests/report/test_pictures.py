@@ -23,53 +23,57 @@ H, W = 40, 300
 
 
 def panels(picture: np.ndarray) -> list[np.ndarray]:
-    """The pictures of the four panels, label strips cut off."""
-    assert picture.dtype == np.uint8 and picture.shape == (STRIP + H, 4 * W + 3 * GAP, 3)
-    return [picture[STRIP:, start : start + W] for start in range(0, 4 * (W + GAP), W + GAP)]
+    """The pictures of the six panels, label strips cut off."""
+    assert picture.dtype == np.uint8 and picture.shape == (STRIP + H, 6 * W + 5 * GAP, 3)
+    return [picture[STRIP:, start : start + W] for start in range(0, 6 * (W + GAP), W + GAP)]
 
 
-def example() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def example() -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
     image = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
     true = np.zeros((H, W, 2), np.float32)
     true[:, W // 2 :, 0] = 8.0
-    return image, true.copy(), true, np.ones((H, W), bool)
+    return (image, 255 - image), true.copy(), true, np.ones((H, W), bool)
 
 
 def test_prediction_and_truth_share_one_scale_and_a_perfect_prediction_has_no_error():
-    image, predicted, true, valid = example()
-    shown, prediction, truth, error = panels(draw(image, predicted, true, valid).picture)
-    assert (shown == image).all() and (prediction == truth).all()
+    images, predicted, true, valid = example()
+    drawn = draw(images, predicted, true, valid)
+    first, second, prediction, truth, error, wheel = panels(drawn.picture)
+    assert (first == images[0]).all() and (second == images[1]).all() and (prediction == truth).all()
+    assert tuple(wheel[H // 2, W // 2 + H // 2 - 2])[0] == 255 and (wheel[0] == 255).all()  # red to the right
+    assert drawn.labels[4] == "EPE: mean 0.00 px (zero flow 4.00), yellow = 0.0 px"
     assert tuple(truth[0, -1]) == (255, 0, 0) and tuple(truth[0, 0]) == (255, 255, 255)
     assert (error == error[0, 0]).all() and error.max() < 10  # the dark end of the scale
-    prediction, truth = panels(draw(image, 0.5 * predicted, true, valid).picture)[1:3]
+    prediction, truth = panels(draw(images, 0.5 * predicted, true, valid).picture)[2:4]
     assert tuple(prediction[0, -1]) == (255, 127, 127) and tuple(truth[0, -1]) == (255, 0, 0)
 
 
 def test_invalid_and_non_finite_pixels_are_black():
-    image, predicted, true, valid = example()
+    images, predicted, true, valid = example()
     valid[:, 0] = False
     true[:, 0] = 1e10
     predicted[:, 1:3] = [[np.nan], [np.inf]]
-    _, prediction, truth, error = panels(draw(image, predicted, true, valid).picture)
+    prediction, truth, error = panels(draw(images, predicted, true, valid).picture)[2:5]
     assert not truth[:, 0].any() and not error[:, :3].any() and not prediction[:, 1:3].any()
     assert tuple(truth[0, -1]) == (255, 0, 0)  # the sentinel does not set the scale
 
 
 def test_the_largest_error_is_the_bright_end():
-    image, predicted, true, valid = example()
+    images, predicted, true, valid = example()
     predicted[5, 7, 1] += 3.0
     predicted[5, 9, 1] += 1.0
-    error = panels(draw(image, predicted, true, valid).picture)[3].astype(int).sum(-1)
+    error = panels(draw(images, predicted, true, valid).picture)[4].astype(int).sum(-1)
     assert error[5, 7] == error.max() > error[5, 9] > error[0, 0]
 
 
 def test_labels_are_drawn_small_crops_are_magnified_and_nothing_known_is_still_a_picture():
-    image, predicted, true, valid = example()
-    for picture in (draw(image, predicted, true, valid), draw(image, predicted * np.nan, 0 * true, ~valid)):
-        strips = [picture.picture[:STRIP, start : start + W] for start in range(0, 4 * (W + GAP), W + GAP)]
-        assert all((strip < 128).any() for strip in strips) and len(picture.labels) == 4
-    small = draw(image[:, :32], predicted[:, :32], true[:, :32], valid[:, :32]).picture
-    assert small.shape == (STRIP + 8 * H, 4 * 256 + 3 * GAP, 3)
+    images, predicted, true, valid = example()
+    for picture in (draw(images, predicted, true, valid), draw(images, predicted * np.nan, 0 * true, ~valid)):
+        strips = [picture.picture[:STRIP, start : start + W] for start in range(0, 6 * (W + GAP), W + GAP)]
+        assert all((strip < 128).any() for strip in strips) and len(picture.labels) == 6
+    parts = (predicted[:, :32], true[:, :32], valid[:, :32])
+    small = draw((images[0][:, :32], images[1][:, :32]), *parts).picture
+    assert small.shape == (STRIP + 8 * H, 6 * 256 + 5 * GAP, 3)
 
 
 # -- the colour wheel --

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def test_each_view_has_a_document() -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_the_text_is_the_approved_one_and_the_table_can_be_read(name: str) -> None:
     blocks = VIEWS[name.partition("_")[0]](json.loads((APPROVED / f"{name}.json").read_text()))
+    if os.environ.get("EDGEFLOWNAS_APPROVE"):
+        (APPROVED / f"{name}.txt").write_text(text_of(blocks) + "\n")
     assert text_of(blocks) + "\n" == (APPROVED / f"{name}.txt").read_text()
     tables = [block for block in blocks if isinstance(block, Table)]
     if name not in ("fit_none", "work", "work_resumed"):

@@ -139,6 +139,10 @@ def emit(
         print_json(document)
     elif show is not None:
         show(blocks)
+    elif sys.stdout.isatty():
+        from edgeflownas.report.console import Console
+
+        Console(sys.stdout).tell(blocks)
     else:
         from edgeflownas.report.table import text_of
 

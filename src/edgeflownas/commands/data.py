@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App
 
-from edgeflownas.commands._shared import emit, print_json
+from edgeflownas.commands._shared import Size, emit, print_json
 from edgeflownas.errors import BadSample, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -199,8 +199,11 @@ def synth(
     train: int,
     val: int,
     seed: int,
-    height: int = 384,
-    width: int = 512,
+    size: Size | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    kind: Literal["scenes", "texture"] = "scenes",
+    motion: float | None = None,
     backward: bool = False,
     occlusion: bool = False,
     workers: int = 1,
@@ -210,13 +213,19 @@ def synth(
 
     A sample depends on the seed and its number only, not on how many are made or by how many workers.
 
+    Example: edgeflownas data synth --out data --train 2000 --val 128 --seed 1 --size 192x256
+
     Args:
         out: folder to make the set in.
         train: training pairs.
         val: evaluation pairs.
         seed: seed of every pair.
-        height: pixels.
-        width: pixels.
+        size: pixels; 384x512 where nothing is given.
+        height: rows alone, instead of --size.
+        width: columns alone, instead of --size.
+        kind: scenes are textured objects in front of a background, each with its own motion; a texture moves as one,
+            and a small network learns it in a few hundred steps.
+        motion: of --kind texture: how far it moves at most, px in x and in y (default 3); corners a quarter more.
         backward: also write the flow from image 2 to image 1.
         occlusion: also write the masks of pixels that are hidden in the other image.
         workers: processes.
@@ -226,9 +235,15 @@ def synth(
 
     from edgeflownas.data.synthetic.generate import generate_dataset
 
+    if size is not None and (height is not None or width is not None):
+        raise ConfigError("data synth: --size and --height or --width say the same; give --size alone")
+    if kind == "scenes" and motion is not None:
+        raise ConfigError("data synth: --motion belongs to --kind texture; scenes have motions of many sizes")
+    rows, columns = size or (384 if height is None else height, 512 if width is None else width)
+    motion = 3.0 if kind == "texture" and motion is None else motion
     started = time.monotonic()
     progress = _progress("generating")
-    made = generate_dataset(out, train, val, seed, height, width, backward, occlusion, workers, progress)
+    made = generate_dataset(out, train, val, seed, rows, columns, motion, backward, occlusion, workers, progress)
     seconds = time.monotonic() - started
     if json:
         print_json({"out": str(out), "train": train, "val": val, "seconds": seconds, **asdict(made)})

@@ -21,6 +21,7 @@ def pareto(
     out: Path | None = None,
     recipe: Path | None = None,
     run: Path | None = None,
+    anyway: bool = False,
     target: str | None = None,
     mode: str = "performance",
     arena: WholeNumber | None = None,
@@ -45,18 +46,22 @@ def pareto(
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.
         recipe: write the shortlist's recipe to this file.
         run: run whose width and data the recipe takes (with --out or --recipe); default: the one around the ranking.
+        anyway: write the recipe although no subnet beats zero flow.
         target: compile the front and the shortlist for this chip, such as grove-vision-ai-v2: its time, SRAM and flash.
         mode: of --target: performance or size, as in `edgeflownas vela`.
         arena: of --target: SRAM that mode performance may use, KiB.
     """
     if run is not None and out is None and recipe is None:
         raise ConfigError("--run: only the recipe takes keys of a run; add --out or --recipe")
+    if anyway and out is None and recipe is None:
+        raise ConfigError("--anyway: only a recipe is held back from subnets that see nothing; add --out or --recipe")
     if target is None and (mode != "performance" or arena is not None):
         raise ConfigError("--mode and --arena say how --target is compiled for: add it, or leave them out")
 
     from edgeflownas.files import replace_file
     from edgeflownas.report.console import Console
     from edgeflownas.report.pareto import pareto_view, write_choice
+    from edgeflownas.report.views import zero_flow_alarm
     from edgeflownas.search.choose import Question, choose, run_around, shortlist_recipe, summary
     from edgeflownas.search.ranking import read_ranking
 
@@ -70,6 +75,12 @@ def pareto(
         document = with_vela_figures(document, vela_of(target, mode, arena, console.warn), console.task)
     short, written = summary(document), dict[str, Path]()
     shortlist = recipe or (out / "shortlist.yaml" if out is not None else None)
+    if shortlist is not None and not anyway and zero_flow_alarm(short["best_epe"], short["zero_flow_epe"]):
+        console.warn(
+            f"{shortlist} is not written: no subnet beats zero flow, and training them alone would not be a choice; "
+            "--anyway writes it"
+        )
+        shortlist = None
     try:
         text, origin = ("", "") if shortlist is None else shortlist_recipe(document, run or run_around(ranking))
     except ConfigError as error:

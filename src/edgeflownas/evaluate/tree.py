@@ -44,7 +44,7 @@ from edgeflownas.evaluate.calibration import (
 )
 from edgeflownas.evaluate.heads import Heads, ValidPixels, Workers, can_fuse
 from edgeflownas.evaluate.losses import accumulate
-from edgeflownas.evaluate.metrics import sample_errors
+from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.models.batchnorm import record_moments, use_statistics
 from edgeflownas.models.blocks import FlowBatch, StagedNet
@@ -310,6 +310,15 @@ class TreeEvaluator:
         self.images = Features((), *prepared)
         self.sizes = _sizes(self.images.calibration), _sizes(self.images.evaluation)
         self.pixels = [torch.cat([batch.valid.sum((1, 2)).cpu() for batch in batches]) for batches in sets]
+
+    @cached_property
+    def zero_flow_epes(self) -> list[float]:
+        """EPE of predicting no motion on the same pixels of every set, px.  Raises DataError without a valid pixel."""
+        found = []
+        for batches, pixels in zip(self.sets, self.pixels, strict=True):
+            sums = [sample_errors(torch.zeros_like(b.flow), b.flow, b.valid)[0].cpu() for b in batches]
+            found.append(epe(torch.cat(sums), pixels))
+        return found
 
     def units(self, archs: Sequence[Arch]) -> list[Unit]:
         """Units of ``archs`` in tree order, to be dealt and resumed as a whole."""

@@ -165,6 +165,7 @@ class Verification:
         """Plain data for JSON."""
         found = {"verdict": "failed" if self.reasons else "passed", **asdict(self)}
         int8 = {"int8_flow_snr_db": LEAST_INT8_SNR, "int8_epe_loss_percent": LARGEST_LOSS}
+        found["zero_flow_epe"] = next((row.epe for row in self.paths if row.path == ZERO), None)
         found["thresholds"] = {"float_snr_db": found.pop("least_snr_db"), **int8}
         return found
 

@@ -530,7 +530,7 @@ class InputForm:
         return (values + 1.0) * 127.5 if form.normalisation == "minus1_1" else values / 127.5 - 1.0
 
     def picture(self, images_6HW: torch.Tensor) -> NDArray[np.uint8]:
-        """Image 1 of an encoded pair as RGB bytes [H,W,3], for people."""
+        """The first image of what is encoded (a pair, or its second image alone) as RGB bytes [H,W,3], for people."""
         values = images_6HW[:3].permute(1, 2, 0).float()
         if self.normalisation == "minus1_1":
             values = (values + 1.0) * 127.5

@@ -13,7 +13,7 @@ from edgeflownas.hardware.latency import WARM_UP, CpuLatency, draw_archs
 from edgeflownas.models.graph import Buffer
 from edgeflownas.report.console import Console
 from edgeflownas.report.table import Column, Heading, Table, columns, counted, duration, size_text, told
-from edgeflownas.report.views import Blocks, Document
+from edgeflownas.report.views import BESIDE_ZERO, Blocks, Document, against_zero, zero_flow_note
 from edgeflownas.space import Arch, SearchSpace
 
 NEAREST = 3  # cases shown of those that a limit stops
@@ -236,14 +236,19 @@ def verification_view(found: Document) -> Blocks:
     for place, row in enumerate(found["outputs"]):  # EPE and loss beside the first output of a path
         first = place == 0 or found["outputs"][place - 1]["path"] != row["path"]
         rows.append({**(scores.get(row["path"], {}) if first else {}), **row})
-    heading = columns(
-        "path | EPE px:.4f=epe | loss %:+.2f=loss_percent | +-:.2f=margin_percent | output | SNR dB:.1f=snr_db | "
-        "largest difference:.2g=max_difference | EPE against float:.2g=epe_against_float"
-    )
+    zero = scores.get("zero flow", {}).get("epe")
+    rows = [row | {"difference_percent": against_zero(row.get("epe"), zero)} for row in rows]
+    heading: Heading = [
+        *columns("path | EPE px:.4f=epe"),
+        *([] if zero is None else [BESIDE_ZERO]),
+        *columns("loss %:+.2f=loss_percent | +-:.2f=margin_percent | output | SNR dB:.1f=snr_db"),
+        *columns("largest difference:.2g=max_difference | EPE against float:.2g=epe_against_float"),
+    ]
     where = f" of {found['from']}" if "from" in found else ""
     blocks: Blocks = [
         f"verification on {counted(found['pairs'], 'pair')}{where}: {found['verdict']}",
         Table.of(heading, rows, missing=""),
+        *zero_flow_note(zero),
         *found["reasons"],
         *found["notes"],
     ]

@@ -28,6 +28,7 @@ FC2_OFFICIAL = {640}  # the official validation folder of FlyingChairs2
 FC2_HOLD_OUT = {4446, 4447}  # what the 17,785 training samples of the index lists leave over
 NARROWEST = 22  # characters of a run's column; more runs than fit are put below each other
 UNKNOWN = "-"
+ZERO = ("zero flow", "zero")  # the model that predicts no motion, by the training's and by evaluate's name
 NAMES = ["run", "model", "code"]  # columns before the figures of a result,
 ORIGIN = ["precision", "evaluation"]  # and after them
 
@@ -359,6 +360,14 @@ class LabelColumn:
     label: Label
     rows: tuple[Ranked, ...]
 
+    @property
+    def zero_flow_epe(self) -> float | None:
+        """EPE of predicting no motion on the same pixels, px; None where nobody measured it."""
+        return next((row.result.epe for row in self.rows if not row.result.run and row.result.model in ZERO), None)
+
+    def __str__(self) -> str:
+        return str(self.label) + told(self.zero_flow_epe, ", zero flow {:.4f} px", "")
+
 
 def label_columns(results: Sequence[Result]) -> list[LabelColumn]:
     """One column a label, in order of first appearance; every result stands in exactly one."""
@@ -449,7 +458,8 @@ def document(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], warnings
         "runs": [{"run": run.name, "path": run.path, "details": dict(run.details)} for run in facts],
         "differing": differing({run.name: run.details for run in facts})[0],
         "labels": [
-            {"protocol": protocol, "split_label": split, "samples": samples, "rows": list(starmap(row, column.rows))}
+            {"protocol": protocol, "split_label": split, "samples": samples, "zero_flow_epe": column.zero_flow_epe}
+            | {"rows": list(starmap(row, column.rows))}
             for column in columns
             for protocol, split, samples in [column.label]
         ],
@@ -521,14 +531,14 @@ def results_view(columns: Sequence[LabelColumn], apart: bool) -> Blocks:
         rows = [[*key[:3], *values, *key[3:]] for key, values in sorted(cells.items(), key=lambda entry: entry[0][0])]
         epes = [Column(f"{letter}: EPE px", left=False) for letter in letters]
         return [
-            *(f"{letter}: {column.label}" for letter, column in zip(letters, columns, strict=True)),
+            *(f"{letter}: {column}" for letter, column in zip(letters, columns, strict=True)),
             "(number. EPE: the rank among models, or among means, of the same column)",
             "",
             Table([*NAMES, *epes, *ORIGIN], rows).lean(),
         ]
     blocks: Blocks = []
     for column in columns:
-        blocks += [""] * bool(blocks) + [str(column.label)]
+        blocks += [""] * bool(blocks) + [str(column)]
         known = {name for row in column.rows for name in row.result.figures}
         shown = [figure for figure in figure_columns(3) if figure.name in known]
         for kind in dict.fromkeys(row.result.kind for row in column.rows):

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.files import clean
-from edgeflownas.report.table import Table, duration, text_of
-from edgeflownas.report.views import pool_table
+from edgeflownas.report.table import Table, duration, told
+from edgeflownas.report.views import ABOVE_ZERO_FLOW, pool_table
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from torch.utils.tensorboard import SummaryWriter
 
+STYLES = {"warning: ": "bold yellow", ABOVE_ZERO_FLOW: "bold red"}
 PLAIN_INTERVAL = 10.0  # seconds between plain progress lines
 WIDTH = 120  # characters of a plain line
 
@@ -69,10 +70,10 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Something the user should look at, though work goes on."""
-        self._say(f"warning: {text}", style="bold yellow")
+        self._say(line := f"warning: {text}", _style(line))
 
-    def epoch_line(self, row: Mapping[str, object]) -> None:
-        """One line for a finished epoch, from a row of eval_history.csv and more: see words.epoch_line."""
+    def epoch_line(self, row: Mapping[str, Any]) -> None:
+        """One line for a finished epoch, from a row of eval_history.csv and more: see :func:`epoch_line`."""
         self._say(epoch_line(row), style="green" if row.get("improved") else None)
 
     def pool_table(self, *pool: Any) -> None:
@@ -80,14 +81,18 @@ class Console:
         self.show([pool_table(*pool)])
 
     def tell(self, blocks: Sequence[str | Table]) -> None:
-        """Lines and tables as plain text."""
-        self.info(text_of(blocks))
+        """Lines and tables as text; lines that must be seen in colours on a terminal."""
+        for block in blocks:
+            if isinstance(block, str):
+                self._say(block, _style(block))
+            elif block.printed:
+                self._say(block.text())
 
     def show(self, blocks: Sequence[str | Table]) -> None:
         """Lines and tables; on a terminal in colours, and as text where their columns have to move for room."""
         for block in blocks:
             if isinstance(block, str):
-                self._say(block, "bold yellow" if block.startswith("warning: ") else None)
+                self._say(block, _style(block))
                 continue
             if self._rich is None:
                 self._write(block.text(WIDTH))
@@ -196,6 +201,11 @@ class Meter:
         self.update(self._done + count)
 
 
+def _style(line: str) -> str | None:
+    """How a line stands out on a terminal."""
+    return next((style for start, style in STYLES.items() if line.startswith(start)), None)
+
+
 def _text(text: str, style: str = "") -> Text:
     from rich.text import Text
 
@@ -226,52 +236,65 @@ def _new_bars(console: RichConsole) -> Progress:
 STEP_FACTS = {
     "loss": "loss {:.4g}",  # the latest
     "lr": "lr {:.2g}",
-    "epe": "epe {:.2f}",  # mean of the pool at the latest evaluation, px
+    "epe": "EPE {:.2f}",  # mean of the pool at the latest evaluation, px
+    "zero_flow_epe": "(zero flow {:.2f})",  # of the same pixels
     "images_per_second": "{:.3g} images/s",  # training pairs
     "data_wait_share": "data wait {:.1%}",  # of the time
 }
 
 
 def step_facts(**figures: float | None) -> str:
-    """``loss 9.12  lr 9.9e-05  epe 8.21  41 images/s  data wait 0.3 %``; what is None is left out."""
+    """``loss 9.12  lr 9.9e-05  EPE 4.27 (zero flow 8.02)  41 images/s  data wait 0.3 %``; what is None is left out."""
     assert figures.keys() <= STEP_FACTS.keys(), f"not all of {', '.join(figures)} have words"
     known = (form.format(figures[name]) for name, form in STEP_FACTS.items() if figures.get(name) is not None)
-    return "  ".join(known).replace("%", " %")
+    return "  ".join(known).replace("  (", " (").replace("%", " %")
 
 
-def epoch_line(row: Mapping[str, object]) -> str:
+def epoch_line(row: Mapping[str, Any]) -> str:
     """One line for a finished epoch.
 
     Args:
         row: a row of eval_history.csv (evaluate/columns.py), of which any part may be missing or None, with these
-            beside it: ``num_epochs``, ``improved`` (True where this evaluation is the best so far, marked by ``*``),
-            ``seconds_left`` (of the whole run) and ``model`` (its name among several).
+            beside it: ``num_epochs``, ``best_by`` (eval.best_by), ``seconds_left`` (of the whole run) and ``model``
+            (its name among several).
 
     Returns:
-        e.g. ``epoch 3/200 step 1668 loss 9.12 lr 9.9e-05 mean_epe_12 8.21 std 0.27 best 8.21* clip_rate 0.01
-        data wait 0.3 % 41 images/s left 3 h 12 min``.
+        e.g. ``epoch 12/200  loss 4.53  EPE mean 4.27 median 4.19 p90 5.02 (zero flow 8.02)  best p90 5.02
+        coverage 100 %  clip 0 %  13 min``, with the time left at its end; of a single model
+        ``EPE 4.27 (zero flow 8.02)  best 4.27``; after a wide evaluation also ``wide 4.67 (640 samples)``.
     """
-    mean = next((name for name in row if name.startswith("mean_epe_") and not name.endswith("_ema")), "mean_epe")
+    mean = next((name for name in row if name.startswith("mean_epe_") and not name.endswith("_ema")), "mean_epe_1")
+    several = mean != "mean_epe_1"
+    figures = [(word, row.get(mean.replace("mean", word))) for word in ("mean", "median", "p90")[: 3 if several else 1]]
+    epes = [f"{word} {epe:.2f}" if several else f"{epe:.2f}" for word, epe in figures if epe is not None]
+    beside = (("zero_flow_epe", "(zero flow {:.2f})"), (f"{mean}_ema", "EMA {:.2f}"))
+    epes += [form.format(row[name]) for name, form in beside if row.get(name) is not None]
+    left = row.get("seconds_left")
     epochs = row.get("num_epochs")
+    by = str(row.get("best_by") or "").replace("_", " ")
+    rare = by.removeprefix("wide ") if by.startswith("wide ") else "mean"  # of the wide evaluation, where one was due
+    wide = told(row.get(f"wide_{mean.replace('mean', rare)}"), "wide" + f" {rare}" * (rare != "mean") + " {:.2f}", "")
+    wide += told(row.get("wide_samples_per_arch"), " ({:,} samples)", "")
     facts = (
-        ("{}:", row.get("model") or None),
-        (f"epoch {{}}{'' if epochs is None else f'/{epochs}'}", row.get("epoch")),
-        ("step {}", row.get("global_step")),
-        ("loss {:.4g}", row.get("train_loss")),
-        ("lr {:.2g}", row.get("lr")),
-        (mean + " {:.2f}", row.get(mean)),
-        ("std {:.2f}", row.get(mean.replace("mean", "std"))),
-        ("ema {:.2f}", row.get(mean + "_ema")),
-        (f"best {{:.2f}}{'*' if row.get('improved') else ''}", row.get("best_epe")),
-        ("clip_rate {:.2f}", row.get("clip_rate")),
-        ("dropped_steps {}", row.get("dropped_steps") or None),
-        ("data wait {:.1%}", row.get("data_wait_share")),
-        ("{:.3g} images/s", row.get("images_per_second")),
+        (
+            f"{row['model']}: epoch {{}}" if row.get("model") else "epoch {}",
+            told(epochs, f"{row['epoch']}/{{}}", f"{row['epoch']}"),
+        ),
+        ("loss {:.2f}", row.get("train_loss")),
+        ("EPE {}", " ".join(epes) or None),
+        ("{}", wide or None),
+        (f"best {by if several else ''}".rstrip() + " {:.2f}", row.get("best_epe")),
+        ("coverage {:.3g} %", _percent(row.get("coverage_share"))),
+        ("clip {:.3g} %", _percent(row.get("clip_rate"))),
+        ("dropped steps {}", row.get("dropped_steps") or None),
+        # without seconds beside minutes
+        ("{}", None if left is None else duration(left if left < 60 else 60 * round(left / 60))),
     )
-    words = [form.format(value) for form, value in facts if value is not None]
-    if row.get("seconds_left") is not None:
-        words.append(f"left {duration(float(str(row['seconds_left'])))}")
-    return " ".join(words).replace("%", " %")
+    return "  ".join(form.format(value) for form, value in facts if value is not None)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
 
 
 class Tracker(AbstractContextManager["Tracker"]):

@@ -416,8 +416,9 @@ def _picture_row(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Title and panels; none of a picture that cannot be read, for a page must not fail over an image."""
     names = {"best": "best subnet", "baseline": "baseline", "worst": "worst subnet"}
     roles = " and ".join(names.get(str(role), str(role)) for role in entry.get("roles") or [])
-    known = (("on the evaluation set", entry.get("epe")), ("of this pair", entry.get("sample_epe")))
-    epes = [f"EPE {epe:.4f} px {name}" for name, epe in known if isinstance(epe, int | float)]
+    known = [("EPE", entry.get("epe"), "on the evaluation set"), ("EPE", entry.get("sample_epe"), "of this pair")]
+    known.append(("zero flow", entry.get("zero_flow_epe"), "of this pair"))
+    epes = [f"{who} {epe:.4f} px {name}" for who, epe, name in known if isinstance(epe, int | float)]
     words = [roles, str(entry.get("code", "")), str(entry.get("sample", "")), *epes]
     picture = cv2.imread(str(folder / Path(str(entry.get("file", ""))).name), cv2.IMREAD_COLOR)
     labels = [str(label) for label in entry.get("panels") or []]

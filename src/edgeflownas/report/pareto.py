@@ -13,7 +13,7 @@ from typing import Any
 from edgeflownas.errors import ConfigError
 from edgeflownas.files import replace_file
 from edgeflownas.report.table import SRAM_COUNT, Column, Heading, Table, told
-from edgeflownas.report.views import Blocks, Document
+from edgeflownas.report.views import BESIDE_ZERO, Blocks, Document, beside_zero, zero_flow_alarm, zero_flow_note
 
 SCALES = ((1e9, "G"), (1e6, "M"))
 MOST_PAIRS = 5
@@ -36,15 +36,22 @@ def pareto_view(summary: Document) -> Blocks:
     few = f" ({len(summary['shown'])} shown)" if len(summary["shown"]) < size else ""
     chip = summary.get("chip", {"columns": [], "figures_by": ""})
     shown = [columns[name] for name in (*summary["objectives"], *chip["columns"])]
+    target, zero = summary["zero_flow_of"], summary["zero_flow_epe"]
+    compared = zero if target in summary["objectives"] else None
+    if compared is not None:
+        shown.insert(1 + shown.index(columns[target]), BESIDE_ZERO)
+    front, short = (beside_zero(summary[name], zero, target) for name in ("front", "shortlist"))
     shortlist: Heading = [Column("shortlist", name="name"), "code", *shown]
     return [
+        *zero_flow_alarm(summary["best_epe"], zero),
         f"{summary['title']}: {counts['table']:,} in the table{kept}{lost}",
         *(f"{name} is {value:g} in all of them: left out" for name, value in summary["constant"].items()),
         f"front: {size} {'subnet' if size == 1 else 'subnets'}{few}",
         "",
-        _members(summary, shown),
+        _members({**summary, "front": front}, shown),
+        *zero_flow_note(compared),
         *("", *_confidence(summary, columns), *_volume(summary, columns), ""),
-        Table.of(shortlist, summary["shortlist"]),
+        Table.of(shortlist, short),
         *([SRAM_COUNT] if "sram_kib" in [column.name for column in shown] else []),
         *([f"{', '.join(chip['columns'])}: {chip['figures_by']}, of the whole graph"] if "chip" in summary else []),
         *("", *_choices(summary, columns)),

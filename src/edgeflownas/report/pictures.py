@@ -188,26 +188,36 @@ class Drawing(NamedTuple):
     labels: tuple[str, ...]
 
 
-def draw(image1: Image, predicted: Flow, true: Flow, valid: Mask) -> Drawing:
-    """Labelled row of four panels for one image pair: image | predicted flow | true flow | end-point error.
+def draw(images: tuple[Image, Image], predicted: Flow, true: Flow, valid: Mask) -> Drawing:
+    """Labelled row of panels for one image pair: both images, predicted flow, true flow, end-point error, colour wheel.
 
     Both flows use the same colour scale (the longest valid true vector), so that equal colours are equal motions;
     predicted vectors longer than that are drawn darker.  Pixels where the truth is not known (``valid``) are black in
     truth and error.
     """
-    height, width = image1.shape[:2]
+    height, width = images[0].shape[:2]
     assert predicted.shape == true.shape == (height, width, 2) and valid.shape == (height, width)
     scale = _color_scale(predicted, true, valid)
     panels = (
-        (image1, "image 1"),
+        (images[0], "image 1"),
+        (images[1], "image 2"),
         (flow_to_color(predicted, scale), f"predicted flow, full colour = {scale:.1f} px"),
         (flow_to_color(true, scale, valid), f"true flow, full colour = {scale:.1f} px"),
         _error_panel(predicted, true, valid),
+        (_wheel(height, width), f"colour: where to, rim = {scale:.1f} px"),
     )
     zoom = -(-MIN_PANEL_WIDTH // width)
     gap = np.full((STRIP + zoom * height, GAP, 3), 255, np.uint8)
     row = [part for picture, label in panels for part in (gap, _labelled(_larger(picture, zoom), label))]
     return Drawing(np.concatenate(row[1:], axis=1), tuple(label for _, label in panels))
+
+
+def _wheel(height: int, width: int) -> Image:
+    """The legend: each place of a disc in the colour of the motion from its centre to there."""
+    radius = min(height, width) / 2 - 1
+    place = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1) - ((width - 1) / 2, (height - 1) / 2)
+    inside = np.hypot(*np.moveaxis(place, -1, 0)) <= radius
+    return np.where(inside[..., None], flow_to_color(place, radius), 255).astype(np.uint8)
 
 
 def _larger(picture: Image, zoom: int) -> Image:
@@ -233,7 +243,8 @@ def _error_panel(predicted: Flow, true: Flow, valid: Mask) -> tuple[Image, str]:
     share = np.where(known, error, 0.0) / (largest if largest > 0.0 else 1.0)
     heat = cv2.applyColorMap(np.round(255.0 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
     picture = np.where(known[..., None], cv2.cvtColor(heat, cv2.COLOR_BGR2RGB), 0).astype(np.uint8)
-    return picture, f"EPE: mean {mean:.2f} px, yellow = {largest:.1f} px"
+    still = float(np.hypot(*np.moveaxis(true, -1, 0))[valid].mean()) if valid.any() else float("nan")
+    return picture, f"EPE: mean {mean:.2f} px (zero flow {still:.2f}), yellow = {largest:.1f} px"
 
 
 def _labelled(picture: Image, label: str) -> Image:

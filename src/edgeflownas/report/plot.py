@@ -375,7 +375,6 @@ def _titles(figure: Figure, document: Mapping[str, Any], result: str) -> None:
 ACROSS, PANEL = 1280, 520  # px of a panel
 BARS = 24  # results that a panel without curves shows at most
 NAME = 44  # letters of a run that a legend shows
-ZERO = ("zero flow", "zero")  # the model that predicts no motion, by the training's and by evaluate's name
 LEGENDS = ("line: mean of the pool (or the model)", "band: its best to its worst subnet")
 
 Point = tuple[float, float, float, float]  # draws seen; mean EPE, lowest, highest of the pool
@@ -421,9 +420,9 @@ def comparison_figure(
             axes = part.add_subplot()
             axes.set_title(_plain(column.label.samples), loc="left", color=COLOURS["c6"])
             part.suptitle(_plain(f"EPE in px, {column.label.protocol} on {column.label.split}"), fontsize=11)
-            zero = [r.result.epe for r in column.rows if not r.result.run and r.result.model in ZERO]
             if panel:
-                _courses(axes, panel, looks, zero[:1], legend)
+                zero = column.zero_flow_epe
+                _courses(axes, panel, looks, [] if zero is None else [zero], legend)
             else:
                 _bars(axes, column, looks)
         return _png(figure, 100)

@@ -78,12 +78,17 @@ def _progress(run: RunDirectory, rows: Sequence[Evaluation]) -> Progress:
     last = rows[-1] if rows else None
     updates, seen = (None, None) if last is None else (last.step, last.seen)
     if (commit := run.newest_commit()) is not None:
-        updates = commit["position"]["step"]
-        with suppress(StorageError, AttributeError):
-            folder = run.path / "checkpoints" / Position(**commit["position"]).name
-            seen = read_json(folder / "state.json").get("seen", seen)
+        updates, seen = commit["position"]["step"], _committed(run, commit, "seen", seen)
     figures, size = ({}, None) if last is None else (last.figures, last.pool_size)
     return Progress(updates, seen, figures.get("coverage_share"), figures.get("eval_samples_per_arch"), size)
+
+
+def _committed(run: RunDirectory, commit: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
+    """A number of the state in a checkpoint, ``otherwise`` where it cannot be read."""
+    with suppress(StorageError, AttributeError):
+        folder = run.path / "checkpoints" / Position(**commit["position"]).name
+        return read_json(folder / "state.json").get(name, otherwise)
+    return otherwise
 
 
 def _label(row: Evaluation, known: EvalSet | None, run: Path) -> Label:
@@ -207,6 +212,7 @@ def _run_state(path: Path) -> dict[str, Any]:
     run = RunDirectory(path)
     commit, owner = run.newest_commit(), holder(path)
     best = run.read_best() if (path / "best.json").exists() else None
+    zero = None if commit is None else _committed(run, commit, "last_zero_flow_epe")
     step, epoch = (commit["position"]["step"], commit["position"]["epoch"]) if commit else (0, 0)
     total = run.manifest.get("plan", {}).get("total_steps")
     if owner is not None:
@@ -224,6 +230,7 @@ def _run_state(path: Path) -> dict[str, Any]:
     left = None if pace is None or total is None or state == "finished" else max(total - step, 0) * pace
     return {
         **{"run": str(path), "state": state, "step": step, "total_steps": total, "epoch": epoch, "best": best},
+        "zero_flow_epe": zero,
         **{"seconds_left": left, "lock_owner": owner and {key: owner[key] for key in ("host", "pid", "started")}},
         "generated_data": run.manifest.get("generated_data", False),
     }

@@ -181,9 +181,11 @@ def status_view(rows: Sequence[Document], root: Path) -> Blocks:
         return [f"no runs below {root} (a run directory holds run_manifest.json)"]
 
     def best(found: Document) -> str:
-        value = found.get("value")
+        value, zero = found.get("value"), told(found["zero_flow_epe"], " (zero flow {:.4f})", "")
+        zero = "" if str(found.get("criterion")).startswith("wide_") else zero  # it is of the frequent evaluation
         by = f"{found['criterion']} ".replace("_", " ") if found.get("criterion") else ""
-        return f"{by}{value:.4f} at {found['checkpoint']}" if isinstance(value, float) else str(found["checkpoint"])
+        epe = f"{by}{value:.4f}{zero} at " if isinstance(value, float) else ""
+        return epe + str(found["checkpoint"])
 
     def clock(seconds: float) -> str:
         minutes, rest = divmod(round(seconds), 60)
@@ -203,7 +205,11 @@ def status_view(rows: Sequence[Document], root: Path) -> Blocks:
     records = [
         {"run": row["run"], "state": f"unreadable: {row['problem']}"}
         if row["state"] == "unreadable"
-        else {**row, "step": {"value": row["step"], "of": row["total_steps"]}, "best": row["best"] or None}
+        else {
+            **row,
+            "step": {"value": row["step"], "of": row["total_steps"]},
+            "best": row["best"] and {**row["best"], "zero_flow_epe": row["zero_flow_epe"]},
+        }
         for row in rows
     ]
     return [Table.of(heading, records, left="all", missing="", rule=False)]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.report.html import Table, page
+from edgeflownas.report.views import zero_flow_alarm
 from edgeflownas.search.candidates import holds, parse_where
 
 MILLIONS = 1e6
@@ -110,7 +111,7 @@ def render(document: Mapping[str, Any]) -> str:
             column [A] (None: not measured), ``columns``, ``blocks``, ``objectives``, ``where``, positions of the
             ``front``, ``ties``, ``shortlist``, ``knee`` and ``baseline``, ``standard_error`` of the first objective
             [A], ``marginals`` (or ``marginals_missing``, why) and ``facts`` about where the numbers are from.
-            Optional: which of the front are ``sure``, and ``shortlist_names``.
+            Optional: which of the front are ``sure``, ``shortlist_names``, and the ``best_epe`` and ``zero_flow_epe``.
 
             ``marginals`` are ``blocks`` (name, options with ``option``, ``mean_epe`` px, ``mean_cost`` by column,
             ``count``, and ``steps`` with the ``margin`` of the gain), ``shares`` of the variance by block, and
@@ -129,6 +130,7 @@ def render(document: Mapping[str, Any]) -> str:
         title=document["title"],
         status=f"space {document['space']} · {grouped(str(len(document['codes'])))} subnets",
         data=packed(document, columns),
+        alarm=zero_flow_alarm(document.get("best_epe"), document.get("zero_flow_epe")),
         lead=_lead(document, columns),
         members=_members(document, columns),
         choices=_choices(document, {column.name: column for column in everything}),
@@ -210,6 +212,8 @@ def _lead(document: Mapping[str, Any], columns: Sequence[Column]) -> str:
         f"Each point is one of {grouped(str(len(document['codes'])))} subnets with its own cost and accuracy; "
         f"{grouped(str(front))} {among}{judged}{tied}."
     ]
+    if (zero := document.get("zero_flow_epe")) is not None:
+        text.append(f"Predicting no motion scores {zero:.4f} px on the same pixels.")
     for role in ("knee", "baseline"):
         row = document.get(role)
         if row is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ Document = Mapping[str, Any]
 Blocks = list[str | Table]
 
 WORDS = {"depth": "depths", "kernel": "kernels", "conv": "convolutions"}  # kind of choice -> heading
+ABOVE_ZERO_FLOW = "no better than zero flow: "
+"""How the line begins that stands first where no subnet beats predicting no motion; red on a terminal."""
+BESIDE_ZERO = Column("diff %", "+.1f", "difference_percent")
 MOST_OF_FRONT = 20  # rows of a front in the text; the files have all
 
 
@@ -37,6 +40,32 @@ def figure_columns(digits: int) -> list[Column]:
 def tied(ranks: Sequence[int]) -> Callable[[int], str]:
     """Form of a rank: ``=3`` where others of ``ranks`` share it."""
     return lambda rank: f"{'=' * (ranks.count(rank) > 1)}{rank}"
+
+
+def against_zero(epe: float | None, zero_flow_epe: float | None) -> float | None:
+    """EPE against that of zero flow on the same pixels, in percent: negative where it is better."""
+    return 100.0 * (epe - zero_flow_epe) / zero_flow_epe if epe is not None and zero_flow_epe else None
+
+
+def beside_zero(rows: Iterable[Document], zero_flow_epe: float | None, target: str = "epe") -> list[Document]:
+    """Rows with what :data:`BESIDE_ZERO` shows, of the EPE ``target``."""
+    return [{**row, "difference_percent": against_zero(row[target], zero_flow_epe)} for row in rows]
+
+
+def zero_flow_alarm(best: float | None, zero_flow_epe: float | None) -> Blocks:
+    """What is said first where the best EPE (px) of a ranking does not beat zero flow; nothing where it is unknown."""
+    if zero_flow_epe is None or (best is not None and best < zero_flow_epe):
+        return []
+    said = "no subnet has a finite EPE" if best is None else f"the best subnet has {best:.4f} px"
+    return [
+        f"{ABOVE_ZERO_FLOW}{said}, predicting no motion {zero_flow_epe:.4f} px on the same pixels, so this order means "
+        "nothing: train longer, or ask `edgeflownas diagnose RUN` why"
+    ]
+
+
+def zero_flow_note(zero_flow_epe: float | None) -> Blocks:
+    """Below a table with :data:`BESIDE_ZERO`."""
+    return [] if zero_flow_epe is None else [f"diff: to zero flow, whose EPE is {zero_flow_epe:.4f} px"]
 
 
 def px(value: float | None) -> str:
@@ -81,8 +110,8 @@ def pool_table(
     if len(set(places)) < len(places):
         notes.append("=: shares its rank: within noise of the best of that rank, on the same pixels")
     if zero_flow_epe is not None:  # a line holds a margin or the difference in px
-        heading += columns("diff px:+.3f=difference | " * (not margins) + "diff %:+.1f=difference_percent")
-        notes.append(f"diff: to zero flow, whose EPE is {zero_flow_epe:.4f} px")
+        heading += [*columns("diff px:+.3f=difference" * (not margins)), BESIDE_ZERO]
+        notes += map(str, zero_flow_note(zero_flow_epe))
     lines = []
     for place, rank in zip(order, places, strict=True):
         arch, index, epe = by_index[place]
@@ -91,7 +120,7 @@ def pool_table(
         line = [rank, index, str(arch), *words, epe, *([margins[place]] if margins else [])]
         if zero_flow_epe is not None:
             line += [] if margins else [epe - zero_flow_epe]
-            line.append(100.0 * (epe - zero_flow_epe) / zero_flow_epe if zero_flow_epe > 0 else None)
+            line.append(against_zero(epe, zero_flow_epe))
         lines.append(line)
     return Table(heading, lines, notes, marked=[number for number, line in enumerate(lines) if line[2] == baseline])
 
@@ -233,10 +262,13 @@ def ranking_view(document: Document) -> Blocks:
     rows = [*document["top"], document["worst"] | {"mark": "worst"}]
     if document["baseline"] is not None:
         rows.append(document["baseline"] | {"mark": "baseline"})
-    heading = columns(  # a subnet that diverged has no epe
-        "rank | code | epe:.4f | +- 95 %:.4f=epe_margin | median:.4f=epe_median | p90:.4f=epe_p90 | "
-        "GMAC:.3f/1e9=macs | parameters:, | sram_kib:.1f"
-    )
+    zero = document["zero_flow_epe"]
+    heading: Heading = [  # a subnet that diverged has no epe
+        *columns("rank | code | epe:.4f"),
+        *([] if zero is None else [BESIDE_ZERO]),
+        *columns("+- 95 %:.4f=epe_margin | median:.4f=epe_median | p90:.4f=epe_p90 | GMAC:.3f/1e9=macs"),
+        *columns("parameters:, | sram_kib:.1f"),
+    ]
     heading += [Column(name, ".2f") for name in best if name.endswith("_ms")]
     heading.append(Column("", name="mark", left=True, missing=""))
     if best["epe"] is None:
@@ -247,9 +279,11 @@ def ranking_view(document: Document) -> Blocks:
         subnets = counted(tied_with_best, "subnet")
         noise = f"within noise of the best (paired differences, 95 %): {subnets}, itself included"
     return [
+        *zero_flow_alarm(best["epe"], zero),
         f"{counted(document['subnets'], 'subnet')} of {facts['space']}, {facts['run']}/{facts['checkpoint']}",
         f"epe: {facts['epe']}",
-        Table.of(heading, rows),
+        Table.of(heading, beside_zero(rows, zero)),
+        *zero_flow_note(zero),
         SRAM_COUNT,
         noise,
     ]
@@ -319,15 +353,23 @@ def interval(digits: int = 2, sign: str = "") -> Callable[[Mapping[str, float | 
 
 def search_view(document: Document) -> Blocks:
     """The front of a single search, one line for each strategy of several, and the curve."""
-    searches, curve = document["searches"], document["curve"]
+    searches, curve, zero = document["searches"], document["curve"], document["zero_flow_epe"]
+    zero = zero if "epe" in document["objectives"] else None  # else it is another set's, of a table
+    best = min((row["epe"] for one in searches for row in one["front"] if zero is not None), default=None)
     if len(searches) == 1:
         (one,) = searches
         front = one["front"]
         shown = front[:: max(1, -(-len(front) // MOST_OF_FRONT))]
         names = [*document["objectives"], "evaluation"]
+        heading: Heading = ["code", *(Column(name, _number) for name in names)]
+        if zero is not None:
+            heading.insert(2 + names.index("epe"), BESIDE_ZERO)
+            shown = beside_zero(shown, zero)
         blocks: Blocks = [
+            *zero_flow_alarm(best, zero),
             f"{one['strategy']}, seed {one['seed']}: {one['evaluated']} subnets evaluated, {len(front)} on the front",
-            Table.of(["code", *(Column(name, _number) for name in names)], shown, printed=bool(shown)),
+            Table.of(heading, shown, printed=bool(shown)),
+            *zero_flow_note(zero),
             *([f"{len(shown)} of {len(front)}, the others in front.csv"] if len(shown) < len(front) else []),
         ]
     else:
@@ -336,7 +378,9 @@ def search_view(document: Document) -> Blocks:
             own = [one for one in searches if one["strategy"] == name]
             sizes = sorted(len(one["front"]) for one in own)
             rows.append([name, len(own), max(one["evaluated"] for one in own), f"{sizes[0]} to {sizes[-1]}"])
-        blocks = [Table([*columns("strategy | seeds | evaluated"), Column("on its front", left=False)], rows)]
+        known = [] if zero is None else [f"best EPE {px(best)}, zero flow {zero:.4f} px"]
+        heading = [*columns("strategy | seeds | evaluated"), Column("on its front", left=False)]
+        blocks = [*zero_flow_alarm(best, zero), Table(heading, rows), *known]
     if curve is None:
         return blocks
     seeds = max(own["seeds"] for own in curve["strategies"].values())

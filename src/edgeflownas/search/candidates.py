@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.randomness import words
-from edgeflownas.search.ranking import Ranking, is_figure, option_words, read_ranking
+from edgeflownas.search.ranking import ZERO_FLOW, Ranking, is_figure, option_words, read_ranking
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 MOST_OBJECTIVES = 3
@@ -338,6 +338,8 @@ class Problem:
     """What decides the values, for the journal."""
     seconds: Callable[[Sequence[Arch]], float] | None = None
     """What evaluating some archs together will take, estimated; None where it is only a look-up."""
+    zero_flow_epe: float | None = None
+    """What predicting no motion scores on the pixels of ``epe``, px; None where it is not known."""
 
     def fits(self, archs: Sequence[Arch]) -> NDArray[np.bool_]:
         """Which archs fulfil every condition: bool [A]."""
@@ -394,13 +396,14 @@ def run_problem(
         lambda archs: {"epe": tree.epes(archs).numpy()},
         {"source": "run", **{key: value for key, value in job.facts.items() if key != "run"}},
         lambda archs: tree.estimate(archs).seconds,
+        tree.zero_flow_epes[0],
     )
 
 
 def table_problem(path: Path, minimise: str, where: str) -> Problem:
     """A search that looks values up in a ranking of the whole space.  Raises ConfigError, DataError."""
     ranking, space = _whole_ranking(path)
-    names = [name for name in ranking.columns if name not in ("rank", "samples")]
+    names = [name for name in ranking.columns if name not in ("rank", "samples") and not name.startswith(ZERO_FLOW)]
     measured, costs = list(filter(is_figure, names)), [name for name in names if not is_figure(name)]
     objectives, conditions = _parsed(minimise, where, space, measured, costs)
     places = {space.parse(code): place for place, code in enumerate(ranking.codes)}
@@ -412,7 +415,7 @@ def table_problem(path: Path, minimise: str, where: str) -> Problem:
     for name in sorted({*objectives, *(c.name for c in conditions if c.name in costs)}):
         digest.update(np.ascontiguousarray(ranking.columns[name], dtype="<f8").tobytes())
     facts = {"source": "table", "space": space.name, "table": digest.hexdigest()[:16]}
-    return Problem(space, objectives, conditions, columns(costs), columns(measured), facts)
+    return Problem(space, objectives, conditions, columns(costs), columns(measured), facts, None, ranking.zero_flow())
 
 
 def _parsed(

@@ -20,7 +20,7 @@ from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.search import front as fronts
 from edgeflownas.search.candidates import MOST_OBJECTIVES, did_you_mean, holds, parse_where, spelled
 from edgeflownas.search.front import Floats, Mask, Noise, front, hypervolume, knee, spread
-from edgeflownas.search.ranking import TIED, Ranking
+from edgeflownas.search.ranking import TIED, ZERO_FLOW, Ranking
 from edgeflownas.space import get_space
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def choose(ranking: Ranking, question: Question) -> dict[str, Any]:
         "baseline": ranking.baseline,
         "confidence": _confidence(ranking, values, feasible, noise, question),
         "hypervolume": _volume(values[positions], values[feasible], question),
+        **_zero_flow(ranking, feasible, names),
         **_marginals(ranking, kept, names),
     }
 
@@ -215,6 +216,14 @@ def _table(ranking: Ranking, question: Question) -> dict[str, Any]:
         "objectives": list(question.objectives),
         "where": question.where,
     }
+
+
+def _zero_flow(ranking: Ranking, feasible: Mask, names: Sequence[str]) -> dict[str, Any]:
+    """``zero_flow_epe`` and the feasible subnets' ``best_epe`` (px), of the objective ``zero_flow_of``, else of epe."""
+    target = next((name for name in names if ZERO_FLOW + name in ranking.columns), "epe")
+    known = ranking.columns[target][feasible & np.isfinite(ranking.columns[target])]
+    best = float(known.min()) if known.size else None
+    return {"zero_flow_epe": ranking.zero_flow(target), "best_epe": best, "zero_flow_of": target}
 
 
 def _marginals(ranking: Ranking, kept: Mask, names: Sequence[str]) -> dict[str, Any]:
@@ -405,8 +414,15 @@ def shortlist_recipe(document: Mapping[str, Any], run: Path | None = None) -> tu
         raise ConfigError("no recipe can be made of this shortlist: " + "; ".join(explain(error))) from None
     objectives = ", ".join(document["objectives"])
     where = f" where {document['where']}" if document["where"] else ""
+    zero = document["zero_flow_epe"]
+    known = (
+        ""
+        if zero is None
+        else f"# EPE:      {document['best_epe']:.4f} px at best where ranked, zero flow {zero:.4f} px\n"
+    )
     head = (
         f"# {len(codes)} subnets of space {document['space']} chosen by {objectives}{where}, each trained alone.\n"
+        f"{known}"
         f"# command:  edgeflownas train THIS_FILE   (one of them: --train.arch CODE --train.arch_name NAME)\n"
         f"# keys:     {origin}\n"
     )

@@ -444,7 +444,8 @@ def outcome(
         for one in ended
     ]
     curve = None if exact is None else _curve(problem, ended, population, exact)
-    return {"space": problem.space.name, **_asked(problem, population), "searches": searches, "curve": curve}
+    found = {"zero_flow_epe": problem.zero_flow_epe, "searches": searches, "curve": curve}
+    return {"space": problem.space.name, **_asked(problem, population), **found}
 
 
 def _asked(problem: Problem, population: int) -> dict[str, Any]:

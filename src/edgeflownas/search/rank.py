@@ -505,6 +505,8 @@ def rank_space(
         if job.order is not None and ranking.sample_epe is not None and ranking.valid_pixels is not None:
             back = np.argsort(job.order)  # samples as in their data set
             ranking = replace(ranking, sample_epe=ranking.sample_epe[:, back], valid_pixels=ranking.valid_pixels[back])
+        for name, zero in zip(job.sets, tree.zero_flow_epes, strict=True):
+            ranking.columns[tables.ZERO_FLOW + name] = np.full(len(ranking), zero)
         ranking.columns.update(space_costs(*job.network, archs))
         for model in models:
             ranking.columns.update(model.costs(*job.network, archs))
@@ -562,6 +564,7 @@ def ranking_document(ranking: Ranking, out: Path) -> dict[str, Any]:
         "facts": ranking.facts,
         "subnets": len(ranking),
         "within_noise_of_best": None if tied is None else int(tied),
+        "zero_flow_epe": ranking.zero_flow(),
         "top": [row(position) for position in order[:10]],
         "worst": row(order[-1]),
         "baseline": None if ranking.baseline is None else row(ranking.baseline),

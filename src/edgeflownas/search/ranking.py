@@ -27,6 +27,8 @@ from edgeflownas.files import replace_file
 from edgeflownas.space import SPACES, Arch, SearchSpace
 
 CSV, TENSORS = "ranking.csv", "ranking.safetensors"
+ZERO_FLOW = "zero_flow_"
+"""Before the name of a set's EPE: the column of what predicting no motion scores on the same pixels, px."""
 NUMBERS = ("parameters", "macs", "_kib", "_ms")  # ends of columns that are numbers, beside those of the error
 LARGEST = 1e100  # no figure is larger, not even of a network that diverged; squares of it are still numbers
 REMEDY = "give the folder that `edgeflownas rank` wrote, its ranking.csv or its ranking.safetensors"
@@ -75,6 +77,11 @@ class Ranking:
         code = str(space.parse(space.baseline)) if space and space.baseline else None
         return self.codes.index(code) if code in self.codes else None
 
+    def zero_flow(self, name: str = "epe") -> float | None:
+        """EPE (px) of predicting no motion on the pixels of column ``name``; None where the table does not say it."""
+        column = self.columns.get(ZERO_FLOW + name)
+        return None if column is None or not np.isfinite(column[0]) else float(column[0])
+
     @property
     def options(self) -> list[list[str]]:
         """Words of all options of every block, also of those that the table does not hold."""
@@ -110,7 +117,7 @@ def ranks(epes: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def is_figure(name: str) -> bool:
     """Whether a column stands before the blocks: rank, samples, and everything about the error."""
-    return name in ("rank", "samples") or name.startswith("epe")
+    return name in ("rank", "samples") or name.startswith(("epe", ZERO_FLOW))
 
 
 def checksum(arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> str:

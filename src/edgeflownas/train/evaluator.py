@@ -17,6 +17,7 @@ import torch
 from edgeflownas.evaluate.calibration import predict
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, FrozenBatches
 from edgeflownas.evaluate.losses import accumulate
+from edgeflownas.evaluate.metrics import sample_errors
 from edgeflownas.evaluate.pool import ArchScore, PoolEvaluation, score_pool, score_recalibrated
 from edgeflownas.files import crash_point
 from edgeflownas.models.blocks import StagedNet
@@ -155,12 +156,15 @@ def _draw(training: Training, result: PoolEvaluation, into: RunDirectory | None)
         pairs = evaluator.pictures(net, result, score.arch, training.config.eval.pictures)
         for place, (sample, images, predicted, true, valid) in enumerate(pairs):
             flows = (flow.permute(1, 2, 0).numpy() for flow in (predicted, true))
-            drawn = training.front.draw(net.input_form.picture(images), *flows, valid.numpy())
+            both = (net.input_form.picture(images), net.input_form.picture(images[3:]))
+            drawn = training.front.draw(both, *flows, valid.numpy())
             if index == shown:
                 training.tracker.images(state.step, f"pairs/{sample} arch {score.arch}", drawn.picture)
             file, errors = f"{names[0]}-{place}.png", (score.epe, float(score.sample_epe[place]))
             epe, sample_epe = (value if math.isfinite(value) else None for value in errors)
             entry = {"file": file, "roles": names, "arch_index": index, "code": str(score.arch), "epe": epe}
+            still = float(sample_errors(torch.zeros_like(true)[None], true[None], valid[None])[0] / valid.sum())
+            entry |= {"zero_flow_epe": still if math.isfinite(still) else None}
             entries.append(entry | {"sample": sample, "panels": list(drawn.labels), "sample_epe": sample_epe})
             if into is not None:
                 data = cv2.imencode(".png", cv2.cvtColor(drawn.picture, cv2.COLOR_RGB2BGR))[1]

@@ -117,7 +117,7 @@ class Front:
 
     console: Callable[[Callable[[str], None] | None], Console]  # takes the sink of train.log; None: a silent rank
     tracker: Callable[[Path, bool, int | None], Tracker]  # folder, enabled, first step to be logged again
-    draw: Callable[..., Drawing]  # image 1, predicted flow, true flow, valid -> picture
+    draw: Callable[..., Drawing]  # both images, predicted flow, true flow, valid -> picture
     report: Callable[[Path], None]  # writes report.html of a run directory
 
 
@@ -202,6 +202,7 @@ def fit(models: Sequence[Training]) -> None:
                 record(training, batch, output, rate)
                 epes = state.last_epes
                 shown = {"loss": output.loss, "lr": rate, "epe": sum(epes) / len(epes) if epes else None}
+                shown |= {"zero_flow_epe": state.last_zero_flow_epe}
                 meter.update(steps_done(models), **shown, **training.clock.figures())
                 crash_point("step.logged")
 
@@ -337,7 +338,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
         show_pool(training, {**facts, **times}, *scored)
     improved = state.best is not None and state.best.epoch == facts["epoch"]
     shown = {"num_epochs": state.num_epochs, "improved": improved, "seconds_left": meter.seconds_left}
-    console.epoch_line({**facts, **times, **shown, "model": training.model})
+    console.epoch_line({**facts, **shown, "best_by": config.eval.best_by, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
     training.steps.clear()
     training.norm_levels += [] if facts["grad_norm_p90"] is None else [facts["grad_norm_p90"]]

@@ -501,23 +501,17 @@ def _show_preview(table: dict[str, Any], as_json: bool) -> None:
 
 
 def _show_end(training: Training) -> None:
-    """The pool's last ranking and what was written."""
+    """The pool's last ranking, which one model has not, and what was written."""
     state, directory = training.state, training.directory
-    if state.last_epes:
+    if len(state.last_epes) > 1:
         archs = training.evaluator.archs
         rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(archs, state.last_epes, strict=True))]
         figures = (state.last_zero_flow_epe, state.last_ranks, state.last_margins)
         training.console.pool_table(rows, training.task.net.space, *figures)
     if directory is not None:
         path = directory.path
-        names = (
-            "eval_history.csv",
-            "training_history.csv",
-            "per_arch_epe.csv",
-            "events.jsonl",
-            "eval_set.json",
-            "train.log",
-        )
+        names = ["eval_history.csv", "training_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json"]
+        names = ["report.html"] * (path / "report.html").exists() + [*names, "train.log"]
         comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
         training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
 

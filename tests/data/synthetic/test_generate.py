@@ -111,9 +111,28 @@ def test_a_pair_is_a_function_of_its_arguments(pairs):
 def test_smallest_and_odd_sizes():
     for size in ((32, 32), (33, 201)):
         assert generate_pair(0, 0, *size).flow.shape == (*size, 2)
-    for size, said in (((31, 64), r"--height: 31 is outside 32\.\.4096"), ((64, 5000), "--width: 5000")):
-        with pytest.raises(ConfigError, match=said):
+    for size in ((31, 64), (64, 5000)):
+        with pytest.raises(ConfigError, match=rf"--size: {size[0]}x{size[1]} has a side outside 32\.\.4096"):
             generate_pair(0, 0, *size)
+
+
+@pytest.mark.parametrize("motion", [0.1, 3.0, 40.0])
+def test_a_texture_moves_as_one(motion):
+    for index in range(4):
+        pair = generate_pair(5, index, 96, 128, motion)
+        furthest = np.abs(pair.flow).reshape(-1, 2).max(axis=0)
+        assert (furthest <= 1.25 * motion + 1e-4).all() and np.ptp(pair.flow, axis=(0, 1)).max() < 0.5 * motion
+        shown = ~pair.occlusion
+        error, plain = (
+            np.abs(there - pair.image1.astype(float))[shown].mean()
+            for there in (sampled(pair.image2, pair.flow), pair.image2)
+        )
+        assert error < (1.5 if motion < 1 else min(3.0, 0.2 * plain))
+        y, x = np.nonzero(shown)
+        row, column = (np.rint(at + pair.flow[y, x, axis]).astype(int) for at, axis in ((y, 1), (x, 0)))
+        assert np.abs(pair.flow[y, x] + pair.backward_flow[row, column]).max() < 0.01 * motion
+    flows = np.array([generate_pair(5, index, 80, 80, motion).flow.mean(axis=(0, 1)) for index in range(60)])
+    assert (np.abs(flows).max(axis=0) > 0.8 * motion).all() and np.abs(flows.mean(axis=0)).max() < 0.3 * motion
 
 
 # --- a set on disk ---
@@ -141,6 +160,7 @@ def test_layout_and_metadata(made):
     assert set(contents(made)) == names | {"dataset.json"}
     described = json.loads((made / "dataset.json").read_text())
     asked = {"seed": 7, "train": 3, "val": 2, **SIZE, "generator": "edgeflownas data synth"}
+    asked |= {"kind": "scenes", "motion": None, "version": generate.VERSION}
     assert described.items() >= (asked | {"generated": True, "complete": True}).items()
     assert described["statistics"]["samples"] == 5 and described["statistics"]["mean"] > 0
 
@@ -211,7 +231,10 @@ def test_an_interrupted_set_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"train": 4}, {"val": 1}, {"seed": 8}, {"height": 64}, {"backward": False}, {"occlusion": False}, {"version": 9}],
+    [
+        *({"train": 4}, {"val": 1}, {"seed": 8}, {"height": 64}, {"backward": False}, {"occlusion": False}),
+        *({"version": 9}, {"motion": 3.0}),
+    ],
 )
 def test_another_set_is_refused_and_left_alone(made, change, monkeypatch):
     before = contents(made)
@@ -220,7 +243,9 @@ def test_another_set_is_refused_and_left_alone(made, change, monkeypatch):
     ((key, value),) = change.items()
     with pytest.raises(DataError, match=rf"(?s)another generated set.*{key}: .*asked for {value}") as caught:
         generate_dataset(made, **asked)
-    assert len([line for line in str(caught.value).splitlines() if "asked for" in line]) == 1
+    assert len([line for line in str(caught.value).splitlines() if "asked for" in line]) == (
+        2 if key == "motion" else 1
+    )
     assert contents(made) == before
 
 
@@ -247,7 +272,10 @@ def test_foreign_folders_are_refused(tmp_path, name, text, expected):
         ({"val": 6_000_000}, "--val: 6000000"),
         ({"train": 0, "val": 0}, "--train and --val are both 0"),
         ({"workers": 0}, "--workers"),
-        ({"height": 10}, "--height: 10"),
+        ({"height": 10}, "--size: 10x64"),
+        ({"motion": 0.0}, r"--motion: 0 is outside 0\.1\.\.24 .half the shorter side of 48x64"),
+        ({"motion": 24.5}, "--motion: 24.5"),
+        ({"motion": float("nan")}, "--motion: nan"),
     ],
 )
 def test_impossible_requests(tmp_path, change, expected):

@@ -166,6 +166,18 @@ def test_an_epe_above_zero_flow_is_noted_from_the_first_evaluation_on(epochs: in
     assert "near_zero_flow" not in found(Recipe(epochs=epochs), tmp_path)
 
 
+@pytest.mark.parametrize(("planned", "last", "severity"), [(2, 11.5, "stop"), (3, 11.5, "note"), (2, 10.85, "stop")])
+def test_at_the_end_of_a_plan_few_evaluations_are_no_excuse(
+    planned: int, last: float, severity: str, tmp_path: Path
+) -> None:
+    history = Recipe(epochs=2, first=12.0, last=last, noise=0.0, jitter=0.0, edit=None).history(tmp_path)
+    diagnosis = diagnose(history.planned(planned))
+    finding = next(finding for finding in diagnosis.findings if finding.id == "near_zero_flow")
+    assert finding.severity == severity and ("at the end of the plan" in finding.evidence) == (severity == "stop")
+    if severity == "stop":
+        assert diagnosis.findings[0] is finding and diagnosis.verdict == "stop"
+
+
 def test_texts_name_columns_by_the_pool_of_the_file(tmp_path: Path) -> None:
     texts = " ".join(f.evidence + f.why + f.advice for f in found(Recipe(size=24, **ABOVE_ZERO), tmp_path).values())
     assert "mean_epe_24" in texts and "_12" not in texts

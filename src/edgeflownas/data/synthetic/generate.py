@@ -1,7 +1,9 @@
 """Image pairs with exact flow, and sets of them on disk: OUT/train, OUT/val in FlyingChairs2 layout, OUT/dataset.json.
 
-Both images of a pair are sampled from the same oversized textures through one cubic warp each, at random sub-pixel
-phases, so neither is sharper than the other.  The flow of a pixel is that of the front-most object covering its centre.
+A pair is a scene (objects in front of a background) or one texture that moves as a whole, which a small network learns
+in a few hundred steps.  Both images are sampled from the same oversized textures through one cubic warp each, at random
+sub-pixel phases, so neither is sharper than the other.  The flow of a pixel is that of the front-most object covering
+its centre.
 
 Every file is a pure function of the seed, the pair's number and the size, so a set that was interrupted goes on where
 it stopped, and the number of workers changes nothing (on one machine; another version of OpenCV may round otherwise).
@@ -73,16 +75,28 @@ class _Part:
     owner: int
 
 
-def _check_size(height: int, width: int) -> None:
-    for name, value in (("height", height), ("width", width)):
-        if not _SMALLEST <= value <= _LARGEST:
-            raise ConfigError(f"--{name}: {value} is outside {_SMALLEST}..{_LARGEST}; give a size in pixels within it")
+def _check(height: int, width: int, motion: float | None) -> None:
+    if not (_SMALLEST <= height <= _LARGEST and _SMALLEST <= width <= _LARGEST):
+        raise ConfigError(
+            f"--size: {height}x{width} has a side outside {_SMALLEST}..{_LARGEST}; give rows x columns, px, within it"
+        )
+    furthest = min(height, width) / 2
+    if motion is not None and not 0.1 <= motion <= furthest:
+        raise ConfigError(
+            f"--motion: {motion:g} is outside 0.1..{furthest:g} (half the shorter side of {height}x{width}); "
+            "give pixels within it, such as 3"
+        )
 
 
-def generate_pair(seed: int, index: int, height: int = 384, width: int = 512) -> GeneratedPair:
-    """Pair ``index`` of the set ``seed``: a pure function of its arguments.  Raises ConfigError: absurd size."""
-    _check_size(height, width)
-    parts = _scene(seed, index, height, width)
+def generate_pair(
+    seed: int, index: int, height: int = 384, width: int = 512, motion: float | None = None
+) -> GeneratedPair:
+    """Pair ``index`` of the set ``seed``, a pure function of its arguments; with ``motion`` one texture, else a scene.
+
+    Raises ConfigError: a size or motion that cannot be.
+    """
+    _check(height, width, motion)
+    parts = _scene(seed, index, height, width) if motion is None else _texture(seed, index, height, width, motion)
     image1, flow, owner1 = _draw(parts, height, width, second=False)
     image2, backward_flow, owner2 = _draw(parts, height, width, second=True)
     occlusion = _hidden(flow, owner1, owner2)
@@ -103,6 +117,19 @@ def _scene(seed: int, index: int, height: int, width: int) -> list[_Part]:
     for number in range(1, 1 + draws.integer(3, 12)):
         parts += _object(Draws(seed, index, number), number, pace, camera, height, width)
     return parts
+
+
+def _texture(seed: int, index: int, height: int, width: int, motion: float) -> list[_Part]:
+    """One texture that moves by up to ``motion`` px in x and in y, and in a corner by up to a quarter of it more."""
+    draws = Draws(seed, index, 0)
+    matrix = np.eye(3)
+    matrix[:2, :2] += motion * draws.uniforms(4, -0.25, 0.25).reshape(2, 2) / (width, height)
+    middle = np.array([width - 1, height - 1]) / 2
+    matrix[:2, 2] = motion * draws.uniforms(2, -1.0, 1.0) + middle - matrix[:2, :2] @ middle
+    margin = math.ceil(1.25 * motion) + 3
+    texture = textures.blurred_noise(draws, height + 2 * margin, width + 2 * margin)
+    place = geometry.shift(draws.uniform() - margin, draws.uniform() - margin)
+    return [_Part(None, texture, place, matrix, 0)]
 
 
 def _object(draws: Draws, owner: int, pace: float, camera: geometry.Array, height: int, width: int) -> list[_Part]:
@@ -188,6 +215,7 @@ class _Set:
     seed: int
     height: int
     width: int
+    motion: float | None
     backward: bool
     occlusion: bool
 
@@ -195,7 +223,7 @@ class _Set:
         """Write pair ``index`` unless it is complete; returns whether it was written."""
         if self._complete(index):
             return False
-        pair = generate_pair(self.seed, index, self.height, self.width)
+        pair = generate_pair(self.seed, index, self.height, self.width, self.motion)
         for part, field in self.parts.items():
             path, values = self.file(index, part), getattr(pair, field)
             if part.endswith(".flo"):
@@ -222,7 +250,8 @@ class _Set:
     @property
     def parameters(self) -> dict[str, Any]:
         asked = {name: value for name, value in vars(self).items() if name != "out"}
-        return {"generated": True, "generator": "edgeflownas data synth", "version": VERSION, **asked}
+        kind = "scenes" if self.motion is None else "texture"
+        return {"generated": True, "generator": "edgeflownas data synth", "version": VERSION, "kind": kind, **asked}
 
     def _complete(self, index: int) -> bool:
         """Whether every file is there in full length; files are renamed into place, so this finds only power cuts."""
@@ -242,6 +271,7 @@ def generate_dataset(
     seed: int,
     height: int = 384,
     width: int = 512,
+    motion: float | None = None,
     backward: bool = False,
     occlusion: bool = False,
     workers: int = 1,
@@ -249,6 +279,7 @@ def generate_dataset(
 ) -> GeneratedStats:
     """Write ``train`` and ``val`` pairs of height x width pixels below ``out``; go on with what is there already.
 
+    Scenes without ``motion``; with it, textures that move as one by up to so many pixels.
     ``backward`` adds NNNNNNN-flow_10.flo; ``occlusion`` adds NNNNNNN-occ_01.png and -occ_10.png, 255 where the pixel
     of image 1 (2) is not to be seen in the other image.  Training pairs are numbered from 0, evaluation pairs from
     5,000,000.  ``progress`` is called with (pairs done, pairs in all).
@@ -262,8 +293,8 @@ def generate_dataset(
         raise ConfigError("--train and --val are both 0; ask for at least one pair")
     if workers < 1:
         raise ConfigError(f"--workers: must be at least 1, got {workers}")
-    _check_size(height, width)
-    task = _Set(Path(out), train, val, seed, height, width, backward, occlusion)
+    _check(height, width, motion)
+    task = _Set(Path(out), train, val, seed, height, width, motion, backward, occlusion)
     _open(task)
     total, written = train + val, 0
     for done, fresh in enumerate(_run(task, workers), start=1):

@@ -39,6 +39,15 @@ def object_texture(draws: Draws, height: int, width: int) -> Texture:
     return _finish(draws, make(draws, height, width), plain=False)
 
 
+def blurred_noise(draws: Draws, height: int, width: int) -> Texture:
+    """Three octaves of blurred noise in each channel: easy to match at every scale, so that networks learn it soon."""
+    total = np.zeros((height, width, 3), dtype=np.float32)
+    for sigma in (1.2, 2.5, 5.0):
+        octave = cv2.GaussianBlur(draws.bytes(height, width, 3).astype(np.float32), (0, 0), sigma)
+        total += octave * np.float32(1.0 / float(octave.std()))
+    return cv2.normalize(total, total, 0.0, 255.0, cv2.NORM_MINMAX).round().astype(np.uint8)
+
+
 def _palette(draws: Draws, narrow: bool = False, cyclic: bool = False, stepped: bool | None = None) -> Texture:
     """256 RGB colours running through two to five related colours of random lightness."""
     count = 2 if narrow else draws.integer(2, 5)

@@ -75,7 +75,8 @@ def near_zero_flow(history: History) -> Found | None:
     gain is the share of the motion that is recovered; less than a tenth is nothing.  Judged from the first evaluation
     on: a note below 5 evaluations, when it may be nothing but the start, while it still moves away fast, and where only
     noise puts the upper end of the gain above 10 % (from 8 evaluations on such a gain is passed over unless the EPE is
-    above zero flow); else stop.
+    above zero flow); else stop.  After the last planned epoch an EPE that is not below zero flow is a stop in any case,
+    and few evaluations are no excuse.
 
     Why: Predicting no motion at all is as good. Either the scored prediction is not the accumulated flow, or the
     network predicts (almost) nothing.
@@ -106,13 +107,19 @@ def near_zero_flow(history: History) -> Found | None:
     side = "below" if level >= 0.0 else "above"
     text = f"mean_epe_12 {epe:.4f} px is {100 * abs(level):.2f}{known} % {side} zero_flow_epe {zero_epe:.4f} px "
     text += f"in the last {shown} evaluations" if shown > 1 else "in the last evaluation"
-    if count < YOUNG:
+    planned = history.planned_epochs
+    ended = planned is not None and history.epochs[there][-1] >= planned
+    if ended and level <= 0.0:
+        text += ", at the end of the plan: no better than predicting nothing"
+    elif count < YOUNG and not ended:
         still = "still above zero flow" if level < 0.0 else "hardly below zero flow"
         text += f": after {count} evaluation{'s' * (count > 1)} the EPE is {still}, as it may be at the start"
     elif level <= max(error, 0.001):
         text += ": no better than predicting nothing"
     text += "; it still moves away from it" if rising else ""
     early = rising or unclear or count < YOUNG
+    if ended:
+        early = level > 0.0 and (rising or unclear)
     return Found("note" if early else "stop", text, figures, history.epochs[there][last])
 
 
