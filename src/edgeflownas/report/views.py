@@ -110,7 +110,7 @@ def pool_table(
     if len(set(places)) < len(places):
         notes.append("=: shares its rank: within noise of the best of that rank, on the same pixels")
     if zero_flow_epe is not None:  # a line holds a margin or the difference in px
-        heading += [*columns("diff px:+.3f=difference" * (not margins)), BESIDE_ZERO]
+        heading += [*([] if margins else columns("diff px:+.3f=difference")), BESIDE_ZERO]
         notes += map(str, zero_flow_note(zero_flow_epe))
     lines = []
     for place, rank in zip(order, places, strict=True):
