@@ -80,7 +80,8 @@ def rate_warning(config: TrainConfig, plan: BatchPlan, done: int = 0, planned: i
     if idle <= 0:
         return None
     past = planned is not None and planned < own and rate_ends(config) >= 1.0
-    remedy = "train.lr_plan restretch spreads the plan over them" if past else {
+    longer = "a resume with more train.num_epochs and train.lr_plan restretch spreads the plan over all of them"
+    remedy = longer if past else {
         "fast_anneal": "raise train.lr_final_ratio above 0, or train.lr_anneal_share",
         "step_decay": "raise train.lr_decay above 0",
     }.get(config.lr_schedule, "raise train.lr_final_ratio above 0")  # fmt: skip

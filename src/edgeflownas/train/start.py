@@ -235,8 +235,8 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     for tensors in task.tensors().values():
         world.share_tensors(tensors)
     done = state.epoch * training.plan.steps_per_epoch + state.batch
-    if (dead := rate_warning(config.train, training.plan, done, state.planned)) is not None:
-        training.console.warn(dead)
+    if like is None and (dead := rate_warning(config.train, training.plan, done, state.planned)) is not None:
+        training.console.warn(dead)  # once for all models of a group
     logged = training.directory.step_events(state.epoch + 1) if training.directory else []
     training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
     folder = (training.directory.path if training.directory else Path(config.runtime.output_root)) / "tensorboard"
@@ -245,7 +245,8 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     training.clock = EpochClock(training.loader)
     training.steps = world.share_json(logged)
     ended = training.directory.epoch_events() if training.directory else []
-    training.norm_levels = world.share_json([row["grad_norm_p90"] for row in ended if row["grad_norm_p90"] is not None])
+    levels = [row["grad_norm_p90"] for row in ended]
+    training.norm_levels = world.share_json([float(level) for level in levels if level is not None])
 
 
 def _manifest(
