@@ -168,7 +168,7 @@ class Scope:
             found.append(series(line.name or history.name, x, values[kept], **look))
         return [line for line in found if line is not None]
 
-    def each(self, line: Line, every: bool) -> tuple[Series, ...]:
+    def each(self, line: Line, every: bool = False) -> tuple[Series, ...]:
         """This line of every run that has it, under the run's name."""
         own = (line._replace(name="", **self.look(run)) for run in range(len(self.histories)))
         return tuple(found for run, wanted in enumerate(own) for found in self.lines(run, [wanted], every=every))
