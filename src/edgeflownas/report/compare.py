@@ -237,7 +237,9 @@ DETAILS: Mapping[str, str | Words] = {  # of a run, in order: a key of its confi
     "best by": _Settings.best_by,
     "calibration": _Settings.calibration,
     "prefetch": _Settings.prefetch,
-    "log interval": lambda run: run.text("runtime.summary_every", "every {} steps"),
+    "log interval": lambda run: run.text("runtime.summary_every", "every {} steps").replace(
+        "every 1 steps", "every step"
+    ),
     "checkpoint interval": _Settings.commits,
     "code": _Settings.code,
 }

@@ -450,7 +450,8 @@ def fairness_equal(history: History) -> Found | None:
     if (gap > 1).any():
         return None
     highest = int(gap.max())
-    text, figures = f"fairness_gap is {highest} throughout: equal counts, not equal progress", {"fairness_gap": highest}
+    text = f"fairness_gap is {highest} throughout: equal counts, not equal progress"
+    figures: dict[str, Any] = {"fairness_gap": highest}
     alike = history.comparable()
     gained = alike.epes[0] - alike.epes[-1]
     if len(alike.rows) > 1 and len(gained) > 1 and np.isfinite(gained).all():
