@@ -269,13 +269,9 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     epes = [f"{word} {epe:.2f}" if several else f"{epe:.2f}" for word, epe in figures if epe is not None]
     beside = (("zero_flow_epe", "(zero flow {:.2f})"), (f"{mean}_ema", "EMA {:.2f}"))
     epes += [form.format(row[name]) for name, form in beside if row.get(name) is not None]
-    left = row.get("seconds_left")
-    epochs = row.get("num_epochs")
+    left, place = row.get("seconds_left"), f"epoch {row['epoch']}" + told(row.get("num_epochs"), "/{}", "")
     facts = (
-        (
-            f"{row['model']}: epoch {{}}" if row.get("model") else "epoch {}",
-            told(epochs, f"{row['epoch']}/{{}}", f"{row['epoch']}"),
-        ),
+        ("{}", f"{row['model']}: {place}" if row.get("model") else place),
         ("loss {:.2f}", row.get("train_loss")),
         ("EPE {}", " ".join(epes) or None),
         (f"best {row.get('best_by', '') if several else ''}".rstrip() + " {:.2f}", row.get("best_epe")),
