@@ -62,24 +62,20 @@ def pareto(
     from edgeflownas.report.console import Console
     from edgeflownas.report.pareto import pareto_view, write_choice
     from edgeflownas.report.views import zero_flow_alarm
-    from edgeflownas.search.choose import Question, choose, run_around, shortlist_recipe, summary
+    from edgeflownas.search.choose import Question, choose, run_around, shortlist_recipe, summary, with_vela_figures
     from edgeflownas.search.ranking import read_ranking
 
     table, console = read_ranking(ranking), Console()
-    wished = min(MOST_CHOSEN, len(table)) if top is None else top
-    document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), wished))
+    top = min(MOST_CHOSEN, len(table)) if top is None else top
+    document = choose(table, Question(_names(minimise), _names(maximise), where, _point(reference), top))
     if target is not None:
         from edgeflownas.hardware.vela_table import vela_of
-        from edgeflownas.search.choose import with_vela_figures
 
         document = with_vela_figures(document, vela_of(target, mode, arena, console.warn), console.task)
     short, written = summary(document), dict[str, Path]()
     shortlist = recipe or (out / "shortlist.yaml" if out is not None else None)
     if shortlist is not None and not anyway and zero_flow_alarm(short["best_epe"], short["zero_flow_epe"]):
-        console.warn(
-            f"{shortlist} is not written: no subnet beats zero flow, and training them alone would not be a choice; "
-            "--anyway writes it"
-        )
+        console.warn(f"{shortlist} is not written: no subnet beats zero flow, so this is no choice; --anyway writes it")
         shortlist = None
     try:
         text, origin = ("", "") if shortlist is None else shortlist_recipe(document, run or run_around(ranking))

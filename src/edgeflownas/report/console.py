@@ -269,17 +269,13 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     epes = [f"{word} {epe:.2f}" if several else f"{epe:.2f}" for word, epe in figures if epe is not None]
     beside = (("zero_flow_epe", "(zero flow {:.2f})"), (f"{mean}_ema", "EMA {:.2f}"))
     epes += [form.format(row[name]) for name, form in beside if row.get(name) is not None]
-    left = row.get("seconds_left")
-    epochs = row.get("num_epochs")
+    left, place = row.get("seconds_left"), f"epoch {row['epoch']}" + told(row.get("num_epochs"), "/{}", "")
     by = str(row.get("best_by") or "").replace("_", " ")
     rare = by.removeprefix("wide ") if by.startswith("wide ") else "mean"  # of the wide evaluation, where one was due
     wide = told(row.get(f"wide_{mean.replace('mean', rare)}"), "wide" + f" {rare}" * (rare != "mean") + " {:.2f}", "")
     wide += told(row.get("wide_samples_per_arch"), " ({:,} samples)", "")
     facts = (
-        (
-            f"{row['model']}: epoch {{}}" if row.get("model") else "epoch {}",
-            told(epochs, f"{row['epoch']}/{{}}", f"{row['epoch']}"),
-        ),
+        ("{}", f"{row['model']}: {place}" if row.get("model") else place),
         ("loss {:.2f}", row.get("train_loss")),
         ("EPE {}", " ".join(epes) or None),
         ("{}", wide or None),

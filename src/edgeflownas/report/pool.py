@@ -120,6 +120,7 @@ def last_pool(history: History) -> dict[str, Any] | None:
         "measured": bool(measured),
         "epoch": int(history.column("epoch")[-1]),
         "range": f"{start:.2g} to {end:g} px".replace("-", "\u2212"),
+        "zero_flow": f"; zero flow has {zero_flow:.4f} px" if math.isfinite(zero_flow) else "",
         "warning": f"{worse} of {len(rows)} score worse than zero flow ({zero_flow:.4f} px)." if worse else "",
     }
 
