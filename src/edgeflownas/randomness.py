@@ -8,20 +8,26 @@ streams never overlap; the position in a run is a counter, so nothing has to be 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def words(seed: int, stream: str, *counters: int, count: int) -> NDArray[np.uint64]:
-    """``count`` raw 64-bit words of stream ``stream`` at up to three counters (shape [count])."""
+def stream(seed: int, name: str, *counters: int) -> Callable[[int], NDArray[np.uint64]]:
+    """What gives the next so many raw 64-bit words of stream ``name`` at up to three counters."""
     if len(counters) > 3:
         raise ValueError(f"at most three counters, got {len(counters)}")
-    digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
     counter = np.zeros(4, dtype=np.uint64)
     counter[1 : 1 + len(counters)] = counters  # word 0 runs within the draw
-    return np.random.Philox(key=key, counter=counter).random_raw(count)
+    return np.random.Philox(key=key, counter=counter).random_raw
+
+
+def words(seed: int, stream_name: str, *counters: int, count: int) -> NDArray[np.uint64]:
+    """The first ``count`` raw 64-bit words of a stream at up to three counters (shape [count])."""
+    return stream(seed, stream_name, *counters)(count)
 
 
 def uniforms(seed: int, stream: str, *counters: int, count: int) -> NDArray[np.float64]:

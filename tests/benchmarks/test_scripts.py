@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import latency_table
+import numpy as np
 import pytest
 from tiny import make_tiny
 
+from edgeflownas.data.formats import write_flo, write_png
 from edgeflownas.hardware.targets import get_target
 from edgeflownas.hardware.vela_table import Vela, VelaLatency
 from edgeflownas.space import Choice, SearchSpace, get_space
@@ -57,6 +59,20 @@ def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for row in found.values():
         assert row["cores"] == 1
         assert 0 < row["decode_ratio"] < 2 and row["samples_per_second"] > 0
+
+
+def test_motion_statistics_of_a_ramp_that_moves(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    x = np.arange(96, dtype=np.uint8)
+    for part, moved in (("img_0", 0), ("img_1", 4)):
+        image = np.broadcast_to((40 + 2 * x - 2 * np.uint8(moved))[None, :, None], (64, 96, 3))
+        write_png(tmp_path / f"0000000-{part}.png", np.ascontiguousarray(image))
+    write_flo(tmp_path / "0000000-flow_01.flo", np.full((64, 96, 2), (4.0, 6.0), np.float32))
+    (found,) = figures(capsys, "motion_statistics", str(tmp_path), "--size=32x48").values()
+    assert found["pairs"] == 1 and found["mean"] == pytest.approx(found["p99"]) == pytest.approx(
+        13**0.5
+    )  # half of (4, 6)
+    assert (found["above_5"], found["saturation"]) == (0, 0)
+    assert found["gradient"] == pytest.approx(4, abs=0.3) and np.isfinite(found["slope"])
 
 
 def test_rank_and_its_growth(

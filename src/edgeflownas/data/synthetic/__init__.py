@@ -1,4 +1,4 @@
 """Image pairs with exact flow, made from nothing but a seed, in the manner of FlyingChairs.
 
-``geometry`` (draws, motions, outlines and their pixels), ``textures`` (surfaces), ``generate`` (a pair, a set on disk).
+``geometry`` (draws, motions, outlines), ``textures`` (surfaces), ``generate`` (a pair, a set on disk).
 """

@@ -1,4 +1,4 @@
-"""The geometry of a scene: random draws, and the motions and outlines made of them, down to the pixels they cover.
+"""The geometry of a scene: random draws, and the motions and outlines made of them.
 
 An outline is a list of closed rings [V,2] of (x, y) points; outer rings have positive signed area, holes negative.  A
 pixel (x, y) has its centre at the integer point (x, y) and covers half a pixel to each side: flow is given at centres.
@@ -6,23 +6,21 @@ pixel (x, y) has its centre at the integer point (x, y) and covers half a pixel 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.randomness import words
+from edgeflownas.randomness import stream
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
 Point = tuple[float, float]
 Outline = list[Array]
 
-_BLOCK = 256  # random words read at once
+_BLOCK = 128  # random words read at once
 _NOMINAL_WIDTH = 512.0  # displacements are given for this width and scale with the image
 _LARGEST = 100.0  # px; FlyingChairs' nine sample fields end at 112
-_LINES, _MIDDLE = 5, 2  # scan lines a pixel; the middle one passes through the centres
 
 
 # --- random draws ---
@@ -31,30 +29,22 @@ _LINES, _MIDDLE = 5, 2  # scan lines a pixel; the middle one passes through the 
 class Draws:
     """Random values of layer ``layer`` of pair ``index`` under ``seed``, each a function of these and its position.
 
-    A scene takes an unknown number of values, so the counter-based words of ``edgeflownas.randomness`` are read in
-    blocks.  Every layer has its own counter: a change in how one layer draws leaves the others as they were.
+    Every layer has its own counter: a change in how one layer draws leaves the others as they were.
     """
 
     def __init__(self, seed: int, index: int, layer: int) -> None:
-        self._seed, self._counters = seed, (index, layer)
-        self._block = 0
-        self._buffer = np.zeros(0)
-
-    def _words(self, count: int) -> NDArray[np.uint64]:
-        self._block += 1
-        return words(self._seed, "synth", *self._counters, self._block, count=count)
+        self._source = stream(seed, "synth", index, layer)
+        self._ready: list[float] = []
 
     def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Array:
         """``count`` floats in [low, high)."""
-        while len(self._buffer) < count:
-            fresh = (self._words(max(_BLOCK, count)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-            self._buffer = np.concatenate([self._buffer, fresh])
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return low + (high - low) * taken
+        return low + (high - low) * ((self._source(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """One float in [low, high)."""
-        return float(self.uniforms(1, low, high)[0])
+        if not self._ready:  # one by one they would take a hundred times as long
+            self._ready = self.uniforms(_BLOCK).tolist()
+        return low + (high - low) * self._ready.pop()
 
     def log_uniform(self, low: float, high: float) -> float:
         """One float in [low, high), uniform in its logarithm: every octave equally often."""
@@ -62,7 +52,7 @@ class Draws:
 
     def normal(self) -> float:
         """One standard normal value (Box and Muller 1958)."""
-        first, second = self.uniforms(2)
+        first, second = self.uniform(), self.uniform()
         return math.sqrt(-2.0 * math.log1p(-first)) * math.cos(2.0 * math.pi * second)
 
     def integer(self, low: int, high: int) -> int:
@@ -85,8 +75,7 @@ class Draws:
     def bytes(self, *shape: int) -> NDArray[np.uint8]:
         """Independent uniform bytes of the given shape (an array of its own)."""
         count = math.prod(shape)
-        raw = self._words(-(-count // 8)).astype("<u8").view(np.uint8)
-        return raw[:count].reshape(shape)
+        return self._source(-(-count // 8)).astype("<u8", copy=False).view(np.uint8)[:count].reshape(shape)
 
 
 # --- motions: 3x3 matrices that map (x, y, 1) of image 1 to image 2, in pixels ---
@@ -114,32 +103,47 @@ def affine(centre: Point, move: Point, angle: float, zoom: float, stretch: float
 
 def apply(matrix: Array, points: Array) -> Array:
     """Map points [V,2]."""
-    return np.asarray(points @ matrix[:2, :2].T + matrix[:2, 2])
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
-def flow_of(matrix: Array, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
-    """Displacement M(x) - x in pixels at the centres of a window, float32 [height,width,2] (u right, v down)."""
-    x = np.arange(left, left + width, dtype=np.float64)
-    y = np.arange(top, top + height, dtype=np.float64)[:, None]
+def flow_of(motions: Sequence[Array], owner: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Displacement of each pixel centre under the motion of its owner, float32 [h,w,2] in px (u right, v down)."""
+    height, width = owner.shape
+    table = np.stack(motions).reshape(-1, 9).T
+    a, b, c, d, e, f, g, h, i = table.take(owner.astype(np.intp), axis=1)
+    x, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)[:, None]
+    depth = g * x + h * y + i
     flow = np.empty((height, width, 2), dtype=np.float32)
-    flow[..., 0] = (matrix[0, 0] - 1.0) * x + (matrix[0, 1] * y + matrix[0, 2])
-    flow[..., 1] = matrix[1, 0] * x + ((matrix[1, 1] - 1.0) * y + matrix[1, 2])
+    flow[..., 0] = (a * x + b * y + c) / depth - x
+    flow[..., 1] = (d * x + e * y + f) / depth - y
     return flow
 
 
 def background_motion(draws: Draws, pace: float, height: int, width: int) -> Array:
-    """Motion of the background about a point of the image; exactly none in one scene of twenty (a fixed camera)."""
+    """Motion of the background about a point of the image; exactly none in one scene of twenty (a fixed camera).
+
+    One camera of four turns, comes closer or goes away more than it moves aside; one background of two is a plane that
+    is seen at an angle, as the ground is.
+    """
     if draws.chance(0.05):
         return np.eye(3)
     centre = (draws.uniform(0, width), draws.uniform(0, height))
-    move = _displacement(draws, 3.5 * pace, 75.0, width)
-    return _drawn_affine(draws, centre, move, min(pace, 4.0), 0.6, 0.010, 0.004, 0.003)
+    near = draws.chance(0.25)
+    move = _displacement(draws, (1.5 if near else 3.0) * pace, 75.0, width)
+    scale = min(pace, 4.0) * (2.5 if near else 1.0)
+    motion = _drawn_affine(draws, centre, move, scale, 0.6, 0.010, 0.004, 0.003)
+    if draws.chance(0.5):
+        slant = min(pace, 4.0) * 0.008 / width
+        tilt = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [slant * draws.normal(), slant * draws.normal(), 1.0]])
+        motion = motion @ shift(*centre) @ tilt @ shift(-centre[0], -centre[1])
+    return motion
 
 
 def object_motion(draws: Draws, pace: float, centre: Point, width: int) -> Array:
     """Motion of an object about its own centre, relative to the background."""
     own = math.sqrt(pace) * math.exp(1.05 * draws.normal())
-    move = _displacement(draws, 6.0 * own, _LARGEST, width)
+    move = _displacement(draws, 5.0 * own, _LARGEST, width)
     return _drawn_affine(draws, centre, move, min(own, 3.0), 3.0, 0.03, 0.02, 0.02)
 
 
@@ -161,13 +165,22 @@ def _displacement(draws: Draws, scale: float, limit: float, width: int) -> Point
     return length * math.cos(direction), length * math.sin(direction)
 
 
-# --- outlines of objects: polygons, ellipses, stars, blobs, rings with holes, and chairs of plates and thin legs ---
+# --- outlines of objects: polygons, ellipses, stars, blobs, rings with holes, twigs, and chairs with thin legs ---
+
+
+def area(contour: Array) -> float:
+    """Signed area of a ring [V,2]; the sign is its direction of travel."""
+    x, y = contour[:, 0], contour[:, 1]
+    return 0.5 * float(x[:-1] @ y[1:] - y[:-1] @ x[1:] + x[-1] * y[0] - y[-1] * x[0])
 
 
 def draw_object(draws: Draws, radius: float) -> list[Outline]:
     """An object of about the given radius (px): one outline for each of its parts."""
-    if draws.chance(0.35):
+    kind = draws.uniform()
+    if kind < 0.4:
         return _chair(draws, radius)
+    if kind < 0.5:
+        return [_twigs(draws, radius)]
     ring = draws.pick([(3.0, _polygon), (2.0, _ellipse), (2.0, _star), (3.0, _blob)])(draws)
     stretch = draws.log_uniform(0.5, 2.0)
     ring = _outer(ring * radius * np.array([math.sqrt(stretch), 1 / math.sqrt(stretch)]))
@@ -239,6 +252,15 @@ def _bar(start: Point | Array, end: Point | Array, width: float) -> Array:
     return _outer(np.array([start + normal, end + normal, end - normal, start - normal]))
 
 
+def _twigs(draws: Draws, radius: float) -> Outline:
+    """Thin bars side by side or across each other: fences, poles, branches."""
+    count, thick = draws.integer(1, 9), max(1.2, radius * draws.log_uniform(0.02, 0.1))
+    turn = draws.uniforms(count, 0.0, math.pi) * draws.pick([(1.0, 0.05), (1.0, 1.0)])
+    middle = draws.uniforms(2 * count, -0.8, 0.8).reshape(count, 2) * radius
+    reach = np.stack([np.sin(turn), np.cos(turn)], axis=1) * radius * draws.uniforms(count, 0.5, 1.1)[:, None]
+    return [_bar(m - r, m + r, thick) for m, r in zip(middle, reach, strict=True)]
+
+
 def _chair(draws: Draws, radius: float) -> list[Outline]:
     """Seat, back (a plate or slats in a frame) and four thin legs, seen from a random side."""
     half, depth = radius * draws.uniform(0.35, 0.6), radius * draws.uniform(0.1, 0.35)
@@ -268,78 +290,3 @@ def _chair(draws: Draws, radius: float) -> list[Outline]:
         shares = np.linspace(0.0, 1.0, draws.integer(3, 8))[1:-1]
         back = [_bar((1 - t) * rear_l + t * rear_r, (1 - t) * head_l + t * head_r, thick * 0.9) for t in shares]
     return [legs, back, seat] if draws.chance(0.5) else [back, legs, seat]
-
-
-# --- the pixels that an outline covers ---
-
-
-@dataclass(frozen=True)
-class Patch:
-    """The part of an outline inside the frame.
-
-    ``alpha`` float32 [h,w] is the covered share of each pixel, ``inside`` bool [h,w] whether its centre is covered;
-    ``top`` and ``left`` place both in the image.
-    """
-
-    top: int
-    left: int
-    alpha: NDArray[np.float32]
-    inside: NDArray[np.bool_]
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the image that the patch lies on."""
-        height, width = self.inside.shape
-        return slice(self.top, self.top + height), slice(self.left, self.left + width)
-
-
-def area(contour: Array) -> float:
-    """Signed area of a ring [V,2]; the sign is its direction of travel."""
-    x, y = contour[:, 0], contour[:, 1]
-    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
-
-
-def fill(contours: list[Array], height: int, width: int) -> Patch | None:
-    """Fill closed rings [V,2] of (x, y) points on a height x width frame; None where nothing of them is in it.
-
-    By non-zero winding.  Crossings of the edges with scan lines are accumulated as signed differences and summed along
-    the row, as font rasterisers do (exact in x); the middle scan line of a pixel decides who owns its centre.
-    """
-    points = np.concatenate(contours)
-    left, top = np.maximum(np.floor(points.min(axis=0) + 0.5).astype(int), 0)
-    right, bottom = np.minimum(np.floor(points.max(axis=0) + 0.5).astype(int) + 1, (width, height))
-    if left >= right or top >= bottom:
-        return None
-    rows, columns = int(bottom - top), int(right - left)
-
-    # Scan line number, x and winding sign of every crossing of an edge with a scan line of the patch.
-    begin, end = points, np.concatenate([np.roll(contour, -1, axis=0) for contour in contours])
-    origin = float(top) - _MIDDLE / _LINES
-    down = end[:, 1] > begin[:, 1]
-    low_y = np.minimum(begin[:, 1], end[:, 1])
-    high_y = np.maximum(begin[:, 1], end[:, 1])
-    # Half-open in y, so that two edges meeting on a scan line count once and horizontal edges not at all.
-    low = np.clip(np.ceil((low_y - origin) * _LINES), 0, rows * _LINES).astype(np.int64)
-    high = np.clip(np.ceil((high_y - origin) * _LINES), 0, rows * _LINES).astype(np.int64)
-    count = high - low
-    edge = np.repeat(np.arange(len(begin)), count)
-    line = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count - low, count)
-    rise = np.where(high_y > low_y, end[:, 1] - begin[:, 1], 1.0)
-    slope = (end[:, 0] - begin[:, 0]) / rise
-    y = origin + line / _LINES
-    x = begin[edge, 0] + (y - begin[edge, 1]) * slope[edge]
-    sign = np.where(down[edge], -1.0, 1.0)
-
-    x = np.clip(x - (left - 0.5), 0.0, float(columns))  # pixel c of the patch now covers [c, c + 1)
-    shape, stride = (rows, columns + 2), columns + 2
-    cell = x.astype(np.int64)
-    start = line // _LINES * stride + cell
-    share = sign * (x - cell)
-    size = rows * stride
-    steps = np.bincount(start, sign - share, size) + np.bincount(start + 1, share, size)
-    alpha = np.cumsum(steps.reshape(shape), axis=1)[:, :columns] * (1.0 / _LINES)
-    middle = line % _LINES == _MIDDLE
-    first = np.ceil(x[middle] - 0.5).astype(np.int64)
-    centre = np.bincount(line[middle] // _LINES * stride + first, sign[middle], size).reshape(shape)
-    inside = np.cumsum(centre, axis=1)[:, :columns] > 0.5
-    return Patch(int(top), int(left), np.clip(alpha, 0.0, 1.0).astype(np.float32), inside)
