@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeflownas.search.candidates import Columns, Problem, parse_where
-from edgeflownas.search.ranking import Ranking, block_words, ranks, write_ranking
+from edgeflownas.search.ranking import Ranking, block_words, option_words, ranks, write_ranking
 from edgeflownas.space import Arch, Choice, SearchSpace, get_space
 
 UNEVEN = SearchSpace(
@@ -38,8 +38,8 @@ def measured(archs: Sequence[Arch]) -> Columns:
 
 
 def problem(space: SearchSpace, where: str = "") -> Problem:
-    names = ["macs", "sram_kib", *(choice.name for choice in space.choices)]
-    return Problem(space, ("epe", "macs"), tuple(parse_where(where, names)), costs, measured)
+    conditions = tuple(parse_where(where, ["macs", "sram_kib"], option_words(space)))
+    return Problem(space, ("epe", "macs"), conditions, costs, measured)
 
 
 def written_ranking(folder: Path) -> Path:
