@@ -347,10 +347,9 @@ CASES = (
     Case(
         "infer",
         (
-            asks("infer", "--weights", "runs/supernet", "frames", "--out", "flow"),
+            asks("infer", "runs/supernet", "frames", "--out", "flow"),
             asks(
                 "infer",
-                "--weights",
                 "runs/pair/target",
                 "frames/frame_0.png",
                 "frames/frame_1.png",

@@ -41,3 +41,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEFLOWNAS_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the package's weights are in, with one tiny subnet and one supernet."""
+    from shipped import NAME, SUPERNET, make_weights
+
+    from edgeflownas.run import weights
+
+    folder = tmp_path / "package"
+    folder.mkdir()
+    monkeypatch.setattr(weights, "FOLDER", folder)
+    for name in (NAME, SUPERNET):
+        make_weights(folder, name)
+    return folder

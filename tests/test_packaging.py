@@ -67,7 +67,12 @@ def test_wheel_holds_what_it_must_and_nothing_else(wheel: Path):
     folder = ROOT / "src/edgeflownas/report/templates"
     page = {f"edgeflownas/report/templates/{path.name}" for path in folder.iterdir()}
     assert len(page) >= 3
-    assert inside | recipes | page | {"edgeflownas/py.typed"} <= names
+    weights = {
+        path for path in (ROOT / "src/edgeflownas/weights").iterdir() if path.suffix in (".json", ".safetensors")
+    }
+    shipped = {f"edgeflownas/weights/{path.name}" for path in weights}
+    assert inside | recipes | page | shipped | {"edgeflownas/py.typed"} <= names
+    assert sum(path.stat().st_size for path in weights) <= 14e6
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"edgeflownas", f"edgeflownas-{edgeflownas.__version__}.dist-info"}
 

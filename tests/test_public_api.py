@@ -22,6 +22,7 @@ PROMISED = {
     "accumulate",
     "evaluate_pool",
     "get_space",
+    "load",
     "load_config",
     "load_tf1_weights",
     "multiscale_loss",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeflownas.models.flownet import EdgeFlowNet as EdgeFlowNet
     from edgeflownas.models.flownet import FlowNet as FlowNet
     from edgeflownas.models.tf1 import load_tf1_weights as load_tf1_weights
+    from edgeflownas.run.run import load as load
     from edgeflownas.space import Arch as Arch
     from edgeflownas.space import SearchSpace as SearchSpace
     from edgeflownas.space import get_space as get_space
@@ -33,6 +34,7 @@ _HOME = {
     "accumulate": "evaluate.losses",
     "evaluate_pool": "evaluate.pool",
     "get_space": "space",
+    "load": "run.run",
     "load_config": "config.load",
     "load_tf1_weights": "models.tf1",
     "multiscale_loss": "evaluate.losses",

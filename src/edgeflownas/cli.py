@@ -40,6 +40,7 @@ COMMANDS = (
     ("status", "status:status", "List the runs below a folder: state, step, best, time left."),
     ("data", "data:app", "Check, measure or generate a data set."),
     ("recipes", "recipes:app", "List, show or copy the packaged recipes."),
+    ("weights", "weights:app", "List the trained networks that come with the package."),
     ("config", "config:app", "List the configuration keys; JSON schema and docs page made from them."),
     ("import-tf1", "import_tf1:import_tf1", "Make a run out of TensorFlow 1 weights."),
 )

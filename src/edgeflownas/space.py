@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.randomness import words
@@ -94,6 +94,12 @@ class SearchSpace:
         """Every arch, the last choice running fastest."""
         for digits in itertools.product(*(range(len(choice.options)) for choice in self.choices)):
             yield Arch(digits, self.name, self.only)
+
+    def declaration(self) -> dict[str, Any]:
+        """What the space is, as it is read back from JSON: for manifests, and weights that travel without their run."""
+        choices = [{**asdict(choice), "options": list(choice.options)} for choice in self.choices]
+        fixed = {"fixed": list(self.fixed)} if self.fixed else {}
+        return {"name": self.name, "size": len(self), "choices": choices, **fixed}
 
     @property
     def num_paths(self) -> int:

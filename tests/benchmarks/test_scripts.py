@@ -109,9 +109,29 @@ def test_the_latency_table_agrees_with_vela(name: str, target: str) -> None:
     assert found["spearman"] > 0.98, found
 
 
+def test_accuracy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two splits are one set; baselines under both protocols; the table goes between the marks, twice alike."""
+    make_tiny(tmp_path / "real" / "flying_chairs_fc2_layout", train=2, val=1)
+    monkeypatch.setattr("accuracy.ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("above\n<!-- accuracy -->\nold\n<!-- /accuracy -->\nbelow\n")
+    words = (str(tmp_path / "real"), "--weights", f"--out={tmp_path}", "--size=32x48")
+    found = figures(capsys, "accuracy", *words)
+    assert {(row["data"], row["protocol"], row["samples"]) for row in found["rows"]} == {
+        *(("Chairs", "deploy:32x48", 3), ("Chairs", "standard", 3)),
+    }
+    assert all(row["zero_flow_epe"] == found["rows"][0]["epe_per_image"] > 0 for row in found["rows"])
+    assert len(Path(found["csv"]).read_text().splitlines()) == 1 + len(found["rows"])
+    page = (tmp_path / "README.md").read_text()
+    assert page.startswith("above\n") and page.endswith("below\n") and "old" not in page
+    assert "| Chairs (3) |" in page and "| DIS medium |" in page and "standard" not in page
+    figures(capsys, "accuracy", *words)
+    assert len((tmp_path / "README.md").read_text()) == pytest.approx(len(page), abs=8)  # times may differ
+
+
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
+        ("accuracy", ["nowhere"], "holds none of flying_chairs_fc2_layout"),
         ("rank", ["--codes=0"], "0 must be at least 1"),
         ("latency_table", ["--subnets=2"], "2 must be at least 3"),
         ("train_step", ["--size=32"], "must be HEIGHTxWIDTH"),

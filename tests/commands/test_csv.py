@@ -12,7 +12,7 @@ from edgeflownas import cli
 
 WITHOUT = {  # they print no table: lines, a file, one document
     *("train", "report", "infer", "import-tf1", "config keys", "config schema", "config docs"),
-    *("recipes show", "recipes copy", "data list", "data check", "data stats", "data synth"),
+    *("recipes show", "recipes copy", "weights path", "data list", "data check", "data stats", "data synth"),
 }
 ARCH = "0,0,0,0,2,1,2,2,2"
 QUICK = {  # what needs no run: the command line, and the first heading
@@ -42,7 +42,7 @@ def test_every_verb_has_it_or_prints_no_table():
 
 @pytest.mark.parametrize("words", sorted(commands().keys() - WITHOUT))
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(words, tmp_path, capsys):
-    place = [str(tmp_path)] if words in ("noise", "pareto", "rank", "trust", "verify") else []
+    place = [str(tmp_path)] if words in ("noise", "pareto", "rank", "trust", "verify", "weights show") else []
     assert cli.run([*words.split(), *place, "--csv", str(tmp_path / "none" / "table.csv")]) == 74
     said = capsys.readouterr()
     assert "table.csv: cannot be written: there is no folder" in said.err and "another --csv" in said.err

@@ -117,7 +117,7 @@ def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> 
     """The same subnet, calibration and frames, by the command that knows nothing of folding and integers."""
     frames, images = pair(place)
     arch = "021100101"
-    made = command("infer", "--weights", run, *frames, "--arch", arch, "--out", place.folder / "flow", "--formats=flo")
+    made = command("infer", run, *frames, "--arch", arch, "--out", place.folder / "flow", "--formats=flo")
     assert made.code == 0, made.err
     flow, _ = read_flo(place.folder / "flow" / "frame_0.flo")
     ended = export(run, place.folder / "both", "--arch", arch, "--format", "tflite-float,tflite-int8")

@@ -63,7 +63,7 @@ def test_every_evaluation_takes_the_stored_statistics(tuned: Path, place: Place)
     assert epe(tuned, "--weights", "ema") == row["mean_epe_1_ema"] != row["mean_epe_1"]
     assert "nothing is calibrated" in command("evaluate", tuned, "--calibration-sweep").err
     frames = [place.data / "val" / f"0000000-img_{image}.png" for image in (0, 1)]
-    ended = command("infer", "--weights", tuned, *frames, "--out", place.folder / "flow", "--json")
+    ended = command("infer", tuned, *frames, "--out", place.folder / "flow", "--json")
     assert ended.code == 0 and json.loads(ended.out)["calibration_samples"] == 0
 
 

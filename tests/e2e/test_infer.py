@@ -36,7 +36,7 @@ def pair(place: Place, name: str = "0000000") -> list[Path]:
 
 
 def infer(run: Path, out: Path, *words: object) -> Ended:
-    return command("infer", "--weights", run, "--out", out, *words)
+    return command("infer", run, *words, "--out", out)
 
 
 def document(*words: Any) -> dict[str, Any]:
@@ -226,21 +226,21 @@ def test_a_file_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         pytest.skip(f"{GOLDEN} is missing")
     monkeypatch.chdir(tmp_path)
     file = GOLDEN / "tf1_edgeflownet_width8.npz"
-    document = told("infer", "--weights", file, *two_images(tmp_path))
+    document = told("infer", file, *two_images(tmp_path))
     assert document["arch"] == "edgeflownet" and len(document["source"]) == 64 and document["calibration"] is None
     flow, _ = read_flo(tmp_path / "flow" / "a.flo")
     made = command("import-tf1", file, "--out", tmp_path / "imported")
     assert made.code == 0, made.err
     images = (tmp_path / "a.png", tmp_path / "b.png")
-    assert command("infer", "--weights", tmp_path / "imported", *images, "--out", tmp_path / "again").code == 0
+    assert command("infer", tmp_path / "imported", *images, "--out", tmp_path / "again").code == 0
     assert np.array_equal(read_flo(tmp_path / "again" / "a.flo")[0], flow)
-    assert command("infer", "--weights", file, *images, "--out", "x", "--checkpoint", "latest").code == 64
+    assert command("infer", file, *images, "--out", "x", "--checkpoint", "latest").code == 64
 
 
 def test_a_supernet_file_needs_calibration_pairs(tmp_path: Path, place: Place) -> None:
     if not GOLDEN.exists():
         pytest.skip(f"{GOLDEN} is missing")
-    words = ("--weights", GOLDEN / "tf1_supernet_width8.npz", *two_images(tmp_path), "--out", tmp_path / "out")
+    words = (GOLDEN / "tf1_supernet_width8.npz", *two_images(tmp_path), "--out", tmp_path / "out")
     ended = command("infer", *words)
     assert ended.code == 64 and "--data.train_dir" in ended.err
     ended = command("infer", *words, f"--data.train_dir={place.data / 'train'}", "--data.crop_size=32x48")
@@ -249,9 +249,13 @@ def test_a_supernet_file_needs_calibration_pairs(tmp_path: Path, place: Place) -
 
 def test_what_would_mean_nothing_is_refused(tmp_path: Path, place: Place) -> None:
     (tmp_path / "weights.npz").write_bytes(b"PK")
-    ended = command("infer", "--weights", tmp_path / "weights.npz", *two_images(tmp_path), "--out", tmp_path / "out")
+    ended = command("infer", tmp_path / "weights.npz", *two_images(tmp_path), "--out", tmp_path / "out")
     assert ended.code == 65 and "weights.npz" in ended.err
-    ended = command("infer", "--weights", "x", *two_images(tmp_path), "--formats", "flo", "--max-flow", "3")
+    ended = command("infer", *two_images(tmp_path), "--formats", "flo", "--max-flow", "3")
     assert ended.code == 64 and "--max-flow" in ended.err
-    ended = command("infer", "--weights", "x", place.data / "train", "--out", tmp_path / "out")
+    ended = command("infer", "--weights", "x", *two_images(tmp_path))
+    assert (
+        ended.code == 64 and "model or ema; a run stands first: edgeflownas infer [RUN|weights:NAME] A.png" in ended.err
+    )
+    ended = command("infer", place.data / "train", "--out", tmp_path / "out")
     assert ended.code == 65 and "separate pairs" in ended.err

@@ -66,9 +66,24 @@ def test_resume_keeps_its_origin_and_needs_the_source_no_more(source: Path, plac
     assert "initialised_from" in manifest(place.runs / "part")
 
 
+def test_a_wider_network_begins_with_the_same_flow(source: Path, place: Place) -> None:
+    """Six channels for two: kernels and their sums are shared among copies, EPEs of the pool are the source's."""
+    same = (*TINY_RATE, f"--train.init_from={source}", "--train.batch_norm=trained", "--eval.eval_every_epoch=1")
+    narrow, wide = (evaluated(place.trained(f"width-{width}", *same, f"--train.width={width}")) for width in (2, 6))
+    assert np.allclose(narrow, wide, rtol=1e-4) and len(set(narrow)) > 1
+    assert manifest(place.runs / "width-6")["initialised_from"]["widened_from"] == 2  # type: ignore[index]
+    kernel = next(array for name, array in model(place.runs / "width-6").items() if "EB0" in name and array.ndim == 4)
+    assert not np.allclose(kernel[:, 0], kernel[:, 4], rtol=0.01)  # copies differ, or they would learn alike
+
+
+def evaluated(run: Path) -> list[float]:
+    (row,) = rows(run, "evaluation")
+    return list(row["epes"])
+
+
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
 def test_a_source_that_does_not_fit_is_refused(source: Path, place: Place, words: tuple[str, ...]) -> None:
-    ended = command("train", *place.words("bad", f"--train.init_from={source}", "--train.width=4"), *words)
-    assert ended.code == 64 and "train.width is 2" in ended.err and not (place.runs / "bad").exists()
+    ended = command("train", *place.words("bad", f"--train.init_from={source}", "--data.flow_divisor=2"), *words)
+    assert ended.code == 64 and "data.flow_divisor is 1.0" in ended.err and not (place.runs / "bad").exists()
     ended = command("train", *place.words("bad", "--train.init_from=/nowhere/run"), *words)
     assert ended.code in (65, 74) and "/nowhere/run" in ended.err and "Traceback" not in ended.err

@@ -16,7 +16,7 @@ READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMAND = re.compile(r"^(?:    )?(?:.* && )?(edgeflownas [a-z].*)$|`(edgeflownas [a-z][^`]*)`", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-GROUPS = {"config", "data", "recipes"}  # verbs with verbs of their own
+GROUPS = {"config", "data", "recipes", "weights"}  # verbs with verbs of their own
 WEB = ("http://", "https://")
 
 

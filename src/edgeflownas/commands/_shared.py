@@ -112,6 +112,34 @@ def example(command: Callable[..., object]) -> str:
     return found[1] if found else ""
 
 
+def is_run(path: Path) -> bool:
+    """Whether an argument names a run: a run directory, weights of the package, or an npz file of TF1 weights."""
+    return is_package_weights(path) or path.suffix == ".npz" or (path / "run_manifest.json").exists()
+
+
+def is_package_weights(path: Path | None) -> bool:
+    """Whether an argument is ``weights:NAME``; as run/weights.py says it, which is too heavy to import here."""
+    return str(path).startswith("weights:")
+
+
+def beside(run: Path, name: str, checkpoint: str = "latest") -> Path:
+    """Where results of a run go: in its folder; of weights:NAME in NAME-``name`` here."""
+    name += "" if checkpoint == "latest" else f"-{checkpoint}"
+    return Path(f"{run.name.partition(':')[2]}-{name}") if is_package_weights(run) else run / name
+
+
+def calibrated_elsewhere(run: Path | None, calibration_data: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides with --calibration-data, which only weights of the package take.  Raises ConfigError."""
+    if calibration_data is None:
+        return tuple(overrides)
+    if not is_package_weights(run):
+        raise ConfigError(
+            f"--calibration-data {calibration_data} is for weights:NAME; other runs are calibrated on their training "
+            "data, and --data.train_dir says where these are"
+        )
+    return (*overrides, f"--data.train_dir={calibration_data}")
+
+
 def named_recipe(positional: str | None, option: str | None) -> str | None:
     """The recipe given as the first argument or by --config.  Raises ConfigError for both."""
     if positional is not None and option is not None:

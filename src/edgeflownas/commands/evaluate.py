@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from edgeflownas.commands import _shared as shared
 from edgeflownas.commands._shared import Csv, Json, OtherKeys, Size, emit, example
 from edgeflownas.errors import ConfigError
 
@@ -22,6 +23,7 @@ def evaluate(
     references: str | None = None,
     record: bool = False,
     calibration_sweep: bool = False,
+    calibration_data: str | None = None,
     csv: Csv | None = None,
     json: Json = False,
     overrides: OtherKeys = (),
@@ -35,7 +37,7 @@ def evaluate(
     nothing unless --record is given.
 
     Args:
-        run: run directory, or weights file (npz).
+        run: run directory, weights:NAME (edgeflownas weights list), or an npz file of TF1 weights.
         arch: an arch code such as 0,0,0,0,2,1,2,2,2 (may be given several times); default: the run's pool.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
@@ -47,6 +49,7 @@ def evaluate(
         baseline: evaluate zero, dis, dis_fast or farneback instead of weights; needs --data.
         references: baselines beside the result: all (default), none, or a list such as zero,dis.
         record: append the rows, references included, to RUN/evaluations.jsonl.
+        calibration_data: data set or folder on which batch norm of weights:NAME is recalibrated.
         calibration_sweep: EPE under 8, 16, 32, 64 calibration batches and another set: hard, or badly calibrated?
     """
     labelled = data is not None or protocol is not None or baseline is not None
@@ -60,9 +63,10 @@ def evaluate(
         raise ConfigError(f"give the run directory: {example(evaluate)}")
     if labelled:
         _check(run, data, baseline, bool(arch or overrides), record)
-        for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
-            if run is not None and run.is_file() and value != usual:
-                raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")
+    for option, value, usual in (("checkpoint", checkpoint, "latest"), ("weights", weights, "model")):
+        if run is not None and (shared.is_package_weights(run) or run.is_file()) and value != usual:
+            raise ConfigError(f"--{option} {value} belongs to a run directory; {run} is one file")
+    overrides = shared.calibrated_elsewhere(run, calibration_data, overrides)
 
     from edgeflownas.report.console import Console
     from edgeflownas.report.views import calibration_view, frozen_view, result_document, results_view

@@ -40,7 +40,7 @@ def export(
     with tflite-int8 also the Vela-compiled model, model.h, test vectors and a README.md with code. docs/export.md.
 
     Args:
-        run: run directory or weights file (npz of TF1 weights).
+        run: run directory, weights:NAME (edgeflownas weights list), or an npz file of TF1 weights.
         arch: arch code such as 0,0,0,0,2,1,2,2,2; default: rank 1 of the run's last evaluation, else the baseline.
         format: some of tflite-int8, tflite-float, onnx, separated by commas.
         size: rows x columns of the frames, px, multiples of 16.
@@ -49,7 +49,8 @@ def export(
         uncertainty: put the uncertainty of each output beside it.
         calibrate: ranges of the integers: minmax (default), percentile:99.99 or mse.
         calibration_pairs: how many pairs give the ranges (32).
-        calibration_data: where they come from: a data set or folder, or synth; default: the run's training data.
+        calibration_data: where they come from: a data set or folder, or synth; default: the run's training data, for
+            weights:NAME synth. A supernet of the package recalibrates batch norm on that data, too.
         data: pairs to verify on, the same; default: the run's validation data.
         pairs: how many of them (16).
         checkpoint: best, latest, or a name such as step-00001234.
@@ -73,25 +74,24 @@ def export(
 
     from edgeflownas.export.build import Request, Seconds, build
     from edgeflownas.export.folder import require_free
-    from edgeflownas.export.source import EXPORTED, extracted, open_pairs
+    from edgeflownas.export.source import extracted, open_exported, open_pairs
     from edgeflownas.hardware.targets import named_target
     from edgeflownas.report.console import Console
-    from edgeflownas.run.run import Run
 
     words: Any = (outputs, uncertainty, calibrate or "minmax", named_target(target), mode or "performance", arena)
     request, console, seconds = Request(formats, size, *words), Console(), Seconds()
     require_free(out)
     with seconds.of("open and recalibrate"):
-        opened = Run.open(run, overrides, console.info, used=EXPORTED, what="this")
-        subnet = extracted(opened.subnet(arch, checkpoint), console.task)
+        opened = open_exported(run, overrides, calibration_data, console.info)
+        subnet = extracted(opened.subnet(arch, checkpoint, size=size), console.task)
     console.info(f"{subnet.short_name}, arch {subnet.code} ({subnet.reason})")
     with seconds.of("read pairs"):
-        settings, calibration, checking = opened.config.data, None, None
+        calibration, checking = None, None
         if "tflite-int8" in formats:
-            place = ("--calibration-data", calibration_data, "train", settings, calibration_pairs or 32)
+            place = ("--calibration-data", calibration_data, "train", opened, calibration_pairs or 32)
             calibration = open_pairs(*place, size, console.info)
         if not no_verify:
-            checking = open_pairs("--data", data, "val", settings, pairs or 16, size, console.info)
+            checking = open_pairs("--data", data, "val", opened, pairs or 16, size, console.info)
     with console.task("ranges and verification", len(calibration or ()) + len(checking or ())) as meter:
         files, report = build(request, subnet, calibration, checking, seconds, meter.advance)
     return _hand_over(out, files, report, arena, json, csv)

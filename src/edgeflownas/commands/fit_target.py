@@ -35,7 +35,7 @@ def fit_target(
     only what is compiled. docs/fit_target.md says how.
 
     Args:
-        source: a ranking, or a run whose ranking is taken where there is one; without: --space and --width.
+        source: a ranking, weights:NAME, or a run whose ranking is taken where there is one; without: --space, --width.
         target: chip (edgeflownas vela --list-targets), or FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE.
         sram: most SRAM, such as 900KiB.
         fps: least frames a second.

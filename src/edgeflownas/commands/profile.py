@@ -30,7 +30,7 @@ def profile(
     docs/cost.md says what is counted.
 
     Args:
-        run: take space, width and size from this run.
+        run: take space, width and size from this run, or weights:NAME.
         arch: one subnet, stage by stage; default: every subnet of the space.
         space: search space (v1 with --arch).
         width: channels after E0 (32).

@@ -7,12 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeflownas.commands._shared import Bytes, Csv, FromZero, Json, OtherKeys, WholeNumber, emit, may_begin
+from edgeflownas.commands import _shared as shared
+from edgeflownas.commands._shared import Bytes, Csv, FromZero, Json, OtherKeys, WholeNumber
 from edgeflownas.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
+REMEDY = "give a smaller --memory, or fewer samples"
 PATIENCE = 24 * 3600  # seconds that ranks wait for each other's units; a rank that dies is noticed at once
 
 
@@ -31,6 +33,7 @@ def rank(
     protocol: str | None = None,
     memory: Bytes | None = None,
     keep_sample_errors: bool = False,
+    calibration_data: str | None = None,
     exact: bool = False,
     measure_cpu: bool = False,
     target: str | None = None,
@@ -48,8 +51,8 @@ def rank(
     Start it with torchrun to share the work between processes, GPUs or machines. docs/ranking.md has the columns.
 
     Args:
-        run: run directory.
-        out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT.
+        run: run directory, or weights:NAME of a supernet.
+        out: folder of the ranking; default RUN/ranking, or RUN/ranking-CHECKPOINT; of weights:NAME NAME-ranking.
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
         archs: file with an arch code a line, or CSV with a column code; default: the whole space.
@@ -61,6 +64,7 @@ def rank(
         protocol: of --data: standard (the default: whole frames), training (the run's crop and clip) or edgeflownet.
         memory: most memory for features, such as 8GB; default: as the evaluator finds sensible.
         keep_sample_errors: keep the error of every subnet on every sample (float16), for paired statistics.
+        calibration_data: data set or folder on which batch norm of weights:NAME is recalibrated.
         exact: bit for bit what each subnet evaluated alone gives, on a CPU; slower.
         measure_cpu: a column with the measured time of each subnet on this CPU (at most 500 subnets).
         target: a column with the time of each subnet on this chip, such as grove-vision-ai-v2 (docs/cost.md).
@@ -70,9 +74,10 @@ def rank(
         raise ConfigError(f"--seed {seed} belongs to a draw: add --sample N, or leave it out")
     if protocol is not None and not data:
         raise ConfigError(f"--protocol {protocol} belongs to --data: the run's own set has the protocol of training")
-    folder = run / ("ranking" if checkpoint == "latest" else f"ranking-{checkpoint}") if out is None else Path(out)
+    usual = shared.beside(run, "ranking", checkpoint)
+    folder = usual if out is None else Path(out)
     if out is not None and (not out or (folder / "run_manifest.json").exists()):
-        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {run / 'ranking'}")
+        raise ConfigError(f"--out {out!r}: give the ranking a folder of its own, such as --out {usual}")
 
     from edgeflownas.hardware.vela_table import chip_latency
     from edgeflownas.report.console import Console
@@ -82,11 +87,10 @@ def rank(
     from edgeflownas.search.ranking import TENSORS
     from edgeflownas.train.machine import connect
 
-    remedy = "give a smaller --memory, or fewer samples"
-    with closing(connect(on_gpu=False, timeout=PATIENCE)) as world, memory_in_words(remedy):
+    with closing(connect(on_gpu=False, timeout=PATIENCE)) as world, memory_in_words(REMEDY):
         console = Console() if world.is_main else Console(io.StringIO(), plain=True)
         job = open_job(
-            run, overrides, console.info,
+            run, shared.calibrated_elsewhere(run, calibration_data, overrides), console.info,
             checkpoint=checkpoint, weights=weights, data=data, protocol=protocol or "standard",
             exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world, where=where,
         )  # fmt: skip
@@ -98,7 +102,7 @@ def rank(
         done = rank_space(job, chosen, columns, folder, world, console, lambda work: _agree(work, yes, console))
         if done is not None:
             ranking, files = done
-            printed = emit(ranking_document(ranking, folder), ranking_view, json, csv, console.tell)
+            printed = shared.emit(ranking_document(ranking, folder), ranking_view, json, csv, console.tell)
             if TENSORS not in files:
                 console.info(f"{folder}: finished before, nothing was computed")
             console.wrote(printed | files)
@@ -109,7 +113,7 @@ def _agree(work: dict[str, Any], yes: bool, console: Console) -> bool:
     from edgeflownas.report.views import workload_text
 
     console.info(workload_text(work))
-    if yes or may_begin(work["seconds"], "rank fewer subnets (--where, --sample)", work["processes"]):
+    if yes or shared.may_begin(work["seconds"], "rank fewer subnets (--where, --sample)", work["processes"]):
         return True
     console.info("nothing was computed")
     return False

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgeflownas.commands._shared import Csv, Json, OtherKeys, emit, example, may_begin
+from edgeflownas.commands._shared import Csv, Json, OtherKeys, beside, emit, example, may_begin
 from edgeflownas.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def search(
     docs/search.md explains strategies and files.
 
     Args:
-        run: run directory.
+        run: run directory, or weights:NAME of a supernet.
         table: a ranking of a whole space, in place of a run: values are looked up, a search takes seconds.
         strategy: nsga2, evolution, random, or all.
         budget: evaluated subnets, those of an earlier start included.
@@ -46,7 +46,7 @@ def search(
         seeds: several searches, such as 0,1,2.
         compare: a ranking of the whole space (--table: that one): share of its hypervolume against evaluations.
         checkpoint: of the run: latest (the default), best, or a name such as step-00001234.
-        out: folder for journals and results; default: search/ in the run's or the ranking's folder.
+        out: folder for journals and results; default: search/ in the run's or the ranking's folder, or NAME-search.
         yes: do not ask before a long search.
     """
     if (run is None) == (table is None):
@@ -63,13 +63,13 @@ def search(
     population, jobs = population_of(population, budget), jobs_of(strategy, seed, seeds)
     console = Console()
     if table is not None:
-        folder = table if table.is_dir() else table.parent
+        own = (table if table.is_dir() else table.parent) / "search"
         problem = table_problem(table, minimise, where)
     else:
-        folder = Path(str(run))
-        problem = run_problem(folder, overrides, checkpoint or "latest", minimise, where, console.info)
+        own = beside(Path(str(run)), "search")
+        problem = run_problem(Path(str(run)), overrides, checkpoint or "latest", minimise, where, console.info)
     problem.require_varied()
-    place = out or folder / "search" / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
+    place = out or own / (f"{strategy}-seed{seed}" if len(jobs) == 1 else strategy)
     exact = exact_values(ranking, problem) if (ranking := table or compare) else None
 
     def agree(each: float, together: int, left: int) -> bool:

@@ -27,7 +27,7 @@ def verify(
 
     Args:
         folder: folder, as export made it.
-        run: run (or weights) that it was made from.
+        run: run, weights:NAME or npz file that it was made from.
         data: pairs to compare on: a data set or folder, or synth; default: the run's validation data.
         pairs: how many of them (16).
     """

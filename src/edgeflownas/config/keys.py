@@ -132,7 +132,8 @@ class TrainConfig(Group):
     input_normalisation: Literal["minus1_1", "raw_0_255"] = identity("minus1_1")
     """Pixel values the network sees: x / 127.5 - 1, or the bytes 0 to 255 as they are (published EdgeFlowNet)."""
     init_from: str | None = dynamics(None)
-    """Run directory whose weights (not optimiser, not position) a new run starts from; RUN@best, RUN@step-00001234."""
+    """Run directory whose weights (not optimiser, not position) a new run starts from; RUN@best, RUN@step-00001234; or
+    weights:NAME, weights of the package. A width that divides train.width is widened: the flow stays the same."""
     gpu_device: Annotated[int, Field(ge=-1, strict=True)] | Literal["auto"] = observation("auto")
     """-1 CPU, n that GPU (an error where it does not exist), auto: GPU 0 where there is one, else CPU."""
     precision: Literal["fp32", "bf16", "tf32", "fp64"] = dynamics("fp32")

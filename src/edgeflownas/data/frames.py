@@ -48,6 +48,8 @@ class Frames:
     place: Path  # the folder that holds them
     count: int  # of a video: what the file says, which may be off
     read: Callable[[Note], Iterator[Frame]]
+    name: str = "frames"  # of the folder or the video
+    rate: float = 10.0  # frames a second; of pictures a guess
 
     def pairs(self, note: Note) -> Iterator[tuple[Frame, Frame]]:
         """Consecutive frames; ``note`` is told what was converted or is missing.  Raises BadSample, DataError."""
@@ -110,7 +112,7 @@ def _pictures(kind: str, place: Path, paths: list[Path]) -> Frames:
                 note(f"{path}: {converted}" + (" (said once)" if len(paths) > 2 else ""))
             yield Frame(path.stem, str(path), image)
 
-    return Frames(kind, place, len(paths), read)
+    return Frames(kind, place, len(paths), read, place.resolve().name if kind == "folder" else stems[0])
 
 
 def _require_one_size(first: object, size: tuple[int, ...], second: object, other: tuple[int, ...]) -> None:
@@ -125,7 +127,7 @@ def _video(path: Path) -> Frames:
     with open_regular(path):  # missing, unreadable, a pipe: said in our words
         pass
     with _opened(path) as capture:
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
         if count < 2:  # not stored in every kind of file
             count = sum(1 for _ in iter(capture.grab, False))
     if count < 2:
@@ -143,7 +145,7 @@ def _video(path: Path) -> Frames:
         if number < 2:
             raise DataError(f"{path}: {number or 'no'} readable frame{'' if number else 's'}, flow needs two")
 
-    return Frames("video", path.parent, count, read)
+    return Frames("video", path.parent, count, read, path.stem, rate if 1.0 <= rate <= 1000.0 else 10.0)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ moving average.  The network's own buffers are never touched, so nothing has to 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -105,12 +105,19 @@ def predict(
     net: StagedNet,
     archs: Sequence[Arch],
     images: Tensor,
-    statistics: NodeStatistics,
+    statistics: NodeStatistics | None,
     at_leaf: Callable[[int, list[Tensor]], None],
 ) -> None:
-    """:func:`walk` of images [B,6,H,W] in evaluation mode, under the ``statistics`` of :func:`recalibrate`."""
+    """:func:`walk` of images [B,6,H,W] in evaluation mode, under the ``statistics`` of :func:`recalibrate`.
+
+    None takes those in the network's buffers, which are right for the one arch that they were measured on.
+    """
+
+    def lent(node: Node) -> AbstractContextManager[object]:
+        return nullcontext() if statistics is None else use_statistics(net, statistics.get(node, {}))
+
     with network_mode(net, training=False):
-        walk(net, archs, net.prepare(images), lambda node: use_statistics(net, statistics.get(node, {})), at_leaf)
+        walk(net, archs, net.prepare(images), lent, at_leaf)
 
 
 # ---- recalibration ----

@@ -65,12 +65,15 @@ class SubnetPredictor(Predictor):
         self,
         net: StagedNet,
         archs: Sequence[Arch],
-        statistics: NodeStatistics,
+        statistics: NodeStatistics | None,
         name: str,
         source: str,
         flow_divisor: float = 1.0,
     ) -> None:
-        """``flow_divisor``: what the flow was divided by in training; the predictions are multiplied by it."""
+        """``statistics`` are those of ``recalibrate``, None for the network's own buffers (of a network of one arch).
+
+        ``flow_divisor``: what the flow was divided by in training; the predictions are multiplied by it.
+        """
         self.net, self.archs, self.statistics, self.flow_divisor = net, archs, statistics, flow_divisor
         self.models = tuple(Model(name, str(arch) if arch else None, source) for arch in archs)
 

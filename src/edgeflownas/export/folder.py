@@ -175,16 +175,16 @@ def verify_folder(
     if run is not None and not reasons:
         arch = None if facts["code"] == facts["space"] else facts["code"]
         _, _, made_of = facts["weights"].partition("/")
-        checkpoint = "best" if run.is_file() or not made_of else made_of
         opened = Run.open(run, overrides, note, used=EXPORTED, what="this")
-        subnet = extracted(opened.subnet(arch, checkpoint), progress)
+        checkpoint = made_of if opened.directory is not None and made_of else "best"
+        subnet = extracted(opened.subnet(arch, checkpoint, size=tuple(facts["size"])), progress)
         if subnet.checkpoint.hash != facts["weights_hash"]:
             raise ConfigError(
                 f"{run}: its weights are {subnet.checkpoint.hash[:16]}, the folder was made of "
                 f"{facts['weights_hash'][:16]} ({facts['weights']}): give that run"
             )
         size = tuple(facts["size"])
-        pairs = open_pairs("--data", data, "val", opened.config.data, count, size, note)
+        pairs = open_pairs("--data", data, "val", opened, count, size, note)
         deployed = deploy(subnet, size, facts["outputs"], facts["uncertainty"], "minmax", None)
         if "model_int8.onnx" in report["files"]:
             note("model_int8.onnx, of an earlier version, is held against its hash only")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeflownas.config import DataConfig
 from edgeflownas.data.dataset import FlowDataset, load_eval_sample
 from edgeflownas.data.formats import image_size
 from edgeflownas.data.sets import open_dataset
@@ -26,13 +26,22 @@ from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.blocks import GRID, InputForm
 from edgeflownas.models.flownet import FlowNet
 from edgeflownas.run.manifest import memory_in_words
-from edgeflownas.run.run import SHOWN, Subnet
+from edgeflownas.run.run import SHOWN, Run, Subnet
+from edgeflownas.run.setup import Note
 
 SMALLEST, LARGEST = 32, 4096  # px a side; generated pairs have them too
 EXPORTED = (*SHOWN, "data.val_dir", "data.on_bad_sample")  # keys an export reads: also those of the pairs
 GENERATED = "synth"
 MEMORY = "the run's calibration batches do not fit this machine's memory: free some"
 Size = tuple[int, int]
+
+
+def open_exported(path: Path, overrides: Sequence[str], calibration_data: str | None, note: Note) -> Run:
+    """The run; a supernet of the package recalibrates batch norm on ``calibration_data``, where these are no synth."""
+    run = Run.open(path, overrides, note, used=EXPORTED, what="this")
+    if not run.recalibrates or calibration_data in (None, GENERATED):
+        return run
+    return Run.open(path, [*overrides, f"--data.train_dir={calibration_data}"], note, used=EXPORTED, what="this")
 
 
 def extracted(subnet: Subnet, progress: Callable[[str, int], Any]) -> Subnet:
@@ -103,14 +112,15 @@ class Pairs:
 
 
 def open_pairs(
-    option: str, spec: str | None, split: str, settings: DataConfig, count: int, size: Size, note: Callable[[str], None]
+    option: str, spec: str | None, split: str, run: Run, count: int, size: Size, note: Callable[[str], None]
 ) -> Pairs:
-    """Pairs of the data that ``option`` names as ``spec``, or of the run's own ``split``.
+    """Pairs of the data that ``option`` names as ``spec``, or of the run's own ``split``; of the package's generated.
 
     Raises:
         DataError: no such data, or frames smaller than ``size``; says what to do.
     """
-    if spec == GENERATED:
+    settings = run.config.data
+    if spec == GENERATED or (spec is None and run.shipped is not None and f"data.{split}_dir" not in run.given):
         return generated_pairs(count, size, split)
     own = settings.train_dir if split == "train" else settings.val_dir
     try:

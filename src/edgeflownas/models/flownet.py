@@ -20,7 +20,7 @@ convolutions, the biases, and the plain (no batch norm, no ReLU) convolutions th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -334,6 +334,25 @@ def initialise(net: nn.Module, seed: int) -> None:
         normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
         scale = math.sqrt(2.0 / parameter[0].numel())
         parameter.copy_(torch.from_numpy(scale * normal).reshape(parameter.shape))
+
+
+@torch.no_grad()
+def widened(small: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """Tensors of a network with more channels that computes what the narrow one, ``small``, does (Net2WiderNet).
+
+    Every channel is there as often as the shapes of ``like``, tensors of the wide network by name, say.  Copies of an
+    input share its weight in random parts (``seed``), so that they learn to differ.  Chen et al., ICLR 2016.
+    """
+    tensors = {}
+    for name, tensor in small.items():
+        times = [wide // narrow for wide, narrow in zip(like[name].shape, tensor.shape, strict=True)]
+        tensors[name] = tensor.repeat(*times) if times else tensor.clone()
+        if tensor.ndim == 4 and times[1] > 1:
+            shape = (like[name].shape[0], times[1], tensor.shape[1])
+            share = 0.25 + torch.from_numpy(uniforms(seed, f"widen.{name}", count=math.prod(shape)).reshape(shape))
+            share = (share / share.sum(1, keepdim=True)).reshape(shape[0], -1)
+            tensors[name] *= share[..., None, None].to(tensor)
+    return tensors
 
 
 @torch.no_grad()

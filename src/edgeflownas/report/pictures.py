@@ -8,6 +8,8 @@ Follows Baker, Scharstein, Lewis, Roth, Black, Szeliski: "A Database and Evaluat
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +20,8 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.frames import Frames
-from edgeflownas.evaluate.calibration import recalibrate
-from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
-from edgeflownas.files import replace_file
+from edgeflownas.errors import StorageError
+from edgeflownas.files import replace_file, storing
 from edgeflownas.report.console import Console
 from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import Subnet
@@ -275,6 +276,50 @@ def write_flow(paths: dict[str, Path], image1: Image, flow: NDArray[np.float32],
             replace_file(path, [data.data])
 
 
+class FlowVideo:
+    """Each frame beside its flow, as MP4; under its name only once it is whole (:meth:`keep`)."""
+
+    FADE = 0.95  # of the length in full colour from frame to frame, so that colours do not flicker
+
+    def __init__(self, path: Path, rate: float, max_flow: float | None) -> None:
+        self.path, self.rate, self.max_flow = path, rate, max_flow
+        self._temporary, self._frames = path.with_name(f".tmp-{path.name}"), 0
+        self._writer: cv2.VideoWriter | None = None
+        self._longest = 0.0
+
+    def add(self, image: Image, flow: NDArray[np.float32]) -> None:
+        """Append a frame.  Raises StorageError where no video can be written here."""
+        self._longest = max(float(np.hypot(flow[..., 0], flow[..., 1]).max()), self.FADE * self._longest)
+        picture = np.concatenate([image, flow_to_color(flow, self.max_flow or self._longest)], axis=1)
+        odd = [(0, side % 2) for side in picture.shape[:2]]  # the format takes even sides only
+        picture = np.pad(picture, [*odd, (0, 0)], mode="edge")
+        if self._writer is None:
+            code, size = cv2.VideoWriter.fourcc(*"mp4v"), picture.shape[1::-1]
+            self._writer = cv2.VideoWriter(str(self._temporary), code, self.rate, size)
+            if not self._writer.isOpened():
+                raise StorageError(f"{self.path}: this OpenCV cannot write it: --formats color writes pictures instead")
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self._frames += 1
+
+    def keep(self) -> None:
+        """Give the finished video its name.  Raises StorageError where not every frame is in it."""
+        assert self._writer is not None, "a video of no frame"
+        self._writer.release()
+        written = int(cv2.VideoCapture(str(self._temporary)).get(cv2.CAP_PROP_FRAME_COUNT))
+        if written != self._frames:  # OpenCV says nothing where the disk is full
+            raise StorageError(
+                f"{self.path}: {written} of {self._frames} frames could be written: make room on the disk"
+            )
+        with storing(self.path, "write"):
+            os.replace(self._temporary, self.path)
+
+    def close(self) -> None:
+        """Remove what was not kept."""
+        if self._writer is not None:
+            self._writer.release()
+        self._temporary.unlink(missing_ok=True)
+
+
 def infer_frames(
     subnet: Subnet, frames: Frames, out: Path, formats: Sequence[str], max_flow: float | None, console: Console
 ) -> dict[str, Any]:
@@ -286,34 +331,47 @@ def infer_frames(
     samples = subnet.calibration or ()
     full = "the run's calibration batches do not fit this machine's memory: free some"
     with console.task("calibrate", len(samples)) as meter, memory_in_words(full):
-        statistics = recalibrate(subnet.net, [subnet.arch], samples, meter.advance)
-    who = (subnet.name, subnet.checkpoint.hash)
-    predictor = SubnetPredictor(subnet.net, [subnet.arch], statistics, *who, flow_divisor=subnet.flow_divisor)
+        subnet.predictor(meter.advance)
     rows: list[dict[str, Any]] = []
     total = frames.count - 1
+    video = FlowVideo(out / f"{frames.name}-flow.mp4", frames.rate, max_flow) if "video" in formats else None
+    began = time.monotonic()
     with console.task("flow", total) as meter:
         try:
             for first, second in frames.pairs(console.warn):
                 height, width = first.image.shape[:2]
-                with memory_in_words(f"{first.origin} is {height}x{width}: give smaller images"):
-                    (flow,) = predictor.predict(np.concatenate([first.image, second.image], axis=-1))
-                check_finite(flow)
+                with memory_in_words(f"{first.origin} is {height}x{width}: give smaller images, or --size"):
+                    flow = subnet.flow(first.image, second.image)
                 out.mkdir(parents=True, exist_ok=True)
-                paths = {form: out / f"{first.name}{FORMATS[form]}" for form in formats}
+                paths = {form: out / f"{first.name}{FORMATS[form]}" for form in formats if form != "video"}
                 write_flow(paths, first.image, flow, max_flow)
+                if video is not None:
+                    video.add(first.image, flow)
                 length = np.hypot(flow[..., 0], flow[..., 1])
                 row = {"image1": first.origin, "image2": second.origin, "height": height, "width": width}
                 row |= {"mean_flow": float(length.mean()), "max_flow": float(length.max())}
                 rows.append({**row, "files": {form: str(path) for form, path in paths.items()}})
                 meter.update(min(len(rows), total))
+            if video is not None:
+                video.keep()
         except KeyboardInterrupt:
             console.info(f"interrupted after {len(rows)} of {total} pairs; every file in {out} is whole")
             raise
+        finally:
+            if video is not None:
+                video.close()
+    seconds = time.monotonic() - began
     facts: dict[str, Any] = {
-        "weights": who[0],
-        "source": who[1],
+        "weights": subnet.name,
+        "source": subnet.checkpoint.hash,
         "arch": str(subnet.arch),
         "arch_choice": subnet.reason,
+        "size": subnet.size and list(subnet.size),
+        "calibration": subnet.calibrated_on or None,
+        "calibration_samples": subnet.calibration_samples,
+        "out": str(out),
+        "video": video and str(video.path),
+        "seconds": seconds,
+        "frames_per_second": len(rows) / max(seconds, 1e-9),
     }
-    facts |= {"calibration": subnet.calibrated_on or None, "calibration_samples": subnet.calibration_samples}
-    return facts | {"out": str(out), "pairs": rows}
+    return facts | {"pairs": rows}

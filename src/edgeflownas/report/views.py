@@ -439,3 +439,48 @@ def write_search(folder: Path, document: Document, warn: Callable[[str], None] =
 
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}"
+
+
+# ---- weights of the package ----
+
+
+def weights_view(document: Document) -> Blocks:
+    """A line for each of the package's weights, with the error on its own evaluation pairs and its cost on a chip."""
+    heading: Heading = [
+        *columns("name | code | width | KiB:.0f/1024=bytes | EPE px:.2f=epe | zero flow:.2f=zero_flow"),
+        *columns("int8 loss %:+.1f=int8_loss_percent | chip ms:.1f=chip_ms | chip KiB:.0f=chip_kib"),
+    ]
+    records = []
+    for card in document["weights"]:
+        first, int8, vela = (card["epe"] or [{}])[0], card["int8"] or {}, card["vela"] or {}
+        figures = {"epe": first.get("epe_per_image"), "zero_flow": first.get("zero_flow")}
+        cost = {"chip_ms": vela.get("milliseconds"), "chip_kib": vela.get("sram_kib")}
+        code = card["code"] or "(supernet)"
+        records.append({**card, "code": code, **figures, "int8_loss_percent": int8.get("loss_percent"), **cost})
+    labels = {
+        f"EPE: {card['epe'][0]['protocol']} on {card['epe'][0]['data']}" for card in document["weights"] if card["epe"]
+    }
+    return [Table.of(heading, records, notes=sorted(labels)).lean()] if records else []
+
+
+def card_view(card: Document) -> Blocks:
+    """A card: what the weights are and how they were made, line by line; their errors; their cost on the chip."""
+    code, (rows, cols), machine = card["code"] or "all subnets", card["size"], card["machine"]
+    lines = [
+        f"weights:{card['name']}: {code} of space {card['space']}, width {card['width']}, for {rows}x{cols}",
+        f"file      {card['bytes']:,} bytes, kernels in {card['storage']}, sha256 {card['sha256'][:16]}",
+        f"recipe    {card['recipe']}, commit {card['commit'] or 'unknown'}",
+        f"data      {card['data']}",
+        f"trained   on {card['pairs_seen']:,} pairs in {card['hours']:.2f} h",
+        f"machine   {machine['cpu']}, threads: {machine['threads']}",
+        f"licence   {card['licence']}",
+    ]
+    if (int8 := card["int8"]) is not None:
+        lines.append(f"int8      EPE {px(int8['epe'])}, float {px(int8['float_epe'])}, {int8['data']}")
+    if (vela := card["vela"]) is not None:
+        cost = (
+            f"{vela['milliseconds']:.1f} ms, {vela['sram_kib']:.0f} KiB of SRAM, {vela['flash_kib']:.0f} KiB of flash"
+        )
+        lines.append(f"chip      {vela['target']}: {cost}")
+    line = "data | protocol | per image:.4f=epe_per_image | EPE px:.4f=epe | zero flow:.4f=zero_flow | samples"
+    return [*lines, *([Table.of(columns(line), card["epe"])] if card["epe"] else [])]

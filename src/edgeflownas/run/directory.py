@@ -422,6 +422,11 @@ def _unfinished_name(path: Path) -> Path:
 def read_identity(path: Path) -> dict[str, Any]:
     """Content of run_manifest.json: ``run`` (the identity) and ``manifest`` (the facts).  Raises StorageError."""
     file = path / "run_manifest.json"
+    if str(path).startswith("weights:"):
+        raise StorageError(
+            f"{path}: weights of the package, which have neither checkpoints nor a history: give a run directory here "
+            "(evaluate, rank, export, verify, infer, profile and train.init_from take such weights)"
+        )
     if (path / GROUP).is_file():
         names = ", ".join(str(path / name) for name in files.read_json(path / GROUP).get("models", {}))
         raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")

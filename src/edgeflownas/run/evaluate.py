@@ -18,10 +18,11 @@ from edgeflownas.evaluate.calibration import recalibrate
 from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.pool import CalibrationSweep, PoolEvaluation
 from edgeflownas.evaluate.predictors import BASELINES, Predictor, SubnetPredictor, evaluate_labelled, make_baseline
-from edgeflownas.evaluate.protocols import make_protocol
+from edgeflownas.evaluate.protocols import Protocol, make_protocol
 from edgeflownas.evaluate.results import EVALUATIONS, ResultRow, append_results
 from edgeflownas.run.manifest import memory_in_words
 from edgeflownas.run.run import Run
+from edgeflownas.run.setup import open_split
 
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
@@ -154,12 +155,13 @@ def evaluate_on(
     if run is not None:
         stored = run.checkpoint(checkpoint, weights)
         net, known = run.net(stored, weights), run.pool
-        samples = FrozenBatches.of(net, *run.calibration(), None) if net.batchnorms else ()
-    place = ("val", "--data", None if settings is None else settings.roots)
+        carried = run.carried(net, protocol if size is None else Protocol(protocol, size).label)
+        samples = FrozenBatches.of(net, *run.calibration(), None) if net.batchnorms and not carried else ()
     if data is None:
-        assert settings is not None, "a baseline needs data"
-        data, place = settings.val_dir, ("val", "data.val_dir", settings.roots)
-    dataset = open_dataset(data, *place)
+        assert run is not None, "a baseline needs data"
+        dataset = run.val if run.shipped else open_split(run.config, "val")
+    else:
+        dataset = open_dataset(data, "val", "--data", None if settings is None else settings.roots)
     height, width = dataset.read(0).flow.shape[:2]
     trained_on = None if settings is None else (settings.crop_size, settings.flow_clip)
     made = make_protocol(protocol, (height, width), size, trained_on)
@@ -169,7 +171,7 @@ def evaluate_on(
     else:
         archs = [run.space.parse(code) for code in (codes or known)]
         with console.task("calibrate", len(samples)) as meter, pool.full_precision():
-            statistics = recalibrate(net, archs, samples, meter.advance) if samples else {}
+            statistics = recalibrate(net, archs, samples, meter.advance) if samples else None
         facts = (run.label(stored, weights), stored.hash, run.config.data.flow_divisor)
         first = SubnetPredictor(net, archs, statistics, *facts)
     predictors = [first, *(make_baseline(name) for name in names if name != baseline)]

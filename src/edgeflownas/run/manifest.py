@@ -10,14 +10,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import socket
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,6 @@ def build_manifest(
     kinds = config_kinds(config)
     epochs = config.train.num_epochs
     deciding = {kind: kinds[kind] for kind in ("identity", "dynamics")}
-    choices = json.loads(json.dumps([asdict(choice) for choice in space.choices]))  # lists, as they are read back
     return {
         "keys": kinds,
         "config_hash": hashlib.sha256(canonical_json(deciding)).hexdigest(),
@@ -74,10 +72,7 @@ def build_manifest(
             for split, f in fingerprints.items()
         },
         "generated_data": any(f.source == "generated" for f in fingerprints.values()),
-        "space": {
-            **{"name": space.name, "size": len(space), "choices": choices},
-            **({"fixed": list(space.fixed)} if space.fixed else {}),
-        },
+        "space": space.declaration(),
         "plan": {
             "num_epochs": epochs,
             "steps_per_epoch": plan.steps_per_epoch,

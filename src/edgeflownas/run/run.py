@@ -1,27 +1,38 @@
 """``Run``: the one opened run, for everything that only looks at it: no lock, no write.
 
-Weights, search space, pool, frozen samples and history of a run directory, or of a file of TF1 weights (which has
-neither checkpoints nor samples of its own).  Beside it what a configuration alone decides: network, space, data.
+Weights, search space, pool, frozen samples and history of a run directory; or of a file of TF1 weights, or weights of
+the package (``weights:NAME``), which have neither checkpoints nor frozen samples of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
-from edgeflownas.data.dataset import FlowDataset
+from edgeflownas.data.dataset import FlowDataset, FlowPair
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate import frozen
+from edgeflownas.evaluate.calibration import recalibrate
 from edgeflownas.evaluate.frozen import EvalSet, FrozenBatches, FrozenSplit
 from edgeflownas.evaluate.noise import rank_order
+from edgeflownas.evaluate.pool import full_precision
+from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
+from edgeflownas.evaluate.protocols import Protocol, Size, make_protocol
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
 from edgeflownas.run import setup
@@ -30,6 +41,7 @@ from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
 from edgeflownas.run.manifest import choose_device, code_version, config_kinds, environment, set_arithmetic
 from edgeflownas.run.setup import Note, Splits, new_net, open_split, run_space, silent, stored_fingerprints
+from edgeflownas.run.weights import PREFIX, TRAINING, Shipped, find_weights, is_weights, read_weights
 from edgeflownas.space import Arch, SearchSpace
 
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
@@ -63,16 +75,23 @@ PUBLISHED = {
 
 
 class Run:
-    """A run opened to be read; ``directory`` is None for a file of weights.
+    """A run opened to be read; ``directory`` is None for a file of weights, ``shipped`` for all but the package's own.
 
     ``own`` is the configuration it was trained with, ``config`` the same with the overrides of whoever opened it.
     """
 
     def __init__(
-        self, path: Path, directory: RunDirectory | None, own: Config, config: Config, note: Note, given: Sequence[str]
+        self,
+        path: Path,
+        directory: RunDirectory | None,
+        own: Config,
+        config: Config,
+        note: Note,
+        given: Sequence[str],
+        shipped: Shipped | None = None,
     ) -> None:
         self.path, self.directory, self.own, self.config, self.note = path, directory, own, config, note
-        self.given = given
+        self.given, self.shipped = given, shipped
         self.manifest: dict[str, Any] = {} if directory is None else directory.manifest
 
     @classmethod
@@ -86,15 +105,18 @@ class Run:
         what: str = "an evaluation",
         warn: Note | None = None,
     ) -> Run:
-        """Open a run directory or a file of TF1 weights (npz), with ``--group.key value`` tokens over its settings.
+        """Open a run directory, ``weights:NAME`` or TF1 weights (npz), with ``--group.key value`` over its settings.
 
         ``note`` is told of every choice made here, and of keys given that ``what`` (who asks, in words) does not read:
         that reads ``used``.  ``warn`` (None: stderr) is told of damaged checkpoints that are passed over.  Raises
         ConfigError for a key that would change the network, StorageError or DataError for what is no run or file.
         """
         given = [key for key, _ in parse_overrides(list(overrides))[0]]
-        directory = None if path.is_file() else RunDirectory(path, warn)
-        if directory is None:
+        shipped = read_weights(path) if is_weights(path) else None
+        directory = None if shipped or path.is_file() else RunDirectory(path, warn)
+        if shipped is not None:
+            own, config, used = shipped.config(), shipped.config(overrides), (*used, *_SAMPLES)
+        elif directory is None:
             own = config = weights_config(path, overrides)
         else:
             own, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
@@ -106,7 +128,22 @@ class Run:
         for key in NETWORK:  # of a file of weights both are one
             if attrgetter(key)(config) != (value := attrgetter(key)(own)):
                 raise ConfigError(f"--{key} differs from the run's {value}: its weights do not fit")
-        return cls(path, directory, own, config, note, given)
+        return cls(path, directory, own, config, note, given, shipped)
+
+    @property
+    def id(self) -> str:
+        """What tells the run from others, wherever it lies."""
+        return self.directory.id if self.directory is not None else self.path.name
+
+    @property
+    def deployed_size(self) -> Size | None:
+        """Rows and columns (px) at which frames are estimated unless asked otherwise; None: those of the frames."""
+        return self.shipped.size if self.shipped is not None else None
+
+    @property
+    def recalibrates(self) -> bool:
+        """Whether these are weights of the package that need calibration pairs: those of a supernet."""
+        return self.shipped is not None and not self.shipped.statistics
 
     @property
     def imported(self) -> bool:
@@ -152,17 +189,21 @@ class Run:
         """
         if weights not in ("model", "ema"):
             raise ConfigError(f"--weights {weights!r} is unknown: model or ema")
-        if self.directory is None:
+        if self.directory is None and which not in ("best", "latest"):
+            raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
+        if self.shipped is not None:
+            model = {name: torch.from_numpy(array) for name, array in self.shipped.groups["model"].items()}
+            stored = _outside_runs(self.path.name, model, self.shipped.hash)
+        elif self.directory is None:
             net = new_net(self.config, None)
             load_tf1_weights(net, self.path)
             digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-            tensors = {"model": dict(net.state_dict())}
-            return Checkpoint(self.path.name, Position(0, 0, 0), {}, tensors, {}, None, True, digest, {})
-        stored = self.directory.load(which, ["model", weights])
+            stored = _outside_runs(self.path.name, dict(net.state_dict()), digest)
+        else:
+            stored = self.directory.load(which, ["model", weights])
         if weights not in stored.tensors:
-            raise ConfigError(
-                f"--weights ema: {self.path} keeps no moving average (train.ema_decay is null); use model"
-            )
+            why = "" if self.directory is None else " (train.ema_decay is null)"
+            raise ConfigError(f"--weights ema: {self.path} keeps no moving average{why}; use model")
         return stored
 
     def net(self, stored: Checkpoint, weights: str = "model") -> StagedNet:
@@ -200,28 +241,53 @@ class Run:
             raise ConfigError(f"{what}: give --arch CODE")
         return self.space.parse(self.space.baseline), "the bilinear baseline: nothing was evaluated yet"
 
-    def subnet(self, arch: str | None, which: str = "best") -> Subnet:
+    def carried(self, net: StagedNet, protocol: str) -> dict[str, Any]:
+        """Give ``net`` the batch-norm statistics that the weights carry for a protocol.
+
+        Returns where they come from (``from``, ``samples``, ``protocol``); empty, and nothing done, where they have to
+        be recalibrated: weights of a run or of a supernet, or the user said on which training pairs.
+        """
+        if self.shipped is None or self.recalibrates or "data.train_dir" in self.given:
+            return {}
+        known = self.shipped.statistics
+        label = protocol if protocol in known else TRAINING
+        if label != protocol and protocol.startswith("deploy"):
+            self.note(f"{self.path} carries batch-norm statistics for {', '.join(known)}: those of {label} are taken")
+        buffers = net.state_dict()
+        for name, array in self.shipped.groups["model" if label == TRAINING else label].items():
+            buffers[name].data.copy_(torch.from_numpy(array))
+        return {**known[label], "protocol": label}
+
+    def subnet(
+        self, arch: str | None = None, which: str = "best", weights: str = "model", size: Size | None = None
+    ) -> Subnet:
         """One subnet (``arch`` as in :meth:`choose`) with its calibration batches: all that is read of the data.
 
-        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one.  Raises
-        ConfigError for an arch of another space, DataError for training data that are missing or not those of the run.
+        ``which`` names the checkpoint; ``best`` is the latest (and a note) where no evaluation has chosen one; ``size``
+        (rows and columns, px) is what :meth:`Subnet.flow` brings frames to.  Raises ConfigError for an arch of another
+        space, DataError for training data that are missing or not those of the run.
         """
         if self.directory is None and which != "best":
             raise ConfigError(f"--checkpoint {which} belongs to a run directory; {self.path} is one file: leave it out")
         if self.directory is not None and which == "best" and not (self.path / "best.json").exists():
             self.note("no evaluation of this run has chosen a best checkpoint: the latest is used")
             which = "latest"
-        stored = self.checkpoint(which)
-        net = self.net(stored)
+        stored = self.checkpoint(which, weights)
+        net = self.net(stored, weights)
         chosen, reason = self.choose(arch)
-        batches = FrozenBatches.of(net, *self.own_calibration(), None) if net.batchnorms else None
-        return Subnet(self, stored, net, chosen, reason, batches)
+        protocol = "standard" if size is None else "deploy"
+        carried = self.carried(net, make_protocol(protocol, (0, 0), size).label)
+        calibrated = net.batchnorms and not carried
+        batches = FrozenBatches.of(net, *self.own_calibration(), None) if calibrated else None
+        return Subnet(self, stored, net, chosen, reason, batches, carried, size)
 
     # ---- samples ----
 
     @cached_property
     def train(self) -> FlowDataset:
-        """The training split, checked.  Raises ConfigError, DataError."""
+        """The training split, checked; pairs made again for weights of the package.  Raises ConfigError, DataError."""
+        if self.shipped is not None and "data.train_dir" not in self.given:
+            return self._generated("train")
         if self.directory is None and "data.train_dir" not in self.given:
             raise ConfigError(
                 f"{self.path}: batch norm is recalibrated on training pairs: say where they are with --data.train_dir "
@@ -234,10 +300,19 @@ class Run:
 
     @cached_property
     def val(self) -> FlowDataset:
-        """The validation split, checked.  Raises DataError."""
+        """The validation split, checked; pairs made again for weights of the package.  Raises DataError."""
+        if self.shipped is not None and "data.val_dir" not in self.given:
+            return self._generated("val")
         dataset = open_split(self.config, "val")
         refuse(dataset, check_dataset(dataset))
         return dataset
+
+    def _generated(self, split: str) -> FlowDataset:
+        """Pairs of the package's weights, in a folder that goes with this object."""
+        assert self.shipped is not None
+        folder = tempfile.mkdtemp(prefix="edgeflownas-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return self.shipped.make_pairs(split, Path(folder, "pairs"), self.note)
 
     @cached_property
     def train_print(self) -> Fingerprint:
@@ -310,7 +385,8 @@ class Run:
             raise ConfigError(f"--split {split!r} is unknown: train or val")
         train, val, config = self.train, self.val, self.config
         if self.imported:
-            self.note("this run has no frozen evaluation set (imported weights): one is made of the given data")
+            kind = "imported weights" if self.shipped is None else "weights of the package"
+            self.note(f"this run has no frozen evaluation set ({kind}): one is made of the given data")
         stored = None if self.imported else self.stored_eval_set  # what is damaged is said before data are read
         previous = stored_fingerprints(self.path)
         splits = Splits(train, val, self.train_print, fingerprint(val, previous and previous[1]))
@@ -346,7 +422,7 @@ def run_network(path: Path) -> tuple[SearchSpace, int, tuple[int, int]]:
     run = Run.open(path)
     if run.config.train.task == "edgeflownet":
         raise ConfigError(f"{path} trains EdgeFlowNet, whose layers are not FlowNet's: it cannot be profiled")
-    return run.space, run.config.train.width, run.config.data.crop_size
+    return run.space, run.config.train.width, run.shipped.size if run.shipped else run.config.data.crop_size
 
 
 @dataclass(frozen=True)
@@ -358,7 +434,10 @@ class Subnet:
     net: StagedNet  # the run's; after ``extracted`` of export/source.py the subnet alone
     arch: Arch
     reason: str  # why this arch
-    calibration: FrozenBatches | None  # None where batch norm is frozen and needs no samples
+    calibration: FrozenBatches | None  # None where batch norm needs no samples: frozen, or carried
+    carried: dict[str, Any] = field(default_factory=dict)  # of Run.carried
+    size: Size | None = None  # rows and columns (px) at which ``flow`` estimates, None: those of the frames
+    _made: dict[str, SubnetPredictor] = field(init=False, default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -385,20 +464,71 @@ class Subnet:
     @property
     def calibrated_on(self) -> str:
         """Label of the data that batch norm is recalibrated on, empty where it is not."""
-        return "" if self.calibration is None else self.calibration.split.label
+        return self.carried.get("from", "") if self.calibration is None else self.calibration.split.label
 
     @property
     def calibration_samples(self) -> int:
         """Number of samples that batch norm is recalibrated on."""
-        return 0 if self.calibration is None else len(self.calibration.split.names)
+        return self.carried.get("samples", 0) if self.calibration is None else len(self.calibration.split.names)
 
     @property
     def flow_divisor(self) -> float:
         """The network's flow times this is in pixels."""
         return self.run.config.data.flow_divisor
 
+    def predictor(self, advance: Callable[[], None] = lambda: None) -> SubnetPredictor:
+        """What estimates flow, made once; ``advance`` is called before each batch of a recalibration."""
+        if (made := self._made.get("predictor")) is None:
+            statistics = None
+            if self.calibration is not None:
+                with full_precision():
+                    statistics = recalibrate(self.net, [self.arch], self.calibration, advance)
+            who = (self.name, self.checkpoint.hash, self.flow_divisor)
+            made = self._made["predictor"] = SubnetPredictor(self.net, [self.arch], statistics, *who)
+        return made
+
+    def flow(self, image1: NDArray[np.uint8], image2: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Flow [H,W,2] from ``image1`` to ``image2``, px: u to the right, v down.
+
+        The images are uint8 RGB [H,W,3] of one size, any; they are brought to ``size`` and the flow back to their own
+        pixels, as on a device (protocol deploy).  Raises DataError for other arrays, NonFiniteError for a network that
+        diverged.
+        """
+        image1, image2 = np.asarray(image1), np.asarray(image2)
+        for number, image in ((1, image1), (2, image2)):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise DataError(f"image{number}: {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3], RGB")
+        if image1.shape != image2.shape:
+            sizes = " and ".join(f"{image.shape[0]}x{image.shape[1]}" for image in (image1, image2))
+            raise DataError(f"image1 and image2 are {sizes} (height x width): frames of one pair must have one size")
+        unknown = np.broadcast_to(np.float32(0.0), (*image1.shape[:2], 2))
+        protocol = Protocol("standard" if self.size is None else "deploy", self.size)
+        prepared = protocol.prepare(FlowPair(image1, image2, unknown, np.broadcast_to(True, image1.shape[:2])))
+        (flow,) = self.predictor().predict(prepared.images)
+        check_finite(flow)
+        return protocol.restore(flow, prepared)
+
+
+def load(name: str | Path, arch: str | None = None, size: Size | None | Literal["deployed"] = "deployed") -> Subnet:
+    """A network for pictures: weights of the package by name, or one subnet of a run directory.
+
+    ``arch`` is as in :meth:`Run.choose`; ``size`` (rows and columns, px) is what frames are brought to, None leaves
+    them as they are: the size that weights of the package are deployed at, and None for a run, unless given.  Raises
+    ConfigError, DataError, StorageError.
+    """
+    place = Path(name)
+    if not (is_weights(place) or place.exists()):
+        place = Path(PREFIX + find_weights(name))
+    run = Run.open(place, used=SHOWN, what="this")
+    return run.subnet(arch, size=run.deployed_size if size == "deployed" else size)
+
 
 # ---- weights made elsewhere ----
+
+
+def _outside_runs(name: str, tensors: dict[str, torch.Tensor], digest: str) -> Checkpoint:
+    """A checkpoint of weights alone."""
+    return Checkpoint(name, Position(0, 0, 0), {}, {"model": tensors}, {}, None, True, digest, {})
 
 
 def weights_config(file: Path, overrides: Sequence[str]) -> Config:

@@ -25,6 +25,7 @@ from edgeflownas.hardware.targets import architecture
 from edgeflownas.hardware.vela_table import Figures, Vela, VelaLatency
 from edgeflownas.models.graph import Graph, Outputs, subnet_graph
 from edgeflownas.run.run import run_network
+from edgeflownas.run.weights import is_weights
 from edgeflownas.search.candidates import choose_archs
 from edgeflownas.search.choose import allowed
 from edgeflownas.search.ranking import read_ranking
@@ -93,7 +94,7 @@ def read_subnets(path: Path | None, space: str | None, width: int | None, where:
         return Subnets(known, width or 32, choose_archs(known, None, where))
     if space is not None:
         raise ConfigError(f"--space {space}: {path} has its own; leave one of them out")
-    if (path / "run_manifest.json").is_file():
+    if is_weights(path) or (path / "run_manifest.json").is_file():
         if not (path / "ranking" / "ranking.safetensors").is_file():
             if width is not None:
                 raise ConfigError(f"--width {width}: {path} has its own; leave --width out, or the run")

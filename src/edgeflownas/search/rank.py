@@ -44,6 +44,7 @@ from edgeflownas.run.directory import RunLock, read_identity
 from edgeflownas.run.manifest import choose_device
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, silent
+from edgeflownas.run.weights import is_weights
 from edgeflownas.search import ranking as tables
 from edgeflownas.search.candidates import check_options, choose_archs, read_codes
 from edgeflownas.search.ranking import CSV, TENSORS, TIED, Part, Ranking
@@ -159,7 +160,7 @@ def open_job(
     if data and protocol not in SHARED:
         together = ", ".join(SHARED)
         raise ConfigError(f"--protocol {protocol} is none under which subnets can be ranked together: {together}")
-    run = open_run(path, overrides, note)
+    run = (Run.open if is_weights(path) else open_run)(path, overrides, note)
     config, task = run.config, run.config.train.task
     if task != "supernet":
         remedy = f"`edgeflownas evaluate {path}` scores it, and a supernet run can be ranked"

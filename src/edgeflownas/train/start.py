@@ -32,10 +32,13 @@ from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import number_batchnorms
+from edgeflownas.models.flownet import widened
 from edgeflownas.run import manifest, setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
+from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, Splits, run_space, silent
+from edgeflownas.run.weights import is_weights
 from edgeflownas.space import get_space
 from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
@@ -409,7 +412,13 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
 def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
     """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
     task, net, frozen = training.task, training.task.net, training.eval_set
-    task.load({"model": {name: source.tensors["model"][name] for name in task.tensors()["model"]}}, False)
+    tensors = {name: source.tensors["model"][name] for name in task.tensors()["model"]}
+    if (width := facts.get("widened_from")) is not None:
+        tensors = widened(tensors, task.tensors()["model"], training.config.runtime.seed)
+        training.console.info(
+            f"weights of width {width} widened to {training.config.train.width}: the flow is the same"
+        )
+    task.load({"model": tensors}, False)
     if copied:
         return {**facts, "batch_norm": "copied"}
     batches = FrozenBatches.of(net, frozen.calibration, training.splits.train, frozen.flow_clip)
@@ -431,26 +440,30 @@ def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[
     if config.train.init_from is None:
         return None
     place, _, name = config.train.init_from.partition("@")
-    run = RunDirectory(Path(place), warn)
-    source = run.manifest["keys"]["identity"]
+    run = Run.open(Path(place)) if is_weights(place) else RunDirectory(Path(place), warn)
+    own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest["keys"]
+    source = own["identity"]
     wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
     known = defaults | source  # a run of an older version did not know every key
     tasks = known["train.task"], config.train.task
+    space, own_width = get_space(config.train.space), known["train.width"]
+    # Channel attention looks at neighbouring channels, and the published network is not made of options.
+    widens = config.train.width % own_width == 0 and not space.fixed and "edgeflownet" not in tasks
     for key in (*SAME_WEIGHTS, *(["train.task"] if tasks.count("edgeflownet") == 1 else [])):
-        if known[key] != wanted[key]:
+        if known[key] != wanted[key] and not (key == "train.width" and widens):
             raise ConfigError(
                 f"train.init_from {place}: its {key} is {known[key]}, this run's is {wanted[key]}: the weights do not "
                 "fit; use the same"
             )
-    space = get_space(config.train.space)
     theirs, ours = ([str(space.parse(c)) for c in codes] for codes in (known["train.arch"], config.train.arch))
     if theirs and theirs != ours:
         raise ConfigError(
             f"train.init_from {place} holds the subnet {theirs[0]} alone, this run trains "
             f"{ours[0] if ours else 'every subnet'}: give a supernet, or a run of the same arch"
         )
-    checkpoint = run.load(name or "latest", ["model"])
+    checkpoint = run.checkpoint(name or "latest") if isinstance(run, Run) else run.load(name or "latest", ["model"])
     facts = {"run": str(run.path), "id": run.id, "checkpoint": checkpoint.name, "hash": checkpoint.hash}
+    facts |= {"widened_from": own_width} if own_width != config.train.width else {}
     moved_before = config.train.batch_norm == "frozen" and known["train.batch_norm"] != "frozen"
     copied = theirs == ours and not moved_before
     return checkpoint, {**facts, "step": checkpoint.position.step, "optimizer": "none"}, copied

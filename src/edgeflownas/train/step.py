@@ -488,8 +488,7 @@ class Teacher:
             raise ConfigError(f"train.teacher_arch {wanted or 'null'}: {place} {what}")
         arch = run.space.parse(wanted) if wanted is not None else next(iter(run.space))
         stored = run.checkpoint(begun_with or name or "latest")
-        assert run.directory is not None
-        facts = {"run": run.directory.id, "checkpoint": stored.name, "hash": stored.hash, "code": str(arch)}
+        facts = {"run": run.id, "checkpoint": stored.name, "hash": stored.hash, "code": str(arch)}
         return cls(config, run, stored, arch, facts)
 
     def ready(self, config: Config, splits: Splits, device: torch.device, dtype: torch.dtype) -> Teacher:
