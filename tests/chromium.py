@@ -3,8 +3,6 @@
 The protocol (Chrome DevTools): JSON messages, each ended by a zero byte, on file descriptors 3 (to the browser) and 4.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os
@@ -13,8 +11,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -25,7 +21,7 @@ OPTIONS = (
 )
 
 
-def find() -> str | None:
+def find():
     """Path of the browser: EDGEFLOWNAS_CHROMIUM, or the first of NAMES on the path; None where there is none."""
     named = os.environ.get("EDGEFLOWNAS_CHROMIUM")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
@@ -34,13 +30,13 @@ def find() -> str | None:
 class Browser:
     """One browser with one page at a time; ``problems`` and ``requests`` are of the page that is open."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program):
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         out, self._write = os.pipe()
         self._read, back = os.pipe()
         words = [program, *OPTIONS, f"--user-data-dir={self._profile.name}", "about:blank"]
 
-        def place() -> None:
+        def place():
             # dup2 to high numbers first: one of the pipes may sit on 3 or 4 itself
             high_out, high_back = os.dup2(out, 100), os.dup2(back, 101)
             os.dup2(high_out, 3)
@@ -56,10 +52,10 @@ class Browser:
         self.problems: list[str] = []
         self.requests: list[str] = []
 
-    def __enter__(self) -> Browser:
+    def __enter__(self):
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind, error, at):
         try:
             self.call("Browser.close", session="")
         except (RuntimeError, OSError):
@@ -69,7 +65,7 @@ class Browser:
         os.close(self._read)
         self._profile.cleanup()
 
-    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+    def call(self, method, session=None, **parameters):
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if session is None and self._session:
@@ -84,7 +80,7 @@ class Browser:
                 return dict(answer["result"])
             self._event(answer)
 
-    def _next(self, seconds: float) -> dict[str, Any]:
+    def _next(self, seconds):
         end = time.monotonic() + seconds
         while b"\0" not in self._buffer:
             if not select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0]:
@@ -96,7 +92,7 @@ class Browser:
         text, _, self._buffer = self._buffer.partition(b"\0")
         return dict(json.loads(text))
 
-    def _event(self, message: dict[str, Any]) -> None:
+    def _event(self, message):
         method, facts = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
             details = facts["exceptionDetails"]
@@ -108,7 +104,7 @@ class Browser:
         elif method == "Network.requestWillBeSent":
             self.requests.append(facts["request"]["url"])
 
-    def open(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False, scripts: bool = True) -> None:
+    def open(self, file, width=1280, height=900, dark=False, scripts=True):
         """Load a file in a page of its own and wait until it is drawn."""
         if self._target:
             self.call("Target.closeTarget", session="", targetId=self._target)
@@ -132,33 +128,33 @@ class Browser:
                 raise RuntimeError(f"{file.name} was not drawn: {self.problems}")
             time.sleep(0.05)
 
-    def resize(self, width: int, height: int) -> None:
+    def resize(self, width, height):
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
-    def value(self, expression: str) -> Any:
+    def value(self, expression):
         """What a JavaScript expression gives (through JSON)."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def key(self, name: str) -> None:
+    def key(self, name):
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
 
-    def move(self, x: float, y: float) -> None:
+    def move(self, x, y):
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def screenshot(self, file: Path, whole: bool = True, top: int = 0, height: int | None = None) -> None:
+    def screenshot(self, file, whole=True, top=0, height=None):
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         tall = height if height is not None else size["height"] - top
         clip = {"x": 0, "y": top, "width": size["width"], "height": tall, "scale": 1}
         options: dict[str, Any] = {"clip": clip, "captureBeyondViewport": True} if whole else {}
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **options)["data"]))
 
-    def pdf(self, file: Path) -> None:
+    def pdf(self, file):
         file.write_bytes(
             base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
         )

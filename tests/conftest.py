@@ -1,9 +1,6 @@
 """Fixtures shared by all tests."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobody_cuts_the_power() -> Iterator[None]:
+def nobody_cuts_the_power():
     """Waiting for the disk (5 ms, 45 times a tiny run) can show nothing here: what a kill leaves is in the page cache.
 
     The order of the calls is looked at in tests/faults, whose killed processes also wait.
@@ -26,7 +23,7 @@ def nobody_cuts_the_power() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
+def shared():
     """Folder with reference outputs and real image pairs; tests that need it are skipped where it is missing."""
     folder = Path(os.environ.get("EDGEFLOWNAS_SHARED", ROOT.parent / "shared"))
     if not (folder / "DESIGN.md").is_file():
@@ -35,7 +32,7 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_cache(tmp_path_factory):
     """What commands keep for the user lies in a folder of the tests."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +41,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path, monkeypatch):
     """The folder that the package's weights are in, with one tiny subnet and one supernet."""
     from shipped import NAME, SUPERNET, make_weights
 

@@ -1,19 +1,14 @@
 """What int8 computes, in real numbers: the arithmetic that files in integers are held against."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-
 import torch
-from torch import Tensor
 
-from edgeflownas.models.graph import Buffer, Graph, Layer
-from edgeflownas.models.int8 import HIGH, LOW, PixelScale, Scale, integer_layers
+from edgeflownas.models.graph import Layer
+from edgeflownas.models.int8 import HIGH, LOW, PixelScale, integer_layers
 
 TIE = 2**-14  # steps; a third of an enlarged tensor's values are halfway
 
 
-def fake_quantise(values: Tensor, scale: Scale) -> Tensor:
+def fake_quantise(values, scale):
     """The real numbers that int8 can express nearest to ``values``, clipped.
 
     Images lose their offset: it is in the bias of the layers that :func:`rounded_layers` gives.
@@ -23,7 +18,7 @@ def fake_quantise(values: Tensor, scale: Scale) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(values, scale.scale, scale.zero_point, LOW, HIGH)
 
 
-def rounded_layers(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[str, Scale]) -> dict[str, Layer]:
+def rounded_layers(graph, layers, scales):
     """The real numbers that ``integer_layers`` stands for."""
     inputs = {op.output.name: scales[op.inputs[0].name].scale for op in graph.ops}
     found = {}
@@ -34,7 +29,7 @@ def rounded_layers(graph: Graph, layers: Mapping[str, Layer], scales: Mapping[st
     return found
 
 
-def rounding(graph: Graph, scales: Mapping[str, Scale]) -> Callable[[Buffer, Tensor], Tensor]:
+def rounding(graph, scales):
     """For ``run_graph(at=...)``: every tensor as int8 would have it; a sum of two once, after the activation.
 
     A number halfway between two integers becomes the even one, in an enlarged tensor the one further from 0, as
@@ -42,7 +37,7 @@ def rounding(graph: Graph, scales: Mapping[str, Scale]) -> Callable[[Buffer, Ten
     """
     enlarged = {op.output.name for op in graph.ops if op.kind == "up2"}
 
-    def at(buffer: Buffer, values: Tensor) -> Tensor:
+    def at(buffer, values):
         scale = scales[buffer.name]
         if buffer.name in enlarged:
             nudge = scale.scale * TIE

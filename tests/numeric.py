@@ -4,22 +4,18 @@ A limit on float32 results counts roundings: the order of a sum, and with it the
 and the number of threads, so a limit in absolute numbers holds on one machine and fails on the next.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from edgeflownas.data.loader import Batch
 from edgeflownas.train.measure import random_batch
 
 FLOAT32 = float(np.finfo(np.float32).eps)  # from 1 to the next float32, one step of the last bit: 1.2e-7
 
 
-def relative_difference(ours: Any, theirs: Any) -> float:
+def relative_difference(ours, theirs):
     """The largest difference between two numbers in the same place over the largest number of ``theirs``.
 
     Arrays, tensors, sequences or numbers, of one shape; nan anywhere gives nan, which is below no limit.
@@ -35,7 +31,7 @@ def relative_difference(ours: Any, theirs: Any) -> float:
     return difference / size
 
 
-def noisy_batch(count: int, seed: int = 0) -> Batch:
+def noisy_batch(count, seed=0):
     """``count`` pairs of 32x32 pixels of noise, one pixel in ten of them invalid."""
     valid = np.random.default_rng(seed).random((count, 32, 32)) < 0.9
     return replace(random_batch(count, (32, 32), seed), valid=valid)

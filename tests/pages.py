@@ -1,13 +1,9 @@
 """Pages read back: their data, and what a reader without scripts gets, as lines of text."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
 NASTY = "<script>alert('x')</script><!-- \"quotes\" & 'more' </script>"
 
@@ -15,7 +11,7 @@ NASTY = "<script>alert('x')</script><!-- \"quotes\" & 'more' </script>"
 class Reader(HTMLParser):
     """Ids, links, addresses that would be loaded, tags, and the texts of elements a line each with their ids."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page):
         super().__init__()
         self.ids: list[str] = []
         self.links: list[str] = []
@@ -25,7 +21,7 @@ class Reader(HTMLParser):
         self._line, self._silent = "", False
         self.feed(page)
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self._silent = tag in ("script", "style")
         for name, value in attributes:
@@ -39,31 +35,31 @@ class Reader(HTMLParser):
             if name in ("src", "srcset", "poster", "action", "data") and not (value or "").startswith("data:"):
                 self.loaded.append(value or "")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         self._silent = False
         if tag in ("th", "td"):
             self._line += " |"
         elif tag in ("p", "h1", "h2", "h3", "h4", "tr", "caption", "summary", "dt", "dd", "title", "header", "nav"):
             self._end()
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if not self._silent:
             self._line += re.sub(r"[ \n]+", " ", data)
 
-    def _end(self) -> None:
+    def _end(self):
         if line := re.sub(r" +", " ", self._line).strip():
             self.lines.append(line)
         self._line = ""
 
 
-def data_of(page: str) -> Any:
+def data_of(page):
     """What the page's scripts read."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert found is not None
     return json.loads(found[1])
 
 
-def approve(page: str, approved: Path) -> None:
+def approve(page, approved):
     """The texts of a page are those of a file that was read and approved; EDGEFLOWNAS_APPROVE=1 writes it anew."""
     text = "\n".join(Reader(page).lines) + "\n"
     if os.environ.get("EDGEFLOWNAS_APPROVE"):
@@ -71,7 +67,7 @@ def approve(page: str, approved: Path) -> None:
     assert text.splitlines() == approved.read_text(encoding="utf-8").splitlines()
 
 
-def safe(page: str) -> None:
+def safe(page):
     """Nothing on the page is loaded, and no text of it became markup."""
     assert Reader(page).loaded == []
     assert not re.search(r"@import|url\(|https?://(?!www\.w3\.org/2000/svg)", page)

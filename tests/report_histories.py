@@ -1,7 +1,5 @@
 """Histories made for tests: any number of epochs and subnets, with every column that the report draws."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +9,7 @@ import numpy as np
 from edgeflownas.report.history import History
 
 
-def made_history(epochs: int = 20, archs: int = 12, name: str = "run", seed: int = 0, **changes: Any) -> History:
+def made_history(epochs=20, archs=12, name="run", seed=0, **changes):
     """A falling EPE with noise; ``changes`` replaces columns (a value, or a function of the row's index)."""
     rng = np.random.default_rng(seed)
     decay = np.exp(-np.arange(epochs) / max(epochs / 3, 1))
@@ -43,7 +41,7 @@ def made_history(epochs: int = 20, archs: int = 12, name: str = "run", seed: int
     )
 
 
-def with_record(history: History, **facts: Any) -> History:
+def with_record(history, **facts):
     """The same as if it came from a run directory."""
     from dataclasses import replace
 

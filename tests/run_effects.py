@@ -1,13 +1,10 @@
 """What a configuration does to a whole run, started by the function that `edgeflownas train` calls."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,7 +20,7 @@ from edgeflownas.train.start import Options, launch
 KEYS_OF_A_TASK = ("distil_lambda", "distil_weights")
 
 
-def run(config: Config) -> Any:
+def run(config):
     """A whole run in a folder of its own: its files, events, commits and pictures, or how it ended.
 
     The stored configuration, its hash and the hash of the evaluation set (which covers eval.* as such) do not count.
@@ -34,7 +31,7 @@ def run(config: Config) -> Any:
         return str(end).replace(str(folder), ""), sorted(files), events(folder), log
 
 
-def run_beside_a_source(config: Config) -> Any:
+def run_beside_a_source(config):
     """Losses of a run that may start from, or be taught by, the supernet runs/source."""
     other = config.runtime.model_copy(update={"experiment_name": "source", "seed": 7})
     single = {"init_from": None, "task": "supernet", "arch": (), "teacher": None, "teacher_arch": None}
@@ -58,7 +55,7 @@ def trained_once(config: Config) -> Path:
         return Path(shutil.copytree(folder / "runs" / "source", kept))
 
 
-def resumed_plan(config: Config) -> Any:
+def resumed_plan(config):
     """Learning rates of a run of one epoch that is resumed for a second."""
     first = config.model_copy(update={"train": config.train.model_copy(update={"num_epochs": 1, "lr_plan": None})})
     with running() as (folder, _):
@@ -70,7 +67,7 @@ def resumed_plan(config: Config) -> Any:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[tuple[Path, list[Any]]]:
+def running():
     """An empty working folder, and a list of the commits and pictures made in it."""
     log: list[Any] = []
     with (
@@ -85,17 +82,17 @@ def running() -> Iterator[tuple[Path, list[Any]]]:
         yield Path(name), log
 
 
-def recorded(owner: Any, method: str, log: list[Any]) -> Any:
+def recorded(owner, method, log):
     """Note the first argument of every call of a method."""
     original = getattr(owner, method)
 
-    def call(self: Any, *args: Any, **more: Any) -> Any:
+    def call(self, *args, **more):
         log.append((method, str(args[:1])))
         return original(self, *args, **more)
 
     return mock.patch.object(owner, method, call)
 
 
-def events(folder: Path) -> list[dict[str, Any]]:
+def events(folder):
     lines = [line for path in folder.rglob("events.jsonl") for line in path.read_text().splitlines()]
     return [{key: value for key, value in json.loads(line).items() if key != "eval_set"} for line in lines]

@@ -1,7 +1,5 @@
 """Small networks whose batch norms have statistics and affines that change something, as after training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +13,7 @@ from edgeflownas.space import get_space
 WIDTH, SIZE = 8, (32, 48)
 
 
-def settled(net: StagedNet) -> StagedNet:
+def settled(net):
     """``net`` in evaluation mode, its batch norms drawn from a seed."""
     generator = torch.Generator().manual_seed(1)
     for module in net.modules():
@@ -27,11 +25,11 @@ def settled(net: StagedNet) -> StagedNet:
     return net.eval()
 
 
-def _subnet(space: str, code: str) -> StagedNet:
+def _subnet(space, code):
     return settled(FlowNet(get_space(space), WIDTH).subnet(code))
 
 
-def networks() -> dict[str, Callable[[], StagedNet]]:
+def networks():
     """Makers of networks by name: EdgeFlowNet, three subnets of v1, and of v3 as many as show each of its options."""
     made: dict[str, Callable[[], StagedNet]] = {"edgeflownet": lambda: settled(EdgeFlowNet(WIDTH))}
     for code in ("000000000", "021100101", "222222222"):

@@ -1,8 +1,5 @@
 """Weights as the package ships them, tiny and untrained, made in milliseconds in a folder of the test."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +8,7 @@ import torch
 from edgeflownas.config.load import load_config
 from edgeflownas.data.synthetic.generate import VERSION
 from edgeflownas.evaluate.calibration import set_buffers
-from edgeflownas.models.blocks import FlowBatch, StagedNet
+from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.run import weights
 from edgeflownas.run.setup import new_net
 from edgeflownas.space import get_space
@@ -26,19 +23,19 @@ CARD: dict[str, Any] = {
 }
 
 
-def arrays(net: StagedNet, half: bool) -> dict[str, Any]:
+def arrays(net, half):
     return {
         name: (tensor.half() if half and tensor.ndim > 1 else tensor).numpy().copy()
         for name, tensor in net.state_dict().items()
     }
 
 
-def noise_batch(seed: int) -> list[FlowBatch]:
+def noise_batch(seed):
     images = torch.rand(2, 6, *SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     return [FlowBatch(images, torch.empty(0), torch.empty(0))]
 
 
-def make_weights(folder: Path, name: str = NAME, half: bool = True, **facts: Any) -> Path:
+def make_weights(folder, name=NAME, half=True, **facts):
     """Write weights of a subnet, or of a supernet where the name says so; returns the file."""
     supernet = name.endswith("supernet")
     task = ["--train.task=supernet"] if supernet else ["--train.task=standalone", "--train.arch=000021222"]
@@ -74,7 +71,7 @@ def make_weights(folder: Path, name: str = NAME, half: bool = True, **facts: Any
     return weights.write_weights(name, content | facts, groups, card, folder)[0]
 
 
-def frames(height: int = 40, width: int = 56) -> tuple[Any, Any]:
+def frames(height=40, width=56):
     """Two uint8 frames [H,W,3], the second moved by two pixels."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     return pixels, np.roll(pixels, 2, 1)

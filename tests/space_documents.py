@@ -1,19 +1,15 @@
 """Made documents of a space, with what is expected of them computed here in another way than the page does."""
 
-from __future__ import annotations
-
 import itertools
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 DEPTHS = ("EB0", "EB1", "DB0", "DB1")
 HEADS = ("H0Out", "H1", "H1Out", "H2", "H2Out")
 UNITS = {"epe": "px", "parameters": "", "macs": "MAC", "int8_weight_kib": "KiB", "sram_kib": "KiB", "cpu_ms": "ms"}
 
 
-def dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def dominated(values):
     """Whether some row of [A, K] is nowhere larger and somewhere smaller: every row that is left removes others.
 
     What a removed row dominates its remover dominates too, so that nobody is spared.
@@ -25,11 +21,11 @@ def dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return found
 
 
-def digits_of(blocks: int = 9) -> NDArray[np.int64]:
+def digits_of(blocks=9):
     return np.array(list(itertools.product(range(3), repeat=blocks)))
 
 
-def columns(digits: NDArray[np.int64], seed: int = 1) -> dict[str, NDArray[np.float64]]:
+def columns(digits, seed=1):
     """Numbers of the size of the real ones: costs are sums over blocks, the EPE falls with them, plus noise."""
     random, blocks = np.random.default_rng(seed), digits.shape[1]
     weight = random.uniform(0.2, 1.0, (blocks, 3)).cumsum(axis=1)
@@ -47,7 +43,7 @@ def columns(digits: NDArray[np.int64], seed: int = 1) -> dict[str, NDArray[np.fl
     }
 
 
-def made_document(blocks: int = 9, objectives: tuple[str, ...] = ("epe", "macs"), **changes: Any) -> dict[str, Any]:
+def made_document(blocks=9, objectives=("epe", "macs"), **changes):
     """A document of 3**blocks subnets as commands/pareto.py makes it; ``changes`` replace keys."""
     digits = digits_of(blocks)
     values = columns(digits)
@@ -80,8 +76,8 @@ def made_document(blocks: int = 9, objectives: tuple[str, ...] = ("epe", "macs")
     return document | changes
 
 
-def marginals(digits: NDArray[np.int64], values: dict[str, NDArray[np.float64]], words: Any) -> dict[str, Any]:
-    def option(block: int, digit: int) -> dict[str, Any]:
+def marginals(digits, values, words):
+    def option(block, digit):
         rows = digits[:, block] == digit
         costs = {name: float(column[rows].mean()) for name, column in values.items() if name != "epe"}
         epe = float(values["epe"][rows].mean())

@@ -60,12 +60,14 @@ def test_help_is_fast() -> None:
     pytest.fail(f"--help took {times} s of processor time")
 
 
+@pytest.mark.e2e  # a process of its own
 def test_configuration_errors_come_before_torch() -> None:
     result = run_fresh("train", "smoke", "--train.lr_schedule", "cosin")
     assert result.returncode == 64, result.stderr
     assert "torch" not in result.stderr.splitlines()[-1].split()
 
 
+@pytest.mark.e2e  # a process of its own
 def test_module_entry_point() -> None:
     result = subprocess.run([sys.executable, "-m", "edgeflownas", "recipes", "list"], capture_output=True, text=True)
     assert result.returncode == 0
@@ -250,6 +252,7 @@ def test_help_pages_come_from_signature_and_docstring(name: str, capsys: pytest.
     assert [argument.name for argument in arguments if not argument.parameter.help] == []
 
 
+@pytest.mark.e2e  # a process of its own
 def test_help_of_commands_imports_nothing_heavy() -> None:
     code = (
         f"import sys; from edgeflownas.cli import run; pages = {[*VERBS, 'data check']};"

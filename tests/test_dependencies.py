@@ -1,7 +1,5 @@
 """Declared, used, pinned and explained: the four lists of dependencies agree."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys
@@ -20,7 +18,7 @@ IMPORT_NAMES = {
 IMPORTED_BY_TORCH = {"onnxscript"}
 
 
-def package(requirement: str) -> str:
+def package(requirement):
     return re.split(r"[<>=!~;\[ ]", requirement)[0]
 
 
@@ -30,7 +28,7 @@ OPTIONAL = [package(one) for extra in ("spring", "figures", "search", "export") 
 DEVELOPMENT = [package(requirement) for requirement in EXTRAS["dev"]]
 
 
-def imported_by_the_package() -> set[str]:
+def imported_by_the_package():
     """First parts of all absolute imports; torch.utils.tensorboard counts as tensorboard, which it needs."""
     found = set()
     for path in (ROOT / "src").rglob("*.py"):

@@ -53,7 +53,8 @@ def build(values: dict[str, Any], model: type[Config] = Config) -> Config:
 
 SCHEDULE = "train.lr_schedule"
 BY_SAMPLES = {"train.steps_per_epoch": None, "train.epoch_mode": "by_samples", "train.train_samples_per_epoch": 3}
-WORKERS = {"data.num_workers": 2, "data.worker_timeout": 0.01}
+TWO_STEPS = {"train.steps_per_epoch": 2}
+WORKERS = {"data.num_workers": 2, "data.worker_timeout": 0.01, **TWO_STEPS}
 ARCH = "0,0,0,0,2,1,2,2,2"
 ALONE = {"train.task": "standalone", "train.arch": (ARCH,), "eval.eval_pool_size": 1}
 SINGLE = {"train.task": "edgeflownet", "eval.eval_pool_size": 1}
@@ -92,7 +93,7 @@ PROBES: dict[str, Probe] = {
     "train.epoch_mode": Probe(
         "full_pass", effects.order, {"train.steps_per_epoch": 3}, also={"train.steps_per_epoch": None}
     ),
-    "train.steps_per_epoch": Probe(1, effects.order),
+    "train.steps_per_epoch": Probe(2, effects.order),
     "train.train_samples_per_epoch": Probe(0.8, effects.order, BY_SAMPLES),
     "train.epoch_divisor": Probe(2, effects.order, {"train.steps_per_epoch": 3}),
     "train.train_sampling_mode": Probe("sequential", effects.order),
@@ -118,10 +119,10 @@ PROBES: dict[str, Probe] = {
     "train.max_nonfinite_steps": Probe(
         1, run_effects.run, {"train.lr": 1e30, "train.max_nonfinite_steps": 2, "train.steps_per_epoch": 4}
     ),
-    "train.monitor_every": Probe(1, run_effects.run, {"train.monitor_every": None}),
+    "train.monitor_every": Probe(1, run_effects.run),
     "data.train_dir": Probe(lambda: str(effects.data_folder("other", 3) / "train"), effects.names),
     "data.val_dir": Probe(lambda: str(effects.data_folder("other", 3) / "val"), effects.names),
-    "train.fast_mode": Probe(True, effects.workers, {**SINGLE, **MANY, **WORKERS}),
+    "train.fast_mode": Probe(True, effects.workers, {**SINGLE, **WORKERS, **MANY}),
     "data.channel_order": Probe("bgr", effects.steps),
     "data.roots": Probe(
         lambda: {"fc2": str(effects.data_folder("other", 3))}, effects.names_of_roots, {"data.train_dir": "fc2:train"}
@@ -137,7 +138,7 @@ PROBES: dict[str, Probe] = {
     "data.num_workers": Probe(3, effects.workers, WORKERS),
     "data.prefetch_batches": Probe(1, effects.workers, WORKERS),
     "data.worker_timeout": Probe(0.02, effects.workers, WORKERS),
-    "data.on_bad_sample": Probe("quarantine", effects.damaged),
+    "data.on_bad_sample": Probe("quarantine", effects.damaged, TWO_STEPS),
     "data.quarantine_cap": Probe(0.5, effects.quarantined),
     "data.cache_dir": Probe("cache", run_effects.run),
     "eval.eval_pool_size": Probe(3, run_effects.run),
@@ -156,8 +157,8 @@ PROBES: dict[str, Probe] = {
     "eval.early_stop_patience": Probe(2, effects.early_stop),
     "eval.early_stop_min_delta": Probe(0.5, effects.early_stop, {"eval.early_stop_patience": 2}),
     "eval.pictures": Probe(1, run_effects.run, {"runtime.tensorboard": True}),
-    "checkpoint.every_steps": Probe(1, run_effects.run),
-    "checkpoint.keep": Probe(3, run_effects.run, {"checkpoint.every_steps": 1}),
+    "checkpoint.every_steps": Probe(1, run_effects.run, TWO_STEPS),
+    "checkpoint.keep": Probe(3, run_effects.run, {**TWO_STEPS, "checkpoint.every_steps": 1}),
 }
 
 
@@ -191,6 +192,7 @@ def complaint(key: str, probes: dict[str, Probe], model: type[Config] = Config) 
     return None
 
 
+@functools.cache
 def attributes_read(folder: Path = PACKAGE) -> set[str]:
     """Names of all attributes that code outside the configuration models reads."""
     return {

@@ -3,8 +3,6 @@
 A fresh environment gets the wheel alone; what it depends on is seen through a path file, so nothing is downloaded.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -23,7 +21,7 @@ SOURCES = ["pyproject.toml", "README.md", "LICENSE", "src"]
 pytestmark = pytest.mark.e2e
 
 
-def run(*command: object, folder: Path) -> str:
+def run(*command, folder):
     """stdout of a command started in `folder` with nothing of the checkout in its environment."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     words = [str(word) for word in command]
@@ -33,7 +31,7 @@ def run(*command: object, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory):
     """Built from a copy, so that no build folder is left in the checkout (and none of it gets in)."""
     folder = tmp_path_factory.mktemp("build")
     for name in SOURCES:
@@ -47,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel, tmp_path_factory):
     """`bin` of a fresh environment that holds the wheel and borrows everything else."""
     home = tmp_path_factory.mktemp("elsewhere") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", home, folder=home.parent)
@@ -59,7 +57,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def test_wheel_holds_what_it_must_and_nothing_else(wheel: Path):
+def test_wheel_holds_what_it_must_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     inside = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/edgeflownas").rglob("*.py")}
     recipes = {f"edgeflownas/recipes/{path.name}" for path in (ROOT / "src/edgeflownas/recipes").glob("*.yaml")}
@@ -77,7 +75,7 @@ def test_wheel_holds_what_it_must_and_nothing_else(wheel: Path):
     assert {name.split("/")[0] for name in names} == {"edgeflownas", f"edgeflownas-{edgeflownas.__version__}.dist-info"}
 
 
-def test_command_works_outside_the_checkout(installed: Path, tmp_path: Path):
+def test_command_works_outside_the_checkout(installed, tmp_path):
     assert run(installed / "edgeflownas", "--version", folder=tmp_path).strip() == edgeflownas.__version__
     listed = run(installed / "edgeflownas", "recipes", "list", folder=tmp_path)
     packaged = sorted(path.stem for path in (ROOT / "src/edgeflownas/recipes").glob("*.yaml"))
@@ -87,7 +85,7 @@ def test_command_works_outside_the_checkout(installed: Path, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_the_wheel_that_answers(installed: Path, tmp_path: Path):
+def test_it_is_the_wheel_that_answers(installed, tmp_path):
     where = run(installed / "python", "-c", "import edgeflownas; print(edgeflownas.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(installed.parent)
     code = "import edgeflownas as e; print(len(e.get_space('v1')), e.FlowNet.__module__)"

@@ -1,16 +1,12 @@
 """A tiny data set in FlyingChairs2 layout: smooth random images moved by a constant flow, made in milliseconds."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from edgeflownas.data.formats import write_flo
 
 
-def make_tiny(root: Path, train: int = 6, val: int = 3, height: int = 40, width: int = 56, seed: int = 0) -> Path:
+def make_tiny(root, train=6, val=3, height=40, width=56, seed=0):
     """Write ``root``/train and ``root``/val and return ``root``."""
     rng = np.random.default_rng(seed)
     for split, count in (("train", train), ("val", val)):
@@ -29,7 +25,7 @@ def make_tiny(root: Path, train: int = 6, val: int = 3, height: int = 40, width:
     return root
 
 
-def tiny_options(root: Path, runs: Path, name: str) -> list[str]:
+def tiny_options(root, runs, name):
     """Command-line overrides of a run on :func:`make_tiny` data that takes well under a second a step."""
     values = {
         "runtime.output_root": runs,

@@ -117,8 +117,8 @@ class SearchSpace:
                 f"arch code {digits} belongs to space {digits.space!r}, not to {self.name!r}: codes of one space mean "
                 "something else in another; use the run's own space"
             )
-        layout = " ".join(choice.name for choice in self.choices)
         if len(digits) != len(self.choices):
+            layout = " ".join(choice.name for choice in self.choices)
             others = [name for name, other in SPACES.items() if len(other.choices) == len(digits)]
             raise ConfigError(
                 f"arch code {','.join(map(str, digits))!r} has {len(digits)} digits, space {self.name!r} needs "

@@ -1,5 +1,4 @@
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from edgeflownas.hardware.latency import torch_threads  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Torch's threads wait for each other actively, which on a busy machine takes a hundred times as long."""
     with torch_threads(1):
         yield

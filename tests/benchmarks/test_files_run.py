@@ -1,10 +1,7 @@
 """The count of files holds what ran, by phase, in every thread, and leaves imports aside."""
 
-from __future__ import annotations
-
 import sys
 import threading
-from pathlib import Path
 
 import files_run
 import pytest
@@ -24,7 +21,7 @@ FILES = {
 }
 
 
-def test_files_by_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_by_phase(tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / "part").mkdir(exist_ok=True)
         (tmp_path / "part" / name).write_text(text)
@@ -71,9 +68,7 @@ PASSED = {
         ("7.5", {}),
     ],
 )
-def test_files_that_a_value_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, expected: dict[str, list[str]]
-) -> None:
+def test_files_that_a_value_passes(tmp_path, monkeypatch, value, expected):
     package = tmp_path / "passed"
     package.mkdir()
     for name, text in PASSED.items():

@@ -1,9 +1,6 @@
 """The comparison of two trees sees what differs, and only that."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,7 @@ NUMBERS = {"event": "evaluation", "epoch": 1, "epes": [2.0, 2.5, 1.23456], "rank
 EVENTS = [{"event": "step", "step": 1, "loss": 3.25}, TEXT]
 
 
-def run_in(folder: Path) -> Path:
+def run_in(folder):
     """Some files of a run."""
     folder.mkdir()
     (folder / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in EVENTS))
@@ -50,7 +47,7 @@ def run_in(folder: Path) -> Path:
         ("events.jsonl", "{", "cannot be read"),
     ],
 )
-def test_files_differ_where_their_content_does(tmp_path: Path, name: str, content: str, said: str | None) -> None:
+def test_files_differ_where_their_content_does(tmp_path, name, content, said):
     base, tree = run_in(tmp_path / "base"), run_in(tmp_path / "tree")
     assert folder_differences(base, tree, []) == []
     (tree / name).write_text(content)
@@ -78,7 +75,7 @@ PAGE = """<h2>Accuracy</h2><p>EPE <b>2.5</b> px of 2 subnets</p><table><tr><th>v
         ('"colour": "c0"', '"colour": "c1"', ".colour: only in the tree"),
     ],
 )
-def test_pages_differ_where_they_say_something_else(tmp_path: Path, old: str, new: str, said: str | None) -> None:
+def test_pages_differ_where_they_say_something_else(tmp_path, old, new, said):
     base, tree = run_in(tmp_path / "base"), run_in(tmp_path / "tree")
     assert old in PAGE
     (base / "report.html").write_text(PAGE)
@@ -87,7 +84,7 @@ def test_pages_differ_where_they_say_something_else(tmp_path: Path, old: str, ne
     assert (said is None and found == []) or (said is not None and any(said in line for line in found)), found
 
 
-def test_tensors_differ_by_one_bit(tmp_path: Path) -> None:
+def test_tensors_differ_by_one_bit(tmp_path):
     base, tree = run_in(tmp_path / "base"), run_in(tmp_path / "tree")
     save_file({"w": np.array([1, 1, np.nextafter(np.float32(1), np.float32(2))])}, tree / "model.safetensors")
     assert folder_differences(base, tree, []) == ["model.safetensors w F32 [3]"]
@@ -95,13 +92,13 @@ def test_tensors_differ_by_one_bit(tmp_path: Path) -> None:
     assert folder_differences(base, tree, []) == ["model.safetensors: only in the base"]
 
 
-def test_both_forms_of_an_evaluation_are_the_same_numbers() -> None:
+def test_both_forms_of_an_evaluation_are_the_same_numbers():
     assert plain_event(TEXT) == plain_event(NUMBERS)
     assert plain_event(TEXT) != plain_event({**NUMBERS, "epes": [2.0, 2.5, 1.2347]})
     assert plain_event(TEXT) != plain_event({**NUMBERS, "ranks": [2, 3, 1]})
 
 
-def test_times_and_identities_are_masked_and_nothing_else() -> None:
+def test_times_and_identities_are_masked_and_nothing_else():
     one: dict[str, Any] = {"run_id": "a", "eval_seconds": 1.0, "best": {"checkpoint": "s", "hash": "a"}, "step": 4}
     two: dict[str, Any] = {"run_id": "b", "eval_seconds": 2.0, "best": {"checkpoint": "s", "hash": "b"}, "step": 4}
     assert document_differences(one, two) == []
@@ -112,7 +109,7 @@ def test_times_and_identities_are_masked_and_nothing_else() -> None:
     assert text_differences("error: a 1", "error: b 2", []) == ["-error: a #", "+error: b #"]
 
 
-def test_a_case_brings_those_it_needs() -> None:
+def test_a_case_brings_those_it_needs():
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     assert [case.name for case in chosen(["distil"])] == ["data", "supernet", "distil"]

@@ -1,7 +1,5 @@
 """Every benchmark at its smallest: it runs, its two sides agree, and what cannot be is refused in words."""
 
-from __future__ import annotations
-
 import json
 import os
 from importlib import import_module
@@ -26,32 +24,32 @@ SPACE = SearchSpace(
 SMALL = ("--width=2", "--size=32x48")
 
 
-def figures(capsys: pytest.CaptureFixture[str], name: str, *words: str) -> dict[str, Any]:
+def figures(capsys, name, *words):
     """What the script prints with --json."""
     assert import_module(name).main([*words, "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
-def test_train_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_step(capsys):
     found = figures(capsys, "train_step", *SMALL, "--batch=2", "--rounds=1")
     assert found["loss_difference"] < 1e-4
     assert found["speedup_over_plain_loop"] == pytest.approx(found["plain_loop_seconds"] / found["step_seconds"])
 
 
-def test_eval_pool(capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_pool(capsys):
     found = figures(capsys, "eval_pool", *SMALL, "--batch=1", "--rounds=1")
     assert found["largest_epe_difference_px"] == 0
     assert found["speedup"] == pytest.approx(found["one_by_one_seconds"] / found["together_seconds"])
 
 
-def test_commit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_commit(capsys, tmp_path):
     found = figures(capsys, "commit", "--width=2", "--rounds=2", f"--out={tmp_path}")
     assert 0 < found["commit_seconds"] <= found["commit_seconds_max"] and found["bytes"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_loader(capsys, tmp_path):
     data, before = make_tiny(tmp_path / "data") / "train", os.sched_getaffinity(0)
     words = (str(data), "--size=8x8", "--batch=2", "--batches=8", "--one-core", "--workers", "0", "1")
     found = figures(capsys, "loader", *words)
@@ -61,7 +59,7 @@ def test_loader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         assert 0 < row["decode_ratio"] < 2 and row["samples_per_second"] > 0
 
 
-def test_motion_statistics_of_a_ramp_that_moves(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_motion_statistics_of_a_ramp_that_moves(capsys, tmp_path):
     x = np.arange(96, dtype=np.uint8)
     for part, moved in (("img_0", 0), ("img_1", 4)):
         image = np.broadcast_to((40 + 2 * x - 2 * np.uint8(moved))[None, :, None], (64, 96, 3))
@@ -75,9 +73,7 @@ def test_motion_statistics_of_a_ramp_that_moves(capsys: pytest.CaptureFixture[st
     assert found["gradient"] == pytest.approx(4, abs=0.3) and np.isfinite(found["slope"])
 
 
-def test_rank_and_its_growth(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_rank_and_its_growth(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("edgeflownas.evaluate.tree.quickest", lambda *_, **__: 0.1)  # its own test has that
     monkeypatch.setattr("edgeflownas.space.SPACES", {"tiny": SPACE})
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra figures)")
@@ -96,12 +92,12 @@ def test_rank_and_its_growth(
     assert all(path.stat().st_size > 5000 for path in pictures)
 
 
-def test_latency_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_latency_table(capsys):
     assert 0 < figures(capsys, "latency_table", *SMALL, "--subnets=4")["max_error_percent"] < 1
 
 
 @pytest.mark.parametrize(("name", "target"), [("v1", "grove-vision-ai-v2"), ("v3", "u55-256")])
-def test_the_latency_table_agrees_with_vela(name: str, target: str) -> None:
+def test_the_latency_table_agrees_with_vela(name, target):
     """u55-256 waits for kernels: a table that compiles each operator behind an ADD alone misses by 1 %."""
     model = VelaLatency(Vela(get_target(target), processes=1))
     found = latency_table.check_table(model, get_space(name), 8, (48, 64), 12, seed=2)
@@ -109,7 +105,7 @@ def test_the_latency_table_agrees_with_vela(name: str, target: str) -> None:
     assert found["spearman"] > 0.98, found
 
 
-def test_accuracy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_accuracy(capsys, monkeypatch, tmp_path):
     """Two splits are one set; baselines under both protocols; the table goes between the marks, twice alike."""
     make_tiny(tmp_path / "real" / "flying_chairs_fc2_layout", train=2, val=1)
     monkeypatch.setattr("accuracy.ROOT", tmp_path)
@@ -139,7 +135,7 @@ def test_accuracy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
         ("rank", ["--space=v9"], "v9"),
     ],
 )
-def test_refused_in_words(capsys: pytest.CaptureFixture[str], name: str, words: list[str], said: str) -> None:
+def test_refused_in_words(capsys, name, words, said):
     try:
         code = import_module(name).main(words)
     except SystemExit as end:

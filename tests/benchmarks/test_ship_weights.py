@@ -1,7 +1,5 @@
 """The maker of the package's weights: what it writes opens as a run's subnet, with the run's own figures."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -20,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory):
     """A subnet and a supernet, trained for a moment on generated pairs, and a subnet that began with the first."""
     folder = tmp_path_factory.mktemp("trained")
     generate_dataset(folder / "data", 6, 3, 7, 32, 48)
@@ -37,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ship(runs: Path, folder: Path, run: str, *words: str) -> dict[str, object]:
+def ship(runs, folder, run, *words):
     name = f"tiny-{run}"
     given = [str(runs / run), "--name", name, "--size", "32x48", "--folder", str(folder), "--no-export", *words]
     assert ship_weights.main(given) == 0
@@ -45,7 +43,7 @@ def ship(runs: Path, folder: Path, run: str, *words: str) -> dict[str, object]:
     return card
 
 
-def test_a_subnet_keeps_its_figures(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subnet_keeps_its_figures(runs, tmp_path, monkeypatch):
     card = ship(runs, tmp_path, "two", "--storage", "float32")
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     assert (card["code"], card["width"], card["storage"]) == ("000021222", 2, "float32")
@@ -62,7 +60,7 @@ def test_a_subnet_keeps_its_figures(runs: Path, tmp_path: Path, monkeypatch: pyt
     assert deployed.calibrated_on == run.stored_eval_set.calibration.label and deployed.calibration_samples == 3
 
 
-def test_a_supernet_and_half_precision(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supernet_and_half_precision(runs, tmp_path, monkeypatch):
     card = ship(runs, tmp_path, "super")
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     assert card["code"] is None and set(card["epe_by_storage"]) == {"float16", "float32"}  # type: ignore[call-overload]
@@ -70,9 +68,7 @@ def test_a_supernet_and_half_precision(runs: Path, tmp_path: Path, monkeypatch: 
     assert run.recalibrates and len(run.train) == 3 and len(run.pool) == 4
 
 
-def test_only_generated_pairs_are_taken(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_generated_pairs_are_taken(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ship_weights, "GENERATED", "nothing")
     assert ship_weights.main([str(runs / "one"), "--name", "x", "--folder", str(tmp_path / "new")]) == 64
     assert "not generated pairs" in capsys.readouterr().err and not (tmp_path / "new").exists()

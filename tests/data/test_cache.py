@@ -161,6 +161,7 @@ def test_leftovers_of_a_killed_maker_are_removed(dataset, tmp_path):
     assert left == [f"{name}.json", f"{name}.lock", f"{name}.u8"]
 
 
+@pytest.mark.e2e  # a process of its own
 def test_two_processes_make_it_once(dataset, tmp_path):
     code = (
         "import sys; from edgeflownas.data.dataset import ImageCache; from edgeflownas.data.fc2 import scan_fc2;"

@@ -7,8 +7,6 @@ answered by the pid of a child that runs the command with its output in the file
 ``{"wait": pid}`` by its exit status (minus the signal that killed it).
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import os
@@ -16,7 +14,6 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
 
 from edgeflownas import cli
 from edgeflownas.data import loader
@@ -25,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import make_tiny, tiny_options  # noqa: E402
 
 
-def become(request: dict[str, Any]) -> NoReturn:
+def become(request):
     """The child: a rank as a program of its own."""
     os.environ.update(request["variables"])
     for descriptor, kind in ((1, "out"), (2, "err")):
@@ -34,7 +31,7 @@ def become(request: dict[str, Any]) -> NoReturn:
     if request["slow"]:
         load = loader.load_training_sample
 
-        def slow(*arguments: Any) -> Any:
+        def slow(*arguments):
             time.sleep(200 if arguments[2] else 0)  # storage that hangs from the second epoch on
             return load(*arguments)
 
@@ -49,12 +46,12 @@ def become(request: dict[str, Any]) -> NoReturn:
     os._exit(code)
 
 
-def train_once(folder: Path) -> None:
+def train_once(folder):
     options = tiny_options(make_tiny(folder / "data"), folder, "first")
     assert cli.run(["train", "smoke", *options, "--train.width=2", "--train.num_epochs=1"]) == 0
 
 
-def main() -> None:
+def main():
     train_once(Path(sys.argv[1]))
     gc.freeze()  # no child looks at what is here already, which would copy it
     print("ready", flush=True)

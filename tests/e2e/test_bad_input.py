@@ -61,7 +61,7 @@ def test_quarantine_replaces_and_logs(place: Place, workers: int) -> None:
     data = place.folder / "quarantine"
     if not data.exists():
         with_corrupt(place, "quarantine", "0000002")
-    words = ("--data.on_bad_sample=quarantine", f"--data.num_workers={workers}")
+    words = (*EPOCHS, "--data.on_bad_sample=quarantine", f"--data.num_workers={workers}")
     run = place.trained(f"quarantine{workers}", *words, data=data)
     (row,) = [json.loads(line) for line in (run / "quarantine.jsonl").read_text().splitlines()]
     assert (row["sample"], row["replaced_by"]) == ("0000002", "0000003") and "img_1.png" in row["reason"]
@@ -77,7 +77,7 @@ def test_quarantine_replaces_and_logs(place: Place, workers: int) -> None:
 
 def test_quarantine_cap(place: Place) -> None:
     data = with_corrupt(place, "capped", "0000002", "0000004")
-    words = ("--data.on_bad_sample=quarantine", "--train.num_epochs=3")
+    words = ("--data.on_bad_sample=quarantine", *EPOCHS)
     ended = place.train("capped", *words, data=data)
     assert ended.code == 65 and "data.quarantine_cap" in ended.err and "allows 1 of 6" in ended.err
     assert place.train("raised", *words, "--data.quarantine_cap=0.5", data=data).code == 0

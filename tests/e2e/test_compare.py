@@ -10,12 +10,12 @@ from typing import Any
 
 import cv2
 import pytest
-from runs import Place, command, contents, rows, told
+from runs import BRIEF, ONE_STEP, Place, command, contents, rows, told
 
 from edgeflownas.config.load import dump_yaml, parse_yaml
 
 pytestmark = pytest.mark.e2e
-EVERY = "--eval.eval_every_epoch=1"
+EVERY = (*ONE_STEP, "--eval.eval_every_epoch=1")
 ROW = {
     "model": "a/step-00000004",
     "code": "0,0,0,0,2,1,2,2,2",
@@ -31,9 +31,9 @@ ROW = {
 def runs(place: Place) -> dict[str, Path]:
     """a and b: same evaluation, other training; c: another crop and clip."""
     return {
-        "a": place.trained("a", EVERY),
-        "b": place.trained("b", EVERY, "--train.num_epochs=3", "--train.lr=5e-4"),
-        "c": place.trained("c", EVERY, "--data.crop_size=32x32", "--data.flow_clip=3.0"),
+        "a": place.trained("a", *EVERY),
+        "b": place.trained("b", *EVERY, "--train.num_epochs=3", "--train.lr=5e-4"),
+        "c": place.trained("c", *EVERY, "--data.crop_size=32x32", "--data.flow_clip=3.0"),
     }
 
 
@@ -207,7 +207,7 @@ def test_a_run_that_has_measured_nothing_yet(runs: dict[str, Path], place: Place
     for name in ("events.jsonl", "eval_history.csv", "per_arch_epe.csv"):
         (copy / name).unlink()
     ended = command("compare", copy)
-    assert ended.code == 0 and "no evaluation yet" in ended.out and "updates: 4 of 4 planned" in ended.out
+    assert ended.code == 0 and "no evaluation yet" in ended.out and "updates: 2 of 2 planned" in ended.out
     ended = command("compare", copy, "--figure", tmp_path / "f.png")
     assert ended.code == 64 and "no" in ended.err
     both = told("compare", copy, runs["b"])
@@ -224,11 +224,11 @@ def test_a_table_without_events_is_read_as_printed(runs: dict[str, Path], place:
 
 def test_a_recorded_row_of_the_same_pixels_ranks_with_the_history(place: Place) -> None:
     """The frozen set is the whole split, so the recorded figure is that of the run's own evaluation."""
-    run = place.trained("whole_split", "--eval.eval_every_epoch=1")
+    run = place.trained("whole_split", *BRIEF)
     ended = command("evaluate", run, "--protocol", "training", "--references", "none", "--record")
     assert ended.code == 0, ended.err
     ended = command("compare", run, "--json")
     assert ended.code == 0, ended.err
-    part = place.trained("part_of_it", "--eval.eval_every_epoch=1", "--eval.batch_size=2")
+    part = place.trained("part_of_it", *BRIEF, "--eval.batch_size=2")
     assert command("evaluate", part, "--protocol", "training", "--references", "none", "--record").code == 0
     assert command("compare", part).code == 64

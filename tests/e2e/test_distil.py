@@ -1,30 +1,28 @@
 """Task distil: a student whose decoder features are drawn towards a frozen teacher's."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Place, command, outcome, rows, tensors, told
+from runs import BRIEF, ONE_STEP, command, outcome, rows, tensors, told
 
 pytestmark = pytest.mark.e2e
 CODE, OTHER = "0,2,1,1,0,0,1,0,1", "0,0,0,0,2,1,2,2,2"
-STUDENT = ("--train.task=distil", "--eval.eval_pool_size=1", "--eval.eval_every_epoch=1", f"--train.arch={CODE}")
+EVERY = (*ONE_STEP, "--eval.eval_every_epoch=1")
+STUDENT = ("--train.task=distil", "--eval.eval_pool_size=1", *EVERY, f"--train.arch={CODE}")
 
 
 @pytest.fixture(scope="module")
-def supernet(place: Place) -> Path:
-    return place.trained("teacher", "--train.lr=1e-2", "--eval.eval_every_epoch=1", "--checkpoint.keep=9")
+def supernet(place):
+    return place.trained("teacher", *EVERY, "--train.lr=1e-2", "--checkpoint.keep=9")
 
 
 @pytest.fixture(scope="module")
-def student(place: Place, supernet: Path) -> Path:
+def student(place, supernet):
     return place.trained("student", *STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
 
 
-def test_the_feature_loss_is_part_of_the_loss_and_teaches(student: Path, place: Place) -> None:
+def test_the_feature_loss_is_part_of_the_loss_and_teaches(student, place):
     alone = place.trained("untaught", *STUDENT, "--train.task=standalone")
     for taught, plain in zip(rows(student, "step"), rows(alone, "step"), strict=True):
         assert taught["loss_feature"] > 0 and "loss_feature" not in plain
@@ -36,14 +34,14 @@ def test_the_feature_loss_is_part_of_the_loss_and_teaches(student: Path, place: 
     assert any(not np.array_equal(tensors(student)[name], value) for name, value in tensors(alone).items())
 
 
-def test_lambda_scales_the_feature_loss(student: Path, supernet: Path, place: Place) -> None:
+def test_lambda_scales_the_feature_loss(student, supernet, place):
     teacher = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
-    half = place.trained("half", *STUDENT, *teacher, "--train.distil_lambda=0.5")
+    half = place.trained("half", *STUDENT, *BRIEF, *teacher, "--train.distil_lambda=0.5")
     losses = [rows(run, "step")[0]["loss_feature"] for run in (student, half)]
     assert losses[1] == pytest.approx(losses[0] / 2, rel=1e-5)
 
 
-def test_the_teacher_stays_as_it_is(student: Path, supernet: Path, place: Place) -> None:
+def test_the_teacher_stays_as_it_is(student, supernet, place):
     before = {path: path.read_bytes() for path in supernet.rglob("*") if path.is_file()}
     place.trained("again", *STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}")
     assert {path: path.read_bytes() for path in supernet.rglob("*") if path.is_file()} == before
@@ -52,7 +50,7 @@ def test_the_teacher_stays_as_it_is(student: Path, supernet: Path, place: Place)
     assert facts["code"] == OTHER and len(facts["hash"]) == 64
 
 
-def test_interrupted_and_resumed(student: Path, supernet: Path, place: Place) -> None:
+def test_interrupted_and_resumed(student, supernet, place):
     """Another evaluation setting at the resume changes nothing in training: the teacher has samples of its own."""
     words = (*STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
     assert place.train("cut", *words).code == 75
@@ -63,9 +61,7 @@ def test_interrupted_and_resumed(student: Path, supernet: Path, place: Place) ->
     assert all(np.array_equal(tensors(student)[name], value) for name, value in tensors(place.runs / "cut").items())
 
 
-def test_a_teacher_that_trained_on_or_moved_still_teaches_what_it_did(
-    student: Path, supernet: Path, place: Place
-) -> None:
+def test_a_teacher_that_trained_on_or_moved_still_teaches_what_it_did(student, supernet, place):
     copy = place.copy("teacher", "moving")
     words = (*STUDENT, f"--train.teacher={copy}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
     assert place.train("left", *words).code == 75
@@ -81,9 +77,9 @@ def test_a_teacher_that_trained_on_or_moved_still_teaches_what_it_did(
     assert rows(place.runs / "left", "step") == rows(student, "step")
 
 
-def test_another_teacher_is_refused_at_resume(supernet: Path, place: Place) -> None:
+def test_another_teacher_is_refused_at_resume(supernet, place):
     """Its checkpoint has the name of the first one's, and another content."""
-    other = place.trained("other_teacher", "--runtime.seed=9", "--eval.eval_every_epoch=1", "--checkpoint.keep=9")
+    other = place.trained("other_teacher", *EVERY, "--runtime.seed=9", "--checkpoint.keep=9")
     words = (*STUDENT, f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--runtime.max_seconds=1e-9")
     assert place.train("swapped", *words).code == 75
     for more in ((), ("--dry-run",)):
@@ -91,12 +87,11 @@ def test_another_teacher_is_refused_at_resume(supernet: Path, place: Place) -> N
         assert ended.code == 64 and "teacher" in ended.err and "identity" in ended.err
 
 
-def test_a_single_model_with_another_input_teaches(place: Place) -> None:
+def test_a_single_model_with_another_input_teaches(place):
     raw = ("--train.input_normalisation=raw_0_255", "--data.channel_order=bgr")
-    teacher = place.trained(
-        "edgeflownet", "--train.task=edgeflownet", "--eval.eval_pool_size=1", "--train.width=4", *raw
-    )
-    run = place.trained("taught", *STUDENT, f"--train.teacher={teacher}")
+    words = (*BRIEF, "--train.task=edgeflownet", "--eval.eval_pool_size=1", "--train.width=4", *raw)
+    teacher = place.trained("edgeflownet", *words)
+    run = place.trained("taught", *STUDENT, *BRIEF, f"--train.teacher={teacher}")
     assert all(row["loss_feature"] > 0 for row in rows(run, "step"))
 
 
@@ -111,16 +106,14 @@ def test_a_single_model_with_another_input_teaches(place: Place) -> None:
         (("--train.task=standalone", "--train.distil_lambda=2"), 64, "distil_lambda"),
     ],
 )
-def test_what_cannot_teach_is_refused(
-    supernet: Path, place: Place, words: tuple[str, ...], code: int, said: str
-) -> None:
+def test_what_cannot_teach_is_refused(supernet, place, words, code, said):
     ended = place.train("refused", *STUDENT, *(word.replace("TEACHER", str(supernet)) for word in words))
     assert ended.code == code and said in ended.err and not (place.runs / "refused").exists()
 
 
-def test_compare_names_the_teacher_and_its_weight(student: Path, supernet: Path, place: Place) -> None:
+def test_compare_names_the_teacher_and_its_weight(student, supernet, place):
     words = (f"--train.teacher={supernet}", f"--train.teacher_arch={OTHER}", "--train.distil_lambda=3")
-    other = place.trained("heavier", *STUDENT, *words)
+    other = place.trained("heavier", *STUDENT, *BRIEF, *words)
     shown = told("compare", student, other)
     text = json.dumps(shown)
     assert OTHER in text and "lambda 1," in text and "lambda 3," in text

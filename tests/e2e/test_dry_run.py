@@ -1,22 +1,19 @@
 """`train --dry-run` refuses what the run would be refused for, and writes nothing."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
-from runs import Place, command, contents
+from runs import command, contents
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
+def run(place):
     return place.trained("base", "--train.num_epochs=1")
 
 
-def test_a_dry_run_writes_nothing(place: Place) -> None:
+def test_a_dry_run_writes_nothing(place):
     before = contents(place.folder)
     cache = place.folder / "cache"
     ended = place.train("dry", f"--data.cache_dir={cache}", "--dry-run")
@@ -35,7 +32,7 @@ def test_a_dry_run_writes_nothing(place: Place) -> None:
         ("dry", "--train.precision=tf32", 64, "train.precision"),
     ],
 )
-def test_a_new_run(run: Path, place: Place, name: str, word: str, code: int, message: str) -> None:
+def test_a_new_run(run, place, name, word, code, message):
     gpu = "--train.gpu_device=auto" if "tf32" in word else "--train.gpu_device=-1"
     ended = place.train(name, gpu, word, "--dry-run")
     assert ended.code == code and message in ended.err and not ended.out
@@ -51,7 +48,7 @@ def test_a_new_run(run: Path, place: Place, name: str, word: str, code: int, mes
         (("--train.num_epochs=2", "--train.lr_plan=keep"), 0, ""),
     ],
 )
-def test_a_resume_or_fork(run: Path, words: tuple[str, ...], code: int, message: str) -> None:
+def test_a_resume_or_fork(run, words, code, message):
     before = contents(run.parent)
     ended = command("train", "--resume", run, *words, "--dry-run")
     assert ended.code == code and message in ended.err

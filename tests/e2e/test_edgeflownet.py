@@ -1,14 +1,11 @@
 """The published single model through the same commands as a supernet."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from runs import Place, command, outcome, rows, state, table, tensors, told
+from runs import command, outcome, rows, state, table, tensors, told
 from test_interruption import resume_to_the_end, stop_at
 from tiny import make_tiny
 
@@ -25,12 +22,12 @@ KINDS = {"frozen": PUBLISHED, "trained": (*SINGLE, "--train.ema_decay=0.9")}
 
 
 @pytest.fixture(scope="module")
-def whole(place: Place) -> dict[str, Path]:
+def whole(place):
     return {kind: place.trained(kind, *words) for kind, words in KINDS.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_history_and_events(whole: dict[str, Path], kind: str) -> None:
+def test_history_and_events(whole, kind):
     run = whole[kind]
     first, last = table(run / "eval_history.csv")
     epe = table(run / "per_arch_epe.csv")[-1]
@@ -48,7 +45,7 @@ def test_history_and_events(whole: dict[str, Path], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_evaluate_gives_the_figures_of_the_history_to_the_bit(whole: dict[str, Path], kind: str) -> None:
+def test_evaluate_gives_the_figures_of_the_history_to_the_bit(whole, kind):
     run = whole[kind]
     document = told("evaluate", run)
     (result,) = document["results"]
@@ -60,19 +57,15 @@ def test_evaluate_gives_the_figures_of_the_history_to_the_bit(whole: dict[str, P
         assert average["epe"] == rows(run, "evaluation")[-1]["mean_epe_1_ema"] != result["epe"]
 
 
-@pytest.mark.parametrize("count", [5, 7])  # a step asks 1 + 2 times, an evaluation 2 + 2 (average) + 4 (monitors)
 @pytest.mark.parametrize("kind", KINDS)
-def test_stopped_anywhere_and_resumed_the_bits_are_the_same(
-    place: Place, whole: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, count: int
-) -> None:
-    name = f"{kind}{count}"
-    stop_at(monkeypatch, 4 + count)
-    assert place.train(name, *KINDS[kind]).code == 75
-    resume_to_the_end(place, name)
-    assert outcome(place.runs / name) == outcome(whole[kind])
+def test_stopped_anywhere_and_resumed_the_bits_are_the_same(place, whole, monkeypatch, kind):
+    stop_at(monkeypatch, 9)  # a step asks 1 + 2 times, an evaluation 2 + 2 (average) + 4 (monitors)
+    assert place.train(f"{kind}-stopped", *KINDS[kind]).code == 75
+    resume_to_the_end(place, f"{kind}-stopped")
+    assert outcome(place.runs / f"{kind}-stopped") == outcome(whole[kind])
 
 
-def test_a_network_for_bgr_sees_in_a_bgr_world_what_one_for_rgb_sees_in_ours(place: Place) -> None:
+def test_a_network_for_bgr_sees_in_a_bgr_world_what_one_for_rgb_sees_in_ours(place):
     """Training, calibration and evaluation alike: same bits on data whose channels are swapped."""
     swapped = make_tiny(place.folder / "swapped")
     for path in swapped.rglob("*.png"):
@@ -85,7 +78,7 @@ def test_a_network_for_bgr_sees_in_a_bgr_world_what_one_for_rgb_sees_in_ours(pla
     assert state(rgb)["last_epes"] == state(bgr)["last_epes"] != state(plain)["last_epes"]
 
 
-def test_pictures_show_true_colours(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_show_true_colours(place, monkeypatch):
     shown: dict[str, list[np.ndarray]] = {"published": [], "usual": []}
     words = ("--runtime.tensorboard=true", "--eval.pictures=1", "--train.num_epochs=1", "--data.crop_size=40x56")
     for name, kind in (("published", PUBLISHED), ("usual", SINGLE)):
@@ -109,13 +102,13 @@ def test_pictures_show_true_colours(place: Place, monkeypatch: pytest.MonkeyPatc
         (("--train.epoch_mode=full_pass", "--train.epoch_divisor=2"), "train.epoch_divisor 2"),
     ],
 )
-def test_keys_that_mean_nothing_here_are_refused(place: Place, words: tuple[str, ...], named: str) -> None:
+def test_keys_that_mean_nothing_here_are_refused(place, words, named):
     ended = place.train("refused", *SINGLE, *words)
     assert ended.code == 64 and named in ended.err and "Traceback" not in ended.err
     assert not (place.runs / "refused").exists()
 
 
-def test_identity(place: Place, whole: dict[str, Path]) -> None:
+def test_identity(place, whole):
     for key in ("train.batch_norm=frozen", "train.input_normalisation=raw_0_255", "data.channel_order=bgr"):
         ended = place.resume("trained", f"--{key}")
         assert ended.code == 64 and key.partition("=")[0] in ended.err and "identity" in ended.err
@@ -128,7 +121,7 @@ def test_identity(place: Place, whole: dict[str, Path]) -> None:
     assert ended.code == 64 and "train.task is edgeflownet" in ended.err
 
 
-def test_published_weights_may_be_trained_on_with_batch_norm(place: Place, whole: dict[str, Path]) -> None:
+def test_published_weights_may_be_trained_on_with_batch_norm(place, whole):
     words = [word for word in PUBLISHED if "batch_norm" not in word]
     run = place.trained("thawed", *words, f"--train.init_from={whole['frozen']}")
     assert not np.array_equal(
@@ -136,7 +129,7 @@ def test_published_weights_may_be_trained_on_with_batch_norm(place: Place, whole
     )
 
 
-def test_a_frozen_average_keeps_the_statistics_of_its_weights(place: Place, shared: Path) -> None:
+def test_a_frozen_average_keeps_the_statistics_of_its_weights(place, shared):
     """Imported statistics are not 0 and 1; the average of the weights is evaluated with them, in the run and after."""
     source = place.runs / "imported_source"
     file = shared / "golden" / "tf1_edgeflownet_width8.npz"
@@ -149,7 +142,7 @@ def test_a_frozen_average_keeps_the_statistics_of_its_weights(place: Place, shar
     assert average["epe"] == event["mean_epe_1_ema"]
 
 
-def test_imported_weights_are_evaluated(place: Place, shared: Path) -> None:
+def test_imported_weights_are_evaluated(place, shared):
     out, file = place.runs / "imported", shared / "golden" / "tf1_edgeflownet_width8.npz"
     facts = told("import-tf1", file, "--out", out)
     assert (facts["space"], facts["width"]) == ("edgeflownet", 8)
@@ -169,7 +162,7 @@ def test_imported_weights_are_evaluated(place: Place, shared: Path) -> None:
     assert ended.code == 64 and "--train.task cannot be set here" in ended.err
 
 
-def test_fast_mode_is_said_and_changes_no_bit(place: Place, whole: dict[str, Path]) -> None:
+def test_fast_mode_is_said_and_changes_no_bit(place, whole):
     ended = place.train("fast", *PUBLISHED, "--train.fast_mode=true", "--data.num_workers=1")
     assert ended.code == 0 and "train.fast_mode: 8 batches loaded ahead (raised from 4)" in ended.err
     assert outcome(place.runs / "fast") == outcome(whole["frozen"])
@@ -177,14 +170,14 @@ def test_fast_mode_is_said_and_changes_no_bit(place: Place, whole: dict[str, Pat
     assert "2 batches loaded ahead (data.prefetch_batches is set)" in ended.err
 
 
-def test_dry_run(place: Place) -> None:
+def test_dry_run(place):
     ended = place.train("planned", *PUBLISHED, "--dry-run", "--json")
     facts = json.loads(ended.out)
     assert facts["space"] == "edgeflownet: 1 subnets, 1 paths a step" and facts["steps_per_epoch"] == 2
     assert facts["memory_total_mib"] > 0 and not (place.runs / "planned").exists()
 
 
-def test_curves_are_drawn_and_flushed_every_so_many_steps(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_are_drawn_and_flushed_every_so_many_steps(place, monkeypatch):
     drawn: list[int] = []
     flushed: list[int] = []
     monkeypatch.setattr(Tracker, "flush", lambda self: flushed.append(len(drawn)))

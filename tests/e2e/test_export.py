@@ -1,7 +1,5 @@
 """`edgeflownas export` as a user runs it: a folder that works, says what it is, and is whole or not there."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -9,14 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numeric import relative_difference
-from runs import Ended, Place, command, contents, told
+from runs import BRIEF, command, contents, told
 from tiny import make_tiny
 
 from edgeflownas.data.formats import read_flo, read_image
@@ -34,12 +31,12 @@ WHOLE = {"model_int8.tflite", "model_int8_vela.tflite", "model.h", "README.md", 
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
-    return place.trained("base", "--train.width=8")
+def run(place):
+    return place.trained("base", *BRIEF, "--train.width=8")
 
 
 @pytest.fixture(scope="module")
-def deployed(run: Path, place: Place) -> Path:
+def deployed(run, place):
     """A folder made once; `json` is what the command said."""
     ended = export(run, place.folder / "deploy", "--json")
     assert ended.code == 0, ended.err
@@ -48,23 +45,23 @@ def deployed(run: Path, place: Place) -> Path:
     return place.folder / "deploy"
 
 
-def export(run: Path, out: Path, *words: object) -> Ended:
+def export(run, out, *words):
     size = () if any(str(word).startswith("--size") for word in words) else (SIZE,)
     return command("export", run, *size, "--out", out, "--pairs=3", *words)
 
 
-def report_of(folder: Path) -> dict[str, Any]:
+def report_of(folder):
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return found
 
 
-def code(folder: Path, language: str) -> str:
+def code(folder, language):
     match = re.search(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert match is not None
     return match[1]
 
 
-def test_the_folder_holds_everything_and_the_run_is_untouched(run: Path, place: Place, deployed: Path) -> None:
+def test_the_folder_holds_everything_and_the_run_is_untouched(run, place, deployed):
     before = contents(run)
     ended = export(run, place.folder / "again")
     assert ended.code == 0 and contents(run) == before
@@ -78,7 +75,7 @@ def test_the_folder_holds_everything_and_the_run_is_untouched(run: Path, place: 
     assert reports[0] == reports[1]
 
 
-def test_the_report_says_where_everything_is_from(run: Path, deployed: Path) -> None:
+def test_the_report_says_where_everything_is_from(run, deployed):
     report = report_of(deployed)
     checkpoint = json.loads((run / "best.json").read_text())
     assert report["model"]["weights"].startswith(f"{run.name}/step-") and checkpoint
@@ -90,7 +87,7 @@ def test_the_report_says_where_everything_is_from(run: Path, deployed: Path) -> 
         assert (deployed / name).stat().st_size == entry["bytes"]
 
 
-def test_the_model_says_what_it_is(deployed: Path) -> None:
+def test_the_model_says_what_it_is(deployed):
     data = (deployed / "model_int8.tflite").read_bytes()
     report = report_of(deployed)
     for text in (
@@ -102,7 +99,7 @@ def test_the_model_says_what_it_is(deployed: Path) -> None:
         assert text.encode() in data
 
 
-def pair(place: Place) -> tuple[list[Path], np.ndarray]:
+def pair(place):
     """Two frames of 32x48 on disk, and as the network gets them, uint8 [32,48,6]."""
     found, halves = [], []
     for k in (0, 1):
@@ -113,7 +110,7 @@ def pair(place: Place) -> tuple[list[Path], np.ndarray]:
     return found, np.concatenate(halves, axis=-1)
 
 
-def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> None:
+def test_the_files_compute_the_flow_that_infer_does(run, place):
     """The same subnet, calibration and frames, by the command that knows nothing of folding and integers."""
     frames, images = pair(place)
     arch = "021100101"
@@ -131,7 +128,7 @@ def test_the_files_compute_the_flow_that_infer_does(run: Path, place: Place) -> 
     assert 10 * np.log10(np.square(flow).mean() / np.square(noise).mean()) > 6  # hardly trained
 
 
-def test_the_python_of_the_readme_finds_the_test_vectors(deployed: Path) -> None:
+def test_the_python_of_the_readme_finds_the_test_vectors(deployed):
     ended = subprocess.run(
         [sys.executable, "-c", code(deployed, "python")], cwd=deployed, capture_output=True, text=True, check=False
     )
@@ -165,7 +162,7 @@ struct MicroInterpreter {
 }
 
 
-def test_the_cpp_of_the_readme_compiles(deployed: Path, tmp_path: Path) -> None:
+def test_the_cpp_of_the_readme_compiles(deployed, tmp_path):
     """Against the signatures of TensorFlow Lite Micro that it uses, and nothing else."""
     compiler = shutil.which("g++")
     if compiler is None:
@@ -186,14 +183,14 @@ def test_the_cpp_of_the_readme_compiles(deployed: Path, tmp_path: Path) -> None:
     assert len(code(deployed, "cpp").splitlines()) <= 35
 
 
-def test_the_header_holds_the_compiled_model(deployed: Path) -> None:
+def test_the_header_holds_the_compiled_model(deployed):
     text = (deployed / "model.h").read_text()
     array = text.partition("kModel[kModelBytes] = {\n")[2].rpartition("};")[0]
     assert bytes(map(int, array.split(","))) == (deployed / "model_int8_vela.tflite").read_bytes()
     assert f"kModelBytes = {(deployed / 'model_int8_vela.tflite').stat().st_size};" in text
 
 
-def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> None:
+def test_generated_pairs_need_no_data_of_their_own(run, place):
     words = ("--calibration-data=synth", "--data=synth", "--calibration-pairs=8", "--size=48x64", "--outputs=scales")
     ended = export(run, place.folder / "synth", *words, "--uncertainty", "--calibrate=percentile:99.99")
     assert ended.code == 0, ended.err
@@ -209,7 +206,7 @@ def test_generated_pairs_need_no_data_of_their_own(run: Path, place: Place) -> N
     assert {entry["index"] for entry in report["outputs"]} == set(range(6))
 
 
-def test_pairs_from_elsewhere(run: Path, place: Place, tmp_path: Path) -> None:
+def test_pairs_from_elsewhere(run, place, tmp_path):
     """Folders that are overridden are used, and nothing says that they are not."""
     elsewhere = make_tiny(tmp_path / "elsewhere", val=2, seed=9)
     ended = export(run, tmp_path / "out", f"--data.val_dir={elsewhere / 'val'}", "--data.on_bad_sample=quarantine")
@@ -220,7 +217,7 @@ def test_pairs_from_elsewhere(run: Path, place: Place, tmp_path: Path) -> None:
     assert "--train.lr has no effect" in export(run, tmp_path / "other", "--train.lr=1", "--data.val_dir=x").err
 
 
-def test_a_target_of_ones_own(run: Path, tmp_path: Path) -> None:
+def test_a_target_of_ones_own(run, tmp_path):
     ini = tmp_path / "mine.ini"
     ini.write_text(get_target("grove-vision-ai-v2").ini)
     target = get_target("grove-vision-ai-v2")
@@ -233,19 +230,19 @@ def test_a_target_of_ones_own(run: Path, tmp_path: Path) -> None:
     assert told("vela", model, "--target", ",".join(words))["models"][0]["name"]
 
 
-def test_an_arena_that_is_not_kept_is_said(run: Path, tmp_path: Path) -> None:
+def test_an_arena_that_is_not_kept_is_said(run, tmp_path):
     for arena, kept in ((1, False), (500, True)):
         ended = export(run, tmp_path / str(arena), f"--arena={arena}")
         assert ended.code == 0 and (f"--arena {arena}: Vela could not keep to it" in ended.err) != kept, ended.err
 
 
-def test_other_networks(place: Place, tmp_path: Path) -> None:
+def test_other_networks(place, tmp_path):
     """EdgeFlowNet's published form (frozen batch norm, BGR) and a subnet that was trained alone."""
     alone = place.trained("alone", "--train.task=standalone", ONE, "--train.arch=021100101")
     assert export(alone, tmp_path / "alone").code == 0
     assert report_of(tmp_path / "alone")["model"]["code"] == "021100101"
     words = ("--train.task=edgeflownet", ONE, "--train.batch_norm=frozen", "--data.channel_order=bgr")
-    published = place.trained("published", *words, "--train.input_normalisation=raw_0_255")
+    published = place.trained("published", *BRIEF, *words, "--train.input_normalisation=raw_0_255")
     ended = export(published, tmp_path / "published")
     assert ended.code == 0, ended.err
     report = report_of(tmp_path / "published")
@@ -256,11 +253,11 @@ def test_other_networks(place: Place, tmp_path: Path) -> None:
     )
 
 
-def test_frozen_statistics_are_folded_as_they_were_trained(run: Path, place: Place, tmp_path: Path) -> None:
+def test_frozen_statistics_are_folded_as_they_were_trained(run, place, tmp_path):
     """On the evaluation's own pairs and size the EPE of the float files is that of the run's last evaluation."""
     words = ("--train.task=standalone", ONE, "--train.arch=021100101", "--train.width=8", "--data.crop_size=32x48")
     words = (*words, "--train.batch_norm=frozen", "--eval.eval_every_epoch=1")
-    tuned = place.trained("tuned", *words, f"--train.init_from={run}")
+    tuned = place.trained("tuned", *BRIEF, *words, f"--train.init_from={run}")
     ended = export(tuned, tmp_path / "tuned", "--checkpoint=latest", "--format=tflite-float")
     assert ended.code == 0, ended.err
     report = report_of(tmp_path / "tuned")
@@ -309,16 +306,14 @@ def test_frozen_statistics_are_folded_as_they_were_trained(run: Path, place: Pla
         (("--target=own.ini,ethos-u55-64",), 64, "FILE.ini,ACCELERATOR,SYSTEM_CONFIG,MEMORY_MODE"),
     ],
 )
-def test_refusals_name_the_remedy_and_write_nothing(
-    run: Path, place: Place, words: tuple[str, ...], code: int, text: str
-) -> None:
+def test_refusals_name_the_remedy_and_write_nothing(run, place, words, code, text):
     out = place.folder / "refused"
     ended = export(run, out, *words)
     assert ended.code == code and text in ended.err, ended.err
     assert not out.exists() and not list(place.folder.glob(".*"))
 
 
-def test_what_is_missing_is_named(run: Path, place: Place) -> None:
+def test_what_is_missing_is_named(run, place):
     ended = command("export", run, "--out", place.folder / "x")
     assert ended.code == 64 and "--size ROWSxCOLUMNS missing" in ended.err
     ended = command("export", SIZE)
@@ -327,8 +322,8 @@ def test_what_is_missing_is_named(run: Path, place: Place) -> None:
     assert ended.code == 74 and "bsae" in ended.err
 
 
-def test_an_interruption_leaves_nothing(run: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*words: object) -> None:
+def test_an_interruption_leaves_nothing(run, place, monkeypatch):
+    def interrupted(*words):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(build, "compile_tflite", interrupted)
@@ -336,7 +331,7 @@ def test_an_interruption_leaves_nothing(run: Path, place: Place, monkeypatch: py
     assert not (place.folder / "stopped").exists() and not list(place.folder.glob(".*"))
 
 
-def test_a_missing_package_is_named_before_any_work(run: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_before_any_work(run, place, monkeypatch):
     monkeypatch.setitem(extras.PACKAGES, "vela", {"ethos-u-vela": ("ethosu.nothing",)})
     extras.need.cache_clear()
     try:
@@ -356,9 +351,7 @@ def test_a_missing_package_is_named_before_any_work(run: Path, place: Place, mon
     assert "-128" not in (place.folder / "floats" / "README.md").read_text()
 
 
-def test_a_failed_verification_keeps_the_files_and_says_so(
-    run: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_verification_keeps_the_files_and_says_so(run, place, monkeypatch):
     monkeypatch.setattr(verify, "LARGEST_LOSS", -1e9)
     ended = export(run, place.folder / "failed")
     assert ended.code == 65 and "the verification failed" in ended.err and "failed" in ended.out
@@ -370,13 +363,13 @@ def test_a_failed_verification_keeps_the_files_and_says_so(
     assert report_of(place.folder / "unasked")["verified"] is None
 
 
-def test_a_folder_with_files_is_left_alone(run: Path) -> None:
+def test_a_folder_with_files_is_left_alone(run):
     before = contents(run)
     ended = export(run, run)
     assert ended.code == 74 and "replaces none" in ended.err and contents(run) == before
 
 
-def test_a_cut_checkpoint_is_an_error(run: Path, place: Place) -> None:
+def test_a_cut_checkpoint_is_an_error(run, place):
     copy = place.copy("base", "cut")
     for file in copy.glob("checkpoints/*/model.safetensors"):
         os.truncate(file, 100)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import Place, command, table, told
+from runs import BRIEF, Place, command, table, told
 
 from edgeflownas.hardware.targets import WE2, get_target
 from edgeflownas.hardware.vela_table import Vela
@@ -20,7 +20,7 @@ CHIP, COLUMN = "grove-vision-ai-v2", "grove_vision_ai_v2_ms"
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("supernet", "--train.num_epochs=1")
+    return place.trained("supernet", *BRIEF)
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,19 @@
 """`edgeflownas evaluate` with a data set and a protocol: labels, references, what is recorded, what is refused."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
-from runs import Place, command, contents, newest, told
+from runs import BRIEF, command, contents, newest, told
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
-    return place.trained("base", "--train.num_epochs=1")
+def run(place):
+    return place.trained("base", *BRIEF)
 
 
-def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Path, place: Place) -> None:
+def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run, place):
     """Two ways to the same pixels: the run's frozen set (all three pairs), and labelled rows of the same split."""
     frozen = told("evaluate", run)
     assert frozen["samples"] == 3
@@ -35,7 +32,7 @@ def test_the_training_protocol_scores_what_the_frozen_evaluation_scores(run: Pat
     assert {row["model"] for row in found["results"]} == {f"base/{newest(run).name}"}
 
 
-def test_standard_is_the_default_and_sees_whole_frames(run: Path, place: Place) -> None:
+def test_standard_is_the_default_and_sees_whole_frames(run, place):
     words = ("--data", f"fc2:train@{place.data}", "--arch", "000021222", "--references", "zero,farneback")
     found = told("evaluate", run, *words)
     assert found["protocol"] == "standard" and found["samples"] == 6
@@ -53,7 +50,7 @@ def test_standard_is_the_default_and_sees_whole_frames(run: Path, place: Place) 
     assert small["batch_shape"] == "1x6x32x32" and small["epe"] != row["epe"]
 
 
-def test_a_baseline_needs_no_weights(place: Place) -> None:
+def test_a_baseline_needs_no_weights(place):
     ended = command("evaluate", "--baseline", "dis", "--data", f"fc2@{place.data}")
     assert ended.code == 0 and ended.out == ""
     lines = ended.err.splitlines()
@@ -69,7 +66,7 @@ def test_a_baseline_needs_no_weights(place: Place) -> None:
     assert found["results"][0]["source"].startswith("opencv ") and len(found["results"]) == 1
 
 
-def test_rows_are_recorded_only_when_asked_for(run: Path, place: Place) -> None:
+def test_rows_are_recorded_only_when_asked_for(run, place):
     words = ("--protocol", "standard", "--arch", "000000000")
     recorded = told("evaluate", run, *words, "--record")
     again = told("evaluate", run, *words, "--record", "--references", "none")
@@ -83,7 +80,7 @@ def test_rows_are_recorded_only_when_asked_for(run: Path, place: Place) -> None:
     (run / "evaluations.jsonl").unlink()
 
 
-def test_weights_from_a_file(place: Place, shared: Path) -> None:
+def test_weights_from_a_file(place, shared):
     """The same weights imported into a run give the same figures."""
     file = shared / "golden" / "tf1_supernet_width8.npz"
     if not file.exists():
@@ -104,7 +101,7 @@ def test_weights_from_a_file(place: Place, shared: Path) -> None:
     assert ended.code == 64 and "--record" in ended.err
 
 
-def test_the_published_model_needs_no_training_data(place: Place, shared: Path) -> None:
+def test_the_published_model_needs_no_training_data(place, shared):
     """Its batch norm is frozen.  BGR, 0..255: the same as through a run made of the file."""
     file = shared / "golden" / "tf1_edgeflownet_width8.npz"
     if not file.exists():
@@ -147,7 +144,7 @@ def test_the_published_model_needs_no_training_data(place: Place, shared: Path) 
         (("RUN", "--data", "fc2@DATA", "--arch", "0"), "1 digits"),
     ],
 )
-def test_refusals(run: Path, place: Place, words: tuple[str, ...], message: str) -> None:
+def test_refusals(run, place, words, message):
     given = [word.replace("RUN", str(run)).replace("DATA", str(place.data)) for word in words]
     before = contents(run)
     ended = command("evaluate", *given)
@@ -155,7 +152,7 @@ def test_refusals(run: Path, place: Place, words: tuple[str, ...], message: str)
     assert contents(run) == before
 
 
-def test_data_that_are_not_there(run: Path, place: Place) -> None:
+def test_data_that_are_not_there(run, place):
     ended = command("evaluate", run, "--data", f"fc2@{place.folder / 'nowhere'}")
     assert ended.code == 65 and "nowhere" in ended.err
     ended = command("evaluate", run, "--protocol", "standard", f"--data.train_dir={place.data / 'val'}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import Place, command, newest, rows, state, table, tensors, told
+from runs import BRIEF, ONE_STEP, Place, command, newest, rows, state, table, tensors, told
 from tiny import make_tiny
 
 pytestmark = pytest.mark.e2e
@@ -123,12 +123,12 @@ def test_micro_batches_and_clipping_position_change_the_result(place: Place) -> 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp64"])
 def test_precision(place: Place, precision: str) -> None:
-    run = place.trained(precision, f"--train.precision={precision}", ONE)
+    run = place.trained(precision, f"--train.precision={precision}", *BRIEF)
     weights = tensors(run)["model/E0.k7.weight"]
     assert weights.dtype == (np.float64 if precision == "fp64" else np.float32)
     reference = place.runs / "fp32_reference"
     if not reference.exists():
-        place.trained("fp32_reference", ONE)
+        place.trained("fp32_reference", *BRIEF)
     ours, theirs = rows(run, "step")[0], rows(reference, "step")[0]
     assert ours["loss"] != theirs["loss"] and ours["loss"] == pytest.approx(theirs["loss"], rel=0.1)
     assert f"precision={precision}" in (run / "train.log").read_text()
@@ -137,7 +137,7 @@ def test_precision(place: Place, precision: str) -> None:
 
 
 def test_moving_average(place: Place) -> None:
-    run = place.trained("average", "--train.ema_decay=0.5", "--eval.eval_every_epoch=1")
+    run = place.trained("average", *ONE_STEP, "--train.ema_decay=0.5", "--eval.eval_every_epoch=1")
     for row in table(run / "eval_history.csv"):
         epes = [r for r in table(run / "per_arch_epe.csv") if r["epoch"] == row["epoch"]]
         assert float(row["mean_epe_4_ema"]) == pytest.approx(np.mean([float(r["epe_ema"]) for r in epes]), abs=1e-4)
@@ -152,7 +152,7 @@ def test_moving_average(place: Place) -> None:
 
 
 def test_best_by_another_statistic(place: Place) -> None:
-    run = place.trained("median", "--eval.best_by=p90", ONE)
+    run = place.trained("median", "--eval.best_by=p90", *BRIEF)
     best, (row,) = json.loads((run / "best.json").read_text()), rows(run, "evaluation")
     assert best["value"] == row["p90_epe_4"] != row["mean_epe_4"] and best["criterion"] == "p90"
 
@@ -196,7 +196,7 @@ def test_generated_data_are_noted(place: Place) -> None:
     data = place.folder / "generated"
     shutil.copytree(place.data, data)
     (data / "dataset.json").write_text(json.dumps({"generated": True}))
-    run = place.trained("generated", ONE, data=data)
+    run = place.trained("generated", *BRIEF, data=data)
     manifest = json.loads((run / "run_manifest.json").read_text())["manifest"]
     assert manifest["generated_data"] is True and manifest["data"]["train"]["source"] == "generated"
     assert table(run / "eval_history.csv")[0]["split_label"].startswith("fc2/generated:val/")

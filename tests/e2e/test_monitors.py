@@ -11,6 +11,7 @@ import pytest
 from runs import Place, digest, rows, stop_when, table
 
 from edgeflownas.evaluate.columns import parse_row
+from edgeflownas.report.console import Tracker
 from edgeflownas.space import get_space
 from edgeflownas.train.fairness import fair_cycle
 from edgeflownas.train.loop import LAPS
@@ -24,8 +25,20 @@ SPACE = get_space("v1")
 
 
 @pytest.fixture(scope="module")
-def watched(place: Place) -> Path:
-    return place.trained("watched", *KEYS)
+def curves() -> dict[str, list[int]]:
+    """Steps of each curve of the run `watched`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def watched(place: Place, curves: dict[str, list[int]]) -> Path:
+    def scalars(self: Tracker, step: int, values: dict[str, Any]) -> None:
+        for tag in values:
+            curves.setdefault(tag, []).append(step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tracker, "scalars", scalars)
+        return place.trained("watched", *KEYS)
 
 
 def test_the_bits_are_those_of_a_run_without_readings(place: Place, watched: Path) -> None:
@@ -92,18 +105,16 @@ def test_shares_add_up(watched: Path) -> None:
     assert sum(lap["eval"] for lap in laps) >= float(row["eval_seconds"]) - 0.051
 
 
-@pytest.mark.parametrize("count", [7, 11])
-def test_interrupted_and_resumed(place: Place, watched: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """A step asks 1 + 6 times, a reading 6 times: seven stops within the readings and within their steps."""
-    name = f"stopped{count}"
-    stop_when(monkeypatch, lambda asked: asked % count == 0 and asked < 10 * count)
-    ended, lives = place.train(name, *KEYS), 1
+def test_interrupted_and_resumed(place: Place, watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step asks 1 + 6 times, a reading 6 times: there are stops within the readings and within their steps."""
+    stop_when(monkeypatch, lambda asked: asked % 11 == 0 and asked < 7 * 11)
+    ended, lives = place.train("stopped", *KEYS), 1
     while ended.code == 75:
-        ended, lives = place.resume(name), lives + 1
-    assert ended.code == 0 and lives >= 4
+        ended, lives = place.resume("stopped"), lives + 1
+    assert ended.code == 0 and lives == 7
     for file in FILES:
-        assert (place.runs / name / file).read_bytes() == (watched / file).read_bytes(), file
-    assert digest(place.runs / name) == digest(watched)
+        assert (place.runs / "stopped" / file).read_bytes() == (watched / file).read_bytes(), file
+    assert digest(place.runs / "stopped") == digest(watched)
 
 
 def test_a_resume_may_change_it(place: Place, watched: Path) -> None:
@@ -119,9 +130,8 @@ def test_a_resume_may_change_it(place: Place, watched: Path) -> None:
     [("1e-3", "saturated", "warning: clipping saturated"), ("1e9", "idle", "clipping idle"), ("null", "off", "")],
 )
 def test_clip_verdict(place: Place, threshold: str, verdict: str, text: str) -> None:
-    run = place.trained(
-        f"clip{verdict}", *KEYS, f"--train.grad_clip_global_norm={threshold}", "--eval.eval_every_epoch=1"
-    )
+    words = ("--train.steps_per_epoch=1", "--train.monitor_every=null", "--eval.eval_every_epoch=1")
+    run = place.trained(f"clip{verdict}", *KEYS, *words, f"--train.grad_clip_global_norm={threshold}")
     found = table(run / "eval_history.csv")
     assert [row["clip_verdict"] for row in found] == [verdict] * 2
     assert [row["clip_suggested"] for row in found] == ["", ""], "two epochs have not settled"
@@ -130,7 +140,7 @@ def test_clip_verdict(place: Place, threshold: str, verdict: str, text: str) -> 
 
 
 def test_a_single_model_has_readings_and_no_option_losses(place: Place) -> None:
-    words = ("--train.task=standalone", "--train.arch=000021222", "--eval.eval_pool_size=1")
+    words = ("--train.task=standalone", "--train.arch=000021222", "--eval.eval_pool_size=1", "--train.num_epochs=1")
     run = place.trained("single", *KEYS, *words)
     assert not (run / "per_option.csv").exists() and "options" not in rows(run, "evaluation")[0]
     reading = rows(run, "monitor")[0]
@@ -145,19 +155,9 @@ def test_a_non_finite_reading_is_logged(place: Place) -> None:
     assert "nan" in last["all"] and table(place.runs / "broken" / "monitor.csv")[-1]["grad_norm"] == "nan"
 
 
-def test_curves(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeflownas.report.console import Tracker
-
-    seen: dict[str, list[int]] = {}
-
-    def scalars(self: Tracker, step: int, values: dict[str, Any]) -> None:
-        for tag in values:
-            seen.setdefault(tag, []).append(step)
-
-    monkeypatch.setattr(Tracker, "scalars", scalars)
-    place.trained("curves", *KEYS)
-    assert seen["monitor/grad_norm E0"] == seen["monitor/path_cosine"] == [0, 2, 4]
-    assert seen["options/EB0 depth 2"] == seen["epoch/train_loss"] == [3, 6] and "epoch/share_step" in seen
+def test_curves(watched: Path, curves: dict[str, list[int]]) -> None:
+    assert curves["monitor/grad_norm E0"] == curves["monitor/path_cosine"] == [0, 2, 4]
+    assert curves["options/EB0 depth 2"] == curves["epoch/train_loss"] == [3, 6] and "epoch/share_step" in curves
 
 
 def test_every_epoch_is_in_the_training_history_evaluated_or_not(watched: Path) -> None:

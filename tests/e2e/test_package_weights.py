@@ -1,7 +1,5 @@
 """Weights of the package where commands take a run: nothing but what they carry is needed."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from runs import Place, command, told
+from runs import command, told
 from shipped import NAME, SIZE, SUPERNET, frames, make_weights
 from tiny import make_tiny
 
@@ -24,7 +22,7 @@ DEPLOY = ("--protocol", "deploy", "--size", "32x48", "--references", "none")
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(tmp_path, monkeypatch):
     """The folder that commands are started in: no training data anywhere near."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -33,18 +31,18 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
+def run(place):
     """A supernet run."""
     return place.trained("base", "--data.crop_size=40x56")
 
 
-def two_frames(folder: Path, height: int = 41, width: int = 57) -> tuple[Path, Path]:
+def two_frames(folder, height=41, width=57):
     for name, image in zip("ab", frames(height, width), strict=True):
         cv2.imwrite(str(folder / f"{name}.png"), image[..., ::-1])
     return folder / "a.png", folder / "b.png"
 
 
-def a_video(path: Path, count: int = 4, height: int = 41, width: int = 57) -> Path:
+def a_video(path, count=4, height=41, width=57):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 12.0, (width, height))
     if not writer.isOpened():
         pytest.skip("this OpenCV writes no MJPG video")
@@ -54,7 +52,7 @@ def a_video(path: Path, count: int = 4, height: int = 41, width: int = 57) -> Pa
     return path
 
 
-def test_evaluate_prints_the_document_of_a_run(elsewhere: Path) -> None:
+def test_evaluate_prints_the_document_of_a_run(elsewhere):
     data = make_tiny(elsewhere / "set", train=1)
     found = told("evaluate", f"weights:{NAME}", "--data", data / "val", *DEPLOY)
     (row,) = found["results"]
@@ -68,7 +66,7 @@ def test_evaluate_prints_the_document_of_a_run(elsewhere: Path) -> None:
     assert row["epe_per_image"] == pytest.approx(np.mean(errors), rel=1e-5)
 
 
-def test_evaluate_without_data_takes_generated_pairs(elsewhere: Path) -> None:
+def test_evaluate_without_data_takes_generated_pairs(elsewhere):
     own = told("evaluate", f"weights:{NAME}")
     assert own["samples"] == 2 and own["split_label"].startswith("fc2/generated:val/2/") and not own["frozen"]
     pool = told("evaluate", f"weights:{SUPERNET}", "--protocol", "standard", "--references", "none")
@@ -78,7 +76,7 @@ def test_evaluate_without_data_takes_generated_pairs(elsewhere: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_calibration_data_replace_what_is_carried(elsewhere: Path, run: Path) -> None:
+def test_calibration_data_replace_what_is_carried(elsewhere, run):
     data = make_tiny(elsewhere / "set", train=4)
     words = ("--data", data / "val", *DEPLOY)
     figures = {
@@ -93,7 +91,7 @@ def test_calibration_data_replace_what_is_carried(elsewhere: Path, run: Path) ->
     assert ended.code == 65 and "nowhere" in ended.err
 
 
-def test_a_supernet_is_ranked_and_a_subnet_is_not(elsewhere: Path) -> None:
+def test_a_supernet_is_ranked_and_a_subnet_is_not(elsewhere):
     found = told("rank", f"weights:{SUPERNET}", "--sample", "4", "--yes")
     assert found["subnets"] == 4
     assert [path.name for path in elsewhere.iterdir()] == [f"{SUPERNET}-ranking"]
@@ -101,7 +99,7 @@ def test_a_supernet_is_ranked_and_a_subnet_is_not(elsewhere: Path) -> None:
     assert ended.code == 64 and "one model, nothing to rank" in ended.err
 
 
-def test_training_starts_from_them(elsewhere: Path, place: Place) -> None:
+def test_training_starts_from_them(elsewhere, place):
     single = ("--train.task=standalone", "--train.arch=000021222", "--eval.eval_pool_size=1")
     words = ("--train.width=4", f"--train.init_from=weights:{NAME}")
     ended = place.train("warm", *single, *words)
@@ -115,7 +113,7 @@ def test_training_starts_from_them(elsewhere: Path, place: Place) -> None:
     assert ended.code == 64 and f"did you mean weights:{NAME}" in ended.err
 
 
-def test_infer_takes_the_default_and_says_so(elsewhere: Path, package: Path) -> None:
+def test_infer_takes_the_default_and_says_so(elsewhere, package):
     images = two_frames(elsewhere)
     ended = command("infer", *images)
     assert ended.code == 64 and "flownet-v1-w16" in ended.err and f"weights:{NAME}" in ended.err
@@ -130,7 +128,7 @@ def test_infer_takes_the_default_and_says_so(elsewhere: Path, package: Path) -> 
     assert not np.array_equal(read_flo(Path(native["pairs"][0]["files"]["flo"]))[0], flow)
 
 
-def test_infer_of_a_run_at_another_size(elsewhere: Path, run: Path) -> None:
+def test_infer_of_a_run_at_another_size(elsewhere, run):
     found = told("infer", run, *two_frames(elsewhere), "--size", "32x48", "--formats", "flo")
     assert found["size"] == [32, 48] and read_flo(elsewhere / "flow" / "a.flo")[0].shape == (41, 57, 2)
 
@@ -145,25 +143,25 @@ def test_infer_of_a_run_at_another_size(elsewhere: Path, run: Path) -> None:
         (("--arch", "111111111"), "arch"),
     ],
 )
-def test_infer_refuses(elsewhere: Path, words: tuple[str, ...], text: str) -> None:
+def test_infer_refuses(elsewhere, words, text):
     ended = command("infer", f"weights:{NAME}", *two_frames(elsewhere), *words)
     assert ended.code == 64 and text in ended.err
     assert not (elsewhere / "flow").exists()
 
 
-def test_a_missing_run_is_named(elsewhere: Path) -> None:
+def test_a_missing_run_is_named(elsewhere):
     ended = command("infer", "runs/nothing", *two_frames(elsewhere))
     assert ended.code == 74 and "runs/nothing: not a run directory" in ended.err
 
 
-def test_frames_of_two_sizes_are_refused_by_name(elsewhere: Path) -> None:
+def test_frames_of_two_sizes_are_refused_by_name(elsewhere):
     first, second = two_frames(elsewhere)
     cv2.imwrite(str(second), frames(41, 60)[1])
     ended = command("infer", f"weights:{NAME}", first, second)
     assert ended.code == 65 and "b.png: 41x60, but" in ended.err and "a.png is 41x57" in ended.err
 
 
-def test_a_video_becomes_one_with_its_flow(elsewhere: Path) -> None:
+def test_a_video_becomes_one_with_its_flow(elsewhere):
     video = a_video(elsewhere / "clip.avi")
     found = told("infer", f"weights:{NAME}", video)
     assert found["video"] == "flow/clip-flow.mp4" and len(found["pairs"]) == 3 and found["frames_per_second"] > 0
@@ -180,17 +178,17 @@ def test_a_video_becomes_one_with_its_flow(elsewhere: Path) -> None:
     assert cv2.VideoCapture(str(elsewhere / "flow" / "odd-flow.mp4")).read()[1].shape == (42, 114, 3)
 
 
-def test_what_is_no_video_leaves_nothing(elsewhere: Path) -> None:
+def test_what_is_no_video_leaves_nothing(elsewhere):
     (elsewhere / "clip.mp4").write_bytes(b"\0" * 4096)
     ended = command("infer", f"weights:{NAME}", "clip.mp4")
     assert ended.code == 65 and "clip.mp4" in ended.err and "nor a video" in ended.err
     assert not (elsewhere / "flow").exists()
 
 
-def test_an_interrupted_video_leaves_nothing(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_video_leaves_nothing(elsewhere, monkeypatch):
     video, pairs = a_video(elsewhere / "clip.avi"), Frames.pairs
 
-    def interrupted(self: Frames, note: object) -> object:
+    def interrupted(self, note):
         yield next(pairs(self, note))  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
@@ -200,7 +198,7 @@ def test_an_interrupted_video_leaves_nothing(elsewhere: Path, monkeypatch: pytes
     assert list((elsewhere / "flow").iterdir()) == []
 
 
-def test_export_and_verify(elsewhere: Path) -> None:
+def test_export_and_verify(elsewhere):
     pytest.importorskip("ai_edge_litert")
     words = ("--format", "tflite-float", "--size", "32x48", "--pairs", "2", "--out", "deployed")
     report = told("export", f"weights:{NAME}", *words)
@@ -211,7 +209,7 @@ def test_export_and_verify(elsewhere: Path) -> None:
     assert ended.code == 64 and "its weights are" in ended.err
 
 
-def test_profile_and_what_needs_a_history(elsewhere: Path) -> None:
+def test_profile_and_what_needs_a_history(elsewhere):
     assert told("profile", f"weights:{NAME}")["size"] == list(SIZE)
     found = read_subnets(Path(f"weights:{SUPERNET}"), None, None, "EB0=1,EB1=0,DB0=0,DB1=0,H0Out=0,H1=2")
     assert (len(found.archs), found.width, found.size) == (27, 4, SIZE)
@@ -220,7 +218,7 @@ def test_profile_and_what_needs_a_history(elsewhere: Path) -> None:
         assert ended.code in (64, 74) and "Traceback" not in ended.err, (words, ended.err)
 
 
-def test_list_show_and_path(elsewhere: Path, package: Path) -> None:
+def test_list_show_and_path(elsewhere, package):
     listed = told("weights", "list")["weights"]
     assert [(card["name"], card["code"], card["width"]) for card in listed] == [
         (NAME, "000021222", 4), (SUPERNET, None, 4)

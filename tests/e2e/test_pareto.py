@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rankings import factorial_codes, made_ranking
-from runs import Place, command, table, told
+from runs import BRIEF, Place, command, table, told
 
 from edgeflownas.config.load import load_config
 from edgeflownas.search.ranking import read_ranking, write_ranking
@@ -21,7 +21,7 @@ CODES = [*factorial_codes((0, 4, 5)), (0, 0, 0, 0, 2, 1, 2, 2, 2)]
 @pytest.fixture(scope="module")
 def ranking(place: Place) -> Path:
     """In a tiny run, where `rank` leaves it."""
-    run = place.trained("supernet", "--train.num_epochs=1")
+    run = place.trained("supernet", *BRIEF)
     folder = run / "ranking"
     folder.mkdir()
     write_ranking(folder, made_ranking(CODES, facts={"run": "supernet", "width": "2", "size": "32x48"}))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import Ended, Place, command, contents, table
+from runs import BRIEF, Ended, Place, command, contents, table
 from test_interruption import stop_at
 from tiny import make_tiny
 
@@ -29,7 +29,7 @@ WRITTEN = {CSV, TENSORS, "LOCK"}
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Path:
-    return place.trained("supernet")
+    return place.trained("supernet", *BRIEF)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_the_folder_of_another_ranking(
     assert contents(ranked[0]) == before
     interrupted(run, tmp_path / "out", monkeypatch)
     before = contents(tmp_path / "out")
-    assert rank(run, tmp_path / "out", "--checkpoint", "step-00000004-before-evaluation").code == 64
+    assert rank(run, tmp_path / "out", "--checkpoint", "step-00000001-before-evaluation").code == 64
     assert contents(tmp_path / "out") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / CSV).write_text("mine")
@@ -334,7 +334,9 @@ def test_other_data_are_refused(place: Place, run: Path, tmp_path: Path) -> None
 
 
 def test_a_single_model_has_no_ranking(place: Place) -> None:
-    alone = place.trained("alone", "--train.task=standalone", "--train.arch=000021222", "--eval.eval_pool_size=1")
+    alone = place.trained(
+        "alone", *BRIEF, "--train.task=standalone", "--train.arch=000021222", "--eval.eval_pool_size=1"
+    )
     ended = command("rank", alone)
     assert ended.code == 64 and "nothing to rank" in ended.err and "edgeflownas evaluate" in ended.err
 

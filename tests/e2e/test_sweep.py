@@ -1,30 +1,28 @@
 """Sweeps: ordinary runs one after the other, interrupted and resumed to the same bits, compared at the end."""
 
-from __future__ import annotations
-
 import csv
 import json
-from pathlib import Path
 
 import cv2
 import pytest
-from runs import Ended, Place, command, contents, outcome, told
+from runs import ONE_STEP, command, contents, outcome, told
 from test_interruption import stop_at
 from tiny import tiny_options
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("one_picture")]
+KEYS = (*ONE_STEP, "--eval.eval_every_epoch=1", "--eval.eval_pool_size=2")
 NAMES = [f"lr_{lr}-seed_{seed}" for seed in (0, 1) for lr in ("1e-3", "2e-3")]
 
 
-def sweep(place: Place, name: str, *words: str, lrs: str = "1e-3,2e-3", seeds: str = "0,1") -> Ended:
-    """Two learning rates, two seeds, two epochs of two steps, each evaluated."""
+def sweep(place, name, *words, lrs="1e-3,2e-3", seeds="0,1"):
+    """Two learning rates, two seeds, two epochs of one step, each evaluated."""
     options = [word for word in tiny_options(place.data, place.runs, "x") if "experiment_name" not in word]
-    own = ("--vary", f"train.lr={lrs}", "--seeds", seeds, "--name", name, "--eval.eval_every_epoch=1")
-    return command("sweep", "smoke", *options, "--train.width=2", "--eval.train_batches=0", *own, *words)
+    own = ("--vary", f"train.lr={lrs}", "--seeds", seeds, "--name", name)
+    return command("sweep", "smoke", *options, "--train.width=2", *KEYS, *own, *words)
 
 
 @pytest.fixture(scope="module")
-def whole(place: Place) -> Path:
+def whole(place):
     """The uninterrupted sweep."""
     ended = sweep(place, "whole")
     assert ended.code == 0, ended.err
@@ -32,21 +30,20 @@ def whole(place: Place) -> Path:
     return place.runs / "whole"
 
 
-def test_a_run_of_a_sweep_is_an_ordinary_run(place: Place, whole: Path) -> None:
-    words = ("--train.lr=2e-3", "--runtime.seed=1", "--eval.eval_every_epoch=1", "--eval.train_batches=0")
-    assert outcome(place.trained("alone", *words)) == outcome(whole / NAMES[3])
+def test_a_run_of_a_sweep_is_an_ordinary_run(place, whole):
+    assert outcome(place.trained("alone", *KEYS, "--train.lr=2e-3", "--runtime.seed=1")) == outcome(whole / NAMES[3])
     (row,) = [r for r in told("status", whole) if r["run"].endswith(NAMES[3])]
     assert row["state"] == "finished"
 
 
-def test_the_comparison(whole: Path) -> None:
+def test_the_comparison(whole):
     document = json.loads((whole / "comparison.json").read_text())
     assert [row["state"] for row in document["runs"]] == ["finished"] * 4
     first = document["variants"][0]
     assert (first["variant"], first["keys"], first["seeds"]) == ("lr_1e-3", {"train.lr": "1e-3"}, [0, 1])
     own = [run for run in document["runs"] if run["variant"] == "lr_1e-3"]
     assert first["mean_epe"] == pytest.approx(sum(run["mean_epe"] for run in own) / 2)
-    assert first["seen_samples"] == 16 and first["mean_epe_sd"] > 0 and first["noise"] > 0 and first["seconds"] > 0
+    assert first["seen_samples"] == 8 and first["mean_epe_sd"] > 0 and first["noise"] > 0 and first["seconds"] > 0
     with (whole / "comparison.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["train.lr"] for row in rows] == ["1e-3", "2e-3"]
@@ -54,7 +51,7 @@ def test_the_comparison(whole: Path) -> None:
     assert cv2.imread(str(whole / "comparison.png")).shape[1] == 1280
 
 
-def test_a_finished_sweep_is_not_run_again(place: Place, whole: Path) -> None:
+def test_a_finished_sweep_is_not_run_again(place, whole):
     before = {name: contents(whole / name) for name in NAMES}
     ended = sweep(place, "whole", "--json")
     assert ended.code == 0 and ended.err.count("finished") == 4
@@ -62,9 +59,7 @@ def test_a_finished_sweep_is_not_run_again(place: Place, whole: Path) -> None:
     assert {name: contents(whole / name) for name in NAMES} == before
 
 
-def test_interrupted_and_resumed_it_ends_in_the_same_bits(
-    place: Place, whole: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_and_resumed_it_ends_in_the_same_bits(place, whole, monkeypatch):
     lives = 0
     with monkeypatch.context() as patch:
         stop_at(patch, 9)
@@ -82,7 +77,7 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(
     assert ours["variants"] == theirs["variants"] and ours["runs"] == theirs["runs"]
 
 
-def test_a_folder_begun_with_other_settings_is_refused(place: Place, whole: Path) -> None:
+def test_a_folder_begun_with_other_settings_is_refused(place, whole):
     before = contents(whole)
     for word, key in (
         ("--train.batch_size=2", "train.batch_size: 4 then, 2 now"),
@@ -101,7 +96,7 @@ def test_a_folder_begun_with_other_settings_is_refused(place: Place, whole: Path
     assert sweep(place, "altered").code == 74
 
 
-def test_more_variants_and_seeds_join(place: Place) -> None:
+def test_more_variants_and_seeds_join(place):
     assert sweep(place, "growing", seeds="0").code == 0
     grown = sweep(place, "growing", "--runtime.summary_every=7", "--json", lrs="2e-3,4e-3", seeds="0,1")
     assert grown.code == 0 and grown.err.count(", finished") == 1
@@ -109,12 +104,12 @@ def test_more_variants_and_seeds_join(place: Place) -> None:
     assert seeds == {"lr_1e-3": [0], "lr_2e-3": [0, 1], "lr_4e-3": [0, 1]}
 
 
-def test_dry_run_lists_and_makes_nothing(place: Place) -> None:
+def test_dry_run_lists_and_makes_nothing(place):
     ended = sweep(place, "dry", "--dry-run", "--json")
     assert ended.code == 0 and not (place.runs / "dry").exists()
     rows = json.loads(ended.out)["runs"]
     assert [(row["run"], row["state"], row["steps"], row["samples"]) for row in rows] == [
-        (name, "new", 4, 16) for name in NAMES
+        (name, "new", 2, 8) for name in NAMES
     ]
     assert "4 runs in" in sweep(place, "dry", "--dry-run").out
 
@@ -127,9 +122,7 @@ def test_dry_run_lists_and_makes_nothing(place: Place) -> None:
         (("--vary", "train.lrr=1,2"), 64, "did you mean train.lr?"),
     ],
 )
-def test_what_would_stop_a_later_run_is_refused_before_the_first(
-    place: Place, words: tuple[str, ...], code: int, part: str
-) -> None:
+def test_what_would_stop_a_later_run_is_refused_before_the_first(place, words, code, part):
     varied = words[1].partition("=")[0]
     options = [w for w in tiny_options(place.data, place.runs, "x") if "experiment_name" not in w and varied not in w]
     ended = command("sweep", "smoke", *options, "--name", "early", *(word.format(data=place.data) for word in words))
@@ -137,20 +130,20 @@ def test_what_would_stop_a_later_run_is_refused_before_the_first(
     assert not (place.runs / "early").exists()
 
 
-def test_unequal_samples_are_said(place: Place) -> None:
+def test_unequal_samples_are_said(place):
     options = [word for word in tiny_options(place.data, place.runs, "unequal") if "num_epochs" not in word]
     words = [word.replace("--runtime.experiment_name=", "--name=") for word in options]
     ended = command("sweep", "smoke", *words, "--vary", "train.num_epochs=1,2", "--dry-run")
     assert ended.code == 0 and "different numbers of samples" in ended.err
 
 
-def test_a_diverged_variant_does_not_stop_the_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverged_variant_does_not_stop_the_others(place, monkeypatch):
     from edgeflownas.errors import NonFiniteError
     from edgeflownas.train import start
 
     launch = start.launch
 
-    def diverging(config: object, *words: object) -> int:
+    def diverging(config, *words):
         if config is not None and config.train.lr == 1e-3:  # type: ignore[attr-defined]
             raise NonFiniteError("5 steps in a row")
         return launch(config, *words)  # type: ignore[arg-type]
@@ -160,7 +153,7 @@ def test_a_diverged_variant_does_not_stop_the_others(place: Place, monkeypatch: 
     assert ended.code == 70 and "lr_1e-3-seed_0" in ended.err and "lr_2e-3" in ended.out
 
 
-def test_a_sweep_recipe_is_no_recipe_of_train(place: Place, tmp_path: Path) -> None:
+def test_a_sweep_recipe_is_no_recipe_of_train(place, tmp_path):
     ended = command("train", "supernet_fc2_clip_sweep")
     assert ended.code == 64 and "edgeflownas sweep supernet_fc2_clip_sweep" in ended.err
     for words, verb in (("supernet_fc2_clip_sweep", "sweep"), ("smoke", "train"), ("continue_fork", "--fork")):

@@ -1,12 +1,9 @@
 """`vela` as a user runs it, and its figures against Arm's own command line."""
 
-from __future__ import annotations
-
 import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from runs import command, told
@@ -20,13 +17,13 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "baseline.tflite"
     path.write_bytes(cost_model_bytes(subnet_graph(get_space("v1"), 16, "000021222", (96, 128))))
     return path
 
 
-def arm(model: Path, folder: Path, target: str, *options: str) -> dict[str, str]:
+def arm(model, folder, target, *options):
     """The summary of `vela`, and what it says on the file that it writes."""
     chip = get_target(target)
     (folder / "chip.ini").write_text(architecture(chip).ini)
@@ -54,9 +51,7 @@ def arm(model: Path, folder: Path, target: str, *options: str) -> dict[str, str]
         ("u65-256", ("--mode", "size"), ("--optimise", "Size")),
     ],
 )
-def test_the_same_as_the_command_line_of_vela(
-    model: Path, tmp_path: Path, target: str, ours: tuple[str, ...], arms: tuple[str, ...]
-) -> None:
+def test_the_same_as_the_command_line_of_vela(model, tmp_path, target, ours, arms):
     ended = command("vela", model, "--target", target, *ours, "--json", "--out", tmp_path / "ours")
     assert ended.code == 0, ended.err
     (found,) = json.loads(ended.out)["models"]
@@ -71,7 +66,7 @@ def test_the_same_as_the_command_line_of_vela(
     assert written[0] == written[1]
 
 
-def test_table_files_and_pictures(model: Path, tmp_path: Path) -> None:
+def test_table_files_and_pictures(model, tmp_path):
     ended = command("vela", model, "--out", tmp_path / "out", "--figures", tmp_path / "figures")
     assert ended.code == 0, ended.err
     for words in ("H2Out", "total", "peak of SRAM at H2", "ethos-u55-64 at 400 MHz", "0 on the CPU", "Vela 5.2.0"):
@@ -81,7 +76,7 @@ def test_table_files_and_pictures(model: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "baseline_vela.json").read_text())["facts"]["version"] == "5.2.0"
 
 
-def test_several_models(model: Path, tmp_path: Path) -> None:
+def test_several_models(model, tmp_path):
     other = tmp_path / "other.tflite"
     other.write_bytes(model.read_bytes())
     lines = command("vela", model, other).out.splitlines()
@@ -92,7 +87,7 @@ def test_several_models(model: Path, tmp_path: Path) -> None:
     assert "two models are called other" in command("vela", other, tmp_path / "more" / "other.tflite").err
 
 
-def test_ones_own_ini(model: Path, tmp_path: Path) -> None:
+def test_ones_own_ini(model, tmp_path):
     ini = tmp_path / "board.ini"
     ini.write_text(WE2.replace("400e6", "200e6"))
     words = ("--ini", ini, "--accelerator", "ethos-u55-64", "--system-config", "WE2", "--memory-mode", "WE2_Shared")
@@ -103,14 +98,14 @@ def test_ones_own_ini(model: Path, tmp_path: Path) -> None:
     assert slow["facts"]["ini_sha256"] != fast["facts"]["ini_sha256"]
 
 
-def test_a_limit_that_is_not_kept(model: Path) -> None:
+def test_a_limit_that_is_not_kept(model):
     ended = command("vela", model, "--arena", "1", "--json")
     assert not json.loads(ended.out)["models"][0]["arena_kept"] and ended.code == 0
     assert "baseline: the limit of the arena, 1 KiB, is not kept" in ended.err
     assert "! baseline: the limit of the arena, 1 KiB, is not kept" in command("vela", model, "--arena", "1").out
 
 
-def test_list_of_targets() -> None:
+def test_list_of_targets():
     assert "grove-vision-ai-v2  ethos-u55-64" in command("vela", "--list-targets").out
     assert len(told("vela", "--list-targets")) == 4
 
@@ -135,7 +130,7 @@ def test_list_of_targets() -> None:
         (("MODEL", "--figures", "INI"), 74, "board.ini: the pictures cannot be written"),
     ],
 )
-def test_errors(model: Path, tmp_path: Path, words: tuple[str, ...], code: int, problem: str) -> None:
+def test_errors(model, tmp_path, words, code, problem):
     import re
 
     (tmp_path / "board.ini").write_text(WE2)

@@ -1,19 +1,14 @@
 """`edgeflownas verify` as a user runs it: a sound folder passes, and whatever is wrong with one is said."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from runs import Place, command, contents, told
+from runs import BRIEF, command, contents, told
 
 from edgeflownas.hardware.tflite import TfliteModel
 
@@ -23,19 +18,19 @@ FORMATS = "tflite-int8,tflite-float,onnx"
 
 
 @pytest.fixture(scope="module")
-def run(place: Place) -> Path:
-    return place.trained("base", "--train.width=8")
+def run(place):
+    return place.trained("base", *BRIEF, "--train.width=8")
 
 
 @pytest.fixture(scope="module")
-def deployed(run: Path, place: Place) -> Path:
+def deployed(run, place):
     out = place.folder / "deploy"
     ended = command("export", run, "--size=32x48", "--out", out, "--pairs=2", "--format", FORMATS, "--outputs=scales")
     assert ended.code == 0, ended.err
     return out
 
 
-def test_a_sound_folder(run: Path, deployed: Path) -> None:
+def test_a_sound_folder(run, deployed):
     before = contents(deployed), contents(run)
     ended = command("verify", deployed)
     assert ended.code == 0, ended.out + ended.err
@@ -52,33 +47,33 @@ def test_a_sound_folder(run: Path, deployed: Path) -> None:
     assert (contents(deployed), contents(run)) == before
 
 
-def cut(folder: Path) -> None:
+def cut(folder):
     os.truncate(folder / "model_int8.tflite", 1000)
 
 
-def change(folder: Path) -> None:
+def change(folder):
     path = folder / "model.onnx"
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
     path.write_bytes(content)
 
 
-def remove(folder: Path) -> None:
+def remove(folder):
     (folder / "model_int8_vela.tflite").unlink()
 
 
-def change_vector(folder: Path) -> None:
+def change_vector(folder):
     path = folder / "test_vectors" / "1_flow.bin"
     content = bytearray(path.read_bytes())
     content[5] = (content[5] + 3) % 256
     path.write_bytes(content)
 
 
-def change_page(folder: Path) -> None:
+def change_page(folder):
     (folder / "README.md").write_text("Add 128 to every pixel.")
 
 
-def fake_vector(folder: Path) -> None:
+def fake_vector(folder):
     change_vector(folder)
     report = json.loads((folder / "report.json").read_text())
     digest = hashlib.sha256((folder / "test_vectors" / "1_flow.bin").read_bytes()).hexdigest()
@@ -86,15 +81,15 @@ def fake_vector(folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report))
 
 
-def cut_vector(folder: Path) -> None:
+def cut_vector(folder):
     os.truncate(folder / "test_vectors" / "0_images.bin", 10)
 
 
-def remove_vectors(folder: Path) -> None:
+def remove_vectors(folder):
     shutil.rmtree(folder / "test_vectors")
 
 
-def fake_report(folder: Path) -> None:
+def fake_report(folder):
     """A model that is cut, with the hash of the cut one."""
     cut(folder)
     report = json.loads((folder / "report.json").read_text())
@@ -103,7 +98,7 @@ def fake_report(folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report))
 
 
-def failed_before(folder: Path) -> None:
+def failed_before(folder):
     report = json.loads((folder / "report.json").read_text())
     report["verified"] = False
     report["verification"]["reasons"] = ["something"]
@@ -125,7 +120,7 @@ def failed_before(folder: Path) -> None:
         (failed_before, "at the export: something"),
     ],
 )
-def test_what_is_wrong_is_said(deployed: Path, tmp_path: Path, harm: Callable[[Path], None], text: str) -> None:
+def test_what_is_wrong_is_said(deployed, tmp_path, harm, text):
     folder = shutil.copytree(deployed, tmp_path / "deploy")
     harm(folder)
     ended = command("verify", folder)
@@ -136,7 +131,7 @@ def test_what_is_wrong_is_said(deployed: Path, tmp_path: Path, harm: Callable[[P
     assert len({reason.split(":")[0] for reason in reasons}) == len(reasons)  # each is said once
 
 
-def test_a_model_that_computes_something_else(run: Path, deployed: Path, tmp_path: Path) -> None:
+def test_a_model_that_computes_something_else(run, deployed, tmp_path):
     """Its hashes and vectors are its own: only the comparison with the run finds it, and names the operator."""
     folder = shutil.copytree(deployed, tmp_path / "deploy")
     path = folder / "model_float.tflite"
@@ -168,20 +163,20 @@ def test_a_model_that_computes_something_else(run: Path, deployed: Path, tmp_pat
         (("DEPLOY", "RUN", "--pear=2"), 64, "did you mean --pairs"),
     ],
 )
-def test_refusals(run: Path, deployed: Path, words: tuple[str, ...], code: int, text: str) -> None:
+def test_refusals(run, deployed, words, code, text):
     known = {"DEPLOY": deployed, "RUN": run}
     ended = command("verify", *(known.get(word, word) for word in words))
     assert ended.code == code and text in ended.err, ended.err
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"files": {"../x": {"sha256": ""}}, "model": {"code": "1"}}'])
-def test_a_damaged_report(tmp_path: Path, content: str) -> None:
+def test_a_damaged_report(tmp_path, content):
     (tmp_path / "report.json").write_text(content)
     ended = command("verify", tmp_path)
     assert ended.code == 65 and "not the report of an export, or damaged" in ended.err
 
 
-def altered(report: dict[str, Any], *path: str, value: object = None) -> str:
+def altered(report, *path, value=None):
     """Its text with the entry at ``path`` replaced, removed without ``value``."""
     changed = copy.deepcopy(report)
     part = changed
@@ -194,7 +189,7 @@ def altered(report: dict[str, Any], *path: str, value: object = None) -> str:
     return json.dumps(changed)
 
 
-def test_whatever_is_damaged_is_one_error(deployed: Path, tmp_path: Path) -> None:
+def test_whatever_is_damaged_is_one_error(deployed, tmp_path):
     report = json.loads((deployed / "report.json").read_text())
     texts = [
         *(altered(report, name, value=value) for name in report for value in ("x", [3]) if name in USED),
@@ -218,12 +213,12 @@ def test_whatever_is_damaged_is_one_error(deployed: Path, tmp_path: Path) -> Non
         assert ended.err.count("\n") == 1 and not ended.out
 
 
-def test_a_file_of_weights_in_place_of_the_run(deployed: Path, shared: Path) -> None:
+def test_a_file_of_weights_in_place_of_the_run(deployed, shared):
     ended = command("verify", deployed, shared / "golden" / "tf1_edgeflownet_width8.npz", "--data=synth")
     assert ended.code == 64 and "checkpoint" not in ended.err, ended.err
 
 
-def test_another_run(place: Place, deployed: Path) -> None:
-    other = place.trained("other", "--runtime.seed=5")
+def test_another_run(place, deployed):
+    other = place.trained("other", *BRIEF, "--runtime.seed=5")
     ended = command("verify", deployed, other)
     assert ended.code in (64, 74) and ("the folder was made of" in ended.err or "no such checkpoint" in ended.err)

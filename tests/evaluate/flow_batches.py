@@ -1,20 +1,13 @@
 """Random batches and pairs, and a reference for batch-norm recalibration, shared by the tests of this folder."""
 
-from __future__ import annotations
-
 import random
-from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 
-from edgeflownas.evaluate.calibration import NodeStatistics
-from edgeflownas.models.blocks import FlowBatch, StagedNet
-from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch
+from edgeflownas.models.blocks import FlowBatch
 
 Batches = tuple[list[FlowBatch], list[FlowBatch]]
 """For calibration and for evaluation."""
@@ -28,23 +21,23 @@ class Stop(Exception):
 class StopAt:
     """A ``check_stop`` that raises when it is asked for the ``moment``-th time (None: never) and counts."""
 
-    def __init__(self, moment: int | None = None) -> None:
+    def __init__(self, moment=None):
         self.moment, self.asked = moment, 0
 
-    def __call__(self) -> None:
+    def __call__(self):
         self.asked += 1
         if self.asked == self.moment:
             raise Stop
 
 
 @contextmanager
-def unchanged(net: StagedNet) -> Iterator[None]:
+def unchanged(net):
     """Neither weights, buffers and mode of ``net`` nor random states change; nothing stays attached to it."""
 
-    def state() -> list[object]:
+    def state():
         return [net.training, random.getstate(), torch.is_grad_enabled(), torch.get_num_threads()]
 
-    def tensors() -> list[torch.Tensor]:
+    def tensors():
         numbers = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
         return [torch.get_rng_state(), numbers, *(tensor.clone() for tensor in net.state_dict().values())]
 
@@ -55,7 +48,7 @@ def unchanged(net: StagedNet) -> Iterator[None]:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def make_batches(sizes: list[int], height: int = 40, width: int = 52, seed: int = 0) -> list[FlowBatch]:
+def make_batches(sizes, height=40, width=52, seed=0):
     """Batches of the given sizes; the images of each sample have a level and a contrast of their own."""
     rng = np.random.default_rng(seed)
     batches = []
@@ -67,7 +60,7 @@ def make_batches(sizes: list[int], height: int = 40, width: int = 52, seed: int 
     return batches
 
 
-def plain_moments(net: FlowNet, arch: Arch | None, batches: list[FlowBatch]) -> Moments:
+def plain_moments(net, arch, batches):
     """Mean and biased variance, by batch norm, of the float64 concatenation of all its inputs.
 
     Hooks on plain forwards in training mode, one batch after the other: nothing of walk, recorder or pooling.
@@ -90,7 +83,7 @@ def plain_moments(net: FlowNet, arch: Arch | None, batches: list[FlowBatch]) -> 
     return found
 
 
-def moments_of(net: FlowNet, arch: Arch, nodes: NodeStatistics) -> Moments:
+def moments_of(net, arch, nodes):
     """What ``arch`` reads from the tree: a node is (stage, digits of the feature choices before it, own digit)."""
     found: Moments = {}
     prefix: tuple[int, ...] = ()
@@ -104,7 +97,7 @@ def moments_of(net: FlowNet, arch: Arch, nodes: NodeStatistics) -> Moments:
     return found
 
 
-def random_pair(height: int, width: int, scale: float = 4.0, seed: int = 0) -> Any:
+def random_pair(height, width, scale=4.0, seed=0):
     """Noise images, normal flow, masks of known and of hidden pixels."""
     rng = np.random.default_rng(seed)
     image1, image2 = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)

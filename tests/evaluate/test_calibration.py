@@ -1,7 +1,5 @@
 """Batch-norm recalibration: pooled moments, shared by what archs share, leaving no trace."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +19,7 @@ CODES = ("000000000", "000021222", "002102010", "210210210", "222222222")
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_pooled_moments_are_those_of_one_giant_batch(channels_last: bool) -> None:
+def test_pooled_moments_are_those_of_one_giant_batch(channels_last):
     net = FlowNet(SPACE, 4, channels_last=channels_last)
     batches = make_batches([3, 3, 1])  # the last one smaller: batches must count by their pixels
     archs = [SPACE.parse(code) for code in CODES]
@@ -45,7 +43,7 @@ def test_pooled_moments_are_those_of_one_giant_batch(channels_last: bool) -> Non
     assert telling == 2 * len(archs)
 
 
-def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_prefixes_are_computed_once(monkeypatch):
     net = FlowNet(SPACE, 2)
     calls: list[str] = []
     run_stage = net.run_stage
@@ -57,13 +55,13 @@ def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("moment", [None, 2])
-def test_leaves_no_trace(moment: int | None) -> None:
+def test_leaves_no_trace(moment):
     net = FlowNet(SPACE, 2).eval()
     with unchanged(net), pytest.raises(Stop) if moment else nullcontext():
         recalibrate(net, [SPACE.sample(0)], make_batches([2, 2], 32, 32), StopAt(moment))
 
 
-def test_depends_on_the_batches_not_on_buffers_or_repetition() -> None:
+def test_depends_on_the_batches_not_on_buffers_or_repetition():
     net, batches = FlowNet(SPACE, 2), make_batches([2, 2], 32, 32)
     arch = SPACE.sample(1)
     first = moments_of(net, arch, recalibrate(net, [arch], batches))
@@ -75,7 +73,7 @@ def test_depends_on_the_batches_not_on_buffers_or_repetition() -> None:
     assert not all(torch.equal(first[n][0], other[n][0]) for n in first)
 
 
-def test_float64_networks_get_float64_moments() -> None:
+def test_float64_networks_get_float64_moments():
     net, batches = FlowNet(SPACE, 2).double(), make_batches([2, 1], 32, 32)
     batches = [batch._replace(images=batch.images.double()) for batch in batches]
     arch = SPACE.sample(2)
@@ -85,7 +83,7 @@ def test_float64_networks_get_float64_moments() -> None:
         torch.testing.assert_close(ours[name][1], var, rtol=1e-11, atol=1e-13)
 
 
-def test_prefixes_of_one_walk_are_recalibrations_of_their_own() -> None:
+def test_prefixes_of_one_walk_are_recalibrations_of_their_own():
     net, batches = FlowNet(SPACE, 2), make_batches([2, 1, 2, 1], 32, 32)
     archs = [SPACE.parse(code) for code in CODES[:2]]
     found = recalibrate_prefixes(net, archs, batches, (1, 3))

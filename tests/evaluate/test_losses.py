@@ -1,7 +1,5 @@
 """Accumulation and losses against DESIGN's formulas written out as loops over samples and pixels."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.evaluate.losses import accumulate, feature_loss, multiscale_loss
@@ -17,13 +14,13 @@ from edgeflownas.models.blocks import up2
 from edgeflownas.models.fast import to_pixels
 
 
-def predictions(seed: int, height: int, width: int, batch: int = 2) -> list[Tensor]:
+def predictions(seed, height, width, batch=2):
     generator = torch.Generator().manual_seed(seed)
     sizes = [(height // k, width // k) for k in (4, 2, 1)]
     return [torch.randn((batch, 4, *size), generator=generator, dtype=torch.float64) for size in sizes]
 
 
-def reference(preds: list[Tensor], flow: Tensor, valid: Tensor) -> tuple[float, float]:
+def reference(preds, flow, valid):
     """(optical, uncertainty) by loops, for a padded grid larger than the label."""
     a = [preds[0]]
     for p in preds[1:]:
@@ -54,7 +51,7 @@ def reference(preds: list[Tensor], flow: Tensor, valid: Tensor) -> tuple[float, 
     width=st.integers(1, 16),
     share=st.sampled_from([0.0, 0.1, 0.7, 1]),
 )
-def test_against_loops(seed: int, height: int, width: int, share: float) -> None:
+def test_against_loops(seed, height, width, share):
     """Any label size on a padded grid of 16x16, any share of valid pixels; sample 1 may have none."""
     preds = predictions(seed, 16, 16)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -67,7 +64,7 @@ def test_against_loops(seed: int, height: int, width: int, share: float) -> None
     assert float(loss.total) == pytest.approx(optical + uncertainty, rel=1e-12)
 
 
-def test_no_mask_means_every_pixel() -> None:
+def test_no_mask_means_every_pixel():
     preds, flow = predictions(0, 16, 32), torch.randn(2, 2, 13, 30, dtype=torch.float64)
     every = torch.ones(2, 13, 30, dtype=torch.bool)
     for ours, theirs in zip(multiscale_loss(preds, flow), multiscale_loss(preds, flow, every), strict=True):
@@ -75,7 +72,7 @@ def test_no_mask_means_every_pixel() -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_gradient_of_both_terms(share: float) -> None:
+def test_gradient_of_both_terms(share):
     """The gradient by hand against differences of the loss, where the label is padded and where softplus is floored."""
     preds = [p.requires_grad_() for p in predictions(0, 8, 8, batch=1)]
     with torch.no_grad():
@@ -85,7 +82,7 @@ def test_gradient_of_both_terms(share: float) -> None:
     assert torch.autograd.gradcheck(lambda *p: multiscale_loss(p, flow, valid)[1:], preds)
 
 
-def test_predictions_in_phases_are_the_same_pixels() -> None:
+def test_predictions_in_phases_are_the_same_pixels():
     """[B,16,h/2,w/2], channel 4 (2 r + s) + c, as models/fast.py computes them."""
     pixels = [p.requires_grad_() for p in predictions(0, 16, 32)]
     phases = [p.detach().unflatten(3, (-1, 2)).unflatten(2, (-1, 2)) for p in pixels[1:]]
@@ -99,7 +96,7 @@ def test_predictions_in_phases_are_the_same_pixels() -> None:
         assert torch.equal(to_pixels(phase), pixel)
 
 
-def test_unknown_pixels_reach_neither_loss_nor_gradient() -> None:
+def test_unknown_pixels_reach_neither_loss_nor_gradient():
     preds = [p.requires_grad_() for p in predictions(0, 16, 16)]
     flow, valid = torch.randn(2, 2, 16, 16, dtype=torch.float64), torch.ones(2, 16, 16, dtype=torch.bool)
     valid[:, 4:8, 4:8] = False
@@ -113,7 +110,7 @@ def test_unknown_pixels_reach_neither_loss_nor_gradient() -> None:
     assert gradients[2][:, :, 0, 0].all()
 
 
-def test_padding_enters_no_gradient() -> None:
+def test_padding_enters_no_gradient():
     preds = [p.requires_grad_() for p in predictions(0, 16, 16)]
     multiscale_loss(preds, torch.zeros(2, 2, 9, 16, dtype=torch.float64)).total.backward()
     gradient = preds[2].grad
@@ -124,7 +121,7 @@ def test_padding_enters_no_gradient() -> None:
     assert torch.isfinite(loss.total) and torch.equal(torch.autograd.grad(loss.total, preds[2])[0], gradient)
 
 
-def test_accumulate_promotes_half_precision_and_keeps_float64() -> None:
+def test_accumulate_promotes_half_precision_and_keeps_float64():
     preds = predictions(0, 16, 16)
     assert [a.dtype for a in accumulate(preds)] == [torch.float64] * 3
     assert [a.dtype for a in accumulate([p.bfloat16() for p in preds])] == [torch.float32] * 3
@@ -144,7 +141,7 @@ def test_accumulate_promotes_half_precision_and_keeps_float64() -> None:
         (lambda p, f, v: ([p[0], p[1], p[2][:, :2]], f, v), "prediction at 1/1"),
     ],
 )
-def test_shapes_that_do_not_belong_together(change: object, message: str) -> None:
+def test_shapes_that_do_not_belong_together(change, message):
     assert callable(change)
     arguments = change(predictions(0, 16, 16), torch.zeros(2, 2, 16, 16), torch.ones(2, 16, 16, dtype=torch.bool))
     with pytest.raises(DataError, match=message):
@@ -154,12 +151,12 @@ def test_shapes_that_do_not_belong_together(change: object, message: str) -> Non
 SIZES = ((3, 4), (6, 8), (12, 16))
 
 
-def features(channels: int, seed: int) -> list[torch.Tensor]:
+def features(channels, seed):
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(2, channels, h, w, generator=generator, dtype=torch.float64) for h, w in SIZES]
 
 
-def test_against_the_formula_in_numpy() -> None:
+def test_against_the_formula_in_numpy():
     student, teacher, weights = features(5, 0), features(9, 1), (0.5, 2.0, 1.0)
     expected = 0.0
     for s, t, weight in zip(student, teacher, weights, strict=True):
@@ -168,7 +165,7 @@ def test_against_the_formula_in_numpy() -> None:
     assert float(feature_loss([-t for t in teacher], teacher, weights)) == 0.0  # signs do not matter
 
 
-def test_gradient_reaches_the_student_alone() -> None:
+def test_gradient_reaches_the_student_alone():
     student, teacher = features(4, 3), features(4, 4)
     for tensor in (*student, *teacher):
         tensor.requires_grad_()
@@ -177,6 +174,6 @@ def test_gradient_reaches_the_student_alone() -> None:
     assert all(t.grad is None for t in teacher)
 
 
-def test_other_grids_are_refused() -> None:
+def test_other_grids_are_refused():
     with pytest.raises(ConfigError, match="different grids"):
         feature_loss(features(4, 0)[1:] + features(4, 0)[:1], features(4, 1), (1.0, 1.0, 1.0))

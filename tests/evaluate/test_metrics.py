@@ -1,7 +1,5 @@
 """Errors of predicted flow: pooled over pixels, cropped, masked, at every scale; against loops, in any order."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ from edgeflownas.errors import DataError, NonFiniteError
 from edgeflownas.evaluate.metrics import FlowMetrics, epe, sample_errors
 
 
-def test_by_hand() -> None:
+def test_by_hand():
     flow = torch.zeros(2, 2, 2, 2)
     prediction = torch.zeros(2, 4, 16, 16)
     prediction[0, :2, :2, :2] = torch.tensor([3.0, 4.0])[:, None, None]  # 5 px everywhere on the label
@@ -30,19 +28,19 @@ def test_by_hand() -> None:
     assert sums.tolist() == [5.0, 0.0] and counts.tolist() == [1, 0] and epe(sums, counts) == 5.0
 
 
-def test_pools_pixels_not_samples() -> None:
+def test_pools_pixels_not_samples():
     assert epe(torch.tensor([10.0, 90.0]), torch.tensor([1, 9])) == 10.0
     assert epe(torch.tensor([10.0, 0.0]), torch.tensor([1, 9])) == 1.0
 
 
-def test_unknown_truth_may_be_nan() -> None:
+def test_unknown_truth_may_be_nan():
     flow, valid = torch.full((1, 2, 4, 4), float("nan")), torch.zeros(1, 4, 4, dtype=torch.bool)
     flow[:, :, 0, 0], valid[:, 0, 0] = 0.0, True
     assert epe(*sample_errors(torch.ones(1, 2, 4, 4), flow, valid)) == pytest.approx(2**0.5)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
-def test_scales_compare_with_the_subsampled_label(stride: int) -> None:
+def test_scales_compare_with_the_subsampled_label(stride):
     rng = np.random.default_rng(0)
     flow = rng.normal(size=(2, 2, 13, 18)).astype(np.float32)
     prediction = rng.normal(size=(2, 4, 16 // stride, 32 // stride)).astype(np.float32)
@@ -52,13 +50,13 @@ def test_scales_compare_with_the_subsampled_label(stride: int) -> None:
     assert epe(sums, counts) == pytest.approx(distance.mean(), rel=1e-6)
 
 
-def test_sums_do_not_lose_digits() -> None:
+def test_sums_do_not_lose_digits():
     """A constant error over a large map: float32 sums would drift."""
     sums, counts = sample_errors(torch.full((1, 2, 1024, 1024), 0.1), torch.zeros(1, 2, 1024, 1024))
     assert epe(sums, counts) == pytest.approx(float(np.float32(0.1)) * 2**0.5, rel=2 * FLOAT32)
 
 
-def test_errors() -> None:
+def test_errors():
     with pytest.raises(DataError, match="does not cover"):
         sample_errors(torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 9, 8))
     with pytest.raises(DataError, match="does not cover"):
@@ -74,7 +72,7 @@ class Field(NamedTuple):
     occluded: np.ndarray | None
 
 
-def random_field(rng: np.random.Generator, masks: bool) -> Field:
+def random_field(rng, masks):
     """Small flows and large, errors on both sides of every limit, some exactly on it."""
     height, width = rng.integers(1, 9, 2)
     flow = rng.normal(0, 1, (height, width, 2)) * rng.choice([2.0, 20.0, 60.0], (height, width, 1))
@@ -86,7 +84,7 @@ def random_field(rng: np.random.Generator, masks: bool) -> Field:
     return Field(predicted.astype(np.float32), flow.astype(np.float32), rng.random((height, width)) < 0.7, occluded)
 
 
-def by_hand(fields: list[Field]) -> dict[str, float | None]:
+def by_hand(fields):
     """Every figure by a loop over pixels, from its definition."""
     errors: dict[str, list[float]] = {
         key: [] for key in ("epe", "s0_10", "s10_40", "s40_plus", "epe_occluded", "epe_visible", "images")
@@ -112,7 +110,7 @@ def by_hand(fields: list[Field]) -> dict[str, float | None]:
     return {"epe_per_image": means.pop("images"), **means, **shares}
 
 
-def collected(fields: list[Field]) -> FlowMetrics:
+def collected(fields):
     metrics = FlowMetrics()
     for field in fields:
         metrics.add(*field)
@@ -121,7 +119,7 @@ def collected(fields: list[Field]) -> FlowMetrics:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from(["all", "none", "some"]))
-def test_equals_a_loop_over_pixels(seed: int, count: int, masks: str) -> None:
+def test_equals_a_loop_over_pixels(seed, count, masks):
     rng = np.random.default_rng(seed)
     fields = [random_field(rng, masks == "all" or (masks == "some" and i == 0)) for i in range(count)]
     if not any(field.valid.any() for field in fields):
@@ -139,14 +137,14 @@ def test_equals_a_loop_over_pixels(seed: int, count: int, masks: str) -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.permutations(range(6)))
-def test_order_changes_no_bit(seed: int, order: list[int]) -> None:
+def test_order_changes_no_bit(seed, order):
     rng = np.random.default_rng(seed)
     fields = [random_field(rng, masks=True) for _ in range(6)]
     fields[0] = fields[0]._replace(valid=np.ones_like(fields[0].valid))
     assert collected([fields[i] for i in order]).figures() == collected(fields).figures()
 
 
-def test_the_two_means_differ_where_samples_have_different_pixels() -> None:
+def test_the_two_means_differ_where_samples_have_different_pixels():
     flow = np.zeros((1, 4, 2), np.float32)
     far = np.broadcast_to(np.float32([6, 8]), (1, 4, 2))
     metrics = FlowMetrics()
@@ -157,7 +155,7 @@ def test_the_two_means_differ_where_samples_have_different_pixels() -> None:
     assert (figures.epe, figures.epe_per_image, figures.samples) == (2.0, 5.0, 3)
 
 
-def test_what_stands_at_an_invalid_pixel_is_never_looked_at() -> None:
+def test_what_stands_at_an_invalid_pixel_is_never_looked_at():
     flow = np.array([[[0, 0], [np.nan, 1e30]]], np.float32)
     predicted = np.array([[[3, 4], [np.inf, np.nan]]], np.float32)
     metrics = FlowMetrics()
@@ -167,7 +165,7 @@ def test_what_stands_at_an_invalid_pixel_is_never_looked_at() -> None:
     assert figures.s10_40 is None and figures.epe_occluded is None
 
 
-def test_five_per_cent_of_a_long_motion_is_no_outlier() -> None:
+def test_five_per_cent_of_a_long_motion_is_no_outlier():
     flow = np.array([[[100, 0], [100, 0], [10, 0]]], np.float32)
     predicted = flow + np.array([[[5, 0], [5.5, 0], [3, 0]]], np.float32)  # 5 %, 5.5 %, exactly 3 px
     metrics = FlowMetrics()
@@ -175,7 +173,7 @@ def test_five_per_cent_of_a_long_motion_is_no_outlier() -> None:
     assert metrics.figures().fl_all == pytest.approx(1 / 3)
 
 
-def test_refusals() -> None:
+def test_refusals():
     flow, valid = np.zeros((2, 3, 2), np.float32), np.ones((2, 3), bool)
     metrics = FlowMetrics()
     with pytest.raises(DataError, match=r"net on 7: the prediction is \[2, 2, 2\], the true flow \[2, 3, 2\]"):

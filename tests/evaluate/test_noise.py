@@ -1,7 +1,5 @@
 """Statistics of a pool and its ranking; standard errors against simulation and resampling; ties; intervals of tau."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 import math
@@ -30,7 +28,7 @@ from edgeflownas.evaluate.noise import (
 )
 
 
-def errors(rng: np.random.Generator, samples: int, shift: tuple[float, ...] = (0.0, 0.1, 0.3)) -> tuple:
+def errors(rng, samples, shift=(0.0, 0.1, 0.3)):
     """Errors [A, N] that share each sample's difficulty, and unequal numbers of valid pixels."""
     difficulty = rng.gamma(4.0, 1.0, samples)
     counts = rng.integers(50, 1000, samples)
@@ -38,7 +36,7 @@ def errors(rng: np.random.Generator, samples: int, shift: tuple[float, ...] = (0
     return difficulty + np.array(shift)[:, None] + own, counts
 
 
-def test_paired_standard_errors_against_the_bootstrap() -> None:
+def test_paired_standard_errors_against_the_bootstrap():
     rng = np.random.default_rng(1)
     means, counts = errors(rng, 300)
     found = pool_noise(means, counts)
@@ -56,7 +54,7 @@ def test_paired_standard_errors_against_the_bootstrap() -> None:
 
 @pytest.mark.property
 @pytest.mark.parametrize("samples", [4, 8, 16, 64])
-def test_intervals_cover_95_percent_of_small_sets(samples: int) -> None:
+def test_intervals_cover_95_percent_of_small_sets(samples):
     """Normal errors and equal pixels, the case that Student's t is exact for: pairs, single archs and the mean."""
     rng, hits = np.random.default_rng(samples), []
     for _ in range(4000):
@@ -68,12 +66,13 @@ def test_intervals_cover_95_percent_of_small_sets(samples: int) -> None:
     assert np.mean(hits, axis=0) == pytest.approx(0.95, abs=0.014)  # four standard errors of 4,000 draws
 
 
-def test_quantiles_are_those_of_the_table() -> None:
+def test_quantiles_are_those_of_the_table():
     assert [student95(n) for n in (2, 4, 32, 10**12)] == pytest.approx([12.7062, 3.1824, 2.0395, 1.95996], abs=1e-4)
     assert student95(4, 4) == pytest.approx(stats.t.ppf(1 - 0.05 / 8, 3)) and math.isnan(student95(1))
 
 
-def test_intervals_cover_95_percent_of_simulated_sets() -> None:
+@pytest.mark.property
+def test_intervals_cover_95_percent_of_simulated_sets():
     """The truth is that of the whole population of samples: a pixel-weighted mean, so pixels and errors may depend."""
     rng = np.random.default_rng(2)
     population, pixels = errors(rng, 200_000)
@@ -89,7 +88,7 @@ def test_intervals_cover_95_percent_of_simulated_sets() -> None:
 
 @given(st.integers(0, 10**6), st.floats(0.01, 100.0), st.floats(-3.0, 3.0))
 @settings(max_examples=40, deadline=None)
-def test_properties(seed: int, scale: float, offset: float) -> None:
+def test_properties(seed, scale, offset):
     """Order of samples does not matter, a constant offset is no noise, pixels and scale cancel in ties."""
     rng = np.random.default_rng(seed)
     means, counts = errors(rng, 20)
@@ -106,7 +105,7 @@ def test_properties(seed: int, scale: float, offset: float) -> None:
     assert mirrored.tied_pairs == found.tied_pairs and mirrored.smallest_difference == found.smallest_difference
 
 
-def test_more_samples_tell_smaller_differences_apart() -> None:
+def test_more_samples_tell_smaller_differences_apart():
     means, counts = errors(np.random.default_rng(3), 4000)
     few, many = pool_noise(means[:, :400], counts[:400]), pool_noise(means, counts)
     assert few.smallest_difference is not None and many.smallest_difference is not None
@@ -116,7 +115,7 @@ def test_more_samples_tell_smaller_differences_apart() -> None:
     assert few.samples_needed(0.0) is None and few.samples_needed(1e9) == 2
 
 
-def test_samples_needed_are_the_fewest_that_are_enough() -> None:
+def test_samples_needed_are_the_fewest_that_are_enough():
     means, counts = errors(np.random.default_rng(3), 6)
     found = pool_noise(means, counts)
     paired = float(np.median(found.paired[np.triu_indices(3, 1)]))
@@ -130,7 +129,7 @@ def test_samples_needed_are_the_fewest_that_are_enough() -> None:
     assert same.smallest_difference == 0.0 and same.samples_needed(1e-300) == 2
 
 
-def test_samples_without_valid_pixels_count_nowhere() -> None:
+def test_samples_without_valid_pixels_count_nowhere():
     means, counts = errors(np.random.default_rng(4), 30)
     holes = np.insert(means, [3, 9], math.nan, axis=1)
     found, plain = pool_noise(holes, np.insert(counts, [3, 9], 0)), pool_noise(means, counts)
@@ -138,7 +137,7 @@ def test_samples_without_valid_pixels_count_nowhere() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 1])
-def test_one_sample_says_nothing_about_noise(samples: int) -> None:
+def test_one_sample_says_nothing_about_noise(samples):
     means, counts = errors(np.random.default_rng(5), 1)
     found = pool_noise(means, counts * samples)
     assert found.samples == samples and np.isnan(found.standard_errors).all() and math.isnan(found.mean_standard_error)
@@ -147,7 +146,7 @@ def test_one_sample_says_nothing_about_noise(samples: int) -> None:
     assert pool_noise(means, counts).ranks([3.0, 1.0, 2.0]) == [3, 1, 2]  # nothing is tied
 
 
-def test_a_pool_of_one_and_a_diverged_arch() -> None:
+def test_a_pool_of_one_and_a_diverged_arch():
     means, counts = errors(np.random.default_rng(6), 20)
     alone = pool_noise(means[:1], counts)
     assert alone.smallest_difference is None and alone.tied_pairs is None and len(alone.margins()) == 1
@@ -160,7 +159,7 @@ def test_a_pool_of_one_and_a_diverged_arch() -> None:
     assert np.isnan(tau_interval(means, means[::-1], counts, draws=20)).all()
 
 
-def test_ranks_are_shared_with_the_best_of_the_group() -> None:
+def test_ranks_are_shared_with_the_best_of_the_group():
     bounds = np.full((4, 4), 0.1)
     assert tied_ranks([1.0, 1.05, 1.12, 1.3], bounds) == [1, 1, 3, 4]  # 1.12 is near 1.05, but not near 1.0
     assert tied_ranks([1.3, 1.12, 1.05, 1.0], bounds) == [4, 3, 1, 1]
@@ -169,7 +168,7 @@ def test_ranks_are_shared_with_the_best_of_the_group() -> None:
     assert tied_ranks([], np.zeros((0, 0))) == []
 
 
-def test_change_of_every_arch() -> None:
+def test_change_of_every_arch():
     means, counts = errors(np.random.default_rng(7), 50)
     after = means + np.array([0.0, 0.5, 0.0])[:, None]
     after[2] += np.random.default_rng(8).normal(0, 0.1, 50)
@@ -183,7 +182,7 @@ def test_change_of_every_arch() -> None:
 # ---- ranks ----
 
 
-def test_many_taus_at_once_are_those_of_scipy() -> None:
+def test_many_taus_at_once_are_those_of_scipy():
     rng = np.random.default_rng(9)
     one, other = rng.integers(0, 6, (50, 8)), rng.normal(size=(50, 8))
     expected = [kendalltau(a, b, variant="b").statistic for a, b in zip(one, other, strict=True)]
@@ -192,7 +191,7 @@ def test_many_taus_at_once_are_those_of_scipy() -> None:
 
 
 @pytest.mark.property
-def test_interval_of_tau_against_a_plain_bootstrap() -> None:
+def test_interval_of_tau_against_a_plain_bootstrap():
     rng = np.random.default_rng(10)
     means, counts = errors(rng, 60, tuple(np.linspace(0, 0.3, 6)))
     again = means + rng.normal(0, 0.3, means.shape)
@@ -210,7 +209,7 @@ def test_interval_of_tau_against_a_plain_bootstrap() -> None:
     assert np.isnan(tau_interval(means[:, :1], again[:, :1], counts[:1])[1:]).all()
 
 
-def test_split_halves_tell_a_ranking_from_noise() -> None:
+def test_split_halves_tell_a_ranking_from_noise():
     rng = np.random.default_rng(11)
     means, counts = errors(rng, 200, tuple(np.linspace(0, 5, 6)))
     noise = np.tile(means[0], (6, 1)) + rng.normal(0, 1, means.shape)

@@ -1,11 +1,8 @@
 """Scores of many subnets on frozen batches: shared work, A2, valid pixels, no trace; and the calibration sweep."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +19,10 @@ from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch, get_space
+from edgeflownas.space import get_space
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-from flow_batches import Batches, Stop, StopAt, make_batches, plain_moments, unchanged  # noqa: E402
+from flow_batches import Stop, StopAt, make_batches, plain_moments, unchanged  # noqa: E402
 from tiny import make_tiny  # noqa: E402
 
 SPACE, V3 = get_space("v1"), get_space("v3")
@@ -33,7 +30,7 @@ CODES = ("000000000", "000021222", "002102010", "210210210", "000021220")
 ARCHS = [SPACE.parse(code) for code in CODES]
 
 
-def plain_subnet(net: FlowNet, arch: Arch, calibration: list[FlowBatch]) -> FlowNet:
+def plain_subnet(net, arch, calibration):
     """The subnet as a module of its own, its buffers overwritten by plain moments."""
     subnet = net.subnet(arch)
     for name, (mean, var) in plain_moments(subnet, None, calibration).items():
@@ -43,12 +40,12 @@ def plain_subnet(net: FlowNet, arch: Arch, calibration: list[FlowBatch]) -> Flow
 
 
 @torch.no_grad()
-def plain_predictions(net: FlowNet, arch: Arch, calibration: list[FlowBatch], images: torch.Tensor) -> list[np.ndarray]:
+def plain_predictions(net, arch, calibration, images):
     """A0, A1, A2 [B,4,h,w]."""
     return [a.double().numpy() for a in accumulate(plain_subnet(net, arch, calibration)(images))]
 
 
-def numpy_errors(flow: np.ndarray, batch: FlowBatch, stride: int = 1) -> list[np.ndarray]:
+def numpy_errors(flow, batch, stride=1):
     """Euclidean errors at the valid pixels of each sample, float64."""
     label = batch.flow.numpy()[:, :, ::stride, ::stride].astype(np.float64)
     error = np.hypot(*np.moveaxis(flow[:, :2, : label.shape[2], : label.shape[3]] - label, 1, 0))
@@ -57,17 +54,17 @@ def numpy_errors(flow: np.ndarray, batch: FlowBatch, stride: int = 1) -> list[np
 
 
 @pytest.fixture(scope="module")
-def net() -> FlowNet:
+def net():
     return FlowNet(SPACE, 4)
 
 
 @pytest.fixture(scope="module")
-def batches() -> Batches:
+def batches():
     """Calibration and evaluation; the last evaluation batch is smaller, sizes are no multiples of 16."""
     return make_batches([3, 2]), make_batches([3, 1], seed=1)
 
 
-def test_every_figure_against_numpy(net: FlowNet, batches: Batches) -> None:
+def test_every_figure_against_numpy(net, batches):
     calibration, evaluation = batches
     result = pool.score_pool(net, ARCHS, calibration, evaluation)
     assert result.samples == 4 and [s.arch for s in result.scores] == ARCHS
@@ -83,7 +80,7 @@ def test_every_figure_against_numpy(net: FlowNet, batches: Batches) -> None:
     assert result.zero_flow_epe == pytest.approx(np.concatenate(zero).mean(), rel=1e-6)
 
 
-def test_loss_terms_are_means_over_samples(net: FlowNet, batches: Batches) -> None:
+def test_loss_terms_are_means_over_samples(net, batches):
     calibration, evaluation = batches
     score = pool.score_pool(net, ARCHS[1:2], calibration, evaluation).scores[0]
     subnet, losses = plain_subnet(net, ARCHS[1], calibration), []
@@ -100,7 +97,7 @@ def test_loss_terms_are_means_over_samples(net: FlowNet, batches: Batches) -> No
 @pytest.mark.parametrize(
     ("space", "codes"), [("v1", CODES), ("v3", ("00002000000", "00000100000", "00002000001", *map(str, V3.pool(3))))]
 )
-def test_shared_scores_are_those_of_each_subnet_alone(space: str, codes: tuple[str, ...], batches: Batches) -> None:
+def test_shared_scores_are_those_of_each_subnet_alone(space, codes, batches):
     """In v3 the context of the bottleneck goes to the gate of its own branch of the tree."""
     net, archs = FlowNet(get_space(space), 4), [get_space(space).parse(code) for code in codes]
     shared = pool.score_pool(net, archs, *batches)
@@ -118,18 +115,18 @@ def test_shared_scores_are_those_of_each_subnet_alone(space: str, codes: tuple[s
     assert len(set(shared.epes)) == len(archs)  # a mix-up would show
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, net: FlowNet, outputs: list[torch.Tensor]) -> None:
+def plant(monkeypatch, net, outputs):
     """Let the prediction stages of ``net`` return ``outputs`` (p0, p1, p2)."""
     run_stage = net.run_stage
 
-    def planted(index: int, *rest: Any) -> torch.Tensor:
+    def planted(index, *rest):
         scale = net.stages[index].output
         return run_stage(index, *rest) if scale is None else outputs[scale]
 
     monkeypatch.setattr(net, "run_stage", planted)
 
 
-def test_scores_the_accumulated_flow_not_the_last_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_the_accumulated_flow_not_the_last_prediction(monkeypatch):
     batch = make_batches([2], 32, 32)[0]
     coarse, middle, last = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 16, 16), torch.zeros(2, 4, 32, 32)
     last[:, :2] = batch.flow
@@ -141,7 +138,7 @@ def test_scores_the_accumulated_flow_not_the_last_prediction(monkeypatch: pytest
     assert pool.score_pool(net, [SPACE.sample(0)], [batch], [batch]).scores[0].epe <= FLOAT32 * batch.flow.abs().max()
 
 
-def test_invalid_pixels_count_nowhere(net: FlowNet) -> None:
+def test_invalid_pixels_count_nowhere(net):
     calibration, evaluation = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
     spoilt = evaluation[0]._replace(
         flow=torch.where(evaluation[0].valid[:, None], evaluation[0].flow, torch.tensor(float("nan")))
@@ -153,7 +150,7 @@ def test_invalid_pixels_count_nowhere(net: FlowNet) -> None:
     assert clean.scores[0].loss_total == dirty.scores[0].loss_total
 
 
-def test_a_sample_without_a_valid_pixel(net: FlowNet) -> None:
+def test_a_sample_without_a_valid_pixel(net):
     calibration, (batch,) = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
     batch.valid[1] = False
     score = pool.score_pool(net, ARCHS[:1], calibration, [batch]).scores[0]
@@ -164,7 +161,7 @@ def test_a_sample_without_a_valid_pixel(net: FlowNet) -> None:
 
 
 @pytest.mark.parametrize(("moment", "training"), [(None, True), (None, False), *((m, True) for m in (1, 2, 3, 4))])
-def test_leaves_no_trace(net: FlowNet, moment: int | None, training: bool) -> None:
+def test_leaves_no_trace(net, moment, training):
     """Also where it is abandoned in calibration (1, 2) or evaluation (3, 4)."""
     net.train(training)
     with unchanged(net), pytest.raises(Stop) if moment else nullcontext():
@@ -174,7 +171,7 @@ def test_leaves_no_trace(net: FlowNet, moment: int | None, training: bool) -> No
 # ---- the public function ----
 
 
-def test_evaluate_pool_takes_tuples_and_texts(net: FlowNet, batches: Batches) -> None:
+def test_evaluate_pool_takes_tuples_and_texts(net, batches):
     calibration, evaluation = batches
     expected = pool.score_pool(net, ARCHS[:2], calibration, evaluation).scores
     tuples = [tuple(batch) for batch in evaluation]
@@ -185,7 +182,7 @@ def test_evaluate_pool_takes_tuples_and_texts(net: FlowNet, batches: Batches) ->
         assert result[0] == result.epe and result[1] is result.sample_epe
 
 
-def test_valid_none_means_every_pixel_and_calibration_flow_does_not_matter(net: FlowNet) -> None:
+def test_valid_none_means_every_pixel_and_calibration_flow_does_not_matter(net):
     (calibration,), (batch,) = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
     none, ones, some = (
         pool.evaluate_pool(net, ARCHS[:1], [calibrated], [(batch.images, batch.flow, valid)])[0].epe
@@ -211,7 +208,7 @@ def test_valid_none_means_every_pixel_and_calibration_flow_does_not_matter(net: 
         *(({"valid": shape}, "valid") for shape in ((2, 32, 16), (1, 32, 32), (2, 2, 32, 32))),
     ],
 )
-def test_refusals(net: FlowNet, change: dict[str, Any], message: str) -> None:
+def test_refusals(net, change, message):
     (batch,) = make_batches([2], 32, 32)
     flow, valid = torch.zeros(change.get("flow", (2, 2, 32, 32))), torch.ones(change.get("valid", (2, 32, 32)))
     evaluation = change.get("evaluation", [(batch.images, flow, valid)])
@@ -219,7 +216,7 @@ def test_refusals(net: FlowNet, change: dict[str, Any], message: str) -> None:
         pool.evaluate_pool(net, [change.get("arch", ARCHS[0])], change.get("calibration", [batch]), evaluation)
 
 
-def test_figures_are_fp32_whatever_the_switches_say(net: FlowNet, batches: Batches) -> None:
+def test_figures_are_fp32_whatever_the_switches_say(net, batches):
     """TF32 (of the training step, or torch's default for convolutions) is off meanwhile and back afterwards."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -232,7 +229,7 @@ def test_figures_are_fp32_whatever_the_switches_say(net: FlowNet, batches: Batch
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def test_a_divisor_of_the_labels_is_undone(net: FlowNet, batches: Batches) -> None:
+def test_a_divisor_of_the_labels_is_undone(net, batches):
     """A network that learned flow / 8: errors in pixels, 8 times those in its own units, and losses as in training."""
     calibration, evaluation = batches
     own_units = [batch._replace(flow=batch.flow / 8) for batch in evaluation]
@@ -247,7 +244,7 @@ def test_a_divisor_of_the_labels_is_undone(net: FlowNet, batches: Batches) -> No
     assert in_pixels.zero_flow_epe == pool.score_pool(net, ARCHS[:1], calibration, evaluation).zero_flow_epe
 
 
-def test_several_sets_on_one_recalibration_are_evaluations_of_their_own(net: FlowNet, batches: Batches) -> None:
+def test_several_sets_on_one_recalibration_are_evaluations_of_their_own(net, batches):
     calibration, evaluation = batches
     first = pool.score_pool(net, ARCHS, calibration, evaluation)
     for seed, sizes in ((5, [2, 2, 1]), (6, [4])):
@@ -262,7 +259,7 @@ def test_several_sets_on_one_recalibration_are_evaluations_of_their_own(net: Flo
     assert again.epes == first.epes and again.recal_seconds == 0.0 < first.recal_seconds
 
 
-def test_valid_pixels_and_noise(net: FlowNet, batches: Batches) -> None:
+def test_valid_pixels_and_noise(net, batches):
     result = pool.score_pool(net, ARCHS, *batches)
     pixels = torch.cat([batch.valid.sum((1, 2)) for batch in batches[1]])
     assert result.valid_pixels.dtype == torch.int64 and torch.equal(result.valid_pixels, pixels)
@@ -276,22 +273,22 @@ def test_valid_pixels_and_noise(net: FlowNet, batches: Batches) -> None:
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory):
+def train(tmp_path_factory):
     return scan_fc2(make_tiny(tmp_path_factory.mktemp("sweep") / "data", train=11, val=1) / "train", "train")
 
 
-def own_split(train, batches: int):
+def own_split(train, batches):
     return freeze_split(train, "label", (32, 48), 2, batches, "spread", "key", lambda text: None)
 
 
-def test_sizes() -> None:
+def test_sizes():
     assert pool.sweep_sizes(32, 10_000, 8) == [8, 16, 32, 64]
     assert pool.sweep_sizes(4, 10_000, 8) == [4, 8, 16, 32, 64]
     assert pool.sweep_sizes(64, 10_000, 8) == [8, 16, 32, 64, 128]
     assert pool.sweep_sizes(2, 11, 2) == [2, 4, 6] and pool.sweep_sizes(6, 11, 2) == [6]
 
 
-def test_other_samples_are_not_the_runs_own_as_long_as_there_are_others(train) -> None:
+def test_other_samples_are_not_the_runs_own_as_long_as_there_are_others(train):
     own = own_split(train, 2)
     other, shared = pool.other_samples(own, train, 6, seed=0)
     assert shared == 0 and not set(other.names[:4]) & set(own.names) and sorted(other.names) == sorted(train.names)
@@ -302,7 +299,7 @@ def test_other_samples_are_not_the_runs_own_as_long_as_there_are_others(train) -
     assert pool.other_samples(most, train, 6, seed=0)[1] == 5  # eight of eleven are its own, three others exist
 
 
-def test_every_size_equals_an_evaluation_of_its_own(train) -> None:
+def test_every_size_equals_an_evaluation_of_its_own(train):
     own = own_split(train, 2)
     other, _ = pool.other_samples(own, train, 4, seed=0)
     place = (None, torch.device("cpu"), torch.float32)
@@ -318,7 +315,7 @@ def test_every_size_equals_an_evaluation_of_its_own(train) -> None:
     assert len(found.verdicts()) == 2 and set(found.taus()) == {1, 2, 4}
 
 
-def evaluation(*changes: float, samples: int = 40, noise: float = 0.01, seed: int = 0) -> pool.PoolEvaluation:
+def evaluation(*changes, samples=40, noise=0.01, seed=0):
     """Archs whose errors differ from a common base by a change and a little noise of their own."""
     base = np.random.default_rng(0).gamma(4.0, 1.0, samples)
     own = np.random.default_rng(seed + 1).normal(0.0, noise, (len(changes), samples))
@@ -327,11 +324,11 @@ def evaluation(*changes: float, samples: int = 40, noise: float = 0.01, seed: in
     return pool.PoolEvaluation(scores, 1.0, torch.full((samples,), 100), 0.0, 0.0, {})
 
 
-def test_verdicts() -> None:
+def test_verdicts():
     """By arch: nothing moves; more batches help; another set is worse; more batches are worse; a lucky first prefix."""
     apart = (-0.4, -0.2, 0.0, 0.2, 0.4)  # the EPEs of the archs; the gaps' median is 0.2 px
 
-    def scored(*changes: float, seed: int) -> pool.PoolEvaluation:
+    def scored(*changes, seed):
         return evaluation(*(one + change for one, change in zip(apart, changes, strict=True)), seed=seed)
 
     others = {2: scored(0, 0, 0.3, 0, -0.3, seed=1), 8: scored(0, -0.2, 0.3, 0.2, -0.3, seed=2)}
@@ -346,7 +343,7 @@ def test_verdicts() -> None:
 
 
 @pytest.mark.parametrize("samples, noise, verdict", [(4, 1.0, "cannot be told"), (400, 0.1, "not calibration")])
-def test_no_change_is_not_calibration_only_where_one_would_be_seen(samples: int, noise: float, verdict: str) -> None:
+def test_no_change_is_not_calibration_only_where_one_would_be_seen(samples, noise, verdict):
     """Three archs 0.5 px apart that calibration does not change."""
     own, *others = (evaluation(-0.5, 0, 0.5, samples=samples, noise=noise, seed=seed) for seed in (3, 4, 5))
     found = pool.CalibrationSweep(own, 2, dict(zip((2, 8), others, strict=True))).verdicts()
@@ -356,20 +353,20 @@ def test_no_change_is_not_calibration_only_where_one_would_be_seen(samples: int,
         assert all(abs(change) + margin < row.relevant for change, margin in shown) == (verdict == "not calibration")
 
 
-def test_a_large_change_within_noise_is_no_evidence() -> None:
+def test_a_large_change_within_noise_is_no_evidence():
     """Four samples: the EPE grows by a pixel, by far more than the gaps, and even so it is not beyond the interval."""
     own, other, more = (evaluation(-0.1, 0, 0.1, d, samples=4, noise=0.8, seed=s) for d, s in ((0, 0), (1, 1), (1, 2)))
     row = pool.CalibrationSweep(own, 2, {2: other, 8: more}).verdicts()[3]
     assert row.verdict == "cannot be told" and row.other > 0.4 > row.relevant and row.other < row.other_margin
 
 
-def test_an_unlucky_prefix_alone_is_no_lack_of_batches() -> None:
+def test_an_unlucky_prefix_alone_is_no_lack_of_batches():
     """Fewer of the other samples are bad, more of them as good as the run's own: the run has enough."""
     sweep = pool.CalibrationSweep(evaluation(0), 2, {2: evaluation(0.3, seed=1), 8: evaluation(0, seed=2)})
     assert sweep.verdicts()[0].verdict == "depends on the samples"
 
 
-def test_what_cannot_be_told() -> None:
+def test_what_cannot_be_told():
     own = evaluation(-1, 0, 1)
     alone = pool.CalibrationSweep(own, 2, {2: evaluation(-1, 0, 1, seed=1)}).verdicts()[0]  # no larger set to look at
     assert alone.more is None and alone.more_margin is None and alone.verdict == "cannot be told"

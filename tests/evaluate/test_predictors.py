@@ -1,7 +1,5 @@
 """What predicts: subnets as the pool evaluation scores them, at any size, and references that need no weights."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -27,16 +25,16 @@ ARCHS = [SPACE.parse(code) for code in ("000000000", "000021222", "210210210")]
 
 
 @pytest.fixture(scope="module")
-def net() -> FlowNet:
+def net():
     return FlowNet(SPACE, width=4, seed=3)
 
 
-def subnets(net: FlowNet) -> SubnetPredictor:
+def subnets(net):
     statistics = recalibrate(net, ARCHS, make_batches([2, 3]))
     return SubnetPredictor(net, ARCHS, statistics, "run/step-00000001", "f00d")
 
 
-def test_subnets_score_as_in_the_pool_evaluation(net: FlowNet) -> None:
+def test_subnets_score_as_in_the_pool_evaluation(net):
     """The same pairs, one by one with numpy sums against batches with torch sums."""
     pairs = [random_pair(40, 52, seed=seed) for seed in range(3)]
     images = np.stack([np.concatenate([p.image1, p.image2], axis=2) for p in pairs])
@@ -55,13 +53,13 @@ def test_subnets_score_as_in_the_pool_evaluation(net: FlowNet) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_evaluation_leaves_the_network_as_it_was(net: FlowNet, training: bool) -> None:
+def test_evaluation_leaves_the_network_as_it_was(net, training):
     predictor = subnets(net.train(training))
     with unchanged(net):
         predictor.predict(random_images(37, 41))
 
 
-def test_flow_that_was_divided_in_training_is_multiplied(net: FlowNet) -> None:
+def test_flow_that_was_divided_in_training_is_multiplied(net):
     plain = subnets(net)
     divided = SubnetPredictor(net, ARCHS, plain.statistics, "run", "x", flow_divisor=12.5)
     images = random_images(40, 52)
@@ -69,11 +67,11 @@ def test_flow_that_was_divided_in_training_is_multiplied(net: FlowNet) -> None:
         assert np.array_equal(other, one * np.float32(12.5)) and other.dtype == np.float32
 
 
-def random_images(height: int, width: int) -> np.ndarray:
+def random_images(height, width):
     return Protocol("standard").prepare(random_pair(height, width)).images
 
 
-def test_a_network_that_diverged_is_named(net: FlowNet) -> None:
+def test_a_network_that_diverged_is_named(net):
     broken = FlowNet(SPACE, width=4, seed=3)
     with torch.no_grad():
         broken.E0.k7.weight.fill_(float("nan"))
@@ -82,7 +80,7 @@ def test_a_network_that_diverged_is_named(net: FlowNet) -> None:
         evaluate_labelled([("scene", random_pair(32, 48))], [predictor], Protocol("standard"), "label")
 
 
-def moved(height: int, width: int) -> np.ndarray:
+def moved(height, width):
     """A smooth texture moved by (3, -2) px."""
     rng = np.random.default_rng(1)
     canvas = cv2.GaussianBlur(rng.integers(0, 256, (height + 20, width + 20, 3)).astype(np.uint8), (0, 0), 2.5)
@@ -92,7 +90,7 @@ def moved(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_baselines(name: str) -> None:
+def test_baselines(name):
     baseline = make_baseline(name)
     (flow,) = baseline.predict(moved(80, 120))
     assert flow.shape == (80, 120, 2) and flow.dtype == np.float32
@@ -105,7 +103,7 @@ def test_baselines(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["dis", "dis_fast"])
-def test_sizes_that_would_end_the_process_are_refused(name: str) -> None:
+def test_sizes_that_would_end_the_process_are_refused(name):
     """OpenCV's DIS dies of a segmentation fault on 20x500, for instance; at 32 a side it does not."""
     with pytest.raises(DataError, match=f"{name} needs images of at least 32.*these are 20x500.*--references"):
         make_baseline(name).predict(random_images(20, 500))
@@ -113,12 +111,12 @@ def test_sizes_that_would_end_the_process_are_refused(name: str) -> None:
         assert make_baseline(name).predict(random_images(*size))[0].shape == (*size, 2)
 
 
-def test_an_unknown_baseline() -> None:
+def test_an_unknown_baseline():
     with pytest.raises(ConfigError, match="'raft' is unknown: zero, dis, dis_fast, farneback"):
         make_baseline("raft")
 
 
-def test_pairs_of_different_sizes_one_at_a_time(net: FlowNet) -> None:
+def test_pairs_of_different_sizes_one_at_a_time(net):
     """KITTI's odd sizes; a pair is asked for only when the one before is done with."""
     sizes = [(37, 53), (38, 70), (37, 53)]
     done: list[int] = []
@@ -139,7 +137,7 @@ def test_pairs_of_different_sizes_one_at_a_time(net: FlowNet) -> None:
     assert len(done) == 3
 
 
-def test_every_row_of_one_call_carries_the_same_labels(net: FlowNet) -> None:
+def test_every_row_of_one_call_carries_the_same_labels(net):
     predictors = [subnets(net), make_baseline("zero")]
     rows = evaluate_labelled(
         [("a", random_pair(40, 60))], predictors, Protocol("training", (32, 48), 50.0), "s", "fp64"
@@ -150,12 +148,12 @@ def test_every_row_of_one_call_carries_the_same_labels(net: FlowNet) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 33), (48, 16), (50, 70)])
-def test_any_size(net: FlowNet, height: int, width: int) -> None:
+def test_any_size(net, height, width):
     for flow in subnets(net).predict(random_images(height, width)):
         assert flow.shape == (height, width, 2) and flow.dtype == np.float32 and flow.flags.c_contiguous
 
 
-def test_padding_repeats_the_edge(net: FlowNet) -> None:
+def test_padding_repeats_the_edge(net):
     images = random_images(20, 40)
     padded = np.pad(images, ((0, 12), (0, 8), (0, 0)), mode="edge")
     for small, large in zip(subnets(net).predict(images), subnets(net).predict(padded), strict=True):
@@ -163,7 +161,7 @@ def test_padding_repeats_the_edge(net: FlowNet) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 2e9])
-def test_a_diverged_network_is_an_error_in_words(value: float) -> None:
+def test_a_diverged_network_is_an_error_in_words(value):
     flow = np.zeros((4, 4, 2), np.float32)
     check_finite(flow)
     flow[1, 2, 0] = value

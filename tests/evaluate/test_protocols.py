@@ -1,10 +1,7 @@
 """What a predictor sees and what is scored: whole frames, crops with clipped truth, resized input."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flow_batches import random_pair  # noqa: E402
 
 
-def test_standard_shows_and_scores_everything() -> None:
+def test_standard_shows_and_scores_everything():
     pair = random_pair(37, 53, scale=80.0)
     seen = Protocol("standard").prepare(pair)
     assert np.array_equal(seen.images, np.concatenate([pair.image1, pair.image2], axis=2))
@@ -31,7 +28,7 @@ def test_standard_shows_and_scores_everything() -> None:
     assert Protocol("standard").restore(prediction, seen) is prediction
 
 
-def test_crop_takes_the_middle_and_clips_the_truth() -> None:
+def test_crop_takes_the_middle_and_clips_the_truth():
     pair = random_pair(40, 60, scale=80.0)
     seen = Protocol("edgeflownet", (32, 48), 50.0).prepare(pair)
     rows, columns = slice(4, 36), slice(6, 54)
@@ -57,7 +54,7 @@ def test_crop_takes_the_middle_and_clips_the_truth() -> None:
         ("deploy", (384, 512), {"size": (180, 240)}, "deploy:180x240"),
     ],
 )
-def test_labels_hold_the_parameters(name: str, frame: tuple[int, int], words: dict[str, Any], label: str) -> None:
+def test_labels_hold_the_parameters(name, frame, words, label):
     assert make_protocol(name, frame, **words).label == label and name in PROTOCOLS
 
 
@@ -73,16 +70,14 @@ def test_labels_hold_the_parameters(name: str, frame: tuple[int, int], words: di
         ("edgeflownet", None, "384x512 .crop 352x480. and 436x1024 .crop 416x1024.; these are 375x1242"),
     ],
 )
-def test_refusals(name: str, size: tuple[int, int] | None, message: str) -> None:
+def test_refusals(name, size, message):
     with pytest.raises(ConfigError, match=message):
         make_protocol(name, (375, 1242), size)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(16, 40), st.integers(16, 40), st.floats(-8, 8), st.floats(-8, 8), st.integers(0, 99))
-def test_deploy_by_half_scores_a_perfect_predictor_at_zero(
-    height: int, width: int, u: float, v: float, seed: int
-) -> None:
+def test_deploy_by_half_scores_a_perfect_predictor_at_zero(height, width, u, v, seed):
     """The flow of the half-size images has half the length; an affine field stays affine under bilinear resizing."""
     pair = random_pair(2 * height, 2 * width, seed=seed)
     y, x = np.mgrid[: 2 * height, : 2 * width].astype(np.float32)
@@ -102,7 +97,7 @@ def test_deploy_by_half_scores_a_perfect_predictor_at_zero(
     assert metrics.figures().epe <= 4 * FLOAT32 * np.abs(pair.flow).max()
 
 
-def test_deploy_scales_each_axis_by_its_own_ratio() -> None:
+def test_deploy_scales_each_axis_by_its_own_ratio():
     pair = random_pair(60, 80)
     protocol = Protocol("deploy", (20, 160))
     seen = protocol.prepare(pair)
@@ -111,14 +106,14 @@ def test_deploy_scales_each_axis_by_its_own_ratio() -> None:
     assert restored.shape == (60, 80, 2) and np.allclose(restored, [2.0, 15.0])
 
 
-def test_deploy_at_native_size_is_standard() -> None:
+def test_deploy_at_native_size_is_standard():
     pair, protocol = random_pair(32, 48), Protocol("deploy", (32, 48))
     seen = protocol.prepare(pair)
     assert np.array_equal(seen.images, Protocol("standard").prepare(pair).images)
     assert np.array_equal(protocol.restore(pair.flow, seen), pair.flow)
 
 
-def test_deploy_finds_the_motion_of_a_resized_pair() -> None:
+def test_deploy_finds_the_motion_of_a_resized_pair():
     """A real estimator on real resized pixels: a texture moved by (6, -4) px is moved by (3, -2) at half size."""
     rng = np.random.default_rng(0)
     canvas = cv2.GaussianBlur(rng.integers(0, 256, (220, 260, 3)).astype(np.uint8), (0, 0), 3)

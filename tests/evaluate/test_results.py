@@ -1,11 +1,8 @@
 """What an evaluation found: rows that are appended, what a comparison makes of them, and the errors of every sample."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,12 +35,12 @@ ROW = results.ResultRow(
 )
 
 
-def test_the_fields_are_the_agreed_ones() -> None:
+def test_the_fields_are_the_agreed_ones():
     labels = ["model", "code", "protocol", "split_label", "precision", "batch_shape"]
     assert list(ROW.to_json()) == [*labels, "samples", *results.FIGURES, "source"]
 
 
-def test_appended_rows_are_lines_of_the_file_and_results_of_a_comparison(tmp_path: Path) -> None:
+def test_appended_rows_are_lines_of_the_file_and_results_of_a_comparison(tmp_path):
     path = tmp_path / "evaluations.jsonl"
     results.append_results(path, [ROW, replace(ROW, code=None)])
     results.append_results(path, [replace(ROW, model="näher\n2")])
@@ -57,7 +54,7 @@ def test_appended_rows_are_lines_of_the_file_and_results_of_a_comparison(tmp_pat
     assert found.figures == {name: value for name in results.FIGURES if (value := getattr(ROW, name)) is not None}
 
 
-def test_a_line_that_was_cut_off_is_not_written_onto(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_not_written_onto(tmp_path):
     path = tmp_path / "evaluations.jsonl"
     results.append_results(path, [ROW])
     cut = path.read_bytes()[:-5]
@@ -67,13 +64,13 @@ def test_a_line_that_was_cut_off_is_not_written_onto(tmp_path: Path) -> None:
     assert path.read_bytes() == cut
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(tmp_path):
     for place in (tmp_path / "missing" / "evaluations.jsonl", tmp_path):
         with pytest.raises(StorageError, match="cannot be written"):
             results.append_results(place, [ROW])
 
 
-def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
+def test_what_is_no_number_is_not_written(tmp_path):
     broken: dict[str, Any] = {"epe": float("inf")}
     with pytest.raises(ValueError):
         results.append_results(tmp_path / "x.jsonl", [replace(ROW, **broken)])
@@ -90,13 +87,13 @@ LINE: dict[str, Any] = {
 }
 
 
-def test_a_row_with_what_is_needed() -> None:
+def test_a_row_with_what_is_needed():
     found = results.parse_result(LINE, "a")
     assert found.label == results.Label(LINE["protocol"], LINE["split_label"], "640 samples")
     assert (found.run, found.model, found.code, found.epe) == ("a", LINE["model"], LINE["code"], 2.5)
 
 
-def test_missing_optional_fields_are_tolerated_and_null_is_missing() -> None:
+def test_missing_optional_fields_are_tolerated_and_null_is_missing():
     bare = {key: LINE[key] for key in ("protocol", "split_label", "epe")} | {"px1": None, "later_field": 3}
     found = results.parse_result(bare, "a")
     assert found.model == "a" and dict(found.figures) == {"epe": 2.5}
@@ -123,12 +120,12 @@ def test_missing_optional_fields_are_tolerated_and_null_is_missing() -> None:
         ({"px1": "many"}, "px1 must be a number"),
     ],
 )
-def test_what_makes_a_figure_worthless_is_refused(change: dict[str, Any], text: str) -> None:
+def test_what_makes_a_figure_worthless_is_refused(change, text):
     with pytest.raises(ValueError, match=text):
         results.parse_result(LINE | change, "a")
 
 
-def test_references_belong_to_no_run() -> None:
+def test_references_belong_to_no_run():
     assert results.parse_result(LINE | {"model": "zero", "code": None}, "a").run == ""
     assert results.parse_result(LINE | {"model": "zero"}, "a").run == "a"  # a run that somebody called zero
 
@@ -137,7 +134,7 @@ ERRORS = np.array([[1.5, np.nan, 3.25], [2.5, np.nan, 0.125]], np.float32)
 MEASURED = results.SampleErrors(("0,0,0", "0,1,2"), ERRORS, np.array([100, 0, 2**40]), "ab12", 12)
 
 
-def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+def test_round_trip_and_equal_bytes(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(MEASURED.to_bytes())
     again = results.read_sample_errors(path)
@@ -152,13 +149,13 @@ def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2, 5])
-def test_any_number_of_samples(tmp_path: Path, samples: int) -> None:
+def test_any_number_of_samples(tmp_path, samples):
     path = tmp_path / "a.safetensors"
     path.write_bytes(results.SampleErrors(("0",), np.ones((1, samples)), np.ones(samples), "x", 1).to_bytes())
     assert results.read_sample_errors(path).sample_epe.shape == (1, samples)
 
 
-def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
+def test_damaged_files_are_refused_by_name(tmp_path):
     whole = MEASURED.to_bytes()
     short = results.SampleErrors(("0,0,0",), ERRORS, np.array([1, 0, 1]), "x", 1).to_bytes()
     path = tmp_path / "damaged.safetensors"
@@ -170,6 +167,6 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
         results.read_sample_errors(tmp_path / "absent")
 
 
-def test_names() -> None:
+def test_names():
     assert results.sample_errors_name(12) == "sample_epe/epoch-00012.safetensors"
     assert results.sample_errors_name(3, "wide") == "sample_epe/wide-00003.safetensors"

@@ -1,11 +1,8 @@
 """The tree against every subnet alone: exact to the bit, fused to rounding, whatever memory, threads and units."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 import threading
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,13 +12,12 @@ from numeric import FLOAT32
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate import tree as tree_module
-from edgeflownas.evaluate.calibration import MomentTree, NodeStatistics, recalibrate, walk
+from edgeflownas.evaluate.calibration import NodeStatistics, recalibrate, walk
 from edgeflownas.evaluate.heads import Workers
 from edgeflownas.evaluate.pool import full_precision, score_pool
-from edgeflownas.evaluate.tree import TreeEvaluator, Trunk, Unit, choose_levels, node_counts, tree_work
+from edgeflownas.evaluate.tree import TreeEvaluator, Trunk, choose_levels, node_counts, tree_work
 from edgeflownas.hardware.latency import torch_threads
 from edgeflownas.models.batchnorm import use_statistics
-from edgeflownas.models.blocks import FlowBatch
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.randomness import permutation
 from edgeflownas.space import Arch, get_space
@@ -33,18 +29,22 @@ SPACE = get_space("v1")
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Torch's threads wait for each other actively: on a busy machine such small work is a hundred times slower."""
     with torch_threads(1):
         yield
 
 
-def some(count: int, space: str = "v1") -> list[Arch]:
+def larger(mark, count):
+    return pytest.param("v1", count, marks=getattr(pytest.mark, mark))
+
+
+def some(count, space="v1"):
     archs = list(get_space(space))
     return [archs[position] for position in permutation(len(archs), 0, "tests.tree")[:count]]
 
 
-def sample_sums(tree: TreeEvaluator, archs: Sequence[Arch], number: int = 0) -> torch.Tensor:
+def sample_sums(tree, archs, number=0):
     """Summed errors [A,N] on one of the sets."""
     sums = torch.full((len(archs), len(tree.pixels[number])), torch.nan, dtype=torch.float64)
     for scores in tree.score(archs):
@@ -52,15 +52,13 @@ def sample_sums(tree: TreeEvaluator, archs: Sequence[Arch], number: int = 0) -> 
     return sums
 
 
-def small() -> tuple[list[FlowBatch], list[FlowBatch]]:
+def small():
     return make_batches([2, 1], 32, 32), make_batches([2, 1], 28, 32, seed=1)
 
 
 @torch.no_grad()
 @full_precision()
-def alone(
-    net: FlowNet, arch: Arch, calibration: list[FlowBatch], batch: FlowBatch
-) -> tuple[FlowNet, NodeStatistics, list[torch.Tensor]]:
+def alone(net, arch, calibration, batch):
     """The subnet, its moments and its three predictions."""
     subnet = net.subnet(arch).eval()
     code, found = subnet.space.arch([0] * len(arch)), []
@@ -70,20 +68,20 @@ def alone(
     return subnet, nodes, found
 
 
-@pytest.mark.parametrize(("space", "count"), [("v1", 6), ("v3", 6), pytest.param("v1", 200, marks=pytest.mark.e2e)])
-def test_exact_path_is_every_subnet_alone_to_the_bit(space: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("space", "count"), [("v1", 6), ("v3", 6), larger("e2e", 30), larger("slow", 200)])
+def test_exact_path_is_every_subnet_alone_to_the_bit(space, count, monkeypatch):
     net, archs = FlowNet(get_space(space), 2), some(count, space)
     calibration, evaluation = make_batches([2], 32, 32), make_batches([2], 32, 32, seed=1)
     nodes: NodeStatistics = {}
     predictions: dict[Arch, list[torch.Tensor]] = {}
     learn = Trunk.learn
 
-    def learned(self: Trunk, tree: MomentTree) -> None:
+    def learned(self, tree):
         learn(self, tree)
         nodes.update(self.statistics)
 
     def watched(net, archs, features, at_node, at_leaf=None, **where):
-        def leaf(member: int, found: list[torch.Tensor]) -> None:
+        def leaf(member, found):
             predictions[archs[member]] = [prediction.clone() for prediction in found]
             at_leaf(member, found)
 
@@ -105,8 +103,8 @@ def test_exact_path_is_every_subnet_alone_to_the_bit(space: str, count: int, mon
     assert torch.equal(sums[:10] / tree.pixels[0], pool.sample_epe)
 
 
-@pytest.mark.parametrize(("space", "count"), [("v1", 4), ("v3", 4), pytest.param("v1", 50, marks=pytest.mark.e2e)])
-def test_fused_path_agrees(space: str, count: int) -> None:
+@pytest.mark.parametrize(("space", "count"), [("v1", 4), ("v3", 4), larger("e2e", 16), larger("slow", 50)])
+def test_fused_path_agrees(space, count):
     net, archs = FlowNet(get_space(space), 4), some(count, space)
     calibration, evaluation = make_batches([2], 32, 48), make_batches([1], 28, 40, seed=1)
     exact = TreeEvaluator(net, calibration, [evaluation], exact=True)
@@ -118,7 +116,7 @@ def test_fused_path_agrees(space: str, count: int) -> None:
     assert len(set(fused.epes(archs).tolist())) == count  # a mix-up would show
 
 
-def test_fused_path_in_float64_is_the_exact_one() -> None:
+def test_fused_path_in_float64_is_the_exact_one():
     """Rounding apart nothing differs: with float64 networks the two agree as well as the float32 errors allow."""
     net, archs = FlowNet(SPACE, 2).double(), some(8)
     sets = [[b._replace(images=b.images.double(), flow=b.flow.double()) for b in batches] for batches in small()]
@@ -127,7 +125,7 @@ def test_fused_path_in_float64_is_the_exact_one() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_memory_and_units_do_not_change_a_bit(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_units_do_not_change_a_bit(exact, monkeypatch):
     monkeypatch.setattr(tree_module, "quickest", lambda *_, **__: 0.1)  # time is not the question
     digits = itertools.product((0, 2), (0, 1), (1,), (0, 2), (1,), (0,), (2,), (0,), (1, 2))
     net, archs = FlowNet(SPACE, 2), list(map(SPACE.arch, digits))
@@ -147,7 +145,7 @@ def test_memory_and_units_do_not_change_a_bit(exact: bool, monkeypatch: pytest.M
     assert torch.equal(sample_sums(free, archs[::-1]), expected.flip(0))
 
 
-def test_too_little_memory_is_refused() -> None:
+def test_too_little_memory_is_refused():
     net, (calibration, evaluation) = FlowNet(SPACE, 2), small()
     with pytest.raises(ConfigError, match=r"memory of 1,000 bytes is less than the [0-9,]+ bytes .* raise it"):
         next(TreeEvaluator(net, calibration, [evaluation], memory=1000).score(some(2)))
@@ -156,7 +154,7 @@ def test_too_little_memory_is_refused() -> None:
             TreeEvaluator(net, calibration, sets)
 
 
-def test_several_sets_share_one_recalibration() -> None:
+def test_several_sets_share_one_recalibration():
     net, archs, (calibration, evaluation) = FlowNet(SPACE, 2), some(5), small()
     both = TreeEvaluator(net, calibration, [evaluation, evaluation[1:]])
     assert [len(pixels) for pixels in both.pixels] == [3, 1]
@@ -164,7 +162,7 @@ def test_several_sets_share_one_recalibration() -> None:
     assert torch.equal(both.pixels[1], evaluation[1].valid.sum((1, 2)))
 
 
-def test_unknown_truth_counts_nowhere() -> None:
+def test_unknown_truth_counts_nowhere():
     net, archs, (calibration, evaluation) = FlowNet(SPACE, 2), [*some(3), some(1)[0]], small()
     evaluation[0].valid[1] = False
     spoilt = [b._replace(flow=b.flow.masked_fill(~b.valid[:, None], torch.nan)) for b in evaluation]
@@ -173,7 +171,7 @@ def test_unknown_truth_counts_nowhere() -> None:
     assert (sums[:, 1] == 0).all() and (sums[:, [0, 2]] > 0).all() and torch.equal(sums[0], sums[3])
 
 
-def test_a_divisor_of_the_labels_is_undone() -> None:
+def test_a_divisor_of_the_labels_is_undone():
     net, archs, (calibration, evaluation) = FlowNet(SPACE, 2), some(3), small()
     own_units = [batch._replace(flow=batch.flow / 8) for batch in evaluation]
     learned = sample_sums(TreeEvaluator(net, calibration, [own_units]), archs)
@@ -183,8 +181,8 @@ def test_a_divisor_of_the_labels_is_undone() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize(("moment", "threads"), [(1, 1), (1, 2), (5, 1), (None, 1)])
-def test_leaves_no_trace(exact: bool, moment: int | None, threads: int) -> None:
+@pytest.mark.parametrize(("moment", "threads"), [(1, 2), (5, 1), (None, 1)])
+def test_leaves_no_trace(exact, moment, threads):
     torch.set_num_threads(threads)
     net, (calibration, evaluation) = FlowNet(SPACE, 2).train(), small()
     tree = TreeEvaluator(net, calibration, [evaluation], exact=exact, check_stop=StopAt(moment))
@@ -192,7 +190,7 @@ def test_leaves_no_trace(exact: bool, moment: int | None, threads: int) -> None:
         sample_sums(tree, some(1))
 
 
-def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_prefixes_are_computed_once(monkeypatch):
     net, archs = FlowNet(SPACE, 2), [arch for arch in list(SPACE)[::121] if max(arch[:4]) < 2]
     batch = make_batches([1], 32, 32)
     calls: list[str] = []
@@ -207,7 +205,7 @@ def test_shared_prefixes_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> N
     }  # fmt: skip
 
 
-def test_estimate_counts_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_counts_the_tree(monkeypatch):
     monkeypatch.setattr(tree_module, "quickest", lambda *_, **__: 0.1)  # time is not the question
     net, (calibration, evaluation) = FlowNet(SPACE, 2), small()
     estimate = TreeEvaluator(net, calibration, [evaluation]).estimate(list(SPACE))
@@ -220,7 +218,7 @@ def test_estimate_counts_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_every_frame_counts_with_its_own_size(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_frame_counts_with_its_own_size(exact, monkeypatch):
     monkeypatch.setattr(tree_module, "quickest", lambda *_, **__: 0.1)  # time is not the question
     net, archs, calibration = FlowNet(get_space("v3"), 2), some(3, "v3"), make_batches([2], 32, 32)
     large = [*make_batches([1, 1], 60, 128, seed=1), *make_batches([1], 32, 32)]
@@ -234,7 +232,7 @@ def test_every_frame_counts_with_its_own_size(exact: bool, monkeypatch: pytest.M
     kept: list[int] = []
     enter = Trunk.enter
 
-    def watched(self: Trunk, *words: object) -> object:
+    def watched(self, *words):
         found = enter(self, *words)
         states = [state for level in self.kept.values() for part in level[1:] for state in part]
         kept.append(sum(t.numel() * t.element_size() for state in states for t in state if t is not None))
@@ -249,7 +247,7 @@ def test_every_frame_counts_with_its_own_size(exact: bool, monkeypatch: pytest.M
         assert memory is None or max(kept) + bound._working_bytes() <= memory
 
 
-def test_networks_without_these_heads_take_the_exact_path() -> None:
+def test_networks_without_these_heads_take_the_exact_path():
     calibration, evaluation = small()
     plain = FlowNet(SPACE, 2, plain=True)
     single = EdgeFlowNet(width=2)
@@ -262,7 +260,7 @@ def test_networks_without_these_heads_take_the_exact_path() -> None:
 @pytest.mark.parametrize(
     ("memory", "kept"), [(None, [1, 2, 3]), (70, [1, 2, 3]), (59, [2, 3]), (35, [1, 3]), (29, [3]), (10, [1]), (0, [])]
 )
-def test_levels_that_leave_least_to_compute_again(memory: int | None, kept: list[int]) -> None:
+def test_levels_that_leave_least_to_compute_again(memory, kept):
     costs, visits, sizes = [1, 5, 5, 1], [1, 3, 9, 27], [0, 10, 30, 20]
     assert choose_levels(costs, visits, sizes, memory) == kept
 
@@ -272,13 +270,13 @@ NODE, CALIBRATION, EVALUATION = 1e-3, 3e-9, 1e-9  # seconds of a node, and of a 
 
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("count", [1, 2, 300])
-def test_costs_are_told_apart(exact: bool, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_are_told_apart(exact, count, monkeypatch):
     space = get_space("v1")
     every = list(space)
     archs = [every[position] for position in permutation(len(every), 0, "tests.trial")[:count]]
     net, seen = FlowNet(space, 2), []
 
-    def cost(some: Sequence[int], calibration: Sequence[FlowBatch], evaluation: Sequence[FlowBatch]) -> float:
+    def cost(some, calibration, evaluation):
         chosen = [archs[member] for member in some]
         seconds = NODE * sum(map(len, node_counts(net, chosen)))
         for batches, kind, each in ((calibration, 0, CALIBRATION), (evaluation, 1, EVALUATION)):
@@ -287,7 +285,7 @@ def test_costs_are_told_apart(exact: bool, count: int, monkeypatch: pytest.Monke
         return seconds
 
     class Machine(TreeEvaluator):
-        def score(self, archs: object, units: Sequence[Unit] | None = None) -> object:
+        def score(self, archs, units=None):
             whole = [member for unit in units for member in unit.members]
             seconds = cost(whole, self.calibration, self.sets[0])
             if len(units) > 1:
@@ -308,11 +306,11 @@ def test_costs_are_told_apart(exact: bool, count: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_one_torch_thread_each(threads: int) -> None:
+def test_one_torch_thread_each(threads):
     before = torch.get_num_threads()
     together = threading.Barrier(threads)  # passes only where that many chunks run at once
 
-    def chunk(number: int) -> tuple[int, int, bool]:
+    def chunk(number):
         together.wait(timeout=30)
         torch.ones(1000, 1000).exp_()  # the first parallel operation settles the number of threads
         return number, torch.get_num_threads(), torch.is_grad_enabled()

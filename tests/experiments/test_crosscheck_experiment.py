@@ -1,15 +1,11 @@
 """The driver of experiments/crosscheck: what it writes and what it refuses; the other way where its environment is."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ VARIABLE = "EDGEFLOWNAS_CROSSCHECK_PYTHON"
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def driver(monkeypatch):
     pytest.importorskip("ai_edge_litert")
     pytest.importorskip("ethosu")
     monkeypatch.syspath_prepend(str(PLACE))
@@ -28,12 +24,12 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def written(driver: ModuleType, tmp_path: Path) -> Path:
+def written(driver, tmp_path):
     driver.write_case(tmp_path, "000021222", 8, (32, 48), (4, 2))
     return tmp_path
 
 
-def pretend(folder: Path, noise: float = 0.0) -> None:
+def pretend(folder, noise=0.0):
     """Files as other.py would write them if it did what we do, but for ``noise`` in the outputs of int8."""
     shutil.copy(folder / "ours_int8.tflite", folder / "theirs_minmax.tflite")
     rng, found = np.random.default_rng(0), {}
@@ -44,7 +40,7 @@ def pretend(folder: Path, noise: float = 0.0) -> None:
     np.savez(folder / "theirs.npz", **found)
 
 
-def test_two_equal_ways_agree(driver: ModuleType, written: Path) -> None:
+def test_two_equal_ways_agree(driver, written):
     pretend(written)
     found = driver.compare(written)
     assert found["faults"] == []
@@ -55,7 +51,7 @@ def test_two_equal_ways_agree(driver: ModuleType, written: Path) -> None:
     assert "flow_half" in driver.as_text("case", found)
 
 
-def test_what_differs_is_named(driver: ModuleType, written: Path) -> None:
+def test_what_differs_is_named(driver, written):
     pretend(written, noise=1.0)
     theirs = dict(np.load(written / "theirs.npz"))
     theirs["float/flow"] = theirs["float/flow"] * np.float32(1.001)
@@ -70,7 +66,7 @@ def test_what_differs_is_named(driver: ModuleType, written: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_other_environment_makes_the_same_file(driver: ModuleType, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_other_environment_makes_the_same_file(driver, tmp_path, monkeypatch, capsys):
     python = os.environ.get(VARIABLE)
     if not python:
         pytest.skip(f"{VARIABLE} does not name the interpreter of experiments/crosscheck/requirements.txt")

@@ -1,7 +1,5 @@
 """The steps of examples/pipeline: run once, go on, stale, stopped."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os
@@ -10,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +30,7 @@ if "fail" in more:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+def load(monkeypatch):
     """Import a module of the example."""
     monkeypatch.syspath_prepend(str(PLACE))
     for name in MODULES:
@@ -44,7 +41,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
 
 
 @pytest.fixture
-def place(load, tmp_path: Path):
+def place(load, tmp_path):
     """Two steps, the second made from the first; the words of each can be changed."""
     steps: ModuleType = load("steps")
     script, recipe = tmp_path / "make.py", tmp_path / "recipe.yaml"
@@ -54,17 +51,17 @@ def place(load, tmp_path: Path):
     class Place:
         results = tmp_path / "results"
 
-        def run(self, first: tuple[str, ...] = ("a",), go_on: bool = False) -> None:
+        def run(self, first=("a",), go_on=False):
             one, two = (self.results / name for name in ("one", "two"))
             chain = steps.Chain(self.results)
             again = (str(script), str(one), first[0], "again") if go_on else ()
             chain.run(steps.Step("one", (str(script), str(one), *first), one, (), (recipe,), again))
             chain.run(steps.Step("two", (str(script), str(two), "b"), two, ("one",)))
 
-        def text(self, name: str) -> str:
+        def text(self, name):
             return (self.results / name / "text").read_text()
 
-        def marker(self, name: str) -> dict:
+        def marker(self, name):
             return json.loads((self.results / "steps" / f"{name}.json").read_text())
 
     made = Place()
@@ -73,7 +70,7 @@ def place(load, tmp_path: Path):
     return made
 
 
-def test_a_finished_step_is_not_run_again(place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_step_is_not_run_again(place, capfd):
     place.run()
     before = (place.results / "two" / "text").stat().st_mtime_ns
     assert "$ python" in capfd.readouterr().out
@@ -83,7 +80,7 @@ def test_a_finished_step_is_not_run_again(place, capfd: pytest.CaptureFixture[st
     assert (place.results / "two" / "text").stat().st_mtime_ns == before
 
 
-def test_a_changed_setting_makes_later_steps_stale_and_keeps_what_they_made(place, capfd) -> None:
+def test_a_changed_setting_makes_later_steps_stale_and_keeps_what_they_made(place, capfd):
     place.run()
     capfd.readouterr()
     place.run(("c",))
@@ -95,7 +92,7 @@ def test_a_changed_setting_makes_later_steps_stale_and_keeps_what_they_made(plac
     assert (place.results / "stale" / "two-1" / "text").read_text() == "b"
 
 
-def test_a_changed_file_makes_a_step_stale_and_a_comment_does_not(place, capfd) -> None:
+def test_a_changed_file_makes_a_step_stale_and_a_comment_does_not(place, capfd):
     place.run()
     place.recipe.write_text("# a comment\none")
     place.run()
@@ -105,7 +102,7 @@ def test_a_changed_file_makes_a_step_stale_and_a_comment_does_not(place, capfd) 
     assert "one: stale, recipe.yaml changed" in capfd.readouterr().out
 
 
-def test_a_moved_folder_is_not_stale(place, capfd, tmp_path: Path) -> None:
+def test_a_moved_folder_is_not_stale(place, capfd, tmp_path):
     place.run()
     place.results = place.results.rename(tmp_path / "elsewhere")
     capfd.readouterr()
@@ -113,7 +110,7 @@ def test_a_moved_folder_is_not_stale(place, capfd, tmp_path: Path) -> None:
     assert "stale" not in capfd.readouterr().out
 
 
-def test_a_deleted_result_is_made_again_alone(place, capfd) -> None:
+def test_a_deleted_result_is_made_again_alone(place, capfd):
     place.run()
     (place.results / "two" / "text").unlink()
     (place.results / "two").rmdir()
@@ -123,7 +120,7 @@ def test_a_deleted_result_is_made_again_alone(place, capfd) -> None:
     assert "one: finished before" in out and place.text("two") == "b" and "stale" not in out
 
 
-def test_a_step_that_failed_is_begun_again_and_the_next_one_waits(place) -> None:
+def test_a_step_that_failed_is_begun_again_and_the_next_one_waits(place):
     with pytest.raises(place.steps.Stopped, match="one ended with 65") as caught:
         place.run(("a", "fail"))
     assert caught.value.code == 65 and not place.marker("one")["finished"]
@@ -133,14 +130,14 @@ def test_a_step_that_failed_is_begun_again_and_the_next_one_waits(place) -> None
     assert not (place.results / "stale").exists()
 
 
-def test_a_step_that_can_goes_on_with_what_it_began(place) -> None:
+def test_a_step_that_can_goes_on_with_what_it_began(place):
     with pytest.raises(place.steps.Stopped):
         place.run(("a", "fail"), go_on=True)
     place.run(("a", "fail"), go_on=True)
     assert place.text("one") == "a!" and place.text("two") == "b"
 
 
-def test_a_folder_of_someone_else_is_left_alone(place) -> None:
+def test_a_folder_of_someone_else_is_left_alone(place):
     (place.results / "one").mkdir()
     (place.results / "one" / "mine").write_text("kept")
     with pytest.raises(place.steps.Stopped, match="not made by this chain"):
@@ -149,7 +146,7 @@ def test_a_folder_of_someone_else_is_left_alone(place) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_the_command_once(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_reaches_the_command_once(tmp_path, number):
     child, parent = tmp_path / "child.py", tmp_path / "parent.py"
     child.write_text(
         textwrap.dedent(f"""
@@ -178,7 +175,7 @@ def test_a_signal_reaches_the_command_once(tmp_path: Path, number: signal.Signal
     assert (tmp_path / "got").read_text() == f"[{int(number)}]"
 
 
-def test_unknown_and_missing_settings_are_refused(load, tmp_path: Path) -> None:
+def test_unknown_and_missing_settings_are_refused(load, tmp_path):
     driver = load("driver")
     settings = parse_yaml((PLACE / "settings.yaml").read_text(), "settings.yaml")[0]
     path = tmp_path / "settings.yaml"
@@ -187,7 +184,7 @@ def test_unknown_and_missing_settings_are_refused(load, tmp_path: Path) -> None:
         driver.Settings.read(path)
 
 
-def test_every_training_is_a_valid_run_and_later_steps_name_earlier_ones(load, tmp_path: Path) -> None:
+def test_every_training_is_a_valid_run_and_later_steps_name_earlier_ones(load, tmp_path):
     from edgeflownas.config.load import load_config
 
     driver = load("driver")
@@ -210,7 +207,7 @@ def test_every_training_is_a_valid_run_and_later_steps_name_earlier_ones(load, t
     assert places == sorted(places) and commands[-1] == "page.py" and commands.count("export") == 4
 
 
-def test_a_shortlist_without_the_baseline_is_refused(load, tmp_path: Path) -> None:
+def test_a_shortlist_without_the_baseline_is_refused(load, tmp_path):
     driver, steps = load("driver"), load("steps")
     (tmp_path / "pareto").mkdir()
     groups = {"train": {"arch": ["111111111"], "arch_name": ["best"]}}

@@ -1,12 +1,8 @@
 """The driver of experiments/trust: its commands are valid runs, and its pairs move as their flow says."""
 
-from __future__ import annotations
-
 import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -18,11 +14,11 @@ PLACE = Path(__file__).resolve().parents[2] / "experiments" / "trust"
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+def load(monkeypatch):
     """Import a module of the experiment."""
     monkeypatch.syspath_prepend(str(PLACE))
 
-    def one(name: str) -> ModuleType:
+    def one(name):
         return importlib.import_module(name)
 
     yield one
@@ -30,7 +26,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
         sys.modules.pop(name, None)
 
 
-def test_every_training_is_a_valid_run_of_its_own(load, tmp_path: Path) -> None:
+def test_every_training_is_a_valid_run_of_its_own(load, tmp_path):
     planned = load("driver").commands(tmp_path, ["--train.width", "2"])
     configs = {name: load_config(tokens[1], tokens[2:]) for name, tokens in planned.items()}
     alone = {name: config for name, config in configs.items() if name.startswith("truth")}
@@ -44,7 +40,7 @@ def test_every_training_is_a_valid_run_of_its_own(load, tmp_path: Path) -> None:
     } == {2}
 
 
-def test_the_second_image_is_the_first_moved_by_the_flow(load) -> None:
+def test_the_second_image_is_the_first_moved_by_the_flow(load):
     pairs = load("pairs")
     for number in range(3):
         first, second, flow = pairs.pair(5, "test", number)
@@ -56,7 +52,7 @@ def test_the_second_image_is_the_first_moved_by_the_flow(load) -> None:
         assert np.abs(flow).max() < 5.0
 
 
-def test_interrupted_data_are_made_again(load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_data_are_made_again(load, tmp_path, monkeypatch):
     driver = load("driver")
     (tmp_path / "data.begun" / "train").mkdir(parents=True)
     monkeypatch.setattr(driver, "write_pairs", lambda root, **_: root.mkdir())

@@ -1,19 +1,21 @@
 """Tiny networks with ranges, for tests of artefacts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from settled import SIZE, settled
 from torch import Tensor
 
 from edgeflownas.export.onnx import write_onnx
-from edgeflownas.models.blocks import InputForm, StagedNet
+from edgeflownas.export.paths import TRAINING, host_flow, open_paths
+from edgeflownas.export.verify import Sample
+from edgeflownas.hardware.tflite import write_float, write_int8
+from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
-from edgeflownas.models.graph import Graph, Layer, Outputs, fold, graph_of
-from edgeflownas.models.int8 import Range, Scale, collect_ranges, tensor_scales
+from edgeflownas.models.graph import Graph, Layer, fold, graph_of
+from edgeflownas.models.int8 import Range, collect_ranges, integer_layers, tensor_scales
 from edgeflownas.space import get_space
 
 V3 = "21010100110"
@@ -32,15 +34,15 @@ class Tiny:
     ranges: dict[str, Range]
 
     @property
-    def form(self) -> InputForm:
+    def form(self):
         return self.net.input_form
 
     @property
-    def scales(self) -> dict[str, Scale]:
+    def scales(self):
         return tensor_scales(self.graph, self.ranges, self.form)
 
 
-def tiny(name: str, outputs: Outputs = "flow", uncertainty: bool = False, pairs: int = 3) -> Tiny:
+def tiny(name, outputs="flow", uncertainty=False, pairs=3):
     """A network of width 8 by the name of its kind."""
     if name == "edgeflownet":
         net = settled(EdgeFlowNet(8))
@@ -54,7 +56,27 @@ def tiny(name: str, outputs: Outputs = "flow", uncertainty: bool = False, pairs:
 
 
 @cache
-def whole(name: str) -> tuple[Tiny, bytes]:
+def whole(name):
     """Every output of a network, and its ONNX file, which takes seconds to write."""
     example = tiny(name, "scales", uncertainty=True)
     return example, write_onnx(example.graph, example.layers, NOTES)
+
+
+def samples_of(example, share=1.0):
+    """Pairs whose truth is as far from the network's own flow as ``share`` of its spread."""
+    generator, found = np.random.default_rng(0), []
+    run = open_paths(example.net, example.graph, example.layers, {})[TRAINING]
+    for pair in example.images.numpy():
+        flow = host_flow(run(pair)).permute(1, 2, 0).numpy()
+        truth = flow + generator.normal(0, share * flow.std(), (1, 1, 2)).astype(np.float32)
+        found.append(Sample(pair, truth, generator.random(truth.shape[:2]) < 0.9))
+    return found
+
+
+def files_of(example):
+    scales = example.scales
+    integers = integer_layers(example.graph, example.layers, scales)
+    return {
+        "tflite-float": write_float(example.graph, example.layers),
+        "tflite-int8": write_int8(example.graph, integers, scales),
+    }

@@ -1,7 +1,5 @@
 """Parts of an export that a whole command hides."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +13,7 @@ from edgeflownas.hardware.tflite import TfliteModel, write_int8
 from edgeflownas.models.int8 import integer_layers
 
 
-def test_a_layer_that_is_always_zero_stops_no_export() -> None:
+def test_a_layer_that_is_always_zero_stops_no_export():
     """Its scale is out of reach of LiteRT's fast kernels, which only a comparison and a time are taken from."""
     example = tiny("v1")
     example.ranges["EB0.0.conv1"] = (0.0, 0.0)
@@ -29,7 +27,7 @@ def test_a_layer_that_is_always_zero_stops_no_export() -> None:
     assert set(build.latencies(deployed, {build.INT8: model})) == {"PyTorch float32"}  # type: ignore[arg-type]
 
 
-def test_times_are_those_of_the_deployed_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_those_of_the_deployed_part(monkeypatch):
     example, ran = tiny("v1", "quarter"), []
     monkeypatch.setattr(build, "run_graph", lambda graph, layers, images: ran.append((graph, images.shape)))
     deployed = SimpleNamespace(graph=example.graph, layers=example.layers, subnet=SimpleNamespace(net=example.net))
@@ -38,7 +36,7 @@ def test_times_are_those_of_the_deployed_part(monkeypatch: pytest.MonkeyPatch) -
     assert len(ran) == sum(build.TIMED) and ran[0] == (example.graph, (1, 6, 32, 48))
 
 
-def test_formats_have_one_order() -> None:
+def test_formats_have_one_order():
     """Whatever the order of the words: files, report and page are the same."""
     assert formats_of("onnx, tflite-int8,onnx") == ("tflite-int8", "onnx")
     for text in ("", ",", "onnx,onyx", "onnx,onnx-int8"):

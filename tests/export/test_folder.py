@@ -1,7 +1,5 @@
 """The folder is whole, or not there."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from edgeflownas.errors import StorageError
 from edgeflownas.export.folder import require_free, write_folder
 
 
-def test_files_are_written_below_a_new_or_an_empty_folder(tmp_path: Path) -> None:
+def test_files_are_written_below_a_new_or_an_empty_folder(tmp_path):
     for out in (tmp_path / "new" / "deploy", tmp_path / "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
         require_free(out)
@@ -20,7 +18,7 @@ def test_files_are_written_below_a_new_or_an_empty_folder(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
-def test_nothing_is_replaced(tmp_path: Path) -> None:
+def test_nothing_is_replaced(tmp_path):
     (tmp_path / "mine").write_text("x")
     with pytest.raises(StorageError, match="replaces none"):
         require_free(tmp_path)
@@ -36,7 +34,7 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_a_folder_cannot_take_the_place_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_folder_cannot_take_the_place_of(tmp_path, monkeypatch):
     for name in ("empty", "there"):
         (tmp_path / name).mkdir()
     for name, target in (("link", "empty"), ("dangling", "nowhere")):
@@ -55,11 +53,11 @@ def test_what_a_folder_cannot_take_the_place_of(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_folder_above_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_above_is_tried(tmp_path, monkeypatch):
     """That of an empty folder too: what is written appears beside it first."""
     (tmp_path / "read-only" / "out").mkdir(parents=True)
 
-    def refused(path: Path, *words: object, **more: object) -> None:
+    def refused(path, *words, **more):
         assert path.parent == tmp_path / "read-only"
         raise PermissionError(13, "Permission denied")
 
@@ -69,8 +67,8 @@ def test_the_folder_above_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             require_free(tmp_path / "read-only" / out)
 
 
-def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(path: Path, content: bytes) -> None:
+def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(path, content):
         path.open("wb").close()
         raise KeyboardInterrupt
 

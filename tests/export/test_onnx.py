@@ -1,33 +1,34 @@
 """ONNX files compute what the graph computes, under its names, and are the same bytes every time."""
 
-from __future__ import annotations
-
+import json
 from collections import Counter
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from nets import NAMES, NOTES, Tiny, whole
+from nets import NAMES, NOTES, files_of, samples_of, whole
 
 from edgeflownas.errors import DataError
 from edgeflownas.export.onnx import OPSET, OnnxModel, write_onnx
+from edgeflownas.export.paths import FOLDED, TRAINING
+from edgeflownas.export.verify import LARGEST_LOSS, LEAST_SNR, ZERO, verify
 from edgeflownas.models.graph import run_graph
 
 pytestmark = pytest.mark.e2e  # every module is traced and written by torch.onnx
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def made(request) -> tuple[Tiny, bytes]:
+def made(request):
     return whole(request.param)
 
 
-def snr(reference: np.ndarray, values: np.ndarray) -> float:
+def snr(reference, values):
     return float(10 * np.log10(np.square(reference).sum() / np.square(reference - values).sum()))
 
 
 @torch.no_grad()
-def test_the_outputs_are_the_graphs(made: tuple[Tiny, bytes]) -> None:
+def test_the_outputs_are_the_graphs(made):
     example, model = made
     images = example.form.encode(example.images[:1], torch.float32).contiguous()
     expected = run_graph(example.graph, example.layers, images)
@@ -37,7 +38,7 @@ def test_the_outputs_are_the_graphs(made: tuple[Tiny, bytes]) -> None:
         assert snr(expected[name].numpy(), values) > 100.0, name
 
 
-def test_what_is_in_the_file(made: tuple[Tiny, bytes]) -> None:
+def test_what_is_in_the_file(made):
     example, content = made
     model = onnx.load_model_from_string(content)
     kinds = Counter(node.op_type for node in model.graph.node)
@@ -58,11 +59,28 @@ def test_what_is_in_the_file(made: tuple[Tiny, bytes]) -> None:
         assert trace not in content
 
 
-def test_the_same_bytes_again() -> None:
+def test_a_sound_export_passes(made):
+    example, model = made
+    models = files_of(example) | {"onnx": model}
+    result = verify(example.net, example.graph, example.layers, models, samples_of(example))
+    assert not result.reasons, result.reasons
+    assert [row.path for row in result.paths] == [ZERO, TRAINING, FOLDED, *models]
+    assert len(result.outputs) == 4 * 6 and result.pairs == result.pairs_with_truth == 3
+    for row in result.outputs:
+        assert (row.snr_db > 15) if row.path.endswith("int8") else (row.snr_db > LEAST_SNR), row
+        assert (row.epe_against_float is None) == row.output.startswith("uncertainty")
+    losses = {row.path: row for row in result.paths}
+    assert 0 < abs(losses["tflite-int8"].loss_percent) < LARGEST_LOSS
+    assert abs(losses["onnx"].loss_percent) < 0.01
+    document = json.loads(json.dumps(result.document(), allow_nan=False))
+    assert document["verdict"] == "passed" and document["layers"] == {}
+
+
+def test_the_same_bytes_again():
     example, model = whole("v3")
     assert write_onnx(example.graph, example.layers, {"about": "x", "code": "1"}) == model
 
 
-def test_no_model() -> None:
+def test_no_model():
     with pytest.raises(DataError, match="does not take the model"):
         OnnxModel(b"\x08\x07nonsense")

@@ -1,21 +1,18 @@
 """The page and the header of a deploy folder, from the facts in report.json."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
 
 import pytest
 
 from edgeflownas.export.pages import header_text, readme_text
 
 
-def outputs(**rows: int) -> list[dict[str, Any]]:
+def outputs(**rows):
     common = {"meaning": "m", "scale": 0.5, "zero_point": -3}
     return [{"name": name, "shape": [1, rows[name], 48, 2], "index": i, **common} for i, name in enumerate(rows)]
 
 
-def report(**more: Any) -> dict[str, Any]:
+def report(**more):
     facts = {"code": "021100101", "space": "v1", "width": 8, "words": "EB0 depth 1", "size": [32, 48]}
     vela = {"version": "5", "target": "t", "accelerator": "a", "mode": "m", "milliseconds": 1.0, "fps": 1000.0}
     vela |= {"clock": "7 MHz", "arena": "9 KiB", "ini_sha256": "e" * 64, "sram_kib": 1.0, "flash_kib": 1.0}
@@ -32,7 +29,7 @@ def report(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("divisor", "factor"), [(1.0, ""), (20.0, ' * (20.0 if name.startswith("flow") else 1.0)')])
-def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> None:
+def test_the_page_has_the_values_of_the_model(divisor, factor):
     text = readme_text(report(flow_divisor=divisor))
     assert f"* scale{factor}\n" in text
     assert ("0.5 x (value +3) x 20.0" in text) == (divisor == 20.0) and "0.5 x (value +3)\n" in text
@@ -42,7 +39,7 @@ def test_the_page_has_the_values_of_the_model(divisor: float, factor: str) -> No
     assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
 
 
-def test_raw_predictions_are_not_called_flow() -> None:
+def test_raw_predictions_are_not_called_flow():
     facts = report() | {"outputs": outputs(flow_raw_quarter=8, flow_raw_half=16, flow_raw_full=32)}
     code = readme_text(facts).partition("```cpp")[2].partition("```")[0]
     assert "// This is NOT the flow: read and sum: kFlowRawQuarterIndex, kFlowRawHalfIndex." in code
@@ -56,7 +53,7 @@ def test_raw_predictions_are_not_called_flow() -> None:
         (["model.onnx"], "`flow` [1x2x32x48] (NCHW): "),
     ],
 )
-def test_the_page_is_true_of_the_files_there_are(files: list[str], shape: str) -> None:
+def test_the_page_is_true_of_the_files_there_are(files, shape):
     facts = report() | {"files": {name: {"bytes": 1, "what": "w"} for name in files}}
     facts["input"]["forms"] = dict.fromkeys(files, "x")
     text = readme_text(facts)
@@ -69,12 +66,12 @@ def test_the_page_is_true_of_the_files_there_are(files: list[str], shape: str) -
     ("verified", "notes", "verdict"),
     [(True, [], "passed."), (True, ["x"], "passed, with notes in"), (None, None, "not")],
 )
-def test_the_page_has_the_verdict(verified: bool | None, notes: list[str] | None, verdict: str) -> None:
+def test_the_page_has_the_verdict(verified, notes, verdict):
     facts = report() | {"verified": verified, "verification": None if notes is None else {"notes": notes}}
     assert f"Verification against the float model: {verdict}" in readme_text(facts)
 
 
-def test_the_header_has_an_index_and_a_scale_for_every_output() -> None:
+def test_the_header_has_an_index_and_a_scale_for_every_output():
     text = header_text(bytes(range(256)), report(flow_divisor=20.0))
     for line in (
         "int kFlowIndex = 1;",

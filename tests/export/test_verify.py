@@ -1,7 +1,5 @@
 """Verification: all paths of a sound export agree, and a broken layer is found and named."""
 
-from __future__ import annotations
-
 import json
 import math
 
@@ -10,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import NAMES, Tiny, tiny, whole
+from nets import files_of, samples_of, tiny
 from numeric import FLOAT32, relative_difference
 
 from edgeflownas.errors import DataError
@@ -22,47 +20,8 @@ from edgeflownas.models.graph import fold
 from edgeflownas.models.int8 import Scale, integer_layers
 
 
-def samples_of(example: Tiny, share: float = 1.0) -> list[Sample]:
-    """Pairs whose truth is as far from the network's own flow as ``share`` of its spread."""
-    generator, found = np.random.default_rng(0), []
-    run = open_paths(example.net, example.graph, example.layers, {})[TRAINING]
-    for pair in example.images.numpy():
-        flow = host_flow(run(pair)).permute(1, 2, 0).numpy()
-        truth = flow + generator.normal(0, share * flow.std(), (1, 1, 2)).astype(np.float32)
-        found.append(Sample(pair, truth, generator.random(truth.shape[:2]) < 0.9))
-    return found
-
-
-def files_of(example: Tiny) -> dict[str, bytes]:
-    scales = example.scales
-    integers = integer_layers(example.graph, example.layers, scales)
-    return {
-        "tflite-float": write_float(example.graph, example.layers),
-        "tflite-int8": write_int8(example.graph, integers, scales),
-    }
-
-
-@pytest.mark.e2e  # every file of an export, ONNX among them
-@pytest.mark.parametrize("name", NAMES)
-def test_a_sound_export_passes(name: str) -> None:
-    example, model = whole(name)
-    models = files_of(example) | {"onnx": model}
-    result = verify(example.net, example.graph, example.layers, models, samples_of(example))
-    assert not result.reasons, result.reasons
-    assert [row.path for row in result.paths] == [ZERO, TRAINING, FOLDED, *models]
-    assert len(result.outputs) == 4 * 6 and result.pairs == result.pairs_with_truth == 3
-    for row in result.outputs:
-        assert (row.snr_db > 15) if row.path.endswith("int8") else (row.snr_db > LEAST_SNR), row
-        assert (row.epe_against_float is None) == row.output.startswith("uncertainty")
-    losses = {row.path: row for row in result.paths}
-    assert 0 < abs(losses["tflite-int8"].loss_percent) < LARGEST_LOSS
-    assert abs(losses["onnx"].loss_percent) < 0.01
-    document = json.loads(json.dumps(result.document(), allow_nan=False))
-    assert document["verdict"] == "passed" and document["layers"] == {}
-
-
 @pytest.mark.parametrize("outputs", ["half", "quarter", "raw"])
-def test_the_flow_is_that_at_full_size(outputs: str) -> None:
+def test_the_flow_is_that_at_full_size(outputs):
     example, sums_net = tiny("v1", outputs), tiny("v1", "scales")  # type: ignore[arg-type]
     pair = example.images[0].numpy()
     sums = open_paths(sums_net.net, sums_net.graph, sums_net.layers, {})[FOLDED](pair)
@@ -74,7 +33,7 @@ def test_the_flow_is_that_at_full_size(outputs: str) -> None:
     assert not result.reasons, result.reasons
 
 
-def test_a_wrong_bias_is_named() -> None:
+def test_a_wrong_bias_is_named():
     example = tiny("v1")
     broken = dict(example.layers)
     layer = broken["DB1.0.conv1"]
@@ -96,7 +55,7 @@ def test_a_wrong_bias_is_named() -> None:
 
 
 @pytest.mark.parametrize("tensor", ["EB0.0.sum", "H1", "H2Out"])
-def test_a_range_too_small_is_named(tensor: str) -> None:
+def test_a_range_too_small_is_named(tensor):
     example = tiny("v1")
     scales = example.scales
     scales[tensor] = Scale(scales[tensor].scale / 10, scales[tensor].zero_point)
@@ -114,7 +73,7 @@ def test_a_range_too_small_is_named(tensor: str) -> None:
     assert doubled[0].flow_px == pytest.approx(2 * rows[0].flow_px)
 
 
-def test_what_float32_cannot_keep_is_no_failure() -> None:
+def test_what_float32_cannot_keep_is_no_failure():
     """A batch norm that takes a large mean away and adds it again: folding is exact, the trained network is not."""
     example = tiny("v1")
     norm = next(module for name, module in example.net.named_modules() if name == "EB0.depth1.0.bn2")
@@ -134,26 +93,26 @@ def test_what_float32_cannot_keep_is_no_failure() -> None:
 
 
 @given(power=st.floats(-40, 40), signal=st.floats(-9, 9))
-def test_decibels(power: float, signal: float) -> None:
+def test_decibels(power, signal):
     assert decibels(10**signal, 10 ** (signal - power / 10)) == pytest.approx(power, abs=1e-6)
 
 
-def test_decibels_at_their_ends() -> None:
+def test_decibels_at_their_ends():
     assert decibels(3.0, 0.0) == decibels(0.0, 0.0) == 200.0
     assert decibels(0.0, 1.0) == decibels(1.0, math.nan) == decibels(1.0, math.inf) == -200.0
 
 
-def sample(truth: float | None = None, size: tuple[int, int] = (2, 3)) -> Sample:
+def sample(truth=None, size=(2, 3)):
     images = np.zeros((*size, 6), np.uint8)
     return Sample(images) if truth is None else Sample(images, np.full((*size, 2), truth, np.float32))
 
 
-def path(u: float, v: float = 0.0, name: str = "flow"):
+def path(u, v=0.0, name="flow"):
     values = np.stack([np.full((2, 3), u), np.full((2, 3), v)]).astype(np.float32)
     return lambda images: {name: values}
 
 
-def test_figures_by_hand() -> None:
+def test_figures_by_hand():
     """Reference (3, 4), other (3, 5): signal 25, error 1 a pixel; truth 0, and a divisor that doubles everything."""
     result = compare({TRAINING: path(3, 4), "tflite-int8": path(3, 5)}, [sample(0.0), sample(0.0)], 2.0)
     (row,) = result.outputs
@@ -166,7 +125,7 @@ def test_figures_by_hand() -> None:
     assert result.reasons and "16.6" in result.reasons[0]
 
 
-def test_a_loss_within_noise_says_so() -> None:
+def test_a_loss_within_noise_says_so():
     """The two pairs disagree: 1 px worse, 0.9 px better."""
     flows = iter([10.0, 9.0, 10.0, 10.9])
 
@@ -181,7 +140,7 @@ def test_a_loss_within_noise_says_so() -> None:
 
 
 @pytest.mark.parametrize(("flow", "snr"), [((0, 0), 0.0), ((4, 3), 10.97), ((-3, -4), -6.02), ((3, 4.5), 20.0)])
-def test_another_flow_fails_whatever_its_epe(flow: tuple[float, float], snr: float) -> None:
+def test_another_flow_fails_whatever_its_epe(flow, snr):
     """Zero flow and a negated one fail, nearer to truth or as far; what is only a little off does not."""
     paths = {TRAINING: path(3, 4), "tflite-int8": path(*flow), "onnx": path(3, 4)}
     result = compare(paths, [sample(0.0), sample(0.0)])
@@ -194,10 +153,10 @@ def test_another_flow_fails_whatever_its_epe(flow: tuple[float, float], snr: flo
     assert result.document()["thresholds"]["int8_flow_snr_db"] == 3.0
 
 
-def test_raw_predictions_are_judged_by_their_sum() -> None:
+def test_raw_predictions_are_judged_by_their_sum():
     """The last prediction is small and all wrong, the flow is not."""
 
-    def run(last: float):
+    def run(last):
         names = {"flow_raw_quarter": (8, 12, 5.0), "flow_raw_half": (16, 24, 5.0), "flow_raw_full": (32, 48, last)}
         values = {name: np.full((2, *size), value, np.float32) for name, (*size, value) in names.items()}
         return lambda images: values
@@ -207,7 +166,7 @@ def test_raw_predictions_are_judged_by_their_sum() -> None:
     assert not result.reasons and result.flow_snr_db["tflite-int8"] == expected
 
 
-def test_a_network_no_better_than_zero_flow_is_said() -> None:
+def test_a_network_no_better_than_zero_flow_is_said():
     paths = {TRAINING: path(-1, 0), "tflite-int8": path(-1, 0.01)}
     result = compare(paths, [sample(1.0), sample(1.0)])
     zero = result.paths[0]
@@ -217,7 +176,7 @@ def test_a_network_no_better_than_zero_flow_is_said() -> None:
     assert not compare({TRAINING: path(-1, 0), "onnx": path(-1, 0)}, [sample(1.0), sample(1.0)]).notes
 
 
-def test_values_at_the_ends_are_counted() -> None:
+def test_values_at_the_ends_are_counted():
     name, example = "tflite-int8", tiny("v1", "scales", uncertainty=True)
     scales = dict(example.scales)
     for tensor in ("flow", "H2Out"):
@@ -234,7 +193,7 @@ def test_values_at_the_ends_are_counted() -> None:
     assert any(f"{name}: {shares['flow']:.3g} % of the values of flow are at the ends" in note for note in result.notes)
 
 
-def test_no_signal_and_no_truth() -> None:
+def test_no_signal_and_no_truth():
     result = compare({TRAINING: path(0), "onnx": path(1e-6), "folded": path(1e-3)}, [sample()])
     assert len(result.reasons) == 1 and result.reasons[0].startswith("folded: flow agrees to -200.0 dB")
     assert result.paths == () and "no pair has truth" in result.notes[0]
@@ -245,13 +204,13 @@ def test_no_signal_and_no_truth() -> None:
     assert compare({TRAINING: path(0)}, [unknown]).paths == ()
 
 
-def test_what_is_not_finite_fails() -> None:
+def test_what_is_not_finite_fails():
     result = compare({TRAINING: path(1), "tflite-int8": path(math.nan)}, [sample(0.0), sample(0.0)])
     assert "tflite-int8: flow is not finite" in result.reasons
     json.dumps(result.document(), allow_nan=False)
 
 
-def test_refusals() -> None:
+def test_refusals():
     with pytest.raises(DataError, match="no pairs"):
         compare({TRAINING: path(0)}, [])
     with pytest.raises(DataError, match="onnx: no output 'flow', it has flow_half"):

@@ -4,22 +4,24 @@ A fork server makes the first run by itself (seconds: imports, kernels) and fork
 child calls the training function, is killed at a seeded random moment, and is started again until the run is
 finished; then every tensor of the last checkpoint and the bytes of events.jsonl are compared with the reference.
 
-    from kill_harness import Call, kill_trials
-    report = kill_trials(
-        begin=Call("edgeflownas.cli:main", [["train", "tiny.yaml", "--runtime.output_root", "{folder}",
-                                             "--runtime.experiment_name", "{name}"]]),
-        resume=Call("edgeflownas.cli:main", [["train", "--resume", "{run}"]]),
-        folder=tmp_path, kills=30, seed=0,
+    from kill_harness import Call, ask, kills
+    (report,) = ask(
+        [
+            kills(
+                begin=Call("edgeflownas.cli:main", [["train", "tiny.yaml", "--runtime.output_root", "{folder}",
+                                                     "--runtime.experiment_name", "{name}"]]),
+                resume=Call("edgeflownas.cli:main", [["train", "--resume", "{run}"]]),
+                folder=tmp_path, count=30, seed=0,
+            )
+        ]
     )
     assert report["kills"] >= 30 and not report["mismatches"]
 
-``crash_trials`` does the same for named crash points (files.py) instead of random moments.
+``crashes`` asks for the same at named crash points (files.py) instead of random moments.
 
-As a program it reads the same request as JSON from standard input and prints the report as JSON:
-``python tests/faults/kill_harness.py < request.json``.
+As a program it reads the same requests as JSON from standard input and prints the reports as JSON:
+``python tests/faults/kill_harness.py < requests.json``.
 """
-
-from __future__ import annotations
 
 import collections
 import ctypes
@@ -60,34 +62,31 @@ class Call:
     arguments: list[Any]
 
 
-def kill_trials(
-    begin: Call, resume: Call, folder: Path, kills: int, seed: int, timeout: float = 600.0
-) -> dict[str, Any]:
-    """Run the harness in a process of its own and return its report.
+def kills(begin, resume, folder, count, seed):
+    """The request for at least ``count`` kills at moments drawn by ``seed``, over as many runs as it takes.
 
-    Args:
-        begin: starts a fresh run whose directory does not exist yet.
-        resume: goes on with an existing one.
-        folder: where the runs are made: folder/reference, folder/trial-000 ...
-        kills: at least this many, over as many runs as it takes.
-        seed: of the moments.
-        timeout: seconds for all of it.
+    ``begin`` starts a fresh run whose directory does not exist yet, ``resume`` goes on with an existing one; the runs
+    are folder/reference, folder/trial-000 ...
     """
-    return _ask(begin, resume, folder, timeout, {"kills": kills, "seed": seed})
+    return _request(begin, resume, folder) | {"kills": count, "seed": seed}
 
 
-def crash_trials(begin: Call, resume: Call, folder: Path, points: list[str], timeout: float = 600.0) -> dict[str, Any]:
-    """Die at each named point once or twice, in few runs that are finished afterwards; otherwise like kill_trials."""
-    return _ask(begin, resume, folder, timeout, {"points": points})
+def crashes(begin, resume, folder, points):
+    """The request to die at each named point once or twice, in few runs that are finished afterwards."""
+    return _request(begin, resume, folder) | {"points": points}
 
 
-def _ask(begin: Call, resume: Call, folder: Path, timeout: float, wishes: dict[str, Any]) -> dict[str, Any]:
-    calls = {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume)}
+def _request(begin, resume, folder):
+    return {"begin": dataclasses.asdict(begin), "resume": dataclasses.asdict(resume), "folder": str(folder)}
+
+
+def ask(requests, timeout=600.0):
+    """Run the harness in one process of its own for all requests and return a report of each."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     threads["CUDA_VISIBLE_DEVICES"] = ""  # with a device autograd starts threads, which a forked child would lack
     done = subprocess.run(
         [sys.executable, __file__],
-        input=json.dumps({**calls, "folder": str(folder), **wishes}),
+        input=json.dumps(requests),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -95,14 +94,14 @@ def _ask(begin: Call, resume: Call, folder: Path, timeout: float, wishes: dict[s
     )
     if done.returncode:
         raise RuntimeError(f"kill harness ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return report
+    reports: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return reports
 
 
 class Server:
     """The process that forks the trials."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request):
         self.begin, self.resume = request["begin"], request["resume"]
         self.folder = Path(request["folder"])
         self.wanted = request.get("kills", 0)
@@ -115,7 +114,7 @@ class Server:
         self.phase_file = self.folder / "phase"
         self.output = self.folder / "output.txt"
 
-    def run(self) -> dict[str, Any]:
+    def run(self):
         """Two whole runs first, one of them here, then trials until enough kills hit and each point was died at."""
         began = time.monotonic()
         os.environ["EDGEFLOWNAS_PHASE_FILE"] = str(self.phase_file)
@@ -144,23 +143,24 @@ class Server:
             "seconds": round(time.monotonic() - began, 2),
         }
 
-    def _first(self, path: Path) -> None:
+    def _first(self, path):
         """A whole run in this process: what a first run takes long for (imports, kernels) is there for every child."""
         code = called(self.begin, path)
         assert code == FINISHED, f"{path}: ended with {code}"
         gc.freeze()  # no child looks at what is here already, which would copy it
 
-    def _until_finished(self, path: Path, duration: float) -> None:
+    def _until_finished(self, path, duration):
         """Start and kill until the run ends by itself; waits grow while no start gets further than the one before."""
         span, before = SPAN * duration, progress(path)
         for _ in range(STUCK):
-            if self._start(path, None if self.points else self.random.uniform(0.0, span)):
+            enough = self.kills >= self.wanted
+            if self._start(path, None if enough else self.random.uniform(0.0, span)):
                 return
             now = progress(path)
             span, before = (SPAN * duration if now != before else 1.3 * span), now
         raise RuntimeError(f"{path}: not finished after {STUCK} starts")
 
-    def _crash_everywhere(self, reference: dict[str, str]) -> None:
+    def _crash_everywhere(self, reference):
         """Die at the first passage of each point, and at the second in the next life, in as few runs as it takes."""
         runs = (self.folder / f"crash-{number:03d}" for number in itertools.count())
         path = next(runs)
@@ -179,7 +179,7 @@ class Server:
         self._until_finished(path, 0.0)
         self._compare(path, reference)
 
-    def _dies(self, path: Path, place: str) -> bool:
+    def _dies(self, path, place):
         """One life of the run that ends at ``place``; False where the run was finished before."""
         self.began = None if path.exists() else path
         os.environ["EDGEFLOWNAS_CRASH_AT"] = place
@@ -188,7 +188,7 @@ class Server:
         finally:
             del os.environ["EDGEFLOWNAS_CRASH_AT"]
 
-    def _start(self, path: Path, delay: float | None) -> bool:
+    def _start(self, path, delay):
         """One life of the trainer, killed after ``delay`` seconds; True when it finished the run before."""
         self.starts += 1
         self.phase_file.write_text(STARTING)
@@ -216,14 +216,14 @@ class Server:
             raise RuntimeError(f"{path}: ended with {code}\n{self.output.read_text()[-4000:]}")
         return code == FINISHED
 
-    def _wait_for_work(self, descriptor: int) -> bool:
+    def _wait_for_work(self, descriptor):
         """Wait for the first named place (start-up is long and would take most kills); True if it ended."""
         while self.phase_file.read_text().strip() == STARTING:
             if select.select([descriptor], [], [], 0.005)[0]:
                 return True
         return False
 
-    def _child(self, call: dict[str, Any], path: Path) -> None:
+    def _child(self, call, path):
         """Never returns."""
         code = 70
         try:
@@ -242,7 +242,7 @@ class Server:
             sys.stderr.flush()
             os._exit(code)
 
-    def _wait_for_group(self, group: int) -> None:
+    def _wait_for_group(self, group):
         """Every process the trainer started must be gone within 10 s of its death."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -255,7 +255,7 @@ class Server:
         self.orphans += 1
         os.killpg(group, signal.SIGKILL)
 
-    def _compare(self, path: Path, reference: dict[str, str]) -> None:
+    def _compare(self, path, reference):
         found = fingerprint(path)
         for name in sorted(reference.keys() | found.keys()):
             if reference.get(name) != found.get(name):
@@ -264,14 +264,14 @@ class Server:
         self.mismatches += [f"{path.name}: left behind {name}" for name in leftovers]
 
 
-def filled(value: Any, path: Path) -> Any:
+def filled(value, path):
     """The arguments with the run directory in place of its placeholders."""
     if isinstance(value, str):
         return value.replace("{run}", str(path)).replace("{folder}", str(path.parent)).replace("{name}", path.name)
     return [filled(item, path) for item in value] if isinstance(value, list) else value
 
 
-def called(call: dict[str, Any], path: Path) -> int:
+def called(call, path):
     """The exit status that calling the function gives."""
     try:
         return resolve(call["target"])(*filled(call["arguments"], path)) or 0
@@ -279,7 +279,7 @@ def called(call: dict[str, Any], path: Path) -> int:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
 
 
-def resolve(target: str) -> Any:
+def resolve(target):
     """The function behind ``module:name`` or ``file.py:name``."""
     module, _, name = target.rpartition(":")
     if not module.endswith(".py"):
@@ -292,23 +292,23 @@ def resolve(target: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
-def adopt_orphans() -> None:
+def adopt_orphans():
     """Become the parent of processes whose parent dies, so that they can be waited for (Linux)."""
     set_child_subreaper = 36
     ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
-def main() -> None:
-    """Serve one request from standard input."""
-    request = json.load(sys.stdin)
+def main():
+    """Serve the requests of standard input."""
     adopt_orphans()
     import torch
 
     torch.set_num_threads(1)
-    resolve(request["begin"]["target"])
-    resolve(request["resume"]["target"])
-    Path(request["folder"]).mkdir(parents=True, exist_ok=True)
-    print(json.dumps(Server(request).run()))
+    reports = []
+    for request in json.load(sys.stdin):
+        Path(request["folder"]).mkdir(parents=True, exist_ok=True)
+        reports.append(Server(request).run())
+    print(json.dumps(reports))
 
 
 if __name__ == "__main__":  # spawned loader workers import this file under another name

@@ -54,22 +54,9 @@ def run_copy(finished, tmp_path) -> Path:
     return path
 
 
-def test_every_crash_point_of_the_protocol(tmp_path):
-    report = harness.crash_trials(toy_call(2, 3), toy_call(2, 3), tmp_path, list(PROTOCOL_POINTS))
-    assert set(report["hits"]) == set(PROTOCOL_POINTS)
-    assert report["mismatches"] == []
-
-
-def test_random_kills(tmp_path):
-    report = harness.kill_trials(toy_call(2, 3, 1, 0.005), toy_call(2, 3, 1, 0.005), tmp_path, kills=4, seed=3)
-    assert report["kills"] >= 4
-    assert report["mismatches"] == []
-    assert report["orphans"] == 0
-
-
-def test_the_harness_notices_a_trainer_that_does_not_come_back_to_the_same_bits(tmp_path):
-    bad = tmp_path / "forgetful.py"
-    bad.write_text(
+def test_the_protocol_under_crashes_and_kills_and_the_harness_under_a_wrong_trainer(tmp_path):
+    forgetful = tmp_path / "forgetful.py"
+    forgetful.write_text(
         "import importlib.util, os\n"
         f"spec = importlib.util.spec_from_file_location('toy', {str(TOY)!r})\n"
         "toy = importlib.util.module_from_spec(spec); spec.loader.exec_module(toy)\n"
@@ -78,10 +65,18 @@ def test_the_harness_notices_a_trainer_that_does_not_come_back_to_the_same_bits(
         "        toy.uniforms = lambda *a, count: __import__('numpy').full(count, 0.5)\n"  # a resume draws differently
         "    return toy.train(run)\n"
     )
-    call = harness.Call(f"{bad}:train", ["{run}"])
-    report = harness.crash_trials(call, call, tmp_path / "runs", ["commit.verified"])
-    assert any("model/w" in line for line in report["mismatches"])
-    assert any("events.jsonl" in line for line in report["mismatches"])
+    sound, slow, wrong = toy_call(2, 3), toy_call(2, 3, 1, 0.005), harness.Call(f"{forgetful}:train", ["{run}"])
+    requests = [
+        harness.crashes(sound, sound, tmp_path / "crashed", list(PROTOCOL_POINTS)),
+        harness.kills(slow, slow, tmp_path / "killed", count=4, seed=3),
+        harness.crashes(wrong, wrong, tmp_path / "forgotten", ["commit.verified"]),
+    ]
+    crashed, killed, forgotten = harness.ask(requests)
+    assert set(crashed["hits"]) == set(PROTOCOL_POINTS)
+    assert crashed["mismatches"] == killed["mismatches"] == []
+    assert killed["kills"] >= 4 and killed["orphans"] == 0
+    assert any("model/w" in line for line in forgotten["mismatches"])  # the harness notices other bits
+    assert any("events.jsonl" in line for line in forgotten["mismatches"])
 
 
 def newest(path: Path) -> Path:

@@ -4,8 +4,6 @@ No cluster is needed: a stand-in for the scheduler puts its own ``srun`` and ``s
 script as Slurm would and starts it again for each ``scontrol requeue``.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -74,18 +72,18 @@ class Scheduler:
     tools: dict[str, str] = field(default_factory=lambda: {"edgeflownas": TRAINER, "srun": SRUN, "scontrol": SCONTROL})
     words: tuple[str, ...] = ("smoke", "test", "--train.lr", "1e-3")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         tools = self.folder / "bin"
         tools.mkdir()
         for name, text in self.tools.items():
             (tools / name).write_text(text)
             (tools / name).chmod(0o755)
 
-    def lines(self, name: str) -> list[str]:
+    def lines(self, name):
         file = self.folder / name
         return file.read_text().splitlines() if file.exists() else []
 
-    def environment(self, restart: int) -> dict[str, str]:
+    def environment(self, restart):
         count = {"SLURM_RESTART_COUNT": str(restart)} if restart else {}  # Slurm leaves it unset at the first start
         return {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
@@ -99,12 +97,12 @@ class Scheduler:
             **self.extra_environment,
         }
 
-    def start(self, restart: int = 0) -> subprocess.Popen[str]:
+    def start(self, restart=0):
         command = ["bash", str(SCRIPT), *self.words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self.environment(restart), stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, *statuses: object) -> tuple[int, str]:
+    def run(self, *statuses):
         """Run the job until nobody asks for it again; the last status and everything printed."""
         (self.folder / "statuses").write_text("".join(f"{status}\n" for status in statuses))
         printed, restart = "", 0
@@ -119,11 +117,11 @@ class Scheduler:
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Scheduler:
+def scheduler(tmp_path):
     return Scheduler(tmp_path)
 
 
-def test_interrupted_run_is_queued_again_once_and_resumed(scheduler: Scheduler):
+def test_interrupted_run_is_queued_again_once_and_resumed(scheduler):
     status, printed = scheduler.run(75, 0)
     assert status == 0
     assert scheduler.lines("requeues") == ["4711"]
@@ -137,13 +135,13 @@ def test_interrupted_run_is_queued_again_once_and_resumed(scheduler: Scheduler):
 
 
 @pytest.mark.parametrize("status", [0, 1, 64, 65, 70, 74, 137])
-def test_no_other_end_is_queued_again(scheduler: Scheduler, status: int):
+def test_no_other_end_is_queued_again(scheduler, status):
     assert scheduler.run(status)[0] == status
     assert scheduler.lines("requeues") == []
     assert len(scheduler.lines("starts")) == 1
 
 
-def test_gives_up_after_the_allowed_restarts(tmp_path: Path):
+def test_gives_up_after_the_allowed_restarts(tmp_path):
     scheduler = Scheduler(tmp_path, extra_environment={"EDGEFLOWNAS_MAX_REQUEUES": "2"})
     status, printed = scheduler.run(*[75] * 9)
     assert status == 75
@@ -151,7 +149,7 @@ def test_gives_up_after_the_allowed_restarts(tmp_path: Path):
     assert "EDGEFLOWNAS_MAX_REQUEUES=2" in printed
 
 
-def test_every_task_is_a_rank(tmp_path: Path):
+def test_every_task_is_a_rank(tmp_path):
     scheduler = Scheduler(tmp_path, tasks=3)
     scheduler.run(75, 0)
     ranks = sorted(line.split()[0] for line in scheduler.lines("starts"))
@@ -161,9 +159,7 @@ def test_every_task_is_a_rank(tmp_path: Path):
 
 @pytest.mark.parametrize("tasks", [1, 2])
 @pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
-def test_signal_to_the_batch_shell_reaches_the_ranks_and_waits_for_their_commit(
-    tmp_path: Path, sent: signal.Signals, tasks: int
-):
+def test_signal_to_the_batch_shell_reaches_the_ranks_and_waits_for_their_commit(tmp_path, sent, tasks):
     scheduler = Scheduler(tmp_path, tasks=tasks)
     (tmp_path / "statuses").write_text("wait75\n")
     job = scheduler.start()
@@ -178,7 +174,7 @@ def test_signal_to_the_batch_shell_reaches_the_ranks_and_waits_for_their_commit(
     assert scheduler.lines("commits") == ["committed"] * tasks
 
 
-def test_signal_before_the_trainer_listens_is_an_interruption_too(tmp_path: Path):
+def test_signal_before_the_trainer_listens_is_an_interruption_too(tmp_path):
     deaf = TRAINER.replace('trap \'sleep 0.3; echo committed >> "$STAND_IN/commits"; exit "${status#wait}"\' USR1', "")
     assert deaf != TRAINER
     scheduler = Scheduler(tmp_path, tools={"edgeflownas": deaf, "srun": SRUN, "scontrol": SCONTROL})
@@ -193,7 +189,7 @@ def test_signal_before_the_trainer_listens_is_an_interruption_too(tmp_path: Path
     assert scheduler.run(138)[0] == 138, "without a signal of ours 138 is a failure"
 
 
-def test_refused_requeue_is_not_called_success(scheduler: Scheduler):
+def test_refused_requeue_is_not_called_success(scheduler):
     (scheduler.folder / "scontrol_status").write_text("1")
     status, printed = scheduler.run(75)
     assert status == 75
@@ -207,7 +203,7 @@ def test_missing_arguments_are_explained():
 
 
 @pytest.mark.e2e
-def test_two_ranks_of_the_real_trainer_go_on_where_they_were_interrupted(tmp_path: Path):
+def test_two_ranks_of_the_real_trainer_go_on_where_they_were_interrupted(tmp_path):
     write_pairs(tmp_path / "data")
     words = ("smoke", "test", *OVERRIDES, "--data.train_dir", str(tmp_path / "data/train"))
     scheduler = Scheduler(
@@ -228,6 +224,7 @@ def test_two_ranks_of_the_real_trainer_go_on_where_they_were_interrupted(tmp_pat
     out, error = job.communicate(timeout=60)
     assert (job.returncode, scheduler.lines("requeues")) == (0, ["4711"]), out + error
     steps = len(scheduler.lines("runs/test/events.jsonl"))
+    scheduler.tasks = 1  # one process may go on with what two began
     again = scheduler.start(restart=1)
     out, error = again.communicate(timeout=120)
     assert (again.returncode, scheduler.lines("requeues")) == (0, ["4711"]), out + error
@@ -238,7 +235,9 @@ def test_two_ranks_of_the_real_trainer_go_on_where_they_were_interrupted(tmp_pat
 OVERRIDES = [
     "--train.width=2",
     "--train.batch_size=2",
-    "--train.num_epochs=20",
+    "--train.num_epochs=12",
+    "--train.monitor_every=null",
+    "--runtime.report=false",
     "--data.crop_size=[32,48]",
     "--data.num_workers=0",
     "--eval.eval_pool_size=3",
@@ -248,7 +247,7 @@ OVERRIDES = [
 ]
 
 
-def write_pairs(folder: Path) -> None:
+def write_pairs(folder):
     for split, count in (("train", 4), ("val", 2)):
         (folder / split).mkdir(parents=True)
         for i in range(count):

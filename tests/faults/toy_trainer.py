@@ -4,8 +4,6 @@ Its weights are a pure function of the step number and of the weights before, so
 same bits.  Run as a program: ``python toy_trainer.py RUN_DIRECTORY`` begins or goes on, whichever is due.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ from edgeflownas.randomness import uniforms
 from edgeflownas.run.directory import Position, RunDirectory
 
 
-def train(directory: str, epochs: int = 3, steps: int = 4, every: int = 2, nap: float = 0.0) -> int:
+def train(directory, epochs=3, steps=4, every=2, nap=0.0):
     """Train until finished; returns the exit code."""
     torch.set_num_threads(1)
     path = Path(directory)

@@ -1,9 +1,5 @@
 """KITTI's own example of an estimate and its truth, against the figures its devkit prints."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from edgeflownas.data.formats import read_kitti
@@ -12,7 +8,7 @@ from edgeflownas.evaluate.metrics import FlowMetrics
 pytestmark = pytest.mark.golden
 
 
-def test_devkit_figures(shared: Path) -> None:
+def test_devkit_figures(shared):
     folder = shared / "data" / "kitti_devkit"
     if not folder.exists():
         pytest.skip(f"{folder} not found")

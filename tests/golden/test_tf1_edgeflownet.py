@@ -1,11 +1,5 @@
 """EdgeFlowNet against raw and accumulated outputs of the TF1 graph (width 8, statistics as stored, BGR 0..255)."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -20,28 +14,28 @@ TOLERANCE = 5e-6  # of the largest number of an output: 9 to 44 px here, and cor
 
 
 @pytest.fixture(scope="module")
-def path(shared: Path) -> Path:
+def path(shared):
     return shared / "golden" / "tf1_edgeflownet_width8.npz"
 
 
 @pytest.fixture(scope="module")
-def golden(path: Path) -> Iterator[Any]:
+def golden(path):
     with np.load(path, allow_pickle=False) as file:
         yield file
 
 
-def to_nchw(array: np.ndarray) -> torch.Tensor:
+def to_nchw(array):
     return torch.from_numpy(array).permute(0, 3, 1, 2)
 
 
-def loaded(path: Path, **options: Any) -> EdgeFlowNet:
+def loaded(path, **options):
     net = EdgeFlowNet(tf1_width(path), seed=None, **options)
     load_tf1_weights(net, path)
     return net
 
 
 @torch.no_grad()
-def largest_differences(net: EdgeFlowNet, golden: Any) -> list[float]:
+def largest_differences(net, golden):
     """Of the three raw predictions, then of the three sums."""
     predictions = net(to_nchw(golden["input_bgr_0_255_nhwc"]))
     named = [(p, f"pred{i}") for i, p in enumerate(predictions)]
@@ -51,19 +45,19 @@ def largest_differences(net: EdgeFlowNet, golden: Any) -> list[float]:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_frozen_batch_norm_as_published(path: Path, golden: Any, training: bool, channels_last: bool) -> None:
+def test_frozen_batch_norm_as_published(path, golden, training, channels_last):
     assert (tf1_model(path), tf1_width(path)) == ("edgeflownet", 8)
     net = loaded(path, channels_last=channels_last).train(training)
     assert max(largest_differences(net, golden)) < TOLERANCE
 
 
-def test_trained_batch_norm_with_the_stored_statistics_is_the_same_function(path: Path, golden: Any) -> None:
+def test_trained_batch_norm_with_the_stored_statistics_is_the_same_function(path, golden):
     net = loaded(path, batch_norm="trained")
     assert max(largest_differences(net.eval(), golden)) < TOLERANCE
     assert max(largest_differences(net.train(), golden)) > 0.5  # by the batch's own statistics: another function
 
 
-def test_the_comparison_can_tell(path: Path, golden: Any) -> None:
+def test_the_comparison_can_tell(path, golden):
     """Another epsilon, or statistics left at 0 and 1, are visible."""
     net = loaded(path)
     for name, module in net.layers():

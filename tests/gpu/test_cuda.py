@@ -1,9 +1,5 @@
 """The same code on a GPU: `make test-gpu` on a machine that has one; skipped elsewhere."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +14,7 @@ from edgeflownas.run.manifest import choose_device, set_arithmetic
 from edgeflownas.run.setup import build_net
 from edgeflownas.space import get_space, list_spaces
 from edgeflownas.train.machine import World
-from edgeflownas.train.step import StepOutput, SupernetTask
+from edgeflownas.train.step import SupernetTask
 
 pytestmark = [
     pytest.mark.gpu,
@@ -26,7 +22,7 @@ pytestmark = [
 ]
 
 
-def make_batch(count: int = 4) -> Batch:
+def make_batch(count=4):
     rng = np.random.default_rng(0)
     return Batch(
         images=rng.integers(0, 256, (count, 90, 120, 6), dtype=np.uint8),
@@ -42,7 +38,7 @@ def make_batch(count: int = 4) -> Batch:
     )
 
 
-def run_steps(gpu_device: int, steps: int = 3, **train: Any) -> tuple[list[StepOutput], dict[str, torch.Tensor]]:
+def run_steps(gpu_device, steps=3, **train):
     config = Config.model_validate({"train": {"width": 8, "batch_size": 4, "gpu_device": gpu_device, **train}})
     device, note = choose_device(gpu_device)
     assert note == f"gpu_device={gpu_device} applied"
@@ -53,7 +49,7 @@ def run_steps(gpu_device: int, steps: int = 3, **train: Any) -> tuple[list[StepO
 
 
 @pytest.mark.parametrize("space", list_spaces())
-def test_first_step_agrees_with_the_cpu(space: str) -> None:
+def test_first_step_agrees_with_the_cpu(space):
     gpu, cpu = run_steps(0, 1, space=space)[0][0], run_steps(-1, 1, space=space)[0][0]
     assert gpu.loss == pytest.approx(cpu.loss, rel=1e-4)
     assert gpu.grad_norms == pytest.approx(cpu.grad_norms, rel=1e-3)
@@ -62,14 +58,14 @@ def test_first_step_agrees_with_the_cpu(space: str) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("space", list_spaces())
-def test_same_bits_twice_in_deterministic_mode(precision: str, channels_last: bool, space: str) -> None:
+def test_same_bits_twice_in_deterministic_mode(precision, channels_last, space):
     first, second = (run_steps(0, precision=precision, channels_last=channels_last, space=space) for _ in range(2))
     assert first[0] == second[0]
     assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
 
 
 @pytest.mark.parametrize("name", list_spaces())
-def test_pool_agrees_with_the_cpu(name: str) -> None:
+def test_pool_agrees_with_the_cpu(name):
     space = get_space(name)
     scores = []
     for device in (torch.device("cpu"), torch.device("cuda", 0)):
@@ -79,7 +75,7 @@ def test_pool_agrees_with_the_cpu(name: str) -> None:
     assert scores[1] == pytest.approx(scores[0], rel=2e-5)  # 1e-4 px of the 4 to 5 px here
 
 
-def test_a_gpu_that_is_not_there_is_an_error() -> None:
+def test_a_gpu_that_is_not_there_is_an_error():
     from edgeflownas.errors import ConfigError
 
     with pytest.raises(ConfigError, match=r"train.gpu_device 99"):
@@ -87,7 +83,7 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_tree_agrees_with_the_cpu(exact: bool) -> None:
+def test_tree_agrees_with_the_cpu(exact):
     """The ranking's fused heads and its exact path on a GPU against the CPU: fp32, TF32 off, 1e-4 px of 5 px."""
     space, found = get_space("v1"), []
     archs = list(space)[:: len(space) // 100]

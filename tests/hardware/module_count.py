@@ -4,8 +4,6 @@ Nothing of hardware/ is used here.  Views, padding, batch norm, ReLU and sigmoid
 are folded into a convolution); nearest-neighbour upsampling and average pooling are one operator.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +11,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeflownas.models.blocks import up2_pooled
-from edgeflownas.models.flownet import FlowNet
-from edgeflownas.space import Arch
 
 SAME_BUFFER = {
     "batch_norm", "native_batch_norm", "relu_", "relu", "sigmoid", "add_", "view", "_unsafe_view", "slice", "select",
@@ -40,25 +36,25 @@ class Trace(TorchDispatchMode):
     buffer_of: dict[int, int] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         super().__init__()
 
-    def start(self, images: torch.Tensor) -> None:
+    def start(self, images):
         self.new(images)
         self.time = 1
 
-    def new(self, tensor: torch.Tensor) -> int:
+    def new(self, tensor):
         self.shapes.append(tensor.shape)
         self.born.append(self.time)
         self.read.append(self.time)
         return self.name(tensor, len(self.shapes) - 1)
 
-    def name(self, tensor: torch.Tensor, buffer: int) -> int:
+    def name(self, tensor, buffer):
         self.kept.append(tensor)  # an id is only its own while the object lives
         self.buffer_of[id(tensor)] = buffer
         return buffer
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         flat = [item for arg in args for item in (arg if isinstance(arg, list) else [arg])]
@@ -85,13 +81,13 @@ class Trace(TorchDispatchMode):
         self.time += 1
         return result
 
-    def count(self, kernel: torch.Tensor, output: torch.Tensor) -> None:
+    def count(self, kernel, output):
         """A head's last two channels are the uncertainty: trained, not deployed."""
         self.macs += output[0, 0].numel() * kernel.numel()
         deployed = 2 if self.head else kernel.shape[0]
         self.weight_bytes += kernel[:deployed].numel() + 10 * deployed
 
-    def size(self, buffer: int) -> int:
+    def size(self, buffer):
         shape = self.shapes[buffer]
         if len(shape) == 3:  # [1,1,C]: a vector that is reshaped lies in one piece
             return -(-shape.numel() // 16) * 16
@@ -102,7 +98,7 @@ class Trace(TorchDispatchMode):
             return rows * columns * 2
         return -(-channels // 16) * 16 * rows * columns
 
-    def timeline(self) -> list[int]:
+    def timeline(self):
         """Sum of the sizes alive at each time."""
         self.read[-1] = self.time
         taken = set()
@@ -120,7 +116,7 @@ class Trace(TorchDispatchMode):
 
 
 @torch.no_grad()
-def traced(net: FlowNet, arch: Arch, size: tuple[int, int]) -> tuple[int, int, int, list[int]]:
+def traced(net, arch, size):
     """Parameters, multiply-adds, weight bytes and bytes alive at each operator of ``net.subnet(arch)``."""
     subnet = net.subnet(arch).eval()
     images = subnet.prepare(torch.zeros(1, 6, *size))

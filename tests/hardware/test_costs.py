@@ -1,7 +1,5 @@
 """Tables and graph against what the extracted module really does, operator by operator."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from module_count import traced
@@ -17,12 +15,12 @@ V1 = get_space("v1")
 STAGES = [(4, (16, 32)), (8, (45, 50)), (18, (32, 16))]  # widths that fill no brick, one, and some; sizes
 
 
-def drawn(space: SearchSpace, count: int) -> list[Arch]:
+def drawn(space, count):
     every = list(space)
     return [every[position] for position in draw_archs(space, count, seed=7)]
 
 
-def compare(space: SearchSpace, width: int, size: tuple[int, int], archs: list[Arch]) -> None:
+def compare(space, width, size, archs):
     net = FlowNet(space, width, seed=None, plain=True)
     table = space_costs(space, width, size, archs)
     for row, arch in enumerate(archs):
@@ -36,14 +34,14 @@ def compare(space: SearchSpace, width: int, size: tuple[int, int], archs: list[A
 
 @pytest.mark.parametrize("name", ["v1", "v3"])
 @pytest.mark.parametrize(("width", "size"), STAGES)
-def test_against_the_module(name: str, width: int, size: tuple[int, int]) -> None:
+def test_against_the_module(name, width, size):
     space = get_space(name)
     compare(space, width, size, drawn(space, 8))
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", ["v1", "v3"])
-def test_three_hundred_codes(name: str) -> None:
+def test_three_hundred_codes(name):
     """A third of them at each width and size."""
     space = get_space(name)
     archs = drawn(space, 300)
@@ -51,7 +49,7 @@ def test_three_hundred_codes(name: str) -> None:
         compare(space, width, size, archs[part::3])
 
 
-def test_whole_space_in_its_order() -> None:
+def test_whole_space_in_its_order():
     table = space_costs(V1, 32, (180, 240))
     assert tuple(table) == COLUMNS
     assert [column.dtype for column in table.values()] == [np.int64, np.int64, np.float64, np.float64]
@@ -64,7 +62,7 @@ def test_whole_space_in_its_order() -> None:
     assert all(len(column) == 0 for column in space_costs(V1, 32, (180, 240), []).values())
 
 
-def test_stages_add_up() -> None:
+def test_stages_add_up():
     arch = V1.parse("021102120")
     stages = stage_costs(V1, 32, arch, (180, 240))
     table = space_costs(V1, 32, (180, 240), [arch])
@@ -78,7 +76,7 @@ def test_stages_add_up() -> None:
     assert worst.peak.bytes == 192 * 240 * (32 + 16 + 16 // 4)
 
 
-def test_a_restricted_space_holds_one_row() -> None:
+def test_a_restricted_space_holds_one_row():
     arch = V1.parse("021102120")
     alone = space_costs(V1.restrict(arch), 8, (45, 50))
     assert {name: column.tolist() for name, column in alone.items()} == {
@@ -86,7 +84,7 @@ def test_a_restricted_space_holds_one_row() -> None:
     }
 
 
-def test_an_option_may_decide_the_peak_of_its_stage() -> None:
+def test_an_option_may_decide_the_peak_of_its_stage():
     """A stem of two links at 1/2 against one."""
     choice = Choice("E0", "conv", ("3x3", "3x3+3x3"))
     space = SearchSpace("stem", (choice,))
@@ -109,7 +107,7 @@ def test_an_option_may_decide_the_peak_of_its_stage() -> None:
         (8, (32, 32), Arch((0,) * 9, "v9"), "belongs to space 'v9'"),
     ],
 )
-def test_bad_input(width: int, size: tuple[int, int], arch: Arch | None, said: str) -> None:
+def test_bad_input(width, size, arch, said):
     with pytest.raises(ConfigError, match=said):
         space_costs(V1, width, size, None if arch is None else [arch])
 
@@ -118,41 +116,41 @@ A, B, C, D = (Buffer(name, 16, 1, 1) for name in "abcd")
 SMALL = Buffer("small", 3, 2, 2, edge=True)
 
 
-def alive(*ops: Op) -> list[tuple[str, ...]]:
+def alive(*ops):
     return [tuple(buffer.name for buffer in moment.alive) for moment in liveness(ops)]
 
 
-def test_bytes_of_buffers() -> None:
+def test_bytes_of_buffers():
     assert Buffer("x", 1, 3, 5).bytes == 16 * 15
     assert Buffer("x", 17, 3, 5).bytes == 32 * 15
     assert SMALL.bytes == 16  # 12 bytes of NHWC
     assert Buffer("x", 6, 16, 16, edge=True).bytes == 6 * 256
 
 
-def test_a_buffer_dies_after_its_last_reader() -> None:
+def test_a_buffer_dies_after_its_last_reader():
     ops = [Op("conv", "s", B, (A,)), Op("conv", "s", C, (B,)), Op("conv", "s", D, (C, A))]
     assert alive(*ops) == [("a", "b"), ("a", "b", "c"), ("a", "c", "d")]
     assert [moment.bytes for moment in liveness(ops)] == [32, 48, 48]
 
 
-def test_a_sum_takes_the_place_of_an_input_that_dies() -> None:
+def test_a_sum_takes_the_place_of_an_input_that_dies():
     assert alive(Op("conv", "s", B, (A,)), Op("add", "s", C, (B, A))) == [("a", "b"), ("a", "c")]
 
 
-def test_a_sum_leaves_an_input_that_is_read_later() -> None:
+def test_a_sum_leaves_an_input_that_is_read_later():
     ops = [Op("conv", "s", B, (A,)), Op("add", "s", C, (A, B)), Op("add", "s", D, (C, A, B))]
     assert alive(*ops) == [("a", "b"), ("a", "b", "c"), ("a", "b", "d")]
 
 
-def test_a_sum_of_another_size_has_a_place_of_its_own() -> None:
+def test_a_sum_of_another_size_has_a_place_of_its_own():
     wide = Buffer("wide", 32, 1, 1)
     assert alive(Op("add", "s", wide, (A, A))) == [("a", "wide")]
 
 
-def test_what_nobody_reads_dies_at_once() -> None:
+def test_what_nobody_reads_dies_at_once():
     assert alive(Op("conv", "s", B, (A,)), Op("conv", "s", C, (A,))) == [("a", "b"), ("a", "c")]
 
 
-def test_an_output_of_the_graph_lives_to_the_end() -> None:
+def test_an_output_of_the_graph_lives_to_the_end():
     ops = [Op("conv", "s", B, (A,)), Op("conv", "s", C, (B,)), Op("conv", "s", D, (C,))]
     assert [len(moment.alive) for moment in liveness(ops, (B, D))] == [2, 2, 3]

@@ -1,10 +1,6 @@
 """A package of the extra that is missing or broken is named, with the command that installs it."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,18 +9,18 @@ from edgeflownas.hardware.extras import PACKAGES, need
 
 
 @pytest.fixture(autouse=True)
-def _unknown() -> Iterator[None]:
+def _unknown():
     need.cache_clear()
     yield
     need.cache_clear()
 
 
 @pytest.mark.parametrize("feature", PACKAGES)
-def test_installed(feature: str) -> None:
+def test_installed(feature):
     need(feature)  # type: ignore[arg-type]
 
 
-def test_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "ethosu.regor", None)
     with pytest.raises(ConfigError) as caught:
         need("vela")
@@ -32,7 +28,7 @@ def test_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert part in str(caught.value)
 
 
-def test_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_broken(monkeypatch, tmp_path):
     (tmp_path / "onnxruntime.py").write_text("raise AttributeError('built for another numpy')")
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,7 +1,5 @@
 """Measured time of extracted subnets."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from edgeflownas.space import get_space
 V1 = get_space("v1")
 
 
-def test_the_median_of_the_passes_after_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_median_of_the_passes_after_the_warm_up(monkeypatch):
     seconds = [9.0, 9.0, 9.0, 0.1, 0.5, 0.2]
     ticks = iter([tick for second in seconds for tick in (0.0, second)])
     monkeypatch.setattr(latency.time, "perf_counter", lambda: next(ticks))
@@ -22,7 +20,7 @@ def test_the_median_of_the_passes_after_the_warm_up(monkeypatch: pytest.MonkeyPa
     assert model.costs(V1, 2, (16, 16), [V1.parse("000000000")])["cpu_ms"].tolist() == [200.0]
 
 
-def test_every_arch_is_measured_and_the_threads_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_arch_is_measured_and_the_threads_are_put_back(monkeypatch):
     seen: list[object] = []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     model = CpuLatency(threads=7, repeats=1, advance=lambda: seen.append("measured"))
@@ -34,12 +32,12 @@ def test_every_arch_is_measured_and_the_threads_are_put_back(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("threads", "repeats"), [(0, 1), (1, 0)])
-def test_impossible_numbers(threads: int, repeats: int) -> None:
+def test_impossible_numbers(threads, repeats):
     with pytest.raises(ConfigError, match="at least 1"):
         CpuLatency(threads, repeats).costs(V1, 2, (16, 16), [])
 
 
-def test_draws_are_distinct_seeded_and_sorted() -> None:
+def test_draws_are_distinct_seeded_and_sorted():
     drawn = draw_archs(V1, 50, seed=3)
     assert drawn == sorted(set(drawn)) == draw_archs(V1, 50, seed=3)
     assert drawn != draw_archs(V1, 50, seed=4)

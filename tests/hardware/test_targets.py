@@ -1,7 +1,5 @@
 """Targets as data, and one's own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ MINE = WE2 + "\n[System_Config.Slow]\ninherit=System_Config.WE2\ncore_clock=100e
 WORDS = ("ethos-u55-64", "WE2", "WE2_Shared")
 
 
-def test_every_target_is_one_that_vela_knows() -> None:
+def test_every_target_is_one_that_vela_knows():
     facts = {
         name: (chip.core, chip.macs, chip.clock / 1e6) for name in TARGETS if (chip := architecture(TARGETS[name]))
     }
@@ -25,12 +23,12 @@ def test_every_target_is_one_that_vela_knows() -> None:
     }
 
 
-def test_unknown_target() -> None:
+def test_unknown_target():
     with pytest.raises(ConfigError, match="'u99'.*grove-vision-ai-v2.*FILE.ini,ACC"):
         get_target("u99")
 
 
-def test_own_target(tmp_path: Path) -> None:
+def test_own_target(tmp_path):
     (tmp_path / "mine.ini").write_text(MINE)
     target = own_target(tmp_path / "mine.ini", "ethos-u85-256", "Slow", "WE2_Shared")
     chip = architecture(target)
@@ -48,7 +46,7 @@ def test_own_target(tmp_path: Path) -> None:
         (MINE.replace("axi0_port=Sram", "axi0_port=Dram").replace("Sram_", "Dram_"), *WORDS, "Vela cannot use the ini"),
     ],
 )
-def test_errors_of_an_ini(tmp_path: Path, text: str, accelerator: str, system: str, memory: str, words: str) -> None:
+def test_errors_of_an_ini(tmp_path, text, accelerator, system, memory, words):
     (tmp_path / "mine.ini").write_text(text)
     with pytest.raises(ConfigError, match=words):
         own_target(tmp_path / "mine.ini", accelerator, system, memory)
@@ -90,7 +88,7 @@ def test_errors_of_an_ini(tmp_path: Path, text: str, accelerator: str, system: s
         ),
     ],
 )
-def test_a_key_that_is_missing_or_wrong_is_named(tmp_path: Path, there: str, instead: str, words: str) -> None:
+def test_a_key_that_is_missing_or_wrong_is_named(tmp_path, there, instead, words):
     """Vela takes a default for it, and says nothing."""
     assert there in WE2
     (tmp_path / "mine.ini").write_text(WE2.replace(there, instead))
@@ -98,7 +96,7 @@ def test_a_key_that_is_missing_or_wrong_is_named(tmp_path: Path, there: str, ins
         own_target(tmp_path / "mine.ini", *WORDS)
 
 
-def test_all_that_vela_ships_is_accepted() -> None:
+def test_all_that_vela_ships_is_accepted():
     from ethosu.vela.architecture_features import CONFIG_FILES_PATH
 
     text = (Path(CONFIG_FILES_PATH) / "Arm" / "vela.ini").read_text()
@@ -109,7 +107,7 @@ def test_all_that_vela_ships_is_accepted() -> None:
             check_ini(text, system, memory)
 
 
-def test_limits_and_constants_of_a_memory_mode(capsys: pytest.CaptureFixture[str]) -> None:
+def test_limits_and_constants_of_a_memory_mode(capsys):
     modes = ("Shared_Sram", "Sram_Only", "Dedicated_Sram", "Dedicated_Sram_384KB")
     chips = {mode: architecture(Target("t", "ethos-u65-256", "Ethos_U65_High_End", mode)) for mode in modes}
     assert [chips[mode].arena_kib for mode in modes] == [None, None, None, 384]
@@ -118,13 +116,13 @@ def test_limits_and_constants_of_a_memory_mode(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("content, words", [(None, "cannot be read"), (b"\xff\xfe", "no text file"), (b" \n", "empty")])
-def test_errors_of_a_file(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_errors_of_a_file(tmp_path, content, words):
     if content is not None:
         (tmp_path / "mine.ini").write_bytes(content)
     with pytest.raises(DataError, match=rf"mine\.ini.*{words}"):
         own_target(tmp_path / "mine.ini", "ethos-u55-64", "Slow", "WE2_Shared")
 
 
-def test_the_hash_is_of_the_text() -> None:
+def test_the_hash_is_of_the_text():
     one, other = (architecture(Target("t", "ethos-u55-64", "WE2", "WE2_Shared", WE2 + end)) for end in ("", "\n"))
     assert one.ini_sha256 != other.ini_sha256

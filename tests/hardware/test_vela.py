@@ -1,14 +1,11 @@
 """The wrapper over regor: figures that add up, what is refused, and silence."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,23 +16,23 @@ from edgeflownas.hardware.costs import space_costs
 from edgeflownas.hardware.latency import draw_archs
 from edgeflownas.hardware.targets import Target, get_target
 from edgeflownas.hardware.tflite import cost_model_bytes, write_float
-from edgeflownas.hardware.vela import Compiled, alive_at, compile_file, compile_tflite, description
-from edgeflownas.models.graph import Graph, stage_macs, subnet_graph
+from edgeflownas.hardware.vela import alive_at, compile_file, compile_tflite, description
+from edgeflownas.models.graph import stage_macs, subnet_graph
 from edgeflownas.space import get_space
 
 BOARD = get_target("grove-vision-ai-v2")
 
 
-def graph() -> Graph:
+def graph():
     return subnet_graph(get_space("v1"), 16, "000021222", (32, 48))
 
 
 @pytest.fixture(scope="module", params=["performance", "size"])
-def compiled(request: pytest.FixtureRequest) -> Compiled:
+def compiled(request):
     return compile_tflite(model(16), BOARD, request.param)
 
 
-def test_layers_add_up(compiled: Compiled) -> None:
+def test_layers_add_up(compiled):
     assert sum(layer.cycles for layer in compiled.layers) == compiled.cycles
     assert sum(layer.macs for layer in compiled.layers) == compiled.macs
     assert compiled.milliseconds == pytest.approx(compiled.cycles / 400e3)
@@ -43,7 +40,7 @@ def test_layers_add_up(compiled: Compiled) -> None:
     assert compiled.cpu_ops == 0 and compiled.npu_ops == len(compiled.layers)
 
 
-def test_every_operator_has_its_layer(compiled: Compiled) -> None:
+def test_every_operator_has_its_layer(compiled):
     ops = {op.output.name: op for op in graph().ops}
     assert {layer.name for layer in compiled.layers} == set(ops)
     kinds = {"conv": "Conv2D", "up2": "ResizeBilinear", "add": "Add"}
@@ -53,14 +50,14 @@ def test_every_operator_has_its_layer(compiled: Compiled) -> None:
     assert macs == sum(layer.macs for layer in compiled.layers if layer.kind == "Conv2D")
 
 
-def test_an_operator_that_becomes_two() -> None:
+def test_an_operator_that_becomes_two():
     """Of four channels, ReLU is not fused; it is listed, and has the name of the tensor it writes."""
     found = {layer.name: layer.kind for layer in compile_tflite(model(8), BOARD).layers}
     assert (found["H2_act"], found["H2"]) == ("Conv2D", "Relu")
     assert found.keys() - {"H2_act"} == {op.output.name for op in graph().ops}
 
 
-def test_the_arena_holds_every_tensor_where_it_is_needed(compiled: Compiled) -> None:
+def test_the_arena_holds_every_tensor_where_it_is_needed(compiled):
     top = max(placed.address + placed.bytes for placed in compiled.placed)
     assert top == compiled.sram_kib * 1024
     times = {layer.name: layer.time for layer in compiled.layers}
@@ -69,28 +66,28 @@ def test_the_arena_holds_every_tensor_where_it_is_needed(compiled: Compiled) -> 
         assert {buffer.name for buffer in (*op.inputs, op.output)} <= there
 
 
-def test_no_two_ranges_in_use_overlap(compiled: Compiled) -> None:
+def test_no_two_ranges_in_use_overlap(compiled):
     for layer in compiled.layers:
         alive = sorted(alive_at(compiled.placed, layer.time), key=lambda placed: placed.address)
         for below, above in zip(alive, alive[1:], strict=False):
             assert below.address + below.bytes <= above.address
 
 
-def test_weights_are_fetched_before_their_operator(compiled: Compiled) -> None:
+def test_weights_are_fetched_before_their_operator(compiled):
     times = {layer.name: layer.time for layer in compiled.layers}
     fetched = [placed for placed in compiled.placed if placed.use == "weights"]
     assert fetched
     assert all(placed.start <= times[placed.names[0]] <= placed.end + 1 for placed in fetched)
 
 
-def test_the_peak(compiled: Compiled) -> None:
+def test_the_peak(compiled):
     peak = description(compiled)["peak"]
     sums = [sum(one.bytes for one in alive_at(compiled.placed, layer.time)) for layer in compiled.layers]
     assert peak["used_kib"] * 1024 >= max(sums) > 0
     assert peak["used_kib"] + peak["gaps_kib"] == pytest.approx(compiled.sram_kib)
 
 
-def test_modes_and_a_limit_trade_memory_for_time() -> None:
+def test_modes_and_a_limit_trade_memory_for_time():
     large = model(16, (96, 128))
     fast, small = (compile_tflite(large, BOARD, mode) for mode in ("performance", "size"))
     between = compile_tflite(large, BOARD, arena_kib=250)
@@ -100,13 +97,13 @@ def test_modes_and_a_limit_trade_memory_for_time() -> None:
     assert (fast.facts["arena"], between.facts["arena"]) == ("no limit", "250 KiB")
 
 
-def test_a_limit_that_cannot_be_kept_is_told() -> None:
+def test_a_limit_that_cannot_be_kept_is_told():
     kept, not_kept = (compile_tflite(model(), BOARD, arena_kib=arena) for arena in (60, 1))
     assert kept.arena_kept and kept.sram_kib <= 60 and compile_tflite(model(), BOARD).arena_kept
     assert not not_kept.arena_kept and not_kept.sram_kib > 1 and not description(not_kept)["arena_kept"]
 
 
-def test_a_memory_mode_with_a_limit_and_weights_in_dram() -> None:
+def test_a_memory_mode_with_a_limit_and_weights_in_dram():
     """The facts say both, and the weights are counted wherever they are."""
     system = ("ethos-u65-256", "Ethos_U65_High_End")
     plain, own, free = (
@@ -121,7 +118,7 @@ def test_a_memory_mode_with_a_limit_and_weights_in_dram() -> None:
     assert asked.facts["arena"] == "300 KiB" and 256 < asked.sram_kib <= 300
 
 
-def test_earlier_predictions_do_not_wait_for_later_stages() -> None:
+def test_earlier_predictions_do_not_wait_for_later_stages():
     """The order of the inputs of a sum: features of 1/4 and 1/2 are not alive at the peak."""
     large = subnet_graph(get_space("v1"), 16, "000021222", (96, 128))
     names = {
@@ -136,13 +133,13 @@ def test_earlier_predictions_do_not_wait_for_later_stages() -> None:
     assert names >= {"H1_x2", "Up2", "H1"}
 
 
-def test_same_file_same_bytes_and_silence(capfd: pytest.CaptureFixture[str]) -> None:
+def test_same_file_same_bytes_and_silence(capfd):
     one, other = (compile_tflite(model(), BOARD) for _ in range(2))
     assert one == other and one.model[4:8] == b"TFL3"
     assert capfd.readouterr() == ("", "")
 
 
-def test_facts() -> None:
+def test_facts():
     facts = compile_tflite(model(), get_target("u65-256"), "size").facts
     assert facts["version"] == "5.2.0" and len(facts["ini_sha256"]) == 64
     assert [facts[key] for key in ("target", "accelerator", "clock", "mode")] == [
@@ -150,18 +147,18 @@ def test_facts() -> None:
     ]
 
 
-def test_operators_on_the_cpu_are_named() -> None:
+def test_operators_on_the_cpu_are_named():
     words = r"would run on the CPU.*\(6\): ResizeBilinear \(DB0\.0\.sum_x2\).*ResizeBilinear \(flow_half_x2\)"
     with pytest.raises(ConfigError, match=words):
         compile_tflite(with_corners_aligned(model()), BOARD)
 
 
-def test_a_compiled_model_is_refused() -> None:
+def test_a_compiled_model_is_refused():
     with pytest.raises(ConfigError, match=r"\(1\): Custom \(flow\); a model that Vela has compiled already"):
         compile_tflite(compile_tflite(model(), BOARD).model, BOARD)
 
 
-def test_a_model_of_floats_is_refused() -> None:
+def test_a_model_of_floats_is_refused():
     import torch
 
     from edgeflownas.models.flownet import FlowNet
@@ -176,24 +173,24 @@ def test_a_model_of_floats_is_refused() -> None:
 @pytest.mark.parametrize(
     "mode, arena, words", [("fast", None, "mode 'fast'"), ("size", 9, "ignores it"), ("performance", 0, "least 1")]
 )
-def test_requests_that_mean_nothing(mode: str, arena: int | None, words: str) -> None:
+def test_requests_that_mean_nothing(mode, arena, words):
     with pytest.raises(ConfigError, match=words):
         compile_tflite(model(), BOARD, mode, arena)
 
 
-def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_refused(monkeypatch):
     monkeypatch.setattr("ethosu.vela._version.__version__", "5.1.0")
     with pytest.raises(ConfigError, match=r"5\.1\.0 is installed.*5\.2\.0"):
         compile_tflite(model(), BOARD)
 
 
-def test_a_file_that_is_none() -> None:
+def test_a_file_that_is_none():
     with pytest.raises(DataError, match="not a TFLite file"):
         compile_tflite(b"PK\3\4 and more", BOARD)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.99])
-def test_a_truncated_file_ends_no_process(tmp_path: Path, share: float, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_file_ends_no_process(tmp_path, share, capfd):
     path = tmp_path / "cut.tflite"
     path.write_bytes(model()[: int(share * len(model()))])
     with pytest.raises(DataError, match=r"cut\.tflite: "):
@@ -201,7 +198,7 @@ def test_a_truncated_file_ends_no_process(tmp_path: Path, share: float, capfd: p
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_compiles_in_another_process_as_it_does_here(tmp_path: Path) -> None:
+def test_a_file_compiles_in_another_process_as_it_does_here(tmp_path):
     (tmp_path / "a.tflite").write_bytes(model())
     assert compile_file(tmp_path / "a.tflite", BOARD) == compile_tflite(model(), BOARD)
     with pytest.raises(DataError, match=r"b\.tflite: cannot be read"):
@@ -209,7 +206,7 @@ def test_a_file_compiles_in_another_process_as_it_does_here(tmp_path: Path) -> N
 
 
 @pytest.mark.faults
-def test_an_interrupt_while_the_process_starts_is_silent(tmp_path: Path) -> None:
+def test_an_interrupt_while_the_process_starts_is_silent(tmp_path):
     """Ctrl-C reaches every process of the terminal; only ours answers."""
     (tmp_path / "a.tflite").write_bytes(model(16, (96, 128)))
     program = (
@@ -242,7 +239,7 @@ BOUNDS = {  # mean and largest of (count / arena - 1), percent, rounded away fro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size, mode", BOUNDS)
-def test_error_of_the_count(size: tuple[int, int], mode: str) -> None:
+def test_error_of_the_count(size, mode):
     space, board = get_space("v1"), get_target("grove-vision-ai-v2")
     archs = [list(space)[index] for index in draw_archs(space, DRAWN, 0)]
     counted = space_costs(space, WIDTH, size, archs)["sram_kib"]

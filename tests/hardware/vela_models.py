@@ -1,28 +1,24 @@
 """Files to compile."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeflownas.hardware.tflite import cost_model_bytes
-from edgeflownas.models.graph import Outputs, subnet_graph
+from edgeflownas.models.graph import subnet_graph
 from edgeflownas.space import get_space
 
 BASELINE = "000021222"
 
 
 @cache
-def model(
-    width: int = 8, size: tuple[int, int] = (32, 48), outputs: Outputs = "flow", arch: str | None = BASELINE
-) -> bytes:
+def model(width=8, size=(32, 48), outputs="flow", arch=BASELINE):
     """An int8 file of the baseline of v1."""
     return cost_model_bytes(subnet_graph(get_space("v1"), width, arch, size, outputs))
 
 
-def with_corners_aligned(data: bytes) -> bytes:
+def with_corners_aligned(data):
     """The same with every enlargement of another kind, which the accelerator does not have."""
     import flatbuffers
 

@@ -1,7 +1,5 @@
 """Batch norm: moments, recording, lent statistics, untouched buffers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from numeric import FLOAT32, relative_difference
@@ -15,15 +13,15 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 
 
 class Recorder:
-    def __init__(self, precise: bool = False) -> None:
+    def __init__(self, precise=False):
         self.precise = precise
         self.rows: list[tuple[int, Tensor, Tensor, int]] = []
 
-    def add(self, slot: int, mean: Tensor, var: Tensor, count: int) -> None:
+    def add(self, slot, mean, var, count):
         self.rows.append((slot, mean, var, count))
 
 
-def features(*shape: int, layout: str = "channels_last") -> Tensor:
+def features(*shape, layout="channels_last"):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 1.5 + 2.0
     return x.contiguous(memory_format=LAYOUTS[layout])
 
@@ -31,7 +29,7 @@ def features(*shape: int, layout: str = "channels_last") -> Tensor:
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("precise", [False, True])
 @pytest.mark.parametrize("shape", [(4, 8, 96, 240), (2, 16, 12, 15), (1, 3, 5, 7), (2, 4, 1, 1)])
-def test_recorded_moments_are_exact(shape: tuple[int, ...], precise: bool, layout: str) -> None:
+def test_recorded_moments_are_exact(shape, precise, layout):
     """Against float64: 1e-6 also on large maps, where torch's own channels_last float32 sums miss by 1e-4."""
     x, bn, recorder = features(*shape, layout=layout), BatchNorm(shape[1]), Recorder(precise)
     with record_moments(bn, recorder):
@@ -45,7 +43,7 @@ def test_recorded_moments_are_exact(shape: tuple[int, ...], precise: bool, layou
     assert ((var.double() - deviation).abs() / deviation).max() < (1e-6 if precise or shape[2] > 1 else 1e-5)
 
 
-def test_moments_survive_a_large_offset() -> None:
+def test_moments_survive_a_large_offset():
     x = features(4, 4, 64, 64) + 1000.0
     mean, var = moments(x)
     exact = x.double()
@@ -56,9 +54,7 @@ def test_moments_survive_a_large_offset() -> None:
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("channels", "residual", "relu"), [(6, False, False), (4, False, True), (32, True, True)])
-def test_output_and_gradients_are_those_of_torch(
-    channels: int, residual: bool, relu: bool, layout: str, dtype: torch.dtype
-) -> None:
+def test_output_and_gradients_are_those_of_torch(channels, residual, relu, layout, dtype):
     bn = BatchNorm(channels).to(dtype)
     with torch.no_grad():
         bn.weight.copy_(torch.linspace(0.5, 2, channels)), bn.bias.copy_(torch.linspace(-1, 1, channels))
@@ -78,7 +74,7 @@ def test_output_and_gradients_are_those_of_torch(
         assert relative_difference(value, exact) <= limit
 
 
-def test_forward_never_writes_the_buffers() -> None:
+def test_forward_never_writes_the_buffers():
     bn, x = BatchNorm(3), features(2, 3, 8, 8)
     before = {name: tensor.clone() for name, tensor in bn.state_dict().items()}
     bn(x)
@@ -87,7 +83,7 @@ def test_forward_never_writes_the_buffers() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in bn.state_dict().items())
 
 
-def test_lent_statistics_and_their_return() -> None:
+def test_lent_statistics_and_their_return():
     bn, x = BatchNorm(3).eval(), features(2, 3, 8, 8)
     plain = bn(x)
     mean, var = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), torch.tensor([4.0, 4.0, 4.0], dtype=torch.float64)
@@ -101,7 +97,7 @@ def test_lent_statistics_and_their_return() -> None:
     assert torch.equal(bn(x), plain)
 
 
-def test_recorder_is_detached_after_an_error_and_silent_in_eval_mode() -> None:
+def test_recorder_is_detached_after_an_error_and_silent_in_eval_mode():
     bn, recorder = BatchNorm(3), Recorder()
     with pytest.raises(RuntimeError), record_moments(bn, recorder):
         bn.eval()(features(2, 3, 4, 4))
@@ -110,12 +106,12 @@ def test_recorder_is_detached_after_an_error_and_silent_in_eval_mode() -> None:
     assert recorder.rows == [] and bn.recorder is None
 
 
-def test_one_pixel_has_no_variance() -> None:
+def test_one_pixel_has_no_variance():
     with pytest.raises(ConfigError, match="one pixel"):
         BatchNorm(3)(torch.zeros(1, 3, 1, 1))
 
 
-def test_bfloat16_features() -> None:
+def test_bfloat16_features():
     """As under autocast: statistics and parameters stay float32."""
     bn, recorder, x = BatchNorm(3), Recorder(precise=True), features(2, 3, 16, 16).bfloat16()
     with record_moments(bn, recorder):
@@ -125,7 +121,7 @@ def test_bfloat16_features() -> None:
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("eps", [1e-5, 1e-3, 0.5])
-def test_epsilon_in_every_form(layout: str, eps: float) -> None:
+def test_epsilon_in_every_form(layout, eps):
     """Batch statistics (grouped or torch's), their gradient, and evaluation."""
     bn, reference = BatchNorm(4, eps).double(), torch.nn.BatchNorm2d(4, eps).double()
     x = (features(2, 4, 6, 8, layout=layout).double() * 0.1).requires_grad_()
@@ -145,7 +141,7 @@ def test_epsilon_in_every_form(layout: str, eps: float) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_frozen_batch_norm_knows_only_its_own_statistics(training: bool) -> None:
+def test_a_frozen_batch_norm_knows_only_its_own_statistics(training):
     bn, recorder = BatchNorm(4, 1e-3).train(training), Recorder()
     bn.frozen = True
     x = features(2, 4, 6, 8)
@@ -160,7 +156,7 @@ def test_a_frozen_batch_norm_knows_only_its_own_statistics(training: bool) -> No
 
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_a_frozen_one_has_the_gradients_of_torch_in_evaluation(layout: str) -> None:
+def test_a_frozen_one_has_the_gradients_of_torch_in_evaluation(layout):
     bn, reference = BatchNorm(4).double().train(), torch.nn.BatchNorm2d(4).double().eval()
     bn.frozen = True
     with torch.no_grad():

@@ -1,13 +1,10 @@
 """SAME padding, upsampling, choices; channel attention and gate against numpy; the form images take, and back."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 from numeric import FLOAT32
 from numpy.typing import NDArray
-from torch import Tensor
 
 from edgeflownas.config import Config, DataConfig, TrainConfig
 from edgeflownas.models.blocks import (
@@ -29,7 +26,7 @@ from edgeflownas.models.blocks import (
 from edgeflownas.models.flownet import initialise
 
 
-def upsampled_by_definition(x: Tensor) -> Tensor:
+def upsampled_by_definition(x):
     """u[2i] = x[i], u[2i+1] = (x[i] + x[min(i+1, H-1)]) / 2 along both axes, written as loops."""
     for axis in (2, 3):
         parts = []
@@ -42,21 +39,21 @@ def upsampled_by_definition(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("form", [up2, up2_pooled])
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (1, 2, 1, 3)])
-def test_up2_by_definition(form: object, shape: tuple[int, ...]) -> None:
+def test_up2_by_definition(form, shape):
     assert callable(form)
     x = torch.randn(shape, dtype=torch.float64)
     for layout in (torch.channels_last, torch.contiguous_format):
         torch.testing.assert_close(form(x.contiguous(memory_format=layout)), upsampled_by_definition(x))
 
 
-def test_up2_gradient() -> None:
+def test_up2_gradient():
     x = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(up2, (x,))
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 @pytest.mark.parametrize("size", [8, 9, 16])
-def test_same_convolution_stride_2(kernel: int, size: int) -> None:
+def test_same_convolution_stride_2(kernel, size):
     """Output i is centred as TensorFlow centres it: windows start at 2 i - floor(total padding / 2)."""
     conv = Conv(1, 1, kernel, stride=2)
     torch.nn.init.ones_(conv.weight)
@@ -71,7 +68,7 @@ def test_same_convolution_stride_2(kernel: int, size: int) -> None:
         assert ours[i, 0] == pytest.approx(window.sum(), rel=0, abs=4 * FLOAT32 * np.abs(window).sum())
 
 
-def test_replicate_pad_and_its_gradient() -> None:
+def test_replicate_pad_and_its_gradient():
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     expected = torch.nn.functional.pad(x, (0, 3, 0, 2), mode="replicate")
     assert torch.equal(replicate_pad(x, 3, 2), expected)
@@ -79,7 +76,7 @@ def test_replicate_pad_and_its_gradient() -> None:
     assert torch.autograd.gradcheck(lambda t: replicate_pad(t, 3, 2), (x,))
 
 
-def test_residual_block_starts_from_its_input() -> None:
+def test_residual_block_starts_from_its_input():
     """Zero kernels make the block ReLU(x); and its in-place sums must not touch the input."""
     x = torch.randn(2, 4, 6, 6)
     kept = x.clone()
@@ -87,7 +84,7 @@ def test_residual_block_starts_from_its_input() -> None:
     assert torch.equal(x, kept)
 
 
-def test_only_the_chosen_option_gets_a_gradient() -> None:
+def test_only_the_chosen_option_gets_a_gradient():
     choice = OutputChoice(4, (3, 5, 7))
     torch.autograd.backward(choice(torch.randn(1, 4, 6, 6), 1).sum())
     touched = {name for name, parameter in choice.named_parameters() if parameter.grad is not None}
@@ -104,12 +101,12 @@ def test_only_the_chosen_option_gets_a_gradient() -> None:
         *((text, None) for text in ("", "3x5", "4x4", "dilated3x3", "3x3+", "3x3 + 3x3", "3x3+3", "0x0")),
     ],
 )
-def test_chains_in_words(option: str, links: list[tuple[int, int]] | None) -> None:
+def test_chains_in_words(option, links):
     assert conv_chain(option) == links
 
 
 @pytest.mark.parametrize(("option", "kernels"), [("3x3", (3,)), ("5x5", (5,)), ("3x3+dilated3x3", (3, 3))])
-def test_chain_of_convolutions_by_definition(option: str, kernels: tuple[int, ...]) -> None:
+def test_chain_of_convolutions_by_definition(option, kernels):
     """SAME padding of stride 2 puts the larger part after; the dilated link keeps the size."""
     module = ChainChoice(2, 4, (option, "7x7")).double().eval()
     generator = torch.Generator().manual_seed(0)
@@ -131,15 +128,15 @@ def test_chain_of_convolutions_by_definition(option: str, kernels: tuple[int, ..
 Array = NDArray[np.float64]
 
 
-def features(*shape: int, seed: int = 0) -> Tensor:
+def features(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def sigmoid(x: Array) -> Array:
+def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_kernels_of_the_paper() -> None:
+def test_kernels_of_the_paper():
     """Its reference code: t = int(abs((log2(C) + b) / gamma)), k = t if t is odd else t + 1."""
     for channels in (2, 4, 8, 16, 64, 100, 256, 512, 2048):
         t = int(abs((np.log2(channels) + 1) / 2))
@@ -148,7 +145,7 @@ def test_kernels_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("channels", [16, 256])
-def test_channel_attention_by_definition(channels: int) -> None:
+def test_channel_attention_by_definition(channels):
     x, module = features(3, channels, 4, 5), EfficientChannelAttention(channels).double()
     initialise(module, 3)
     kernel = module.weight.detach().numpy()[0, 0]
@@ -158,7 +155,7 @@ def test_channel_attention_by_definition(channels: int) -> None:
     assert kernel.std() > 0.2 and module(x[:1]).shape == (1, channels, 4, 5)
 
 
-def test_gate_by_definition() -> None:
+def test_gate_by_definition():
     x, deep, gate = features(2, 4, 6, 7), features(2, 16, 3, 3, seed=1), ContextGate(16, 4).double()
     initialise(gate, 0)
     context = global_mean(deep)
@@ -167,7 +164,7 @@ def test_gate_by_definition() -> None:
     np.testing.assert_allclose(gate(x, context).detach().numpy(), x.numpy() * scale[:, :, None, None], rtol=1e-12)
 
 
-def test_gradients_and_memory_format() -> None:
+def test_gradients_and_memory_format():
     eca, gate = EfficientChannelAttention(16).double(), ContextGate(16, 2).double()
     for module in (eca, gate):
         initialise(module, 1)
@@ -185,16 +182,16 @@ FORMS = [InputForm(n, c) for n in ("minus1_1", "raw_0_255") for c in ("rgb", "bg
 CPU = torch.device("cpu")
 
 
-def pair(batch: int = 2, height: int = 5, width: int = 7) -> np.ndarray:
+def pair(batch=2, height=5, width=7):
     return np.random.default_rng(0).integers(0, 256, (batch, height, width, 6), dtype=np.uint8)
 
 
-def encoded(form: InputForm, images: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def encoded(form, images, dtype=torch.float32):
     flow, valid = np.zeros((*images.shape[:3], 2), np.float32), np.ones(images.shape[:3], bool)
     return to_flow_batch(images, flow, valid, CPU, dtype, form).images
 
 
-def test_values_and_order() -> None:
+def test_values_and_order():
     images = pair()
     planes = torch.from_numpy(images).permute(0, 3, 1, 2)
     assert torch.equal(encoded(InputForm(), images), planes.float() / 127.5 - 1.0)
@@ -207,7 +204,7 @@ def test_values_and_order() -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_picture_shows_the_bytes_of_image_1(form: InputForm, dtype: torch.dtype) -> None:
+def test_a_picture_shows_the_bytes_of_image_1(form, dtype):
     images = pair()
     values = encoded(form, images, dtype)
     assert values.is_contiguous(memory_format=torch.channels_last) and values.dtype == dtype
@@ -215,7 +212,7 @@ def test_a_picture_shows_the_bytes_of_image_1(form: InputForm, dtype: torch.dtyp
     assert picture.dtype == np.uint8 and np.array_equal(picture, images[1, ..., :3])
 
 
-def test_the_configuration_decides() -> None:
+def test_the_configuration_decides():
     config = Config(train=TrainConfig(input_normalisation="raw_0_255"), data=DataConfig(channel_order="bgr"))
     assert InputForm.of(config) == InputForm("raw_0_255", "bgr") and str(InputForm.of(config)) == "BGR, 0..255"
     assert InputForm.of(Config()) == InputForm()

@@ -1,7 +1,5 @@
 """EdgeFlowNet: sizes, transposed convolutions, initial values, both batch norms, what it shares with FlowNet."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numeric import FLOAT32, relative_difference
-from torch import Tensor, nn
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.calibration import recalibrate
@@ -28,15 +25,15 @@ from flow_batches import make_batches  # noqa: E402
 (ONLY,) = SPACE
 
 
-def images(height: int = 48, width: int = 64, batch: int = 2) -> Tensor:
+def images(height=48, width=64, batch=2):
     return torch.rand((batch, 6, height, width), generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_parameter_count_is_the_published_one() -> None:
+def test_parameter_count_is_the_published_one():
     assert sum(p.numel() for p in EdgeFlowNet(32, seed=None).parameters()) == 2_743_804
 
 
-def test_predictions_at_three_scales_of_the_padded_grid() -> None:
+def test_predictions_at_three_scales_of_the_padded_grid():
     for kind in ("frozen", "trained"):
         predictions = EdgeFlowNet(4, kind)(images(45, 50))  # type: ignore[arg-type]
         assert [tuple(p.shape) for p in predictions] == [(2, 4, 12, 16), (2, 4, 24, 32), (2, 4, 48, 64)]
@@ -47,9 +44,7 @@ def test_predictions_at_three_scales_of_the_padded_grid() -> None:
     kernel=st.sampled_from([3, 5, 7]), stride=st.sampled_from([1, 2]), height=st.integers(1, 6), width=st.integers(1, 6)
 )
 @settings(max_examples=25, deadline=None)
-def test_transposed_convolution_is_the_adjoint_of_the_same_convolution(
-    channels_last: bool, kernel: int, stride: int, height: int, width: int
-) -> None:
+def test_transposed_convolution_is_the_adjoint_of_the_same_convolution(channels_last, kernel, stride, height, width):
     """<conv(y), x> = <y, transposed(x)> for all x, y is what TF defines it by."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     transposed, conv = TransposedConv(3, 2, kernel, stride).double(), Conv(2, 3, kernel, stride).double()
@@ -66,7 +61,7 @@ def test_transposed_convolution_is_the_adjoint_of_the_same_convolution(
         assert relative_difference(transposed(x), up + 0.5) <= 1e-12
 
 
-def test_initial_values_are_glorot_uniform_and_a_function_of_seed_and_name() -> None:
+def test_initial_values_are_glorot_uniform_and_a_function_of_seed_and_name():
     net, again, other = EdgeFlowNet(16), EdgeFlowNet(16, "trained"), EdgeFlowNet(16, seed=1)
     for name, value in net.named_parameters():
         assert torch.equal(value, again.get_parameter(name)), name
@@ -77,7 +72,7 @@ def test_initial_values_are_glorot_uniform_and_a_function_of_seed_and_name() -> 
     assert not net.get_parameter("Up1.conv.bias").any()
 
 
-def test_it_offers_what_training_and_the_walk_use_of_flownet() -> None:
+def test_it_offers_what_training_and_the_walk_use_of_flownet():
     ours, flownet = EdgeFlowNet(4, "trained"), FlowNet(get_space("v1"), 4)
     assert [stage.name for stage in ours.stages] == [stage.name for stage in flownet.stages]
     assert [stage.output for stage in ours.stages] == [stage.output for stage in flownet.stages]
@@ -91,7 +86,7 @@ def test_it_offers_what_training_and_the_walk_use_of_flownet() -> None:
     assert len(ours.batchnorms) == 12
 
 
-def test_the_one_arch_has_the_name_of_the_model() -> None:
+def test_the_one_arch_has_the_name_of_the_model():
     assert str(ONLY) == "edgeflownet" and SPACE.parse("edgeflownet") == ONLY
     assert SPACE.pool(1, 7) == [ONLY]
     for text in ("", "0", "000000000"):
@@ -102,17 +97,17 @@ def test_the_one_arch_has_the_name_of_the_model() -> None:
 
 
 @pytest.mark.parametrize("width", [0, 3])
-def test_width(width: int) -> None:
+def test_width(width):
     with pytest.raises(ConfigError, match="even"):
         EdgeFlowNet(width)
 
 
-def test_images_of_another_layout_are_refused() -> None:
+def test_images_of_another_layout_are_refused():
     with pytest.raises(ConfigError, match="EdgeFlowNet takes float images"):
         EdgeFlowNet(2)(torch.zeros(1, 3, 32, 32))
 
 
-def test_frozen_statistics_never_move_and_its_affine_is_learned() -> None:
+def test_frozen_statistics_never_move_and_its_affine_is_learned():
     net = EdgeFlowNet(4, "frozen")
     assert net.batchnorms == () and sum(isinstance(m, BatchNorm) and m.frozen for m in net.modules()) == 12
     x = images()
@@ -126,7 +121,7 @@ def test_frozen_statistics_never_move_and_its_affine_is_learned() -> None:
 
 
 @pytest.mark.parametrize("kind", ["frozen", "trained"])
-def test_gradients_are_those_of_finite_differences(kind: str) -> None:
+def test_gradients_are_those_of_finite_differences(kind):
     net = EdgeFlowNet(2, kind).double().train()  # type: ignore[arg-type]
     x, flow = images(32, 32).double(), torch.zeros(2, 2, 32, 32, dtype=torch.float64) + 0.3
     torch.autograd.backward(multiscale_loss(net(x), flow).total)
@@ -144,13 +139,13 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
             assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(expected, rel=1e-4, abs=1e-7), name
 
 
-def by_hand(net: EdgeFlowNet, batch: nn.Module | object, statistics: dict[int, tuple[Tensor, Tensor]]) -> float:
+def by_hand(net, batch, statistics):
     with torch.no_grad(), use_statistics(net, statistics):
         flow = accumulate(net.eval()(batch.images))[2]  # type: ignore[attr-defined]
     return epe(*sample_errors(flow, batch.flow, batch.valid))  # type: ignore[attr-defined]
 
 
-def test_trained_batch_norm_is_recalibrated_by_the_walk() -> None:
+def test_trained_batch_norm_is_recalibrated_by_the_walk():
     net = EdgeFlowNet(4, "trained")
     calibration, (evaluation,) = make_batches([3, 2]), make_batches([2])
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -163,7 +158,7 @@ def test_trained_batch_norm_is_recalibrated_by_the_walk() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_frozen_batch_norm_is_evaluated_as_it_is() -> None:
+def test_frozen_batch_norm_is_evaluated_as_it_is():
     net = EdgeFlowNet(4, "frozen")
     calibration, (evaluation,) = make_batches([3, 2]), make_batches([2])
     assert recalibrate(net, [ONLY], calibration) == {}

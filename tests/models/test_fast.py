@@ -1,13 +1,10 @@
 """The phase forms and the heads' cheap forms against resize-then-convolve, values and gradients, with their borders."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numeric import FLOAT32, relative_difference
-from torch import Tensor
 from torch.nn import functional as F
 
 from edgeflownas.models.blocks import up2_pooled
@@ -31,16 +28,16 @@ from edgeflownas.models.fast import (
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def random(seed: int, *shape: int) -> Tensor:
+def random(seed, *shape):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def to_phases(pixels: Tensor) -> Tensor:
+def to_phases(pixels):
     """Channel (2 r + s) C + c is pixel (2 i + r, 2 j + s) of channel c."""
     return torch.cat([pixels[:, :, r::2, s::2] for r in range(2) for s in range(2)], 1)
 
 
-def direct(x: Tensor, weight: Tensor) -> Tensor:
+def direct(x, weight):
     return F.conv2d(up2_pooled(x), weight, padding=weight.shape[2] // 2)
 
 
@@ -52,7 +49,7 @@ def direct(x: Tensor, weight: Tensor) -> Tensor:
     layout=st.sampled_from(sorted(FORMATS)),
     seed=st.integers(0, 1000),
 )
-def test_up2_conv_equals_the_direct_form(kernel: int, height: int, width: int, layout: str, seed: int) -> None:
+def test_up2_conv_equals_the_direct_form(kernel, height, width, layout, seed):
     x = random(seed, 2, 3, height, width).contiguous(memory_format=FORMATS[layout]).requires_grad_()
     weight = random(seed + 1, 5, 3, kernel, kernel).requires_grad_()
     ours, expected = to_pixels(up2_conv_phases(x, weight)), direct(x, weight)
@@ -63,7 +60,7 @@ def test_up2_conv_equals_the_direct_form(kernel: int, height: int, width: int, l
         torch.testing.assert_close(gradient, reference, rtol=0, atol=2e-12)
 
 
-def test_without_the_border_terms_it_would_differ() -> None:
+def test_without_the_border_terms_it_would_differ():
     """The test above can fail: an interior-only phase form is wrong at the border and right inside."""
     x, weight = random(0, 1, 2, 6, 7), random(1, 3, 2, 5, 5)
     padded = F.pad(x, (4, 4, 4, 4))  # far enough for the true border to lie outside
@@ -75,13 +72,13 @@ def test_without_the_border_terms_it_would_differ() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(kernel=st.sampled_from([1, 3, 5, 7]), seed=st.integers(0, 1000))
-def test_same_conv_of_a_map_in_phases(kernel: int, seed: int) -> None:
+def test_same_conv_of_a_map_in_phases(kernel, seed):
     pixels, weight = random(seed, 2, 3, 8, 6), random(seed + 1, 4, 3, kernel, kernel)
     ours = to_pixels(conv_phases(to_phases(pixels), weight))
     torch.testing.assert_close(ours, F.conv2d(pixels, weight, padding=kernel // 2), rtol=0, atol=1e-12)
 
 
-def test_layouts_are_permutations() -> None:
+def test_layouts_are_permutations():
     pixels = random(0, 2, 3, 4, 6)
     phases = to_phases(pixels).contiguous(memory_format=torch.channels_last)
     assert torch.equal(phases[:, 3 * 1 + 2], pixels[:, 2, ::2, 1::2])  # channel (2 r + s) C + c with r 0, s 1, c 2
@@ -93,7 +90,7 @@ def test_layouts_are_permutations() -> None:
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_float32_error_is_that_of_the_direct_form(kernel: int) -> None:
+def test_float32_error_is_that_of_the_direct_form(kernel):
     x, weight = random(0, 2, 16, 12, 15), random(1, 8, 16, kernel, kernel) / (4 * kernel)
     exact = direct(x, weight)
     small = x.float().contiguous(memory_format=torch.channels_last)
@@ -101,7 +98,7 @@ def test_float32_error_is_that_of_the_direct_form(kernel: int) -> None:
     assert relative_difference(ours, exact) <= 24 * FLOAT32
 
 
-def test_kernels_are_not_transformed_in_reduced_precision() -> None:
+def test_kernels_are_not_transformed_in_reduced_precision():
     x, weight = random(0, 1, 8, 6, 6).float(), random(1, 4, 8, 5, 5).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         ours = to_pixels(up2_conv_phases(x, weight))
@@ -111,7 +108,7 @@ def test_kernels_are_not_transformed_in_reduced_precision() -> None:
     assert (ours.double() - exact).std() < 2.0 * (rounded - exact).std()
 
 
-def test_constants_made_in_inference_mode_serve_gradients() -> None:
+def test_constants_made_in_inference_mode_serve_gradients():
     _up_taps.cache_clear(), _same_taps.cache_clear()
     x, weight = random(0, 1, 2, 4, 4), random(1, 3, 2, 5, 5).requires_grad_()
     with torch.inference_mode():
@@ -123,13 +120,13 @@ def test_constants_made_in_inference_mode_serve_gradients() -> None:
 LIMIT = 1e-14  # of the largest value: some 50 roundings of float64
 
 
-def normal(*shape: int) -> torch.Tensor:
+def normal(*shape):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7, 9])
 @pytest.mark.parametrize("size", [(12, 16), (4, 4), (5, 3)])
-def test_up2_convolution_with_folded_batch_norm(kernel: int, size: tuple[int, int]) -> None:
+def test_up2_convolution_with_folded_batch_norm(kernel, size):
     x, weight = normal(2, 5, *size).to(memory_format=torch.channels_last), normal(6, 5, kernel, kernel)
     scale, shift = normal(6), normal(6)
     plain = F.conv2d(up2_pooled(x), weight, padding=kernel // 2)
@@ -141,7 +138,7 @@ def test_up2_convolution_with_folded_batch_norm(kernel: int, size: tuple[int, in
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_flow_in_blocks(kernel: int) -> None:
+def test_flow_in_blocks(kernel):
     x, weight = normal(2, 6, 12, 20).to(memory_format=torch.channels_last), normal(4, 6, kernel, kernel)
     plain = F.conv2d(x, weight, padding=kernel // 2)[:, :2] * 4.0
     first, second = (flow_conv(x, flow_kernels(weight, factor)) for factor in (4.0, 8.0))

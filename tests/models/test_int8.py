@@ -1,7 +1,5 @@
 """Scales, integers and what they stand for; ranges of tensors: what each method keeps, whatever the batches."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from numeric import FLOAT32, relative_difference
 from edgeflownas.errors import ConfigError
 from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.graph import Buffer, Graph, Layer, Op, Outputs, fold, graph_of, run_graph
+from edgeflownas.models.graph import Buffer, Graph, Layer, Op, fold, graph_of, run_graph
 from edgeflownas.models.int8 import (
     _Histogram,
     collect_ranges,
@@ -29,14 +27,14 @@ FORM, SIZE = InputForm(), (32, 48)
 
 
 @given(low=st.floats(-1e4, 1e4), width=st.floats(1e-3, 1e4))
-def test_a_scale_covers_its_range_and_zero(low: float, width: float) -> None:
+def test_a_scale_covers_its_range_and_zero(low, width):
     scale = scale_of((low, low + width))
     step = scale.scale
     assert scale.range[0] <= min(low, 0) + step and scale.range[1] >= max(low + width, 0) - step
     assert fake_quantise(torch.zeros(1), scale).item() == 0.0
 
 
-def test_pixels_are_exact() -> None:
+def test_pixels_are_exact():
     bytes_ = torch.arange(256, dtype=torch.float64)
     for normalisation in ("minus1_1", "raw_0_255"):
         form = InputForm(normalisation)
@@ -62,7 +60,7 @@ def quantised():
 
 
 @torch.no_grad()
-def test_integers_are_within_half_a_step_of_the_layers() -> None:
+def test_integers_are_within_half_a_step_of_the_layers():
     _, graph, layers, _, scales, _ = quantised()
     inputs = {op.output.name: op.inputs[0].name for op in graph.ops}
     for name, integers in integer_layers(graph, layers, scales).items():
@@ -76,14 +74,14 @@ def test_integers_are_within_half_a_step_of_the_layers() -> None:
     assert scales["H1_x2"] == scales["H1"]
 
 
-def test_a_huge_bias_fits() -> None:
+def test_a_huge_bias_fits():
     net, graph, layers, _, scales, _ = quantised()
     name = next(iter(layers))
     layers[name] = layers[name]._replace(bias=layers[name].bias + 1e8)
     assert np.abs(integer_layers(graph, layers, scales)[name].bias).max() < 1.001 * 2**30
 
 
-def test_refusals() -> None:
+def test_refusals():
     _, graph, *_ = quantised()
     with pytest.raises(ConfigError, match="no range for tensor 'E0'"):
         tensor_scales(graph, {}, FORM)
@@ -93,29 +91,29 @@ def test_refusals() -> None:
         scale_of((0.0, float("inf")))
 
 
-def copying(rows: int = 16, columns: int = 16) -> tuple[Graph, dict[str, Layer]]:
+def copying(rows=16, columns=16):
     """A graph whose only operator copies its images."""
     images, output = (Buffer(name, 6, rows, columns, True) for name in ("images", "copy"))
     op = Op("conv", "copy", output, (images,), layer="copy")
     return Graph((op,), images, (output,)), {"copy": Layer(torch.eye(6)[:, :, None, None], torch.zeros(6))}
 
 
-def of(values: torch.Tensor, method: str) -> tuple[float, float]:
+def of(values, method):
     graph, layers = copying(*values.shape[-2:])
     return collect_ranges(graph, layers, [values], method)["copy"]
 
 
-def normals(count: int = 8) -> torch.Tensor:
+def normals(count=8):
     return torch.randn(count, 6, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-def test_minmax_is_exact() -> None:
+def test_minmax_is_exact():
     values = normals()
     assert of(values, "minmax") == of(values, "percentile:100") == (values.min().item(), values.max().item())
 
 
 @pytest.mark.parametrize("percent", [99.0, 99.9, 99.99])
-def test_percentiles_are_those_of_all_values(percent: float) -> None:
+def test_percentiles_are_those_of_all_values(percent):
     values = normals()
     low, high = of(values, f"percentile:{percent}")
     rest, bin_ = (1 - percent / 100) * values.numel(), 8 / 4096
@@ -123,14 +121,14 @@ def test_percentiles_are_those_of_all_values(percent: float) -> None:
     assert (values > high).sum() <= rest < (values > high - 1.01 * bin_).sum()
 
 
-def test_a_percentile_of_mostly_zeros_counts_them() -> None:
+def test_a_percentile_of_mostly_zeros_counts_them():
     values = torch.zeros(1, 6, 64, 64)
     values.view(-1)[:20] = 5.0  # 0.08 %
     assert of(values, "percentile:99")[1] < 0.01
     assert of(values, "percentile:99.95")[1] == 5.0
 
 
-def test_more_equal_values_than_float32_counts() -> None:
+def test_more_equal_values_than_float32_counts():
     """A full-size tensor of 16 channels has them from 1024x1088 on."""
     histogram, count = _Histogram("x", counting=True), 2**24 + 8
     histogram.add(torch.zeros(1, count).index_fill_(1, torch.arange(4), 1.0))
@@ -146,7 +144,7 @@ def test_more_equal_values_than_float32_counts() -> None:
         ("raw", {"flow_raw_quarter", "flow_raw_half", "flow_raw_full"}),
     ],
 )
-def test_flow_is_never_clipped(method: str, outputs: Outputs, kept: set[str]) -> None:
+def test_flow_is_never_clipped(method, outputs, kept):
     net = FlowNet(get_space("v1"), 8).subnet("021100101").eval()
     graph = graph_of(net, SIZE, outputs, uncertainty=True)
     images = torch.rand(2, 6, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -156,10 +154,10 @@ def test_flow_is_never_clipped(method: str, outputs: Outputs, kept: set[str]) ->
     assert method == "mse" or any(found[name] != whole[name] for name in found)
 
 
-def test_least_error_beats_the_others_and_is_near_the_best() -> None:
+def test_least_error_beats_the_others_and_is_near_the_best():
     values = normals() ** 3
 
-    def error(span: tuple[float, float]) -> float:
+    def error(span):
         return float((fake_quantise(values, scale_of(span)) - values).square().mean())
 
     found = error(of(values, "mse"))
@@ -169,13 +167,13 @@ def test_least_error_beats_the_others_and_is_near_the_best() -> None:
     assert found < 1.02 * best
 
 
-def test_least_error_of_one_side() -> None:
+def test_least_error_of_one_side():
     low, high = of(torch.relu(normals()), "mse")
     assert low == 0.0 and 3.0 < high < 5.0
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile:99.9", "mse"])
-def test_batches_do_not_matter(method: str) -> None:
+def test_batches_do_not_matter(method):
     graph, layers = copying(64, 64)
     values = normals() * torch.logspace(-3, 3, 8)[:, None, None, None]
     values[0] = 0.0  # nothing to see at first
@@ -184,7 +182,7 @@ def test_batches_do_not_matter(method: str) -> None:
     np.testing.assert_allclose(one["copy"], many["copy"], rtol=1e-6)
 
 
-def test_every_tensor_with_a_scale_has_a_range() -> None:
+def test_every_tensor_with_a_scale_has_a_range():
     net = FlowNet(get_space("v3"), 8).subnet(get_space("v3").sample(3)).eval()
     graph = graph_of(net, SIZE)
     found = collect_ranges(graph, fold(net, graph), [torch.rand(2, 6, *SIZE) * 2 - 1], "mse")
@@ -194,12 +192,12 @@ def test_every_tensor_with_a_scale_has_a_range() -> None:
 
 
 @pytest.mark.parametrize("method", ["max", "percentile", "percentile:50", "percentile:101", "percentile:x", "mse:1"])
-def test_unknown_methods(method: str) -> None:
+def test_unknown_methods(method):
     with pytest.raises(ConfigError, match=r"percentile:99.99"):
         parse_method(method)
 
 
-def test_images_that_give_no_range() -> None:
+def test_images_that_give_no_range():
     graph, layers = copying()
     with pytest.raises(ConfigError, match="at least one"):
         collect_ranges(graph, layers, [])

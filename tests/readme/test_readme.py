@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = {
+    path: path.read_text(encoding="utf-8") for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+}
 COMMAND = re.compile(r"^(?:    )?(?:.* && )?(edgeflownas [a-z].*)$|`(edgeflownas [a-z][^`]*)`", re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 GROUPS = {"config", "data", "recipes", "weights"}  # verbs with verbs of their own
@@ -103,60 +105,52 @@ def tree(page: str) -> list[str]:
 
 @pytest.mark.parametrize("path", READMES, ids=name)
 def test_the_file_tree_exists_and_has_a_line_for_every_folder(path: Path):
-    listed = tree(path.read_text(encoding="utf-8"))
+    listed = tree(PAGES[path])
     assert [entry for entry in listed if not (ROOT / entry).exists()] == []
     folders = {f"{name(file.parent)}/" for file in (ROOT / "src/edgeflownas").rglob("*.*") if file.suffix != ".pyc"}
     folders |= {f"{folder}/" for folder in ("tests", "docs", "benchmarks", "examples", "experiments")}
     assert folders <= set(listed) and len(listed) == len(set(listed))
 
 
-@pytest.mark.parametrize("path", READMES, ids=name)
-def test_a_readme_is_short(path: Path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
+def test_readme_and_contributing_are_short():
+    limits = dict.fromkeys(READMES, 150) | {ROOT / "CONTRIBUTING.md": 60}
+    assert [name(path) for path, limit in limits.items() if len(PAGES[path].splitlines()) > limit] == []
 
 
-def test_contributing_is_short():
-    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 60
+def test_every_command_exists_with_its_options_and_keys():
+    wrong = []
+    for path, page in PAGES.items():
+        for _, verb, *rest in commands(page):
+            sub = rest[:1] if verb in GROUPS and rest and not rest[0].startswith("--") else []
+            text = help_of(verb, *sub) if verb in known_verbs() else ""
+            own = [o for o in options(rest) if (unknown_key(o) if "." in o else o != "--help" and o not in text)]
+            wrong += [f"{name(path)}: edgeflownas {verb} {own}"] if own or not text else []
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_every_command_exists_with_its_options_and_keys(path: Path):
-    for _, verb, *rest in commands(path.read_text(encoding="utf-8")):
-        assert verb in known_verbs(), f"edgeflownas {verb}"
-        sub = rest[:1] if verb in GROUPS and rest and not rest[0].startswith("--") else []
-        text = help_of(verb, *sub)
-        wrong = [o for o in options(rest) if (unknown_key(o) if "." in o else o != "--help" and o not in text)]
-        assert not wrong, f"edgeflownas {' '.join([verb, *sub])}: {wrong}"
-
-
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_make_targets_exist(path: Path):
+def test_make_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    text = path.read_text(encoding="utf-8")
-    named = re.findall(r"^    make ((?:[a-z-]+ ?)+)|`make ((?:[a-z-]+ ?)+)`", text, re.MULTILINE)
-    assert {word for pair in named for word in " ".join(pair).split()} <= targets
+    said = re.compile(r"^    make ((?:[a-z-]+ ?)+)|`make ((?:[a-z-]+ ?)+)`", re.MULTILINE)
+    named = [(name(path), word) for path, page in PAGES.items() for pair in said.findall(page) for word in pair]
+    assert [(page, word) for page, words in named for word in words.split() if word not in targets] == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_links_lead_somewhere(path: Path):
+def test_links_lead_somewhere():
     broken = []
-    for link in LINK.findall(path.read_text(encoding="utf-8")):
-        if link.startswith(WEB):
-            continue
-        file, _, anchor = link.partition("#")
-        target = (path.parent / file).resolve() if file else path
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
-            broken.append(link)
+    for path, page in PAGES.items():
+        for link in LINK.findall(page):
+            file, _, anchor = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            there = target.exists() and (not anchor or anchor in anchors(target.read_text(encoding="utf-8")))
+            broken += [f"{name(path)}: {link}"] if not link.startswith(WEB) and not there else []
     assert broken == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_files_named_in_running_text_exist(path: Path):
+def test_files_named_in_running_text_exist():
     """`tests/...`, `src/...`, `benchmarks/...` and the like in backticks are promises."""
-    named = re.findall(
-        r"`(?:python )?((?:tests|src|docs|examples|benchmarks)/[\w./-]+)[` ]", path.read_text(encoding="utf-8")
-    )
-    assert [file for file in named if not (ROOT / file).exists()] == []
+    said = re.compile(r"`(?:python )?((?:tests|src|docs|examples|benchmarks)/[\w./-]+)[` ]")
+    named = [(name(path), file) for path, page in PAGES.items() for file in said.findall(page)]
+    assert [(page, file) for page, file in named if not (ROOT / file).exists()] == []
 
 
 def test_these_checks_can_fail(tmp_path: Path):

@@ -1,9 +1,6 @@
 """The browser that tests of pages share."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import chromium  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[chromium.Browser]:
+def browser():
     """Headless Chromium; tests that need it are skipped where there is none."""
     program = chromium.find()
     if program is None:

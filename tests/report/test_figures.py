@@ -1,11 +1,7 @@
 """Figures as data: what shares an axis, what is left out, the pool of the last evaluation."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +13,12 @@ from edgeflownas.evaluate.noise import pool_noise
 from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis import Diagnosis
 from edgeflownas.report.figures import Chart, Panel, Scope, Series, all_charts, series, stretches
-from edgeflownas.report.history import History
 from edgeflownas.report.pool import pool_rows
 
 HEALTHY = Diagnosis("healthy", (), ())
 
 
-def charts(*histories: History) -> dict[str, Chart]:
+def charts(*histories):
     found = all_charts(Scope(histories), [HEALTHY] * len(histories))
     return {chart.id: chart for group in found.values() for chart in group}
 
@@ -53,7 +48,7 @@ def test_a_chart_as_json_holds_six_digits_no_nan_and_nothing_that_is_default():
     ],
     ids=str,
 )
-def test_another_set_split_protocol_or_pool_is_another_label(changes: dict[str, Any], labels: int):
+def test_another_set_split_protocol_or_pool_is_another_label(changes, labels):
     assert len(stretches([made_history(name="a"), made_history(**{"name": "b", "seed": 1, **changes})])) == labels
 
 
@@ -64,7 +59,7 @@ def test_other_codes_and_sets_that_are_unknown_are_never_taken_for_the_same():
 
 
 @given(st.lists(st.sampled_from(["aaaa", "bbbb", None]), min_size=1, max_size=12))
-def test_no_epe_figure_holds_rows_of_two_labels(sets: list[str | None]):
+def test_no_epe_figure_holds_rows_of_two_labels(sets):
     scope = Scope([made_history(len(sets), 3, eval_set=lambda place: sets[place])])
     found = [chart for chart in all_charts(scope, [HEALTHY])["Accuracy"] if chart.id.split("-")[0] == "epe"]
     shown = [[int(x) - 1 for x in scope.axes[chart.series[0].x] if x is not None] for chart in found]
@@ -115,7 +110,7 @@ def test_every_figure_says_its_unit_and_runs_go_by_name_and_colour():
 # -- the pool --
 
 
-def stored(folder: Path, eval_set: str = "aaaa"):
+def stored(folder, eval_set="aaaa"):
     """A history of one evaluation with the errors of its samples beside it."""
     rng = np.random.default_rng(0)
     history = made_history(1, 3)
@@ -137,7 +132,7 @@ def test_best_first_and_differences_from_it():
     assert [row.arch for row in rows if row.baseline] == [6] and {row.interval for row in rows} == {None}
 
 
-def test_intervals_are_paired_and_of_the_same_set(tmp_path: Path):
+def test_intervals_are_paired_and_of_the_same_set(tmp_path):
     history, noise = stored(tmp_path)
     rows = {row.arch: row for row in pool_rows(history)}
     assert rows[2].interval == pytest.approx(noise.bounds[0, 2])

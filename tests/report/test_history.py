@@ -1,7 +1,5 @@
 """Reading histories: every form, while they are written, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,13 @@ CASES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "historie
 """By what they show: texts of files, which of them is read, and what was approved: the history, or the refusal."""
 
 
-def written(folder: Path, files: dict[str, str], read: str) -> Path:
+def written(folder, files, read):
     for name, text in files.items():
         (folder / name).write_bytes(text.encode())
     return folder / read
 
 
-def shown(path: Path) -> dict[str, Any]:
+def shown(path):
     """Everything that was read, NaN and infinities as words."""
     try:
         history = read_history(path)
@@ -39,14 +37,14 @@ def shown(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_history_is_read_or_refused_as_approved(name: str, tmp_path: Path) -> None:
+def test_a_history_is_read_or_refused_as_approved(name, tmp_path):
     case = CASES[name]
     (tmp_path / "run").mkdir()
     found = shown(written(tmp_path / "run", case["files"], case["read"]))
     assert json.loads(json.dumps(found).replace(str(tmp_path), "")) == case["found"]
 
 
-def test_columns_as_numbers_and_planned_epochs_that_are_given(tmp_path: Path) -> None:
+def test_columns_as_numbers_and_planned_epochs_that_are_given(tmp_path):
     case = CASES["canonical names whatever the pool size"]
     history = read_history(written(tmp_path, case["files"], case["read"]))
     assert history.column("mean_epe_12").tolist() == history.known("mean_epe_12").tolist() == [3.0, 2.5]

@@ -1,19 +1,15 @@
 """The page in headless Chromium: all figures drawn, no error, no request, wide and narrow, by keys, without scripts."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chromium import Browser
 from pages import NASTY, data_of
 from report_histories import made_history, with_record
 
 from edgeflownas.report.diagnosis import Diagnosis, Finding, diagnose
-from edgeflownas.report.history import History
 from edgeflownas.report.page import render, waiting_page
 
 pytestmark = pytest.mark.e2e  # a whole browser
@@ -29,7 +25,7 @@ RANKS = """(r => [r.x, r.y, r.width, r.height])(
   document.querySelector('[data-chart=ranks] svg[role=group]').getBoundingClientRect())"""
 
 
-def nan_in_the_middle(history: History) -> History:
+def nan_in_the_middle(history):
     history.epes[2:4] = math.nan
     torn = {"mean_epe_12": math.nan, "train_loss": math.inf}
     return replace(history, rows=tuple({**row, **torn} if 2 <= i < 4 else row for i, row in enumerate(history.rows)))
@@ -60,14 +56,14 @@ CASES = {
 }  # fmt: skip
 
 
-def written(folder: Path, histories: list[History], diagnosis: Diagnosis | None = None) -> Path:
+def written(folder, histories, diagnosis=None):
     own = diagnosis or Diagnosis("stop", FINDINGS, ())
     page = folder / "report.html"
     page.write_text(render(histories, [own] * len(histories), written="2026-01-01 12:00"), encoding="utf-8")
     return page
 
 
-def check(browser: Browser, page: Path) -> None:
+def check(browser, page):
     """Nothing wrong, nothing asked for, nothing wider than the screen, every visible figure has marks."""
     assert browser.problems == []
     assert [url for url in browser.requests if not url.startswith("data:")] == [page.resolve().as_uri()]
@@ -78,7 +74,7 @@ def check(browser: Browser, page: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_figure_is_drawn(browser: Browser, tmp_path: Path, case: str):
+def test_every_figure_is_drawn(browser, tmp_path, case):
     page = written(tmp_path, CASES[case]())
     for width in (1280, 320):
         browser.open(page, width)
@@ -90,7 +86,7 @@ def test_every_figure_is_drawn(browser: Browser, tmp_path: Path, case: str):
     assert bool(ranked) == (case != "single model") == browser.value("!!document.querySelector('figure.pool')")
 
 
-def test_thinning_keeps_every_spike(browser: Browser, tmp_path: Path):
+def test_thinning_keeps_every_spike(browser, tmp_path):
     """Spikes of one epoch among 1000 are drawn at full height, on a screen with fewer pixels than epochs."""
     spikes = range(50, 1000, 83)
     history = made_history(1000, 2, clip_rate=lambda row: 1.0 if row in spikes else 0.0)
@@ -104,7 +100,7 @@ def test_thinning_keeps_every_spike(browser: Browser, tmp_path: Path):
     assert max(heights) == pytest.approx(bottom, abs=0.1)
 
 
-def test_keys_read_the_values_aloud(browser: Browser, tmp_path: Path):
+def test_keys_read_the_values_aloud(browser, tmp_path):
     history = made_history()
     browser.open(written(tmp_path, [history]))
     chart, said = (
@@ -123,14 +119,14 @@ def test_keys_read_the_values_aloud(browser: Browser, tmp_path: Path):
     assert browser.value("document.getElementById('tip').hidden")
 
 
-def test_pointer_shows_values(browser: Browser, tmp_path: Path):
+def test_pointer_shows_values(browser, tmp_path):
     browser.open(written(tmp_path, [made_history()]), height=6000)
     box = browser.value(RANKS)
     browser.move(box[0] + box[2] / 2, box[1] + box[3] / 2)
     assert re.match(r"epoch \d+", browser.value("document.getElementById('tip').textContent"))
 
 
-def test_lines_and_subnets_can_be_switched(browser: Browser, tmp_path: Path):
+def test_lines_and_subnets_can_be_switched(browser, tmp_path):
     browser.open(written(tmp_path, [made_history()]))
     lines = "document.querySelectorAll('[data-chart=epe] path.line').length"
     before = browser.value(lines)
@@ -147,7 +143,7 @@ def test_lines_and_subnets_can_be_switched(browser: Browser, tmp_path: Path):
     assert 9 <= int(first) <= 12 and browser.problems == []
 
 
-def test_findings_and_figures_link_to_each_other(browser: Browser, tmp_path: Path):
+def test_findings_and_figures_link_to_each_other(browser, tmp_path):
     browser.open(written(tmp_path, [made_history(name="a"), made_history(name="b")]))
     assert browser.value("document.querySelectorAll('[data-chart=epe] a.mark').length") == 6
     assert not browser.value("document.getElementById('fig-archs-1').offsetParent")
@@ -158,7 +154,7 @@ def test_findings_and_figures_link_to_each_other(browser: Browser, tmp_path: Pat
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_texts_can_be_read(browser: Browser, tmp_path: Path, dark: bool):
+def test_texts_can_be_read(browser, tmp_path, dark):
     """Contrast of every text with its ground is at least 4.5 to 1 (WCAG AA)."""
     findings = (*diagnose(made_history(clip_rate=1.0)).findings, *FINDINGS)
     browser.open(written(tmp_path, [made_history()], Diagnosis("look here", findings, ())), dark=dark)
@@ -166,7 +162,7 @@ def test_texts_can_be_read(browser: Browser, tmp_path: Path, dark: bool):
     assert poor == []
 
 
-def test_print_is_light_and_complete(browser: Browser, tmp_path: Path):
+def test_print_is_light_and_complete(browser, tmp_path):
     page = written(tmp_path, [made_history()])
     browser.open(page, dark=True)
     browser.pdf(tmp_path / "page.pdf")
@@ -175,7 +171,7 @@ def test_print_is_light_and_complete(browser: Browser, tmp_path: Path):
     assert browser.problems == []
 
 
-def test_a_run_without_an_evaluation_and_a_page_without_javascript(browser: Browser, tmp_path: Path):
+def test_a_run_without_an_evaluation_and_a_page_without_javascript(browser, tmp_path):
     page = tmp_path / "waiting.html"
     page.write_text(waiting_page("run", "later"), encoding="utf-8")
     browser.open(page)

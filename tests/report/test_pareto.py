@@ -53,6 +53,7 @@ def test_the_texts_are_the_approved_ones() -> None:
     assert found.splitlines() == APPROVED.read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.e2e  # matplotlib
 def test_the_picture_is_a_png_and_the_same_each_time() -> None:
     document = choose(made_ranking(CODES), Question())
     data = pareto_figure(document)

@@ -1,11 +1,7 @@
 """The figures of a sweep: smoothness beside its noise, the plateau, mean and deviation over seeds."""
 
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ from edgeflownas.run.directory import RunDirectory
 MEANS = [3.0, 2.0, 1.5, 1.4, 1.6, 1.5]
 
 
-def write_run(path: Path, means: list[float], errors: np.ndarray[Any, Any] | None = None) -> Path:
+def write_run(path, means, errors=None):
     """A run of one epoch an evaluation; ``errors`` [epochs, samples] are the same for each of its two archs."""
     config, folder = load_config("smoke"), path / "sample_epe"
     RunDirectory.create(path, config.model_dump(mode="json"), {"plan": {"num_epochs": len(means)}})
@@ -41,7 +37,7 @@ def write_run(path: Path, means: list[float], errors: np.ndarray[Any, Any] | Non
     return path
 
 
-def test_the_figures_of_a_run(tmp_path: Path) -> None:
+def test_the_figures_of_a_run(tmp_path):
     rng = np.random.default_rng(0)
     errors = rng.normal(2.0, 0.5, (6, 40)).astype(np.float32)
     run = read_ended(write_run(tmp_path / "a", MEANS, errors), "v", 0, "A on B")
@@ -55,13 +51,13 @@ def test_the_figures_of_a_run(tmp_path: Path) -> None:
     assert run.course[0] == (100, 3.0) and run.zero_flow_epe == 2.5
 
 
-def test_without_sample_errors_or_evaluations(tmp_path: Path) -> None:
+def test_without_sample_errors_or_evaluations(tmp_path):
     run = read_ended(write_run(tmp_path / "a", MEANS), "v", 0, "A on B")
     assert math.isnan(run.figures["smoothness_noise"]) and run.figures["smoothness"] > 0
     assert math.isnan(read_ended(write_run(tmp_path / "c", [3.0]), "v", 0, "A on B").figures["smoothness"])
 
 
-def test_the_plateau_is_that_of_diagnose(tmp_path: Path) -> None:
+def test_the_plateau_is_that_of_diagnose(tmp_path):
     noise = np.random.default_rng(1).normal(0, 0.01, 30)
     bent = np.concatenate([np.linspace(3.0, 2.0, 12), np.full(18, 2.0)]) + noise
     run = read_ended(write_run(tmp_path / "bent", bent.tolist()), "v", 0, "A on B")
@@ -72,13 +68,13 @@ def test_the_plateau_is_that_of_diagnose(tmp_path: Path) -> None:
         assert math.isnan(run.figures["plateau_epoch"])
 
 
-def ended(variant: str, seed: int, epe: float, samples: str = "e", each: tuple[float, ...] = ()) -> Ended:
+def ended(variant, seed, epe, samples="e", each=()):
     figures = dict.fromkeys(FIGURES, math.nan) | {"mean_epe": epe, "seen_samples": 400.0}
     pixels = np.full(len(each), 7)
     return Ended(f"{variant}-{seed}", variant, seed, samples, 2.5, figures, (), np.array(each), pixels)
 
 
-def test_mean_and_deviation_over_seeds() -> None:
+def test_mean_and_deviation_over_seeds():
     runs = [ended("a", 0, 1.0), ended("b", 0, 5.0), ended("a", 1, 2.0)]
     first, second = variant_rows(runs)
     assert (first["variant"], first["seeds"], second["seeds"]) == ("a", [0, 1], [0])
@@ -89,13 +85,13 @@ def test_mean_and_deviation_over_seeds() -> None:
     assert "smoothness" not in text and "different sets" not in text  # nothing is said of what nobody has
 
 
-def test_other_evaluation_samples_are_marked() -> None:
+def test_other_evaluation_samples_are_marked():
     text = text_of(sweep_view({"variants": variant_rows([ended("a", 0, 1.0), ended("b", 0, 5.0, "other")])}))
     assert "must not be compared" in text and text.splitlines()[-1] == "B: other"
     assert [line.split()[2] for line in text.splitlines()[1:3]] == ["A", "B"]
 
 
-def test_differences_are_paired_by_seed_and_by_sample() -> None:
+def test_differences_are_paired_by_seed_and_by_sample():
     runs = [ended("a", 0, 2.0, each=(1.0, 3.0)), ended("a", 1, 4.0, each=(3.0, 5.0)), ended("a", 2, 9.0)]
     runs += [ended("b", 0, 2.5, each=(1.5, 3.5)), ended("b", 1, 4.7, each=(3.5, 5.9))]
     first, second = variant_rows(runs)

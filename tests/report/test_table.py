@@ -1,11 +1,8 @@
 """One table in all its forms, and the ranked pool."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console as RichConsole
 
@@ -21,7 +18,7 @@ ROWS = [(arch, index, epe) for index, (arch, epe) in enumerate(zip(POOL, EPES, s
 RANKS = [12, 1, 1, 3, 3, 3, 7, 7, 7, 10, 11, 11]
 
 
-def small(**more: Any) -> Table:
+def small(**more):
     heading = [
         Column("name", left=True),
         *columns("GMAC:.2f/1e9=macs"),
@@ -35,7 +32,7 @@ def small(**more: Any) -> Table:
     return Table.of(heading, rows, **more)
 
 
-def test_aligned_text() -> None:
+def test_aligned_text():
     assert small(notes=["a note"]).text().split("\n") == [
         "name    GMAC         tau  empty",
         "------  ----  ----------  -----",
@@ -50,7 +47,7 @@ def test_aligned_text() -> None:
     assert untitled.text() == "1  2.5" and text_of(["head", untitled, small(printed=False)]) == "head\n1  2.5"
 
 
-def test_raw_values_for_programs() -> None:
+def test_raw_values_for_programs():
     assert small().csv() == b"name,macs,tau,tau_margin,empty\na\x1b,1500000000,0.5,0.25,\nlonger,,,,\n"
     assert small().json()[1] == {"name": "longer", "macs": None, "tau": None, "tau_margin": None, "empty": None}
     twice = Table([Column("code"), Column("code")], [[1, 2]])
@@ -81,7 +78,7 @@ POOLS = {
 }
 
 
-def test_the_pool() -> None:
+def test_the_pool():
     """Everything stands in a plain line or moves below its row, as approved."""
     texts = [f"# {name}\n{table.text(WIDTH)}" for name, table in POOLS.items()]
     text = "\n\n".join([*texts, f"# narrow\n{POOLS['without noise'].text(80)}"]) + "\n"
@@ -91,14 +88,14 @@ def test_the_pool() -> None:
     assert POOLS["with noise"].csv().splitlines()[1].startswith(b'1,1,"1,1,1,1,1,1,1,1,1",EB0 2')
 
 
-def test_on_a_terminal() -> None:
+def test_on_a_terminal():
     table, file = pool_table(ROWS, SPACE, 10.9), io.StringIO()
     RichConsole(width=table.width, file=file).print(table.rich())
     printed, plain = ([line.rstrip() for line in text.split("\n")] for text in (file.getvalue(), table.text()))
     assert printed[:13] == [plain[0], *plain[2:14]]  # all but the rule
 
 
-def test_figures_with_units() -> None:
+def test_figures_with_units():
     found = [scaled(value, "B") for value in (0, 999, 1000, 1.5e9, 2e15)]
     assert found == ["0 B", "999 B", "1 kB", "1.5 GB", "2000 TB"]
     assert [counted(number, "unit") for number in (0, 1, 1200)] == ["0 units", "1 unit", "1,200 units"]

@@ -1,12 +1,10 @@
 """A run of format 1 (rankings as text in events.jsonl) becomes one of format 2 at its first resume, once and whole."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,16 +39,16 @@ for line in sys.stdin:
 Resume = Callable[..., Path]
 
 
-def ranking(epoch: int) -> str:
+def ranking(epoch):
     return f"1:1:{7.0 / epoch:.4f}|1:0:{8.0 / epoch:.4f}"
 
 
-def event(epoch: int) -> dict[str, object]:
+def event(epoch):
     facts = {"epoch": epoch, "global_step": 2 * epoch, "seen_samples": 16 * epoch, "split_label": "fc2/x"}
     return {"event": "evaluation", **facts, "mean_epe_2": 7.5 / epoch, "arch_rank_2": ranking(epoch), "lr": 1e-4}
 
 
-def old_run(path: Path) -> Path:
+def old_run(path):
     """Two epochs of a run as the version before wrote it, with rows of a third that was never committed."""
     run = RunDirectory.create(path, {"runtime": {"seed": 0}}, {"keys": {}})
     with run.locked():
@@ -68,7 +66,7 @@ def old_run(path: Path) -> Path:
     return path
 
 
-def test_it_is_read_as_it_is(tmp_path: Path):
+def test_it_is_read_as_it_is(tmp_path):
     path = old_run(tmp_path / "run")
     before = (path / "events.jsonl").read_bytes()
     last = evaluations(path)[-1]
@@ -77,7 +75,7 @@ def test_it_is_read_as_it_is(tmp_path: Path):
     assert (path / "events.jsonl").read_bytes() == before and not (path / KEPT).exists()
 
 
-def test_a_resume_converts_it_once_and_keeps_the_old_log(tmp_path: Path):
+def test_a_resume_converts_it_once_and_keeps_the_old_log(tmp_path):
     path = old_run(tmp_path / "run")
     before = (path / "events.jsonl").read_bytes()
     for _ in range(2):
@@ -105,7 +103,7 @@ def test_a_resume_converts_it_once_and_keeps_the_old_log(tmp_path: Path):
         again.resume()
 
 
-def test_an_older_checkpoint_finds_its_rows_in_the_new_log(tmp_path: Path):
+def test_an_older_checkpoint_finds_its_rows_in_the_new_log(tmp_path):
     path = old_run(tmp_path / "run")
     run = RunDirectory(path)
     with run.locked():
@@ -119,12 +117,12 @@ def test_an_older_checkpoint_finds_its_rows_in_the_new_log(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def resumed() -> Iterator[Resume]:
+def resumed():
     """A function that resumes a run in a process of its own, which may die on the way."""
     with subprocess.Popen([sys.executable, "-c", SERVER], stdin=-1, stdout=-1, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
 
-        def resume(path: Path, crash: str = "") -> Path:
+        def resume(path, crash=""):
             variables = {"EDGEFLOWNAS_CRASH_AT": crash} if crash else {}
             print(json.dumps([str(path), variables]), file=process.stdin, flush=True)
             assert int(process.stdout.readline()) == (137 if crash else 0)
@@ -134,21 +132,19 @@ def resumed() -> Iterator[Resume]:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(tmp_path_factory):
     return old_run(tmp_path_factory.mktemp("begun") / "run")
 
 
 @pytest.fixture(scope="module")
-def whole(begun: Path, resumed: Resume) -> Path:
+def whole(begun, resumed):
     """Converted at once."""
     return resumed(Path(shutil.copytree(begun, begun.parent / "whole")))
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("place", [*CONVERSION_POINTS, "atomic.temporary_written:2", "atomic.replaced:3"])
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(
-    tmp_path: Path, begun: Path, whole: Path, resumed: Resume, place: str
-):
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path, begun, whole, resumed, place):
     killed = Path(shutil.copytree(begun, tmp_path / "killed"))
     resumed(killed, place)
     resumed(killed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -25,11 +24,9 @@ from pathlib import Path
 from edgeflownas.run.directory import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.acquire()
-if sys.argv[2] == "child":  # as a loader worker is started: a program of its own
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
-    print(child.pid, flush=True)
-else:
-    print("held", flush=True)
+# as a loader worker is started: a program of its own
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+print(child.pid, flush=True)
 time.sleep(60)
 """
 
@@ -292,50 +289,29 @@ def test_a_file_in_a_folder_is_replaced_whole_and_half_written_ones_go(run):
 # ---- the lock: one writer, named to whoever comes second, free when its holder dies ----
 
 
-@contextlib.contextmanager
-def another_process(path: Path, kind: str = "plain"):
-    """A process that holds the lock; yields it and what it printed."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, path, kind], stdout=subprocess.PIPE, text=True)
+@pytest.mark.faults
+def test_a_second_process_is_refused_and_changes_nothing_until_the_holder_is_killed(run):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, run.path], stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
     try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def test_a_second_process_is_refused_with_the_holder_named_and_changes_nothing(run):
-    with another_process(run.path) as (process, _):
         before = content(run.path)
         with pytest.raises(StorageError, match=rf"in use by process {process.pid} on host \S+ since"), run.locked():
             pytest.fail("locked twice")
         assert content(run.path) == before
         assert holder(run.path)["here"] is True
-
-
-@pytest.mark.faults
-def test_the_lock_is_free_when_its_holder_was_killed(run):
-    with another_process(run.path) as (process, _):
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+        os.kill(child, 0)  # the child of the holder lives on and does not keep the lock
         assert holder(run.path) is None
         began = time.monotonic()
         with run.locked():
             assert time.monotonic() - began < 1.0
             assert holder(run.path)["pid"] == os.getpid()
-
-
-@pytest.mark.faults
-def test_children_of_the_holder_do_not_keep_the_lock(run):
-    with another_process(run.path, "child") as (process, child):
-        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.kill()
         process.wait()
-        try:
-            os.kill(int(child), 0)  # the child lives on
-            with run.locked():
-                pass
-        finally:
-            os.kill(int(child), signal.SIGKILL)
+        process.stdout.close()
 
 
 def test_two_objects_of_one_process_exclude_each_other(run):

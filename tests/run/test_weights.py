@@ -1,11 +1,8 @@
 """Weights of the package: what comes back from their files, what is refused, and what they are good for as a run."""
 
-from __future__ import annotations
-
 import gc
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +23,11 @@ from edgeflownas.run.run import Run
 pytestmark = pytest.mark.usefixtures("package")
 
 
-def opened(name: str = NAME, *overrides: str, notes: list[str] | None = None) -> Run:
+def opened(name=NAME, *overrides, notes=None):
     return Run.open(Path(f"weights:{name}"), overrides, (notes if notes is not None else []).append)
 
 
-def test_what_is_written_comes_back(package: Path) -> None:
+def test_what_is_written_comes_back(package):
     full = make_weights(package, "full", half=False)
     run, exact = opened(), opened("full")
     assert full.stat().st_size > 1.5 * (package / f"{NAME}.safetensors").stat().st_size
@@ -44,11 +41,11 @@ def test_what_is_written_comes_back(package: Path) -> None:
             torch.testing.assert_close(rounded[name], tensor, atol=1e-3, rtol=1e-3)
 
 
-def test_the_same_content_gives_the_same_bytes(package: Path, tmp_path: Path) -> None:
+def test_the_same_content_gives_the_same_bytes(package, tmp_path):
     assert make_weights(tmp_path).read_bytes() == (package / f"{NAME}.safetensors").read_bytes()
 
 
-def test_names(package: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_names(package, monkeypatch, tmp_path):
     assert weights.weights_names() == [NAME, SUPERNET]
     with pytest.raises(ConfigError, match=f"no weights 'tiny-v1-w5' .known: {NAME}, .*did you mean weights:{NAME}"):
         opened("tiny-v1-w5")
@@ -60,11 +57,11 @@ def test_names(package: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             ask()
 
 
-def cut(path: Path) -> None:
+def cut(path):
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def edit_card(path: Path) -> None:
+def edit_card(path):
     card = json.loads(path.read_text())
     path.write_text(json.dumps({key: value for key, value in card.items() if key != "licence"}))
 
@@ -80,9 +77,7 @@ def edit_card(path: Path) -> None:
         ("json", lambda path: path.write_text("[]"), "no mapping"),
     ],
 )
-def test_what_is_damaged_is_named_with_the_remedy(
-    package: Path, kind: str, spoil: Callable[[Path], None], text: str
-) -> None:
+def test_what_is_damaged_is_named_with_the_remedy(package, kind, spoil, text):
     path = package / f"{NAME}.{kind}"
     spoil(path)
     with pytest.raises(DataError, match=text) as caught:
@@ -90,13 +85,13 @@ def test_what_is_damaged_is_named_with_the_remedy(
     assert str(caught.value).startswith(f"{path}: ") and "pip install --force-reinstall" in str(caught.value)
 
 
-def test_another_declaration_of_the_space_is_refused(package: Path) -> None:
+def test_another_declaration_of_the_space_is_refused(package):
     make_weights(package, "other", space={"name": "v1", "size": 2, "choices": []})
     with pytest.raises(DataError, match="made for search space v1 as another version declares it"):
         opened("other")
 
 
-def test_statistics_are_those_of_the_protocol() -> None:
+def test_statistics_are_those_of_the_protocol():
     images = np.concatenate(frames(*SIZE), axis=2)
     found = {}
     for size, label in ((None, "model"), (SIZE, "deploy:32x48")):
@@ -115,7 +110,7 @@ def test_statistics_are_those_of_the_protocol() -> None:
     assert not np.allclose(*found.values(), atol=1e-3)
 
 
-def test_a_size_without_statistics_of_its_own_is_said() -> None:
+def test_a_size_without_statistics_of_its_own_is_said():
     notes: list[str] = []
     opened(notes=notes).subnet(size=(48, 48))
     assert (
@@ -125,7 +120,7 @@ def test_a_size_without_statistics_of_its_own_is_said() -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 56), (33, 70), (5, 3), (1, 1), (64, 64)])
-def test_flow_has_the_pixels_of_the_frames(shape: tuple[int, int]) -> None:
+def test_flow_has_the_pixels_of_the_frames(shape):
     subnet = edgeflownas.load(NAME)
     one, two = frames(*shape)
     flow = subnet.flow(one, two)
@@ -137,7 +132,7 @@ def test_flow_has_the_pixels_of_the_frames(shape: tuple[int, int]) -> None:
     assert np.array_equal(subnet.flow(one, two), flow)  # the same again
 
 
-def edgeflownas_pair(one: np.ndarray, two: np.ndarray) -> object:
+def edgeflownas_pair(one, two):
     from edgeflownas.data.dataset import FlowPair
 
     return FlowPair(one, two, np.zeros((*one.shape[:2], 2), np.float32), np.ones(one.shape[:2], bool))
@@ -154,12 +149,12 @@ def edgeflownas_pair(one: np.ndarray, two: np.ndarray) -> object:
         (np.zeros((0, 56, 3), np.uint8), "image2"),
     ],
 )
-def test_what_is_no_frame_is_refused(second: np.ndarray, text: str) -> None:
+def test_what_is_no_frame_is_refused(second, text):
     with pytest.raises(DataError, match=text):
         edgeflownas.load(NAME).flow(frames()[0], second)
 
 
-def test_load_takes_names_and_says_what_there_is() -> None:
+def test_load_takes_names_and_says_what_there_is():
     for name in (NAME, f"weights:{NAME}"):
         assert edgeflownas.load(name).code == "000021222"
     with pytest.raises(ConfigError, match="did you mean"):
@@ -168,7 +163,7 @@ def test_load_takes_names_and_says_what_there_is() -> None:
         edgeflownas.load(NAME, size=(8, 8))
 
 
-def test_a_supernet_makes_its_calibration_pairs_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_supernet_makes_its_calibration_pairs_again(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     notes: list[str] = []
@@ -183,7 +178,7 @@ def test_a_supernet_makes_its_calibration_pairs_again(monkeypatch: pytest.Monkey
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_another_generator_is_said(package: Path) -> None:
+def test_another_generator_is_said(package):
     pairs = {"seed": 5, "height": 32, "width": 48, "version": 0, "train": 2, "val": 2}
     make_weights(package, "old-supernet", pairs=pairs)
     notes: list[str] = []
@@ -191,7 +186,7 @@ def test_another_generator_is_said(package: Path) -> None:
     assert any("the generator of weights:old-supernet had version 0" in note for note in notes)
 
 
-def test_textures_are_made_again_as_textures(package: Path) -> None:
+def test_textures_are_made_again_as_textures(package):
     pairs = {"kind": "texture", "seed": 5, "height": 32, "width": 48, "version": VERSION, "train": 1, "val": 1}
     make_weights(package, "texture-supernet", pairs=pairs | {"motion": 3.0})
     again = generate_pair(5, 0, 32, 48, 3.0)
@@ -199,16 +194,16 @@ def test_textures_are_made_again_as_textures(package: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("ema", "latest"), ("model", "step-00000001")])
-def test_there_are_neither_averages_nor_checkpoints(words: tuple[str, str]) -> None:
+def test_there_are_neither_averages_nor_checkpoints(words):
     with pytest.raises(ConfigError, match="keeps no moving average; use model|belongs to a run directory"):
         opened().checkpoint(words[1], words[0])
 
 
-def test_keys_that_would_change_the_network_are_refused() -> None:
+def test_keys_that_would_change_the_network_are_refused():
     with pytest.raises(ConfigError, match="--train.width differs from the run's 4"):
         opened(NAME, "--train.width=8")
 
 
-def test_there_is_no_history() -> None:
+def test_there_is_no_history():
     with pytest.raises(StorageError, match="weights of the package, which have neither checkpoints nor a history"):
         RunDirectory(Path(f"weights:{NAME}"))

@@ -1,10 +1,6 @@
 """What fits a chip: every returned figure is Vela's, and what is better and left out does not fit."""
 
-from __future__ import annotations
-
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,25 +20,25 @@ CODES = ("000000000", "000021222", "021100101", "111111111", "222222222")
 SIZES = [(32, 48), (48, 64), (64, 96)]
 
 
-def quiet(label: str, total: int) -> AbstractContextManager[Any]:
+def quiet(label, total):
     return Console().task(label, total)
 
 
 @pytest.fixture(scope="module")
-def vela() -> Vela:
+def vela():
     return Vela(get_target("grove-vision-ai-v2"), processes=1)
 
 
-def subnets(scores: list[float] | None = None) -> Subnets:
+def subnets(scores=None):
     archs = [V1.parse(code) for code in CODES]
     return Subnets(V1, 8, archs, (32, 48), np.array(scores) if scores else None, Path("measured") if scores else None)
 
 
-def real(vela: Vela, code: str, size: tuple[int, int], outputs: Any) -> Any:
+def real(vela, code, size, outputs):
     return vela.figures([subnet_graph(V1, 8, code, size, outputs)])[0]
 
 
-def test_the_best_that_is_fast_enough(vela: Vela) -> None:
+def test_the_best_that_is_fast_enough(vela):
     """The limit lies between two subnets; the scores put the slow ones first."""
     times = {code: real(vela, code, (32, 48), "flow").milliseconds for code in CODES}
     slow, fast = sorted(times.values())[-2:-4:-1]
@@ -54,7 +50,7 @@ def test_the_best_that_is_fast_enough(vela: Vela) -> None:
     assert row["fit_by_table"] == 3 and found["too_slow"] == 2 and found["failed"] == []
 
 
-def test_memory_decides_how_vela_is_asked(vela: Vela) -> None:
+def test_memory_decides_how_vela_is_asked(vela):
     plain, small = real(vela, CODES[0], (64, 96), "flow"), Vela(vela.target, "size")
     least = real(small, CODES[0], (64, 96), "flow").sram_kib
     roomy = int(plain.sram_kib) - 20
@@ -69,7 +65,7 @@ def test_memory_decides_how_vela_is_asked(vela: Vela) -> None:
     assert failed["needs"] == least and failed["mode"] == "size"
 
 
-def test_a_better_subnet_is_asked_for_the_ways_that_are_left(vela: Vela, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_better_subnet_is_asked_for_the_ways_that_are_left(vela, monkeypatch):
     """The fastest fits in mode performance; the best needs a little more SRAM, which a limit spares."""
     monkeypatch.setattr(fitting, "UNBOUNDED", 2.0)  # at width 8 the count of the SRAM is far too high
     fastest, best = (real(vela, code, (64, 96), "flow").sram_kib for code in (CODES[0], CODES[4]))
@@ -82,7 +78,7 @@ def test_a_better_subnet_is_asked_for_the_ways_that_are_left(vela: Vela, monkeyp
     assert row["milliseconds"] == limited.milliseconds
 
 
-def test_a_limit_of_flash_counts_weights_wherever_they_are(vela: Vela) -> None:
+def test_a_limit_of_flash_counts_weights_wherever_they_are(vela):
     other = Vela(Target("t", "ethos-u65-256", "Ethos_U65_High_End", "Dedicated_Sram"), processes=1)
     least = min(real(other, code, (32, 48), "flow").flash_kib for code in CODES)
     assert least > 100
@@ -90,7 +86,7 @@ def test_a_limit_of_flash_counts_weights_wherever_they_are(vela: Vela) -> None:
     assert found["fits"] == [] and found["failed"][0]["limit"] == "flash_kib"
 
 
-def test_a_flash_that_is_guessed_too_high_is_tried(vela: Vela) -> None:
+def test_a_flash_that_is_guessed_too_high_is_tried(vela):
     """In proportion to the weights the best needs more than it does."""
     archs = [V1.parse(code) for code in CODES]
     flash = {code: real(vela, code, (32, 48), "flow").flash_kib for code in CODES}
@@ -104,7 +100,7 @@ def test_a_flash_that_is_guessed_too_high_is_tried(vela: Vela) -> None:
     assert found["fits"][0]["code"].replace(",", "") == best
 
 
-def test_every_row_is_within_the_budget_and_real(vela: Vela) -> None:
+def test_every_row_is_within_the_budget_and_real(vela):
     budget = Budget(60.0, 3.0, 250.0)
     found = fit(subnets([1, 2, 3, 4, 5]), budget, SIZES, ["flow", "half", "quarter"], vela, 20, quiet)
     assert len(found["fits"]) + len(found["failed"]) == found["cases"] == 9 and found["fits"]
@@ -118,8 +114,8 @@ def test_every_row_is_within_the_budget_and_real(vela: Vela) -> None:
     assert few["further"] == 4 and [row["size"] for row in few["fits"]] == [[64, 96], [64, 96]]
 
 
-def test_multiply_adds_at_full_rate_rule_out_without_vela(vela: Vela, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+def test_multiply_adds_at_full_rate_rule_out_without_vela(vela, monkeypatch):
+    def refuse(*_):
         raise AssertionError("compiled")
 
     monkeypatch.setattr(vela_table, "compile_tflite", refuse)
@@ -127,7 +123,7 @@ def test_multiply_adds_at_full_rate_rule_out_without_vela(vela: Vela, monkeypatc
     assert [row["by"] for row in found["failed"]] == ["multiply-adds at full rate"] * 3
 
 
-def test_sizes_keep_the_sides_until_the_images_fill_the_memory() -> None:
+def test_sizes_keep_the_sides_until_the_images_fill_the_memory():
     found = sizes_of((180, 240), 900.0)
     assert found[0] == (96, 128) and found[-1] == (336, 448)
     assert all(rows % 16 == columns % 16 == 0 and 6 * rows * columns <= 900 * 1024 for rows, columns in found)

@@ -1,7 +1,5 @@
 """Fronts, hypervolumes and ANOVA against brute force; ties and sure members on planted noise."""
 
-from __future__ import annotations
-
 import itertools
 import time
 
@@ -33,28 +31,28 @@ VALUES = st.integers(1, 4).flatmap(
 )
 
 
-def brute_front(table: np.ndarray) -> list[bool]:
+def brute_front(table):
     return [not any((b <= a).all() and (b < a).any() for b in table) for a in table]
 
 
 @given(VALUES)
-def test_front_is_what_nothing_dominates(table: np.ndarray) -> None:
+def test_front_is_what_nothing_dominates(table):
     assert front(table).tolist() == brute_front(table)
 
 
-def test_equal_rows_share_their_place_and_nan_has_none() -> None:
+def test_equal_rows_share_their_place_and_nan_has_none():
     table = [[1, 2], [1, 2], [2, 2], [np.nan, 0], [2, 1], [np.inf, 0]]
     assert front(table).tolist() == [True, True, False, False, True, True]
 
 
-def test_front_of_a_whole_space_takes_a_moment() -> None:
+def test_front_of_a_whole_space_takes_a_moment():
     table = np.random.default_rng(0).random((19683, 4))
     began = time.process_time()
     found = front(table)
     assert time.process_time() - began < 10 and 200 < found.sum() < 3000
 
 
-def by_inclusion_and_exclusion(rows: np.ndarray, corner: np.ndarray) -> float:
+def by_inclusion_and_exclusion(rows, corner):
     """Volume of a union of boxes; 2^rows terms."""
     kept = [row for row in rows if (row < corner).all()]
     total = 0.0
@@ -73,18 +71,18 @@ def by_inclusion_and_exclusion(rows: np.ndarray, corner: np.ndarray) -> float:
         )
     )
 )
-def test_hypervolume_is_the_volume_of_the_union_of_boxes(case: tuple[np.ndarray, np.ndarray]) -> None:
+def test_hypervolume_is_the_volume_of_the_union_of_boxes(case):
     rows, corner = case
     assert hypervolume(rows, corner) == pytest.approx(by_inclusion_and_exclusion(rows, corner), abs=1e-9)
 
 
-def test_hypervolume_by_hand() -> None:
+def test_hypervolume_by_hand():
     assert hypervolume([[1, 3], [2, 2], [3, 1]], [4, 4]) == 6
     assert hypervolume([[5, 0], [0, 4]], [4, 4]) == 0  # beyond or on the reference
     assert hypervolume(np.empty((0, 2)), [1, 1]) == 0
 
 
-def test_knee_is_the_row_farthest_below_the_line() -> None:
+def test_knee_is_the_row_farthest_below_the_line():
     assert knee([[0, 10], [1, 4], [2, 2], [10, 0]]) == 2
     assert knee([[0, 10], [1e9, 4], [2e9, 2], [10e9, 0]]) == 2  # units do not matter
     assert knee([[0, 2], [1, 1], [2, 0]]) is None  # a straight line has none
@@ -92,7 +90,7 @@ def test_knee_is_the_row_farthest_below_the_line() -> None:
     assert knee([[0, 1], [1, 0]]) is None and knee([[0, 1]]) is None and knee([[1, 1]] * 4) is None
 
 
-def test_spread_fills_the_largest_gap_first() -> None:
+def test_spread_fills_the_largest_gap_first():
     line = [[x, 10 - x] for x in range(11)]
     assert spread(line, [0, 10], 5) == [0, 10, 5, 2, 7]
     assert spread(line, [3, 3], 1) == [3] and spread(line, [], 2) == [0, 10]
@@ -100,14 +98,14 @@ def test_spread_fills_the_largest_gap_first() -> None:
     assert spread([[0, 0], [0, 0], [1, 1]], [0], 3) == [0, 2, 1]  # a row equal to a chosen one comes last
 
 
-def table(seed: int, archs: int = 30, samples: int = 12, own: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+def table(seed, archs=30, samples=12, own=0.05):
     """Sample errors [A, N] (difficulty of the sample, quality of the arch, noise of its own) and coarse costs [A]."""
     rng = np.random.default_rng(seed)
     quality, difficulty = rng.integers(0, 8, archs) / 20, 5 * rng.random(samples)
     return quality[:, None] + difficulty + own * rng.standard_normal((archs, samples)), rng.integers(0, 6, archs) * 1.0
 
 
-def test_paired_bounds_are_those_of_the_noise_module() -> None:
+def test_paired_bounds_are_those_of_the_noise_module():
     errors, _ = table(0)
     pixels = np.random.default_rng(1).integers(0, 50, 12) + np.array([0, *[1] * 11])
     expected = pool_noise(errors.astype(np.float32), pixels)
@@ -121,7 +119,7 @@ def test_paired_bounds_are_those_of_the_noise_module() -> None:
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from([0.0, 0.01, 0.2]))
-def test_ties_and_sure_members_follow_their_definitions(seed: int, paired: bool, own: float) -> None:
+def test_ties_and_sure_members_follow_their_definitions(seed, paired, own):
     errors, costs = table(seed, own=own)
     pixels = np.full(12, 100)
     known = pool_noise(errors, pixels)
@@ -144,19 +142,19 @@ def test_ties_and_sure_members_follow_their_definitions(seed: int, paired: bool,
                 assert tied[b] == all(epe - values[d, 0] <= bound[b, d] for d in better)
 
 
-def test_what_is_like_the_best() -> None:
+def test_what_is_like_the_best():
     noise = unpaired_noise([0.1] * 4, 1000)
     assert noise is not None
     assert like_best(np.array([5.0, 4.0, 4.1, 4.9]), np.ones(4, bool), noise).tolist() == [0, 1, 1, 0]
 
 
-def test_exact_objectives_know_no_ties() -> None:
+def test_exact_objectives_know_no_ties():
     values = np.random.default_rng(2).random((50, 3))
     member = front(values)
     assert not ties(values, member, [None] * 3).any() and (sure(values, member, [None] * 3) == member).all()
 
 
-def test_equal_errors_are_no_noise() -> None:
+def test_equal_errors_are_no_noise():
     """The same errors for more cost: dominated, whatever the samples."""
     errors = np.tile(np.random.default_rng(3).random(8), (2, 1))
     values = np.stack([errors.mean(axis=1), [1.0, 2.0]], axis=1)
@@ -164,7 +162,7 @@ def test_equal_errors_are_no_noise() -> None:
     assert not ties(values, front(values), [noise, None]).any()
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_change_nothing(monkeypatch):
     errors, costs = table(4, archs=60)
     values = np.stack([errors.mean(axis=1), costs], axis=1)
     noise, member = [paired_noise(errors, np.ones(12)), None], front(values)
@@ -173,12 +171,12 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal([ties(values, member, noise), sure(values, member, noise)], whole)
 
 
-def test_unknown_noise_is_none() -> None:
+def test_unknown_noise_is_none():
     assert paired_noise([[1.0], [2.0]], [5]) is None and paired_noise([[1.0, 2.0]], [5, 0]) is None
     assert unpaired_noise([np.nan, np.nan], 100) is None and unpaired_noise([0.1], 1) is None
 
 
-def test_the_true_front_is_found_with_the_ties_and_not_without() -> None:
+def test_the_true_front_is_found_with_the_ties_and_not_without():
     """Known qualities, measured on few samples: most of the true front is off the measured one, but among the ties."""
     counts = np.zeros(6, np.int64)
     for seed in range(6):
@@ -201,7 +199,7 @@ def test_the_true_front_is_found_with_the_ties_and_not_without() -> None:
 SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=4).map(tuple)
 
 
-def all_shares(grid: np.ndarray) -> dict[tuple[int, ...], float]:
+def all_shares(grid):
     """Share of every subset of blocks, each by its definition."""
     effects: dict[tuple[int, ...], np.ndarray] = {}
     for size in range(grid.ndim + 1):
@@ -214,7 +212,7 @@ def all_shares(grid: np.ndarray) -> dict[tuple[int, ...], float]:
 
 @settings(max_examples=50)
 @given(SHAPES.flatmap(lambda shape: arrays(np.float64, shape, elements=st.integers(-20, 20))))
-def test_shares_are_those_of_the_full_decomposition_and_sum_to_one(grid: np.ndarray) -> None:
+def test_shares_are_those_of_the_full_decomposition_and_sum_to_one(grid):
     found = anova(grid)
     if not grid.var():
         assert found.rest_share == 0 and not any(found.main_shares)
@@ -227,7 +225,7 @@ def test_shares_are_those_of_the_full_decomposition_and_sum_to_one(grid: np.ndar
     assert found.rest_share == pytest.approx(rest, abs=1e-9)
 
 
-def test_planted_effects_come_back() -> None:
+def test_planted_effects_come_back():
     depth, kernel, other = np.array([-1.0, 0.25, 0.75]), np.array([0.5, -0.5]), np.array([-2.0, 1.0, 1.0])
     both = np.array([[0.3, -0.3], [-0.1, 0.1], [-0.2, 0.2]])
     grid = 7.0 + depth[:, None, None] + kernel[:, None] + other + both[:, :, None]
@@ -240,7 +238,7 @@ def test_planted_effects_come_back() -> None:
     assert found.pair_shares[0, 1] == pytest.approx(np.mean(both**2) / grid.var())
 
 
-def test_a_factorial_is_found_in_any_order_and_with_options_left_out() -> None:
+def test_a_factorial_is_found_in_any_order_and_with_options_left_out():
     rows = np.array(list(itertools.product((0, 2), (1,), (0, 1, 2))))
     shuffled = np.random.default_rng(0).permutation(rows)
     found = factorial(shuffled)

@@ -1,7 +1,5 @@
 """Fronts and curves as plain data, the text and the files made of them."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path
@@ -20,12 +18,12 @@ VALUES = problem(UNEVEN).values(ALL)
 EXACT = dict(zip(ALL, VALUES, strict=True))
 
 
-def ended(name: str, seed: int, order: np.ndarray) -> Ended:
+def ended(name, seed, order):
     entries = [Entry(ALL[i], tuple(VALUES[i].tolist()), place // 10) for place, i in enumerate(order)]
     return Ended(name, seed, Path("out"), entries)
 
 
-def both() -> dict:
+def both():
     rng = np.random.default_rng(0)
     runs = [ended(name, seed, rng.permutation(48)[:40]) for name in ("random", "nsga2") for seed in (0, 1, 2)]
     return outcome(problem(UNEVEN), runs, 10, EXACT)
@@ -75,7 +73,7 @@ def test_values_of_another_ranking_are_refused():
         )
 
 
-def test_files_and_text_hold_the_same_figures(tmp_path: Path):
+def test_files_and_text_hold_the_same_figures(tmp_path):
     document = both()
     written = write_search(tmp_path, document)
     assert sorted(path.name for path in written.values()) == ["curve.csv", "curve.png", "front.csv", "search.json"]
@@ -96,14 +94,14 @@ def test_files_and_text_hold_the_same_figures(tmp_path: Path):
     assert (tmp_path / "curve.png").read_bytes() == first
 
 
-def test_no_matplotlib_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_matplotlib_no_picture(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     told: list[str] = []
     assert "picture" not in write_search(tmp_path, both(), told.append)
     assert len(told) == 1 and "edgeflownas[figures]" in told[0]
 
 
-def test_an_empty_search_has_an_empty_front(tmp_path: Path):
+def test_an_empty_search_has_an_empty_front(tmp_path):
     document = outcome(problem(UNEVEN), [Ended("random", 0, tmp_path, [])], 4, None)
     assert document["searches"][0]["front"] == []
     assert "0 on the front" in text_of(search_view(document))

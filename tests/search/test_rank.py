@@ -1,10 +1,7 @@
 """Columns of the sets of a ranking, figures of units, and the folder while it is made."""
 
-from __future__ import annotations
-
 import math
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,13 +35,13 @@ NOISE = pool_noise((SUMS / PIXELS).numpy(), PIXELS.numpy())
         (["a", "b/\u5149\u6d41"], "no ASCII letter or digit"),
     ],
 )
-def test_columns_of_sets(specs: list[str], words: str) -> None:
+def test_columns_of_sets(specs, words):
     assert column_names(["a/x", "sintel:clean", "b/Val Set"]) == ["epe", "epe_sintel_clean", "epe_val_set"]
     with pytest.raises(ConfigError, match=words):
         column_names(specs)
 
 
-def test_facts_of_the_arithmetic() -> None:
+def test_facts_of_the_arithmetic():
     run: Any = None
     fast, exact = (
         RankingJob(run, FlowNet(V1, 2), [], {}, {"device": "cpu"}, exact=exact).table_facts([])
@@ -57,7 +54,7 @@ def test_facts_of_the_arithmetic() -> None:
 # ---- figures ----
 
 
-def test_figures_of_a_unit() -> None:
+def test_figures_of_a_unit():
     part = part_of(["epe", "epe_b"], [SUMS, SUMS[:, 2:]], [PIXELS, PIXELS[2:]])
     np.testing.assert_allclose(part["epe"], NOISE.epes, rtol=1e-6)
     np.testing.assert_array_equal(part["epe_standard_error"], NOISE.standard_errors)
@@ -69,7 +66,7 @@ def test_figures_of_a_unit() -> None:
         part_of(["epe"], [SUMS * 0], [PIXELS * 0])
 
 
-def test_a_subnet_that_diverged_is_a_row() -> None:
+def test_a_subnet_that_diverged_is_a_row():
     total = SUMS[:3].clone()
     total[1, 2], total[2, 3] = math.nan, math.inf
     part = part_of(["epe"], [total], [PIXELS])
@@ -80,7 +77,7 @@ def test_a_subnet_that_diverged_is_a_row() -> None:
 
 
 @pytest.mark.parametrize("order", [[[0, 1, 2], [3, 4, 5]], [[5, 0], [3], [4, 2, 1]]])
-def test_the_table_of_all_parts(order: list[list[int]]) -> None:
+def test_the_table_of_all_parts(order):
     parts = [part_of(["epe"], [SUMS[members]], [PIXELS]) for members in order]
     ranking = assemble(V1, list(V1)[:6], order, parts.__getitem__, PIXELS.numpy(), FACTS, keep=False)
     np.testing.assert_allclose(ranking.columns["epe"], NOISE.epes, rtol=1e-6)
@@ -91,7 +88,7 @@ def test_the_table_of_all_parts(order: list[list[int]]) -> None:
     assert ranking.sample_epe is None
 
 
-def test_a_part_is_read_back_or_refused(tmp_path: Path) -> None:
+def test_a_part_is_read_back_or_refused(tmp_path):
     archs = list(V1)[:6]
     folder, other = (RankingFolder(tmp_path, {"run": run}, archs) for run in ("mine", "other"))
     folder.parts.mkdir()
@@ -112,12 +109,12 @@ def test_a_part_is_read_back_or_refused(tmp_path: Path) -> None:
 # ---- the folder ----
 
 
-def table() -> Ranking:
+def table():
     columns = {"rank": np.array([1, 2]), "epe": np.array([1.0, 2.0])}
     return Ranking("v1", tuple(map(str, ARCHS)), columns, block_words(V1, ARCHS), FACTS)
 
 
-def begun(out: Path) -> RankingFolder:
+def begun(out):
     """With the part of the only unit."""
     folder = RankingFolder(out, FACTS, ARCHS)
     assert folder.open() is None
@@ -126,7 +123,7 @@ def begun(out: Path) -> RankingFolder:
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Path:
+def mine(tmp_path):
     """A file of the user's in a folder that happens to be called parts."""
     path = tmp_path / "out" / "parts" / "gripper.step"
     path.parent.mkdir(parents=True)
@@ -134,11 +131,11 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def files(folder: Path) -> set[str]:
+def files(folder):
     return {path.name for path in folder.rglob("*") if path.is_file()} - {"LOCK"}
 
 
-def test_files_of_the_user_stay(mine: Path) -> None:
+def test_files_of_the_user_stay(mine):
     out = mine.parents[1]
     folder = RankingFolder(out, FACTS, ARCHS)
     assert folder.open() is None
@@ -160,7 +157,7 @@ def test_files_of_the_user_stay(mine: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", ["{", "[]", '{"teeth": 24}'])
-def test_a_plan_of_somebody_else_is_left(mine: Path, plan: str) -> None:
+def test_a_plan_of_somebody_else_is_left(mine, plan):
     (mine.parent / "plan.json").write_text(plan)
     folder = RankingFolder(mine.parents[1], FACTS, ARCHS)
     with pytest.raises((ConfigError, StorageError)):
@@ -173,7 +170,7 @@ def test_a_plan_of_somebody_else_is_left(mine: Path, plan: str) -> None:
     assert files(mine.parents[1]) == {"gripper.step", "plan.json", CSV, TENSORS}
 
 
-def test_parts_that_outlived_their_table_are_removed(tmp_path: Path) -> None:
+def test_parts_that_outlived_their_table_are_removed(tmp_path):
     folder = begun(tmp_path)
     write_ranking(tmp_path, table())
     folder.close()  # killed before it could clear
@@ -183,8 +180,8 @@ def test_parts_that_outlived_their_table_are_removed(tmp_path: Path) -> None:
     assert files(tmp_path) == {CSV, TENSORS} and not folder.parts.exists()
 
 
-def test_a_finished_table_is_read_without_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(lock: RunLock) -> NoReturn:
+def test_a_finished_table_is_read_without_a_lock(tmp_path, monkeypatch):
+    def denied(lock):
         raise StorageError("read-only")
 
     write_ranking(tmp_path, table())
@@ -195,7 +192,7 @@ def test_a_finished_table_is_read_without_a_lock(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("edited", [True, False])
-def test_the_csv_follows_the_tensors(tmp_path: Path, edited: bool) -> None:
+def test_the_csv_follows_the_tensors(tmp_path, edited):
     write_ranking(tmp_path, table())
     path = tmp_path / CSV
     rows = path.read_bytes()

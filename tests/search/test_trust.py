@@ -1,13 +1,10 @@
 """Agreement of a score with the true order, and its bootstrap: known cases, other implementations, coverage."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from edgeflownas.search.trust import agreement, attainable_tau, bootstrap_weights, change, tops
@@ -15,11 +12,11 @@ from edgeflownas.search.trust import agreement, attainable_tau, bootstrap_weight
 RNG = np.random.default_rng(3)
 
 
-def tied(count: int, levels: int) -> NDArray[np.float64]:
+def tied(count, levels):
     return RNG.integers(0, levels, count).astype(np.float64)
 
 
-def test_an_identical_ranking_is_perfect_and_a_reversed_one_the_opposite_in_every_draw() -> None:
+def test_an_identical_ranking_is_perfect_and_a_reversed_one_the_opposite_in_every_draw():
     truth = RNG.permutation(24).astype(np.float64)
     found = agreement(truth, truth, bootstrap_weights(24))
     for figure in (found.tau, found.spearman, *found.precision.values()):
@@ -33,7 +30,7 @@ def test_an_identical_ranking_is_perfect_and_a_reversed_one_the_opposite_in_ever
 
 
 @pytest.mark.parametrize("levels", [3, 7, 1000])
-def test_every_draw_is_the_figure_of_the_drawn_subnets(levels: int) -> None:
+def test_every_draw_is_the_figure_of_the_drawn_subnets(levels):
     truth, score = RNG.random(12), tied(12, levels)
     weights = bootstrap_weights(12, seed=4, draws=30)
     assert (weights == bootstrap_weights(12, 4, 30)).all() and (weights != bootstrap_weights(12, 3, 30)).any()
@@ -47,14 +44,15 @@ def test_every_draw_is_the_figure_of_the_drawn_subnets(levels: int) -> None:
         assert alone.spearman.value == pytest.approx(spearmanr(truth[which], score[which]).statistic, nan_ok=True)
 
 
-def by_lot(truth: NDArray[np.float64], score: NDArray[np.float64], k: int) -> list[list[int]]:
+def by_lot(truth, score, k):
     """Every way to choose the k best by the score, ties in every order."""
     orders = itertools.permutations(range(len(truth)))
     return [list(order[:k]) for order in orders if (np.diff(score[list(order)]) >= 0).all()]
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("k", [1, 5])
-def test_regret_is_the_mean_over_ties(k: int) -> None:
+def test_regret_is_the_mean_over_ties(k):
     for _ in range(20):
         truth = RNG.random(7)
         score = np.concatenate([tied(4, 2), [1.0, 1.0, 2.0]])
@@ -65,7 +63,7 @@ def test_regret_is_the_mean_over_ties(k: int) -> None:
         assert found.regret[k].value == pytest.approx(expected, abs=1e-12)
 
 
-def test_precision_shares_what_is_tied_at_the_edge() -> None:
+def test_precision_shares_what_is_tied_at_the_edge():
     truth = np.arange(10.0)
     score = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2], dtype=np.float64)  # three for the fifth place, one of them right
     assert agreement(truth, score, np.ones((1, 10))).precision[5].value == pytest.approx((4 + 1 / 3) / 5)
@@ -74,7 +72,7 @@ def test_precision_shares_what_is_tied_at_the_edge() -> None:
 
 
 @pytest.mark.property
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
     # 200 samples of 30 subnets, correlation 0.6, tau = 2 asin(0.6) / pi.  The count of hits of a right interval has a
     # standard deviation of 1.5 %; percentile intervals of 30 are known to be a little narrow.
     rng, tau, hits = np.random.default_rng(11), 2 / math.pi * math.asin(0.6), 0
@@ -85,7 +83,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 0.90 <= hits / 200 <= 0.99
 
 
-def test_a_paired_change_is_seen_where_the_single_intervals_overlap() -> None:
+def test_a_paired_change_is_seen_where_the_single_intervals_overlap():
     truth = RNG.standard_normal(40)
     noise = RNG.standard_normal(40)
     weights = bootstrap_weights(40)
@@ -96,7 +94,7 @@ def test_a_paired_change_is_seen_where_the_single_intervals_overlap() -> None:
     assert change(before, before) == (0.0, 0.0, 0.0)
 
 
-def test_attainable_tau_is_that_of_a_simulation() -> None:
+def test_attainable_tau_is_that_of_a_simulation():
     rng = np.random.default_rng(0)
     true = rng.standard_normal(4000)
     one, other = (true + 0.5 * rng.standard_normal(4000) for _ in range(2))

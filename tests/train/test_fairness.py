@@ -1,9 +1,5 @@
 """Per-option losses by brute force."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,7 +20,7 @@ IRREGULAR = SearchSpace(
 )
 
 
-def spaces() -> st.SearchStrategy[SearchSpace]:
+def spaces():
     """Any numbers of options a choice."""
     sizes = st.lists(st.integers(1, 5), min_size=1, max_size=6)
     return sizes.map(
@@ -35,7 +31,7 @@ def spaces() -> st.SearchStrategy[SearchSpace]:
 
 
 @given(spaces(), st.integers(0, 2**31), st.integers(0, 10**6), st.integers(1, 12))
-def test_any_space_is_balanced_from_any_step_on(space: SearchSpace, seed: int, first: int, count: int) -> None:
+def test_any_space_is_balanced_from_any_step_on(space, seed, first, count):
     """Counts are a function of (seed, step): those of a stretch are the difference of the closed forms."""
     steps = [fair_cycle(space, seed, step) for step in range(first, first + count)]
     assert {len(paths) for paths in steps} == {space.num_paths}
@@ -47,20 +43,20 @@ def test_any_space_is_balanced_from_any_step_on(space: SearchSpace, seed: int, f
         assert_fair(space, paths, seed, step)
 
 
-def test_the_heads_of_v3_do_not_move_together() -> None:
+def test_the_heads_of_v3_do_not_move_together():
     """Each choice has its own stream, else the tree of heads would be seen along a diagonal only."""
     seen = {tuple(path[6:]) for step in range(200) for path in fair_cycle(V3, 0, step)}
     assert len(seen) == 2**5
 
 
-def test_fairness_gap_of_v1_is_zero_and_a_cycle_depends_on_seed_and_step() -> None:
+def test_fairness_gap_of_v1_is_zero_and_a_cycle_depends_on_seed_and_step():
     assert fair_cycle(V1, 0, 7) != fair_cycle(V1, 1, 7)
     assert len({tuple(fair_cycle(V1, 0, step)) for step in range(50)}) == 50
     assert fairness_gap(option_counts(V1, 3, 1234)) == 0
     assert fairness_gap({"EB0": [4, 5, 9]}) == 5
 
 
-def test_an_unfair_step_is_caught() -> None:
+def test_an_unfair_step_is_caught():
     paths = fair_cycle(V1, 0, 0)
     twice = [paths[0], paths[0], paths[2]]
     with pytest.raises(AssertionError, match="unfair step 0"):
@@ -75,7 +71,7 @@ def test_an_unfair_step_is_caught() -> None:
 UNEVEN = SearchSpace("uneven", (Choice("EB0", "depth", (1, 2)), Choice("H1", "kernel", (3, 5, 7))))
 
 
-def steps(space: SearchSpace, count: int, dropped: tuple[int, ...] = ()) -> list[dict[str, Any]]:
+def steps(space, count, dropped=()):
     rng = np.random.default_rng(0)
     found = []
     for step in range(count):
@@ -86,7 +82,7 @@ def steps(space: SearchSpace, count: int, dropped: tuple[int, ...] = ()) -> list
 
 
 @pytest.mark.parametrize("space", [V1, UNEVEN], ids=["v1", "uneven"])
-def test_against_brute_force(space: SearchSpace) -> None:
+def test_against_brute_force(space):
     rows = steps(space, 7, dropped=(2,))
     found = option_losses(space, 5, rows)
     assert list(found) == [choice.name for choice in space.choices]
@@ -105,7 +101,7 @@ def test_against_brute_force(space: SearchSpace) -> None:
     assert sum(found["H1"]["count"]) == 6 * 3 and set(found["H1"]["count"]) == {6}
 
 
-def test_the_option_that_is_worse_is_seen_through_the_noise_of_the_batches() -> None:
+def test_the_option_that_is_worse_is_seen_through_the_noise_of_the_batches():
     """Batches differ by 10, the option by 0.05: only the difference within the step shows it."""
     rng = np.random.default_rng(1)
     rows = []
@@ -117,7 +113,7 @@ def test_the_option_that_is_worse_is_seen_through_the_noise_of_the_batches() -> 
     assert relative == pytest.approx([-0.05 / 3, -0.05 / 3, 0.1 / 3], abs=1e-9)
 
 
-def test_rows_say_what_an_option_is() -> None:
+def test_rows_say_what_an_option_is():
     rows = list(option_rows(V1, 4, option_losses(V1, 0, steps(V1, 2))))
     assert len(rows) == 27
     assert [rows[1][key] for key in ("epoch", "block", "option", "meaning", "count")] == [4, "EB0", 1, "depth 2", 2]
@@ -127,7 +123,7 @@ def test_rows_say_what_an_option_is() -> None:
     assert len(found) == 6 * 3 + 5 * 2
 
 
-def test_what_was_in_no_path_and_what_has_no_options_has_no_figure() -> None:
+def test_what_was_in_no_path_and_what_has_no_options_has_no_figure():
     none = option_losses(V1, 0, steps(V1, 1, dropped=(0,)))
     assert none["EB0"] == {"count": [0, 0, 0], "loss": [None] * 3, "relative": [None] * 3}
     single = V1.restrict(V1.parse("000021222"))

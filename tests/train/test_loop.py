@@ -1,7 +1,5 @@
 """Where the time goes, on a clock that the test moves."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,20 +12,20 @@ from edgeflownas.train.loop import LAPS, EpochClock
 
 
 class Time:
-    def __init__(self) -> None:
+    def __init__(self):
         self.value = 100.0
 
-    def __call__(self) -> float:
+    def __call__(self):
         return self.value
 
 
 @pytest.fixture
-def parts() -> tuple[Any, Time, EpochClock]:
+def parts():
     loader, time = SimpleNamespace(wait_seconds=5.0), Time()
     return loader, time, EpochClock(loader, time)  # type: ignore[arg-type]
 
 
-def spend(parts: tuple[Any, Time, EpochClock], name: str, seconds: float) -> None:
+def spend(parts, name, seconds):
     loader, time, clock = parts
     if name == "data_wait":
         loader.wait_seconds += seconds
@@ -39,7 +37,7 @@ def spend(parts: tuple[Any, Time, EpochClock], name: str, seconds: float) -> Non
             time.value += seconds
 
 
-def test_seconds_and_shares_of_a_window(parts: tuple[Any, Time, EpochClock]) -> None:
+def test_seconds_and_shares_of_a_window(parts):
     clock = parts[2]
     spent = {"data_wait": 1.0, "step": 6.0, "eval": 3.0, "checkpoint": 0.5, "monitor": 0.25, "other": 0.25}
     for name, seconds in spent.items():
@@ -52,7 +50,7 @@ def test_seconds_and_shares_of_a_window(parts: tuple[Any, Time, EpochClock]) -> 
     assert shares["share_step"] == pytest.approx(6 / 11)
 
 
-def test_a_window_begins_where_its_mark_was_asked_for_last(parts: tuple[Any, Time, EpochClock]) -> None:
+def test_a_window_begins_where_its_mark_was_asked_for_last(parts):
     clock = parts[2]
     spend(parts, "step", 2.0)
     clock.since("epoch")
@@ -64,7 +62,7 @@ def test_a_window_begins_where_its_mark_was_asked_for_last(parts: tuple[Any, Tim
     assert clock.seconds == pytest.approx(3.0)
 
 
-def test_data_wait_share_is_of_the_epoch(parts: tuple[Any, Time, EpochClock]) -> None:
+def test_data_wait_share_is_of_the_epoch(parts):
     assert sum(parts[2].shares("row").values()) == 0.0  # no time at all is no error
     spend(parts, "data_wait", 4.0)
     parts[2].restart()
@@ -74,21 +72,21 @@ def test_data_wait_share_is_of_the_epoch(parts: tuple[Any, Time, EpochClock]) ->
     assert parts[2].shares("row")["share_data_wait"] == pytest.approx(5 / 8)
 
 
-def test_a_lap_that_ends_badly_counts(parts: tuple[Any, Time, EpochClock]) -> None:
+def test_a_lap_that_ends_badly_counts(parts):
     with pytest.raises(KeyError), parts[2].lap("step"):
         parts[1].value += 2.0
         raise KeyError
     assert parts[2].since("row")["step"] == pytest.approx(2.0)
 
 
-def test_state_survives_json() -> None:
+def test_state_survives_json():
     best = Best(3.5, 2, "step-00000012", "mean", "abcd")
     state = TrainState(planned=100, num_epochs=4, step=12, best=best, last_epes=[4.0, 3.0], quarantined=["0000001"])
     assert TrainState.from_json(state.to_json()) == state
     assert not state.finished and TrainState(planned=1, num_epochs=1, epoch=1).finished
 
 
-def test_small_gains_add_up_against_early_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_gains_add_up_against_early_stopping(monkeypatch):
     """Each evaluation is 0.06 px better: less than 0.1 at a time, more than 0.1 every second time."""
     values = iter([5.0, 4.94, 4.88, 4.82, 4.76, 4.76, 4.76])
     monkeypatch.setattr(records, "criterion", lambda config, result: next(values))

@@ -162,8 +162,7 @@ def test_buffers_move_once_towards_the_mean_of_the_units() -> None:
     torch.testing.assert_close(bn.running_var, torch.lerp(before[1], var, MOMENTUM))
 
 
-@pytest.mark.parametrize("position", ["step", "micro_step"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("position", "value"), [("step", np.nan), ("micro_step", np.inf)])
 def test_a_non_finite_step_is_dropped_whole(position: str, value: float) -> None:
     task = make_task(ema_decay=0.9, weight_decay=0.1, grad_clip_position=position, grad_clip_global_norm=1.0)
     task.step(noisy_batch(6), 0, 1e-3, lambda: None)
@@ -199,7 +198,7 @@ def stop_after(calls: int) -> Callable[[], None]:
     return check
 
 
-@pytest.mark.parametrize("calls", [0, 1, 3, 6])
+@pytest.mark.parametrize("calls", [1, 6])
 def test_an_abandoned_step_leaves_no_trace_and_is_repeated_to_the_bit(calls: int) -> None:
     task, other = make_task(micro_batch_size=3, ema_decay=0.5), make_task(micro_batch_size=3, ema_decay=0.5)
     before = snapshot(task)
@@ -308,8 +307,9 @@ def by_hand(batch: Batch, step: int, micro: int | None, shifted: bool) -> list[d
     return found
 
 
-@pytest.mark.parametrize("position", ["step", "micro_step"])
-@pytest.mark.parametrize(("micro", "sharing"), [(None, "same"), (4, "same"), (2, "shifted")])
+@pytest.mark.parametrize(
+    ("micro", "sharing", "position"), [(None, "same", "step"), (4, "same", "micro_step"), (2, "shifted", "step")]
+)
 def test_norms_and_cosine_by_hand(micro: int | None, sharing: str, position: str) -> None:
     shifted = sharing == "shifted"
     batch = noisy_batch(18 if shifted else 6)
@@ -331,11 +331,9 @@ def test_norms_and_cosine_by_hand(micro: int | None, sharing: str, position: str
     assert reading.path_cosine == pytest.approx(np.mean(cosines), rel=1e-9)
 
 
-@pytest.mark.parametrize("position", ["step", "micro_step"])
-def test_a_reading_leaves_no_trace(position: str) -> None:
-    watched, plain = (
-        make_task(**WATCHED, ema_decay=0.9, grad_clip_position=position, micro_batch_size=4) for _ in range(2)
-    )
+def test_a_reading_leaves_no_trace() -> None:
+    keys = WATCHED | {"ema_decay": 0.9, "grad_clip_position": "micro_step", "micro_batch_size": 4}
+    watched, plain = make_task(**keys), make_task(**keys)
     torch.manual_seed(1)
     for step in range(2):
         before, random = snapshot(watched), torch.get_rng_state()

@@ -1,7 +1,5 @@
 """A sweep: which runs there are and their names, what is refused before anything trains, and its plan on disk."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -9,18 +7,18 @@ import pytest
 
 from edgeflownas.errors import ConfigError
 from edgeflownas.run.directory import RunDirectory
-from edgeflownas.train.sweep import PLAN, Sweep, open_sweep, plan_sweep, read_plan, run_state
+from edgeflownas.train.sweep import PLAN, open_sweep, plan_sweep, read_plan, run_state
 
 LR = "train.lr=1e-3,5e-5"
 
 
-def recipe(folder: Path, text: str) -> Path:
+def recipe(folder, text):
     path = folder / "mine.yaml"
     path.write_text("train: {num_epochs: 3}\n" + text)
     return path
 
 
-def test_every_combination_for_every_seed() -> None:
+def test_every_combination_for_every_seed():
     sweep = plan_sweep("smoke", ["--train.width=4"], [LR, "train.grad_clip_global_norm=null,5"], "7,0", "mine")
     assert sweep.folder == Path("runs/mine") and len(sweep.runs) == 8
     first = sweep.runs[0]
@@ -36,17 +34,17 @@ def test_every_combination_for_every_seed() -> None:
     assert dict(sweep.runs[-1].keys) == {"train.lr": "5e-5", "train.grad_clip_global_norm": "5"}
 
 
-def test_values_with_commas_stand_in_brackets() -> None:
+def test_values_with_commas_stand_in_brackets():
     runs = plan_sweep("smoke", ["--train.lr_schedule=step_decay"], ["train.lr_milestones=[0.5,0.75],[0.9]"]).runs
     assert [run.config.train.lr_milestones for run in runs] == [(0.5, 0.75), (0.9,)]
     assert [run.name for run in runs] == ["lr_milestones_0.5_0.75-seed_0", "lr_milestones_0.9-seed_0"]
 
 
-def test_seeds_alone_are_a_sweep() -> None:
+def test_seeds_alone_are_a_sweep():
     assert [run.name for run in plan_sweep("smoke", seeds="0,1").runs] == ["same-seed_0", "same-seed_1"]
 
 
-def test_a_recipe_says_what_varies(tmp_path: Path) -> None:
+def test_a_recipe_says_what_varies(tmp_path):
     path = recipe(
         tmp_path,
         """sweep:
@@ -64,7 +62,7 @@ def test_a_recipe_says_what_varies(tmp_path: Path) -> None:
     assert len(replaced) == 6 and replaced[0].name == "plain-lr_1e-2-seed_0"
 
 
-def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
+def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path):
     runs = plan_sweep(recipe(tmp_path, "sweep: {data.cache_dir: [0042, 1e3]}\n")).runs
     assert [(run.name, run.config.data.cache_dir) for run in runs] == [
         ("cache_dir_0042-seed_0", "0042"),
@@ -72,7 +70,7 @@ def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) ->
     ]
 
 
-def test_the_packaged_clip_sweep() -> None:
+def test_the_packaged_clip_sweep():
     runs = plan_sweep("supernet_fc2_clip_sweep").runs
     assert [run.config.train.grad_clip_global_norm for run in runs] == [5.0, 20.0, 50.0, 200.0]
     assert runs[0].config.runtime.output_root == "runs/supernet_fc2_clip_sweep"
@@ -100,7 +98,7 @@ def test_the_packaged_clip_sweep() -> None:
         ([], "3", ["two runs"]),
     ],
 )
-def test_mistakes_are_refused(vary: list[str], seeds: str | None, parts: list[str]) -> None:
+def test_mistakes_are_refused(vary, seeds, parts):
     with pytest.raises(ConfigError) as caught:
         plan_sweep("smoke", [], vary, seeds)
     assert [part for part in parts if part not in str(caught.value)] == []
@@ -117,7 +115,7 @@ def test_mistakes_are_refused(vary: list[str], seeds: str | None, parts: list[st
          "train.arch_name"),
     ],
 )  # fmt: skip
-def test_what_a_sweep_sets_itself_is_not_overridden(overrides: list[str], name: str | None, part: str) -> None:
+def test_what_a_sweep_sets_itself_is_not_overridden(overrides, name, part):
     with pytest.raises(ConfigError, match=part):
         plan_sweep("smoke", overrides, [LR], None, name)
 
@@ -138,7 +136,7 @@ def test_what_a_sweep_sets_itself_is_not_overridden(overrides: list[str], name: 
         ("fork: maybe\n", ["mine.yaml:2", "fork: must be true or false"]),
     ],
 )
-def test_mistakes_in_a_recipe_name_file_and_line(tmp_path: Path, text: str, parts: list[str]) -> None:
+def test_mistakes_in_a_recipe_name_file_and_line(tmp_path, text, parts):
     with pytest.raises(ConfigError) as caught:
         plan_sweep(recipe(tmp_path, text))
     assert [part for part in parts if part not in str(caught.value)] == []
@@ -147,15 +145,15 @@ def test_mistakes_in_a_recipe_name_file_and_line(tmp_path: Path, text: str, part
 # ---- the plan on disk ----
 
 
-def planned(root: Path, lrs: str = "1e-3,2e-3", seeds: str = "0", *words: str) -> Sweep:
+def planned(root, lrs="1e-3,2e-3", seeds="0", *words):
     return plan_sweep("smoke", [f"--runtime.output_root={root}", *words], [f"train.lr={lrs}"], seeds, "s")
 
 
-def names(root: Path) -> list[str]:
+def names(root):
     return list(read_plan(root / "s"))
 
 
-def test_the_plan_holds_runs_in_their_order_and_grows(tmp_path: Path) -> None:
+def test_the_plan_holds_runs_in_their_order_and_grows(tmp_path):
     open_sweep(planned(tmp_path, "2e-3,1e-3"))
     assert names(tmp_path) == ["lr_2e-3-seed_0", "lr_1e-3-seed_0"]
     before = (tmp_path / "s" / PLAN).read_bytes()
@@ -168,7 +166,7 @@ def test_the_plan_holds_runs_in_their_order_and_grows(tmp_path: Path) -> None:
     assert "runtime.seed" not in entry["settings"] and "runtime.num_threads" not in entry["settings"]
 
 
-def test_a_plan_of_an_older_version_stands_for_the_defaults(tmp_path: Path) -> None:
+def test_a_plan_of_an_older_version_stands_for_the_defaults(tmp_path):
     open_sweep(planned(tmp_path))
     file = tmp_path / "s" / PLAN
     document = json.loads(file.read_text())
@@ -180,7 +178,7 @@ def test_a_plan_of_an_older_version_stands_for_the_defaults(tmp_path: Path) -> N
         open_sweep(planned(tmp_path, "1e-3,9e-3", "0", "--train.ema_decay=0.5"))
 
 
-def test_states(tmp_path: Path) -> None:
+def test_states(tmp_path):
     sweep = planned(tmp_path)
     run = sweep.runs[0]
     assert run_state(sweep.folder / run.name) == "new"

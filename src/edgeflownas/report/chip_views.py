@@ -237,7 +237,7 @@ def verification_view(found: Document) -> Blocks:
         first = place == 0 or found["outputs"][place - 1]["path"] != row["path"]
         rows.append({**(scores.get(row["path"], {}) if first else {}), **row})
     zero = scores.get("zero flow", {}).get("epe")
-    rows = [row | {"difference_percent": against_zero(row.get("epe"), zero)} for row in rows]
+    rows = [{**row, "difference_percent": against_zero(row.get("epe"), zero)} for row in rows]
     heading: Heading = [
         *columns("path | EPE px:.4f=epe"),
         *([] if zero is None else [BESIDE_ZERO]),
@@ -252,7 +252,9 @@ def verification_view(found: Document) -> Blocks:
         *found["reasons"],
         *found["notes"],
     ]
-    heading = columns("operator=name | kind | SNR dB:.1f=snr_db | lost here:.1f=added_db | own SNR dB:.1f=own_snr_db")
+    heading = [
+        *columns("operator=name | kind | SNR dB:.1f=snr_db | lost here:.1f=added_db | own SNR dB:.1f=own_snr_db")
+    ]
     enters = Column("moves flow, px  ", lambda flow: f"{flow['value']:.3g}{' <' if flow['worst'] else '  '}", "flow_px")
     for name, layers in found["layers"].items():
         worst = max(layers, key=lambda row: row["flow_px"])

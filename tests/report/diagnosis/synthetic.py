@@ -1,23 +1,20 @@
 """Random histories with stated properties, as the text of an eval_history.csv."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeflownas.evaluate.columns import columns, csv_file, format_value
 from edgeflownas.evaluate.noise import pool_statistics, rank_string
-from edgeflownas.report.history import History, read_history
+from edgeflownas.report.history import read_history
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def tau(first: Array, second: Array) -> float:
+def tau(first, second):
     """Kendall's tau of two lists without ties (scipy's takes most of the time otherwise)."""
     signs = [np.sign(values[:, None] - values[None, :]) for values in (first, second)]
     return float((signs[0] * signs[1]).sum() / (len(first) * (len(first) - 1)))
@@ -52,7 +49,7 @@ class Recipe:
     offsets: Array | None = None  # px of each arch instead of random ones
     edit: Callable[[list[dict[str, Any]], Array], None] | None = None  # last touch: rows, EPE [E, A]
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self):
         """Rows with the names of a pool of 12."""
         rng = np.random.default_rng(self.seed)
         epes = self.epes(rng)
@@ -91,7 +88,7 @@ class Recipe:
             self.edit(rows, epes)
         return rows
 
-    def epes(self, rng: np.random.Generator) -> Array:
+    def epes(self, rng):
         """EPE [E, A] in px."""
         x = np.arange(self.epochs)
         if self.knee is None:
@@ -106,7 +103,7 @@ class Recipe:
         jitter = rng.normal(0, self.jitter, (self.epochs, self.size))
         return np.maximum((curve + noise)[:, None] + offsets[None, :] + jitter, 1e-3)
 
-    def text(self) -> str:
+    def text(self):
         """The CSV file."""
         names, table = columns(self.size), self.table()
         rows = [{name.replace("_12", f"_{self.size}"): value for name, value in row.items()} for row in table]
@@ -117,7 +114,7 @@ class Recipe:
             lines.append([*known, *("" if row.get(name) is None else f"{row[name]:.4f}" for name in new)])
         return csv_file(lines).decode()
 
-    def history(self, folder: Path) -> History:
+    def history(self, folder):
         """Written and read back."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "eval_history.csv"
@@ -125,10 +122,10 @@ class Recipe:
         return read_history(file)
 
 
-def set_in(part: slice, **values: Any) -> Callable[[list[dict[str, Any]], Array], None]:
+def set_in(part, **values):
     """An edit that sets columns in some rows, to a value or to a function of the row."""
 
-    def edit(rows: list[dict[str, Any]], epes: Array) -> None:
+    def edit(rows, epes):
         for row in rows[part]:
             for name, value in values.items():
                 row[name] = value(row) if callable(value) else value
@@ -136,7 +133,7 @@ def set_in(part: slice, **values: Any) -> Callable[[list[dict[str, Any]], Array]
     return edit
 
 
-def random_healthy(seed: int) -> Recipe:
+def random_healthy(seed):
     """A healthy run of any length, pool size and noise, finished, or stopped after at least half of its plan."""
     rng = np.random.default_rng([seed, 7])
     epochs = int(rng.integers(12, 201))
@@ -144,7 +141,7 @@ def random_healthy(seed: int) -> Recipe:
     last = first * float(rng.uniform(0.25, 0.6))
     fall = first - last
 
-    def drawn(low: float, high: float) -> float:
+    def drawn(low, high):
         return float(rng.uniform(low, high))
 
     return Recipe(

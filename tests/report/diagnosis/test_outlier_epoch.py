@@ -1,25 +1,20 @@
 """An outlier epoch is named alone: neither its neighbours on a smooth curve nor a step to another level."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 from synthetic import Recipe
 
 from edgeflownas.evaluate.noise import pool_statistics, rank_string
-from edgeflownas.report.diagnosis import RULES, Finding
-from edgeflownas.report.history import History, read_history
+from edgeflownas.report.diagnosis import RULES
+from edgeflownas.report.history import read_history
 
 PLACES = (6, 12, 18, 25, 40, 55)
 NAMES = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")
 
 
-def outlier(folder: Path, *moves: tuple[int, int, int | None, float]) -> Finding | None:
+def outlier(folder, *moves):
     """What is found in a smooth history; a move is first and last epoch, one arch or all, and by so many px."""
 
-    def edit(rows: list[dict[str, Any]], epes: Any) -> None:
+    def edit(rows, epes):
         for first, last, arch, by in moves:
             epes[first - 1 : last, slice(None) if arch is None else arch] += by
         for row, values in zip(rows, epes.tolist(), strict=True):
@@ -32,13 +27,13 @@ def outlier(folder: Path, *moves: tuple[int, int, int | None, float]) -> Finding
 
 @pytest.mark.parametrize(("arch", "by"), [(4, 1.5), (None, 0.4)])
 @pytest.mark.parametrize("epoch", PLACES)
-def test_one_arch_or_all_move_and_only_one_is_named(epoch: int, arch: int | None, by: float, tmp_path: Path) -> None:
+def test_one_arch_or_all_move_and_only_one_is_named(epoch, arch, by, tmp_path):
     finding = outlier(tmp_path, (epoch, epoch, arch, by))
     assert finding is not None and finding.epochs == (epoch,) and finding.to_json()["epoch"] == epoch
     assert finding.figures.get("arch_index") == arch and ("arch 4" in finding.evidence) == (arch is not None)
 
 
-def test_two_outliers_are_both_listed_and_the_larger_is_the_epoch(tmp_path: Path) -> None:
+def test_two_outliers_are_both_listed_and_the_larger_is_the_epoch(tmp_path):
     finding = outlier(tmp_path, (20, 20, 4, 1.0), (40, 40, 4, 2.5))
     assert finding is not None
     document = finding.to_json()
@@ -47,15 +42,15 @@ def test_two_outliers_are_both_listed_and_the_larger_is_the_epoch(tmp_path: Path
 
 @pytest.mark.parametrize("arch", [4, None])
 @pytest.mark.parametrize("epoch", [10, 31, 57, 59])
-def test_a_new_level_is_no_outlier(epoch: int, arch: int | None, tmp_path: Path) -> None:
+def test_a_new_level_is_no_outlier(epoch, arch, tmp_path):
     assert outlier(tmp_path, (epoch, 60, arch, 1.0)) is None
 
 
-def test_a_smooth_history_has_none(tmp_path: Path) -> None:
+def test_a_smooth_history_has_none(tmp_path):
     assert outlier(tmp_path) is None
 
 
-def judged(history: History, epes: Any, file: Path) -> tuple[int, ...]:
+def judged(history, epes, file):
     """Outliers in a history rewritten with other EPEs."""
     lines = ["epoch,mean_epe_12,std_epe_12,arch_rank_12"]
     for epoch, values in zip(history.epochs, epes, strict=True):
@@ -67,7 +62,7 @@ def judged(history: History, epes: Any, file: Path) -> tuple[int, ...]:
 
 @pytest.mark.golden
 @pytest.mark.parametrize("epoch", PLACES)
-def test_outliers_of_the_samples_may_stand_anywhere(shared: Path, tmp_path: Path, epoch: int) -> None:
+def test_outliers_of_the_samples_may_stand_anywhere(shared, tmp_path, epoch):
     flat, healthy = (read_history(shared / "samples" / name) for name in ("loss_falls_epe_flat", "healthy"))
     epes = flat.epes.copy()
     usual = (epes[45] + epes[47]) / 2

@@ -1,11 +1,7 @@
 """The tables beside the findings: criteria, rank correlations, and the go / stop rule of a continued run."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +10,12 @@ from synthetic import Recipe, set_in
 from edgeflownas.evaluate.noise import kendall_tau_b, tau_interval
 from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.report.diagnosis.tables import continuation, criteria, stability, tau_bootstrap
-from edgeflownas.report.history import History, read_history
+from edgeflownas.report.history import read_history
 
 EVERY = slice(None)
 
 
-def keep_errors(folder: Path, epoch: int, errors: Any, eval_set: str = "aa") -> Path:
+def keep_errors(folder, epoch, errors, eval_set="aa"):
     """Stored errors [A, N] of an evaluation's samples, 100 pixels each."""
     file = folder / sample_errors_name(epoch)
     file.parent.mkdir(exist_ok=True)
@@ -28,14 +24,14 @@ def keep_errors(folder: Path, epoch: int, errors: Any, eval_set: str = "aa") -> 
     return file
 
 
-def test_criteria_choose_their_own_lowest_and_say_what_it_costs(tmp_path: Path) -> None:
+def test_criteria_choose_their_own_lowest_and_say_what_it_costs(tmp_path):
     rows = {row["criterion"]: row for row in criteria(Recipe(jitter=0.2).history(tmp_path))}
     assert set(rows) == {"mean", "median", "p90", "mix"}
     for name, row in rows.items():
         assert row["costs_px"][name] == 0.0 and min(row["costs_px"].values()) >= 0.0
 
 
-def test_taus_are_those_of_scipy(tmp_path: Path) -> None:
+def test_taus_are_those_of_scipy(tmp_path):
     history = Recipe(epochs=12, size=9, jitter=0.3).history(tmp_path)
     facts = stability(history)
     best = int(np.argmin(history.epes.mean(axis=1)))
@@ -46,7 +42,7 @@ def test_taus_are_those_of_scipy(tmp_path: Path) -> None:
 
 
 @pytest.mark.property
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(1)
     truth = 2 / np.pi * np.arcsin(0.7)  # of a bivariate normal with correlation 0.7
     inside = 0
@@ -57,7 +53,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 85 <= inside <= 100
 
 
-def test_trivial_rankings_where_codes_are_known(tmp_path: Path) -> None:
+def test_trivial_rankings_where_codes_are_known(tmp_path):
     Recipe(size=4).history(tmp_path)
     codes = ("0,0,0,0,0,0,0,0,0", "1,1,1,1,1,1,1,1,1", "2,2,2,2,2,2,2,2,2", "0,1,2,0,1,2,0,1,2")
     lines = [f'60,{a},{3 + a},"{code}",\n' for a, code in enumerate(codes)]
@@ -65,7 +61,7 @@ def test_trivial_rankings_where_codes_are_known(tmp_path: Path) -> None:
     assert set(stability(read_history(tmp_path))["trivial"]) == {"macs", "parameters"}
 
 
-def test_tau_of_the_last_two_over_samples_where_their_errors_were_kept(tmp_path: Path) -> None:
+def test_tau_of_the_last_two_over_samples_where_their_errors_were_kept(tmp_path):
     history = replace(Recipe(epochs=12, size=4, jitter=0.3).history(tmp_path), source=tmp_path)
     assert "samples" not in stability(history)  # nothing kept
     errors = np.random.default_rng(0).uniform(1, 5, (2, 4, 30)).astype(np.float32)
@@ -81,7 +77,7 @@ def test_tau_of_the_last_two_over_samples_where_their_errors_were_kept(tmp_path:
     assert file.name in stability(history)["samples"]["reason"]
 
 
-def level(folder: Path, mean: float, std: float, p90: float, error: float | None = None) -> History:
+def level(folder, mean, std, p90, error=None):
     """Nine evaluations with the same figures."""
     figures = {"mean_epe_12": mean, "std_epe_12": std, "p90_epe_12": p90, "mean_epe_standard_error_12": error}
     made = Recipe(
@@ -101,19 +97,19 @@ def level(folder: Path, mean: float, std: float, p90: float, error: float | None
         (0.0009, 0.008, 0.1, "stop", [False, True, False]),
     ],
 )
-def test_two_of_three(tmp_path: Path, gain: float, spread: float, tail: float, verdict: str, met: list[bool]) -> None:
+def test_two_of_three(tmp_path, gain, spread, tail, verdict, met):
     parent = level(tmp_path / "a", 3.0, 0.02, 3.2)
     facts = continuation(level(tmp_path / "b", 3.0 - gain, spread, 3.2 + tail), parent)
     assert facts["verdict"] == verdict and [rule["met"] for rule in facts["rules"]] == met
 
 
-def test_other_samples_are_not_comparable(tmp_path: Path) -> None:
+def test_other_samples_are_not_comparable(tmp_path):
     other, parent = Recipe(edit=set_in(EVERY, eval_set="cc")).history(tmp_path / "a"), Recipe().history(tmp_path / "b")
     facts = continuation(other, parent)
     assert facts["verdict"] == "not comparable" and "eval_set" in facts["reason"]
 
 
-def with_errors(folder: Path, mean: float, shift: float) -> History:
+def with_errors(folder, mean, shift):
     """A level history with stored errors of 40 samples; ``shift`` moves half of them."""
     history = level(folder, mean, 0.005, 3.0, 0.05)
     errors = np.random.default_rng(0).uniform(1, 5, (4, 40))
@@ -122,7 +118,7 @@ def with_errors(folder: Path, mean: float, shift: float) -> History:
     return history
 
 
-def test_a_difference_below_the_noise_is_called_none_but_the_rule_stands(tmp_path: Path) -> None:
+def test_a_difference_below_the_noise_is_called_none_but_the_rule_stands(tmp_path):
     parent, own = with_errors(tmp_path / "a", 3.0, 0.0), with_errors(tmp_path / "b", 2.995, -0.1)
     facts = continuation(own, parent)
     # half of the samples moved by 0.1: the differences have the spread 0.05, the mean of 40 an error of about 0.008
@@ -135,7 +131,7 @@ def test_a_difference_below_the_noise_is_called_none_but_the_rule_stands(tmp_pat
     assert not clear["within_noise"] and clear["caveat"] is None
 
 
-def test_without_stored_errors_the_columns_count(tmp_path: Path) -> None:
+def test_without_stored_errors_the_columns_count(tmp_path):
     parent, own = with_errors(tmp_path / "a", 3.0, 0.0), with_errors(tmp_path / "b", 2.9, -0.1)
     (tmp_path / "a" / sample_errors_name(1)).unlink()
     facts = continuation(own, parent)
