@@ -331,7 +331,7 @@ CASES = (
                 "rank",
                 "runs/supernet",
                 "--where",
-                "EB0=1,DB1=2,H1=0,H2=1,H2Out=2,EB1=1",
+                "EB0#1,DB1#2,H1#0,H2#1,H2Out#2,EB1#1",
                 "--out",
                 "ranked/where",
                 "--data",

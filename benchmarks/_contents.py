@@ -268,7 +268,9 @@ def _yaml_content(text: str) -> Any:
 
 
 def _log(base: Path, tree: Path, places: list[str]) -> list[str]:
-    return text_differences(base.read_text(), tree.read_text(), places)
+    """Without the time of day that each line begins with."""
+    texts = (re.sub(r"(?m)^[0-9]{4}-[0-9:\- ]{14} \| ", "", path.read_text()) for path in (base, tree))
+    return text_differences(*texts, places)
 
 
 def _html(base: Path, tree: Path, places: list[str]) -> list[str]:

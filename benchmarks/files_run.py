@@ -262,7 +262,7 @@ def passes(tree: Path) -> dict[str, dict[str, list[str]]]:
         run_apart(tree, [*train, "--runtime.experiment_name=first"])
         events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
         epe = next(str(event["epes"][0]) for event in events if event["event"] == "evaluation")
-        rank = ["rank", str(run), "--where", "EB0=1,EB1=1,DB0=1,DB1=1,H0Out=1", "--yes", "--out"]
+        rank = ["rank", str(run), "--where", "EB0#1,EB1#1,DB0#1,DB1#1,H0Out#1", "--yes", "--out"]
         run_apart(tree, [*rank, str(ranking)])
         with (ranking / "ranking.csv").open(newline="") as file:
             code = next(csv.DictReader(file))["code"]

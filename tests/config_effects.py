@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from edgeflownas.errors import UserError
 from edgeflownas.evaluate.frozen import freeze
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.run.manifest import choose_device, set_arithmetic
-from edgeflownas.run.setup import build_net, loading, open_split, run_space
+from edgeflownas.run.setup import build_net, freeze_eval_set, loading, open_split, open_splits, run_space, silent
 from edgeflownas.train.loop import choose_best, quarantine
 from edgeflownas.train.machine import World
 from edgeflownas.train.plan import learning_rate
@@ -195,6 +196,22 @@ def arithmetic(config: Config) -> Any:
 def frozen_set(config: Config) -> Any:
     """Samples, windows, batches and clip of the evaluation."""
     return freeze(config, dataset(config), dataset(config, "val"), ("train", "val"), lambda note: None).to_json()
+
+
+def evaluated_names(config: Config) -> Any:
+    """Samples and pool of the evaluation, of a set that is given too."""
+    splits = open_splits(config, silent, silent, None, make_cache=False)
+    frozen = freeze_eval_set(config, splits, silent)
+    return frozen.evaluation.names, frozen.pool
+
+
+def other_set() -> str:
+    """The eval_set.json of a run that chose other samples."""
+    config = Config(**{**tiny(), "eval": {**tiny()["eval"], "selection": "prefix", "eval_batches_per_arch": 2}})
+    splits = open_splits(config, silent, silent, None, make_cache=False)
+    file = ROOT / "other_set.json"
+    file.write_text(json.dumps(freeze_eval_set(config, splits, silent).to_json()))
+    return str(file)
 
 
 def workers(config: Config) -> Any:

@@ -159,6 +159,7 @@ PROBES: dict[str, Probe] = {
     "eval.eval_batches_per_arch": Probe(2, effects.frozen_set),
     "eval.bn_recal_batches": Probe(2, effects.frozen_set),
     "eval.batch_size": Probe(1, effects.frozen_set),
+    "eval.set": Probe(effects.other_set, effects.evaluated_names),
     "eval.selection": Probe("prefix", effects.frozen_set),
     "eval.wide_every_epoch": Probe(1, run_effects.run),
     "eval.wide_batches_per_arch": Probe(1, effects.frozen_set, {"eval.wide_every_epoch": 1}),

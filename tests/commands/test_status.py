@@ -30,7 +30,11 @@ def ask(root, capsys):
 
 def test_runs_in_every_state(tmp_path, capsys):
     make(tmp_path / "begun")
-    make(tmp_path / "deep" / "er" / "interrupted", 6, best={"checkpoint": "step-00000006", "value": 7.25})
+    make(
+        tmp_path / "deep" / "er" / "interrupted",
+        6,
+        best={"checkpoint": "step-00000006", "value": 7.25, "criterion": "wide_p90"},
+    )
     make(tmp_path / "finished", 10, finished=True)
     broken = make(tmp_path / "broken", 1)
     (broken.path / "run_manifest.json").write_text("{")
@@ -50,7 +54,7 @@ def test_runs_in_every_state(tmp_path, capsys):
     assert rows["finished"]["seconds_left"] is None and rows["begun"]["seconds_left"] is None
     assert rows["running"]["lock_owner"]["pid"] > 0 and "run_manifest.json" in rows["broken"]["problem"]
     lines = {line.split()[0].removeprefix(f"{tmp_path}/"): line for line in table.splitlines()}
-    assert "7.2500 at step-00000006" in lines["deep/er/interrupted"] and "6/10" in lines["deep/er/interrupted"]
+    assert "wide p90 7.2500 at step-00000006" in lines["deep/er/interrupted"] and "6/10" in lines["deep/er/interrupted"]
     assert str(rows["running"]["lock_owner"]["pid"]) in lines["running"]
     untouched = {p: t for p, t in before.items() if "running" not in str(p)}
     assert {p: p.stat().st_mtime_ns for p in untouched} == untouched

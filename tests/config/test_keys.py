@@ -85,6 +85,7 @@ def test_samples_per_epoch_keeps_count_and_fraction_apart():
         ({"task": "edgeflownet", "space": "v0"}, ("space v0", "task edgeflownet")),
         ({"task": "edgeflownet", "distributed": "path"}, ("distributed path", "task edgeflownet")),
         ({"task": "edgeflownet", "path_batches": "shifted"}, ("path_batches shifted", "task edgeflownet")),
+        ({"path_batches": "staggered", "micro_batch_size": 32}, ("path_batches staggered", "micro_batch_size")),
         (SHIFTED, ("path_batches shifted", "train_sampling_mode random_with_replacement")),
     ],
 )

@@ -100,6 +100,10 @@ def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path, override
         (["--train.batch_size", "true"], ["must be a whole number above 0 (got true)"]),
         (["--data.crop_size", "[1, 2, 3]"], ["must be a list of 2", "[1, 2, 3]"]),
         (["--train.micro_batch_size", "9"], ["train.micro_batch_size 9", "train.batch_size 8"]),
+        (
+            ["--eval.best_by=wide_p90"],
+            ["command line (--eval.best_by): eval.best_by wide_p90 needs", "set eval.wide_every"],
+        ),
         (["stray"], ["stray is not a configuration key"]),
     ],
 )
@@ -108,6 +112,27 @@ def test_bad_override(tokens, parts):
     for part in parts:
         assert part in text
     assert "\n" not in text
+
+
+def test_a_problem_between_keys_names_the_command_line_where_that_caused_it(tmp_path):
+    path = write(tmp_path, "train:\n  batch_size: 8\n  epoch_mode: fixed_steps\n  steps_per_epoch: 4\n")
+    text = problem(path, ["--train.epoch_mode=full_pass", "--train.width=8"])
+    assert text.startswith("command line (--train.epoch_mode): train.steps_per_epoch has no effect")
+    assert "my.yaml" not in text
+    assert problem(write(tmp_path, "train:\n  steps_per_epoch: 4\n")).startswith(f"{tmp_path}/my.yaml:1: ")
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.5N", 0.5), ("50%", 0.5), ("30 %", 0.3), ("1N", 1.0), (".25n", 0.25)])
+def test_shares_of_the_split_as_people_write_them(text, share):
+    words = ["--train.epoch_mode=by_samples", f"--train.train_samples_per_epoch={text}"]
+    assert load_config(None, words).train.train_samples_per_epoch == share
+    assert load_config(None, words[:1] + ["--train.train_samples_per_epoch=1"]).train.train_samples_per_epoch == 1
+
+
+@pytest.mark.parametrize("text", ["2N", "150%", "half", "N"])
+def test_what_is_no_share_of_the_split_is_refused(text):
+    said = problem("smoke", ["--train.epoch_mode=by_samples", f"--train.train_samples_per_epoch={text}"])
+    assert "--train.train_samples_per_epoch: " in said and f"(got '{text}')" in said
 
 
 def test_every_problem_is_listed_once(tmp_path):

@@ -53,8 +53,18 @@ def test_near_full_epochs_hold_as_many_whole_batches_as_the_split():
     assert (plan.indices(1, 0) == counted.indices(1, 0)).all()
     plan = make_plan(11, 4, "near_full")
     assert [plan.indices(0, 0).size, plan.steps_per_epoch, plan.coverage(0).unique] == [4, 2, 8]
-    assert set(plan.indices(0, 1)) | set(plan.indices(0, 0)) | set(plan.indices(1, 0)[:3]) == set(range(11))
+    shortened = make_plan(11, 4, "near_full", epoch_divisor=2)
+    assert set(np.concatenate([shortened.indices(e, 0) for e in range(3)])) == set(range(11)), "parts of one pass"
     assert make_plan(3, 4, "near_full").steps_per_epoch == 1, "a split smaller than a batch is one step"
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_near_full_covers_as_much_in_every_epoch(shifted):
+    plan = make_plan(CHAIRS, 32, "near_full", shifted=shifted)
+    assert {plan.coverage(epoch).unique for epoch in (0, 1, 100, 199)} == {plan.draws_per_epoch}
+    assert not np.array_equal(epoch_indices(plan, 1), epoch_indices(plan, 2)), "every epoch has its own order"
+    steps = [plan.indices(7, step) for step in range(0, plan.steps_per_epoch, 40)]
+    assert all(len(set(drawn)) == plan.draws_per_step for drawn in steps)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,13 @@ def test_by_samples_draws_exactly_that_many(key, draws, last):
     assert len(epoch_indices(plan, 2)) == plan.coverage(2).drawn == draws
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 50), st.sampled_from(MODES[1:]), st.integers(0, 3))
+@given(
+    st.integers(1, 40),
+    st.integers(1, 12),
+    st.integers(1, 50),
+    st.sampled_from(("fixed_steps", "by_samples")),
+    st.integers(0, 3),
+)
 @settings(max_examples=60, deadline=None)
 def test_without_replacement_the_epochs_form_one_stream_of_passes(n, batch, epoch, mode, seed):
     plan = make_plan(n, batch, mode, epoch=epoch, seed=seed)
@@ -134,11 +150,11 @@ def test_shifted_steps_never_hold_a_sample_twice(paths, batch, extra, mode, samp
             indices = plan.indices(e, step)
             assert len(np.unique(indices)) == len(indices) and len(indices) % paths == 0
             stream.extend(indices)
-    if mode != "full_pass":  # one stream
+    if not plan.reshuffles:  # one stream
         for start in range(0, len(stream) - n + 1, n):
             assert sorted(stream[start : start + n]) == list(range(n)), "still every sample once a pass"
     else:
-        assert plan.coverage(0).unique == n
+        assert plan.coverage(3).unique == min(n, plan.draws_per_epoch)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_lr_plan(run: Path, place: Place, plan: str) -> None:
     assert rates[:2] == [learning_rate(config, seen, 8) for seen in (0, 4)]
     assert rates[2:] == [learning_rate(config, seen, planned) for seen in (8, 12)]
     assert (rates[2] == 0.0) == (plan == "keep")  # the old plan ended in its floor
+    assert ("100 % of the steps that are left (2 of 2) have learning rate 0" in ended.err) == (plan == "keep")
     before, now = re.findall(r"learning rate of the next step (\S+) before, (\S+) now", ended.err)[0]
     assert float(before) == pytest.approx(0.0) and float(now) == pytest.approx(rates[2], rel=1e-5)
     assert state(copy)["planned"] == planned and state(copy)["num_epochs"] == 4

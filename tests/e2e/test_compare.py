@@ -69,6 +69,27 @@ def test_runs_of_one_evaluation_are_ranked_together(runs: dict[str, Path]) -> No
     assert contents(runs["a"]) == before
 
 
+def test_the_best_is_the_one_that_the_run_chose(runs: dict[str, Path], place: Place) -> None:
+    run = place.copy("b", "chosen")
+    events = rows(run, "evaluation")
+    worst = max(events, key=lambda row: row["mean_epe_4"])
+    best = json.loads((run / "best.json").read_text())
+    (run / "best.json").write_text(json.dumps(best | {"epoch": worst["epoch"], "criterion": "p90"}))
+
+    def bests() -> list[dict[str, Any]]:
+        (label,) = told("compare", run)["labels"]
+        return [row for row in label["rows"] if "best by" in row["when"] and row["model"].startswith("mean of")]
+
+    (row,) = bests()
+    assert f"best by p90: epoch {worst['epoch']}, step" in row["when"] and row["epe"] == worst["mean_epe_4"]
+    (run / "best.json").unlink()
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("best_by: mean", "best_by: median"))
+    lowest = min(events, key=lambda row: row["median_epe_4"])
+    (row,) = bests()
+    assert f"best by median: epoch {lowest['epoch']}, step" in row["when"]
+
+
 def test_other_pixels_are_refused_and_shown_side_by_side(runs: dict[str, Path], tmp_path: Path) -> None:
     figure, sheet = tmp_path / "f.png", tmp_path / "t.csv"
     words = (runs["a"], runs["c"], "--figure", figure, "--csv", sheet)

@@ -26,7 +26,7 @@ def run(place: Place) -> Path:
 @pytest.fixture(scope="module")
 def ranking(run: Path) -> Path:
     out = run / "ranking"
-    ended = command("rank", run, "--target", CHIP, "--sample", 12, "--where", f"{COLUMN}<0.9,H1<=1", "--yes")
+    ended = command("rank", run, "--target", CHIP, "--sample", 12, "--where", f"{COLUMN}<0.9,H1<=k5", "--yes")
     assert ended.code == 0, ended.err
     return out
 
@@ -86,7 +86,9 @@ def test_what_fits_by_a_ranking(ranking: Path, run: Path, tmp_path: Path) -> Non
 
 
 def test_what_fits_without_a_ranking() -> None:
-    ended = command("fit-target", "--sram=1MiB", "--width=2", "--sizes=32x48", "--where=EB0=0,DB0=0", "--outputs=flow")
+    ended = command(
+        "fit-target", "--sram=1MiB", "--width=2", "--sizes=32x48", "--where=EB0=depth1,DB0=depth1", "--outputs=flow"
+    )
     assert ended.code == 0, ended.err
     assert "no accuracy is known without a ranking" in ended.out and "0,2,0,2,2,2,2,2,2" in ended.out
 

@@ -157,6 +157,41 @@ def test_best_by_another_statistic(place: Place) -> None:
     assert best["value"] == row["p90_epe_4"] != row["mean_epe_4"] and best["criterion"] == "p90"
 
 
+WIDE = ("--eval.eval_every_epoch=1", "--eval.wide_every_epoch=2", "--eval.eval_batches_per_arch=1")
+
+
+def test_the_wide_evaluation_chooses_and_stops(place: Place) -> None:
+    words = ("--eval.best_by=wide_median", "--eval.early_stop_patience=1", "--eval.early_stop_min_delta=99")
+    ended = place.train("wide_best", *WIDE, *words, "--eval.batch_size=1", "--train.num_epochs=8")
+    run = place.runs / "wide_best"
+    assert ended.code == 0 and "early stop after epoch 4: 1 evaluations without a gain" in ended.err
+    wide = {row["epoch"]: row["wide_median_epe_4"] for row in rows(run, "evaluation") if "wide_median_epe_4" in row}
+    best = json.loads((run / "best.json").read_text())
+    assert list(wide) == [2, 4] and best["criterion"] == "wide_median"
+    assert best["epoch"] == min(wide, key=wide.__getitem__) and best["value"] == wide[best["epoch"]]
+    found = {row["when"].partition(":")[0] for label in told("compare", run)["labels"] for row in label["rows"]}
+    assert any("best by wide_median" in words for words in found)
+
+
+def test_one_frozen_evaluation_set_for_several_runs(place: Place) -> None:
+    first = place.trained("set_first", *WIDE, ONE)
+    words = (*WIDE, ONE, "--eval.selection=prefix", "--eval.eval_pool_size=5", "--runtime.seed=3")
+    other = place.trained("set_other", *words, f"--eval.set={first}")
+    ours, theirs = (rows(run, "evaluation")[-1] for run in (first, other))
+    for name in ("eval_set", "wide_eval_set", "calibration_set", "codes", "eval_samples_per_arch"):
+        assert ours[name] == theirs[name], name
+    same = told("evaluate", place.trained("set_own", *words), f"--eval.set={first / 'eval_set.json'}")
+    assert same["eval_set"] == ours["eval_set"] and len(same["results"]) == 4
+    assert place.resume("set_other", "--train.num_epochs=2", "--train.lr_plan=keep").code == 0
+    assert rows(other, "evaluation")[-1]["eval_set"] == ours["eval_set"]
+    missing = place.train("set_missing", ONE, "--eval.set=nowhere.json")
+    assert missing.code == 65 and "eval.set: nowhere.json" in missing.err and "leave eval.set out" in missing.err
+    data = make_tiny(place.folder / "another", train=8, val=5)
+    elsewhere = place.train("set_elsewhere", ONE, f"--eval.set={first}", data=data)
+    assert elsewhere.code == 65 and "data.train_dir is fc2/" in elsewhere.err
+    assert not (place.runs / "set_missing").exists() and not (place.runs / "set_elsewhere").exists()
+
+
 def test_generated_data_are_noted(place: Place) -> None:
     data = place.folder / "generated"
     shutil.copytree(place.data, data)

@@ -69,7 +69,7 @@ def test_the_shortlist_trains(ranking: Path, place: Place, tmp_path: Path) -> No
 
 def test_a_run_is_ranked_and_chosen_from(ranking: Path, place: Place) -> None:
     """27 subnets of a real run, a full factorial: front and marginals agree with the table, the recipe with the run."""
-    only = "EB1=0,DB0=0,DB1=0,H0Out=0,H1Out=0,H2=0"
+    only = "EB1=depth1,DB0=depth1,DB1=depth1,H0Out=k3,H1Out=k3,H2=k3"
     folder = place.folder / "ranked"
     ranked = command(
         "rank", place.runs / "supernet", "--out", folder, f"--where={only}", "--keep-sample-errors", "--yes"

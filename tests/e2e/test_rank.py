@@ -220,7 +220,7 @@ def test_a_folder_in_use(run: Path, tmp_path: Path) -> None:
 def test_codes_of_a_file_and_conditions(run: Path, ranked: tuple[Path, Ended], tmp_path: Path) -> None:
     """Any choice of codes gives the rows of any other, and the CSV of a ranking is a list of codes."""
     first, second = ranked[0], tmp_path / "second"
-    ended = command("rank", run, "--archs", first / CSV, "--where", "EB0>=1", "--exact", "--out", second)
+    ended = command("rank", run, "--archs", first / CSV, "--where", "EB0>=depth2", "--exact", "--out", second)
     assert ended.code == 0, ended.err
     whole = {row["code"]: row for row in table(first / CSV)}
     rows = table(second / CSV)
@@ -305,6 +305,8 @@ def test_a_sample_without_a_valid_pixel(run: Path, tmp_path: Path, arithmetic: t
         ((), 64, "give the run directory: edgeflownas rank RUN"),
         (("RUN", "--where", "EB11=1"), 64, "there is no 'EB11'; did you mean 'EB1'?"),
         (("RUN", "--where", "EB0"), 64, "is no condition"),
+        (("RUN", "--where", "EB0=1"), 64, "write EB0=depth1 or EB0#1 (the digit of depth2)"),
+        (("RUN", "--where", "EB0=depth9", "--checkpoint=none"), 64, "EB0 has depth1, depth2, depth3"),
         (("RUN", "--sample", "0"), 64, "--sample 0 must be a whole number from 1"),
         (("RUN", "--sample", "19684"), 64, "--sample 19684 must be 1 to 19683"),
         (("RUN", "--archs", "missing.txt"), 65, "--archs missing.txt: cannot be read"),

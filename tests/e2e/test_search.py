@@ -70,12 +70,12 @@ def test_all_strategies_on_a_ranking(ranking: Path, tmp_path: Path):
 
 
 def test_conditions_hold_for_everything_evaluated(ranking: Path, tmp_path: Path):
-    where = "macs<30e6,EB0=1,H2!=0"
+    where = "macs<30e6,EB0=depth2,H2!=k3"
     words = ("search", "--table", ranking, "--budget", 60, "--population", 10, "--where", where)
     ended = command(*words, "--out", tmp_path)
     assert ended.code == 0, ended.err
     rows = journal(tmp_path)
-    assert rows[0]["signature"]["where"] == "macs<30000000,EB0=1,H2!=0" and len(rows) == 61
+    assert rows[0]["signature"]["where"] == "macs<30000000,EB0=depth2,H2!=k3" and len(rows) == 61
     assert all(row["code"][0] == "1" and row["code"][10] != "0" and row["values"]["macs"] < 30e6 for row in rows[1:])
     assert {row["EB0"] for row in table(tmp_path / "front.csv")} == {"depth 2"}
 
@@ -140,7 +140,7 @@ def test_a_signal_ends_it_with_75_and_it_goes_on(ranking: Path, tmp_path: Path, 
     ("words", "told"),
     [
         (["--budget", "3000"], "has 2187 subnets; lower it"),
-        (["--budget", "100", "--where", "EB0=1,DB0=1,H2=0"], "has 81 subnets that fit --where"),
+        (["--budget", "100", "--where", "EB0=depth2,DB0=depth2,H2=k3"], "has 81 subnets that fit --where"),
         (["--where", "macs<0"], "has 0 subnets that fit"),
         (["--strategy", "nsga3"], "'nsga3' is unknown"),
         (["--minimise", "epe,mac"], "did you mean 'macs'?"),

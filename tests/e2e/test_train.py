@@ -28,7 +28,15 @@ def run(place: Place) -> Path:
 
 def test_files_of_a_run(run: Path) -> None:
     expected = {"config.yaml", "run_manifest.json", "events.jsonl", "timing.jsonl", "eval_history.csv"}
-    expected |= {"per_arch_epe.csv", "eval_set.json", "train.log", "best.json", "checkpoints", "tensorboard"}
+    expected |= {
+        "training_history.csv",
+        "per_arch_epe.csv",
+        "eval_set.json",
+        "train.log",
+        "best.json",
+        "checkpoints",
+        "tensorboard",
+    }
     assert expected <= {path.name for path in run.iterdir()}
     assert not list(run.rglob("*.pt")) and not list(run.rglob("*.pkl")) and not list(run.rglob(".tmp*"))
     assert {p.name for p in newest(run).iterdir()} == {

@@ -70,6 +70,10 @@ def test_run1_differs_from_the_reference_only_where_it_says() -> None:
         "train.micro_batch_size": 16,
         "train.grad_clip_global_norm": 5.0,
         "train.grad_clip_position": "micro_step",
+        "eval.eval_batches_per_arch": 4,
+        "eval.bn_recal_batches": 8,
+        "eval.selection": "prefix",
+        "eval.wide_every_epoch": None,
     }
 
 

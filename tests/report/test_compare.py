@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgeflownas.report import compare
 from edgeflownas.report.compare import UNKNOWN, Progress, label_columns, require_one_label, select, split_warnings
 from edgeflownas.report.run_facts import RunFacts
 from edgeflownas.report.table import text_of
+from edgeflownas.run.history import Evaluation
 
 STANDARD = Label("standard", "fc2/folder:val/640/9f3a", "640 samples")
 CROPPED = Label("training:180x240,clip50", "fc2/folder:val/640/9f3a", "128 samples, 12345678")
@@ -100,6 +102,47 @@ def test_zero_flow_on_the_same_pixels_is_one_row() -> None:
     zero = [result(STANDARD, 10.5, "", "zero"), result(STANDARD, 10.5, "", "zero"), result(CROPPED, 10.5, "", "zero")]
     assert [len(column.rows) for column in label_columns(zero)] == [1, 1]
     assert len(label_columns([zero[0], result(STANDARD, 10.6, "", "zero")])[0].rows) == 2
+
+
+def course(means: list[float], stds: list[float], name: str, error: float = 0.01, every: int = 100) -> RunFacts:
+    """A run of a pool of four with these means and spreads, of which the last subnet gained twice as much."""
+    rows = []
+    for place, (mean, std) in enumerate(zip(means, stds, strict=True), start=1):
+        epes = tuple(mean * (1 - half * place / len(means) / 4) for half in (1, 1, 1, 2))
+        figures = {"mean_epe_4": mean, "std_epe_4": std, "mean_epe_standard_error_4": error, "fairness_gap": 0}
+        figures |= {"epe_standard_error_4": 2 * error}
+        codes = ("0", "1", "2", "3")
+        rows.append((STANDARD, Evaluation(place, place * every, place * every, codes, epes, (1, 2, 3, 4), figures)))
+    return RunFacts(name, name, {}, (), {}, tuple(rows))
+
+
+def test_how_steadily_runs_improve_at_equal_samples() -> None:
+    smooth = [9.0 - 0.1 * place for place in range(30)]
+    rough = [mean + (0.3 if place % 2 else -0.3) for place, mean in enumerate(smooth)]
+    wide, narrow = [0.5] * 30, [0.3] * 30
+    runs = [course(rough, wide, "a"), course(smooth, narrow, "b"), course(rough, wide, "c"), course(smooth, wide, "d")]
+    a, b, c, d = compare.steadiness(runs)
+    assert a["roughness_px"] == pytest.approx(1.2) and a["noise_px"] == 0.01 and a["smoothness"] is a["spread"] is None
+    assert (b["smoothness"], b["spread"]) == ("smoother", "lower") and b["roughness_px"] == pytest.approx(0.0, abs=1e-9)
+    assert (c["smoothness"], c["spread"]) == ("not worse", "not worse") and d["spread"] == "not worse"
+    (_, worse) = compare.steadiness(runs[1::-1])
+    assert (worse["smoothness"], worse["spread"]) == ("worse", "worse")
+    table = text_of(compare.steadiness_view([a, b]))
+    assert "smoother" in table and "against a; roughness: median absolute second difference" in table
+    gained = a["improved_px"]
+    assert gained is not None and f"{gained[0]:.3f} to {gained[1]:.3f}" in table and gained[1] > gained[0]
+
+
+def test_steadiness_is_read_at_equal_samples_and_equally_often() -> None:
+    every, rare = [9.0 - 0.05 * place for place in range(60)], [9.0 - 0.1 * place for place in range(10)]
+    often, seldom = course(every, [0.5] * 60, "often", every=50), course(rare, [0.5] * 10, "seldom", every=100)
+    first, second = compare.steadiness([often, seldom])
+    assert (
+        first["evaluations"] == second["evaluations"] == 10 and first["samples_seen"] == second["samples_seen"] == 1000
+    )
+    assert compare.steadiness([course(rare[:4], [0.5] * 4, "short")]) == []
+    other = replace(seldom, name="other", evaluations=tuple((CROPPED, row) for _, row in seldom.evaluations))
+    assert [row["smoothness"] for row in compare.steadiness([often, other])] == [None, None], "another label"
 
 
 def test_select_by_name_parameters_and_split() -> None:

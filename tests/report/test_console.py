@@ -188,6 +188,10 @@ def test_the_epoch_line_of_one_model_among_several_and_of_a_pool_with_a_moving_a
 
 
 def test_what_was_not_measured_is_left_out():
+    wide = {"wide_mean_epe_12": 4.6712, "wide_median_epe_12": 4.5, "wide_samples_per_arch": 1100}
+    assert "(zero flow 8.02)  wide 4.67 (1,100 samples)  best p90 5.09" in epoch_line({**ROW, **wide})
+    chosen = epoch_line({**ROW, **wide, "best_by": "wide_median"})
+    assert "wide median 4.50 (1,100 samples)  best wide median 5.09" in chosen
     assert epoch_line({"epoch": 1, "train_loss": 2.0, "mean_epe_12": None, "dropped_steps": 0}) == "epoch 1  loss 2.00"
     assert epoch_line({"epoch": 1, "mean_epe_24_ema": 7.0, "mean_epe_24": 8.0}) == "epoch 1  EPE mean 8.00 EMA 7.00"
 

@@ -114,7 +114,7 @@ def test_options_and_budgets_leave_what_fits(browser: Browser, tmp_path: Path):
 
 
 def test_the_slider_shows_the_limit_that_holds_and_where_can_be_switched_off(browser: Browser, tmp_path: Path):
-    document = made_document(6, where="EB0=1")
+    document = made_document(6, where="EB0=depth2")
     state = opened(browser, tmp_path, document)
     assert state["remaining"] == 243 and state["drawn"] == 729
     click(browser, "#where")

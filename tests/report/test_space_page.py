@@ -70,7 +70,7 @@ def test_the_page_without_scripts_is_as_approved():
 
 
 def test_where_is_worked_out_for_the_scripts():
-    document = made_document(4, where="EB0=1,sram_kib<=712.5")
+    document = made_document(4, where="EB0=depth2,sram_kib<=712.5")
     kept = [
         code[0] == "1" and sram <= 712.5
         for code, sram in zip(document["codes"], document["values"]["sram_kib"], strict=True)

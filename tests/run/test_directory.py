@@ -137,17 +137,18 @@ def test_before_the_first_commit_a_resume_starts_fresh(run):
 def test_fact_logs_go_back_to_the_commit_and_time_logs_do_not(run):
     with run.locked():
         run.resume()
-        for log in (run.events, run.quarantine, run.history, run.per_arch, run.per_option, run.monitor):
+        facts = (run.events, run.quarantine, run.history, run.training, run.per_arch, run.per_option, run.monitor)
+        for log in facts:
             log.append({"n": 1})
         commit(run, 1)
         committed = content(run.path)
-        for log in (run.events, run.quarantine, run.history, run.per_arch, run.per_option, run.monitor, run.timing):
+        for log in (*facts, run.timing):
             log.append({"n": 2})
     with run.locked():
         checkpoint = run.resume()
     assert checkpoint.state == {"step": 1} and len(checkpoint.session["token"]) == 32
     now = content(run.path)
-    tables = ("eval_history.csv", "per_arch_epe.csv", "per_option.csv", "monitor.csv")
+    tables = ("eval_history.csv", "per_arch_epe.csv", "per_option.csv", "monitor.csv", "training_history.csv")
     for name in ("events.jsonl", "quarantine.jsonl", *tables):
         assert now[name] == committed[name] != b""
     assert b'{"n": 2}' in now["timing.jsonl"] and now["timing.jsonl"].startswith(committed["timing.jsonl"])

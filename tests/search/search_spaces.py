@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgeflownas.search.candidates import Problem, parse_where
-from edgeflownas.search.ranking import Ranking, block_words, ranks, write_ranking
+from edgeflownas.search.ranking import Ranking, block_words, option_words, ranks, write_ranking
 from edgeflownas.space import Choice, SearchSpace, get_space
 
 UNEVEN = SearchSpace(
@@ -33,8 +33,8 @@ def measured(archs):
 
 
 def problem(space, where=""):
-    names = ["macs", "sram_kib", *(choice.name for choice in space.choices)]
-    return Problem(space, ("epe", "macs"), tuple(parse_where(where, names)), costs, measured)
+    conditions = tuple(parse_where(where, ["macs", "sram_kib"], option_words(space)))
+    return Problem(space, ("epe", "macs"), conditions, costs, measured)
 
 
 def written_ranking(folder):

@@ -153,12 +153,12 @@ def test_an_objective_that_never_varies_is_left_out_or_refused(small: Ranking) -
 
 
 def test_what_is_too_little_to_compare(small: Ranking) -> None:
-    found = choose(small, Question(where="EB0=1,H0Out=1,H1=1,H2=1", top=1))
+    found = choose(small, Question(where="EB0=depth2,H0Out=k5,H1=k5,H2=k5", top=1))
     assert found["hypervolume"]["value"] is None and "one subnet" in found["hypervolume"]["why"]
     assert found["marginals"] is None and "nothing to compare" in found["marginals_missing"]
     partial = choose(made_ranking(SMALL[:-1]), Question())
     assert partial["marginals"] is None and "every combination" in partial["marginals_missing"]
-    full = choose(small, Question(where="EB0=1"))["marginals"]
+    full = choose(small, Question(where="EB0=depth2"))["marginals"]
     assert full["subnets"] == 27 and [block["name"] for block in full["blocks"]] == ["H0Out", "H1", "H2"]
     whole = choose(small, Question(where="macs<2e9"))["marginals"]
     assert whole["over"] == "the whole table" and whole["subnets"] == 81
@@ -199,7 +199,10 @@ REFUSED = [
     (Question(top=82), "the ranking holds 81 subnets"),
     (Question(top=0), "give 1 to 81"),
     (Question(where="sram_kib<100"), "sram_kib<100: no subnet fulfils it (sram_kib is 600 to 802)"),
-    (Question(where="EB0=1,sram_kib<602"), "no subnet fulfils all of it (18 without EB0=1, 27 without sram_kib<602)"),
+    (
+        Question(where="EB0=depth2,sram_kib<602"),
+        "no subnet fulfils all of it (18 without EB0=depth2, 27 without sram_kib<602)",
+    ),
     (Question(where="smar_kib<900"), "did you mean 'sram_kib'"),
 ]
 

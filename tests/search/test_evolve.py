@@ -44,7 +44,7 @@ def test_proposals_are_valid_unique_and_a_function_of_the_seed(name, seed, popul
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("where", ["", "macs<9", "D<=1,B=1", "sram_kib<3,A!=1,macs>4"])
+@pytest.mark.parametrize("where", ["", "macs<9", "D<=depth2,B=k5", "sram_kib<3,A!=depth2,macs>4"])
 def test_only_fitting_codes_are_proposed_and_all_of_them_once(name, where):
     fitting = [code for code in UNEVEN if problem(UNEVEN, where).fits([code])[0]]
     assert 4 < len(fitting) < len(UNEVEN) or not where
@@ -68,7 +68,7 @@ def test_the_global_generators_neither_matter_nor_change(name):
 
 def test_a_space_with_other_kinds_of_choices():
     space = get_space("v3")
-    codes = searched("nsga2", space, 60, where="E1!=1")
+    codes = searched("nsga2", space, 60, where="E1!=5x5")
     assert len(set(codes)) == 60 and {code.space for code in codes} == {"v3"}
     assert {code[1] for code in codes} == {0, 2}
 

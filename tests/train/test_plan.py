@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edgeflownas.config import Config, EvalConfig, TrainConfig
 from edgeflownas.data.order import expected_unique
 from edgeflownas.errors import DataError
-from edgeflownas.train.plan import add_seconds, batch_plan, learning_rate, make_plan
+from edgeflownas.train.plan import add_seconds, batch_plan, learning_rate, make_plan, rate_warning
 from edgeflownas.train.step import batch_slices
 
 CHAIRS, VAL = 17_785, 640
@@ -92,6 +92,44 @@ def test_epoch_modes_side_by_side() -> None:
     assert own[0]["mode"] == "by_samples 0.25N" and own[0]["present"]
     shorter = plan_of(epoch_mode="by_samples", steps_per_epoch=None, train_samples_per_epoch=0.5, epoch_divisor=2)
     assert shorter["modes"][0]["mode"] == "by_samples 0.5N / 2" and shorter["samples_per_epoch"] == 4446
+
+
+@given(
+    st.sampled_from(["cosine", "constant", "step_decay", "one_cycle", "fast_anneal"]),
+    st.sampled_from([0.0, 0.01]),
+    st.sampled_from([0.3, 0.5, 1.0]),
+    st.integers(1, 4),
+    st.integers(0, 40),
+    st.sampled_from([None, 20, 33, 400]),
+)
+@settings(max_examples=80, deadline=None)
+def test_steps_of_rate_zero_are_counted(
+    schedule: str, floor: float, share: float, epochs: int, done: int, planned: Any
+):
+    train = TrainConfig(
+        batch_size=4, num_epochs=epochs, epoch_mode="by_samples", train_samples_per_epoch=18, lr_schedule=schedule,
+        lr_final_ratio=floor, lr_anneal_share=share, lr_decay=0.0,
+    )  # fmt: skip
+    order = batch_plan(Config(train=train), 37)
+    seen = [int(order.draws(epoch, step)[0]) for epoch in range(epochs) for step in range(order.steps_per_epoch)]
+    idle = [learning_rate(train, at, planned or 18 * epochs) == 0 for at in seen[done:]]
+    text = rate_warning(train, order, done, planned)
+    assert (text is not None) == any(idle)
+    if text is not None:
+        assert f"({sum(idle)} of {len(idle)}) have learning rate 0" in text
+
+
+def test_a_plan_says_what_its_rate_and_its_paths_cost() -> None:
+    dead = plan_of(lr_schedule="fast_anneal")["warnings"]
+    assert any(
+        "50 % of the steps (5,000 of 10,000) have learning rate 0" in text and "lr_final" in text for text in dead
+    )
+    assert not any("learning rate 0" in text for text in plan_of()["warnings"])
+    whole = {"epoch_mode": "full_pass", "steps_per_epoch": None}
+    [text] = [text for text in plan_of(path_batches="shifted", **whole)["warnings"] if "path_batches" in text]
+    assert "where same makes 3: 37,200 updates in this plan, one in 3 of them" in text and "staggered" in text
+    same, staggered = (plan_of(path_batches=name, micro_batch_size=8, **whole) for name in ("same", "staggered"))
+    assert same == staggered
 
 
 @st.composite

@@ -8,53 +8,59 @@ import numpy as np
 import pytest
 
 from edgeflownas.files import CsvLog, csv_rows
-from edgeflownas.train.records import clip_facts, clip_note, write_comparison
+from edgeflownas.train.records import clip_advice, clip_facts, clip_note, settled_level, write_comparison
 
-NORMS = [1.0, 2.0, 3.0, 4.0, 5.0]
+LEVELS = [2900.0, 410.0, 60.0, 30.0, 23.0, 22.0, 22.5, 21.0]  # of grad_norm_p90, as a training begins
 
 
 @pytest.mark.parametrize(
-    ("threshold", "norms", "clipped", "verdict", "suggested"),
+    ("threshold", "checks", "clipped", "verdict"),
     [
-        (0.5, NORMS, 5, "saturated", 4.6),
-        (9.0, NORMS, 0, "idle", 4.6),
-        (3.5, NORMS, 2, "active", 4.6),
-        (None, NORMS, 0, "off", 4.6),
-        (5.0, [], 0, None, None),  # every step was dropped
-        (None, [], 0, None, None),
-        (5.0, [0.0, 0.0], 0, "idle", None),  # no threshold follows from gradients of zero
-        (5.0, [np.inf, 2.0], 1, "active", 2.0),
+        (0.5, 50, 50, "saturated"),
+        (0.5, 50, 45, "saturated"),
+        (0.5, 50, 44, "active"),
+        (9.0, 50, 0, "idle"),
+        (None, 50, 0, "off"),
+        (5.0, 0, 0, None),  # every step was dropped
     ],
 )
-def test_verdict_and_suggestion(
-    threshold: float | None, norms: list[float], clipped: int, verdict: str | None, suggested: float | None
-) -> None:
-    facts = clip_facts(threshold, norms, clipped)
-    assert facts["clip_verdict"] == verdict and facts["clip_suggested"] == pytest.approx(suggested)
+def test_verdict(threshold: float | None, checks: int, clipped: int, verdict: str | None) -> None:
+    assert clip_facts(threshold, checks, clipped, []) == {"clip_verdict": verdict, "clip_suggested": None}
 
 
-def test_the_suggestion_clips_one_check_in_ten() -> None:
-    norms = np.random.default_rng(0).lognormal(4.0, 1.0, 1000)
-    suggested = clip_facts(5.0, norms.tolist(), 1000)["clip_suggested"]
-    assert (norms > suggested).mean() == pytest.approx(0.1, abs=0.002)
+def test_the_suggestion_waits_until_the_norms_have_settled() -> None:
+    found = [settled_level(LEVELS[:epochs]) for epochs in range(len(LEVELS) + 1)]
+    assert found == [None] * 7 + [22.5, 22.0]
+    assert settled_level([*LEVELS, *[22.0] * 20, *[100.0] * 2]) == 22.0, "a burst changes nothing yet"
+    assert settled_level([*LEVELS, *[22.0] * 3, *[100.0] * 7]) == 100.0
+    for moving in ([3.0] * 2, [0.0] * 5, [1.0, 2.0, np.inf, 2.0], list(np.geomspace(9000, 1, 40))):
+        assert settled_level(moving) is None
 
 
-def facts(verdict: str | None, threshold: float | None = 5.0, suggested: float | None = 171.4) -> dict[str, object]:
-    return {"clip_verdict": verdict, "clip_threshold": threshold, "clip_suggested": suggested}
+def facts(verdict: str | None, level: float | None = None, rate: float = 1.0) -> dict[str, object]:
+    own = {"clip_verdict": verdict, "clip_threshold": 5.0, "grad_norm_p90": 1714.0, "clip_rate": rate}
+    return own | {"clip_suggested": level}
 
 
 def test_what_is_told_and_when() -> None:
-    assert clip_note(facts("saturated"), None) == (
-        "clipping saturated: every step of the epoch was cut at 5 (p90 of the norms 171): try "
-        "train.grad_clip_global_norm 171"
+    assert clip_note(facts("saturated", rate=0.96), None) == (
+        "clipping saturated: 96 % of the checks of the epoch were cut at 5 (p90 of the norms 1710)"
     )
     assert clip_note(facts("saturated"), "saturated") is None
-    assert clip_note(facts("saturated", suggested=1714.0), "active").endswith("grad_clip_global_norm 1710")
-    idle = clip_note(facts("idle", 200.0, 12.34), "saturated")
-    assert idle == "clipping idle: no norm of the epoch reached 200 (p90 of the norms 12.3)"
+    idle = clip_note(facts("idle"), "saturated")
+    assert idle == "clipping idle: no norm of the epoch reached 5 (p90 of the norms 1710)"
     for quiet in ("active", "off", None):
         assert clip_note(facts(quiet), "saturated") is None
-    assert clip_note(facts("idle", suggested=None), None) is None
+
+
+def test_the_advice_comes_once_and_again_where_it_changed_by_half() -> None:
+    assert clip_advice(facts("saturated"), None) is None, "not settled"
+    said = clip_advice(facts("saturated", 171.4), None)
+    assert said == "the gradient norms have settled at 171 (p90): try train.grad_clip_global_norm 171"
+    assert clip_advice(facts("saturated", 171.4), 171.4) is None is clip_advice(facts("saturated", 120.0), 171.4)
+    assert "try train.grad_clip_global_norm 80" in (clip_advice(facts("saturated", 80.0), 171.4) or "")
+    assert clip_advice(facts("active", 6.0), None) is None, "the threshold in force is as good"
+    assert clip_advice({**facts("off", 50.0), "clip_threshold": None}, None) is None
 
 
 def test_a_history_whose_columns_changed_at_a_resume_is_read(tmp_path: Path) -> None:

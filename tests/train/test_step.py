@@ -229,16 +229,35 @@ def test_evaluation_changes_nothing_in_training() -> None:
 def test_shifted_paths_take_distinct_slices_that_rotate() -> None:
     task = make_task(path_batches="shifted", batch_size=2)
     seen: list[torch.Tensor] = []
-    forward = task.net.forward
-    task.net.forward = lambda images, arch=None: (seen.append(images), forward(images, arch))[1]  # type: ignore[method-assign,func-returns-value]
+    loss = task._loss
+    task._loss = lambda unit, arch, piece, *rest: (seen.append(piece.images), loss(unit, arch, piece, *rest))[1]  # type: ignore[method-assign,func-returns-value]
     batch = noisy_batch(6)
     images = to_flow_batch(batch.images, batch.flow, batch.valid, CPU, torch.float64).images
     for step in range(3):
         seen.clear()
         task.step(batch, step, 0.0, lambda: None)
+        assert len(seen) == 3
         for path, part in enumerate(seen):
             start = (path + step) % 3 * 2
             assert torch.equal(part, images[start : start + 2])
+
+
+def test_staggered_paths_begin_at_another_slice_and_sum_up_to_the_same() -> None:
+    batch, gradients, orders = noisy_batch(7), {}, {}
+    for sharing in ("same", "staggered"):
+        task = make_task(path_batches=sharing, batch_size=7, micro_batch_size=2)
+        run, seen = task._loss, []
+        task._loss = lambda unit, *rest, run=run, seen=seen: (seen.append((unit.path, unit.micro)), run(unit, *rest))[1]  # type: ignore[method-assign,func-returns-value]
+        task.step(batch, 5, 0.0, lambda: None)
+        gradients[sharing], orders[sharing] = task.gradient.vector.clone(), seen
+        moments = {name: buffer for name, buffer in task.net.named_buffers()}
+        gradients[sharing + " statistics"] = torch.cat([buffer.double().flatten() for buffer in moments.values()])
+    for path in range(3):
+        first = (path + 5) % 4
+        assert [micro for one, micro in orders["staggered"] if one == path] == [*range(first, 4), *range(first)]
+    assert sorted(orders["same"]) == sorted(orders["staggered"]) and orders["same"][0] != orders["staggered"][0]
+    for name in ("", " statistics"):
+        torch.testing.assert_close(gradients["staggered" + name], gradients["same" + name], rtol=1e-9, atol=1e-12)
 
 
 def test_moving_average_follows_accepted_steps() -> None:

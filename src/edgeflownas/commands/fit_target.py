@@ -42,7 +42,7 @@ def fit_target(
         flash: most flash for the weights, such as 4MiB; kernels are made up, and real ones compress a little otherwise.
         space: search space without a source (v1).
         width: channels after E0 (32, or those of the source).
-        where: conditions on digits of blocks, with a ranking also on its columns, such as "EB0=1,macs<2e9".
+        where: conditions on options of blocks, with a ranking also on its columns, such as "EB0=depth2,macs<2e9".
         sizes: image sizes, such as 192x256,160x208; default: from 96 rows, with the sides of the source.
         outputs: among flow (full size), half and quarter.
         top: how many to return (10), one for each size and outputs.

@@ -40,7 +40,7 @@ def pareto(
         ranking: folder that `edgeflownas rank` wrote, its ranking.safetensors or ranking.csv.
         minimise: columns, separated by commas; the first is what the others are the cost of.
         maximise: columns that should be large.
-        where: conditions on columns and on digits of blocks, such as "macs<2e9,EB0=1".
+        where: conditions on columns and on options of blocks, such as "macs<2e9,EB0=depth2,H0Out!=k7".
         reference: reference point of the hypervolume, a number for each objective; default: the worst feasible values.
         top: subnets on the shortlist; default: 15, or the whole table where it is smaller.
         out: write pareto.json, .csv, .png and .html and the shortlist's recipe into this folder.

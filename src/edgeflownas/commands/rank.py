@@ -56,7 +56,7 @@ def rank(
         checkpoint: latest, best, or a name such as step-00001234.
         weights: model, or ema for the moving average.
         archs: file with an arch code a line, or CSV with a column code; default: the whole space.
-        where: conditions on digits of blocks and on costs, such as "EB0=1,macs<2e9".
+        where: conditions on options of blocks and on costs, such as "EB0=depth2,macs<2e9".
         sample: draw so many of the subnets instead of taking all.
         seed: of the draw (0).
         data: data set to score as NAME[:VARIANT][@ROOT], several times for several columns; default: the run's own
@@ -92,7 +92,7 @@ def rank(
         job = open_job(
             run, shared.calibrated_elsewhere(run, calibration_data, overrides), console.info,
             checkpoint=checkpoint, weights=weights, data=data, protocol=protocol or "standard",
-            exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world,
+            exact=exact, memory=memory, keep_sample_errors=keep_sample_errors, world=world, where=where,
         )  # fmt: skip
         # The chip's table is compiled here, by one rank: a ranking before it may take hours.
         bar = console.task if world.is_main else None

@@ -40,7 +40,7 @@ def search(
         strategy: nsga2, evolution, random, or all.
         budget: evaluated subnets, those of an earlier start included.
         minimise: columns, smaller is better: epe, macs, parameters, int8_weight_kib, sram_kib.
-        where: conditions on costs and digits of blocks, such as "macs<2e9,EB0<=1": other subnets are not proposed.
+        where: conditions on costs and options of blocks, such as "macs<2e9,EB0<=depth2": no other is proposed.
         population: subnets of a generation, and those that survive it; default: 50, or the budget where it is smaller.
         seed: of the proposals.
         seeds: several searches, such as 0,1,2.

@@ -35,6 +35,8 @@ PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
 SIZE = "^[0-9]+x[0-9]+$"
 SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
+SHARE = r"^\s*([0-9]*\.?[0-9]+)\s*([Nn%])\s*$"
+ShareText = Annotated[str, Field(pattern=SHARE, examples=["0.5N or 50%"])]
 
 
 def plain_name(value: str) -> str:
@@ -147,11 +149,12 @@ class TrainConfig(Group):
     """Epochs of the plan; the learning-rate plan ends with them."""
     epoch_mode: Literal["fixed_steps", "full_pass", "near_full", "by_samples"] = dynamics("full_pass")
     """fixed_steps: steps_per_epoch steps; full_pass: every sample, the last batch filled up; near_full: as many whole
-    batches as the split holds (floor(N / batch)); by_samples: train_samples_per_epoch draws."""
+    batches as the split holds (floor(N / batch)), each epoch in a new order; by_samples: train_samples_per_epoch draws.
+    """
     steps_per_epoch: Positive | None = dynamics(None)
     """Steps of an epoch; with epoch_mode fixed_steps, and only then."""
     train_samples_per_epoch: Positive | PositiveFloat | None = dynamics(None)
-    """Draws of an epoch: a count (integer) or a fraction of the split (0.5); with epoch_mode by_samples only."""
+    """Draws of an epoch: a count, or a share of the split (0.5, 0.5N, 50%); with epoch_mode by_samples only."""
     epoch_divisor: Positive = dynamics(1)
     """Shortens the epoch: its steps (by_samples: its draws) divided by this, rounded down, at least 1 (DivTrain)."""
     train_sampling_mode: Literal["random_with_replacement", "shuffle_no_replacement", "sequential"] = dynamics(
@@ -162,8 +165,9 @@ class TrainConfig(Group):
     """Samples every path of a step sees."""
     micro_batch_size: Positive | None = dynamics(None)
     """Samples of one forward pass (memory; batch-norm statistics belong to it). null: batch_size."""
-    path_batches: Literal["same", "shifted"] = dynamics("same")
-    """same: all paths of a step see one batch; shifted: a step draws paths x batch, path p takes slice (p + step)."""
+    path_batches: Literal["same", "shifted", "staggered"] = dynamics("same")
+    """same: all paths of a step see one batch; staggered: one batch, path p begins at micro-batch p + step and goes
+    round; shifted: a step draws paths x batch, path p takes slice p + step (a third of the updates with 3 paths)."""
     lr: PositiveFloat = dynamics(1e-4)
     """Base learning rate of Adam."""
     lr_schedule: Literal["cosine", "constant", "step_decay", "one_cycle", "fast_anneal"] = dynamics("cosine")
@@ -219,6 +223,18 @@ class TrainConfig(Group):
             return [part for text in texts for part in (text.split(",") if isinstance(text, str) else [text])]
         return texts
 
+    @field_validator(
+        "train_samples_per_epoch", mode="before", json_schema_input_type=Positive | PositiveFloat | ShareText | None
+    )
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        if not isinstance(value, str) or not (match := re.match(SHARE, value)):
+            return value
+        share = float(match[1]) / (100.0 if match[2] == "%" else 1.0)
+        if share > 1.0:
+            raise ValueError("is more than the whole split: give a share up to 1.0N or 100%, or a number of samples")
+        return share
+
     @field_validator("train_samples_per_epoch")
     @classmethod
     def _count_or_share(cls, value: int | float | None) -> int | float | None:
@@ -258,6 +274,11 @@ class TrainConfig(Group):
             raise ValueError(
                 "train.path_batches shifted draws distinct samples, train.train_sampling_mode random_with_replacement "
                 "does not: use shuffle_no_replacement or sequential, or train.path_batches same"
+            )
+        if self.path_batches == "staggered" and (self.micro_batch_size or self.batch_size) >= self.batch_size:
+            raise ValueError(
+                "train.path_batches staggered has no effect with one micro-batch a path: set train.micro_batch_size "
+                f"below train.batch_size {self.batch_size}, or train.path_batches to same"
             )
         if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
             raise ValueError(
@@ -450,6 +471,9 @@ class EvalConfig(Group):
     """Calibration batches (training samples, centre crop) of the batch-norm recalibration of every subnet."""
     batch_size: Positive | None = observation(None)
     """Samples of an evaluation or calibration batch; null: train.batch_size."""
+    set: str | None = observation(None)
+    """eval_set.json of a run (or the run): its pool, its calibration, evaluation and wide samples, so that several runs
+    are scored alike; the keys above and eval.selection then choose nothing. null: chosen by them."""
     selection: Literal["spread", "prefix"] = observation("spread")
     """Which samples: evenly spaced over the sorted names, or the first ones (historical)."""
     wide_every_epoch: Positive | None = observation(None)
@@ -464,12 +488,14 @@ class EvalConfig(Group):
     """Batches of training samples scored at each evaluation, in the centre crop and in a fixed random one; 0: none."""
     keep_sample_errors: bool = observation(True)
     """Keep the error of every sample and subnet of each evaluation (sample_epe/): what `edgeflownas noise` reads."""
-    best_by: Literal["mean", "median", "p90", "mix"] = observation("mean")
-    """Statistic of the pool's EPE that chooses the best checkpoint."""
+    best_by: Literal["mean", "median", "p90", "mix", "wide_mean", "wide_median", "wide_p90"] = observation("mean")
+    """Statistic of the pool's EPE that chooses the best checkpoint and stops early; wide_: of the wide evaluation, at
+    the epochs that have one."""
     best_mix: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = observation((0.5, 0.25, 0.25))
     """Weights of mean, median and p90 for best_by mix."""
     early_stop_patience: Positive | None = observation(None)
-    """Evaluations without improvement after which training ends (exit 0); null: never."""
+    """Evaluations (wide ones, with best_by wide_*) without improvement after which training ends (exit 0); null:
+    never."""
     early_stop_min_delta: NonNegativeFloat = observation(0.0)
     """Improvement in px below this does not count for early stopping."""
     pictures: Count = observation(2)
@@ -482,6 +508,11 @@ class EvalConfig(Group):
             raise ValueError(f"eval.also holds two sets called {twice[0]}: give each another variant or folder")
         if sum(self.best_mix) <= 0:
             raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
+        if self.best_by.startswith("wide_") and self.wide_every_epoch is None:
+            raise ValueError(
+                f"eval.best_by {self.best_by} needs a wide evaluation: set eval.wide_every_epoch, or eval.best_by "
+                f"{self.best_by.removeprefix('wide_')}"
+            )
         if self.wide_batches_per_arch is not None and self.wide_every_epoch is None:
             raise ValueError(
                 f"eval.wide_batches_per_arch {self.wide_batches_per_arch} has no effect without a wide evaluation: "

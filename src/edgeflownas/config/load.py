@@ -226,9 +226,13 @@ def explain(error: ValidationError, merged: dict[str, Any] | None = None, origin
         value: Any = merged
         for part in location:
             value = value[part] if isinstance(value, dict) and part in value else problem["input"]
-        # A problem between keys has no line of its own; that of its group is named.
-        where = places.get(location) or places.get(location[:1], "")
         message = problem["msg"].removeprefix("Value error, ")
+        # A problem between keys has no line of its own: that of its group is named, or the command line where a key of
+        # it is one of those that the message names.
+        where = places.get(location) or places.get(location[:1], "")
+        named = [] if len(location) == 2 else re.findall(r"\b([a-z]+)\.([a-z0-9_]+)", message)
+        if given := [f"--{'.'.join(key)}" for key in dict.fromkeys(named) if places.get(key) == "--"]:
+            where = f"command line ({', '.join(given)}): "
         lines[where + _explain_one(problem["type"], location, message, value)] = None
     return list(lines)
 

@@ -2,8 +2,9 @@
 
 Nothing here has state: a batch can be asked for in any order, by any process, and a run that is resumed in the
 middle of an epoch asks for the next one.  Words: a *draw* is one sample taken for training; a *pass* is one
-permutation of the whole split; with epoch_mode fixed_steps, near_full and by_samples all draws of the run form one
-stream through consecutive passes, with full_pass every epoch starts a pass of its own.
+permutation of the whole split; with epoch_mode fixed_steps and by_samples all draws of the run form one stream through
+consecutive passes, with full_pass and near_full every epoch starts a pass of its own (near_full: where the draws are
+shuffled and no train.epoch_divisor makes the epoch a part of a pass).
 """
 
 from __future__ import annotations
@@ -107,8 +108,14 @@ class BatchPlan:
         draws = max(1, round(key * self.num_samples)) if isinstance(key, float) else key
         return math.ceil(max(1, draws // self.divisor) / self.num_paths_drawn) * self.num_paths_drawn
 
+    @property
+    def reshuffles(self) -> bool:
+        """Whether every epoch starts a pass of its own."""
+        whole = self.epoch_mode == "near_full" and self.divisor == 1 and self.sampling == "shuffle_no_replacement"
+        return self.epoch_mode == "full_pass" or whole
+
     def draws(self, epoch: int, step: int) -> Indices:
-        """Draw positions of a step (shape [b]): in the epoch for full_pass, else in the stream of the whole run."""
+        """Draw positions of a step (shape [b]): in an epoch that reshuffles, else in the stream of the whole run."""
         if epoch < 0 or not 0 <= step < self.steps_per_epoch:
             raise IndexError(f"no step {step} in epoch {epoch}: an epoch has steps 0..{self.steps_per_epoch - 1}")
         start = step * self.draws_per_step
@@ -126,7 +133,7 @@ class BatchPlan:
         return Coverage(drawn, unique, unique / n, expected_unique(n, drawn), (epoch + 1) * drawn / n)
 
     def _epoch_start(self, epoch: int) -> int:
-        return 0 if self.epoch_mode == "full_pass" else epoch * self.draws_per_epoch
+        return 0 if self.reshuffles else epoch * self.draws_per_epoch
 
     def _samples(self, epoch: int, positions: Indices) -> Indices:
         """Sample at each draw position."""
@@ -134,8 +141,8 @@ class BatchPlan:
             return positions % self.num_samples
         if self.sampling == "random_with_replacement":
             return _gather(positions, DRAW_BLOCK, lambda block: _drawn_block(self.num_samples, self.seed, block))
-        if self.epoch_mode == "full_pass":
-            # The last batch is filled from the start of the same order, around as often as it takes.
+        if self.reshuffles:
+            # A last batch that is not whole is filled from the start of the same order, around as often as it takes.
             return _permutation(self.num_samples, self.seed, epoch)[positions % self.num_samples]
         return _gather(positions, self.num_samples, lambda number: _pass_order(self, number))
 

@@ -66,8 +66,9 @@ _NEW = {
     "wide_difference_12": ".4f",  # mean_epe_12 - wide_mean_epe_12
     **{"wide_kendall_tau": "tau", "wide_smallest_difference_12": ".4f", "wide_samples_per_arch": "d"},
     **{"wide_arch_rank_12": "text", "wide_eval_set": "text", "wide_eval_seconds": ".1f"},
-    "clip_verdict": "text",  # saturated (every check clipped), idle (none), active, off (no threshold)
-    "clip_suggested": ".3f",  # p90 of the norms before clipping: as a threshold it clips about one check in ten
+    "clip_verdict": "text",  # saturated (90 % of the checks clipped), idle (none), active, off (no threshold)
+    # Median of grad_norm_p90 in the last third of the epochs, empty while that moves; it would clip one check in ten.
+    "clip_suggested": ".3f",
     # Of the wall clock since the row before was logged; these seven add up to 1.
     **dict.fromkeys(("share_data_wait", "share_step", "share_eval", "share_recal"), ".3f"),
     **dict.fromkeys(("share_checkpoint", "share_monitor", "share_other"), ".3f"),
@@ -85,6 +86,13 @@ EVAL_HISTORY_COLUMNS: tuple[str, ...] = (*_HISTORICAL, *_NEW)
 #: ``code`` keeps its commas (and is quoted): without them a spreadsheet would drop its leading zeros.
 PER_ARCH_COLUMNS = ("epoch", "arch_index", "epe", "code", "epe_ema")
 PER_OPTION_COLUMNS = ("epoch", "block", "option", "meaning", "count", "train_loss", "train_loss_relative")
+TRAINING_HISTORY_COLUMNS = (  # of every epoch, evaluated or not
+    *("epoch", "global_step", "seen_samples", "lr", "train_loss", "train_loss_optical", "train_loss_uncertainty"),
+    *("grad_norm_mean", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "clip_threshold", "clip_checks"),
+    *("expected_clip_checks", "clip_count", "clip_rate", "clip_verdict", "clip_suggested", "dropped_steps"),
+    *("unique_samples", "train_samples", "train_drawn", "coverage_share", "cumulative_passes", "clipped_flow_share"),
+    *("quarantined_samples", "fairness_gap", "epoch_seconds", "images_per_second", "data_wait_share"),
+)
 MONITOR_COLUMNS = ("step", "epoch", "path", "code", "block", "grad_norm")
 
 

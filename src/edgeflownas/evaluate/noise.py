@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,16 +103,14 @@ def parse_rank_string(text: str) -> tuple[list[float], list[int]]:
     return [epe for _, epe, _ in entries], [rank for _, _, rank in entries]
 
 
-def best_criterion(
-    best_by: Literal["mean", "median", "p90", "mix"], best_mix: tuple[float, float, float], statistics: PoolStatistics
-) -> float:
+def best_criterion(best_by: str, best_mix: Sequence[float], statistics: Mapping[str, float]) -> float:
     """The figure in px that chooses the best checkpoint (lowest), after eval.best_by and eval.best_mix.
 
     ``mix`` is the average of mean, median and p90 with the three weights; the configuration refuses all-zero weights.
     """
     if best_by != "mix":
-        return float(getattr(statistics, best_by))
-    figures = (statistics.mean, statistics.median, statistics.p90)
+        return float(statistics[best_by])
+    figures = (statistics["mean"], statistics["median"], statistics["p90"])
     return math.fsum(w * figure for w, figure in zip(best_mix, figures, strict=True) if w) / math.fsum(best_mix)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from edgeflownas.report.views import Blocks, figure_columns
 
 if TYPE_CHECKING:
     from edgeflownas.report.run_facts import RunFacts
+    from edgeflownas.run.history import Evaluation
 
 FC2_OFFICIAL = {640}  # the official validation folder of FlyingChairs2
 FC2_HOLD_OUT = {4446, 4447}  # what the 17,785 training samples of the index lists leave over
@@ -170,6 +172,19 @@ class _Settings:
         size = self.text("train.batch_size" if self.get("eval.batch_size") is None else "eval.batch_size")
         return count if count == UNKNOWN else f"{count} batch{'es' * (count != '1')} of {size}"
 
+    def best_by(self) -> str:
+        by = self.text("eval.best_by").replace("_", " ")
+        return f"{by} ({', '.join(map(_figure, self.get('eval.best_mix') or ()))})" if by == "mix" else by
+
+    def prefetch(self) -> str:
+        batches = self.get("data.prefetch_batches") or (8 if self.get("train.fast_mode") else 4)
+        return f"{batches} batches" if "data.prefetch_batches" in self.known else UNKNOWN
+
+    def commits(self) -> str:
+        every = self.get("checkpoint.every_steps")
+        each = "each epoch" + (f" and every {every} steps" if every else "")
+        return f"{each}, {self.text('checkpoint.keep')} kept" if "checkpoint.keep" in self.known else UNKNOWN
+
     def code(self) -> str:
         version = (self.of("code") or {}).get("version", UNKNOWN)
         return f"{version} {str(self.of('code', 'commit') or '')[:10]}".strip()
@@ -223,9 +238,115 @@ DETAILS: Mapping[str, str | Words] = {  # of a run, in order: a key of its confi
     "training data": lambda run: str((run.of("data", "train") or {}).get("label", UNKNOWN)),
     "evaluation data": lambda run: str((run.of("data", "val") or {}).get("label", UNKNOWN)),
     "evaluation coverage": _Settings.coverage,
+    "best by": _Settings.best_by,
     "calibration": _Settings.calibration,
+    "prefetch": _Settings.prefetch,
+    "log interval": lambda run: run.text("runtime.summary_every", "every {} steps").replace(
+        "every 1 steps", "every step"
+    ),
+    "checkpoint interval": _Settings.commits,
     "code": _Settings.code,
 }
+
+
+# ---- how steadily they improve ----
+
+LEAST_STEADY = 5  # evaluations, before a second difference is worth a word
+STEADY = {  # key: heading
+    "samples_seen": "samples seen",
+    "evaluations": "evaluations",
+    "roughness_px": "roughness px",
+    "noise_px": "sample noise px",
+    "smoothness": "mean EPE falls",
+    "std_px": "std px",
+    "spread": "std is",
+    "fairness_gap": "fairness gap",
+    "improved_px": "subnets improved by px",
+}
+
+
+def steadiness(facts: Sequence[RunFacts]) -> list[dict[str, Any]]:
+    """How smoothly the mean EPE of each run fell and how far its subnets lie apart, at equal samples seen.
+
+    Runs under one label are held against the first of them: ``smoothness`` is smoother, not worse or worse, ``spread``
+    lower, not worse or worse, None for the first.  ``roughness_px`` is the median absolute second difference of the
+    mean EPE over the evaluations nearest to those of the run that evaluates least often, up to the samples that all
+    have seen; ``noise_px`` the standard error of one mean.  A difference counts beyond two standard errors: of the
+    median, about 1.2 / sqrt(n) of it, and of the spread of subnets that each have an error of their own.
+    ``improved_px``: least and most that a subnet gained since the first evaluation.
+    """
+    found: list[dict[str, Any]] = []
+    for label in dict.fromkeys(label for run in facts for label, _ in run.evaluations):
+        own = {run.name: [row for one, row in run.evaluations if one == label] for run in facts}
+        own = {name: rows for name, rows in own.items() if len(rows) >= LEAST_STEADY and len({*map(_pool, rows)}) == 1}
+        if not own:
+            continue
+        seen = min(rows[-1].seen for rows in own.values())
+        rarest = min(own.values(), key=lambda rows: sum(row.seen <= seen for row in rows))
+        grid = [row.seen for row in rarest if row.seen <= seen]
+        first: dict[str, Any] | None = None
+        for name, rows in own.items():
+            taken = list({row.seen: row for row in (min(rows, key=lambda r: abs(r.seen - at)) for at in grid)}.values())
+            if len(taken) < LEAST_STEADY:
+                continue
+            steady = {"run": name, "label": str(label), **_steady(taken)}
+            first = first or steady
+            if steady is not first:
+                error = 2.4 * math.hypot(
+                    *(one["roughness_px"] / math.sqrt(one["evaluations"]) for one in (steady, first))
+                )
+                steady["smoothness"] = _verdict(steady["roughness_px"] - first["roughness_px"], error, "smoother")
+                if steady["std_px"] is not None and first["std_px"] is not None:
+                    error = 2.0 * math.hypot(steady["std_error_px"], first["std_error_px"])
+                    steady["spread"] = _verdict(steady["std_px"] - first["std_px"], error, "lower")
+            found.append(steady)
+    return found
+
+
+def _pool(row: Evaluation) -> tuple[str, ...] | int:
+    return row.codes if all(row.codes) else row.pool_size
+
+
+def _steady(rows: Sequence[Evaluation]) -> dict[str, Any]:
+    """Figures of one run; those of a spread are None for a single model, those of noise where it was not measured."""
+    size, last = rows[-1].pool_size, rows[-1]
+    means = [row.mean for row in rows]
+    bends = sorted(abs(a - 2.0 * b + c) for a, b, c in zip(means, means[1:], means[2:], strict=False))
+    noise, error = (last.figure(f"{name}_{size}") for name in ("mean_epe_standard_error", "epe_standard_error"))
+    gained = [before - after for before, after in zip(rows[0].epes, last.epes, strict=True)]
+    several = size > 1 and all(map(math.isfinite, gained))
+    return {
+        "samples_seen": last.seen,
+        "evaluations": len(rows),
+        "roughness_px": statistics.median(bends),
+        "noise_px": noise if math.isfinite(noise) else None,
+        "smoothness": None,
+        "std_px": last.figure(f"std_epe_{size}") if size > 1 else None,
+        "std_error_px": error / math.sqrt(2.0 * (size - 1)) if size > 1 and math.isfinite(error) else 0.0,
+        "spread": None,
+        "fairness_gap": last.figures.get("fairness_gap"),
+        "improved_px": [min(gained), max(gained)] if several else None,
+    }
+
+
+def _verdict(difference: float, error: float, better: str) -> str:
+    return better if difference < -error else "worse" if difference > max(error, 5e-5) else "not worse"
+
+
+def steadiness_view(rows: Sequence[Mapping[str, Any]]) -> Blocks:
+    """A table for each label, with what is compared below it."""
+    blocks: Blocks = []
+    for label in dict.fromkeys(row["label"] for row in rows):
+        shown = [dict(row) for row in rows if row["label"] == label]
+        for row in shown:
+            gained = row["improved_px"]
+            row["improved_px"] = None if gained is None else f"{gained[0]:.3f} to {gained[1]:.3f}"
+        form = {"samples_seen": "{:,}", "roughness_px": "{:.4f}", "noise_px": "{:.4f}", "std_px": "{:.4f}"}
+        heading: Heading = ["run", *(Column(name, form.get(key, "{}").format, key) for key, name in STEADY.items())]
+        blocks += ["", f"how steadily, at equal samples seen: {label}", Table.of(heading, shown, missing=UNKNOWN)]
+        if len(shown) > 1:
+            blocks.append(f"against {shown[0]['run']}; roughness: median absolute second difference of the mean EPE")
+    return blocks
 
 
 # ---- results under their labels ----
@@ -353,6 +474,7 @@ def document(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], warnings
             for column in columns
             for protocol, split, samples in [column.label]
         ],
+        "steadiness": steadiness(facts),
         "warnings": list(warnings),
     }
 
@@ -377,9 +499,9 @@ def results_table(details: Mapping[str, Mapping[str, str]], columns: Sequence[La
 
 
 def comparison_view(facts: Sequence[RunFacts], columns: Sequence[LabelColumn], apart: bool, width: int) -> Blocks:
-    """How the runs train, then their results."""
-    details = {run.name: run.details for run in facts}
-    return [results_table(details, columns), *details_view(details, width), "", *results_view(columns, apart)]
+    """How the runs train, their results, and how steadily they improved."""
+    details, steady = {run.name: run.details for run in facts}, steadiness_view(steadiness(facts))
+    return [results_table(details, columns), *details_view(details, width), "", *results_view(columns, apart), *steady]
 
 
 def details_view(details: Mapping[str, Mapping[str, str]], width: int) -> Blocks:

@@ -261,7 +261,7 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     Returns:
         e.g. ``epoch 12/200  loss 4.53  EPE mean 4.27 median 4.19 p90 5.02 (zero flow 8.02)  best p90 5.02
         coverage 100 %  clip 0 %  13 min``, with the time left at its end; of a single model
-        ``EPE 4.27 (zero flow 8.02)  best 4.27``.
+        ``EPE 4.27 (zero flow 8.02)  best 4.27``; after a wide evaluation also ``wide 4.67 (640 samples)``.
     """
     mean = next((name for name in row if name.startswith("mean_epe_") and not name.endswith("_ema")), "mean_epe_1")
     several = mean != "mean_epe_1"
@@ -270,11 +270,16 @@ def epoch_line(row: Mapping[str, Any]) -> str:
     beside = (("zero_flow_epe", "(zero flow {:.2f})"), (f"{mean}_ema", "EMA {:.2f}"))
     epes += [form.format(row[name]) for name, form in beside if row.get(name) is not None]
     left, place = row.get("seconds_left"), f"epoch {row['epoch']}" + told(row.get("num_epochs"), "/{}", "")
+    by = str(row.get("best_by") or "").replace("_", " ")
+    rare = by.removeprefix("wide ") if by.startswith("wide ") else "mean"  # of the wide evaluation, where one was due
+    wide = told(row.get(f"wide_{mean.replace('mean', rare)}"), "wide" + f" {rare}" * (rare != "mean") + " {:.2f}", "")
+    wide += told(row.get("wide_samples_per_arch"), " ({:,} samples)", "")
     facts = (
         ("{}", f"{row['model']}: {place}" if row.get("model") else place),
         ("loss {:.2f}", row.get("train_loss")),
         ("EPE {}", " ".join(epes) or None),
-        (f"best {row.get('best_by', '') if several else ''}".rstrip() + " {:.2f}", row.get("best_epe")),
+        ("{}", wide or None),
+        (f"best {by if several else ''}".rstrip() + " {:.2f}", row.get("best_epe")),
         ("coverage {:.3g} %", _percent(row.get("coverage_share"))),
         ("clip {:.3g} %", _percent(row.get("clip_rate"))),
         ("dropped steps {}", row.get("dropped_steps") or None),

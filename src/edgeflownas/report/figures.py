@@ -125,7 +125,10 @@ class Scope:
     def __init__(self, histories: Sequence[History]) -> None:
         self.histories = tuple(histories)
         self.many = len(self.histories) > 1
+        self.every = tuple(history.every_epoch() for history in histories)
         self.axes: dict[str, Numbers] = {f"e{run}": compact(h.column("epoch")) for run, h in enumerate(histories)}
+        more = {f"t{run}": h.column("epoch") for run, h in enumerate(self.every) if h is not self.histories[run]}
+        self.axes |= {name: compact(values) for name, values in more.items()}
 
     def axis(self, name: str, values: Sequence[float] | Array) -> str:
         """Make an x axis known that is not the epochs of a whole run."""
@@ -149,9 +152,12 @@ class Scope:
         """Colour and style of a run among several."""
         return {"colour": f"c{run % COLOURS}", "style": STYLES[run // COLOURS % 3]}
 
-    def lines(self, run: int, wanted: Iterable[Line], rows: Sequence[int] | None = None, x: str = "") -> list[Series]:
-        """The lines of one run that have a value; of its ``rows`` alone, on their own axis ``x``."""
-        history, found = self.histories[run], []
+    def lines(
+        self, run: int, wanted: Iterable[Line], rows: Sequence[int] | None = None, x: str = "", every: bool = False
+    ) -> list[Series]:
+        """The lines of one run that have a value; of its ``rows`` alone, on their own axis ``x``, or of every epoch."""
+        history, found = (self.every if every else self.histories)[run], []
+        x = x or (f"t{run}" if every and f"t{run}" in self.axes else f"e{run}")
         kept = slice(None) if rows is None else list(rows)
         for line in wanted:
             values = line.column(history) if callable(line.column) else history.column(line.column)
@@ -159,13 +165,13 @@ class Scope:
             if line.band is not None:
                 low, high = (history.column(name)[kept] for name in line.band[:2])
                 look |= {"low": low, "high": high, "band": line.band[2]}
-            found.append(series(line.name or history.name, x or f"e{run}", values[kept], **look))
+            found.append(series(line.name or history.name, x, values[kept], **look))
         return [line for line in found if line is not None]
 
-    def each(self, line: Line) -> tuple[Series, ...]:
+    def each(self, line: Line, every: bool = False) -> tuple[Series, ...]:
         """This line of every run that has it, under the run's name."""
         own = (line._replace(name="", **self.look(run)) for run in range(len(self.histories)))
-        return tuple(found for run, wanted in enumerate(own) for found in self.lines(run, [wanted]))
+        return tuple(found for run, wanted in enumerate(own) for found in self.lines(run, [wanted], every=every))
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,7 @@ class Declared:
     several: Literal["overlay", "panels", "apart"] = "overlay"
     axes: Mapping[str, Any] = field(default_factory=dict)  # scale, limits and digits of the Chart
     pool: bool = False  # only where a run has more than one subnet
+    every: bool = False  # of every epoch, evaluated or not
 
     def __call__(self, scope: Scope, diagnoses: Sequence[Diagnosis]) -> Iterator[Chart]:
         """The figure, or none where nothing of it was measured."""
@@ -192,13 +199,13 @@ class Declared:
         facts = (self.id, self.topic, self.title, self.about, self.y_label)
         if self.several == "apart" or not scope.many:
             for run in range(len(scope.histories)):
-                if lines := scope.lines(run, self.lines):
+                if lines := scope.lines(run, self.lines, every=self.every):
                     yield scope.chart(run, *facts, series=tuple(lines), runs=(run,), **self.axes)
         elif self.several == "panels":
-            shown = ((line.name, scope.each(line)) for line in self.lines if not line.alone)
+            shown = ((line.name, scope.each(line, self.every)) for line in self.lines if not line.alone)
             if panels := tuple(Panel(name, lines) for name, lines in shown if lines):
                 yield Chart(*facts, "multiples", panels=panels, **self.axes)
-        elif drawn := scope.each(self.lines[0]):
+        elif drawn := scope.each(self.lines[0], self.every):
             yield Chart(*facts, series=drawn, **self.axes)
 
 
@@ -481,7 +488,7 @@ FIGURES: dict[str, tuple[Maker, ...]] = {
             (
                 Line("total", "train_loss"), Line("optical", "train_loss_optical", "c1", "dashed"),
                 Line("uncertainty", "train_loss_uncertainty", "c2", "dotted"),
-            ), "panels",
+            ), "panels", every=True,
         ),
         Declared(
             "eval-loss", "loss", "Loss in evaluation",
@@ -531,31 +538,32 @@ FIGURES: dict[str, tuple[Maker, ...]] = {
                 Line("99 %", "grad_norm_p99", "c3", "thin"),
                 Line("clip threshold", "clip_threshold", "c1", "dotted", alone=True),
                 Line("suggested threshold", "clip_suggested", "c4", "dotted", alone=True),
-            ), "panels", {"scale": "log", "digits": 3},
+            ), "panels", {"scale": "log", "digits": 3}, every=True,
         ),
         Declared(
             "clip", "gradient", "Clip rate",
             "Share of clip checks that clipped. Always 100 %: the threshold sets the step; always 0 %: it does "
             "nothing.",
             "clipped checks (%)", (Line("", lambda history: 100.0 * history.column("clip_rate")),), axes=PERCENT,
+            every=True,
         ),
         block_charts,
     ),
     "Rate and data": (
         Declared(
             "lr", "lr", "Learning rate",
-            "Rate of the last step before each evaluation; the axis starts at 0 and shows how far it fell.",
-            "rate (no unit)", (Line("", "lr"),), axes={**FROM_ZERO, "digits": 9},
+            "Rate after each epoch; the axis starts at 0 and shows how far it fell.",
+            "rate (no unit)", (Line("", "lr"),), axes={**FROM_ZERO, "digits": 9}, every=True,
         ),
         Declared(
             "coverage", "coverage", "Coverage of the training data by one epoch",
             "Different training samples an epoch saw, of all there are.",
-            "samples seen (%)", (Line("", coverage),), axes=PERCENT,
+            "samples seen (%)", (Line("", coverage),), axes=PERCENT, every=True,
         ),
         Declared(
             "passes", "coverage", "Passes over the training data",
             "Samples drawn since the start over the size of the training set.",
-            "passes", (Line("", "cumulative_passes"),), axes={**FROM_ZERO, "digits": 3},
+            "passes", (Line("", "cumulative_passes"),), axes={**FROM_ZERO, "digits": 3}, every=True,
         ),
     ),
     "Time": (

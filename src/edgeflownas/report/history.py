@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ class History:
     starts: tuple[Start, ...] = ()  # of the program, as a log of the TF1 tool tells them
     stopped: int | None = None  # epoch of its early stop
     model: str = ""  # which of several single models in one file
+    skipped: tuple[Row, ...] = ()  # epochs without an evaluation: what their training says
 
     @property
     def evaluated(self) -> int:
@@ -111,6 +112,11 @@ class History:
     def text(self, name: str) -> list[str | None]:
         """Texts of a column, None where missing."""
         return [None if row.get(name) is None else str(row[name]) for row in self.rows]
+
+    def every_epoch(self) -> History:
+        """The same with a row for every epoch, for what belongs to its training; ``epes`` stays that of evaluations."""
+        rows = sorted((*self.rows, *self.skipped), key=lambda row: int(row["epoch"]))
+        return replace(self, rows=tuple(rows), skipped=()) if self.skipped else self
 
     @property
     def epochs(self) -> NDArray[np.int64]:
@@ -262,9 +268,10 @@ def _assemble(
             named = column.replace("_12", f"_{size}")
             notes.append(f"the last evaluation (epoch {last['epoch']}) has no {named}: it is judged by the ones before")
     baseline, planned = _baseline_of(ordered, epes, codes), int(planned) if isinstance(planned, int) else None
+    skipped = _skipped(folder / "events.jsonl", by_epoch, notes) if record is not None and folder is not None else ()
     known = frozenset(key for row in ordered for key, value in row.items() if value is not None)
     told = tuple(dict.fromkeys(notes))
-    return History(name, source, size, tuple(ordered), epes, codes, baseline, planned, record, told, known)
+    return History(name, source, size, tuple(ordered), epes, codes, baseline, planned, record, told, known, skipped)
 
 
 # ---- text files: tables and console logs ----
@@ -536,6 +543,21 @@ def _with_events(rows: Sequence[Row], path: Path, notes: list[str]) -> list[Row]
         shown = "epochs " + ", ".join(map(str, alone[:5])) + " and more" * (len(alone) > 5) if exact else "any epoch"
         notes.append(f"events.jsonl holds no evaluation of {shown}: taken from eval_history.csv, which is rounded")
     return [*({**times.get(row["epoch"], {}), **row} for row in exact), *(times[epoch] for epoch in alone)]
+
+
+def _skipped(path: Path, evaluated: Collection[int], notes: list[str]) -> tuple[Row, ...]:
+    """Exact rows of the epochs that ended without an evaluation, oldest first.
+
+    One that cannot be read is left out with a note: nothing is judged by it.
+    """
+    found: dict[int, Row] = {}
+    for event in json_rows(path, b'"event": "epoch"', notes):
+        try:
+            row = {name: _typed(name, value) for name, value in event.items() if isinstance(value, int | float | str)}
+            found[int(event["epoch"])] = row
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            notes.append(f"{path.name}: an epoch cannot be read and was left out: {error}")
+    return tuple(row for epoch, row in sorted(found.items()) if epoch not in evaluated)
 
 
 def _read_record(path: Path, notes: list[str]) -> RunRecord:

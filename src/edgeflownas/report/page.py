@@ -276,7 +276,10 @@ def _tiles(history: History) -> Iterator[tuple[str, str, str]]:
     yield "Epoch", f"{epochs[-1]:.0f}", f" of {history.planned_epochs}" if history.planned_epochs else ""
     kind, lowest = ("EPE", "Lowest EPE") if history.pool_size == 1 else ("Mean EPE", "Lowest mean EPE")
     yield kind, px(means[-1]), " px"
-    if np.isfinite(means).any():
+    by = str(history.run.key("eval.best_by") or "mean") if history.run is not None else "mean"
+    if by != "mean" and math.isfinite(last("best_epe")):
+        yield f"Best by {by.replace('_', ' ')}", px(last("best_epe")), f" px at epoch {last('best_epoch'):.0f}"
+    elif np.isfinite(means).any():
         best = int(np.nanargmin(means))
         yield lowest, px(means[best]), f" px at epoch {epochs[best]:.0f}"
     zero = last("zero_flow_epe")

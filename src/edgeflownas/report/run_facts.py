@@ -20,7 +20,7 @@ import numpy as np
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate import results
 from edgeflownas.evaluate.frozen import WIDE, EvalSet, read_eval_set
-from edgeflownas.evaluate.noise import kendall_tau_b, pool_noise, rank_order, split_half_tau, student95
+from edgeflownas.evaluate.noise import best_criterion, kendall_tau_b, pool_noise, rank_order, split_half_tau, student95
 from edgeflownas.evaluate.results import EVALUATIONS, Label, Result, SampleErrors
 from edgeflownas.files import parse_json, read_json, read_rows
 from edgeflownas.hardware.costs import space_costs
@@ -32,6 +32,8 @@ from edgeflownas.run.directory import RunDirectory, holder
 from edgeflownas.run.history import Evaluation, evaluations
 from edgeflownas.run.manifest import compare, refused
 from edgeflownas.run.run import Run
+
+FIGURES = ("mean", "median", "p90", "wide_mean", "wide_median", "wide_p90")  # of a pool, what a best is chosen by
 
 
 class CurvePoint(NamedTuple):
@@ -52,6 +54,7 @@ class RunFacts:
     details: Mapping[str, str]
     results: tuple[Result, ...]
     curves: Mapping[Label, tuple[CurvePoint, ...]]
+    evaluations: tuple[tuple[Label, Evaluation], ...] = ()  # oldest first, each with the label of its pixels
 
 
 def read_facts(path: Path, name: str) -> RunFacts:
@@ -65,12 +68,12 @@ def read_facts(path: Path, name: str) -> RunFacts:
     frozen = read_eval_set(file) if file.exists() else None
     details = training_details(run.config, run.manifest, _progress(run, rows))
     labels = [_label(row, frozen, path) for row in rows]
-    found = (*_history(name, rows, labels), *_recorded(path / EVALUATIONS, name))
+    found = (*_history(run, name, rows, labels), *_recorded(path / EVALUATIONS, name))
     curves: dict[Label, tuple[CurvePoint, ...]] = {}
     for label, row in zip(labels, rows, strict=True):
         extremes = (row.figure(key, row.mean) for key in ("per_arch_epe_min", "per_arch_epe_max"))
         curves[label] = (*curves.get(label, ()), CurvePoint(row.seen, row.mean, *extremes))
-    return RunFacts(name, str(path), details, found, curves)
+    return RunFacts(name, str(path), details, found, curves, tuple(zip(labels, rows, strict=True)))
 
 
 def read_any_facts(path: Path, name: str) -> list[RunFacts]:
@@ -172,17 +175,29 @@ def _label(row: Evaluation, known: EvalSet | None, run: Path) -> Label:
     return Label(f"training:{size}{clip}", split, f"{count} samples" + ("" if whole else f", {digest}"))
 
 
-def _history(name: str, rows: Sequence[Evaluation], labels: Sequence[Label]) -> list[Result]:
-    """Results of the last evaluation and, where it is another, of the best on the same pixels."""
+def _history(run: RunDirectory, name: str, rows: Sequence[Evaluation], labels: Sequence[Label]) -> list[Result]:
+    """Results of the last evaluation and, where it is another, of the best on the same pixels.
+
+    The best is what best.json names, which eval.best_by chose; without it, what eval.best_by would have chosen.
+    """
     if not rows:
         return []
     last, own = rows[-1], rows[-1].figures.get("eval_set")
     same = [row for row in rows if row.figures.get("eval_set") == own and row.pool_size == last.pool_size]
-    best = min((row for row in same if not np.isnan(row.mean)), key=lambda row: row.mean, default=last)
+    settings = run.config.get("eval") or {}
+    by, mix = str(settings.get("best_by") or "mean"), settings.get("best_mix") or (1.0, 1.0, 1.0)
+    chosen = run.read_best() if (run.path / "best.json").exists() else {}
+    named = [row for row in same if row.epoch == chosen.get("epoch")]
+    by = str(chosen.get("criterion") or by) if named else by
+    values = [
+        best_criterion(by, mix, {key: row.figure(f"{key}_epe_{row.pool_size}") for key in FIGURES}) for row in same
+    ]
+    known = [(value, row.epoch, row) for value, row in zip(values, same, strict=True) if not np.isnan(value)]
+    best = named[0] if named else min(known, default=(0.0, 0, last), key=lambda entry: entry[:2])[2]
     if best is last:
-        return _of_evaluation(name, last, labels[-1], "last and best")
+        return _of_evaluation(name, last, labels[-1], f"last and best by {by}")
     label = next(label for label, row in zip(labels, rows, strict=True) if row is best)
-    return _of_evaluation(name, last, labels[-1], "last") + _of_evaluation(name, best, label, "best")
+    return _of_evaluation(name, last, labels[-1], "last") + _of_evaluation(name, best, label, f"best by {by}")
 
 
 def _of_evaluation(name: str, row: Evaluation, label: Label, which: str) -> list[Result]:

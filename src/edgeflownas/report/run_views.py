@@ -183,7 +183,10 @@ def status_view(rows: Sequence[Document], root: Path) -> Blocks:
 
     def best(found: Document) -> str:
         value, zero = found.get("value"), told(found["zero_flow_epe"], " (zero flow {:.4f})", "")
-        return f"{value:.4f}{zero} at {found['checkpoint']}" if isinstance(value, float) else str(found["checkpoint"])
+        zero = "" if str(found.get("criterion")).startswith("wide_") else zero  # it is of the frequent evaluation
+        by = f"{found['criterion']} ".replace("_", " ") if found.get("criterion") else ""
+        epe = f"{by}{value:.4f}{zero} at " if isinstance(value, float) else ""
+        return epe + str(found["checkpoint"])
 
     def clock(seconds: float) -> str:
         minutes, rest = divmod(round(seconds), 60)

@@ -165,7 +165,8 @@ def inside(document: Mapping[str, Any]) -> NDArray[np.bool_] | None:
     digits = np.array([list(code) for code in document["codes"]], dtype=np.float64)
     values = {block["name"]: digits[:, place] for place, block in enumerate(document["blocks"])}
     values |= {name: _numbers(column) for name, column in document["values"].items()}
-    return holds(parse_where(document["where"], list(values)), values)
+    blocks = {block["name"]: block["options"] for block in document["blocks"]}
+    return holds(parse_where(document["where"], [name for name in values if name not in blocks], blocks), values)
 
 
 def packed(document: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:

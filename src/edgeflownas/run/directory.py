@@ -45,9 +45,9 @@ class RunDirectory:
     """One run on disk.  Reading needs no lock; appending and committing happen within :meth:`locked`.
 
     ``keep`` is the number of verified checkpoints that a commit leaves, beside the best.
-    ``events``, ``history`` (eval_history.csv), ``per_arch`` (per_arch_epe.csv), ``per_option``, ``monitor`` and
-    ``quarantine`` hold deterministic facts and are cut back to the committed length at resume; ``timing`` and ``log``
-    (train.log) only grow.
+    ``events``, ``history`` (eval_history.csv), ``training`` (training_history.csv), ``per_arch`` (per_arch_epe.csv),
+    ``per_option``, ``monitor`` and ``quarantine`` hold deterministic facts and are cut back to the committed length at
+    resume; ``timing`` and ``log`` (train.log) only grow.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None] | None = None) -> None:
@@ -62,8 +62,8 @@ class RunDirectory:
         self.history, self.per_arch = CsvLog(path / "eval_history.csv"), CsvLog(path / "per_arch_epe.csv")
         self.per_option, self.monitor = CsvLog(path / "per_option.csv"), CsvLog(path / "monitor.csv")
         self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history, self.per_arch)
-        self.also = CsvLog(path / "also_history.csv")
-        self._fact_logs += (self.per_option, self.monitor, self.also)
+        self.also, self.training = CsvLog(path / "also_history.csv"), CsvLog(path / "training_history.csv")
+        self._fact_logs += (self.per_option, self.monitor, self.also, self.training)
         self.timing, self.log = JsonLog(path / "timing.jsonl"), AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
         self.keep = 2
@@ -130,6 +130,10 @@ class RunDirectory:
     def step_events(self, epoch: int) -> list[dict[str, Any]]:
         """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
         return [row for row in files.read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
+
+    def epoch_events(self) -> list[dict[str, Any]]:
+        """Facts of every epoch that is logged, oldest first; ``event`` is evaluation or epoch."""
+        return list(files.read_rows(self.events.path, b'"grad_norm_p90"'))
 
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""

@@ -53,7 +53,7 @@ from edgeflownas.space import Arch, SearchSpace
 # What decides the pool and its samples: with another value the set is chosen anew, as a run with it would.
 CHOOSING = (
     *("eval.eval_pool_size", "eval.eval_batches_per_arch", "eval.bn_recal_batches", "eval.batch_size"),
-    *("eval.selection", "data.crop_size", "runtime.seed"),
+    *("eval.selection", "eval.set", "data.crop_size", "runtime.seed"),
 )
 # What the weights are, and the images they were made for: no reader may change it.
 NETWORK = (
@@ -179,6 +179,8 @@ class Run:
     def pool(self) -> tuple[str, ...]:
         """Codes of the evaluation pool."""
         own = () if self.anew else self.stored_eval_set.pool
+        if self.anew and self.config.eval.set is not None and len(self.space) > 1:
+            own = setup.read_given_set(self.config.eval.set)[1].pool
         return own or tuple(map(str, setup.run_pool(self.config)))
 
     def history(self) -> list[Evaluation]:

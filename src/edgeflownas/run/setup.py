@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,8 +14,8 @@ from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refu
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset, without
-from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
+from edgeflownas.errors import ConfigError, DataError, StorageError
+from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet, freeze, hashed_settings, read_eval_set
 from edgeflownas.files import FINGERPRINTS_CAP, canonical_json, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.flownet import SPACE as EDGEFLOWNET
@@ -28,6 +28,7 @@ Note = Callable[[str], None]
 Prints = tuple[Fingerprint, Fingerprint]  # of train and val
 FINGERPRINTS = "data_fingerprints.json"
 OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
+OTHER_SET = "the eval_set.json of a run on the same data, or leave eval.set out"
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
 
 
@@ -117,6 +118,8 @@ def open_splits(config: Config, say: Note, warn: Note, previous: Prints | None, 
 
 def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
     """The frozen sets, the pool and its option coverage of this configuration and data."""
+    if config.eval.set is not None:
+        return _given_eval_set(config, splits, note)
     space, pool = run_space(config), run_pool(config)
     coverage = space.coverage(pool)
     uncovered = [name for name, counts in coverage.items() if 0 in counts]
@@ -130,6 +133,46 @@ def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
     eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
     note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
     return eval_set
+
+
+def read_given_set(place: str) -> tuple[Path, EvalSet]:
+    """The file that ``eval.set`` means and its content.  Raises DataError."""
+    file = Path(place, "eval_set.json") if Path(place).is_dir() else Path(place)
+    try:
+        return file, read_eval_set(file)
+    except DataError as error:
+        raise DataError(f"eval.set: {error}; give {OTHER_SET}") from None
+
+
+def _given_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
+    """The frozen sets of ``eval.set``; the pool too, unless one model is its own.
+
+    Raises ConfigError for codes of another space, DataError where it is of other data or cannot be read.
+    """
+    assert config.eval.set is not None
+    file, given = read_given_set(config.eval.set)
+    remedy = f"give {OTHER_SET}"
+    parts = {"train": given.calibration, "val": given.evaluation}
+    for (split, part), label in zip(parts.items(), splits.labels, strict=True):
+        if part.label != label:
+            raise DataError(f"eval.set {file}: made of {part.label}, data.{split}_dir is {label}: {remedy}")
+    space, settings = run_space(config), config.eval
+    if config.train.task == "supernet":
+        try:
+            pool = [str(space.parse(code)) for code in given.pool]
+        except ConfigError as error:
+            raise ConfigError(f"eval.set {file}: its pool is of another space: {error}") from None
+        own = given
+    else:
+        pool = [str(arch) for arch in run_pool(config)]
+        own = given.with_pool(pool, space.coverage(run_pool(config)), given.settings)
+    if settings.wide_every_epoch is not None and WIDE not in given.monitors:
+        raise ConfigError(f"eval.set {file}: holds no wide samples: set eval.wide_every_epoch to null, or {remedy}")
+    kept = {WIDE} if settings.wide_every_epoch is not None else set()
+    kept |= {TRAIN, RANDOM_CROP} if settings.train_batches else set()
+    monitors = {name: split for name, split in given.monitors.items() if name in kept}
+    note(f"evaluation set {own.hash} of {file}: {len(pool)} subnets, {len(given.evaluation.names)} samples")
+    return replace(own, monitors=monitors)
 
 
 def stored_fingerprints(path: Path) -> Prints | None:

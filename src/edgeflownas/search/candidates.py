@@ -1,7 +1,8 @@
 """Which subnets are meant: conditions (``--where``), files of codes, draws; and what a search may propose, and by what.
 
-A condition is ``NAME OP NUMBER`` with OP one of ``< <= > >= = !=``, several are joined by commas: a row is kept where
-all hold.  A name is a column, or a block of the space, whose value is the digit of the arch code.
+A condition is ``COLUMN OP NUMBER`` with OP one of ``< <= > >= = !=``, or names an option of a block by its word,
+``EB0=depth1``, ``H0Out!=k5``, ``E1=3x3+dilated3x3``, or by its digit, ``EB0#0``.  A number alone, ``EB0=1``, is
+refused: tables print depth 1 for digit 0.  Several are joined by commas: a row is kept where all hold.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.randomness import words
-from edgeflownas.search.ranking import ZERO_FLOW, Ranking, is_figure, read_ranking
+from edgeflownas.search.ranking import ZERO_FLOW, Ranking, is_figure, option_words, read_ranking
 from edgeflownas.space import Arch, SearchSpace, get_space
 
 MOST_OBJECTIVES = 3
@@ -41,7 +42,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
 }
-_CONDITION = re.compile(r"\s*([^\s<>=!]+)\s*([<>=!]+)\s*(\S+)\s*")
+_CONDITION = re.compile(r"\s*([^\s<>=!#]+)\s*([<>=!]+|#)\s*([^<>=!#]+?)\s*")
 
 Columns = Mapping[str, NDArray[np.float64]]
 Costs = Callable[[Sequence[Arch]], Mapping[str, NDArray[Any]]]
@@ -51,14 +52,16 @@ Costs = Callable[[Sequence[Arch]], Mapping[str, NDArray[Any]]]
 
 
 class Condition(NamedTuple):
-    """One comparison of a column with a number."""
+    """One comparison of a column with a number, or the ``digits`` of a block that fulfil it."""
 
     name: str
     op: str
     value: float
+    digits: tuple[int, ...] | None = None
+    word: str = ""  # the option, as it is spelled
 
     def __str__(self) -> str:
-        return f"{self.name}{self.op}{self.value:.12g}"
+        return f"{self.name}{self.op}{self.word or format(self.value, '.12g')}"
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
@@ -67,29 +70,35 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def parse_where(text: str, names: Collection[str]) -> list[Condition]:
-    """Conditions of ``text``, such as ``"sram_kib<900,macs<=2e9,EB0=1"``; none for an empty one.
+def parse_where(text: str, columns: Collection[str], blocks: Mapping[str, Sequence[str]]) -> list[Condition]:
+    """Conditions of ``text``, such as ``"sram_kib<900,macs<=2e9,EB0=depth2"``; none for an empty one.
+
+    ``blocks`` holds the options of each block in words, by digit.
 
     Raises:
-        ConfigError: what is no condition, a name not among ``names`` (with the nearest), or a value that is no finite
-            number.
+        ConfigError: what is no condition, a name not among ``columns`` and ``blocks`` (with the nearest), a value that
+            is no finite number, or no option of the block (with its options).
     """
     found: list[Condition] = []
+    names = [*columns, *blocks]
     for part in text.split(",") if text.strip() else []:
         said, match = f"--where {part.strip()!r}", _CONDITION.fullmatch(part)
         op = "=" if match and match[2] == "==" else match[2] if match else ""
-        if match is None or op not in OPERATORS:
+        if match is None or op not in (*OPERATORS, "#"):
             raise ConfigError(
-                f"{said} is no condition: NAME, one of {' '.join(OPERATORS)}, and a number, joined by commas, e.g. "
-                '--where "macs<2e9,EB0=1"'
+                f"{said} is no condition: NAME, one of {' '.join(OPERATORS)}, and a number or an option, joined by "
+                'commas, e.g. --where "macs<2e9,EB0=depth1"'
             )
         name, number = match[1], match[3]
         if name not in names:
             same = [known for known in names if known.lower() == name.lower()]
             hint = f"; did you mean {same[0]!r}?" if same else did_you_mean(name, names)
             raise ConfigError(f"{said}: there is no {name!r}{hint} (known: {', '.join(sorted(names))})")
+        if name in blocks:
+            found.append(_on_block(said, name, op, number, blocks[name]))
+            continue
         try:
-            value = float(number)
+            value = float(number) if op != "#" else math.nan
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
@@ -98,12 +107,53 @@ def parse_where(text: str, names: Collection[str]) -> list[Condition]:
     return found
 
 
+def check_options(text: str, space: SearchSpace) -> None:
+    """Check what ``text`` says of blocks, whatever columns there are.  Raises ConfigError as :func:`parse_where`."""
+    blocks = option_words(space)
+    named = [match[1] for part in text.split(",") if (match := _CONDITION.fullmatch(part))]
+    parse_where(text, [name for name in named if name not in blocks], blocks)
+
+
+def _on_block(said: str, name: str, op: str, given: str, options: Sequence[str]) -> Condition:
+    """A condition on the option of a block.  Raises ConfigError: a number alone, or none of its ``options``."""
+    words, asked = [spelled(option) for option in options], spelled(given)
+    range_of = f"{name} has {', '.join(words)} (digits #0 to #{len(words) - 1})"
+    if op == "#":
+        if not (given.isdecimal() and int(given) < len(words)):
+            raise ConfigError(f"{said}: there is no digit {given!r}: {range_of}")
+        op, asked = "=", words[int(given)]
+    elif given.lstrip("+-").replace(".", "", 1).isdecimal():
+        by_word = [f"{name}{op}{word}" for word in words if re.fullmatch(rf"[a-z]*{re.escape(given)}", word)]
+        by_digit = []
+        if given.isdecimal() and int(given) < len(words):
+            own = words[int(given)]
+            by_digit = [(f"{name}#{given}" if op == "=" else f"{name}{op}{own}") + f" (the digit of {own})"]
+        remedy = f"write {' or '.join([*by_word, *by_digit])}; " if by_word or by_digit else ""
+        raise ConfigError(f"{said}: {given} may be an option or its digit: {remedy}{range_of}")
+    if asked not in words:
+        raise ConfigError(f"{said}: there is no {given!r}: {range_of}")
+    numbers = [re.fullmatch(r"[a-z]+([0-9]+)", word) for word in words]
+    if op in ("=", "!="):
+        digits = [digit for digit, word in enumerate(words) if OPERATORS[op](word, asked)]
+    elif all(numbers):
+        values = [int(number[1]) for number in numbers if number]
+        digits = [digit for digit, value in enumerate(values) if OPERATORS[op](value, values[words.index(asked)])]
+    else:
+        raise ConfigError(f"{said}: the options of {name} have no order, {', '.join(words)}: use = or !=")
+    return Condition(name, op, float(words.index(asked)), tuple(digits), asked)
+
+
+def spelled(option: str) -> str:
+    """An option as a condition spells it: ``depth1``, ``k5``, ``3x3+dilated3x3``."""
+    return re.sub(r"^kernel(?=[0-9])", "k", re.sub(r"\s", "", option.lower()))
+
+
 def holds(conditions: Sequence[Condition], values: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Which rows of the columns ``values`` fulfil every condition: bool [A]; a nan (not known) fulfils none."""
     kept = np.ones(len(next(iter(values.values()))), dtype=np.bool_)
-    for name, op, value in conditions:
+    for name, op, value, digits, _ in conditions:
         column = values[name]
-        kept &= OPERATORS[op](column, value) & ~np.isnan(column)
+        kept &= OPERATORS[op](column, value) & ~np.isnan(column) if digits is None else np.isin(column, digits)
     return kept
 
 
@@ -120,7 +170,7 @@ def choose_archs(
 ) -> list[Arch]:
     """The chosen archs in the order of the space, each once.
 
-    They are of the ``codes``, or of the whole space, and fulfil the conditions ``where`` on the digits of blocks and on
+    They are of the ``codes``, or of the whole space, and fulfil the conditions ``where`` on options of blocks and on
     ``costs``: by column, what gives it (and perhaps others) for some archs, asked only where a condition needs it.
     ``sample`` of those are drawn uniformly without repeats, the same with the same seed.
 
@@ -128,7 +178,7 @@ def choose_archs(
         ConfigError: a condition that is none, nothing left to evaluate, or a space too large to enumerate.
     """
     names = [choice.name for choice in space.choices]
-    conditions = parse_where(where, [*names, *costs])
+    conditions = parse_where(where, costs, option_words(space))
     on_digits = [condition for condition in conditions if condition.name not in costs]
     if codes is None:
         count, at = _product(space, on_digits)
@@ -335,7 +385,7 @@ def run_problem(
     from edgeflownas.hardware.costs import COLUMNS, space_costs  # here: a look-up needs no network
     from edgeflownas.search.rank import open_job
 
-    job = open_job(path, overrides, note, checkpoint=checkpoint)
+    job = open_job(path, overrides, note, checkpoint=checkpoint, where=where)
     tree, space = job.tree(), job.net.space
     objectives, conditions = _parsed(minimise, where, space, list(job.sets), COLUMNS)
     return Problem(
@@ -384,12 +434,12 @@ def _parsed(
         )
     if len(objectives) > MOST_OBJECTIVES:
         raise ConfigError(f"--minimise {minimise}: at most {MOST_OBJECTIVES} columns; make others a --where")
-    conditions = parse_where(where, [*known, *(choice.name for choice in space.choices)])
+    conditions = parse_where(where, known, option_words(space))
     for condition in conditions:
         if condition.name in measured:
             raise ConfigError(
                 f"--where {condition}: {condition.name} is known only after the evaluation; conditions are over "
-                f"costs ({', '.join(costs)}) and digits of blocks. `edgeflownas pareto` takes it"
+                f"costs ({', '.join(costs)}) and options of blocks. `edgeflownas pareto` takes it"
             )
     return objectives, tuple(conditions)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.search import front as fronts
-from edgeflownas.search.candidates import MOST_OBJECTIVES, did_you_mean, holds, parse_where
+from edgeflownas.search.candidates import MOST_OBJECTIVES, did_you_mean, holds, parse_where, spelled
 from edgeflownas.search.front import Floats, Mask, Noise, front, hypervolume, knee, spread
 from edgeflownas.search.ranking import TIED, ZERO_FLOW, Ranking
 from edgeflownas.space import get_space
@@ -95,13 +95,16 @@ class Question:
 
 def allowed(ranking: Ranking, where: str) -> Mask:
     """Rows [A] that fulfil all conditions.  Raises ConfigError where none does, naming the conditions to blame."""
-    conditions = parse_where(where, [*ranking.columns, *ranking.words])
+    conditions = parse_where(where, ranking.columns, dict(zip(ranking.words, ranking.options, strict=True)))
     values = {**ranking.columns, **ranking.blocks}
     if (found := holds(conditions, values)).any():
         return found
     for condition in conditions:
         if not holds([condition], values).any():
             name, column = condition.name, values[condition.name]
+            if condition.digits is not None:
+                there = ", ".join(spelled(word) for word in sorted(set(ranking.words[name])))
+                raise ConfigError(f"--where {condition}: no subnet of the table fulfils it ({name} is {there})")
             span = f"{np.nanmin(column):.6g} to {np.nanmax(column):.6g}"
             raise ConfigError(f"--where {condition}: no subnet fulfils it ({name} is {span})")
     without = {str(one): holds([c for c in conditions if c != one], values).sum() for one in conditions}

@@ -46,7 +46,7 @@ from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, silent
 from edgeflownas.run.weights import is_weights
 from edgeflownas.search import ranking as tables
-from edgeflownas.search.candidates import choose_archs, read_codes
+from edgeflownas.search.candidates import check_options, choose_archs, read_codes
 from edgeflownas.search.ranking import CSV, TENSORS, TIED, Part, Ranking
 from edgeflownas.space import Arch, SearchSpace
 from edgeflownas.train.machine import StopFlag, StopRequested, World
@@ -146,11 +146,13 @@ def open_job(
     memory: int | None = None,
     keep_sample_errors: bool = False,
     world: World = World(),  # noqa: B008  (frozen)
+    where: str = "",
 ) -> RankingJob:
     """A supernet with the batches that score it; it is calibrated on the samples of its run in any case.
 
     ``data`` are sets as NAME[:VARIANT][@ROOT], or folders, that are scored under ``protocol``; without any it is the
-    run's own frozen set.  Each rank of ``world`` has the network on a device of its own.
+    run's own frozen set.  Each rank of ``world`` has the network on a device of its own.  What ``where`` says of blocks
+    is checked before anything is loaded.
 
     Raises:
         ConfigError: a run of a single model, a set that does not fit; DataError, StorageError: what cannot be read.
@@ -163,6 +165,7 @@ def open_job(
     if task != "supernet":
         remedy = f"`edgeflownas evaluate {path}` scores it, and a supernet run can be ranked"
         raise ConfigError(f"{path}: train.task is {task}: one model, nothing to rank; {remedy}")
+    check_options(where, run.space)
     stored = run.checkpoint(checkpoint, weights)
     net = run.net(stored, weights)
     if world.size > 1:

@@ -24,7 +24,13 @@ from edgeflownas.config import Config
 from edgeflownas.data.loader import Batch, Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import DataError, Interrupted, NonFiniteError, StorageError
-from edgeflownas.evaluate.columns import PER_ARCH_COLUMNS, PER_OPTION_COLUMNS, columns, format_value
+from edgeflownas.evaluate.columns import (
+    PER_ARCH_COLUMNS,
+    PER_OPTION_COLUMNS,
+    TRAINING_HISTORY_COLUMNS,
+    columns,
+    format_value,
+)
 from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet
 from edgeflownas.evaluate.noise import rank_string
 from edgeflownas.evaluate.pool import PoolEvaluation
@@ -131,8 +137,10 @@ class Training:
     model: str = ""  # its name among several that are trained side by side
     directory: RunDirectory | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
+    norm_levels: list[float] = field(default_factory=list)  # grad_norm_p90 of every epoch so far
     clip_verdict: str | None = None  # of the epoch before, in this session
     also: list[Also] = field(default_factory=list)  # the sets of eval.also
+    clip_told: float | None = None  # the threshold that was suggested last, in this session
     epoch_ended: Callable[[], None] = lambda: None
     # Set once everything is checked and the run directory is open:
     stop: StopFlag = field(init=False)
@@ -257,7 +265,9 @@ def record(training: Training, batch: Batch, output: StepOutput, rate: float) ->
     if state.step % runtime.summary_every == 0:
         names = ("lr", "loss", "loss_optical", "loss_uncertainty", "loss_feature")
         scalars = {name: event[name] for name in names if name in event}
-        scalars |= {"grad_norm": max(output.grad_norms), "clip_rate": output.clip_count / len(output.grad_norms)}
+        norms = output.grad_norms  # one a clip check: what grad_norm_p50, p90 and p99 are taken from
+        scalars |= {f"grad_norm {i:02d}" if len(norms) > 1 else "grad_norm": norm for i, norm in enumerate(norms)}
+        scalars |= {"clip_rate": output.clip_count / len(norms)}
         training.tracker.scalars(state.step, {f"train/{name}": value for name, value in scalars.items()})
     if state.step % runtime.summary_flush_every == 0:
         training.tracker.flush()
@@ -318,6 +328,10 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     if note is not None:  # saturated is worth a look, idle is not
         tell = console.warn if training.clip_verdict == "saturated" else console.info
         tell(f"{training.model}: {note}" if training.model else note)
+    advice = records.clip_advice(facts, training.clip_told)
+    if advice is not None:
+        training.clip_told = facts["clip_suggested"]
+        console.info(f"{training.model}: {advice}" if training.model else advice)
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
     scored = evaluate(training, facts, times, last) if due else []
@@ -331,6 +345,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     console.epoch_line({**facts, **shown, "best_by": config.eval.best_by, "model": training.model})
     state.epoch, state.batch = state.epoch + 1, 0
     training.steps.clear()
+    training.norm_levels += [] if facts["grad_norm_p90"] is None else [facts["grad_norm_p90"]]
     crash_point("epoch.ended")
     training.commit()
     training.epoch_ended()
@@ -340,14 +355,14 @@ def finish_epoch(training: Training, meter: Meter) -> None:
 def evaluate(training: Training, facts: dict[str, Any], times: dict[str, Any], last: bool) -> list[PoolEvaluation]:
     """The pool and, where there is one, its moving average; fills facts and times, of the monitors too."""
     task, state, evaluator, check = training.task, training.state, training.evaluator, training.stop.check
-    frozen = training.eval_set
+    clock, frozen = training.clock, training.eval_set
     training.commit()
     crash_point("evaluation.started")
-    with training.clock.lap("eval"):
+    with clock.lap("eval"):
         result = evaluator.evaluate(task.net, check)
         average = evaluator.evaluate(task.average.net, check) if task.average else None
     recal_seconds = result.recal_seconds + (average.recal_seconds if average else 0.0)
-    training.clock.move(recal_seconds, "eval", "recal")
+    clock.move(recal_seconds, "eval", "recal")
     facts |= records.pool_facts(training, result)
     facts |= {"eval_set": frozen.hash, "calibration_set": frozen.calibration_hash}
     if average is not None:
@@ -356,19 +371,26 @@ def evaluate(training: Training, facts: dict[str, Any], times: dict[str, Any], l
     state.last_ranks, state.last_margins = facts["ranks"], result.noise.margins()
     keep_sample_errors(training, result, frozen.hash, "epoch")
     times |= {"eval_seconds": result.eval_seconds, "bn_recal_seconds": result.recal_seconds}
-    choose_best(training, result)
+    settings, wide = training.config.eval, None
+    if last or settings.wide_is_due(state.epoch + 1):
+        with clock.lap("eval"):
+            wide = evaluator.monitor(WIDE, task.net, result, check)
+    chooses = wide if settings.best_by.startswith("wide_") else result
+    if chooses is not None:
+        choose_best(training, chooses)
     facts |= {"best_epe": state.best.value, "best_epoch": state.best.epoch} if state.best else {}
-    with training.clock.lap("eval"):  # the monitors that are due, calibrated as the pool was
+    with clock.lap("eval"):  # the monitors that are due, calibrated as the pool was
         centre = evaluator.monitor(TRAIN, task.net, result, check)
         random_crop = evaluator.monitor(RANDOM_CROP, task.net, result, check)
         if centre is not None and random_crop is not None:
             facts |= records.train_facts(centre, random_crop)
-        wide_is_due = last or state.stopped_early or training.config.eval.wide_is_due(state.epoch + 1)
-        if wide_is_due and (wide := evaluator.monitor(WIDE, task.net, result, check)) is not None:
+        if wide is None and state.stopped_early:
+            wide = evaluator.monitor(WIDE, task.net, result, check)
+        if wide is not None:
             facts |= {**records.wide_facts(wide, result), "wide_eval_set": frozen.hash_of(WIDE)}
             times["wide_eval_seconds"] = wide.eval_seconds
             keep_sample_errors(training, wide, frozen.hash_of(WIDE), "wide")
-    times |= training.clock.shares("row")
+    times |= clock.shares("row")
     return [result] if average is None else [result, average]
 
 
@@ -411,12 +433,16 @@ def log_epoch(training: Training, facts: dict[str, Any], times: dict[str, Any], 
         return
     directory.events.append({"event": "evaluation" if evaluated else "epoch", **facts})
     directory.timing.append({"what": "epoch", **times, "laps": training.clock.since("epoch")})
+    row = {**facts, **times}
+    directory.training.append({name: format_value(name, row.get(name)) for name in TRAINING_HISTORY_COLUMNS})
+    numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
+    training.tracker.scalars(training.state.step, numbers)
     for option in option_rows(training.task.net.space, facts["epoch"], facts.get("options", {})):
         directory.per_option.append({name: format_value(name, option[name]) for name in PER_OPTION_COLUMNS})
         tag = f"options/{option['block']} {option['meaning']}"
         training.tracker.scalars(training.state.step, {tag: option["train_loss_relative"]})
     if evaluated:
-        row, size = {**facts, **times}, len(facts["epes"])
+        size = len(facts["epes"])
         for tier in TIERS:
             if f"{tier}epes" in facts:
                 row[f"{tier}arch_rank_{size}"] = rank_string(facts[f"{tier}epes"], facts[f"{tier}ranks"])
@@ -431,7 +457,5 @@ def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, *
             own = {"epoch": row["epoch"], "arch_index": index, "epe": score.epe, "code": str(score.arch)}
             own["epe_ema"] = average[0].scores[index].epe if average else None
             directory.per_arch.append({name: format_value(name, own[name]) for name in PER_ARCH_COLUMNS})
-    numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
-    tracker.scalars(step, numbers)
     tracker.scalars(step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)})
     show_evaluation(training, result)

@@ -54,6 +54,44 @@ def _shape(config: TrainConfig, progress: float) -> float:
     return _cosine(1.0, floor, progress)
 
 
+def rate_ends(config: TrainConfig) -> float:
+    """Share of the plan from which on the learning rate is 0 (at and past 1: after the plan); inf where it never is."""
+    if config.lr_schedule == "step_decay":
+        return next(iter(config.lr_milestones), math.inf) if config.lr_decay == 0 else math.inf
+    if config.lr_schedule == "constant" or config.lr_final_ratio > 0:
+        return math.inf
+    return config.lr_anneal_share if config.lr_schedule == "fast_anneal" else 1.0
+
+
+def rate_warning(config: TrainConfig, plan: BatchPlan, done: int = 0, planned: int | None = None) -> str | None:
+    """What is wrong where steps have learning rate 0, with its remedy; None where none has.
+
+    ``done``: the steps that are over, which are left out; ``planned``: the draws of the learning rate's plan, None for
+    those of the configuration.
+    """
+    total = plan.steps_per_epoch * config.num_epochs
+    own = plan.draws_per_epoch * config.num_epochs
+    ends = rate_ends(config) * (planned or own)
+    if ends >= own or done >= total:
+        return None
+    epochs, rest = divmod(math.ceil(ends), plan.draws_per_epoch)
+    first = epochs * plan.steps_per_epoch + min(plan.steps_per_epoch, -(-rest // plan.draws_per_step))
+    idle, left = total - max(first, done), total - done
+    if idle <= 0:
+        return None
+    past = planned is not None and planned < own and rate_ends(config) >= 1.0
+    longer = "a resume with more train.num_epochs and train.lr_plan restretch spreads the plan over all of them"
+    remedy = longer if past else {
+        "fast_anneal": "raise train.lr_final_ratio above 0, or train.lr_anneal_share",
+        "step_decay": "raise train.lr_decay above 0",
+    }.get(config.lr_schedule, "raise train.lr_final_ratio above 0")  # fmt: skip
+    what = "steps that are left" if done else "steps"
+    return (
+        f"{100 * idle / left:.3g} % of the {what} ({idle:,} of {left:,}) have learning rate 0: they change no weight; "
+        f"{remedy}"
+    )
+
+
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
 
@@ -148,7 +186,8 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "modes": _modes(plan, paths, epochs),
         "measured": None,
     }
-    return {**table, "warnings": _warnings(config, table)}
+    dead = rate_warning(train, plan)
+    return {**table, "warnings": [*_warnings(config, table), *([] if dead is None else [dead])]}
 
 
 def _coverage(n: int, draws: int) -> dict[str, Any]:
@@ -237,6 +276,13 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
         )
     if table["total_samples"] < n:
         found.append(f"the whole run draws {table['total_samples']:,} samples, fewer than the {n:,} of the split")
+    if config.train.path_batches == "shifted":
+        batch, paths = config.train.batch_size, table["paths_per_step"]
+        found.append(
+            f"train.path_batches shifted makes one update of {paths} x {batch} samples, where same makes {paths}: "
+            f"{table['optimizer_updates']:,} updates in this plan, one in {paths} of them; with "
+            "train.micro_batch_size, staggered gives paths different slices at the same updates and samples"
+        )
     if table["draws_per_step"] > n:
         found.append(f"a step draws {table['draws_per_step']:,} samples of a split of {n:,}: some come twice")
     if (scored := evaluated["share_of_split"]) is not None and scored < 0.25 and evaluated["wide"] is None:
@@ -319,6 +365,8 @@ def plan_recipe(
             notes.append(f"--steps-per-epoch set train.epoch_mode to fixed_steps ({recipe} has {before})")
         if config.train.epoch_divisor > 1:
             notes.append(f"train.epoch_divisor {config.train.epoch_divisor} shortens the epoch of --steps-per-epoch")
+    if config.eval.set is not None:
+        notes.append(f"eval.set {config.eval.set} decides what is evaluated, not the counts of the evaluation above")
     if recipe is None:
         notes.append("no recipe: every key that is not given has its default")
     for split, dataset in found.items():

@@ -60,6 +60,8 @@ def epoch_facts(training: Training) -> dict[str, Any]:
     space = training.task.net.space
     accepted = [row for row in steps if row["accepted"]]
     norms = [float(norm) for row in accepted for norm in row["grad_norms"]]
+    quantiles = {f"grad_norm_p{q}": float(np.percentile(norms, q)) if norms else None for q in (50, 90, 99)}
+    levels = [level for level in (*training.norm_levels, quantiles["grad_norm_p90"]) if level is not None]
     coverage = plan.coverage(state.epoch)
     drawn = sum(row["drawn"] for row in steps)
     assert drawn == coverage.drawn, f"epoch {state.epoch + 1} drew {drawn} samples, its plan says {coverage.drawn}"
@@ -71,7 +73,7 @@ def epoch_facts(training: Training) -> dict[str, Any]:
         "lr": training.rate,
         **{f"train_{loss}": _mean(row[loss] for row in accepted) for loss in LOSSES},
         "grad_norm_mean": _mean(norms),
-        **{f"grad_norm_p{q}": float(np.percentile(norms, q)) if norms else None for q in (50, 90, 99)},
+        **quantiles,
         "clip_threshold": config.train.grad_clip_global_norm,
         "clip_checks": len(norms),
         "expected_clip_checks": sum(row["expected_clip_checks"] for row in steps),
@@ -87,7 +89,7 @@ def epoch_facts(training: Training) -> dict[str, Any]:
         "dropped_steps": len(steps) - len(accepted),
         "quarantined_samples": len(state.quarantined),
         "fairness_gap": fairness_gap(option_counts(space, config.runtime.seed, state.step)),
-        **clip_facts(config.train.grad_clip_global_norm, norms, clips),
+        **clip_facts(config.train.grad_clip_global_norm, len(norms), clips, levels),
         **({} if space.num_paths == 1 else {"options": option_losses(space, config.runtime.seed, accepted)}),
     }
 
@@ -149,8 +151,9 @@ def wide_facts(wide: PoolEvaluation, frequent: PoolEvaluation) -> dict[str, Any]
 
 
 def criterion(config: Config, result: PoolEvaluation) -> float:
-    """The figure (px) that chooses the best checkpoint."""
-    return best_criterion(config.eval.best_by, config.eval.best_mix, pool_statistics(result.epes))
+    """The figure (px) that chooses the best checkpoint, of the evaluation that eval.best_by means."""
+    figures = pool_statistics(result.epes)._asdict()
+    return best_criterion(config.eval.best_by.removeprefix("wide_"), config.eval.best_mix, figures)
 
 
 def _spread(tier: str, epes: Sequence[float]) -> dict[str, float]:
@@ -173,34 +176,60 @@ def _known(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def clip_facts(threshold: float | None, norms: Sequence[float], clipped: int) -> dict[str, Any]:
-    """Columns ``clip_verdict`` and ``clip_suggested`` of an epoch: one of ``norms`` (before clipping) a check.
+SATURATED = 0.9  # of the checks
+SETTLED = 1.25  # both halves of the last third lie within a quarter of each other
+MOVED = 1.5  # a threshold is suggested where it is another by half
 
-    The verdict: ``saturated`` where every check clipped, ``idle`` where none did, ``active`` between, ``off`` without a
-    ``threshold``; None where nothing was checked.  The suggestion: the 90th percentile of the norms, which would have
-    clipped about one check in ten; None where no norm is finite and above 0.
+
+def clip_facts(threshold: float | None, checks: int, clipped: int, levels: Sequence[float]) -> dict[str, Any]:
+    """Columns ``clip_verdict`` and ``clip_suggested`` of an epoch.
+
+    The verdict: ``saturated`` where 90 % of the ``checks`` clipped or more, ``idle`` where none did, ``active``
+    between, ``off`` without a ``threshold``; None where nothing was checked.  The suggestion: :func:`settled_level` of
+    ``levels``, the 90th percentiles of the norms before clipping of every epoch so far; it clips one check in ten.
     """
     verdict = "off" if threshold is None else "active"
-    if threshold is not None and clipped in (0, len(norms)):
-        verdict = "idle" if clipped == 0 else "saturated"
-    finite = [norm for norm in norms if np.isfinite(norm)]
-    suggested = float(np.percentile(finite, 90)) if finite else 0.0
-    return {"clip_verdict": verdict if norms else None, "clip_suggested": suggested or None}
+    if threshold is not None:
+        verdict = "saturated" if clipped >= SATURATED * checks else "active" if clipped else "idle"
+    return {"clip_verdict": verdict if checks else None, "clip_suggested": settled_level(levels)}
+
+
+def settled_level(levels: Sequence[float]) -> float | None:
+    """Median of the last third, of three epochs at least; None before, and while its halves are a quarter apart.
+
+    The first epochs of a training have norms a hundred times those it settles at.
+    """
+    last = np.array(levels[-max(3, -(-len(levels) // 3)) :])
+    if len(levels) < 3 or not np.isfinite(last).all() or last.min() <= 0:
+        return None
+    halves = float(np.median(last[: len(last) // 2])), float(np.median(last[len(last) // 2 :]))
+    return float(np.median(last)) if max(halves) <= SETTLED * min(halves) else None
 
 
 def clip_note(facts: dict[str, Any], before: str | None) -> str | None:
     """What to tell about an epoch whose verdict is another than ``before``; None where there is nothing to tell."""
-    verdict, threshold, suggested = (facts[name] for name in ("clip_verdict", "clip_threshold", "clip_suggested"))
-    if verdict == before or verdict not in ("saturated", "idle") or suggested is None:
+    verdict, threshold, level = (facts[name] for name in ("clip_verdict", "clip_threshold", "grad_norm_p90"))
+    if verdict == before or verdict not in ("saturated", "idle") or level is None:
         return None
-    rounded = f"{float(f'{suggested:.3g}'):g}"  # three digits, and no 1.71e+03
-    seen = f"(p90 of the norms {rounded})"
+    seen = f"(p90 of the norms {_digits(level)})"
     if verdict == "idle":
         return f"clipping idle: no norm of the epoch reached {threshold:g} {seen}"
+    share = f"{100 * facts['clip_rate']:.3g} % of the checks of the epoch"
+    return f"clipping saturated: {share} were cut at {threshold:g} {seen}"
+
+
+def clip_advice(facts: dict[str, Any], told: float | None) -> str | None:
+    """The threshold to try, once the norms have settled away from the one in force, or from the one ``told`` last."""
+    threshold, level = facts["clip_threshold"], facts["clip_suggested"]
+    if threshold is None or level is None or max(level, told or threshold) < MOVED * min(level, told or threshold):
+        return None
     return (
-        f"clipping saturated: every step of the epoch was cut at {threshold:g} {seen}: try "
-        f"train.grad_clip_global_norm {rounded}"
+        f"the gradient norms have settled at {_digits(level)} (p90): try train.grad_clip_global_norm {_digits(level)}"
     )
+
+
+def _digits(value: float) -> str:
+    return f"{float(f'{value:.3g}'):g}"  # three digits, and no 1.71e+03
 
 
 def log_reading(training: Training, reading: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
 from edgeflownas.train.measure import preview
-from edgeflownas.train.plan import batch_plan, learning_rate
+from edgeflownas.train.plan import batch_plan, learning_rate, rate_warning
 from edgeflownas.train.records import write_comparison
 from edgeflownas.train.step import SupernetTask, Teacher
 
@@ -86,9 +87,10 @@ class LogSink:
         self.writers: list[Note] = []
 
     def __call__(self, line: str) -> None:
-        """Keep or write one line."""
+        """Keep or write one line, with the time of day."""
+        stamped = f"{time.strftime('%Y-%m-%d %H:%M:%S')} | {line}"
         for write in self.writers or [self.early.append]:
-            write(line)
+            write(stamped)
 
 
 @manifest.memory_in_words()
@@ -236,6 +238,9 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     state = training.state = TrainState.from_json(world.share_json(training.state.to_json()))
     for tensors in task.tensors().values():
         world.share_tensors(tensors)
+    done = state.epoch * training.plan.steps_per_epoch + state.batch
+    if like is None and (dead := rate_warning(config.train, training.plan, done, state.planned)) is not None:
+        training.console.warn(dead)  # once for all models of a group
     logged = training.directory.step_events(state.epoch + 1) if training.directory else []
     training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
     folder = (training.directory.path if training.directory else Path(config.runtime.output_root)) / "tensorboard"
@@ -243,6 +248,9 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     training.tracker = training.front.tracker(folder, curves, state.step + 1 if state.step else None)
     training.clock = EpochClock(training.loader)
     training.steps = world.share_json(logged)
+    ended = training.directory.epoch_events() if training.directory else []
+    levels = [row["grad_norm_p90"] for row in ended]
+    training.norm_levels = world.share_json([float(level) for level in levels if level is not None])
 
 
 def _manifest(
@@ -380,7 +388,8 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
     Returns False where nothing is left to train: the run then keeps the set its figures were measured on.
     """
     state, eval_set, console = training.state, training.eval_set, training.console
-    if state.eval_set == eval_set.hash:
+    best_by = training.config.eval.best_by
+    if state.eval_set == eval_set.hash and (state.best is None or state.best.criterion == best_by):
         return True
     # The last figures are of other archs, perhaps: not shown as this pool's.
     state.last_epes, state.last_zero_flow_epe, state.last_ranks, state.last_margins = [], None, [], []
@@ -390,7 +399,10 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
             f"evaluate {directory.path}` takes the same eval.* keys"
         )
         return False
-    console.warn(f"the evaluation set changed ({state.eval_set} -> {eval_set.hash}): best and early stop start anew")
+    changed = f"the evaluation set changed ({state.eval_set} -> {eval_set.hash})"
+    if state.eval_set == eval_set.hash and state.best is not None:  # of a set that eval.set names
+        changed = f"eval.best_by changed ({state.best.criterion} -> {best_by})"
+    console.warn(f"{changed}: best and early stop start anew")
     state.best, state.eval_set = None, eval_set.hash
     state.evaluations_without_gain, state.value_of_last_gain, state.stopped_early = 0, None, False
     directory.write_best(None)
@@ -477,6 +489,16 @@ def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console
             manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
             if fork is not None:
                 run.load(options.checkpoint, [])
+        planned, done = None, 0
+        if resume is not None and fork is None:
+            commit = run.newest_commit()
+            at = Position(**commit["position"]) if commit else Position(0, 0, 0)
+            done = at.epoch * plan.steps_per_epoch + at.batch
+            changed = run.manifest["plan"]["num_epochs"] != config.train.num_epochs
+            restretched = changed and config.train.lr_plan == "restretch"
+            planned = None if restretched else run.manifest["plan"]["planned_samples"]
+        if (dead := rate_warning(config.train, plan, done, planned)) is not None:
+            console.warn(dead)
         tables[name] = preview(config, plan, eval_set, splits)
     return tables
 
@@ -503,8 +525,8 @@ def _show_end(training: Training) -> None:
         training.console.pool_table(rows, training.task.net.space, *figures)
     if directory is not None:
         path = directory.path
-        names = ["eval_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json", "train.log"]
-        names[:0] = ["report.html"] if (path / "report.html").exists() else []
+        names = ["eval_history.csv", "training_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json"]
+        names = ["report.html"] * (path / "report.html").exists() + [*names, "train.log"]
         comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
         training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
 

@@ -333,22 +333,29 @@ class SupernetTask:
     def _run(
         self, data: FlowBatch, paths: Sequence[Arch], units: list[Unit], step: int, check_stop: Callable[[], None]
     ) -> None:
-        """Forward and backward of this rank's units, micro-batch by micro-batch."""
+        """Forward and backward of this rank's units, micro-batch by micro-batch (staggered: each path at another)."""
         self.net.train()
         check_stop()
         mine = [unit for unit in units if self._mine(unit)]
         share_stem = self.config.path_batches == "same" and self.sum is None and self.net.shared_stages > 0
-        for micro in sorted({unit.micro for unit in mine}):
-            group = [unit for unit in mine if unit.micro == micro]
-            self.moments.weight = group[0].weight  # of every unit on this micro-batch
+        slices = len(units) // len(paths)
+
+        def turn(unit: Unit) -> int:
+            staggered = self.config.path_batches == "staggered"
+            return (unit.micro - unit.path - step) % slices if staggered else unit.micro
+
+        for now in range(slices):
+            group = [unit for unit in mine if turn(unit) == now]
             stem, features = None, None
-            if share_stem:  # computed once; the paths run on a copy that collects their gradients
+            if share_stem and group:  # computed once; the paths run on a copy that collects their gradients
+                self.moments.weight = group[0].weight  # of every unit on this micro-batch
                 with self._autocast():
                     stem = self.net.prepare(self._slice(data, group[0], step).images)
                     for index in range(self.net.shared_stages):
                         stem = self.net.run_stage(index, stem, 0)
                 features = stem.detach().requires_grad_()
             for unit in group:
+                self.moments.weight = unit.weight
                 piece = self._slice(data, unit, step)
                 loss = self._loss(unit, paths[unit.path], piece, features, check_stop)
                 if self.sum is None:

@@ -101,7 +101,15 @@ ABOVE_ZERO = {"first": 12.6, "last": 12.6, "noise": 0.0}
 SATURATED_LATE = set_in(slice(34, None), clip_count=lambda row: row["clip_checks"], clip_rate=1.0)
 CASES: dict[str, tuple[Recipe, str, Callable[[Finding], bool]]] = {
     "an arch that is far off": (
-        Recipe(offsets=offsets(0.9)), "hard_arch", lambda f: f.figures["arch_index"] == 11
+        Recipe(offsets=offsets(0.9)), "hard_arch",
+        lambda f: f.figures["arch_index"] == 11
+        and 0 < f.figures["gap_to_best_min_px"] < f.figures["gap_px"] + 0.2 < f.figures["gap_to_best_max_px"] + 0.4
+        and "{gap_to_best_min_px:.2f} to {gap_to_best_max_px:.2f} px above the best".format(**f.figures) in f.evidence,
+    ),
+    "equal counts beside unequal progress": (
+        Recipe(), "fairness_equal",
+        lambda f: f.figures["improved_least_px"] < f.figures["improved_most_px"]
+        and f"improved by {f.figures['improved_least_px']:.4f} px" in f.evidence,
     ),
     "a constant rate": (
         Recipe(edit=set_in(EVERY, lr=1e-4)), "lr_barely_moved",

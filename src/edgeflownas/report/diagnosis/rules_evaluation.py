@@ -404,7 +404,7 @@ def hard_arch(history: History) -> Found | None:
     Generalised extreme studentised deviate test (Rosner 1983), upper side, family error 1 %, for up to a quarter of the
     pool, on each arch's recent level; and the arch is above all others in nine of ten evaluations since `since_epoch`.
     A smallest subnet that is merely last of an even spread is not reported: the spread of the others explains it.
-    Beside it how far it lifts the mean, and median and p90.
+    Beside it its gap to the best subnet as a range since then, how far it lifts the mean, and median and p90.
 
     Why: One subnet stands apart and pulls the mean and the 90 % quantile; curves of the mean show it, not the pool.
     Try: Read the median. Evaluate it with more calibration batches (edgeflownas evaluate RUN --calibration-sweep):
@@ -427,11 +427,13 @@ def hard_arch(history: History) -> Found | None:
     mean, median, p90 = float(levels.mean()), float(np.median(levels)), float(np.percentile(levels, 90))
     figures = {"arch_index": worst, "arch_code": history.codes[worst] or None, "archs": found, "gap_px": gap}
     figures |= {"others_std_px": spread, "drags_mean_px": drag, "since_epoch": since}
+    behind = epes[place:, worst] - np.nanmin(epes[place:], axis=1)
+    figures |= {"gap_to_best_min_px": float(np.nanmin(behind)), "gap_to_best_max_px": float(np.nanmax(behind))}
     figures |= {"mean_px": mean, "median_px": median, "p90_px": p90}
     text = (
         f"{history.label(worst)} is {gap:.4f} px above the median of the others ({middle:.4f} px, spread "
-        f"{spread:.4f}) since epoch {since}; it lifts the mean by {drag:.4f} px (mean {mean:.4f}, median {median:.4f}, "
-        f"p90 {p90:.4f})"
+        f"{spread:.4f}) since epoch {since}, {np.nanmin(behind):.2f} to {np.nanmax(behind):.2f} px above the best of "
+        f"the pool; it lifts the mean by {drag:.4f} px (mean {mean:.4f}, median {median:.4f}, p90 {p90:.4f})"
     )
     if len(found) > 1:
         text += f"; so do {', '.join(history.label(index) for index in found[1:])}"

@@ -436,7 +436,10 @@ def resumed_with_changes(history: History) -> Found | None:
 
 @rule("Fairness equal", 195, "ranks", whole=True)
 def fairness_equal(history: History) -> Found | None:
-    """Says that `fairness_gap` of 0 (or 1) means equal counts, not equal quality.
+    """Says that `fairness_gap` of 0 (or 1) means equal counts, not equal progress.
+
+    Beside it stands how much the subnets gained between the first and the last evaluation of one label, the least and
+    the most of it.
 
     Why: Equal counts mean that no option was trained more often. They do not mean that options are equally good.
     Try: Nothing to do.
@@ -447,5 +450,13 @@ def fairness_equal(history: History) -> Found | None:
     if (gap > 1).any():
         return None
     highest = int(gap.max())
-    text = f"fairness_gap is {highest} throughout: equal counts, not equal quality"
-    return Found("ok", text, {"fairness_gap": highest})
+    text = f"fairness_gap is {highest} throughout: equal counts, not equal progress"
+    figures: dict[str, Any] = {"fairness_gap": highest}
+    alike = history.comparable()
+    gained = alike.epes[0] - alike.epes[-1]
+    if len(alike.rows) > 1 and len(gained) > 1 and np.isfinite(gained).all():
+        least, most, since = float(gained.min()), float(gained.max()), int(alike.epochs[0])
+        text += f": since epoch {since} {history.label(int(gained.argmin()))} improved by {least:.4f} px, "
+        text += f"{history.label(int(gained.argmax()))} by {most:.4f} px"
+        figures |= {"improved_least_px": least, "improved_most_px": most, "since_epoch": since}
+    return Found("ok", text, figures)

@@ -72,7 +72,7 @@ def criteria(history: History) -> tuple[dict[str, Any], ...]:
         whole = np.isfinite(table[:, needed]).all(axis=1)
         values = np.full(len(table), np.nan)
         values[whole] = [
-            noise.best_criterion(name, weights, noise.PoolStatistics(*row)) for row in table[whole].tolist()
+            noise.best_criterion(name, weights, noise.PoolStatistics(*row)._asdict()) for row in table[whole].tolist()
         ]
         if np.isfinite(values).any():
             curves[name] = np.where(np.isfinite(values), values, np.inf)
