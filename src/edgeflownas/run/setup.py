@@ -8,19 +8,21 @@ from pathlib import Path
 
 import torch
 
+from edgeflownas import limits
 from edgeflownas.config import Config, DataConfig
 from edgeflownas.config.load import dump_config, load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
-from edgeflownas.files import FINGERPRINTS_CAP, canonical_json, read_json
+from edgeflownas.files import canonical_json, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.flownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
-from edgeflownas.run.directory import GROUP, create_folder
+from edgeflownas.run import documents
+from edgeflownas.run.directory import GROUP, create_folder, read_group
 from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
@@ -98,12 +100,15 @@ def open_splits(config: Config, say: Note, warn: Note, previous: Prints | None, 
     found = []
     for split, known in zip(("train", "val"), previous or (None, None), strict=True):
         dataset = open_split(config, split)
-        problems = check_dataset(dataset)
+        key, notes = f"data.{split}_dir", list[str]()
+        problems = check_dataset(dataset, False, None, notes)
         if config.data.on_bad_sample == "stop" or split == "val":
             refuse(dataset, problems)
         for problem in problems:
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
-        mark, key = fingerprint(dataset, known), f"data.{split}_dir"
+        for words in notes:
+            say(f"{key}: {words}")
+        mark = fingerprint(dataset, known)
         say(f"{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
         if dataset.note:
             say(f"{key}: {dataset.note}")
@@ -135,11 +140,9 @@ def stored_fingerprints(path: Path) -> Prints | None:
     file = path / FINGERPRINTS
     if not file.exists():
         return None
-    content = read_json(file, FINGERPRINTS_CAP)
-    try:
-        return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
+    content = read_json(file, limits.FINGERPRINTS)
+    documents.require(documents.Prints, content, f"{file} (remove it: it only spares reading the data again)")
+    return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
 
 
 def group_runs(path: Path) -> list[Path]:
@@ -172,17 +175,19 @@ def member_configs(config: Config) -> dict[str, Config]:
     return found
 
 
-def create_group(config: Config) -> None:
-    """Make the group's folder with its configuration.  Raises StorageError where it exists."""
+def create_group(config: Config) -> Path:
+    """Make and return the group's folder with its configuration.  Raises StorageError where it exists."""
     models = dict(zip(config.train.arch_name, config.train.arch, strict=True))
     files = {"config.yaml": dump_config(config).encode(), GROUP: canonical_json({"format": 1, "models": models})}
-    create_folder(Path(config.runtime.output_root, config.runtime.experiment_name), files)
+    path = Path(config.runtime.output_root, config.runtime.experiment_name)
+    create_folder(path, files)
+    return path
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:
     """The configuration of a group where it now lies, with overrides.  Raises ConfigError for what it cannot have."""
     if fork is not None:
-        names = ", ".join(str(path / name) for name in read_json(path / GROUP)["models"])
+        names = ", ".join(str(path / name) for name in read_group(path))
         raise ConfigError(f"--fork takes one model, {path} holds several: give one of {names}")
     for key, _ in parse_overrides(overrides)[0]:
         if key in OWN:

@@ -128,6 +128,7 @@ class Training:
     console: Console
     front: Front
     model: str = ""  # its name among several that are trained side by side
+    begun: bool = False  # whether nothing of the start can fail any more
     directory: RunDirectory | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
     clip_verdict: str | None = None  # of the epoch before, in this session

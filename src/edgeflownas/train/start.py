@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,17 +23,18 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import dump_config, load_config, parse_overrides
+from edgeflownas.data.check import difference
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.errors import ConfigError, Interrupted, StorageError
+from edgeflownas.errors import BadSample, ConfigError, DataError, Interrupted, StorageError
 from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.files import canonical_json
+from edgeflownas.files import canonical_json, clean, first_of
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.models.flownet import widened
-from edgeflownas.run import manifest, setup
+from edgeflownas.run import documents, manifest, setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
 from edgeflownas.run.run import Run
@@ -50,6 +52,7 @@ from edgeflownas.train.step import SupernetTask, Teacher
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
+CHANGES = "data_changes"  # manifest entry: what --accept-data-change let in, at which step
 ORIGINS = ("forked_from", "imported_from", "initialised_from")  # manifest entries of weights made elsewhere
 PLAN_NEEDED = (
     "train.num_epochs {} differs from the run's {}, which changes the learning rate of every step: add "
@@ -68,6 +71,7 @@ class Options:
     checkpoint: str = "latest"  # which one a fork starts from
     overlay: str | None = None  # recipe whose keys go over those of the run that is forked
     reset_optimizer: bool = False
+    accept_data_change: bool = False  # files of the run's data hold something else now, under the same names
     dry_run: bool = False
     max_seconds: float | None = None
     json: bool = False
@@ -96,7 +100,7 @@ def launch(config: Config | None, options: Options, front: Front) -> None:
 
     Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
     """
-    with StopFlag.at_once(), begin(config, options, front) as models:
+    with StopFlag.at_once(), begin(config, options, front) as models, _ways_named(models):
         if not models:
             return
         for training in models:
@@ -172,7 +176,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
             state = TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
             models.append(Training(own, plan, splits, eval_set, task, state, console, front, name))
         if world.is_main and config.train.arch_name and options.resume is None:
-            setup.create_group(config)
+            stack.push(functools.partial(_remove_unless_begun, models[-1], setup.create_group(config)))
         stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
         loading = setup.loading(config, console.info)
         loader = Loader(splits.train, plan, loading, config.runtime.seed, stop.requested)
@@ -189,6 +193,35 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         yield models
 
 
+def _remove_unless_begun(training: Training, path: Path, kind: type[BaseException] | None, error: Any, _: Any) -> None:
+    """Leave no folder of a start that failed; a run that stopped at a damaged sample, or was stopped, can go on."""
+    if kind is not None and not training.begun and not isinstance(error, DataError | Interrupted | KeyboardInterrupt):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _ways_named(models: Sequence[Training]) -> Iterator[None]:
+    """Let the message of a stop at a damaged sample say how this run goes on."""
+    try:
+        yield
+    except BadSample as error:
+        raise with_ways(error, models[0]) from None
+
+
+def with_ways(error: BadSample, training: Training) -> BadSample:
+    """The fault of a sample, with what goes on from here, whether or not anything was committed."""
+    if training.directory is None:
+        return error
+    path = training.directory.path.parent if training.model else training.directory.path
+    again = f"edgeflownas train --resume {path}"
+    ways = f"\nmend the file under its name, then go on with `{again} --accept-data-change`"
+    trains = any(Path(error.path) in sample.files for sample in training.splits.train.samples)
+    if trains and not training.model:
+        ways += ", or begin a new run that leaves such samples out: "
+        ways += f"`{again} --fork NEW_NAME --data.on_bad_sample quarantine`"
+    return BadSample(error.path, error.problem + ways)
+
+
 def stored_config(path: Path, options: Options) -> Config:
     """The configuration of the run or group to resume or fork, with overrides on top; a fork gets its own name.
 
@@ -198,11 +231,13 @@ def stored_config(path: Path, options: Options) -> Config:
     overrides = list(options.overrides)
     if (path / GROUP).is_file():
         return setup.group_config(path, overrides, options.fork)
-    if (source := RunDirectory(path).manifest.get("imported_from")) is not None:
+    facts = RunDirectory(path).manifest
+    if (source := facts.get("imported_from")) is not None:
         raise ConfigError(
             f"{path} holds weights imported from {source['file']}: there is no plan and no optimiser state to go on "
             "from; it can be evaluated (edgeflownas evaluate)"
         )
+    documents.require(documents.TrainedFacts, facts, f"{path / 'run_manifest.json'}: manifest")
     given = dict(parse_overrides(overrides)[0])
     if options.fork is not None:
         if "runtime.experiment_name" in given:
@@ -236,12 +271,14 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     for tensors in task.tensors().values():
         world.share_tensors(tensors)
     logged = training.directory.step_events(state.epoch + 1) if training.directory else []
-    training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
+    with _ways_named([training]):
+        training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
     folder = (training.directory.path if training.directory else Path(config.runtime.output_root)) / "tensorboard"
     curves = config.runtime.tensorboard and training.directory is not None and not state.finished
     training.tracker = training.front.tracker(folder, curves, state.step + 1 if state.step else None)
     training.clock = EpochClock(training.loader)
     training.steps = world.share_json(logged)
+    training.begun = True
 
 
 def _manifest(
@@ -269,7 +306,13 @@ def _fork(training: Training, now: dict[str, Any], options: Options, stack: Exit
     """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
     assert options.resume is not None
     source = RunDirectory(options.resume, training.console.warn)
-    changes = manifest.compare(source.manifest, now)
+    if options.checkpoint == "latest" and source.is_fresh:
+        training.console.info(
+            f"{source.path}: nothing was committed yet, so the new run begins anew; it stays as it is"
+        )
+        now["anew_from"] = {"run": str(source.path), "id": source.id}
+        return _new(training, now, options, stack)
+    changes = manifest.compare(source.manifest, now, _accepted(training.splits, source, options))
     manifest.refuse([change for change in changes if change.kind == "identity"])
     checkpoint = source.load(options.checkpoint)
     training.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
@@ -294,6 +337,7 @@ def _create(training: Training, now: Mapping[str, Any], stack: ExitStack) -> Run
     config = training.config
     path = Path(config.runtime.output_root, config.runtime.experiment_name)
     directory = RunDirectory.create(path, config.model_dump(mode="json"), now, training.console.warn)
+    stack.push(functools.partial(_remove_unless_begun, training, path))
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     _store_session(training, directory)
@@ -315,13 +359,16 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     assert options.resume is not None
     config, console = training.config, training.console
     directory = RunDirectory(options.resume, console.warn)
-    changes = manifest.compare(directory.manifest, now, allow={"train.num_epochs"})
+    accepted = _accepted(training.splits, directory, options)
+    changes = manifest.compare(directory.manifest, now, {"train.num_epochs", *accepted})
     manifest.refuse(changes)
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     checkpoint = directory.resume()
     if checkpoint is not None:
-        training.state = TrainState.from_json(checkpoint.state)
+        training.state = TrainState.from_json(
+            checkpoint.state, directory.path / "checkpoints" / checkpoint.name / "state.json"
+        )
         training.task.load(checkpoint.tensors)
     elif any(name in directory.manifest for name in ORIGINS):
         raise StorageError(
@@ -336,7 +383,12 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     now["plan"]["planned_samples"] = state.planned
     # Only here, when nothing can be refused any more, does the run take over what this session brings.
     if _adopt_eval_set(training, directory):
-        now |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
+        now |= {name: directory.manifest[name] for name in (*ORIGINS, CHANGES) if name in directory.manifest}
+        if any(change.key in accepted for change in changes):
+            lines = [line for found in accepted.values() for line in found]
+            now[CHANGES] = [*now.get(CHANGES, []), {"step": state.step, "files": lines}]
+        elif accepted:
+            console.warn("--accept-data-change has no effect: the data are what the run was trained on")
         directory.write_file("config.yaml", dump_config(config).encode())
         directory.write_manifest(now)
         _store_session(training, directory)
@@ -347,6 +399,27 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     place = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
     console.info(f"run {directory.path}: resumed at {place}")
     return directory
+
+
+def _accepted(splits: Splits, source: RunDirectory, options: Options) -> dict[str, list[str]]:
+    """Fingerprints that may differ from those of the run, with what changed: --accept-data-change, names unchanged.
+
+    Raises ConfigError where files came or went, StorageError where the run's data_fingerprints.json is gone.
+    """
+    if not options.accept_data_change:
+        return {}
+    if (stored := setup.stored_fingerprints(source.path)) is None:
+        raise StorageError(f"{source.path / setup.FINGERPRINTS}: missing, so what changed cannot be told: restore it")
+    found = {}
+    for split, before, now in zip(("train", "val"), stored, (splits.train_print, splits.val_print), strict=True):
+        lines = difference(before, now)
+        if [row.name for row in before.table] != [row.name for row in now.table]:
+            raise ConfigError(
+                f"--accept-data-change: data.{split}_dir holds other files than the run's:{first_of(lines)}\n"
+                "only the content of files may change; restore the names, or begin a new run"
+            )
+        found[f"data.{split} fingerprint"] = lines
+    return found
 
 
 def _adopt_plan(training: Training, options: Options) -> None:
@@ -400,7 +473,7 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
 def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
     """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
     task, net, frozen = training.task, training.task.net, training.eval_set
-    tensors = {name: source.tensors["model"][name] for name in task.tensors()["model"]}
+    tensors = source.tensors.get("model", {})
     if (width := facts.get("widened_from")) is not None:
         tensors = widened(tensors, task.tensors()["model"], training.config.runtime.seed)
         training.console.info(
@@ -472,10 +545,14 @@ def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console
             run = RunDirectory(resume)
             teacher = Teacher.find(config, begun_with=run.manifest.get("teacher", {}).get("checkpoint"))
             now = _manifest(config, splits, plan, teacher)
-            changes = manifest.compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
-            manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
-            if fork is not None:
-                run.load(options.checkpoint, [])
+            if fork is not None and options.checkpoint == "latest" and run.is_fresh:
+                read_initial(config)
+            else:
+                allow = () if fork else {"train.num_epochs"}
+                changes = manifest.compare(run.manifest, now, {*allow, *_accepted(splits, run, options)})
+                manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
+                if fork is not None:
+                    run.load(options.checkpoint, [])
         tables[name] = preview(config, plan, eval_set, splits)
     return tables
 
@@ -489,7 +566,7 @@ def _show_preview(table: dict[str, Any], as_json: bool) -> None:
             print(f"{name}:")
             _show_preview(value, False)
         else:
-            print(f"{name:34} {value}")
+            print(clean(f"{name:34} {value}"))
 
 
 def _show_end(training: Training) -> None:
