@@ -63,7 +63,9 @@ class Facts(Document):
     initialised_from: dict[str, Any] = {}
 
 
-class _Kinds(Document):
+class Kinds(Document):
+    """Configuration keys by kind."""
+
     identity: dict[str, Any]
     dynamics: dict[str, Any]
     observation: dict[str, Any]
@@ -85,7 +87,7 @@ class _Plan(Document):
 class TrainedFacts(Document):
     """Of a run that was trained here: what a resume, a fork and an evaluation hold against today's."""
 
-    keys: _Kinds
+    keys: Kinds
     data: _Splits
     space: _Space
     plan: _Plan

@@ -11,13 +11,13 @@ import torch
 from edgeflownas import limits
 from edgeflownas.config import Config, DataConfig
 from edgeflownas.config.load import dump_config, load_config, parse_overrides
-from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refuse
+from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError
 from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
-from edgeflownas.files import canonical_json, read_json
+from edgeflownas.files import canonical_json, first_of, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.flownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
@@ -143,6 +143,25 @@ def stored_fingerprints(path: Path) -> Prints | None:
     content = read_json(file, limits.FINGERPRINTS)
     documents.require(documents.Prints, content, f"{file} (remove it: it only spares reading the data again)")
     return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
+
+
+def accepted_changes(splits: Splits, path: Path) -> dict[str, list[str]]:
+    """What changed in the files of the run at ``path``, by the manifest's entry; their names must be the same.
+
+    Raises ConfigError where files came or went, StorageError where the run's data_fingerprints.json is gone.
+    """
+    if (stored := stored_fingerprints(path)) is None:
+        raise StorageError(f"{path / FINGERPRINTS}: missing, so what changed cannot be told: restore it")
+    found = {}
+    for split, before, now in zip(("train", "val"), stored, (splits.train_print, splits.val_print), strict=True):
+        lines = difference(before, now)
+        if [row.name for row in before.table] != [row.name for row in now.table]:
+            raise ConfigError(
+                f"--accept-data-change: data.{split}_dir holds other files than the run's:{first_of(lines)}\n"
+                "only the content of files may change; restore the names, or begin a new run"
+            )
+        found[f"data.{split} fingerprint"] = lines
+    return found
 
 
 def group_runs(path: Path) -> list[Path]:

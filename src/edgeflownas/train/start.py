@@ -23,7 +23,6 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.config.load import dump_config, load_config, parse_overrides
-from edgeflownas.data.check import difference
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import BadSample, ConfigError, DataError, Interrupted, StorageError
@@ -31,7 +30,7 @@ from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.frozen import FrozenBatches
 from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.files import canonical_json, clean, first_of
+from edgeflownas.files import canonical_json, clean
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.models.flownet import widened
 from edgeflownas.run import documents, manifest, setup
@@ -312,7 +311,8 @@ def _fork(training: Training, now: dict[str, Any], options: Options, stack: Exit
         )
         now["anew_from"] = {"run": str(source.path), "id": source.id}
         return _new(training, now, options, stack)
-    changes = manifest.compare(source.manifest, now, _accepted(training.splits, source, options))
+    accepted = setup.accepted_changes(training.splits, source.path) if options.accept_data_change else {}
+    changes = manifest.compare(source.manifest, now, accepted)
     manifest.refuse([change for change in changes if change.kind == "identity"])
     checkpoint = source.load(options.checkpoint)
     training.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
@@ -359,7 +359,7 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     assert options.resume is not None
     config, console = training.config, training.console
     directory = RunDirectory(options.resume, console.warn)
-    accepted = _accepted(training.splits, directory, options)
+    accepted = setup.accepted_changes(training.splits, directory.path) if options.accept_data_change else {}
     changes = manifest.compare(directory.manifest, now, {"train.num_epochs", *accepted})
     manifest.refuse(changes)
     directory.keep = config.checkpoint.keep
@@ -399,27 +399,6 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     place = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
     console.info(f"run {directory.path}: resumed at {place}")
     return directory
-
-
-def _accepted(splits: Splits, source: RunDirectory, options: Options) -> dict[str, list[str]]:
-    """Fingerprints that may differ from those of the run, with what changed: --accept-data-change, names unchanged.
-
-    Raises ConfigError where files came or went, StorageError where the run's data_fingerprints.json is gone.
-    """
-    if not options.accept_data_change:
-        return {}
-    if (stored := setup.stored_fingerprints(source.path)) is None:
-        raise StorageError(f"{source.path / setup.FINGERPRINTS}: missing, so what changed cannot be told: restore it")
-    found = {}
-    for split, before, now in zip(("train", "val"), stored, (splits.train_print, splits.val_print), strict=True):
-        lines = difference(before, now)
-        if [row.name for row in before.table] != [row.name for row in now.table]:
-            raise ConfigError(
-                f"--accept-data-change: data.{split}_dir holds other files than the run's:{first_of(lines)}\n"
-                "only the content of files may change; restore the names, or begin a new run"
-            )
-        found[f"data.{split} fingerprint"] = lines
-    return found
 
 
 def _adopt_plan(training: Training, options: Options) -> None:
@@ -473,9 +452,10 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
 def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
     """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
     task, net, frozen = training.task, training.task.net, training.eval_set
-    tensors = source.tensors.get("model", {})
+    stored, own = source.tensors.get("model", {}), task.tensors()["model"]
+    tensors = {name: stored[name] for name in own if name in stored}
     if (width := facts.get("widened_from")) is not None:
-        tensors = widened(tensors, task.tensors()["model"], training.config.runtime.seed)
+        tensors = widened(tensors, own, training.config.runtime.seed)
         training.console.info(
             f"weights of width {width} widened to {training.config.train.width}: the flow is the same"
         )
@@ -502,7 +482,8 @@ def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[
         return None
     place, _, name = config.train.init_from.partition("@")
     run = Run.open(Path(place)) if is_weights(place) else RunDirectory(Path(place), warn)
-    own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest["keys"]
+    own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest.get("keys")
+    documents.require(documents.Kinds, own, f"{run.path / 'run_manifest.json'}: manifest.keys")
     source = own["identity"]
     wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
     known = defaults | source  # a run of an older version did not know every key
@@ -549,7 +530,8 @@ def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console
                 read_initial(config)
             else:
                 allow = () if fork else {"train.num_epochs"}
-                changes = manifest.compare(run.manifest, now, {*allow, *_accepted(splits, run, options)})
+                accepted = setup.accepted_changes(splits, run.path) if options.accept_data_change else {}
+                changes = manifest.compare(run.manifest, now, {*allow, *accepted})
                 manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
                 if fork is not None:
                     run.load(options.checkpoint, [])
