@@ -15,7 +15,7 @@ from edgeflownas.data.check import Fingerprint, check_dataset, difference, finge
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.errors import ConfigError
+from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.evaluate.frozen import EvalSet, freeze, hashed_settings
 from edgeflownas.files import canonical_json, first_of, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
