@@ -300,9 +300,9 @@ def altered_document(sound: bytes, draw: random.Random) -> bytes:
         if kind == 0:
             del holder[key]
         elif kind == 1 and isinstance(holder, dict):
-            holder[draw.choice(["a", "", "__class__", "extra"])] = draw.choice(VALUES)
+            holder[draw.choice(["a", "", "__class__", "extra"])] = copy.deepcopy(draw.choice(VALUES))
         else:
-            holder[key] = draw.choice(VALUES)
+            holder[key] = copy.deepcopy(draw.choice(VALUES))
         if not document:
             break
     if isinstance(document, dict) and isinstance(document.get("hash"), str):
