@@ -483,8 +483,8 @@ def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[
     place, _, name = config.train.init_from.partition("@")
     run = Run.open(Path(place)) if is_weights(place) else RunDirectory(Path(place), warn)
     own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest.get("keys")
-    documents.require(documents.Kinds, own, f"{run.path / 'run_manifest.json'}: manifest.keys")
-    source = own["identity"]
+    place = f"{run.path / 'run_manifest.json'}: manifest.keys"
+    source: dict[str, Any] = documents.require(documents.Kinds, own, place)["identity"]
     wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
     known = defaults | source  # a run of an older version did not know every key
     tasks = known["train.task"], config.train.task
