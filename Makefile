@@ -7,6 +7,8 @@
 #   make test-numeric what compares float results, e.g. with ONEDNN_MAX_CPU_ISA=AVX2 for another processor's kernels
 #   make test-gpu     the tests that need a CUDA device, and the training step timed on it
 #   make test-slow    the slow ones: packaging, long kill runs
+#   make faults       kill -9 of the trainer, KILLS times in all (300), and `make fuzz`: altered files for every reader,
+#                     COUNT inputs in all (1000000); both go on where they ended (docs/reliability.md)
 #   make install      .venv alone;  make dev: .venv with the development tools
 #   make lint typecheck format docs clean
 #
@@ -16,7 +18,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: quickstart pipeline test test-unit test-numeric test-gpu test-slow install dev lint format typecheck docs clean
+.PHONY: quickstart pipeline test test-unit test-numeric test-gpu test-slow faults fuzz install dev lint format typecheck docs clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -63,6 +65,14 @@ test-gpu: dev
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+KILLS ?= 300
+COUNT ?= 1000000
+faults: dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py faults --kills $(KILLS)
+
+fuzz: dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py fuzz --count $(COUNT)
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev

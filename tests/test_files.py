@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 from hypothesis import given
@@ -14,13 +15,69 @@ from edgeflownas.files import (
     AppendLog,
     CsvLog,
     JsonLog,
+    canonical_json,
+    csv_cell,
+    csv_rows,
     decode_floats,
     encode_floats,
     parse_json,
+    read_file,
     read_json,
     read_rows,
+    replace_committed,
     row_text,
 )
+
+
+def test_a_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    for reader in (
+        read_json,
+        lambda p: list(read_rows(p)),
+        lambda p: list(csv_rows(p)),
+        read_file,
+        JsonLog(tmp_path / "a.json").append,
+    ):
+        given = {"a": 1} if hasattr(reader, "__self__") else tmp_path / "a.json"
+        with pytest.raises(StorageError, match="a.json: (cannot be read: it )?is not a regular file"):
+            reader(given)
+    with pytest.raises(StorageError, match="is not a regular file"):
+        read_json(tmp_path)
+
+
+def test_bytes_that_are_no_text_come_back(tmp_path):
+    """Names of files need not be UTF-8; Python holds such bytes as surrogates."""
+    document = {"na\udce9me": ["\udcff", "caf\u00e9"]}
+    content = canonical_json(document)
+    assert parse_json(content) == document and b"\\udce9" in content and "caf\u00e9".encode() in content
+    log = JsonLog(tmp_path / "log")
+    log.append(document)
+    assert list(read_rows(tmp_path / "log")) == [document]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        *((cell, f"'{cell}") for cell in ("=1+1", "+cmd", "-x", "@SUM(A1)", "\t=1")),
+        *((cell, cell) for cell in ("-1.5", "+3", "-inf", "a=1", "", 1.5, None, -2)),
+    ],
+)
+def test_no_cell_is_a_formula(cell, written):
+    assert csv_cell(cell) == written
+
+
+def test_what_is_left_is_said_as_it_is(tmp_path):
+    def said(path):
+        with pytest.raises(StorageError) as caught:
+            replace_committed(path, b"")
+        return str(caught.value)
+
+    (tmp_path / "run" / "x").mkdir(parents=True)  # a folder has the name
+    assert "intact" not in said(tmp_path / "run" / "x") and "ake room" in said(tmp_path / "run" / "x")
+    assert "is not there any more" in said(tmp_path / "gone" / "away" / "x")
+    (tmp_path / "run" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    assert "What was committed before is intact" in said(tmp_path / "run" / "x")
+
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "edgeflownas"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "randomness", "space", "config", "files"}
+BASE = {"errors", "randomness", "space", "config", "files", "limits", "arrays"}
 JUDGING = BASE | {"models", "data", "evaluate", "hardware"}
 TRAINING = JUDGING | {"run", "train"}
 MAY_IMPORT = {

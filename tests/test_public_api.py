@@ -18,6 +18,7 @@ PROMISED = {
     "EdgeFlowNet",
     "FlowNet",
     "SearchSpace",
+    "UserError",
     "__version__",
     "accumulate",
     "evaluate_pool",
@@ -27,6 +28,7 @@ PROMISED = {
     "load_tf1_weights",
     "multiscale_loss",
     "read_flo",
+    "read_flo5",
     "write_flo",
 }
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from edgeflownas.config.keys import Config as Config
     from edgeflownas.config.load import load_config as load_config
     from edgeflownas.data.formats import read_flo as read_flo
+    from edgeflownas.data.formats import read_flo5 as read_flo5
     from edgeflownas.data.formats import write_flo as write_flo
+    from edgeflownas.errors import UserError as UserError
     from edgeflownas.evaluate.losses import accumulate as accumulate
     from edgeflownas.evaluate.losses import multiscale_loss as multiscale_loss
     from edgeflownas.evaluate.pool import evaluate_pool as evaluate_pool
@@ -31,6 +33,7 @@ _HOME = {
     "EdgeFlowNet": "models.flownet",
     "FlowNet": "models.flownet",
     "SearchSpace": "space",
+    "UserError": "errors",
     "accumulate": "evaluate.losses",
     "evaluate_pool": "evaluate.pool",
     "get_space": "space",
@@ -39,6 +42,7 @@ _HOME = {
     "load_tf1_weights": "models.tf1",
     "multiscale_loss": "evaluate.losses",
     "read_flo": "data.formats",
+    "read_flo5": "data.formats",
     "write_flo": "data.formats",
 }
 

@@ -17,6 +17,7 @@ import cyclopts
 
 from edgeflownas.commands._shared import example
 from edgeflownas.errors import UserError
+from edgeflownas.files import clean
 
 COMMANDS = (
     ("plan", "plan:plan", "Show what a run will do, cost and cover, before it is trained."),
@@ -102,7 +103,7 @@ def _fail(message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {clean(message)}", file=sys.stderr)
     return code
 
 

@@ -20,19 +20,15 @@ import shutil
 import stat
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
+from edgeflownas import limits
+from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError, UserError
 
 PathLike = str | os.PathLike[str]
-
-JSON_CAP = 64 * 2**20
-"""Largest JSON file read, bytes; our own are kilobytes, but for the one below."""
-FINGERPRINTS_CAP = 2 * 2**30
-"""Of data_fingerprints.json: 80 bytes a file, so about eight million samples."""
-_LARGEST_LIST = 64 * 2**20  # bytes
+Refusal = Callable[[str], UserError]
 
 PROTOCOL_POINTS = (
     *("create.written", "create.renamed", "lock.acquired", "lock.lease_written"),
@@ -133,21 +129,36 @@ def fill(path: PathLike, descriptor: int, target: memoryview, offset: int) -> No
         done += count
 
 
+@contextlib.contextmanager
+def open_stream(path: PathLike, cap: int = limits.TEXT, refusal: Refusal = StorageError) -> Iterator[BinaryIO]:
+    """A regular file of at most ``cap`` bytes as a stream; what open_regular calls a BadSample is a ``refusal``."""
+    try:
+        with open_regular(path) as (descriptor, status):
+            if status.st_size > cap:
+                raise BadSample(path, f"has {status.st_size} bytes, expected at most {cap}")
+            with os.fdopen(os.dup(descriptor), "rb") as stream:
+                yield stream
+    except BadSample as error:
+        raise refusal(f"{path}: cannot be read: it {error.problem}") from None
+
+
+def read_file(path: PathLike, cap: int = limits.TEXT, refusal: Refusal = StorageError) -> bytes:
+    """The content of a regular file; else as :func:`open_stream`.  What grows meanwhile is not read."""
+    with open_stream(path, cap, refusal) as stream:
+        return stream.read(os.fstat(stream.fileno()).st_size)
+
+
 def read_lines(path: Path, what: str) -> list[str]:
     """The lines of a list file (``what`` says what of), without blanks at their ends and empty lines at the end.
 
     Raises DataError where it is missing, no regular file, too large or no text, StorageError where it cannot be read.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; it is {what}")
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}; it is {what}")
-        if path.stat().st_size > _LARGEST_LIST:
-            raise DataError(f"{path}: has {path.stat().st_size} bytes, too many for {what}")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_file(path, limits.LIST, lambda said: DataError(f"{said}; it is {what}")).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no text (byte {error.start} is not UTF-8), expected {what}") from None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
 
 
@@ -169,10 +180,17 @@ def storing(path: Path, doing: str) -> Iterator[None]:
         raise
     except OSError as error:
         place = error.filename or path
-        raise StorageError(
-            f"{place}: cannot {doing}: {error.strerror or error}. What was committed before is intact; make room "
-            "or give write access, then go on"
-        ) from error
+        raise StorageError(f"{place}: cannot {doing}: {error.strerror or error}. {_what_is_left(path)}") from error
+
+
+def _what_is_left(path: Path) -> str:
+    """What is true after a failed write, and the remedy: a run may be new, or its folder removed while it ran."""
+    folders = (path, path.parent, path.parent.parent)
+    if not any(folder.is_dir() for folder in folders[:2]):
+        return "Its folder is not there any more: restore it from a copy, or begin anew"
+    committed = any(next((folder / "checkpoints").glob("step-*"), None) for folder in folders)
+    kept = "What was committed before is intact; make" if committed else "Make"
+    return f"{kept} room or give write access, then go on"
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -259,12 +277,17 @@ def remove_temporaries(folder: Path) -> None:
 def canonical_json(document: Any) -> bytes:
     """The one byte form of a JSON document, newline at the end.  Raises ValueError for NaN and infinities."""
     text = json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return (text + "\n").encode()
+    return encoded(text + "\n")
 
 
-def row_text(row: Mapping[str, Any]) -> str:
+def encoded(text: str) -> bytes:
+    """UTF-8; bytes of a file name that are none (surrogates in Python) are spelt as JSON reads them back."""
+    return text.encode(errors="backslashreplace")
+
+
+def row_text(row: Mapping[str, Any], ascii: bool = False) -> str:
     """One line of a JSON log: sorted keys, non-finite floats as the strings "nan", "inf", "-inf"."""
-    return json.dumps(_with_nonfinite(row, str), sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return json.dumps(_with_nonfinite(row, str), sort_keys=True, allow_nan=False, ensure_ascii=ascii)
 
 
 def encode_floats(value: Any) -> Any:
@@ -312,17 +335,14 @@ def parse_json(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def read_json(path: Path, cap: int = JSON_CAP) -> Any:
-    """Document of a JSON file.  Raises StorageError naming it when missing, above ``cap`` bytes or malformed."""
+def read_json(path: Path, cap: int = limits.JSON, refusal: Refusal = StorageError) -> Any:
+    """Document of a JSON file.  A ``refusal`` naming it: missing, no file, above ``cap`` bytes or malformed."""
     try:
-        size = path.stat().st_size
-        if size > cap:
-            raise ValueError(f"{size} bytes, expected at most {cap}")
-        return parse_json(path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return parse_json(read_file(path, cap, refusal))
+    except UserError:  # said already
+        raise
     except ValueError as error:
-        raise StorageError(f"{path}: not a readable JSON document: {error}") from error
+        raise refusal(f"{path}: not a readable JSON document: {error}") from error
 
 
 # ---- logs: exactly one copy of every committed row, whatever interrupts the run ----
@@ -345,11 +365,16 @@ class AppendLog:
         assert "\n" not in line, "a row is one line"
         with storing(self.path, "append a line"):
             if self._descriptor is None:
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                size = os.fstat(self._descriptor).st_size
+                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+                self._descriptor = os.open(self.path, flags, 0o644)
+                status = os.fstat(self._descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    self.close()
+                    raise StorageError(f"{self.path}: is not a regular file: move it away, then go on")
+                size = status.st_size
                 if size and os.pread(self._descriptor, 1, size - 1) != b"\n":  # torn by a kill: close the line
                     write_all(self._descriptor, b"\n")
-            write_all(self._descriptor, (line + "\n").encode())
+            write_all(self._descriptor, encoded(line + "\n"))
 
     def offset(self) -> int:
         """Length of the file, bytes; 0 where there is none yet."""
@@ -362,7 +387,7 @@ class AppendLog:
             return True
         if self.offset() < offset:
             return False
-        with storing(self.path, "read"), self.path.open("rb") as file:
+        with storing(self.path, "read"), open_stream(self.path) as file:
             file.seek(offset - 1)
             return file.read(1) == b"\n"
 
@@ -411,8 +436,8 @@ class CsvLog(AppendLog):
         """The header that the last row stands under, empty where nothing was written."""
         if self.offset() == 0:
             return []
-        with storing(self.path, "read"), self.path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
+        with storing(self.path, "read"), open_stream(self.path) as file:
+            rows = csv.reader(line.decode(errors="replace") for line in file)
             header = next(rows, [])
             for row in rows:
                 header = row if row[:1] == header[:1] else header
@@ -433,8 +458,19 @@ class CsvLog(AppendLog):
 
 def _csv_line(cells: Sequence[Any]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(["" if cell is None else cell for cell in cells])
+    csv.writer(buffer, lineterminator="").writerow(["" if cell is None else csv_cell(cell) for cell in cells])
     return buffer.getvalue().replace("\n", " ")
+
+
+def csv_cell(cell: Any) -> Any:
+    """A cell of a CSV; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_rows(path: Path, containing: bytes = b"") -> Iterator[dict[str, Any]]:
@@ -444,7 +480,7 @@ def read_rows(path: Path, containing: bytes = b"") -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
-    with storing(path, "read"), path.open("rb") as file:
+    with storing(path, "read"), open_stream(path) as file:
         for line in file:
             if containing not in line:
                 continue
@@ -460,9 +496,9 @@ def csv_rows(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a CSV log, oldest first, each under the header it stands under.  A missing file has none."""
     if not path.exists():
         return
-    with storing(path, "read"), path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with storing(path, "read"), open_stream(path) as file:
         header: list[str] = []
-        for cells in csv.reader(file):
+        for cells in csv.reader(line.decode(errors="replace") for line in file):
             if not header or cells[:1] == header[:1]:
                 header = cells
             elif len(cells) == len(header):  # a line torn by a kill is shorter

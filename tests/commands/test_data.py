@@ -55,6 +55,9 @@ def test_only_full_sees_a_fault_of_content(tmp_path, data):
     train = make_folder(tmp_path / "a", 1)
     content = (train / "0000000-flow_01.flo").read_bytes()
     (train / "0000000-flow_01.flo").write_bytes(content[:-4] + np.float32(np.nan).tobytes())
+    report, _ = data("check", "--train-dir", train, "--full", "--json")
+    assert report["sets"][0]["unknown_flow_pixels"] == 1  # NaN is no fault
+    (train / "0000000-flow_01.flo").write_bytes(content[:-4] + np.float32(np.inf).tobytes())
     data("check", "--train-dir", train)
     assert "not finite" in data("check", "--train-dir", train, "--full", code=65)[1]
 

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from edgeflownas.cli import run
 from edgeflownas.commands.status import status
 from edgeflownas.errors import StorageError
 from edgeflownas.run.directory import Position, RunDirectory
@@ -94,3 +95,22 @@ def test_a_run_directory_itself_nothing_and_no_folder(tmp_path, capsys):
     assert "no runs below" in capsys.readouterr().out and ask(tmp_path / "none", capsys) == {}
     with pytest.raises(StorageError, match="not a folder"):
         status(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J\x9b31m", "caf\udce9", "\u202eabc"])
+def test_no_name_reaches_the_terminal_raw(tmp_path, capsys, name):
+    make(tmp_path / name / "run", 1)
+    broken = make(tmp_path / name / "broken", 1)
+    (broken.path / "run_manifest.json").write_text("{}")
+    for words in (["status", tmp_path], ["status", tmp_path, "--json"], ["status", tmp_path / name / "gone"]):
+        run([str(word) for word in words])
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
+        assert text and all(char.isprintable() or char == "\n" for char in text)
+
+
+def test_no_formula_reaches_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "=cmd|'x'!A1" / "run", 1)
+    assert run(["status", "=cmd|'x'!A1", "--csv", "states.csv"]) == 0
+    assert (tmp_path / "states.csv").read_text().splitlines()[1].startswith("'=cmd")

@@ -83,7 +83,7 @@ def cut(path, by=1):
         (".json", cut),
         (".json", lambda path: path.write_text("[]")),
         (".json", lambda path: path.write_text('{"problems": {"0000000": 3}}')),
-        (".json", lambda path: path.write_text(path.read_text().replace('"version": 1', '"version": 0'))),
+        (".json", lambda path: path.write_text(path.read_text().replace('"version": 2', '"version": 1'))),
         (".json", lambda path: path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))),
     ],
 )

@@ -200,6 +200,15 @@ def test_links_out_of_the_root_are_refused_and_others_are_not(tmp_path):
             open_index(folder, data, split, "key")
 
 
+@pytest.mark.parametrize("prefix", [None, r"D:\data\FlyingChairs2", "D:/data/FlyingChairs2"])
+def test_a_list_made_on_windows(tmp_path, prefix):
+    make_folder(tmp_path / "data" / "train", 1)
+    folder = index_lists(tmp_path / "lists", [r"D:\data\FlyingChairs2\train\0000000-img_0.png"], train="0")
+    report = index_report(read_index(folder, prefix), tmp_path / "data")
+    assert report["prefix"] == "D:/data/FlyingChairs2" and report["on_disk"]["complete"] == 1
+    assert index_report(read_index(folder, "elsewhere"))["refused"]["count"] == 1
+
+
 @pytest.mark.parametrize(
     ("first", "prefix", "stem"),
     [

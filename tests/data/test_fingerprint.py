@@ -68,6 +68,17 @@ def test_with_the_old_table_only_touched_files_are_opened(tmp_path, monkeypatch)
     assert fingerprint(scan(folder), old, full_limit=0).crc_kind == "edges" and len(opened) == 12
 
 
+def test_content_that_changed_behind_its_time_is_read_again(tmp_path):
+    """Size and time of modification can be set back; the time of change cannot."""
+    folder = make_folder(tmp_path / "a", 2)
+    old = fingerprint(scan(folder))
+    damage(folder / "0000001-img_0.png", 200)
+    new = fingerprint(scan(folder), old)
+    assert difference(old, new) == ["changed: 0000001-img_0.png (same size, other content)"]
+    older = Fingerprint.from_json({**old.to_json(), "table": [list(row[:4]) for row in old.table]})
+    assert older.hash == old.hash and fingerprint(scan(folder), older).hash == new.hash
+
+
 def test_large_sets_are_summed_at_the_edges(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_EDGE", 64)
     folder = make_folder(tmp_path / "a", 1)

@@ -121,7 +121,7 @@ def test_pfm_bytes_are_those_of_the_format(tmp_path):
         ("a.flo", flo_bytes(16384, 16384, np.zeros(4)), "at most 2^27"),
         ("a.flo", flo_bytes(0, 2, np.zeros(0)), "claims 2x0"),
         ("a.flo", flo_bytes(-1, 2, np.zeros(0)), "claims 2x-1"),
-        ("a.flo", flo_bytes(3, 1, [0, 0, 0, np.nan, 0, 0]), "not finite, first at row 0, column 1"),
+        ("a.flo", flo_bytes(3, 1, [np.nan, 0, 0, np.inf, 0, 0]), "not finite, first at row 0, column 1"),
         ("a.flo", flo_bytes(3, 1, [0, 0, 0, 0, -np.inf, 2e9]), "not finite, first at row 0, column 2"),
         ("a.pfm", b"", "no readable PFM header"),
         ("a.pfm", b"P6\n2 2\n255\n" + bytes(12), "no readable PFM header"),
@@ -134,7 +134,7 @@ def test_pfm_bytes_are_those_of_the_format(tmp_path):
         ("a.pfm", b"PF\n2 2\n-1\n" + bytes(47), "cut off: 57 bytes, this 2x2 PFM with 3 channels takes exactly 58"),
         ("a.pfm", b"PF\n2 2\n-1\n" + bytes(49), "too long"),
         ("a.pfm", b"Pf\n2 2\n-1\n" + bytes(16), "one channel"),
-        ("a.pfm", b"PF\n2 1\n-1\n" + np.array([0, 0, 0, 0, np.nan, 0], "<f4").tobytes(), "first at row 0, column 1"),
+        ("a.pfm", b"PF\n2 1\n-1\n" + np.array([0, 0, 0, 0, np.inf, 0], "<f4").tobytes(), "first at row 0, column 1"),
         ("a.txt", b"", "'.txt', expected .flo, .pfm, .png, .flo5"),
     ],
 )
@@ -161,6 +161,19 @@ def test_other_pictures_and_damage_are_no_kitti_flow(tmp_path):
     path.write_bytes(content[:-5])
     with pytest.raises(BadSample, match="cut off"):
         fm.flow_size(path)
+
+
+@pytest.mark.parametrize("suffix", [".flo", ".pfm"])
+def test_nan_is_unknown_flow(tmp_path, suffix):
+    """Middlebury's reference (unknown_flow of flowIO.cpp) counts it so, and FlyingThings3D has such pixels."""
+    values = np.arange(12, dtype="<f4").reshape(2, 3, 2)
+    values[1, 2, 0] = values[0, 0, 1] = np.nan
+    planes = np.dstack([values, np.zeros((2, 3, 1), "<f4")])[::-1]
+    content = flo_bytes(3, 2, values) if suffix == ".flo" else b"PF\n3 2\n-1\n" + planes.astype("<f4").tobytes()
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    flow, valid = fm.read_flow(tmp_path / f"a{suffix}")
+    assert valid.tolist() == [[False, True, True], [True, True, False]]
+    assert flow[valid].tolist() == values[valid].tolist() and not flow[~valid].any()
 
 
 @pytest.mark.parametrize("suffix", [".flo", ".png"])
@@ -210,12 +223,17 @@ def test_without_h5py_the_remedy_is_named(tmp_path, monkeypatch):
         assert not isinstance(caught.value, BadSample)  # no file's fault: nothing to quarantine
 
 
-def fake_h5py(monkeypatch, stored):
+def fake_h5py(monkeypatch, stored, link=0):
     """h5py as far as the reader uses it; the real one reads a real file in the test after the next."""
     file = MagicMock(side_effect=stored if isinstance(stored, Exception) else None)
-    file.return_value.__enter__.return_value = {"flow": stored}
+    inside = file.return_value.__enter__.return_value
+    inside.id.links.exists.return_value = stored is not None
+    inside.id.links.get_info.return_value.type = link
+    inside.__getitem__.return_value = stored
     file.return_value.__exit__.return_value = False
-    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=file))
+    named = {"h5l": SimpleNamespace(TYPE_HARD=0), "Dataset": type("Dataset", (), {})}
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=file, **named))
+    return inside
 
 
 def test_every_second_value_of_spring_is_the_flow_of_the_images(tmp_path, monkeypatch):
@@ -240,6 +258,7 @@ def test_every_second_value_of_spring_is_the_flow_of_the_images(tmp_path, monkey
         (np.zeros((2, 2)), "no data set 'flow'"),
         (np.zeros((2, 2, 2), np.int32), "no data set 'flow'"),
         (np.broadcast_to(np.float32(0), (40000, 2, 2)), "claims 40000x2"),
+        (np.broadcast_to(np.float32(0), (9000, 9000, 2)), "claims 9000x9000 values"),
         (np.broadcast_to(np.float32(0), (4000, 4000, 2)), "which no 4000x4000 flow can be"),
         (OSError("file signature not found"), "cannot be read as HDF5: file signature not found"),
         (RuntimeError("bad object"), "cannot be read as HDF5"),
@@ -254,8 +273,46 @@ def test_faulty_hdf5_is_refused(tmp_path, monkeypatch, stored, said):
             reader(path)
 
 
+def test_a_link_is_not_followed(tmp_path, monkeypatch):
+    path = tmp_path / "a.flo5"
+    path.write_bytes(bytes(100))
+    inside = fake_h5py(monkeypatch, np.zeros((2, 2, 2), np.float32), link=64)
+    with pytest.raises(BadSample, match="is a link"):
+        fm.read_flow(path)
+    inside.__getitem__.assert_not_called()
+
+
+def test_what_leaves_a_real_flo5_or_fills_the_memory_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed (extra: dev)")
+    values = np.ones((4, 4, 2), np.float32)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = values
+    (tmp_path / "raw").write_bytes(values.tobytes())
+    virtual = h5py.VirtualLayout(values.shape, values.dtype)
+    virtual[...] = h5py.VirtualSource(tmp_path / "other.h5", "secret", values.shape)
+    makers = {
+        "is a link": lambda file: file.__setitem__("flow", h5py.ExternalLink("other.h5", "/secret")),
+        "is a link, ": lambda file: file.__setitem__("flow", h5py.SoftLink("/other")),
+        "virtual or": lambda file: file.create_virtual_dataset("flow", virtual),
+        "external storage": lambda file: file.create_dataset(
+            "flow", values.shape, values.dtype, external=[(str(tmp_path / "raw"), 0, values.nbytes)]
+        ),
+        "chunks of 16000x16000x2": lambda file: file.create_dataset(
+            "flow", values.shape, values.dtype, maxshape=(None, None, 2), chunks=(16000, 16000, 2)
+        ),
+        "no data set 'flow'": lambda file: file.create_group("flow"),
+    }
+    for said, make in makers.items():
+        path = tmp_path / "bad.flo5"
+        with h5py.File(path, "w") as file:
+            make(file)
+        for reader in (fm.read_flo5, fm.flow_size):
+            with pytest.raises(BadSample, match=said):
+                reader(path)
+
+
 def test_a_real_flo5_is_read(tmp_path):
-    h5py = pytest.importorskip("h5py", reason="h5py is not installed (extra: spring)")
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed (extra: dev)")
     values = np.random.default_rng(0).normal(0, 9, (8, 12, 2)).astype(np.float32)
     values[2, 2] = np.nan
     path = tmp_path / "a.flo5"

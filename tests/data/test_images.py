@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from layouts import written
 
 from edgeflownas.data import formats
-from edgeflownas.data.formats import image_size, mask_size, read_image, read_mask
+from edgeflownas.data.formats import image_form, image_size, mask_size, read_image, read_mask
 from edgeflownas.errors import BadSample
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -58,20 +58,37 @@ def test_another_size_is_refused_before_decoding(tmp_path, monkeypatch, read):
 @pytest.mark.parametrize(
     ("shape", "kind", "said", "as_mask"),
     [
-        ((4, 5), np.uint8, "8-bit gray", None),
-        ((4, 5), np.uint16, "16-bit gray", "16-bit gray, expected 8-bit gray or RGB"),
-        ((4, 5, 3), np.uint16, "16-bit RGB", "16-bit RGB"),
-        ((4, 5, 4), np.uint8, "8-bit RGB with alpha", "with alpha"),
+        ((4, 5), np.uint8, "gray repeated in the three channels", None),
+        ((4, 5), np.uint16, "gray repeated in the three channels, 16 bits scaled to 8", "16-bit gray, expected 8-bit"),
+        ((4, 5, 3), np.uint16, "16 bits scaled to 8", "16-bit RGB"),
+        ((4, 5, 4), np.uint8, "alpha channel dropped", "with alpha"),
+        ((4, 5, 4), np.uint16, "alpha channel dropped, 16 bits scaled to 8", "with alpha"),
     ],
 )
-def test_other_pixels_are_refused(tmp_path, shape, kind, said, as_mask):
-    path = written(tmp_path / "a.png", np.zeros(shape, kind))
-    for reader in (image_size, read_image):
-        with pytest.raises(BadSample, match=f"is {said}, expected 8-bit RGB"):
-            reader(path)
+def test_other_pixels_become_rgb_but_no_mask(tmp_path, shape, kind, said, as_mask):
+    wide = kind is np.uint16
+    eight = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    path = written(tmp_path / "a.png", eight.astype(np.uint16) * 257 if wide else eight)
+    assert image_form(path) == ((4, 5), said)
+    expected = np.dstack([eight] * 3) if len(shape) == 2 else eight[..., 2::-1]
+    assert np.array_equal(read_image(path, (4, 5)), expected)
     for reader in (mask_size, read_mask) if as_mask else ():
         with pytest.raises(BadSample, match=as_mask):
             reader(path)
+
+
+def test_a_palette_and_few_bits_are_read(tmp_path):
+    palette = chunk(b"PLTE", bytes([1, 2, 3, 200, 100, 50]))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, 1, 3, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + bytes([0b01010101])))
+    (tmp_path / "palette.png").write_bytes(SIGNATURE + header + palette + pixels + chunk(b"IEND", b""))
+    (tmp_path / "bits.png").write_bytes(png_bytes(8, 1, b"\0" + bytes([0b01010101]), depth=1, colour=0))
+    assert read_image(tmp_path / "palette.png")[0, :2].tolist() == [[1, 2, 3], [200, 100, 50]]
+    assert read_image(tmp_path / "bits.png")[0, :2].tolist() == [[0, 0, 0], [255, 255, 255]]
+    assert "palette" in image_form(tmp_path / "palette.png")[1] and "gray" in image_form(tmp_path / "bits.png")[1]
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 65535\n" + bytes([255, 255, 128, 128]))
+    assert read_image(tmp_path / "a.pgm").tolist() == [[[255] * 3, [128] * 3]]
+    assert image_form(tmp_path / "a.pgm")[1] == "gray repeated in the three channels, 16 bits scaled to 8"
 
 
 @pytest.mark.parametrize(
@@ -85,15 +102,16 @@ def test_other_pixels_are_refused(tmp_path, shape, kind, said, as_mask):
         ("a.png", png_bytes(60000, 60000, b"\0" * 1000), "claims 60000x60000"),
         ("a.png", png_bytes(2**31 - 1, 1, b""), "claims 1x2147483647"),
         ("a.png", png_bytes(16384, 8192, RAW), "which no 8192x16384 PNG can be"),
-        ("a.png", png_bytes(9, 6, RAW, colour=3), "8-bit palette"),
+        ("a.png", png_bytes(9, 6, RAW, colour=3), "pixel data is damaged"),
+        ("a.png", png_bytes(9, 6, RAW, depth=3), "is 3-bit RGB, expected gray, RGB or a palette"),
         ("a.png", SOUND + b"\0", "does not end"),
         ("a.png", SOUND[:-20], "does not end"),
         ("a.png", SOUND[:60] + bytes([SOUND[60] ^ 1]) + SOUND[61:], "fails its checksum"),
         ("a.png", SOUND[:-12] + chunk(b"IDAT", b"")[:9] + SOUND[-12:], "damaged"),
         ("a.png", png_bytes(9, 6, RAW[:50]), "pixel data is damaged"),
         ("a.png", png_bytes(9, 6, b""), "pixel data is damaged"),
-        ("a.pgm", b"P5 1 1 255\na", "gray PGM"),
-        ("a.ppm", b"P6 1 1 65535\nabcdef", "up to 65535"),
+        ("a.pgm", b"P5 1 1 255\nab", "too long: 13 bytes, this 1x1 PGM"),
+        ("a.ppm", b"P6 1 1 1023\nabcdef", "up to 1023"),
         ("a.ppm", b"P6 1 1 255\nab", "cut off: 13 bytes"),
         ("a.ppm", b"P6 1 1 255\nabcd", "too long: 15 bytes"),
         ("a.ppm", b"P6 1 1 255", "no readable PPM header"),

@@ -2,11 +2,12 @@
 
 import shutil
 
+import cv2
 import layouts
 import numpy as np
 import pytest
 
-from edgeflownas.data.check import check_dataset, fingerprint
+from edgeflownas.data.check import check_dataset, fingerprint, look_through
 from edgeflownas.data.formats import read_mask
 from edgeflownas.data.sets import DATASETS, open_dataset
 from edgeflownas.errors import DataError
@@ -154,6 +155,62 @@ def test_every_declared_variant_opens(tmp_path, name, make):
     sets = [open_dataset(f"{name}:{variant}@{root}", "val", "x") for variant in DATASETS[name].variants]
     found = [tuple(path for sample in dataset.samples for path in sample.files) for dataset in sets]
     assert all(found) and len(set(found)) == len(found)
+
+
+SETS = {
+    "sintel": (layouts.sintel, "training"),
+    "flying_things3d": (layouts.things, "frames_cleanpass"),
+    "kitti2012": (lambda root: layouts.kitti(root, "colored_0"), "training/colored_0"),
+    "kitti2015": (lambda root: layouts.kitti(root, "image_2"), "training/image_2"),
+    "hd1k": (layouts.hd1k, "hd1k_input"),
+    "middlebury": (layouts.middlebury, "other-data"),
+    "flying_chairs": (layouts.chairs, "data"),
+    "fc2": (lambda root: layouts.make_folder(root / "val", 2).parent, "val"),
+}
+
+
+@pytest.mark.parametrize("form", ["gray", "alpha", "sixteen"])
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_is_read_with_gray_alpha_and_sixteen_bits(tmp_path, name, form):
+    make, folder = SETS[name]
+    root = make(tmp_path / "set")
+    for path in (root / folder).rglob("*.p[np][gm]"):
+        image = cv2.imread(str(path))
+        made = {"gray": image[..., 0], "alpha": np.dstack([image, image[..., :1]]), "sixteen": image.astype("u2") * 257}
+        if path.suffix == ".ppm" and form == "gray":  # OpenCV writes it as RGB
+            path.write_bytes(b"P5 %d %d 255\n" % image.shape[1::-1] + made["gray"].tobytes())
+        elif path.parent.parent.name not in ("invalid", "occlusions") and (path.suffix, form) != (".ppm", "alpha"):
+            layouts.written(path, made[form])
+    dataset = opened(name, root)
+    pair = dataset.read(0)
+    assert pair.image1.shape[2] == 3 and pair.image1.dtype == np.uint8
+    found = look_through(dataset, full=True)
+    assert not found.problems
+    if not (name == "flying_chairs" and form == "alpha"):
+        (words,) = found.converted
+        assert {"gray": "gray repeated", "alpha": "alpha", "sixteen": "16 bits"}[form] in words
+        assert any(words in note for note in found.notes)
+    if form == "gray":
+        assert (pair.image1[..., 0] == pair.image1[..., 2]).all()
+
+
+@pytest.mark.parametrize("name", ["sintel", "flying_things3d", "middlebury", "spring"])
+def test_stray_files_among_folders_are_passed_over(tmp_path, name):
+    root = {**SETS, "spring": (layouts.spring, "")}[name][0](tmp_path / "set")
+    before = opened(name, root).names
+    for folder in [path for path in root.rglob("*") if path.is_dir()] + [root]:
+        for stray in ("Thumbs.db", "desktop.ini", "README.txt", "flow.zip", "0009", "A"):
+            (folder / stray).exists() or (folder / stray).touch()
+    assert opened(name, root).names == before
+
+
+def test_lists_made_on_windows(tmp_path):
+    root = layouts.sintel(tmp_path / "sintel")
+    (root / "Sintel_val.txt").write_text("market_5\\frame_0001.png\r\n", newline="")
+    assert opened("sintel:clean-val", root).names == ("market_5/frame_0001",)
+    root = layouts.things(tmp_path / "things")
+    (root / "all_unused_files.txt").write_text("TRAIN\\A\\0000\\left\\0006.png\n")
+    assert "1 samples left out" in opened("flying_things3d:clean-train-future-left", root).note
 
 
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - {"flying_chairs"}))

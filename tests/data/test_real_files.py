@@ -6,7 +6,6 @@ import pytest
 
 from edgeflownas.data import formats as fm
 from edgeflownas.data.sets import open_dataset
-from edgeflownas.errors import BadSample
 
 pytestmark = pytest.mark.golden
 CHAIRS = ("img_0.png", "img_1.png", "flow_01.flo")
@@ -111,12 +110,10 @@ def test_every_other_real_file_is_read_or_refused_for_a_reason(shared):
     for path in sorted(data.rglob("*.png")):
         seen += 1
         if path.name.startswith("flow_"):  # KITTI: 16 bits
-            with pytest.raises(BadSample, match="16-bit RGB"):
-                fm.read_image(path)
+            assert fm.image_form(path)[1] == "16 bits scaled to 8"
             assert fm.read_flow(path)[0].shape[:2] == fm.flow_size(path)
         elif path.parts[-3] in ("invalid", "occlusions"):
-            with pytest.raises(BadSample, match="8-bit gray"):
-                fm.read_image(path)
+            assert "gray" in fm.image_form(path)[1]
             assert fm.read_mask(path).shape == fm.mask_size(path)
         else:
             assert fm.read_image(path).shape == (*fm.image_size(path), 3)

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from runs import Place, command, newest, rows, state, table, tensors, told
+from tiny import tiny_options
 
+from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.losses import LossTerms, multiscale_loss
-from edgeflownas.train import step
+from edgeflownas.train import start, step
 
 pytestmark = pytest.mark.e2e
 EPOCHS = ("--train.num_epochs=1",)
@@ -35,6 +37,59 @@ def with_corrupt(place: Place, name: str, *samples: str, header: bool = False) -
 
 
 # Of six samples, 1, 3 and 5 are the calibration batch; 0, 2 and 4 are met in training only.
+
+
+@pytest.mark.parametrize("sample", ["0000001", "0000002"])
+def test_the_message_of_a_stop_names_ways_that_work(place: Place, sample: str) -> None:
+    """Sample 1 is met before anything is committed, sample 2 in training; both ways work in either state."""
+    data = with_corrupt(place, f"ways{sample}", sample)
+    name = f"stopped{sample}"
+    ended = place.train(name, *EPOCHS, data=data)
+    run = place.runs / name
+    assert ended.code == 65 and f"edgeflownas train --resume {run} --accept-data-change" in ended.err
+    fork = ("--fork", f"again{sample}", "--data.on_bad_sample", "quarantine")
+    assert f"--resume {run} --fork NEW_NAME --data.on_bad_sample quarantine" in ended.err
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert command("train", "--resume", run, *fork).code == 0
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert state(place.runs / f"again{sample}")["step"] == 2
+    picture = data / "train" / f"{sample}-img_1.png"
+    shutil.copy(place.data / "train" / picture.name, picture)
+    assert "add --accept-data-change" in command("train", "--resume", run).err
+    assert command("train", "--resume", run, "--accept-data-change").code == 0
+    (change,) = json.loads((run / "run_manifest.json").read_text())["manifest"]["data_changes"]
+    assert change["files"] == [f"changed: {picture.name} (same size, other content)"]
+    (data / "train" / f"{sample}-img_0.png").rename(data / "train" / "0000009-img_0.png")
+    ended = command("data", "check", "--full", "--against", run)
+    assert ended.code == 65 and f"{sample}-img_0.png" in ended.err
+
+
+def test_a_start_that_fails_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*anything: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr(start, "_store_session", refuse)
+    ended = place.train("failed", *EPOCHS)
+    assert ended.code == 74 and "no room" in ended.err
+    assert not list(place.runs.glob("*failed*")) and not list(place.runs.glob(".new-*"))
+
+
+def test_names_that_are_no_text_work_everywhere(place: Place) -> None:
+    root = place.folder / "caf\udce9"
+    for split in ("train", "val"):
+        (root / split).mkdir(parents=True)
+        for file in (place.data / split).iterdir():
+            shutil.copy(file, root / split / f"\udcff-{file.name}")
+    ended = command(
+        "train", "smoke", *tiny_options(root, root, "run"), "--train.width=2", *EPOCHS, "--runtime.tensorboard=true"
+    )
+    assert ended.code == 0, ended.err
+    run = root / "run"
+    assert list((run / "tensorboard").iterdir())
+    for words in (("train", "--resume", run), ("evaluate", run), ("status", root), ("report", run)):
+        ended = command(*words)
+        assert ended.code == 0, ended.err
+        ended.out.encode(), ended.err.encode()
 
 
 def test_stop_names_the_file(place: Place) -> None:

@@ -30,8 +30,8 @@ from edgeflownas.evaluate.frozen import (
     freeze,
     freeze_split,
     hashed_settings,
-    read_eval_set,
 )
+from edgeflownas.run.setup import read_eval_set
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import make_tiny, tiny_options  # noqa: E402
@@ -256,7 +256,8 @@ def test_monitors_are_frozen_beside_the_set(eval_set: EvalSet, config: Config, s
     again = read_eval_set(path)
     assert again == wide and again.hash_of(WIDE) == json.loads(path.read_text())["monitors"][WIDE]["hash"]
     document = wide.to_json()
-    document["monitors"][WIDE]["names"] = document["monitors"][WIDE]["names"][1:]
+    for part in ("names", "windows"):
+        document["monitors"][WIDE][part] = document["monitors"][WIDE][part][1:]
     path.write_text(json.dumps(document))
     with pytest.raises(DataError, match="hash"):
         read_eval_set(path)

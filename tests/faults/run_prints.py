@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
+
+TIMES = re.compile("seconds|per_second|^share_|wait")  # columns that no two runs share
 
 
 def progress(path: Path) -> list[str]:
@@ -23,7 +26,10 @@ def damage_newest(path: Path) -> None:
 
 
 def fingerprint(path: Path) -> dict[str, str]:
-    """sha256 of every tensor of the last checkpoint, and of the logs of facts."""
+    """sha256 of every tensor of the last checkpoint, of the logs of facts, best.json, the errors of the samples.
+
+    Of eval_history.csv every column but those that are times.
+    """
     from edgeflownas.run.directory import RunDirectory
 
     checkpoint = RunDirectory(path).load("latest")
@@ -32,10 +38,21 @@ def fingerprint(path: Path) -> dict[str, str]:
         for group, tensors in checkpoint.tensors.items()
         for name, tensor in tensors.items()
     }
-    for log in ("events.jsonl", "per_arch_epe.csv", "per_option.csv", "monitor.csv", "quarantine.jsonl"):
-        if (path / log).exists():
-            prints[log] = hashlib.sha256((path / log).read_bytes()).hexdigest()
+    logs = ("events.jsonl", "per_arch_epe.csv", "per_option.csv", "monitor.csv", "quarantine.jsonl", "best.json")
+    for file in (*(path / log for log in logs), *(path / "sample_epe").glob("*.safetensors")):
+        if file.exists():
+            prints[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    if (path / "eval_history.csv").exists():
+        rows = [{name: cell for name, cell in row.items() if not TIMES.search(name)} for row in history(path)]
+        prints["eval_history.csv"] = hashlib.sha256(repr(rows).encode()).hexdigest()
     return {**prints, "checkpoint": checkpoint.name, "finished": str(checkpoint.finished)}
+
+
+def history(path: Path) -> list[dict[str, str]]:
+    """Rows of eval_history.csv."""
+    from edgeflownas.files import csv_rows
+
+    return list(csv_rows(path / "eval_history.csv"))
 
 
 def torch_bytes() -> Any:

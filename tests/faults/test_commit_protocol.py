@@ -237,7 +237,14 @@ def test_read_only_at_the_start(tmp_path, monkeypatch, call):
 
 
 def test_read_only_at_resume(run_copy, monkeypatch):
-    monkeypatch.setattr(os, "open", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.EACCES, "Permission denied")))
+    real = os.open
+
+    def only_to_read(path, flags, *more, **keywords):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(path, flags, *more, **keywords)
+
+    monkeypatch.setattr(os, "open", only_to_read)
     with (
         pytest.raises(StorageError, match="cannot lock the folder: Permission denied"),
         RunDirectory(run_copy).locked(),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from settled import SIZE, networks
 
 from edgeflownas.errors import ConfigError, DataError
-from edgeflownas.hardware import tflite
+from edgeflownas.hardware import litert, tflite
 from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.graph import (
     Buffer,
@@ -275,10 +275,10 @@ def test_what_is_no_model_is_refused() -> None:
 
 def test_only_the_note_of_litert_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
     """It comes once a process, wherever the fast kernels are made first."""
-    with tflite._unannounced():
-        os.write(2, b"before\n" + tflite.NOTE + b"\nafter\n")
+    with litert._unannounced():
+        os.write(2, b"before\n" + litert.NOTE + b"\nafter\n")
     assert capfd.readouterr().err == "before\nafter\n"
-    with pytest.raises(DataError, match="LiteRT"), tflite._unannounced():
+    with pytest.raises(DataError, match="LiteRT"), litert._unannounced():
         os.write(2, b"kept\n")
         raise DataError("LiteRT")
     assert capfd.readouterr().err == "kept\n"

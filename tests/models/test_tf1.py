@@ -132,7 +132,7 @@ FAULTS: list[tuple[str, Change, str]] = [
     (r"Down1Conv/kernel$", lambda n, a: {n: a.transpose(3, 2, 0, 1)}, "Down1Conv/kernel: shape"),
     (r"Up1BN/beta$", lambda n, a: {n: np.full_like(a, np.nan)}, "Up1BN/beta: holds NaN"),
     (r"Up1BN/beta$", lambda n, a: {n: a.astype(np.int32)}, "floating-point"),
-    (r"Up1BN/beta$", lambda n, a: {n: np.array([{}], dtype=object)}, "not a readable npz"),
+    (r"Up1BN/beta$", lambda n, a: {n: np.array([{}], dtype=object)}, "not readable as an npz"),
     (r"E0_conv/kernel$", lambda n, a: {}, "E0_conv/kernel"),
 ]
 NUMBERED_FAULTS: list[tuple[str, Change, str]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,15 @@ def test_a_well_hashed_file_that_is_no_safetensors_is_refused(tmp_path):
     rewrite(folder, files=manifest["files"] | {"model.safetensors": entry})
     with pytest.raises(DamagedCheckpoint, match="model.safetensors: "):
         read_checkpoint(folder, "r1")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "model.safetensors"])
+def test_a_pipe_or_folder_in_the_place_of_a_file_is_never_waited_for(tmp_path, name):
+    folder = write(tmp_path)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    for _ in range(2):
+        with pytest.raises(DamagedCheckpoint, match=f"{name}: cannot be read: it is not a regular file"):
+            read_checkpoint(folder, "r1")
+        (folder / name).unlink(missing_ok=True) if (folder / name).is_fifo() else (folder / name).rmdir()
+        (folder / name).mkdir()

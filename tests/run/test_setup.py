@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from edgeflownas import limits
 from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
 from edgeflownas.data.check import Fingerprint
 from edgeflownas.errors import ConfigError
-from edgeflownas.files import JSON_CAP, canonical_json
+from edgeflownas.files import canonical_json
 from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
 from edgeflownas.run.manifest import memory_in_words
@@ -72,9 +73,9 @@ def test_batches_loaded_ahead(fast: bool, given: int | None, batches: int, words
 
 
 def test_the_fingerprints_of_many_files_are_read_back(tmp_path: Path) -> None:
-    """More than JSON_CAP, which 355,000 samples take: the run could not be resumed."""
+    """More than limits.JSON, which 355,000 samples take: the run could not be resumed."""
     empty = Fingerprint("", 0, "val", "folder", "full", ())
     own = replace(empty, hash=hashlib.sha256(b'["full",[]]').hexdigest())
     document = canonical_json({"train": own.to_json(), "val": own.to_json()})
-    (tmp_path / FINGERPRINTS).write_bytes(document + b" " * JSON_CAP)
+    (tmp_path / FINGERPRINTS).write_bytes(document + b" " * limits.JSON)
     assert stored_fingerprints(tmp_path) == (own, own)

@@ -11,6 +11,7 @@ from cyclopts import App
 
 from edgeflownas.commands._shared import Size, emit, print_json
 from edgeflownas.errors import BadSample, ConfigError, DataError
+from edgeflownas.files import clean
 
 if TYPE_CHECKING:
     from edgeflownas.data.dataset import FlowDataset, Progress
@@ -58,6 +59,7 @@ def check(
     root: Path | None = None,
     prefix: str | None = None,
     full: bool = False,
+    against: Path | None = None,
     json: bool = False,
 ) -> None:
     """Find unusable files: names, headers, exact lengths and sizes in seconds, every pixel with --full.
@@ -74,17 +76,23 @@ def check(
         root: with --index: the folder that stands for the lists' prefix; its files are looked up.
         prefix: with --index: what to cut off the lists' entries instead of the part up to FlyingChairs2.
         full: decode every file.
+        against: run directory; with --full: read every byte of its data again and name each file that is not what the
+            run was trained on. Its own data are looked at where no other are given.
         json: counts and one row for each bad file as JSON.
     """
     from edgeflownas.config.load import load_config
 
     if index is not None:
-        if train_dir or val_dir or data or config or full:
+        if train_dir or val_dir or data or config or full or against:
             raise ConfigError("data check: --index is checked alone (with --root, --prefix and --json)")
         _check_index(index, root, prefix, json)
         return
     if root is not None or prefix is not None:
         raise ConfigError("data check: --root and --prefix belong to --index DIR")
+    if against is not None:
+        if not full or data or config:
+            raise ConfigError("data check: --against RUN needs --full, and takes no --data or --config: it has its own")
+        config = str(against / "config.yaml")
     settings = load_config(config).data
     if config is not None and not data:
         train_dir, val_dir = train_dir or settings.train_dir, val_dir or settings.val_dir
@@ -96,7 +104,7 @@ def check(
             "data check: nothing to check; give --train-dir, --val-dir, --data NAME[:VARIANT][@ROOT], --index DIR or "
             "--config RECIPE"
         )
-    checked = [_check_set(*each, settings.roots, full) for each in wanted]
+    checked = [_check_set(*each, settings.roots, full, against) for each in wanted]
     bad = [(row["split"], problem) for row, problems, _ in checked for problem in problems]
     rows = [{"split": split, "file": problem.path, "problem": problem.problem} for split, problem in bad]
     document = {"ok": not bad, "full": full, "sets": [row for row, _, _ in checked], "rows": rows}
@@ -107,24 +115,47 @@ def check(
 
 
 def _check_set(
-    spec: str, split: str, key: str, roots: dict[str, str], full: bool
+    spec: str, split: str, key: str, roots: dict[str, str], full: bool, against: Path | None
 ) -> tuple[dict[str, Any], list[BadSample], str]:
     """A data set with its counts, its unusable files, and the verdict in one line."""
-    from edgeflownas.data.check import check_dataset
+    from edgeflownas.data.check import look_through
     from edgeflownas.data.sets import open_complete
 
     started = time.monotonic()
     dataset, problems = open_complete(spec, split, key, roots)
-    problems += check_dataset(dataset, full, _progress(f"checking {split}"))
+    checked = look_through(dataset, full, _progress(f"checking {split}"))
+    problems += checked.problems
+    if against is not None:
+        problems += _changed_since(dataset, split, against)
     seconds = time.monotonic() - started
     where = {"split": dataset.split, "directory": str(dataset.directory), "source": dataset.source}
-    counts = {"samples": len(dataset), "bad_files": len(problems), "seconds": round(seconds, 3)}
+    counts: dict[str, Any] = {"samples": len(dataset), "bad_files": len(problems), "seconds": round(seconds, 3)}
+    counts |= {"converted_images": dict(checked.converted), "unknown_flow_pixels": checked.unknown if full else None}
     verdict = f"{len(problems)} bad files" if problems else "all good"
     looked_at = "every file decoded" if full else "names, headers, lengths, sizes"
-    note = f"; {dataset.note}" if dataset.note else ""
+    note = "".join(f"; {words}" for words in (dataset.note, *checked.notes) if words)
     line = f"{dataset.split}: {len(dataset)} samples in {dataset.directory} ({dataset.source}): {verdict}"
     row = {"spec": spec, "name": dataset.name, **where, **counts}
     return row, problems, f"{line} ({looked_at}, {seconds:.1f} s{note})"
+
+
+def _changed_since(dataset: FlowDataset, split: str, run: Path) -> list[BadSample]:
+    """A problem for each file whose bytes are not those of the run's fingerprint; all are read again."""
+    from edgeflownas.data.check import fingerprint
+    from edgeflownas.run.setup import FINGERPRINTS, stored_fingerprints
+
+    if (stored := stored_fingerprints(run)) is None:
+        raise DataError(f"{run / FINGERPRINTS}: missing, so what the run was trained on cannot be told")
+    before = stored[split == "val"]
+    limit = 2**62 if before.crc_kind == "full" else -1  # sums of the same kind
+    now = fingerprint(dataset, None, _progress(f"reading {split}"), limit)
+    then, today = ({row.name: (row.size, row.crc) for row in mark.table} for mark in (before, now))
+    told = dict.fromkeys(then.keys() - today.keys(), "is gone since the run was trained")
+    told |= dict.fromkeys(today.keys() - then.keys(), "is new since the run was trained")
+    for name in then.keys() & today.keys():
+        if then[name] != today[name]:
+            told[name] = "is not what the run was trained on"
+    return [BadSample(dataset.directory / name, told[name]) for name in sorted(told)]
 
 
 def _check_index(folder: Path, root: Path | None, prefix: str | None, json: bool) -> None:
@@ -175,7 +206,7 @@ def stats(*specs: str, config: str | None = None, json: bool = False) -> None:
     )
     emit({"sets": rows, "warnings": warnings}, lambda _: [told.format(**row) for row in rows], json)
     if warnings and not json:
-        print(f"warning: {warnings[0]}", file=sys.stderr)
+        print(clean(f"warning: {warnings[0]}"), file=sys.stderr)
 
 
 def _splits_of(spec: str, roots: dict[str, str]) -> list[FlowDataset]:

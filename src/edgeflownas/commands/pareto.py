@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgeflownas.commands._shared import Csv, Json, WholeNumber, emit
 from edgeflownas.errors import ConfigError
+from edgeflownas.files import encoded
 
 MOST_CHOSEN = 15
 
@@ -87,7 +88,7 @@ def pareto(
     if out is not None:  # first: a closed pipe must not cost the files
         written |= write_choice(out, document, short, console.warn)
     if shortlist is not None:
-        replace_file(shortlist, [text.encode()])
+        replace_file(shortlist, [encoded(text)])
         written["recipe"] = shortlist
     console.wrote(written)
     console.wrote(emit(short, pareto_view, json, csv))

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from cyclopts import App
 
+from edgeflownas import limits
 from edgeflownas.commands._shared import Csv, emit
+from edgeflownas.errors import ConfigError
+from edgeflownas.files import clean, read_file
 
 app = App(name="recipes", help="List, show or copy the packaged recipes.")
 
@@ -39,7 +42,7 @@ def show(name: str, /, *, json: bool = False) -> None:
     from edgeflownas.config.load import find_recipe, load_config
 
     config = load_config(name)
-    text = find_recipe(name).read_text(encoding="utf-8")
+    text = read_file(find_recipe(name), limits.YAML, ConfigError).decode(errors="replace")
     document = {"name": name, "text": text, "config": config.model_dump(mode="json")}
     print(dumps(document, indent=2) if json else text, end="")
 
@@ -56,17 +59,17 @@ def copy(name: str, destination: Path | None = None, /, *, json: bool = False) -
     from json import dumps
 
     from edgeflownas.config.load import find_recipe, read_recipe
-    from edgeflownas.errors import ConfigError
 
     source = find_recipe(name)
     target = destination or Path(source.name)
     if target.is_dir():
         target = target / source.name
     try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
+        content = read_file(source, limits.YAML, ConfigError)
+        with target.open("xb") as file:
+            file.write(content)
     except FileExistsError:
         raise ConfigError(f"{target} exists and is not overwritten: give another name") from None
     usage = read_recipe(source)[2]
     words = f"{'train' if usage.sweep is None else 'sweep'} {target}" + " --resume RUN --fork NEW_NAME" * usage.fork
-    print(dumps({"path": str(target)}) if json else f"{target} written; run it: edgeflownas {words}")
+    print(dumps({"path": str(target)}) if json else clean(f"{target} written; run it: edgeflownas {words}"))

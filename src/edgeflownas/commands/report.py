@@ -4,6 +4,7 @@ from pathlib import Path
 
 from edgeflownas.commands._shared import named_runs, print_json
 from edgeflownas.errors import ConfigError
+from edgeflownas.files import clean
 
 
 def report(*runs: Path, out: Path | None = None, figures: Path | None = None, json: bool = False) -> None:
@@ -39,5 +40,5 @@ def report(*runs: Path, out: Path | None = None, figures: Path | None = None, js
     for run in found["runs"]:
         loud = sum(finding["severity"] in ("stop", "warning") for finding in run["findings"])
         told = f", {loud} to look at, {len(run['findings']) - loud} more" if run["findings"] else ""
-        print(f"{run['run']}: {run['verdict']}{told}")
+        print(clean(f"{run['run']}: {run['verdict']}{told}"))
     console.wrote({"report": out} | ({"figures": figures} if figures is not None else {}))

@@ -22,6 +22,6 @@ def status(root: Path = Path("."), *, csv: Csv | None = None, json: bool = False
 
     rows = run_states(root)
     blocks = status_view(rows, root)
-    print("[" + ",\n ".join(map(row_text, rows)) + "]" if json else text_of(blocks))
+    print("[" + ",\n ".join(row_text(row, ascii=True) for row in rows) + "]" if json else text_of(blocks))
     if csv is not None:
         Console().wrote({"csv": write_table(blocks, csv)})

@@ -14,6 +14,7 @@ def train(
     resume: str | None = None,
     fork: str | None = None,
     reset_optimizer: bool = False,
+    accept_data_change: bool = False,
     dry_run: bool = False,
     print_config: bool = False,
     max_seconds: float | None = None,
@@ -35,6 +36,8 @@ def train(
         fork: with --resume, start a new run of this name from a checkpoint, with changed keys; those that RECIPE
             (such as continue_fork) writes and those of the command line go over the run's own.
         reset_optimizer: with --fork, begin with Adam's moments at zero instead of those of the checkpoint.
+        accept_data_change: with --resume, go on although files of the data hold something else now (a picture was
+            mended), under the same names; run_manifest.json keeps which.
         dry_run: check everything (paths, sample counts, steps, memory) and train nothing.
         print_config: print the complete configuration as YAML (with --json as JSON) and stop.
         max_seconds: commit and exit with 75 after this many seconds.
@@ -45,14 +48,18 @@ def train(
         raise ConfigError(f"--fork {fork} needs --resume RUN_DIRECTORY: a fork starts from a checkpoint of another run")
     if reset_optimizer and fork is None:
         raise ConfigError("--reset-optimizer needs --fork NEW_NAME: a resumed run keeps Adam's state")
+    if accept_data_change and resume is None:
+        raise ConfigError("--accept-data-change needs --resume RUN: a new run takes the data as they are")
     if max_seconds is not None and not 0 < max_seconds < float("inf"):
         raise ConfigError(f"--max-seconds {max_seconds:g} must be a positive number; leave it out for no limit")
+
+    from json import dumps
 
     from edgeflownas.config.load import dump_config, load_config
 
     if print_config:
         shown = load_config(recipe, overrides) if run is None else load_config(run / "config.yaml", overrides, recipe)
-        print(shown.model_dump_json(indent=2) if json else dump_config(shown), end="\n" if json else "")
+        print(dumps(shown.model_dump(mode="json"), indent=2) if json else dump_config(shown), end="\n" if json else "")
         return
     loaded = load_config(recipe, overrides) if run is None else None  # before torch: a mistake shows at once
 
@@ -61,7 +68,8 @@ def train(
 
     options = Options(
         resume=run, fork=fork, checkpoint=checkpoint, overlay=None if run is None else recipe,
-        reset_optimizer=reset_optimizer, dry_run=dry_run, max_seconds=max_seconds, json=json, overrides=overrides,
+        reset_optimizer=reset_optimizer, accept_data_change=accept_data_change, dry_run=dry_run,
+        max_seconds=max_seconds, json=json, overrides=overrides,
     )  # fmt: skip
     launch(loaded, options, standard_front())
 

@@ -20,8 +20,10 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 from ruamel.yaml.resolver import VersionedResolver
 
+from edgeflownas import limits
 from edgeflownas.config.keys import Config, groups, keys, nearest
-from edgeflownas.errors import ConfigError
+from edgeflownas.errors import ConfigError, StorageError
+from edgeflownas.files import read_file
 from edgeflownas.space import declared_space
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -35,7 +37,6 @@ REMOVED = {
 They are refused, but left out of a config.yaml that a run stored."""
 FORMER = {"eval.batch_size": 8}
 """Defaults that have changed: what a run whose config.yaml lacks the key was made with."""
-_LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]
 """Where each key is written, as the beginning of a message about it: ``my.yaml:12: `` or ``--``."""
 
@@ -102,6 +103,10 @@ def find_recipe(name_or_path: str | Path) -> Path:
         raise ConfigError(f"{text} is a directory: give a recipe file or one of the recipes {known}")
     if path.exists():
         return path
+    if path.name == "config.yaml" and (
+        (path.parent / "run_manifest.json").exists() or (path.parent / "group.json").exists()
+    ):
+        raise StorageError(f"{text}: missing, so how the run was trained is not known: restore it from a copy")
     if path.suffix or len(path.parts) > 1:
         raise ConfigError(f"recipe file {text} not found: check the path, or give one of the recipes {known}")
     close = nearest(text, names)
@@ -322,7 +327,7 @@ class _Representer(SafeRepresenter):
 
     def represent_str(self, data: str) -> ScalarNode:
         # ruamel.yaml would write these without quotes, or not escaped, and not read them back.
-        unsafe = re.search("^[?:]|[\x85\u2028\u2029\ufeff]", data)
+        unsafe = re.search("^[?:]|[\x85\u2028\u2029\ufeff\ud800-\udfff]", data)
         return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if unsafe else None)
 
     def represent_list(self, data: Any) -> SequenceNode:
@@ -362,13 +367,7 @@ def dump_yaml(value: Any) -> str:
 def read_yaml(path: Path, expected: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     """As :func:`parse_yaml`, of a file that should hold what ``expected`` says.  Raises ConfigError."""
     try:
-        if not path.is_file():
-            raise ConfigError(f"{path} is not a regular file: give {expected}")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ConfigError(f"{path} has {path.stat().st_size} bytes: give {expected}, text of a few kilobytes")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        text = read_file(path, limits.YAML, lambda said: ConfigError(f"{said}: give {expected}")).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not text (byte {error.start} is not UTF-8): give {expected}") from None
     return parse_yaml(text, str(path))

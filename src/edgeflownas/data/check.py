@@ -11,6 +11,7 @@ import json
 import os
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.data.dataset import FlowDataset, Progress, Sample, default_workers, in_order, read_true_flow
-from edgeflownas.data.formats import flow_size, image_size, is_kitti_flow, mask_size, read_flow, read_image, read_mask
+from edgeflownas.data.formats import flow_size, image_form, is_kitti_flow, mask_size, read_flow, read_image, read_mask
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import fill, first_of, open_regular
 
@@ -36,8 +37,43 @@ _BINS = 400_000  # up to 4000 px, anything beyond is counted in the last
 # --- unusable files: names, headers, lengths and sizes in seconds, or every pixel ---
 
 
-def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress | None = None) -> list[BadSample]:
-    """One problem for each unusable file, in the order of the samples; empty if all is well.
+@dataclass
+class Findings:
+    """What a check found: a problem for each unusable file, and what the user should know of the others."""
+
+    problems: list[BadSample]
+    converted: Counter[str]  # images that are not 8-bit RGB, by what makes them so
+    pixels: int  # of the flows, all and those without a known flow; 0 unless they were decoded
+    unknown: int
+
+    @property
+    def notes(self) -> list[str]:
+        """The facts in words."""
+        found = [f"{count:,} images: {words}" for words, count in sorted(self.converted.items())]
+        return found + [f"{self.unknown:,} of {self.pixels:,} pixels without a known flow"] * bool(self.unknown)
+
+
+class _Checked(NamedTuple):
+    """A sample: its problems, what was done to its images, pixels of its flow, those not known."""
+
+    problems: list[BadSample]
+    converted: list[tuple[Path, str]]
+    pixels: int
+    unknown: int
+
+
+def check_dataset(
+    dataset: FlowDataset, full: bool = False, progress: Progress | None = None, notes: list[str] | None = None
+) -> list[BadSample]:
+    """The problems that :func:`look_through` finds, none if all is well; ``notes`` are given the facts in words."""
+    found = look_through(dataset, full, progress)
+    if notes is not None:
+        notes += found.notes
+    return found.problems
+
+
+def look_through(dataset: FlowDataset, full: bool = False, progress: Progress | None = None) -> Findings:
+    """Look at every file of a data set; problems are in the order of the samples.
 
     The quick check reads headers and lengths (a PNG's end chunk stands for its length) and compares the sizes
     of a sample; ``full`` also decodes every file, with checksums, on all cores.
@@ -46,35 +82,47 @@ def check_dataset(dataset: FlowDataset, full: bool = False, progress: Progress |
     size = 4 if full else _CHUNK
     first, others = dataset.samples[:size], dataset.samples[size:]
     started = time.monotonic()
-    problems = [problem for sample in first for problem in _check_sample(sample, full)]
+    checked = [_check_sample(sample, full) for sample in first]
     slow = time.monotonic() - started > _SLOW_DISK * size
     workers = default_workers() if full else _SLOW_DISK_THREADS if slow else 1
     found = in_order(lambda sample: _check_sample(sample, full), others, workers, size)
     for done, more in enumerate(found, start=size + 1):
-        problems += more
+        checked.append(more)
         if progress is not None and (done % size == 0 or done == len(dataset)):
             progress(done, len(dataset))
-    return list({str(problem): problem for problem in problems}.values())  # a frame of two samples is named once
+    # A frame of two samples is named, and counted, once.
+    problems = {str(problem): problem for sample in checked for problem in sample.problems}
+    converted = {path: words for sample in checked for path, words in sample.converted}
+    pixels, unknown = sum(sample.pixels for sample in checked), sum(sample.unknown for sample in checked)
+    return Findings(list(problems.values()), Counter(converted.values()), pixels, unknown)
 
 
-def _check_sample(sample: Sample, full: bool) -> list[BadSample]:
+def _check_sample(sample: Sample, full: bool) -> _Checked:
     """The problems of one sample: at most one for each file, or one if the sizes differ."""
     problems: list[BadSample] = []
+    converted: list[tuple[Path, str]] = []
     sizes: list[tuple[int, ...]] = []
+    pixels = unknown = 0
     for path in sample.files:
         try:
-            if path == sample.flow or (path == sample.occluded and is_kitti_flow(path)):
+            if path == sample.flow and full:
+                valid = read_flow(path)[1]
+                pixels, unknown = valid.size, valid.size - int(np.count_nonzero(valid))
+                sizes.append(valid.shape)
+            elif path == sample.flow or (path == sample.occluded and is_kitti_flow(path)):
                 sizes.append(read_flow(path)[1].shape if full else flow_size(path))
             elif path in (sample.invalid, sample.occluded):
                 sizes.append(read_mask(path).shape if full else mask_size(path))
             else:
-                sizes.append(read_image(path).shape[:2] if full else image_size(path))
+                size, words = image_form(path)
+                sizes.append(read_image(path).shape[:2] if full else size)
+                converted += [(path, words)] if words else []
         except BadSample as problem:
             problems.append(problem)
     if not problems and len(set(sizes)) > 1:
         shown = ", ".join(f"{path.name} {h}x{w}" for path, (h, w) in zip(sample.files, sizes, strict=True))
         problems.append(BadSample(sample.flow, f"the sizes of the sample differ (height x width): {shown}"))
-    return problems
+    return _Checked(problems, converted, pixels, unknown)
 
 
 def refuse(dataset: FlowDataset, problems: Sequence[BadSample]) -> None:
@@ -149,12 +197,13 @@ CrcKind = Literal["full", "edges"]
 
 
 class FileRow(NamedTuple):
-    """One file: its name relative to the folder of the set, bytes, modification time and CRC-32."""
+    """One file: its name relative to the folder of the set, bytes, times of its last change and CRC-32."""
 
     name: str
     size: int
     mtime_ns: int
     crc: int
+    ctime_ns: int = 0  # of content, name or rights: no program sets it back; 0 in a table of an older version
 
 
 @dataclass(frozen=True)
@@ -182,7 +231,7 @@ class Fingerprint:
     def from_json(cls, content: Mapping[str, Any], path: str = "data fingerprint") -> Fingerprint:
         """The inverse of :meth:`to_json`.  Raises StorageError naming ``path``: none, or with another table's hash."""
         try:
-            table = tuple(FileRow(str(n), int(s), int(m), int(c)) for n, s, m, c in content["table"])
+            table = tuple(FileRow(str(n), *map(int, rest)) for n, *rest in content["table"])
             kind: CrcKind = "full" if content["crc_kind"] == "full" else "edges"
             split, source = str(content["split"]), str(content["source"])
             name = str(content.get("name", "fc2"))  # older runs knew that layout only
@@ -202,14 +251,15 @@ def fingerprint(
 ) -> Fingerprint:
     """Fingerprint the files of a data set; a frame of a film belongs to two samples and counts once.
 
-    With ``previous`` (stored by the run) a file of unchanged size and modification time keeps its checksum and is not
-    opened, which makes a resume cheap: 22,872 samples take seconds.  A file that is missing, no regular file or may not
-    be read enters as size -1: whether it stops a run is for ``data.on_bad_sample`` to say.  Raises StorageError.
+    With ``previous`` (stored by the run) a file of unchanged size and times keeps its checksum and is not opened, which
+    makes a resume cheap: 22,872 samples take seconds.  A file that is missing, no regular file or may not be read
+    enters as size -1: whether it stops a run is for ``data.on_bad_sample`` to say.  Raises StorageError.
     """
     names = {path: dataset.file_name(path) for sample in dataset.samples for path in sample.files}
     states = {path: _stat(path) for path in sorted(names, key=names.__getitem__)}
-    kind: CrcKind = "full" if sum(size for size, _ in states.values()) <= full_limit else "edges"
-    known = {row[:3]: row for row in previous.table} if previous is not None and previous.crc_kind == kind else {}
+    kind: CrcKind = "full" if sum(state[0] for state in states.values()) <= full_limit else "edges"
+    usable = previous.table if previous is not None and previous.crc_kind == kind else ()
+    known = {(row.name, row.size, row.mtime_ns, row.ctime_ns): row for row in usable}
     rows = {path: known.get((names[path], *state)) for path, state in states.items()}
     unknown = [path for path, row in rows.items() if row is None]
     sums = in_order(lambda path: _sum(path, names[path], kind), unknown, default_workers(), _CHUNK_OF_FILES, progress)
@@ -256,13 +306,13 @@ def _hash(kind: CrcKind, table: tuple[FileRow, ...]) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
-def _stat(path: Path) -> tuple[int, int]:
-    """(size, mtime_ns); (-1, 0) for a file that is not there."""
+def _stat(path: Path) -> tuple[int, int, int]:
+    """(size, mtime_ns, ctime_ns); (-1, 0, 0) for a file that is not there."""
     try:
         state = os.stat(path)
-        return state.st_size, state.st_mtime_ns
+        return state.st_size, state.st_mtime_ns, state.st_ctime_ns
     except OSError:
-        return -1, 0
+        return -1, 0, 0
 
 
 def _sum(path: Path, name: str, kind: CrcKind) -> FileRow:
@@ -280,4 +330,4 @@ def _sum(path: Path, name: str, kind: CrcKind) -> FileRow:
                 crc = zlib.crc32(block, crc)
     except BadSample:
         return FileRow(name, -1, 0, 0)
-    return FileRow(name, size, status.st_mtime_ns, crc)
+    return FileRow(name, size, status.st_mtime_ns, crc, status.st_ctime_ns)

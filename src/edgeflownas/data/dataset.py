@@ -3,7 +3,7 @@
 An image cache is one memory-mapped file for each data fingerprint, so that no epoch decodes a PNG twice:
 ``images-<fingerprint>.u8`` holds image 1 and image 2 of every sample, uint8 RGB, one after the other;
 ``images-<fingerprint>.json`` says where each begins and which files they were decoded from, and is renamed into place
-last: without it the pixels do not count.  A cache whose sources have another size or time of modification than when
+last: without it the pixels do not count.  A cache whose sources have another size or time of change than when
 it was made is made again, also where the fingerprint (which sums only parts of large sets) is the same.
 
 Every random choice (crop, flip, photometric jitter) is a function of (seed, epoch, draw position), never of a
@@ -34,11 +34,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from edgeflownas import limits
 from edgeflownas.config import DataConfig
 from edgeflownas.data.augment import COLOURS, ERASER, SPATIAL, erase, saturate, scaled_crop
 from edgeflownas.data.formats import image_size, is_kitti_flow, read_flow, read_image, read_kitti, read_mask
 from edgeflownas.errors import BadSample, DataError, StorageError
-from edgeflownas.files import open_regular, replace_file
+from edgeflownas.files import open_regular, read_json, replace_file
 from edgeflownas.randomness import uniforms, words
 
 Item = TypeVar("Item")
@@ -50,7 +51,7 @@ Progress = Callable[[int, int], None]  # called with (done, total) now and then
 Source = Literal["folder", "index", "generated"]
 """What says which samples there are: the names in a folder, a list file, or the generator that made them."""
 ImagePair = tuple[Images, Images]  # image 1 and image 2 of a sample, [H,W,3] RGB
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,7 @@ def _describe(dataset: FlowDataset, fingerprint_hash: str) -> dict[str, Any]:
         with contextlib.suppress(BadSample):  # no pixels: what is wrong is found out, and kept, when it is decoded
             for path in (sample.image1, sample.image2):
                 with open_regular(path) as (_, status):
-                    state += [status.st_size, status.st_mtime_ns]
+                    state += [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
             height, width = image_size(sample.image1)
         rows.append([sample.name, offset, height, width, *state])
         offset += 6 * height * width
@@ -233,11 +234,11 @@ def _describe(dataset: FlowDataset, fingerprint_hash: str) -> dict[str, Any]:
 
 def _stored(path: Path) -> dict[str, Any] | None:
     """The sidecar on disk; None where there is none, empty where it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (ValueError, RecursionError):
+    try:
+        content = read_json(path, limits.FINGERPRINTS)
+    except StorageError:
         return {}
     problems = content.get("problems") if isinstance(content, dict) else None
     sound = isinstance(problems, dict) and all(isinstance(p, list) and len(p) == 2 for p in problems.values())

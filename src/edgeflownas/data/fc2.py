@@ -8,7 +8,6 @@ being 0.  The paths are those of the machine the lists were made on, so a prefix
 data is in here.  A list is untrusted: a path that leaves that folder is never opened.
 """
 
-import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -18,14 +17,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeflownas import limits
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.errors import BadSample, DataError, StorageError
-from edgeflownas.files import first_of, read_lines
+from edgeflownas.files import first_of, read_json, read_lines
 
 PATTERN = "NNNNNNN-img_0.png, NNNNNNN-img_1.png (or .ppm), NNNNNNN-flow_01.flo"
 SPLITS = ("train", "val", "test")
 
-_FILE = re.compile(r"([^.\n].*)-(img_0|img_1|flow_01)\.(png|ppm|flo)")
+_FILE = re.compile(r"([^.\n].*)-(img_0|img_1|flow_01)\.(png|ppm|pgm|flo)")
+_DRIVE = re.compile("[A-Za-z]:/")
 _METADATA = "dataset.json"
 _NAMES = "FC2_dirnames.txt"
 _FIRST = ("-img_0.png", "-img_0.ppm")
@@ -88,13 +89,9 @@ def find_samples(folder: Path, key: str) -> tuple[tuple[Sample, ...], list[BadSa
 def _source(folder: Path) -> Literal["folder", "generated"]:
     """``generated`` where the set's own metadata, in the folder or the one above it, says so."""
     for path in (folder / _METADATA, folder.resolve().parent / _METADATA):
-        try:
-            with open(path, encoding="utf-8") as file:
-                content = json.loads(file.read(2**20))
-        except FileNotFoundError:
+        if not path.exists():
             continue
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); mend it, or remove it if it is none of ours") from None
+        content = read_json(path, limits.MANIFEST, lambda said: DataError(f"{said}; mend it, or remove it"))
         if isinstance(content, dict) and content.get("generated") is True:
             return "generated"
     return "folder"
@@ -122,7 +119,7 @@ class IndexLists:
         entry = self.entries[index]
         inside = entry == self.prefix or entry.startswith(self.prefix.rstrip("/") + "/")
         relative = entry[len(self.prefix.rstrip("/")) + 1 :] if self.prefix and inside else entry
-        if relative.startswith(("/", "~")):
+        if relative.startswith(("/", "~")) or _DRIVE.match(relative):
             raise ValueError(f"is absolute: it does not begin with the prefix {self.prefix!r}")
         if ".." in relative.split("/"):
             raise ValueError("leaves the root ('..')")
@@ -167,7 +164,8 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
     ``prefix`` is cut off every entry; None: of the first entry the part up to and with ``FlyingChairs2``, or the folder
     above its own.  Raises DataError: a list is missing, FC2_dirnames.txt is empty, or a line of a split is no index.
     """
-    entries = read_lines(folder / _NAMES, "the list of first images, one a line")
+    listed = read_lines(folder / _NAMES, "the list of first images, one a line")
+    entries = [entry.replace("\\", "/") for entry in listed]  # of a list made on Windows
     if not entries:
         raise DataError(f"{folder / _NAMES}: is empty, expected the paths of first images, one a line")
     splits = {}
@@ -183,7 +181,9 @@ def read_index(folder: Path, prefix: str | None = None) -> IndexLists:
         if _SET in parts[:-1]:
             prefix = "/".join(parts[: parts.index(_SET) + 1])
         else:
-            prefix = "/".join(parts[:-2]) if entries[0].startswith("/") else ""
+            absolute = entries[0].startswith("/") or _DRIVE.match(entries[0])
+            prefix = "/".join(parts[:-2]) if absolute else ""
+    prefix = prefix.replace("\\", "/")
     return IndexLists(folder, prefix, tuple(entries), splits)
 
 

@@ -1,13 +1,14 @@
 """Files of a sample: flow (Middlebury's .flo, .pfm, KITTI's 16-bit .png, Spring's .flo5), images and masks.
 
-A file is refused unless it is exactly what it should be: an image 8-bit RGB, PNG or binary PPM, whole to the last
-checksum, without a byte to spare.  Every file is untrusted: its header and length are judged before anything of the
-size that the header claims is allocated or decoded (the readers this replaces filled a 28-byte file that claimed
-30000x30000 up to full size).
+A file is refused unless it is exactly what it should be: an image PNG, binary PPM or PGM, whole to the last checksum,
+without a byte to spare; what is not 8-bit RGB becomes that (:func:`as_rgb`).  Every file is untrusted: its header and
+length are judged before anything of the size that the header claims is allocated or decoded (the readers this replaces
+filled a 28-byte file that claimed 30000x30000 up to full size).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -20,17 +21,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas import limits
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import PathLike, fill, open_regular, replace_file
 
-MAX_SIDE = 16384
-MAX_PIXELS = 2**27
+SIZES = f"expected 1 to {limits.SIDE} a side and at most 2^{limits.PIXELS.bit_length() - 1} in all"
 FLO_UNKNOWN = 1.6666666752e9  # what Middlebury's tools write into both components of a pixel whose flow is not known
 UNKNOWN_ABOVE = 1e9  # a flow component beyond this means that the flow is not known (Middlebury's convention)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB with alpha"}
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ANY_KIND = [(8, 2), *((bits, 0) for bits in (1, 2, 4, 8, 16)), (16, 2), *((bits, 3) for bits in (1, 2, 4, 8))]
+_ANY_KIND += [(bits, colour) for bits in (8, 16) for colour in (4, 6)]
 # P6 (or P5), width, height, largest value, apart by white space or comments, then ONE white space
 # (netpbm.sourceforge.net/doc/ppm.html)
 PNM = re.compile(rb"P[56]" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" + rb"\s")
@@ -54,6 +58,7 @@ class _Header(NamedTuple):
     channels: int
     dtype: str
     offset: int  # where the values begin; 0 in a PNG, which has to be decoded
+    as_rgb: str = ""  # of an image that is not 8-bit RGB: what makes it so, in words
 
 
 _HeaderOf = Callable[[PathLike, int, int], _Header]
@@ -77,18 +82,19 @@ def _values_of(path: PathLike, header_of: _HeaderOf, size: tuple[int, ...] | Non
             return _decode_png(path, descriptor, status.st_size, header)
         values = np.empty((height, width, header.channels), dtype=header.dtype)
         fill(path, descriptor, values.reshape(-1).view(np.uint8).data, header.offset)
+    if header.as_rgb:  # a PGM, or 16 bits
+        return np.ascontiguousarray(np.broadcast_to(_eight_bits(values), (height, width, 3)))
     return values
 
 
 def plausible(height: int, width: int) -> bool:
     """Whether an image or a flow may have this size."""
-    return 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and height * width <= MAX_PIXELS
+    return 1 <= height <= limits.SIDE and 1 <= width <= limits.SIDE and height * width <= limits.PIXELS
 
 
 def _check_size(path: PathLike, height: int, width: int) -> None:
     if not plausible(height, width):
-        limits = f"expected 1 to {MAX_SIDE} a side and at most 2^27 in all"
-        raise BadSample(path, f"claims {height}x{width} pixels, {limits}")
+        raise BadSample(path, f"claims {height}x{width} pixels, {SIZES}")
 
 
 def _check_length(path: PathLike, length: int, expected: int, what: str) -> None:
@@ -101,21 +107,54 @@ def _check_length(path: PathLike, length: int, expected: int, what: str) -> None
 
 
 def image_size(path: PathLike) -> Size:
-    """(height, width) of an 8-bit RGB PNG or binary PPM from its header; its pixels are not decoded.
+    """(height, width) of a PNG, binary PPM or PGM from its header; its pixels are not decoded.
 
     A PPM's length is checked exactly, a PNG's by its closing chunk, so that a cut-off file is found without decoding.
     Raises BadSample: another kind of file or pixel, absurd dimensions, a file that is cut off or has bytes to spare.
     """
-    return _size_of(path, _image_header)
+    return image_form(path)[0]
+
+
+def image_form(path: PathLike) -> tuple[Size, str]:
+    """As :func:`image_size`, and what makes 8-bit RGB of the image (empty where it is that)."""
+    with open_regular(path) as (descriptor, status):
+        header = _image_header(path, descriptor, status.st_size)
+    return header[:2], header.as_rgb
 
 
 def read_image(path: PathLike, size: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
-    """Image uint8 [H,W,3], RGB, of a PNG or binary PPM file.
+    """Image uint8 [H,W,3], RGB, of a PNG, binary PPM or PGM file; other pixels become that (:func:`as_rgb`).
 
     With ``size`` (height, width) an image of another size is refused before it is decoded.
     Raises BadSample: as :func:`image_size`, or another size, a damaged chunk, pixels that do not decode.
     """
     return _values_of(path, _image_header, size)
+
+
+def as_rgb(decoded: NDArray[Any]) -> NDArray[np.uint8]:
+    """8-bit RGB [H,W,3] of pixels in OpenCV's order (BGR, BGRA or gray; 8 or 16 bits): see :func:`form_in_words`."""
+    import cv2
+
+    channels = 1 if decoded.ndim == 2 else decoded.shape[2]
+    code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
+    return np.asarray(cv2.cvtColor(_eight_bits(decoded), code))
+
+
+def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if values.dtype.itemsize == 1:
+        return values
+    return np.asarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def form_in_words(bits: int, gray: bool, alpha: bool = False, palette: bool = False) -> str:
+    """What makes 8-bit RGB of such an image; empty where it is that."""
+    said = (
+        (gray, "gray repeated in the three channels"),
+        (palette, "colours taken from its palette"),
+        (alpha, "alpha channel dropped"),
+        (bits > 8, "16 bits scaled to 8"),
+    )
+    return ", ".join(words for true, words in said if true)
 
 
 def mask_size(path: PathLike) -> Size:
@@ -145,11 +184,11 @@ def _png_header(
         raise BadSample(path, f"is {found}, expected {expected}: convert it")
     if os.pread(descriptor, len(_PNG_END), max(0, length - len(_PNG_END))) != _PNG_END:
         raise BadSample(path, "does not end with the PNG end chunk (IEND): it is cut off or has bytes after its end")
-    channels = 3 if colour else 1
-    pixels = height * (1 + channels * bits // 8 * width)
-    if not pixels // 1100 <= length <= 2 * pixels + 2**24:  # deflate packs at most 1032 to 1
+    channels = _PNG_CHANNELS[colour]
+    pixels = height * (1 + -(-channels * bits * width // 8))
+    if not pixels // limits.DEFLATE <= length <= 2 * pixels + 2**24:  # deflate packs at most 1032 to 1
         raise BadSample(path, f"is {length} bytes long, which no {height}x{width} PNG can be")
-    return _Header(height, width, channels, f"u{bits // 8}", 0)
+    return _Header(height, width, channels, "u2" if bits > 8 else "u1", 0)
 
 
 _mask_header = partial(_png_header, expected="8-bit gray or RGB", kinds=[(8, 0), (8, 2)])
@@ -162,21 +201,24 @@ def _image_header(path: PathLike, descriptor: int, length: int) -> _Header:
     kind = ".png" if head.startswith(PNG) else {b"P6": ".ppm", b"P5": ".pgm"}.get(head[:2])
     if kind is None:
         raise BadSample(path, f"is neither PNG nor binary PPM: it starts with {head[:8]!r}")
-    if suffix in (".png", ".ppm", ".pgm") and suffix != kind:
+    if suffix in (".png", ".ppm", ".pgm") and (suffix == ".png") != (kind == ".png"):
         raise BadSample(path, f"is named {suffix} but holds a {kind} image: rename or convert it")
-    if kind == ".pgm":
-        raise BadSample(path, "is a gray PGM, expected RGB: convert it")
     if kind == ".png":
-        return _png_header(path, descriptor, length, "8-bit RGB without alpha", [(8, 2)])
+        header = _png_header(path, descriptor, length, "gray, RGB or a palette", _ANY_KIND)
+        bits, colour = head[24:26]
+        return header._replace(as_rgb=form_in_words(bits, colour in (0, 4), colour in (4, 6), colour == 3))
     match = PNM.match(head)
     if match is None:
         raise BadSample(path, "has no readable PPM header (P6, width, height, 255)")
     width, height, largest = (int(number) for number in match.groups())
     _check_size(path, height, width)
-    if largest != 255:
-        raise BadSample(path, f"has PPM values up to {largest}, expected 255 (8-bit RGB): convert it")
-    _check_length(path, length, match.end() + 3 * height * width, f"this {height}x{width} PPM")
-    return _Header(height, width, 3, "u1", match.end())
+    if largest not in (255, 65535):
+        raise BadSample(path, f"has PPM values up to {largest}, expected 255 or 65535: convert it")
+    channels, wide = 3 if kind == ".ppm" else 1, largest == 65535
+    taken = match.end() + channels * (1 + wide) * height * width
+    _check_length(path, length, taken, f"this {height}x{width} {kind[1:].upper()}")
+    words = form_in_words(16 if wide else 8, channels == 1)
+    return _Header(height, width, channels, ">u2" if wide else "u1", match.end(), words)
 
 
 def _decode_png(path: PathLike, descriptor: int, length: int, header: _Header) -> NDArray[Any]:
@@ -186,9 +228,14 @@ def _decode_png(path: PathLike, descriptor: int, length: int, header: _Header) -
     data = np.empty(length, dtype=np.uint8)
     fill(path, descriptor, data.data, 0)
     check_chunks(path, data.data, to_the_end=True)
-    flags = cv2.IMREAD_GRAYSCALE if header.channels == 1 else cv2.IMREAD_COLOR
-    flags |= cv2.IMREAD_ANYDEPTH if header.dtype == "u2" else 0
+    if not header.as_rgb:
+        flags = cv2.IMREAD_GRAYSCALE if header.channels == 1 else cv2.IMREAD_COLOR
+        flags |= cv2.IMREAD_ANYDEPTH if header.dtype == "u2" else 0
+    else:
+        flags = cv2.IMREAD_UNCHANGED
     decoded = decoded_pixels(path, data, flags | cv2.IMREAD_IGNORE_ORIENTATION, header[:2], header.dtype, " as PNG")
+    if header.as_rgb:
+        return as_rgb(decoded)
     return decoded if header.channels == 1 else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
@@ -221,14 +268,14 @@ def check_chunks(path: PathLike, data: bytes | memoryview, to_the_end: bool) -> 
 def decoded_pixels(
     path: PathLike, data: NDArray[np.uint8], flags: int, size: Size, dtype: str, kind: str
 ) -> NDArray[Any]:
-    """The pixels in OpenCV's order."""
+    """The pixels in OpenCV's order, of ``dtype`` (empty: 8 or 16 bits)."""
     import cv2
 
     try:
         decoded = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise BadSample(path, f"cannot be decoded{kind}: {error.err}") from None
-    if decoded is None or decoded.shape[:2] != size or decoded.dtype != dtype:
+    if decoded is None or decoded.shape[:2] != size or decoded.dtype not in ([dtype] if dtype else ["u1", "u2"]):
         raise BadSample(path, f"cannot be decoded{kind}: its pixel data is damaged")
     return np.asarray(decoded)
 
@@ -276,9 +323,15 @@ def _largest(path: PathLike, values: NDArray[np.float32], what: str) -> float:
 
 
 def _known(path: PathLike, flow: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where a flow [H,W,2] just read is known; it is set to 0 elsewhere.  NaN is no way of saying unknown."""
-    if _largest(path, flow, "flow") <= UNKNOWN_ABOVE:
+    """Where a flow [H,W,2] just read is known; it is set to 0 elsewhere.
+
+    NaN is unknown, as in Middlebury's own reference (flowIO.cpp, unknown_flow); infinity is a fault.
+    """
+    if max(float(flow.max()), -float(flow.min())) <= UNKNOWN_ABOVE:  # not where one is NaN
         return np.ones(flow.shape[:2], dtype=np.bool_)
+    if (infinite := np.isinf(flow)).any():
+        row, column = np.argwhere(infinite)[0][:2]
+        raise BadSample(path, f"holds a flow that is not finite, first at row {row}, column {column}")
     return _blanked(flow, _both(np.abs(flow) <= UNKNOWN_ABOVE))
 
 
@@ -296,7 +349,7 @@ def _blanked(flow: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
 def _writable(path: PathLike, flow: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """The validity of a flow that is to be written (None: every pixel is valid)."""
     if flow.ndim != 3 or flow.shape[2] != 2 or not plausible(flow.shape[0], flow.shape[1]):
-        raise ValueError(f"{path}: flow must have shape [H,W,2] within {MAX_SIDE} a side, got {flow.shape}")
+        raise ValueError(f"{path}: flow must have shape [H,W,2] within {limits.SIDE} a side, got {flow.shape}")
     if valid is None:
         valid = np.ones(flow.shape[:2], dtype=np.bool_)
     if valid.shape != flow.shape[:2] or valid.dtype != np.bool_:
@@ -312,8 +365,8 @@ def read_flo(path: PathLike) -> Flow:
 
     ``PIEH``, int32 width, int32 height, then u, v interleaved by row, all little-endian: the format of
     vision.middlebury.edu/flow (flowIO.cpp), and of FlyingChairs, FlyingChairs2 and Sintel.  A pixel with a component
-    beyond +-1e9 is unknown: valid is False and the flow 0 there.
-    Raises BadSample: no .flo file, absurd dimensions, a length that does not fit them, NaN or infinity.
+    beyond +-1e9, or NaN, is unknown: valid is False and the flow 0 there.
+    Raises BadSample: no .flo file, absurd dimensions, a length that does not fit them, or infinity.
     """
     flow = _values_of(path, _flo_header).astype(np.float32, copy=False)
     return flow, _known(path, flow)
@@ -455,19 +508,23 @@ def _flo5_size(path: PathLike) -> Size:
         return (int(stored.shape[0]) + 1) // 2, (int(stored.shape[1]) + 1) // 2
 
 
-def _read_flo5(path: PathLike) -> Flow:
-    """Values are pixels of the images at twice their size: every second one of each axis is the flow on their grid."""
+def read_flo5(path: PathLike) -> Flow:
+    """Flow float32 [H,W,2] (u right, v down, px; 0 where unknown) and valid bool [H,W] of a .flo5 file of Spring.
+
+    The data set ``flow`` of an HDF5 file, on the grid of the images at twice their size: every second value of each
+    axis is the flow on their own; NaN is unknown.
+    Raises BadSample: another kind of file, one whose values lie in other files (links, virtual data sets, external
+    storage: none is opened), absurd sizes of data or chunks, infinity.  DataError: h5py is not installed.
+    """
     with _opened_flo5(path) as stored:
         whole = np.asarray(stored[...], dtype=np.float32)
     flow = np.ascontiguousarray(whole[::2, ::2])
-    unknown = np.isnan(flow).any(axis=2)
-    flow[unknown] = 0.0
-    return flow, _known(path, flow) & ~unknown
+    return flow, _known(path, flow)
 
 
 @contextmanager
 def _opened_flo5(path: PathLike) -> Iterator[Any]:
-    """The data set ``flow`` of an HDF5 file, its kind, size and stored length checked; NaN in it is unknown flow."""
+    """The data set ``flow`` of an HDF5 file, its kind, place, size, chunks and stored length checked."""
     try:
         import h5py  # nothing else needs it
     except ImportError:
@@ -477,12 +534,19 @@ def _opened_flo5(path: PathLike) -> Iterator[Any]:
         length = status.st_size
     try:
         with h5py.File(path, "r") as file:
-            stored = file.get("flow")
+            links = file.id.links
+            if links.exists(b"flow") and links.get_info(b"flow").type != h5py.h5l.TYPE_HARD:
+                raise BadSample(path, "its data set 'flow' is a link, perhaps out of the file: such files are not read")
+            stored: Any = file["flow"] if links.exists(b"flow") else None
+            if isinstance(stored, h5py.Dataset):
+                _check_storage(path, stored, h5py)
             shape = getattr(stored, "shape", None)
             if shape is None or len(shape) != 3 or shape[2] != 2 or stored.dtype.kind != "f":
                 raise BadSample(path, "holds no data set 'flow' of shape [2H,2W,2] and floating-point values")
             _check_size(path, int(shape[0]), int(shape[1]))
-            if shape[0] * shape[1] * 8 > 1100 * length:  # deflate packs at most 1032 to 1
+            if shape[0] * shape[1] > limits.HDF5_PIXELS:
+                raise BadSample(path, f"claims {shape[0]}x{shape[1]} values, expected at most {limits.HDF5_PIXELS}")
+            if shape[0] * shape[1] * 8 > limits.DEFLATE * length:
                 raise BadSample(path, f"is {length} bytes long, which no {shape[0]}x{shape[1]} flow can be")
             yield stored
     except BadSample:
@@ -491,6 +555,18 @@ def _opened_flo5(path: PathLike) -> Iterator[Any]:
         if isinstance(error, OSError) and error.errno:
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
         raise BadSample(path, f"cannot be read as HDF5: {error}") from None
+
+
+def _check_storage(path: PathLike, stored: Any, h5py: Any) -> None:
+    """Raise BadSample where values lie outside the file, or a chunk takes much more memory than the flow."""
+    made = stored.id.get_create_plist()  # asked first: the shape of a virtual data set may come from other files
+    if made.get_layout() == h5py.h5d.VIRTUAL or made.get_external_count():
+        raise BadSample(path, "keeps its flow in other files (virtual or external storage): such files are not read")
+    if made.get_layout() == h5py.h5d.CHUNKED:
+        chunk = made.get_chunk()
+        if math.prod(chunk) * stored.dtype.itemsize > limits.HDF5_CHUNK:
+            shown = "x".join(map(str, chunk))
+            raise BadSample(path, f"has chunks of {shown} values, expected at most {limits.HDF5_CHUNK} bytes each")
 
 
 class _Format(NamedTuple):
@@ -503,5 +579,5 @@ _FORMATS = {
     ".flo": _Format(partial(_size_of, header_of=_flo_header), read_flo, write_flo),
     ".pfm": _Format(partial(_size_of, header_of=_pfm_header), _read_pfm_flow, _write_pfm_flow),
     ".png": _Format(partial(_size_of, header_of=_kitti_header), read_kitti, write_kitti),
-    ".flo5": _Format(_flo5_size, _read_flo5, None),
+    ".flo5": _Format(_flo5_size, read_flo5, None),
 }

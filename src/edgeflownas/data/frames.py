@@ -18,18 +18,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.data.formats import MAX_SIDE, PNG, PNM, check_chunks, decoded_pixels, plausible
+from edgeflownas import limits
+from edgeflownas.data.formats import PNG, PNM, SIZES, as_rgb, check_chunks, decoded_pixels, form_in_words, plausible
 from edgeflownas.errors import BadSample, ConfigError, DataError
 from edgeflownas.files import fill, open_regular
 
 Note = Callable[[str], None]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm")  # what pictures are called
 
+_KINDS = (
+    f"expected an image ({', '.join(SUFFIXES)}) or a video that OpenCV can read (mp4, avi, mkv, ...): convert it, "
+    "e.g. to a folder of PNG frames"
+)
 _JPEG = b"\xff\xd8\xff"
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _HEAD = 2**18  # bytes that hold the header of a JPEG behind the usual preview and colour profile
-_LARGEST = 2**30  # bytes
 
 
 class Frame(NamedTuple):
@@ -124,9 +128,15 @@ def _require_one_size(first: object, size: tuple[int, ...], second: object, othe
 
 
 def _video(path: Path) -> Frames:
-    with open_regular(path):  # missing, unreadable, a pipe: said in our words
-        pass
+    with open_regular(path) as (descriptor, _):  # missing, unreadable, a pipe: said in our words
+        head = os.pread(descriptor, 512, 0)
+    if head.isascii() and head.decode("ascii").replace("\n", "").replace("\r", "").isprintable():
+        raise BadSample(path, f"is text; {_KINDS}")  # a play list would make the reader open what it names
     with _opened(path) as capture:
+        sides = [int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
+        if max(sides) > limits.SIDE or sides[0] * sides[1] > limits.VIDEO_PIXELS:
+            most = f"{limits.SIDE} a side and {limits.VIDEO_PIXELS} pixels"
+            raise BadSample(path, f"claims frames of {sides[0]}x{sides[1]} pixels, expected at most {most}")
         count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
         if count < 2:  # not stored in every kind of file
             count = sum(1 for _ in iter(capture.grab, False))
@@ -153,8 +163,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(path.absolute()))
     try:
         if not capture.isOpened():
-            kinds = f"is neither an image ({', '.join(SUFFIXES)}) nor a video that OpenCV can read (mp4, avi, mkv, ...)"
-            raise BadSample(path, f"{kinds}: convert it, e.g. to a folder of PNG frames")
+            raise BadSample(path, f"cannot be opened; {_KINDS}")
         yield capture
     finally:
         capture.release()
@@ -170,20 +179,20 @@ def is_picture(path: Path) -> bool:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header.  Raises BadSample: no known kind, 16 bits a channel, or absurd dimensions."""
+    """(height, width) from the header.  Raises BadSample: no known kind, or absurd dimensions."""
     head = _beginning(path, _HEAD)
     if head.startswith(_JPEG) and len(head) == _HEAD and _jpeg_frame(head) is None:
-        head = _beginning(path, _LARGEST)
+        head = _beginning(path, limits.PICTURE)
     return _picture_size(path, head)
 
 
 def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
     """Pixels uint8 [H,W,3] RGB, and what was done to get them (empty: nothing).
 
-    Gray is repeated, an alpha channel dropped, EXIF orientation left alone.
+    Gray is repeated, an alpha channel dropped, 16 bits are scaled to 8, EXIF orientation left alone.
     Raises BadSample: as :func:`picture_size`, or a file that is cut off or does not decode.
     """
-    data = _beginning(path, _LARGEST)
+    data = _beginning(path, limits.PICTURE)
     size = _picture_size(path, data)
     if data.startswith(PNG):
         check_chunks(path, data, to_the_end=False)
@@ -191,21 +200,18 @@ def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
         if data.rfind(b"\xff\xd9") < (_jpeg_frame(data) or 0):  # a preview has an end mark too, before the frame
             raise BadSample(path, "is cut off: the end mark of a JPEG is missing")
     elif match := PNM.match(data):
-        expected = match.end() + size[0] * size[1] * (3 if data[:2] == b"P6" else 1)
+        expected = match.end() + size[0] * size[1] * (3 if data[:2] == b"P6" else 1) * (1 + (match[3] != b"255"))
         if len(data) < expected:
             raise BadSample(path, f"is cut off: {len(data)} bytes, expected {expected}")
-    decoded = decoded_pixels(path, np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, size, "u1", "")
-    if decoded.ndim == 2:
-        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_GRAY2RGB)), "gray repeated in the three channels"
-    if decoded.shape[2] == 4:
-        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGB)), "alpha channel dropped"
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)), ""
+    decoded = decoded_pixels(path, np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, size, "", "")
+    form = decoded.dtype.itemsize * 8, decoded.ndim == 2, decoded.ndim == 3 and decoded.shape[2] == 4
+    return as_rgb(decoded), form_in_words(*form)
 
 
 def _beginning(path: Path, limit: int) -> bytes:
     with open_regular(path) as (descriptor, status):
-        if status.st_size > _LARGEST:
-            raise BadSample(path, f"is {status.st_size} bytes long, expected a picture of at most {_LARGEST}")
+        if status.st_size > limits.PICTURE:
+            raise BadSample(path, f"is {status.st_size} bytes long, expected a picture of at most {limits.PICTURE}")
         data = bytearray(min(limit, status.st_size))
         fill(path, descriptor, memoryview(data), 0)
     return bytes(data)
@@ -213,20 +219,19 @@ def _beginning(path: Path, limit: int) -> bytes:
 
 def _picture_size(path: Path, head: bytes) -> tuple[int, int]:
     if head.startswith(PNG) and len(head) >= 33:
-        width, height, bits = struct.unpack(">IIB", head[16:25])
+        width, height = struct.unpack(">II", head[16:24])
     elif head.startswith(_JPEG) and (frame := _jpeg_frame(head)) is not None:
         bits, height, width = struct.unpack(">BHH", head[frame + 4 : frame + 9])
+        if bits > 8:
+            raise BadSample(path, f"has {bits} bits a channel, expected 8: convert it")
     elif (match := PNM.match(head)) is not None:
         width, height, largest = (int(number) for number in match.groups())
-        bits = largest.bit_length()
-        if bits <= 8 and largest != 255:
-            raise BadSample(path, f"has values up to {largest}, expected 255 (8 bits a channel): convert it")
+        if largest not in (255, 65535):
+            raise BadSample(path, f"has values up to {largest}, expected 255 or 65535: convert it")
     else:
         raise BadSample(path, f"is no PNG, JPEG, PPM or PGM with a readable header (it starts with {head[:8]!r})")
-    if bits > 8:
-        raise BadSample(path, f"has {bits} bits a channel, expected 8: convert it")
     if not plausible(height, width):
-        raise BadSample(path, f"claims {height}x{width} pixels, expected 1 to {MAX_SIDE} a side and at most 2^27")
+        raise BadSample(path, f"claims {height}x{width} pixels, {SIZES}")
     return height, width
 
 

@@ -29,7 +29,9 @@ class WorkerDied(Exception):
     """A worker process ended by itself; the text says which and how."""
 
 
-def in_processes(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
+def in_processes(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, patience: float | None = None
+) -> Generator[Result]:
     """As data.dataset.in_order by spawned processes, for work that holds the interpreter lock; ``4 * workers`` wait.
 
     ``function``, items and results must be picklable, and ``function`` of an importable module.  However the iterator
@@ -38,7 +40,7 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
 
     Python's executor is not used: a broken pool ends its workers with SIGTERM, which ours ignore.
 
-    Raises WorkerDied: a process ended by itself.
+    Raises WorkerDied: a process ended by itself, or none has answered within ``patience`` seconds.
     """
     content = bytes(ForkingPickler.dumps(function))  # once, although it may be long
     numbered = enumerate(items)
@@ -66,7 +68,9 @@ def in_processes(function: Callable[[Item], Result], items: Iterable[Item], work
                 yield reply
                 taken += 1
             elif busy:
-                for pipe in cast(list[Connection], wait(busy)):
+                if not (ready := cast(list[Connection], wait(busy, patience))):
+                    raise WorkerDied(f"no answer within {patience:g} s")
+                for pipe in ready:
                     with _told_of_death(processes[pipe]):
                         replies[busy.pop(pipe)] = pipe.recv()
                     idle.append(pipe)

@@ -131,7 +131,10 @@ def _flows(opening: Opening, folder: str, parts: Sequence[str], bound: Bound) ->
             groups = {word: f"(?P<{word}>{opening.layout.free.get(word, _NUMBER)})" for _, word in pieces if word}
             groups |= {word: re.escape(value) for word, value in known.items()}
             pattern = "".join(text + (groups[word] if word else "") for text, word in pieces)
-            found = [(match[0], {**known, **match.groupdict()}) for match in opening.matching(folder, pattern)]
+            matches = opening.matching(folder, pattern)
+            found = [(match[0], {**known, **match.groupdict()}) for match in matches]
+            if rest:  # a file among the folders (Thumbs.db, README.txt, flow.zip) is none of the set's
+                found = [each for each in found if (opening.base / folder / each[0]).is_dir()]
         for name, now_known in found:
             path = f"{folder}/{name}" if folder else name
             if rest:
@@ -153,6 +156,12 @@ def _choices(words: Words, bound: Bound, asked: Collection[str | None]) -> Itera
 def _end_of(path: Path, count: int) -> str:
     """``TRAIN/A/0000/left/0006``: what list files call an image, whatever stands before and whichever suffix."""
     return "/".join(path.with_suffix("").parts[-count:])
+
+
+def _listed_paths(path: Path, what: str) -> list[Path]:
+    """The paths of a list file, without empty lines and comments; those of Windows with its separators, too."""
+    lines = read_lines(path, what)
+    return [Path(line.replace("\\", "/")) for line in lines if line and not line.startswith("#")]
 
 
 # --- what single sets have of their own ---
@@ -204,8 +213,8 @@ def _chairs(opening: Opening) -> FlowDataset:
 def _things(opening: Opening) -> FlowDataset:
     """Without the images that the authors list as unusable (TRAIN/A/0004/left/0012.png), where the list is there."""
     path = opening.lists / "all_unused_files.txt"
-    lines = read_lines(path, "the authors' list of unusable images, one a line") if path.exists() else []
-    unusable = {_end_of(Path(line), 5) for line in lines if line}
+    listed = _listed_paths(path, "the authors' list of unusable images, one a line") if path.exists() else []
+    unusable = {_end_of(each, 5) for each in listed}
     found = _by_patterns(opening)
     usable = [each for each in found.samples if unusable.isdisjoint(_end_of(i, 5) for i in (each.image1, each.image2))]
     note = f"{len(found) - len(usable)} samples left out by {path.name}" if unusable else ""
@@ -218,8 +227,10 @@ def _sintel(opening: Opening) -> FlowDataset:
     if not part:
         return _by_patterns(opening)
     path = opening.lists if opening.lists.is_file() else opening.lists / "Sintel_val.txt"
-    lines = read_lines(path, "the scenes (or SCENE/frame_NNNN) that sintel:PASS-val holds and sintel:PASS-train lacks")
-    held_out = {_end_of(Path(line.split()[0]), 2) for line in lines if line and not line.startswith("#")}
+    listed = _listed_paths(
+        path, "the scenes (or SCENE/frame_NNNN) that sintel:PASS-val holds and sintel:PASS-train lacks"
+    )
+    held_out = {_end_of(Path(str(each).split()[0]), 2) for each in listed}
     if not held_out:
         raise DataError(f"{path}: is empty, expected scenes or SCENE/frame_NNNN, one a line")
 

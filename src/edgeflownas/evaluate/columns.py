@@ -14,6 +14,8 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from edgeflownas.files import csv_cell, encoded
+
 Value = int | float | str | None
 
 #: The historical columns with their formats (see format_value); train_* and grad_norm_* describe the epoch's
@@ -139,8 +141,8 @@ def parse_value(column: str, text: str) -> Value:
 def csv_file(rows: Iterable[Sequence[object]]) -> bytes:
     """A whole table, header first: lines that end with a line feed, UTF-8."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\n").writerows([*map(csv_cell, row)] for row in rows)
+    return encoded(text.getvalue())
 
 
 def parse_row(row: Mapping[str, str]) -> dict[str, Value]:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -299,13 +298,3 @@ def _readable(dataset: FlowDataset, indices: list[int], note: Note) -> list[int]
     if not kept:
         raise DataError(f"{dataset.directory}: none of the {len(dataset)} samples can be read; check them")
     return kept
-
-
-def read_eval_set(path: Path) -> EvalSet:
-    """The frozen set of a run directory.  Raises DataError."""
-    try:
-        return EvalSet.from_json(json.loads(path.read_text()))
-    except DataError:  # said already
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a readable eval_set.json ({error}); it is written when a run starts") from error

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas.arrays import check_tensors
 from edgeflownas.errors import DataError, StorageError
 from edgeflownas.files import write_all
 
@@ -255,8 +256,9 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Arrays and words of a safetensors file.  Raises ValueError or OSError where it is none, or is damaged."""
     from safetensors import SafetensorError, safe_open
 
+    check_tensors(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError, OverflowError) as error:  # also of a kind numpy has not
         raise ValueError(str(error)) from error

@@ -25,6 +25,7 @@ from edgeflownas.export.pages import header_text, readme_text
 from edgeflownas.export.paths import as_integers
 from edgeflownas.export.source import Pairs, check_export_size, example_pairs
 from edgeflownas.export.verify import verify
+from edgeflownas.files import encoded
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.latency import median_ms, torch_threads
 from edgeflownas.hardware.targets import Target
@@ -232,7 +233,7 @@ def build(
             files[COMPILED], report["vela"] = compiled.model, _figures(compiled)
         _add_positions(report["outputs"], files[COMPILED])
         with seconds.of("header"):
-            files["model.h"] = header_text(files[COMPILED], report).encode()
+            files["model.h"] = encoded(header_text(files[COMPILED], report))
     report["files"] = {name: _entry(name, content) for name, content in files.items()}
     with seconds.of("verify and vectors"), ThreadPoolExecutor(1) as beside:  # the reference kernels are slow
         vectors = None
@@ -246,7 +247,7 @@ def build(
             files |= content
     with seconds.of("latency"):
         report["measured"] = {"cpu_ms": latencies(deployed, files), "seconds": seconds}
-    files["README.md"] = readme_text(report).encode()
+    files["README.md"] = encoded(readme_text(report))
     report["files"]["README.md"] = _entry("README.md", files["README.md"])
     files["report.json"] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
     return files, report

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from edgeflownas import limits
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.export.build import FILES, INT8, VECTOR_KERNELS, deploy, verify_models
 from edgeflownas.export.source import EXPORTED, extracted, open_pairs
+from edgeflownas.files import read_file
 from edgeflownas.hardware.tflite import TfliteModel
 from edgeflownas.models.graph import Outputs
 from edgeflownas.run.run import Run
@@ -140,10 +142,12 @@ class _Report(_Entries):
 def read_report(folder: Path) -> dict[str, Any]:
     """Facts of an export, checked.  Raises DataError where the folder has none that can be read, or damaged ones."""
     path = folder / REPORT
+
+    def refuse(said: str) -> DataError:
+        return DataError(f"{said}: give the folder that edgeflownas export made")
+
     try:
-        return _Report.model_validate_json(path.read_bytes()).model_dump()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}: give the folder that edgeflownas export made") from None
+        return _Report.model_validate_json(read_file(path, limits.JSON, refuse)).model_dump()
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -188,7 +192,11 @@ def verify_folder(
         deployed = deploy(subnet, size, facts["outputs"], facts["uncertainty"], "minmax", None)
         if "model_int8.onnx" in report["files"]:
             note("model_int8.onnx, of an earlier version, is held against its hash only")
-        models = {kind: (folder / name).read_bytes() for kind, name in FILES.items() if name in report["files"]}
+        models = {
+            kind: read_file(folder / name, limits.MODEL, DataError)
+            for kind, name in FILES.items()
+            if name in report["files"]
+        }
         with progress("verify", len(pairs)) as meter:
             compared = verify_models(deployed, models, pairs, meter.advance)
         reasons += compared["reasons"]
@@ -232,10 +240,12 @@ def check_folder(
 
 
 def _problem(path: Path, expected: str) -> str:
+    if not path.exists():
+        return f"No such file or directory: {REMEDY}"
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return f"{error.strerror}: {REMEDY}"
+        content = read_file(path, limits.MODEL, DataError)
+    except (DataError, StorageError) as error:
+        return f"{str(error).removeprefix(f'{path}: ')}: {REMEDY}"
     if hashlib.sha256(content).hexdigest() == expected:
         return ""
     return f"{len(content):,} bytes, not those that the report has the hash of: {REMEDY}"
@@ -246,7 +256,7 @@ def _run_vectors(folder: Path, names: list[str]) -> list[dict[str, Any]]:
 
     Raises DataError where model and vectors do not fit each other.
     """
-    model = TfliteModel((folder / INT8).read_bytes(), VECTOR_KERNELS, name=INT8)
+    model = TfliteModel(read_file(folder / INT8, limits.MODEL, DataError), VECTOR_KERNELS, name=str(folder / INT8))
     stored: dict[str, dict[str, str]] = {}  # number -> output or images -> file
     for name in names:
         if match := VECTOR.fullmatch(name):
@@ -266,7 +276,7 @@ def _run_vectors(folder: Path, names: list[str]) -> list[dict[str, Any]]:
 
 
 def _vector(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    values = np.frombuffer((folder / name).read_bytes(), np.int8)
+    values = np.frombuffer(read_file(folder / name, limits.MODEL, DataError), np.int8)
     if values.size != np.prod(shape):
         raise DataError(f"{name}: {values.size:,} bytes, {np.prod(shape):,} expected: {REMEDY}")
     return values.reshape(shape)

@@ -20,7 +20,9 @@ from functools import cache
 from math import inf
 from pathlib import Path
 
+from edgeflownas import limits
 from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.files import read_file
 from edgeflownas.hardware.extras import need
 
 DEFAULT = "grove-vision-ai-v2"
@@ -214,9 +216,7 @@ def architecture(target: Target) -> Architecture:
 def read_ini(path: Path) -> str:
     """Text of an ini.  Raises DataError for a file that cannot be read or holds nothing."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        text = read_file(path, limits.YAML, DataError).decode()
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no text file; an ini of Vela was expected") from None
     if not text.strip():

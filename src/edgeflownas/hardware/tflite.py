@@ -8,10 +8,7 @@ schema are those shipped in ai-edge-litert.  Source: tensorflow/lite/schema/sche
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError, DataError
 from edgeflownas.hardware.extras import need
+from edgeflownas.hardware.litert import ForeignInterpreter, Interpreter, Made, Model
 from edgeflownas.models.blocks import InputForm
 from edgeflownas.models.graph import Buffer, Graph, Layer, Op
 from edgeflownas.models.int8 import IntegerLayer, Scale, tensor_scales
@@ -34,7 +32,6 @@ KERNEL_STEP = np.float32(0.002)  # of made-up kernels
 Steps = tuple[NDArray[np.float32], Sequence[int]]  # scales and zero points, one or one an output channel
 Kernels = Literal["fast", "plain", "reference"]
 RESOLVERS = {"fast": "AUTO", "plain": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
-NOTE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
 
 
 def write_int8(
@@ -101,7 +98,7 @@ class _Writer:
         model.buffers = self.buffers
         builder = _aligned_builder(sum(b.data.size + 64 for b in self.buffers[1:]) + 2**16)
         builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return Made(builder.Output())
 
     def _write_op(self, op: Op, layer: _Constants | None) -> None:
         if layer is not None:
@@ -286,7 +283,7 @@ class TfliteModel:
         threads: int = 1,
         name: str = "the model",
     ) -> None:
-        """Load the bytes of a file, which errors call ``name``.
+        """Load the bytes of a file, which errors call ``name``; unless they were just made, in a process of its own.
 
         Kernels: ``fast`` are XNNPACK's, which may fuse, and round int8 in a way of their own; ``plain`` LiteRT's own,
         within one step of the arithmetic of models/int8.py; ``reference`` those that TensorFlow Lite Micro has too,
@@ -296,30 +293,9 @@ class TfliteModel:
             ConfigError: no package ai-edge-litert.
             DataError: no TensorFlow Lite file, one cut short, or one with an operator that LiteRT does not have.
         """
-        need("litert")
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        if data[4:8] != b"TFL3":
-            raise DataError(
-                f"{name}: not a TensorFlow Lite file (no TFL3 at its start): the file of an export is expected"
-            )
-        try:
-            with _unannounced():
-                self._interpreter = Interpreter(
-                    model_content=data,
-                    num_threads=threads,
-                    experimental_op_resolver_type=getattr(OpResolverType, RESOLVERS[kernels]),
-                    experimental_preserve_all_tensors=preserve_all,
-                )
-                self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{name}: LiteRT does not run it ({reason}): the file of an export is expected, whole, as before Vela"
-            ) from None
-        self._details: dict[str, Any] = {detail["name"]: detail for detail in self._interpreter.get_tensor_details()}
-        self.inputs = [detail["name"] for detail in self._interpreter.get_input_details()]
-        self.outputs = [detail["name"] for detail in self._interpreter.get_output_details()]
+        wanted = Model(data, RESOLVERS[kernels], preserve_all, threads, name)
+        self._model = Interpreter(wanted) if isinstance(data, Made) else ForeignInterpreter(wanted)
+        self._details, self.inputs, self.outputs = self._model.facts
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor as it is stored: [1,H,W,C]."""
@@ -343,13 +319,11 @@ class TfliteModel:
                 f"input {name!r}: {given.dtype} {list(given.shape)} given, "
                 f"{self.dtype(name)} {list(self.shape(name))} expected"
             )
-        self._interpreter.set_tensor(self._details[name]["index"], given)
-        self._interpreter.invoke()
-        return self.tensors(self.outputs)
+        return self._model.ask(given, self.outputs)
 
     def tensors(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Tensors of the last run by name, as they are stored; others than inputs and outputs with ``preserve_all``."""
-        return {name: self._interpreter.get_tensor(self._details[name]["index"]) for name in names}
+        return self._model.ask(None, names)
 
     def real(self, name: str, values: NDArray[Any]) -> NDArray[np.float32]:
         """The real numbers that the stored ``values`` of a tensor stand for; floats are themselves."""
@@ -358,26 +332,3 @@ class TfliteModel:
         scale, zero_point = self._details[name]["quantization"]
         real: NDArray[np.float32] = np.float32(scale) * (values.astype(np.int32) - zero_point).astype(np.float32)
         return real
-
-
-@contextmanager
-def _unannounced() -> Iterator[None]:
-    """LiteRT says once on standard error which kernels it made, and no setting stops it; all else it says is passed on.
-
-    It writes to the file descriptor, past ``sys.stderr``.
-    """
-    try:
-        before = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-            caught.seek(0)
-            if others := b"".join(line for line in caught if NOTE not in line):
-                os.write(2, others)

@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from edgeflownas import limits
 from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.errors import ConfigError, DataError, StorageError
-from edgeflownas.files import replace_file
+from edgeflownas.files import read_file, replace_file
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.targets import Architecture, Target, architecture
 
@@ -281,10 +282,7 @@ def compile_file(path: Path, target: Target, mode: str = "performance", arena_ki
     """
     check_request(mode, arena_kib)
     architecture(target)
-    try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    model = read_file(path, limits.MODEL, DataError)
     work = partial(_in_own_process, model, target, mode, arena_kib)
     with contextlib.closing(in_processes(work, (START, COMPILE), 1)) as replies:
         try:

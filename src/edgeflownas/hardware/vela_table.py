@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edgeflownas.data.parallel import WorkerDied, in_processes
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.files import replace_file
+from edgeflownas.files import read_json, replace_file
 from edgeflownas.hardware.costs import arch_digits
 from edgeflownas.hardware.extras import need
 from edgeflownas.hardware.targets import Target, architecture, named_target, require_column, slug_of
@@ -139,15 +139,15 @@ class Vela:
     def _kept(self, key: str, damaged: list[str]) -> Figures | None:
         """An entry of the cache; None where there is none that is sound, with what is ``damaged`` added."""
         path = self.folder / f"{key}.json"
+        if not path.exists():
+            return None
         try:
-            entry = json.loads(path.read_bytes())
+            entry = read_json(path)
             figures = Figures(**entry["figures"])
             if entry["sha256"] != _digest(entry["figures"]):
                 raise ValueError("its content is not that of its checksum")
             return replace(figures, layers=tuple((str(name), int(cycles)) for name, cycles in figures.layers))
-        except OSError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (StorageError, ValueError, KeyError, TypeError) as error:
             damaged.append(f"{path}: damaged ({error})")
             return None
 

@@ -19,7 +19,6 @@ outputs stored for comparison) are not read.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgeflownas.arrays import read_npz
 from edgeflownas.errors import DataError
 from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import Conv, StagedNet, TransposedConv
@@ -158,21 +158,8 @@ def _model(arrays: dict[str, NDArray[Any]]) -> Literal["supernet", "edgeflownet"
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of the file by TF name, without the ``weights/`` prefix where the file uses it."""
-    try:
-        with path.open("rb") as stream:  # opened here, because numpy leaves a torn file open
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: a single array, not an npz file of named weights")
-            prefixed = any(name.startswith(PREFIX) for name in file.files)
-            return {
-                name.removeprefix(PREFIX).removesuffix(":0"): file[name]
-                for name in file.files
-                if name.startswith(PREFIX) or not prefixed
-            }
-    except DataError:  # said already
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable npz file of TF1 weights ({error})") from error
+    arrays = read_npz(path, lambda names: [name for name in names if name.startswith(PREFIX)] or names)
+    return {name.removeprefix(PREFIX).removesuffix(":0"): array for name, array in arrays.items()}
 
 
 def _width(arrays: dict[str, NDArray[Any]], path: str | Path) -> int:

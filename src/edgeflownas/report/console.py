@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.files import clean
+from edgeflownas.files import clean, encoded
 from edgeflownas.report.table import Table, duration, told
 from edgeflownas.report.views import ABOVE_ZERO_FLOW, pool_table
 
@@ -319,7 +319,11 @@ class Tracker(AbstractContextManager["Tracker"]):
                     f"runtime.tensorboard true needs the package tensorboard ({error}): "
                     "pip install tensorboard, or set runtime.tensorboard to false"
                 ) from error
-            self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+            place = str(directory)
+            if encoded(place) != os.fsencode(place):  # it cannot write where the name of a folder is not UTF-8
+                directory.mkdir(parents=True, exist_ok=True)
+                place = f"/proc/self/fd/{os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)}"
+            self._writer = SummaryWriter(place, purge_step=purge_step)
 
     @property
     def enabled(self) -> bool:

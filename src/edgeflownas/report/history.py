@@ -24,6 +24,7 @@ from edgeflownas.config.load import parse_yaml, read_as_today
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
 from edgeflownas.evaluate.noise import kendall_tau_b, pool_statistics, rank_string
+from edgeflownas.files import open_stream
 from edgeflownas.report.logs import (
     EXPECTED,
     ROUNDING,
@@ -42,6 +43,8 @@ from edgeflownas.report.logs import (
     text_of,
     with_starts,
 )
+from edgeflownas.run.directory import read_identity
+from edgeflownas.run.documents import EvaluationEvent, Timing, fits, require
 from edgeflownas.run.history import TIERS
 from edgeflownas.run.manifest import as_today
 from edgeflownas.space import SPACES
@@ -271,7 +274,8 @@ def _assemble(
     skipped = _skipped(folder / "events.jsonl", by_epoch, notes) if record is not None and folder is not None else ()
     known = frozenset(key for row in ordered for key, value in row.items() if value is not None)
     told = tuple(dict.fromkeys(notes))
-    return History(name, source, size, tuple(ordered), epes, codes, baseline, planned, record, told, known, skipped)
+    facts = (name, source, size, tuple(ordered), epes, codes, baseline, planned, record, told, known)
+    return History(*facts, skipped=skipped)
 
 
 # ---- text files: tables and console logs ----
@@ -500,22 +504,19 @@ def json_rows(path: Path, containing: bytes, notes: list[str]) -> list[Mapping[s
     Raises StorageError where the file cannot be read.
     """
     rows: list[Mapping[str, Any]] = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if containing not in line:
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    notes.append(f"{path.name}: line {number} is torn and was left out")
-                    continue
-                if isinstance(row, dict):
-                    rows.append(row)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not path.exists():
+        return rows
+    with open_stream(path) as file:
+        for number, line in enumerate(file, start=1):
+            if containing not in line:
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                notes.append(f"{path.name}: line {number} is torn and was left out")
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
 
 
@@ -524,6 +525,7 @@ def _with_events(rows: Sequence[Row], path: Path, notes: list[str]) -> list[Row]
     events = [event for event in json_rows(path, b'"evaluation"', notes) if event.get("event") == "evaluation"]
     exact: list[Row] = []
     for event in events:
+        require(EvaluationEvent, event, f"{path}: an evaluation", DataError)
         size = _pool_size(event)
         if size is None or event.get("epoch") is None:
             raise DataError(f"{path}: an evaluation without epoch or mean_epe_N; restore the file from a copy")
@@ -562,15 +564,9 @@ def _skipped(path: Path, evaluated: Collection[int], notes: list[str]) -> tuple[
 
 def _read_record(path: Path, notes: list[str]) -> RunRecord:
     """What the run directory ``path`` says beside its history.  Raises StorageError, DataError or ConfigError."""
-    text = text_of(path / "run_manifest.json")
-    try:
-        manifest = json.loads(text)["manifest"]
-        if not isinstance(manifest, dict):
-            raise ValueError("manifest is no object")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
+    manifest = read_identity(path)["manifest"]
     config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))
-    timing = tuple(json_rows(path / "timing.jsonl", b"", notes))
+    timing = tuple(row for row in json_rows(path / "timing.jsonl", b"", notes) if fits(Timing, row))
     options, monitor = (_extra_table(path / name, notes) for name in ("per_option.csv", "monitor.csv"))
     try:
         windows = json.loads(text_of(path / "eval_set.json"))["evaluation"]["windows"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgeflownas.errors import DataError, StorageError
+from edgeflownas.files import read_file
 
 if TYPE_CHECKING:
     from edgeflownas.report.history import History, Row
@@ -143,10 +144,7 @@ def _time(stamp: re.Match[str]) -> datetime | None:
 
 def text_of(path: Path) -> str:
     """Content of a text file.  Raises StorageError where it cannot be read, DataError where it is no text."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    data = read_file(path)
     utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's > writes
     if b"\0" in data and not utf16:
         raise DataError(f"{path}: no text file; {EXPECTED}")
@@ -375,8 +373,8 @@ def foreign_manifest(path: Path) -> dict[str, Any] | None:
     Keys are taken wherever they stand in it.
     """
     try:
-        document = json.loads((path / "run_manifest.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(read_file(path / "run_manifest.json"))
+    except (StorageError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or {"format", "run", "manifest"} & document.keys():
         return None

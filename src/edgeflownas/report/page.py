@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.errors import ConfigError
-from edgeflownas.files import replace_file
+from edgeflownas.data.frames import read_picture
+from edgeflownas.errors import ConfigError, StorageError, UserError
+from edgeflownas.files import encoded, open_stream, read_file, read_json, replace_file
 from edgeflownas.report.compare import Progress, differing, training_details
 from edgeflownas.report.diagnosis import RULES, Diagnosis, diagnose
 from edgeflownas.report.figures import Chart, Numbers, Scope, all_charts
@@ -25,6 +26,7 @@ from edgeflownas.report.html import Table, page
 from edgeflownas.report.logs import is_run
 from edgeflownas.report.pictures import GAP, STRIP
 from edgeflownas.report.pool import last_pool
+from edgeflownas.run.documents import PictureIndex, fits
 
 if TYPE_CHECKING:
     from edgeflownas.report.diagnosis import Finding
@@ -75,7 +77,7 @@ def write_report(runs: Mapping[str, Path], out: Path, figures: Path | None = Non
     else:
         reason = "The page fills after the first evaluated epoch (eval.eval_every_epoch); until then see train.log."
         text, left_out = waiting_page(", ".join(runs), reason, written), []
-    replace_file(out, [text.encode()])
+    replace_file(out, [encoded(text)])
     if figures is not None:
         from edgeflownas.report.plot import write_figures
 
@@ -95,8 +97,8 @@ def _waits(path: Path) -> bool:
     if not is_run(path):
         return False
     if not history.exists():
-        return not events.exists() or b'"evaluation"' not in events.read_bytes()
-    with history.open("rb") as file:
+        return not events.exists() or b'"evaluation"' not in read_file(events)
+    with open_stream(history) as file:
         return len(file.readlines(1 << 16)) < 2
 
 
@@ -407,12 +409,10 @@ def _pictures(scope: Scope, run: int) -> dict[str, Any] | None:
     """A row of panels for each picture of ``RUN/pictures/index.json``; None where there is none."""
     folder = scope.histories[run].source / "pictures"
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        index = read_json(folder / "index.json")
+    except StorageError:
         return None
-    listed = index.get("pictures") if isinstance(index, dict) else None
-    entries = [entry for entry in listed or [] if isinstance(entry, dict)]
-    if not entries:
+    if not fits(PictureIndex, index) or not (entries := index["pictures"]):
         return None
     facts = {name: index.get(name, "?") for name in ("epoch", "checkpoint")}
     rows = [_picture_row(folder, entry) for entry in entries[:MOST]]
@@ -427,16 +427,18 @@ def _picture_row(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     known.append(("zero flow", entry.get("zero_flow_epe"), "of this pair"))
     epes = [f"{who} {epe:.4f} px {name}" for who, epe, name in known if isinstance(epe, int | float)]
     words = [roles, str(entry.get("code", "")), str(entry.get("sample", "")), *epes]
-    picture = cv2.imread(str(folder / Path(str(entry.get("file", ""))).name), cv2.IMREAD_COLOR)
+    picture: NDArray[Any] | None = None
+    with suppress(UserError):
+        picture = read_picture(folder / Path(str(entry.get("file", ""))).name)[0][..., ::-1]
     labels = [str(label) for label in entry.get("panels") or []]
-    panels = [] if picture is None or not labels else list(zip(labels, _uris(picture, len(labels)), strict=True))
+    panels = [] if picture is None or not labels else list(zip(labels, _uris(picture, len(labels)), strict=False))
     return {"title": " · ".join(filter(None, words)), "sample": entry.get("sample", ""), "panels": panels}
 
 
 def _uris(picture: NDArray[Any], count: int) -> list[str]:
     """The panels of a drawn row (report/pictures.py) without their label strips, which become text on the page."""
     width, found = (picture.shape[1] - GAP * (count - 1)) // count, []
-    for place in range(count):
+    for place in range(count if width > 0 and picture.shape[0] > STRIP else 0):
         panel = picture[STRIP:, place * (width + GAP) : place * (width + GAP) + width]
         if width > LARGEST:
             size = (LARGEST, max(1, round(panel.shape[0] * LARGEST / width)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeflownas.errors import ConfigError
-from edgeflownas.files import replace_file
+from edgeflownas.files import encoded, replace_file
 from edgeflownas.report.table import SRAM_COUNT, Column, Heading, Table, told
 from edgeflownas.report.views import BESIDE_ZERO, Blocks, Document, beside_zero, zero_flow_alarm, zero_flow_note
 
@@ -71,7 +71,7 @@ def write_choice(
     files = {
         "result": (out / "pareto.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode()),
         "table": (out / "pareto.csv", _choice_table(document, summary).csv()),
-        "page": (out / "pareto.html", render(document).encode()),
+        "page": (out / "pareto.html", encoded(render(document))),
     }
     try:
         files["picture"] = out / "pareto.png", pareto_figure(document)

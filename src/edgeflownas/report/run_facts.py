@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +20,21 @@ import numpy as np
 
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate import results
-from edgeflownas.evaluate.frozen import WIDE, EvalSet, read_eval_set
+from edgeflownas.evaluate.frozen import WIDE, EvalSet
 from edgeflownas.evaluate.noise import best_criterion, kendall_tau_b, pool_noise, rank_order, split_half_tau, student95
 from edgeflownas.evaluate.results import EVALUATIONS, Label, Result, SampleErrors
-from edgeflownas.files import parse_json, read_json, read_rows
+from edgeflownas.files import decode_floats, encoded, parse_json, read_file, read_json, read_rows
 from edgeflownas.hardware.costs import space_costs
 from edgeflownas.report.compare import UNSTATED, Progress, training_details
 from edgeflownas.report.history import History, read_histories
 from edgeflownas.report.logs import facts_of, history_files, is_run
+from edgeflownas.run import documents
 from edgeflownas.run.checkpoint import Position
 from edgeflownas.run.directory import RunDirectory, holder
 from edgeflownas.run.history import Evaluation, evaluations
 from edgeflownas.run.manifest import compare, refused
 from edgeflownas.run.run import Run
+from edgeflownas.run.setup import read_eval_set
 
 FIGURES = ("mean", "median", "p90", "wide_mean", "wide_median", "wide_p90")  # of a pool, what a best is chosen by
 
@@ -149,9 +152,9 @@ def _progress(run: RunDirectory, rows: Sequence[Evaluation]) -> Progress:
 
 def _committed(run: RunDirectory, commit: Mapping[str, Any], name: str, otherwise: Any = None) -> Any:
     """A number of the state in a checkpoint, ``otherwise`` where it cannot be read."""
-    with suppress(StorageError, AttributeError):
-        folder = run.path / "checkpoints" / Position(**commit["position"]).name
-        return read_json(folder / "state.json").get(name, otherwise)
+    file = run.path / "checkpoints" / Position(**commit["position"]).name / "state.json"
+    with suppress(StorageError):
+        return documents.require(documents.State, decode_floats(read_json(file)), file).get(name, otherwise)
     return otherwise
 
 
@@ -169,7 +172,7 @@ def _label(row: Evaluation, known: EvalSet | None, run: Path) -> Label:
     size = "x".join(map(str, sizes.pop())) if len(sizes) == 1 else "mixed"
     clip = "" if known.flow_clip is None else f",clip{known.flow_clip:g}"
     chosen = json.dumps([frozen.names, [(w.top, w.left, w.height, w.width) for w in frozen.windows]])
-    digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(encoded(chosen)).hexdigest()[:8]
     # The whole split: the label's own count says which samples these are, as it does for a recorded row.
     whole = size != "mixed" and split.split("/")[-2:-1] == [str(len(frozen.names))]
     return Label(f"training:{size}{clip}", split, f"{count} samples" + ("" if whole else f", {digest}"))
@@ -232,11 +235,7 @@ def _recorded(path: Path, name: str) -> list[Result]:
     if not path.exists():
         return []
     found: dict[tuple[Any, ...], Result] = {}
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_file(path).splitlines(), start=1):
         try:
             row = parse_json(line)
             if not isinstance(row, dict):
@@ -266,7 +265,7 @@ def run_states(root: Path) -> list[dict[str, Any]]:
             children.clear()
             try:
                 rows.append(_run_state(Path(folder)))
-            except (StorageError, KeyError, TypeError) as problem:
+            except StorageError as problem:
                 rows.append({"run": folder, "state": "unreadable", "problem": str(problem)})
         children[:] = sorted(name for name in children if not name.startswith("."))
     return rows
@@ -284,10 +283,10 @@ def _run_state(path: Path) -> dict[str, Any]:
     else:
         state = "begun" if commit is None else "finished" if commit["finished"] else "interrupted"
     marks: list[tuple[float, int]] = []  # of the last session: its pace is the time from first to last over the steps
-    for row in read_rows(path / "timing.jsonl"):
-        if row.get("what") == "resume":
+    for row in filter(partial(documents.fits, documents.Timing), read_rows(path / "timing.jsonl")):
+        if row["what"] == "resume":
             marks.clear()
-        if row.get("what") in ("resume", "commit") and {"time", "step"} <= row.keys():
+        if row["what"] in ("resume", "commit") and None not in (row.get("time"), row.get("step")):
             marks.append((row["time"], row["step"]))
     steps = marks[-1][1] - marks[0][1] if marks else 0
     pace = max(0.0, (marks[-1][0] - marks[0][0]) / steps) if steps > 0 else None

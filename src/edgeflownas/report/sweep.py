@@ -80,7 +80,9 @@ def read_ended(path: Path, variant: str, seed: int, samples: str) -> Ended:
     counted = list(json_rows(path / "events.jsonl", b'"clip_checks"', []))  # of epochs without evaluation, too
     made, clipped = (sum(row.get(key) or 0 for row in counted) for key in ("clip_checks", "clip_count"))
     timing = () if history.run is None else history.run.timing
-    passes = {row["epoch"]: row for row in timing if row.get("what") == "epoch"}  # of one that was repeated, the last
+    passes = {
+        row["epoch"]: row for row in timing if row["what"] == "epoch" and row.get("epoch") is not None
+    }  # of one that was repeated, the last
     parts = ("epoch_seconds", "eval_seconds", "bn_recal_seconds")
     figures = {name: last(column) for name, column in COLUMNS.items()}
     figures |= _smoothness(path, history.epochs.tolist(), means) | _plateau(history, means)

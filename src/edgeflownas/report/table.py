@@ -131,7 +131,8 @@ class Table:
     @property
     def widths(self) -> list[int]:
         """Characters of each column."""
-        return [max(map(len, texts)) for texts in zip([c.title for c in self.columns], *self.cells(), strict=True)]
+        titles = [clean(column.title) for column in self.columns]
+        return [max(map(len, texts)) for texts in zip(titles, *self.cells(), strict=True)]
 
     @property
     def width(self) -> int:
@@ -149,14 +150,14 @@ class Table:
             padded = (texts[p].ljust(widths[p]) if left[p] else texts[p].rjust(widths[p]) for p in beside)
             return GAP.join(padded).rstrip()
 
-        rule, heading = line(["-" * width for width in widths]), [column.title for column in self.columns]
+        rule, heading = line(["-" * width for width in widths]), [clean(column.title) for column in self.columns]
         lines = [line(heading)] if any(heading) else []
         lines += [rule] if self.rule else []
         for number, texts in enumerate(self.cells()):
             lines += [rule, line(texts)] if number in self.apart else [line(texts)]
             for place in below:
                 lines += textwrap.wrap(texts[place], width or 0, initial_indent=BELOW, subsequent_indent=BELOW)
-        return "\n".join([*(self.indent + line for line in lines), *self.notes])
+        return "\n".join([*(self.indent + line for line in lines), *map(clean, self.notes)])
 
     def rich(self) -> rich.table.Table:
         """For a terminal."""
@@ -164,10 +165,10 @@ class Table:
         from rich.text import Text
 
         table = RichTable(box=None, padding=(0, len(GAP), 0, 0), pad_edge=False, caption_justify="left")
-        table.caption = "\n".join(self.notes) or None
+        table.caption = clean("\n".join(self.notes)) or None
         for place, column in enumerate(self.columns):
             left = self.is_left(place)
-            table.add_column(column.title, justify="left" if left else "right", no_wrap=not left)
+            table.add_column(Text(clean(column.title)), justify="left" if left else "right", no_wrap=not left)
         for number, texts in enumerate(self.cells()):
             table.add_row(*map(Text, texts), style="bold cyan" if number in self.marked else None)
         return table
@@ -202,7 +203,7 @@ class Table:
 def text_of(blocks: Iterable[str | Table], width: int | None = None) -> str:
     """What a person reads, a block below the other; tables of at most ``width`` characters where they can."""
     printed = (block for block in blocks if isinstance(block, str) or block.printed)
-    return "\n".join(block if isinstance(block, str) else block.text(width) for block in printed)
+    return "\n".join(clean(block) if isinstance(block, str) else block.text(width) for block in printed)
 
 
 def told(value: Any, form: str, missing: str = "-") -> str:

@@ -22,12 +22,12 @@ from safetensors import SafetensorError, TensorSpec, serialize
 from safetensors.torch import load as tensors_from_bytes
 from torch import Tensor
 
-from edgeflownas import files
+from edgeflownas import files, limits
 from edgeflownas.errors import StorageError
 from edgeflownas.files import canonical_json, crash_point
+from edgeflownas.run import documents
 
 FORMAT = 1
-MANIFEST_CAP = 2**20
 Facts = Mapping[str, Any]  # a JSON document
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group (model, optimizer, ema) -> name -> tensor
 NONE_YET = "none-yet"  # in checkpoints/ until the first commit: tells a run without one from a run that lost all
@@ -102,8 +102,9 @@ class TrainState:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> TrainState:
-        """Inverse of :meth:`to_json`."""
+    def from_json(cls, data: dict[str, Any], place: object = "state.json") -> TrainState:
+        """Inverse of :meth:`to_json`.  Raises StorageError naming ``place`` for what is none."""
+        documents.require(documents.State, data, place)
         values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
         return cls(**values | {"best": Best(**data["best"]) if data.get("best") else None})
 
@@ -121,6 +122,15 @@ class Checkpoint:
     finished: bool
     hash: str
     session: dict[str, Any] = field(repr=False)
+
+
+def require_like(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor], place: object) -> None:
+    """Raise DamagedCheckpoint naming ``place`` and the tensor, unless all ``wanted`` are stored in their shapes."""
+    for name, tensor in wanted.items():
+        found = stored.get(name)
+        if found is None or found.shape != tensor.shape or found.is_floating_point() != tensor.is_floating_point():
+            shown = "is missing" if found is None else f"is {found.dtype} {list(found.shape)}"
+            raise DamagedCheckpoint(f"{place}: {name} {shown}, expected {tensor.dtype} {list(tensor.shape)}")
 
 
 def checkpoint_names(folder: Path) -> list[str]:
@@ -170,14 +180,15 @@ def _own_hash(document: Facts) -> str:
 def read_manifest(folder: Path, run: str) -> dict[str, Any]:
     """The manifest, its files unread.  Raises DamagedCheckpoint: missing, altered, of another run or format."""
     path = folder / "manifest.json"
-    data = _read(path, MANIFEST_CAP)
+    data = _read(path, limits.MANIFEST)
     try:
         document = files.parse_json(data)
         if not isinstance(document, dict) or canonical_json(document) != data:
             raise ValueError("not in the form it was written in")
     except ValueError as error:
         raise DamagedCheckpoint(f"{path}: altered or torn ({error})") from error
-    if (found := _own_hash(document)) != document.get("hash"):
+    documents.require(documents.Commit, document, path, DamagedCheckpoint)
+    if (found := _own_hash(document)) != document["hash"]:
         raise DamagedCheckpoint(f"{path}: sha256 {found}, expected {document.get('hash')}")
     if document["format"] != FORMAT:
         raise DamagedCheckpoint(
@@ -194,15 +205,9 @@ def read_manifest(folder: Path, run: str) -> dict[str, Any]:
 
 
 def _read(path: Path, cap: int) -> bytes:
-    try:
-        size = path.lstat().st_size
-        if size <= cap:
-            return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DamagedCheckpoint(f"{path}: missing") from error
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
-    raise DamagedCheckpoint(f"{path}: {size} bytes, expected at most {cap}")
+    if not path.exists():
+        raise DamagedCheckpoint(f"{path}: missing")
+    return files.read_file(path, cap, DamagedCheckpoint)
 
 
 def _verified_bytes(folder: Path, name: str, entry: Facts) -> bytes:
@@ -210,8 +215,8 @@ def _verified_bytes(folder: Path, name: str, entry: Facts) -> bytes:
     path = folder / name
     if not _FILE.fullmatch(name):
         raise DamagedCheckpoint(f"{path}: not a name of a checkpoint file")
-    expected = int(entry["bytes"])
-    data = _read(path, expected)
+    expected: int = entry["bytes"]
+    data = _read(path, min(expected, limits.TENSORS))
     if len(data) != expected:
         raise DamagedCheckpoint(f"{path}: {len(data)} bytes, expected {expected} (sha256 {entry['sha256']})")
     found = hashlib.sha256(data).hexdigest()
@@ -240,10 +245,10 @@ def read_checkpoint(folder: Path, run: str, groups: Collection[str] | None = Non
         data = _verified_bytes(folder, name, entry)
         try:
             if name == "state.json":
-                state = files.decode_floats(files.parse_json(data[: files.JSON_CAP]))
+                state = files.decode_floats(files.parse_json(data[: limits.JSON]))
             else:
                 tensors[group] = tensors_from_bytes(data)
-        except (ValueError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:  # also of a kind torch does not know
             raise DamagedCheckpoint(f"{folder / name}: {error}") from error
     kept = {name: manifest[name] for name in ("logs", "best", "finished", "hash", "session")}
     return Checkpoint(folder.name, Position(**manifest["position"]), state, tensors, **kept)

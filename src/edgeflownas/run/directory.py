@@ -27,11 +27,12 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from edgeflownas import files
+from edgeflownas import files, limits
 from edgeflownas.config.load import dump_yaml, parse_yaml, read_as_today
 from edgeflownas.errors import StorageError
 from edgeflownas.files import AppendLog, CsvLog, JsonLog, canonical_json, crash_point, storing
 from edgeflownas.run import checkpoint as checkpoints
+from edgeflownas.run import documents
 from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, DamagedCheckpoint, Facts, Position, Tensors
 from edgeflownas.run.history import converted_events
 from edgeflownas.run.manifest import as_today
@@ -52,7 +53,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, warn: Callable[[str], None] | None = None) -> None:
         self.path = path
-        self.warn = warn or (lambda message: print(f"warning: {message}", file=sys.stderr))
+        self.warn = warn or (lambda message: print(f"warning: {files.clean(message)}", file=sys.stderr))
         document = read_identity(path)
         self.id: str = document["run"]
         self.format: int = document["format"]
@@ -86,8 +87,10 @@ class RunDirectory:
         """Content of config.yaml.  Raises StorageError where it is missing or unreadable."""
         file = self.path / "config.yaml"
         try:
-            document, _ = parse_yaml(file.read_text(encoding="utf-8"), str(file))
-        except (OSError, ValueError) as error:
+            document, _ = parse_yaml(files.read_file(file, limits.YAML).decode(), str(file))
+        except StorageError:  # said already
+            raise
+        except ValueError as error:
             raise StorageError(f"{file}: cannot be read: {error}") from error
         if not isinstance(document, dict):
             raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
@@ -129,7 +132,9 @@ class RunDirectory:
 
     def step_events(self, epoch: int) -> list[dict[str, Any]]:
         """Step events of ``epoch`` (from 1) that are already logged: an epoch entered midway sums them up too."""
-        return [row for row in files.read_rows(self.events.path) if row["event"] == "step" and row["epoch"] == epoch]
+        rows = [row for row in files.read_rows(self.events.path, b'"step"') if row.get("event") == "step"]
+        own = [row for row in rows if row.get("epoch") == epoch]
+        return [documents.require(documents.StepEvent, row, f"{self.events.path}: a step") for row in own]
 
     def epoch_events(self) -> list[dict[str, Any]]:
         """Facts of every epoch that is logged, oldest first; ``event`` is evaluation or epoch."""
@@ -138,6 +143,11 @@ class RunDirectory:
     def checkpoints(self) -> list[str]:
         """Names of the checkpoints, newest first (not verified)."""
         return checkpoints.checkpoint_names(self._folder)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was ever committed."""
+        return not self.checkpoints() and (self._folder / NONE_YET).exists()
 
     def newest_commit(self) -> dict[str, Any] | None:
         """Manifest of the newest checkpoint whose manifest is sound; its tensors are not read."""
@@ -198,9 +208,7 @@ class RunDirectory:
         path = self.path / f"{which}.json"
         if not path.exists():
             raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
-        best = files.read_json(path)
-        if not isinstance(best, dict) or not isinstance(best.get("checkpoint"), str):
-            raise StorageError(f"{path}: names no checkpoint; `edgeflownas train --resume {self.path}` writes it again")
+        best: dict[str, Any] = documents.require(documents.Best, files.read_json(path), path)
         return best
 
     # ---- resuming and committing ----
@@ -244,10 +252,10 @@ class RunDirectory:
         """
         kept = self.path / KEPT
         if not kept.exists():
-            old = self.events.path.read_bytes() if self.events.path.exists() else b""
+            old = files.read_file(self.events.path) if self.events.path.exists() else b""
             files.replace_committed(kept, old)
         crash_point("convert.kept")
-        content, lengths = converted_events(kept.read_bytes(), self.path / "per_arch_epe.csv")
+        content, lengths = converted_events(files.read_file(kept), self.path / "per_arch_epe.csv")
         files.replace_committed(self.events.path, content)
         crash_point("convert.written")
         for name in self.checkpoints():
@@ -274,7 +282,7 @@ class RunDirectory:
                     path.unlink(missing_ok=True)
         for name, facts in wanted.items():
             path = self.path / f"{name}.json"
-            if facts and (not path.exists() or path.read_bytes() != canonical_json(facts)):
+            if facts and (not path.exists() or files.read_file(path, limits.JSON) != canonical_json(facts)):
                 files.replace_committed(path, canonical_json(facts))
 
     def commit(
@@ -426,12 +434,18 @@ def refuse_existing(path: Path) -> None:
 
 def _unfinished_name(path: Path) -> Path:
     """Where the run directory is built before it gets its name; leftovers of dead processes are removed."""
-    prefix = f".new-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}-{boot_id()[:8]}-"
+    prefix = f".new-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-{boot_id()[:8]}-"
     for leftover in path.parent.glob(f"{prefix}*"):
         pid = leftover.name.removeprefix(prefix)
         if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
             shutil.rmtree(leftover)
     return path.with_name(f"{prefix}{os.getpid()}")
+
+
+def read_group(path: Path) -> dict[str, str]:
+    """Arch code of each model of a folder of several, by name.  Raises StorageError."""
+    models: dict[str, str] = documents.require(documents.Group, files.read_json(path / GROUP), path / GROUP)["models"]
+    return models
 
 
 def read_identity(path: Path) -> dict[str, Any]:
@@ -443,16 +457,15 @@ def read_identity(path: Path) -> dict[str, Any]:
             "(evaluate, rank, export, verify, infer, profile and train.init_from take such weights)"
         )
     if (path / GROUP).is_file():
-        names = ", ".join(str(path / name) for name in files.read_json(path / GROUP).get("models", {}))
+        names = ", ".join(str(path / name) for name in read_group(path))
         raise StorageError(f"{path}: holds several models, each a run of its own: give one of {names}")
     if not file.is_file():
         raise StorageError(
             f"{path}: not a run directory (no run_manifest.json); give the folder that `edgeflownas train` made"
         )
-    document = files.read_json(file)
-    keys = {"format", "run", "manifest"}
-    if not isinstance(document, dict) or not keys <= document.keys() or not isinstance(document["manifest"], dict):
-        raise StorageError(f"{file}: not the manifest of a run (expected the keys format, run, manifest)")
+    document: dict[str, Any] = documents.require(
+        documents.Identity, files.read_json(file), f"{file}: not the manifest of a run"
+    )
     if document["format"] not in (1, FORMAT):
         raise StorageError(
             f"{file}: format {document['format']}, this version reads {FORMAT}: use the version that wrote it"
@@ -515,7 +528,8 @@ class RunLock:
     def check(self) -> None:
         """Raise StorageError if another process took the run over meanwhile (a lock lost by the file system)."""
         assert self.token is not None, "the run is not locked"
-        if files.read_json(self.folder / "lease.json").get("token") != self.token:
+        path = self.folder / "lease.json"
+        if documents.require(documents.Lease, files.read_json(path), path)["token"] != self.token:
             self.token = None  # the lease is no longer ours to remove
             raise StorageError(
                 f"{self.folder}: taken over by {_holder_in_words(self.folder)}; nothing more was written"
@@ -566,11 +580,12 @@ def holder(folder: Path) -> dict[str, Any] | None:
     if not (folder / "lease.json").exists():
         return None
     try:
-        lease = dict(files.read_json(folder / "lease.json", cap=2**16))
+        path = folder / "lease.json"
+        lease = dict(documents.require(documents.Lease, files.read_json(path, limits.MANIFEST), path))
         here = lease["boot_id"] == boot_id() and lease["host"] == socket.gethostname()
         if here and not is_alive(lease["pid"], lease["process_started"]):
             return None
-    except (StorageError, KeyError, TypeError, ValueError):
+    except StorageError:
         return None
     return {**lease, "here": here}
 

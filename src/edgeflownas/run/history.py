@@ -10,7 +10,8 @@ from typing import Any
 from edgeflownas.errors import StorageError
 from edgeflownas.evaluate.columns import parse_row
 from edgeflownas.evaluate.noise import parse_rank_string
-from edgeflownas.files import csv_rows, parse_json, read_rows, row_text
+from edgeflownas.files import csv_rows, encoded, parse_json, read_rows, row_text
+from edgeflownas.run import documents
 
 TIERS = ("", "wide_")  # prefixes of the figures of the frequent and of the wide evaluation set
 
@@ -56,6 +57,8 @@ def evaluations(folder: Path) -> list[Evaluation]:
     codes, file = pool_codes(folder / "per_arch_epe.csv"), folder / "events.jsonl"
     rows = [row for row in read_rows(file, b'"evaluation"') if row.get("event") == "evaluation"]
     try:
+        for row in rows:
+            documents.require(documents.EvaluationEvent, row, f"{file}: an evaluation")
         if not rows:
             file = folder / "eval_history.csv"
             rows = [dict(parse_row(row)) for row in csv_rows(file)]
@@ -119,7 +122,7 @@ def converted_events(content: bytes, per_arch: Path) -> tuple[bytes, dict[int, i
             try:
                 row = parse_json(line)
                 if isinstance(row, dict) and row.get("event") == "evaluation":
-                    line = (row_text(with_numbers(row, codes)) + "\n").encode()
+                    line = encoded(row_text(with_numbers(row, codes)) + "\n")
             except ValueError:
                 pass
         lines.append(line)

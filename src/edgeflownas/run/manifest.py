@@ -28,7 +28,7 @@ from edgeflownas.config.load import FORMER, REMOVED
 from edgeflownas.data.check import Fingerprint
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
-from edgeflownas.files import canonical_json
+from edgeflownas.files import canonical_json, encoded
 from edgeflownas.space import SearchSpace, declared_space, get_space
 
 KINDS = ("identity", "dynamics", "observation")
@@ -141,7 +141,7 @@ def refused(differences: Collection[Difference]) -> list[Difference]:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 60 else f"{text[:40]}... {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return text if len(text) <= 60 else f"{text[:40]}... {hashlib.sha256(encoded(text)).hexdigest()[:8]}"
 
 
 def refuse(differences: Collection[Difference]) -> None:
@@ -152,7 +152,15 @@ def refuse(differences: Collection[Difference]) -> None:
     rows = [("key", "run", "now", "kind"), *cells]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    decided = [d.key for d in changed if d.kind == "identity"]
     remedy = "put the values of the column `run` back, or begin a new run from these weights with `--fork NEW_NAME`"
+    if decided and all(key.endswith(" fingerprint") for key in decided):
+        remedy = (
+            "give the data of the run; where only the content of files was mended, add --accept-data-change, which is "
+            "recorded"
+        )
+    elif decided:  # a fork must keep them too
+        remedy = "put the values of identity back, or begin a new run; others may change with `--fork NEW_NAME`"
     raise ConfigError("\n".join(["this is not the run that was begun:", *lines, remedy]))
 
 

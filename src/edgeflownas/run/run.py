@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgeflownas import limits
 from edgeflownas.config import Config
 from edgeflownas.config.load import load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
@@ -33,20 +34,24 @@ from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
 from edgeflownas.evaluate.protocols import Protocol, Size, make_protocol
+from edgeflownas.files import read_file
 from edgeflownas.models.blocks import StagedNet
 from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_space, tf1_width
-from edgeflownas.run import setup
-from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
+from edgeflownas.run import documents, setup
+from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState, require_like
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
-from edgeflownas.run.manifest import (
-    choose_device,
-    code_version,
-    config_kinds,
-    environment,
-    set_arithmetic,
+from edgeflownas.run.manifest import choose_device, code_version, config_kinds, environment, set_arithmetic
+from edgeflownas.run.setup import (
+    Note,
+    Splits,
+    new_net,
+    open_split,
+    read_eval_set,
+    run_space,
+    silent,
+    stored_fingerprints,
 )
-from edgeflownas.run.setup import Note, Splits, new_net, open_split, run_space, silent, stored_fingerprints
 from edgeflownas.run.weights import PREFIX, TRAINING, Shipped, find_weights, is_weights, read_weights
 from edgeflownas.space import Arch, SearchSpace
 
@@ -127,7 +132,9 @@ class Run:
             own = load_config(path / "config.yaml")
             alike = [f"--eval.batch_size={own.eval_batch_size}"]  # whatever train.batch_size an override says
             own, config = (load_config(path / "config.yaml", [*alike, *words]) for words in ((), overrides))
-            if "imported_from" in directory.manifest:
+            if "imported_from" not in directory.manifest:
+                documents.require(documents.TrainedFacts, directory.manifest, f"{path / 'run_manifest.json'}: manifest")
+            else:
                 used = (*used, *_SAMPLES)
         for key in given:
             if key not in used:
@@ -173,7 +180,7 @@ class Run:
         stored = self.path / "eval_set.json"
         if not stored.exists():
             raise DataError(f"{stored}: missing; `edgeflownas train --resume {self.path}` writes it again")
-        return frozen.read_eval_set(stored)
+        return read_eval_set(stored)
 
     @property
     def pool(self) -> tuple[str, ...]:
@@ -204,11 +211,11 @@ class Run:
         elif self.directory is None:
             net = new_net(self.config, None)
             load_tf1_weights(net, self.path)
-            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_file(self.path, limits.ARRAYS, DataError)).hexdigest()
             stored = _outside_runs(self.path.name, dict(net.state_dict()), digest)
         else:
             stored = self.directory.load(which, ["model", weights])
-        if weights not in stored.tensors:
+        if weights == "ema" and weights not in stored.tensors:
             why = "" if self.directory is None else " (train.ema_decay is null)"
             raise ConfigError(f"--weights ema: {self.path} keeps no moving average{why}; use model")
         return stored
@@ -220,8 +227,10 @@ class Run:
         set_arithmetic(config.model_copy(update={"train": config.train.model_copy(update={"precision": "fp32"})}))
         net = setup.build_net(config, device)
         # The moving average holds weights only; frozen batch-norm statistics are those of the model.
-        values = stored.tensors["model"] | stored.tensors[weights]
-        for name, tensor in net.state_dict().items():
+        values = stored.tensors.get("model", {}) | stored.tensors.get(weights, {})
+        wanted = net.state_dict()
+        require_like(values, wanted, self.path / "checkpoints" / stored.name / f"{weights}.safetensors")
+        for name, tensor in wanted.items():
             tensor.data.copy_(values[name])
         return net
 
@@ -569,7 +578,7 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
     net = new_net(config, None)
     load_tf1_weights(net, file)
     space, tensors = net.space, dict(net.state_dict())
-    source = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    source = {"file": file.name, "sha256": hashlib.sha256(read_file(file, limits.ARRAYS, DataError)).hexdigest()}
     manifest = {
         "keys": config_kinds(config),
         "data": {},

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import torch
 
+from edgeflownas import limits
 from edgeflownas.config import Config, DataConfig
 from edgeflownas.config.load import dump_config, load_config, parse_overrides
-from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refuse
+from edgeflownas.data.check import Fingerprint, check_dataset, difference, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
 from edgeflownas.data.sets import open_dataset, without
 from edgeflownas.errors import ConfigError, DataError, StorageError
-from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet, freeze, hashed_settings, read_eval_set
-from edgeflownas.files import FINGERPRINTS_CAP, canonical_json, read_json
+from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet, freeze, hashed_settings
+from edgeflownas.files import canonical_json, first_of, read_json
 from edgeflownas.models.blocks import InputForm, StagedNet
 from edgeflownas.models.flownet import SPACE as EDGEFLOWNET
 from edgeflownas.models.flownet import EdgeFlowNet, FlowNet
-from edgeflownas.run.directory import GROUP, create_folder
+from edgeflownas.run import documents
+from edgeflownas.run.directory import GROUP, create_folder, read_group
 from edgeflownas.run.manifest import check_precision
 from edgeflownas.space import Arch, SearchSpace, get_space
 
@@ -30,6 +32,13 @@ FINGERPRINTS = "data_fingerprints.json"
 OWN = {"train.arch", "train.arch_name", "train.task", "runtime.output_root", "runtime.experiment_name"}
 OTHER_SET = "the eval_set.json of a run on the same data, or leave eval.set out"
 FAST_PREFETCH = 8  # batches loaded ahead with train.fast_mode
+
+
+def read_eval_set(path: Path) -> EvalSet:
+    """The frozen set of a run directory.  Raises DataError."""
+    return EvalSet.from_json(
+        documents.require(documents.EvalSetFile, read_json(path, refusal=DataError), path, DataError)
+    )
 
 
 def silent(text: str) -> None:
@@ -100,12 +109,15 @@ def open_splits(config: Config, say: Note, warn: Note, previous: Prints | None, 
     found = []
     for split, known in zip(("train", "val"), previous or (None, None), strict=True):
         dataset = open_split(config, split)
-        problems = check_dataset(dataset)
+        key, notes = f"data.{split}_dir", list[str]()
+        problems = check_dataset(dataset, False, None, notes)
         if config.data.on_bad_sample == "stop" or split == "val":
             refuse(dataset, problems)
         for problem in problems:
             warn(f"{problem} (data.on_bad_sample quarantine: it will be replaced)")
-        mark, key = fingerprint(dataset, known), f"data.{split}_dir"
+        for words in notes:
+            say(f"{key}: {words}")
+        mark = fingerprint(dataset, known)
         say(f"{key} {dataset.directory}: {len(dataset)} samples, {mark.label}, crc32 of {mark.crc_kind} content")
         if dataset.note:
             say(f"{key}: {dataset.note}")
@@ -180,11 +192,28 @@ def stored_fingerprints(path: Path) -> Prints | None:
     file = path / FINGERPRINTS
     if not file.exists():
         return None
-    content = read_json(file, FINGERPRINTS_CAP)
-    try:
-        return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"{file}: altered ({error}); remove it: it only spares reading the data again") from error
+    content = read_json(file, limits.FINGERPRINTS)
+    documents.require(documents.Prints, content, f"{file} (remove it: it only spares reading the data again)")
+    return Fingerprint.from_json(content["train"], str(file)), Fingerprint.from_json(content["val"], str(file))
+
+
+def accepted_changes(splits: Splits, path: Path) -> dict[str, list[str]]:
+    """What changed in the files of the run at ``path``, by the manifest's entry; their names must be the same.
+
+    Raises ConfigError where files came or went, StorageError where the run's data_fingerprints.json is gone.
+    """
+    if (stored := stored_fingerprints(path)) is None:
+        raise StorageError(f"{path / FINGERPRINTS}: missing, so what changed cannot be told: restore it")
+    found = {}
+    for split, before, now in zip(("train", "val"), stored, (splits.train_print, splits.val_print), strict=True):
+        lines = difference(before, now)
+        if [row.name for row in before.table] != [row.name for row in now.table]:
+            raise ConfigError(
+                f"--accept-data-change: data.{split}_dir holds other files than the run's:{first_of(lines)}\n"
+                "only the content of files may change; restore the names, or begin a new run"
+            )
+        found[f"data.{split} fingerprint"] = lines
+    return found
 
 
 def group_runs(path: Path) -> list[Path]:
@@ -217,17 +246,19 @@ def member_configs(config: Config) -> dict[str, Config]:
     return found
 
 
-def create_group(config: Config) -> None:
-    """Make the group's folder with its configuration.  Raises StorageError where it exists."""
+def create_group(config: Config) -> Path:
+    """Make and return the group's folder with its configuration.  Raises StorageError where it exists."""
     models = dict(zip(config.train.arch_name, config.train.arch, strict=True))
     files = {"config.yaml": dump_config(config).encode(), GROUP: canonical_json({"format": 1, "models": models})}
-    create_folder(Path(config.runtime.output_root, config.runtime.experiment_name), files)
+    path = Path(config.runtime.output_root, config.runtime.experiment_name)
+    create_folder(path, files)
+    return path
 
 
 def group_config(path: Path, overrides: list[str], fork: str | None) -> Config:
     """The configuration of a group where it now lies, with overrides.  Raises ConfigError for what it cannot have."""
     if fork is not None:
-        names = ", ".join(str(path / name) for name in read_json(path / GROUP)["models"])
+        names = ", ".join(str(path / name) for name in read_group(path))
         raise ConfigError(f"--fork takes one model, {path} holds several: give one of {names}")
     for key, _ in parse_overrides(overrides)[0]:
         if key in OWN:

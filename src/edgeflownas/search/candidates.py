@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas import limits
 from edgeflownas.errors import ConfigError, DataError
+from edgeflownas.files import read_file
 from edgeflownas.randomness import words
 from edgeflownas.search.ranking import ZERO_FLOW, Ranking, is_figure, option_words, read_ranking
 from edgeflownas.space import Arch, SearchSpace, get_space
@@ -242,14 +244,18 @@ def read_codes(path: Path, space: SearchSpace) -> tuple[list[Arch], int]:
         DataError: a file that cannot be read or names no arch; ConfigError: a code of another space (with its line).
     """
     found: list[Arch] = []
+
+    def refuse(said: str) -> DataError:
+        return DataError(f"--archs {said}; give a text file with a code a line")
+
     try:
-        for number, cell in _cells(path.read_text(encoding="utf-8-sig").splitlines()):
+        for number, cell in _cells(read_file(path, limits.LIST, refuse).decode("utf-8-sig").splitlines()):
             try:
                 found.append(space.parse(cell))
             except ConfigError as error:
                 raise ConfigError(f"--archs {path}, line {number}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--archs {path}: cannot be read ({error}); give a text file with a code a line") from error
+    except UnicodeDecodeError as error:
+        raise refuse(f"{path}: cannot be read: it is no text ({error})") from None
     except csv.Error as error:
         raise DataError(f"--archs {path}: no sound CSV: {error}") from error
     if not found:

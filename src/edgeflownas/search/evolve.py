@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeflownas.errors import ConfigError, DataError, Interrupted
-from edgeflownas.files import JsonLog, parse_json, row_text, storing
+from edgeflownas.files import JsonLog, encoded, parse_json, read_file, row_text, storing
 from edgeflownas.randomness import uniforms
 from edgeflownas.run.directory import RunLock
 from edgeflownas.search.candidates import Candidates, Problem
@@ -244,15 +244,15 @@ class Journal:
         self._log = JsonLog(path)
         header = {"format": FORMAT, "signature": dict(signature)}
         with storing(path, "read"):
-            data = path.read_bytes() if path.exists() else b""
+            data = read_file(path) if path.exists() else b""
         *lines, torn = data.split(b"\n")
         if torn:
-            if not lines and not row_text(header).encode().startswith(torn):
+            if not lines and not encoded(row_text(header)).startswith(torn):
                 raise ConfigError(f"{path}: is no journal of a search; choose another --out")
             note(f"{path}: the last line was cut off by a kill: dropped")
             self._log.truncate(len(data) - len(torn))
         if lines:
-            self._require_same(lines[0], parse_json(row_text(header).encode())["signature"])
+            self._require_same(lines[0], parse_json(encoded(row_text(header)))["signature"])
         else:
             self._log.append(header)
         self.entries = [self._entry(number, line) for number, line in enumerate(lines[1:], 2)]

@@ -35,7 +35,7 @@ from edgeflownas.evaluate.noise import standard_errors, student95
 from edgeflownas.evaluate.protocols import PROTOCOLS, make_protocol
 from edgeflownas.evaluate.results import read_tensors, tensor_bytes
 from edgeflownas.evaluate.tree import TreeEvaluator
-from edgeflownas.files import canonical_json, read_json, replace_file, storing
+from edgeflownas.files import canonical_json, read_file, read_json, replace_file, storing
 from edgeflownas.hardware.costs import COLUMNS, space_costs
 from edgeflownas.hardware.latency import CostModel, CpuLatency
 from edgeflownas.models.blocks import FlowBatch, StagedNet, to_flow_batch
@@ -347,7 +347,7 @@ class RankingFolder:
         self._require_ours(_plan(ranking.facts, ranking.codes))
         path, rows = self.path / CSV, tables.csv_bytes(ranking)
         with storing(path, "read"):
-            stale = not path.exists() or path.read_bytes() != rows
+            stale = not path.exists() or read_file(path) != rows
         left = False
         with suppress(StorageError):  # a plan that cannot be read is nobody's
             left = self.plan_file.exists() and read_json(self.plan_file) == self.plan

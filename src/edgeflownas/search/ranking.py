@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeflownas import limits
 from edgeflownas.errors import DataError, UserError
 from edgeflownas.evaluate.columns import csv_file
 from edgeflownas.evaluate.noise import paired_change, rank_order, student95
 from edgeflownas.evaluate.results import read_tensors, tensor_bytes
-from edgeflownas.files import replace_file
+from edgeflownas.files import read_file, replace_file
 from edgeflownas.space import SPACES, Arch, SearchSpace
 
 CSV, TENSORS = "ranking.csv", "ranking.safetensors"
@@ -253,8 +255,7 @@ def _from_tensors(path: Path) -> Ranking:
 
 
 def _from_csv(path: Path) -> Ranking:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = csv.reader(file)
+    header, *rows = csv.reader(io.StringIO(read_file(path, limits.TEXT, DataError).decode("utf-8-sig"), newline=""))
     if len(set(header)) != len(header) or "code" not in header:
         raise ValueError("its first line must name every column once, and one of them `code`")
     if {"kind", "shortlist"} <= set(header):

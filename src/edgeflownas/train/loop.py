@@ -32,7 +32,7 @@ from edgeflownas.evaluate.columns import (
     format_value,
 )
 from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet
-from edgeflownas.evaluate.noise import rank_string
+from edgeflownas.evaluate.noise import rank_order, rank_string
 from edgeflownas.evaluate.pool import PoolEvaluation
 from edgeflownas.evaluate.results import SampleErrors, sample_errors_name
 from edgeflownas.files import crash_point
@@ -135,6 +135,7 @@ class Training:
     console: Console
     front: Front
     model: str = ""  # its name among several that are trained side by side
+    begun: bool = False  # whether nothing of the start can fail any more
     directory: RunDirectory | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)  # step events of the current epoch
     norm_levels: list[float] = field(default_factory=list)  # grad_norm_p90 of every epoch so far
@@ -459,3 +460,46 @@ def show_pool(training: Training, row: dict[str, Any], result: PoolEvaluation, *
             directory.per_arch.append({name: format_value(name, own[name]) for name in PER_ARCH_COLUMNS})
     tracker.scalars(step, {f"arch_epe/{i:02d} {score.arch}": score.epe for i, score in enumerate(result.scores)})
     show_evaluation(training, result)
+
+
+def show_end(training: Training) -> None:
+    """The pool's last ranking, which one model has not, and what was written."""
+    state, directory = training.state, training.directory
+    if len(state.last_epes) > 1:
+        archs = training.evaluator.archs
+        rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(archs, state.last_epes, strict=True))]
+        figures = (state.last_zero_flow_epe, state.last_ranks, state.last_margins)
+        training.console.pool_table(rows, training.task.net.space, *figures)
+    if directory is not None:
+        path = directory.path
+        names = ["eval_history.csv", "training_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json"]
+        names = ["report.html"] * (path / "report.html").exists() + [*names, "train.log"]
+        comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
+        training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
+
+
+def result(training: Training, outcome: str) -> dict[str, Any]:
+    """What ``train --json`` says of a run that ended with ``outcome``."""
+    assert training.directory is not None
+    state = training.state
+    epes, ranks, margins = state.last_epes, state.last_ranks, state.last_margins
+    pool = [
+        {
+            "rank": ranks[i] if ranks else place,
+            "arch_index": i,
+            "code": str(training.evaluator.archs[i]),
+            "epe": epes[i],
+            "epe_margin": margins[i] if margins else None,
+        }
+        for place, i in enumerate(rank_order(epes), start=1)
+    ]
+    return {
+        "run": str(training.directory.path),
+        "state": outcome,
+        "step": state.step,
+        "epoch": state.epoch,
+        "num_epochs": state.num_epochs,
+        "best": state.to_json()["best"],
+        "zero_flow_epe": state.last_zero_flow_epe,
+        "pool": pool,
+    }

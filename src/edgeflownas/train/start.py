@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,15 +26,14 @@ from edgeflownas.config import Config
 from edgeflownas.config.load import dump_config, load_config, parse_overrides
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.errors import ConfigError, Interrupted, StorageError
+from edgeflownas.errors import BadSample, ConfigError, DataError, Interrupted, StorageError
 from edgeflownas.evaluate.calibration import set_buffers
 from edgeflownas.evaluate.frozen import FrozenBatches
-from edgeflownas.evaluate.noise import rank_order
 from edgeflownas.evaluate.pool import full_precision
-from edgeflownas.files import canonical_json
+from edgeflownas.files import canonical_json, clean
 from edgeflownas.models.blocks import number_batchnorms
 from edgeflownas.models.flownet import widened
-from edgeflownas.run import manifest, setup
+from edgeflownas.run import documents, manifest, setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import GROUP, RunDirectory, refuse_existing
 from edgeflownas.run.run import Run
@@ -42,7 +42,7 @@ from edgeflownas.run.weights import is_weights
 from edgeflownas.space import get_space
 from edgeflownas.train.also import open_also
 from edgeflownas.train.evaluator import Evaluator
-from edgeflownas.train.loop import EpochClock, Front, Training, fit
+from edgeflownas.train.loop import EpochClock, Front, Training, fit, result, show_end
 from edgeflownas.train.machine import StopFlag, connect
 from edgeflownas.train.measure import preview
 from edgeflownas.train.plan import batch_plan, learning_rate, rate_warning
@@ -52,6 +52,7 @@ from edgeflownas.train.step import SupernetTask, Teacher
 if TYPE_CHECKING:
     from edgeflownas.report.console import Console
 
+CHANGES = "data_changes"  # manifest entry: what --accept-data-change let in, at which step
 ORIGINS = ("forked_from", "imported_from", "initialised_from")  # manifest entries of weights made elsewhere
 PLAN_NEEDED = (
     "train.num_epochs {} differs from the run's {}, which changes the learning rate of every step: add "
@@ -70,6 +71,7 @@ class Options:
     checkpoint: str = "latest"  # which one a fork starts from
     overlay: str | None = None  # recipe whose keys go over those of the run that is forked
     reset_optimizer: bool = False
+    accept_data_change: bool = False  # files of the run's data hold something else now, under the same names
     dry_run: bool = False
     max_seconds: float | None = None
     json: bool = False
@@ -99,7 +101,7 @@ def launch(config: Config | None, options: Options, front: Front) -> None:
 
     Raises UserError for everything a user can mend; Interrupted after a commit when asked to stop.
     """
-    with StopFlag.at_once(), begin(config, options, front) as models:
+    with StopFlag.at_once(), begin(config, options, front) as models, _ways_named(models):
         if not models:
             return
         for training in models:
@@ -115,10 +117,10 @@ def launch(config: Config | None, options: Options, front: Front) -> None:
         finally:
             over = outcome == "interrupted" or all(training.state.finished for training in models)
             if options.json and over and models[0].directory is not None:
-                results = [_result(training, outcome) for training in models]
+                results = [result(training, outcome) for training in models]
                 print(json.dumps({"models": results} if models[0].model else results[0]), flush=True)
         for training in models:
-            _show_end(training)
+            show_end(training)
 
 
 @contextmanager
@@ -175,7 +177,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
             state = TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
             models.append(Training(own, plan, splits, eval_set, task, state, console, front, name, also=also))
         if world.is_main and config.train.arch_name and options.resume is None:
-            setup.create_group(config)
+            stack.push(functools.partial(_remove_unless_begun, models[-1], setup.create_group(config)))
         stop = StopFlag(options.max_seconds or config.runtime.max_seconds)
         loading = setup.loading(config, console.info)
         loader = Loader(splits.train, plan, loading, config.runtime.seed, stop.requested)
@@ -192,6 +194,35 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         yield models
 
 
+def _remove_unless_begun(training: Training, path: Path, kind: type[BaseException] | None, error: Any, _: Any) -> None:
+    """Leave no folder of a start that failed; a run that stopped at a damaged sample, or was stopped, can go on."""
+    if kind is not None and not training.begun and not isinstance(error, DataError | Interrupted | KeyboardInterrupt):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _ways_named(models: Sequence[Training]) -> Iterator[None]:
+    """Let the message of a stop at a damaged sample say how this run goes on."""
+    try:
+        yield
+    except BadSample as error:
+        raise with_ways(error, models[0]) from None
+
+
+def with_ways(error: BadSample, training: Training) -> BadSample:
+    """The fault of a sample, with what goes on from here, whether or not anything was committed."""
+    if training.directory is None:
+        return error
+    path = training.directory.path.parent if training.model else training.directory.path
+    again = f"edgeflownas train --resume {path}"
+    ways = f"\nmend the file under its name, then go on with `{again} --accept-data-change`"
+    trains = any(Path(error.path) in sample.files for sample in training.splits.train.samples)
+    if trains and not training.model:
+        ways += ", or begin a new run that leaves such samples out: "
+        ways += f"`{again} --fork NEW_NAME --data.on_bad_sample quarantine`"
+    return BadSample(error.path, error.problem + ways)
+
+
 def stored_config(path: Path, options: Options) -> Config:
     """The configuration of the run or group to resume or fork, with overrides on top; a fork gets its own name.
 
@@ -201,11 +232,13 @@ def stored_config(path: Path, options: Options) -> Config:
     overrides = list(options.overrides)
     if (path / GROUP).is_file():
         return setup.group_config(path, overrides, options.fork)
-    if (source := RunDirectory(path).manifest.get("imported_from")) is not None:
+    facts = RunDirectory(path).manifest
+    if (source := facts.get("imported_from")) is not None:
         raise ConfigError(
             f"{path} holds weights imported from {source['file']}: there is no plan and no optimiser state to go on "
             "from; it can be evaluated (edgeflownas evaluate)"
         )
+    documents.require(documents.TrainedFacts, facts, f"{path / 'run_manifest.json'}: manifest")
     given = dict(parse_overrides(overrides)[0])
     if options.fork is not None:
         if "runtime.experiment_name" in given:
@@ -242,7 +275,8 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     if like is None and (dead := rate_warning(config.train, training.plan, done, state.planned)) is not None:
         training.console.warn(dead)  # once for all models of a group
     logged = training.directory.step_events(state.epoch + 1) if training.directory else []
-    training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
+    with _ways_named([training]):
+        training.evaluator = Evaluator(training.eval_set, training.splits, task, config.data.flow_divisor, like)
     folder = (training.directory.path if training.directory else Path(config.runtime.output_root)) / "tensorboard"
     curves = config.runtime.tensorboard and training.directory is not None and not state.finished
     training.tracker = training.front.tracker(folder, curves, state.step + 1 if state.step else None)
@@ -251,6 +285,7 @@ def enter(training: Training, options: Options, stack: ExitStack, log: LogSink, 
     ended = training.directory.epoch_events() if training.directory else []
     levels = [row["grad_norm_p90"] for row in ended]
     training.norm_levels = world.share_json([float(level) for level in levels if level is not None])
+    training.begun = True
 
 
 def _manifest(
@@ -278,7 +313,14 @@ def _fork(training: Training, now: dict[str, Any], options: Options, stack: Exit
     """A new run from a checkpoint of another: new plan with seen = 0, Adam's state kept unless reset."""
     assert options.resume is not None
     source = RunDirectory(options.resume, training.console.warn)
-    changes = manifest.compare(source.manifest, now)
+    if options.checkpoint == "latest" and source.is_fresh:
+        training.console.info(
+            f"{source.path}: nothing was committed yet, so the new run begins anew; it stays as it is"
+        )
+        now["anew_from"] = {"run": str(source.path), "id": source.id}
+        return _new(training, now, options, stack)
+    accepted = setup.accepted_changes(training.splits, source.path) if options.accept_data_change else {}
+    changes = manifest.compare(source.manifest, now, accepted)
     manifest.refuse([change for change in changes if change.kind == "identity"])
     checkpoint = source.load(options.checkpoint)
     training.task.load(checkpoint.tensors, with_optimizer=not options.reset_optimizer)
@@ -303,6 +345,7 @@ def _create(training: Training, now: Mapping[str, Any], stack: ExitStack) -> Run
     config = training.config
     path = Path(config.runtime.output_root, config.runtime.experiment_name)
     directory = RunDirectory.create(path, config.model_dump(mode="json"), now, training.console.warn)
+    stack.push(functools.partial(_remove_unless_begun, training, path))
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     _store_session(training, directory)
@@ -324,13 +367,16 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     assert options.resume is not None
     config, console = training.config, training.console
     directory = RunDirectory(options.resume, console.warn)
-    changes = manifest.compare(directory.manifest, now, allow={"train.num_epochs"})
+    accepted = setup.accepted_changes(training.splits, directory.path) if options.accept_data_change else {}
+    changes = manifest.compare(directory.manifest, now, {"train.num_epochs", *accepted})
     manifest.refuse(changes)
     directory.keep = config.checkpoint.keep
     stack.enter_context(directory.locked())
     checkpoint = directory.resume()
     if checkpoint is not None:
-        training.state = TrainState.from_json(checkpoint.state)
+        training.state = TrainState.from_json(
+            checkpoint.state, directory.path / "checkpoints" / checkpoint.name / "state.json"
+        )
         training.task.load(checkpoint.tensors)
     elif any(name in directory.manifest for name in ORIGINS):
         raise StorageError(
@@ -345,7 +391,12 @@ def _resume(training: Training, now: dict[str, Any], options: Options, stack: Ex
     now["plan"]["planned_samples"] = state.planned
     # Only here, when nothing can be refused any more, does the run take over what this session brings.
     if _adopt_eval_set(training, directory):
-        now |= {name: directory.manifest[name] for name in ORIGINS if name in directory.manifest}
+        now |= {name: directory.manifest[name] for name in (*ORIGINS, CHANGES) if name in directory.manifest}
+        if any(change.key in accepted for change in changes):
+            lines = [line for found in accepted.values() for line in found]
+            now[CHANGES] = [*now.get(CHANGES, []), {"step": state.step, "files": lines}]
+        elif accepted:
+            console.warn("--accept-data-change has no effect: the data are what the run was trained on")
         directory.write_file("config.yaml", dump_config(config).encode())
         directory.write_manifest(now)
         _store_session(training, directory)
@@ -413,9 +464,10 @@ def _adopt_eval_set(training: Training, directory: RunDirectory) -> bool:
 def _take_weights(training: Training, source: Checkpoint, facts: dict[str, Any], copied: bool) -> dict[str, Any]:
     """Put the weights of train.init_from into the task; returns the entry of run_manifest.json."""
     task, net, frozen = training.task, training.task.net, training.eval_set
-    tensors = {name: source.tensors["model"][name] for name in task.tensors()["model"]}
+    stored, own = source.tensors.get("model", {}), task.tensors()["model"]
+    tensors = {name: stored[name] for name in own if name in stored}
     if (width := facts.get("widened_from")) is not None:
-        tensors = widened(tensors, task.tensors()["model"], training.config.runtime.seed)
+        tensors = widened(tensors, own, training.config.runtime.seed)
         training.console.info(
             f"weights of width {width} widened to {training.config.train.width}: the flow is the same"
         )
@@ -442,8 +494,9 @@ def read_initial(config: Config, warn: Note = silent) -> tuple[Checkpoint, dict[
         return None
     place, _, name = config.train.init_from.partition("@")
     run = Run.open(Path(place)) if is_weights(place) else RunDirectory(Path(place), warn)
-    own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest["keys"]
-    source = own["identity"]
+    own = manifest.config_kinds(run.own) if isinstance(run, Run) else run.manifest.get("keys")
+    place = f"{run.path / 'run_manifest.json'}: manifest.keys"
+    source: dict[str, Any] = documents.require(documents.Kinds, own, place)["identity"]
     wanted, defaults = (manifest.config_kinds(one)["identity"] for one in (config, Config()))
     known = defaults | source  # a run of an older version did not know every key
     tasks = known["train.task"], config.train.task
@@ -485,10 +538,15 @@ def _dry_run(members: Members, splits: Splits, plan: BatchPlan, console: Console
             run = RunDirectory(resume)
             teacher = Teacher.find(config, begun_with=run.manifest.get("teacher", {}).get("checkpoint"))
             now = _manifest(config, splits, plan, teacher)
-            changes = manifest.compare(run.manifest, now, allow=() if fork else {"train.num_epochs"})
-            manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
-            if fork is not None:
-                run.load(options.checkpoint, [])
+            if fork is not None and options.checkpoint == "latest" and run.is_fresh:
+                read_initial(config)
+            else:
+                allow = () if fork else {"train.num_epochs"}
+                accepted = setup.accepted_changes(splits, run.path) if options.accept_data_change else {}
+                changes = manifest.compare(run.manifest, now, {*allow, *accepted})
+                manifest.refuse([change for change in changes if fork is None or change.kind == "identity"])
+                if fork is not None:
+                    run.load(options.checkpoint, [])
         planned, done = None, 0
         if resume is not None and fork is None:
             commit = run.newest_commit()
@@ -512,46 +570,4 @@ def _show_preview(table: dict[str, Any], as_json: bool) -> None:
             print(f"{name}:")
             _show_preview(value, False)
         else:
-            print(f"{name:34} {value}")
-
-
-def _show_end(training: Training) -> None:
-    """The pool's last ranking, which one model has not, and what was written."""
-    state, directory = training.state, training.directory
-    if len(state.last_epes) > 1:
-        archs = training.evaluator.archs
-        rows = [(arch, i, epe) for i, (arch, epe) in enumerate(zip(archs, state.last_epes, strict=True))]
-        figures = (state.last_zero_flow_epe, state.last_ranks, state.last_margins)
-        training.console.pool_table(rows, training.task.net.space, *figures)
-    if directory is not None:
-        path = directory.path
-        names = ["eval_history.csv", "training_history.csv", "per_arch_epe.csv", "events.jsonl", "eval_set.json"]
-        names = ["report.html"] * (path / "report.html").exists() + [*names, "train.log"]
-        comparison = {"comparison.csv": path.parent / "comparison.csv"} if training.model else {}
-        training.console.wrote({"run": path, **{name: path / name for name in names}, **comparison})
-
-
-def _result(training: Training, outcome: str) -> dict[str, Any]:
-    assert training.directory is not None
-    state = training.state
-    epes, ranks, margins = state.last_epes, state.last_ranks, state.last_margins
-    pool = [
-        {
-            "rank": ranks[i] if ranks else place,
-            "arch_index": i,
-            "code": str(training.evaluator.archs[i]),
-            "epe": epes[i],
-            "epe_margin": margins[i] if margins else None,
-        }
-        for place, i in enumerate(rank_order(epes), start=1)
-    ]
-    return {
-        "run": str(training.directory.path),
-        "state": outcome,
-        "step": state.step,
-        "epoch": state.epoch,
-        "num_epochs": state.num_epochs,
-        "best": state.to_json()["best"],
-        "zero_flow_epe": state.last_zero_flow_epe,
-        "pool": pool,
-    }
+            print(clean(f"{name:34} {value}"))

@@ -31,7 +31,7 @@ from edgeflownas.files import crash_point
 from edgeflownas.models.batchnorm import record_moments
 from edgeflownas.models.blocks import FlowBatch, InputForm, StagedNet, to_flow_batch
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.run.checkpoint import Checkpoint
+from edgeflownas.run.checkpoint import Checkpoint, require_like
 from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Splits, new_net, silent
 from edgeflownas.space import Arch
@@ -444,7 +444,8 @@ class SupernetTask:
         for file, tensors in own.items():
             if file == "optimizer" and not with_optimizer:
                 continue
-            source = files.get(file) or (files["model"] if file == "ema" else {})
+            source = files.get(file) or (files.get("model", {}) if file == "ema" else {})
+            require_like(source, tensors, f"{file}.safetensors of the checkpoint")
             for name, tensor in tensors.items():
                 tensor.data.copy_(source[name])
         if self.average is not None:
@@ -494,7 +495,9 @@ class Teacher:
     def ready(self, config: Config, splits: Splits, device: torch.device, dtype: torch.dtype) -> Teacher:
         """With the network of ``config``'s teacher on the device, its batch norm recalibrated on training samples."""
         net = new_net(self.run.config, seed=None)
-        net.load_state_dict(self.checkpoint.tensors["model"])
+        stored = self.checkpoint.tensors.get("model", {})
+        require_like(stored, net.state_dict(), f"{self.run.path} {self.checkpoint.name}: model.safetensors")
+        net.load_state_dict(stored)
         if isinstance(net, FlowNet) and len(net.space) > 1:
             net = net.subnet(self.arch)
         net.to(device=device, dtype=dtype)

@@ -312,6 +312,8 @@ def read_plan(folder: Path) -> dict[str, dict[str, Any]]:
 
     Raises StorageError where the folder holds no sweep.
     """
+    from edgeflownas.run import documents
+
     file = folder / PLAN
     document = read_json(file)
     try:
@@ -323,6 +325,8 @@ def read_plan(folder: Path) -> dict[str, dict[str, Any]]:
         raise StorageError(
             f"{file}: not the plan of a sweep of this version: restore it, or choose another --name"
         ) from None
+    for name, run in runs.items():
+        documents.require(documents.PlannedRun, run, f"{file}: {name}")
     return runs
 
 
