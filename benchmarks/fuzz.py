@@ -243,7 +243,8 @@ COVERED = {
     "read_history": "has tests of its own (tests/report/diagnosis/test_fuzz.py)", "read_facts": "reads runs by these",
     "read_ended": "reads runs by these", "read_subnets": "reads runs by these", "read_pairs": "reads data by these",
     
-    "read_card": "is of the package itself", "read_weights": "is of the package itself",
+    "read_any_facts": "reads runs by these", "read_histories": "reads runs by these", "read_as_today": "yaml",
+    "read_log": "has tests of its own (tests/report)", "read_card": "is of the package itself", "read_weights": "is of the package itself",
     "read_initial": "reads runs by these", "read_gradients": "reads no file", "read_size": "reads no file",
 }  # fmt: skip
 """Functions of the package called read_*: their reader above, or why there is none."""

@@ -162,7 +162,9 @@ def read_as_today(written: dict[str, Any], folder: Path) -> dict[str, Any]:
     train = written.get("train")
     if isinstance(train, dict) and train.get("space") == "v3":
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            train["space"] = declared_space(json.loads(file.read_bytes())["manifest"]["space"])  # else said elsewhere
+            train["space"] = declared_space(
+                json.loads(read_file(file, limits.JSON))["manifest"]["space"]
+            )  # else said elsewhere
     return written
 
 

@@ -131,9 +131,8 @@ def _flows(opening: Opening, folder: str, parts: Sequence[str], bound: Bound) ->
             groups = {word: f"(?P<{word}>{opening.layout.free.get(word, _NUMBER)})" for _, word in pieces if word}
             groups |= {word: re.escape(value) for word, value in known.items()}
             pattern = "".join(text + (groups[word] if word else "") for text, word in pieces)
-            matches = opening.matching(folder, pattern)
-            found = [(match[0], {**known, **match.groupdict()}) for match in matches]
-            if rest:  # a file among the folders (Thumbs.db, README.txt, flow.zip) is none of the set's
+            found = [(match[0], {**known, **match.groupdict()}) for match in opening.matching(folder, pattern)]
+            if rest:  # without files among the folders (Thumbs.db, README.txt, flow.zip)
                 found = [each for each in found if (opening.base / folder / each[0]).is_dir()]
         for name, now_known in found:
             path = f"{folder}/{name}" if folder else name
@@ -159,9 +158,8 @@ def _end_of(path: Path, count: int) -> str:
 
 
 def _listed_paths(path: Path, what: str) -> list[Path]:
-    """The paths of a list file, without empty lines and comments; those of Windows with its separators, too."""
-    lines = read_lines(path, what)
-    return [Path(line.replace("\\", "/")) for line in lines if line and not line.startswith("#")]
+    """The paths of a list file, also of one made on Windows, without empty lines and comments."""
+    return [Path(line.replace("\\", "/")) for line in read_lines(path, what) if line and line[0] != "#"]
 
 
 # --- what single sets have of their own ---
@@ -227,9 +225,7 @@ def _sintel(opening: Opening) -> FlowDataset:
     if not part:
         return _by_patterns(opening)
     path = opening.lists if opening.lists.is_file() else opening.lists / "Sintel_val.txt"
-    listed = _listed_paths(
-        path, "the scenes (or SCENE/frame_NNNN) that sintel:PASS-val holds and sintel:PASS-train lacks"
-    )
+    listed = _listed_paths(path, "the scenes (or SCENE/frame_NNNN) of sintel:PASS-val, which sintel:PASS-train lacks")
     held_out = {_end_of(Path(str(each).split()[0]), 2) for each in listed}
     if not held_out:
         raise DataError(f"{path}: is empty, expected scenes or SCENE/frame_NNNN, one a line")
