@@ -244,7 +244,8 @@ COVERED = {
     "read_ended": "reads runs by these", "read_subnets": "reads runs by these", "read_pairs": "reads data by these",
     
     "read_any_facts": "reads runs by these", "read_histories": "reads runs by these", "read_as_today": "yaml",
-    "read_log": "has tests of its own (tests/report)", "read_card": "is of the package itself", "read_weights": "is of the package itself",
+    "read_log": "has tests of its own (tests/report)", "read_paths": "list",
+    "read_card": "is of the package itself", "read_weights": "is of the package itself",
     "read_initial": "reads runs by these", "read_gradients": "reads no file", "read_size": "reads no file",
 }  # fmt: skip
 """Functions of the package called read_*: their reader above, or why there is none."""

@@ -162,6 +162,11 @@ def read_lines(path: Path, what: str) -> list[str]:
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
 
 
+def read_paths(path: Path, what: str) -> list[Path]:
+    """The paths of a list file, also of one made on Windows, without empty lines and comments; else as read_lines."""
+    return [Path(line.replace("\\", "/")) for line in read_lines(path, what) if line and line[0] != "#"]
+
+
 def first_of(items: Sequence[object], limit: int = 5) -> str:
     """The first of many, each on an indented line of its own, and how many more there are: the body of a message."""
     more = f"\n  and {len(items) - limit} more" if len(items) > limit else ""

@@ -20,7 +20,7 @@ from edgeflownas.config.load import read_yaml
 from edgeflownas.data.dataset import FlowDataset, Sample
 from edgeflownas.data.fc2 import find_samples, open_index, scan_fc2
 from edgeflownas.errors import BadSample, ConfigError, DataError, StorageError
-from edgeflownas.files import first_of, read_lines
+from edgeflownas.files import first_of, read_lines, read_paths
 
 Words = Mapping[str, tuple[str, ...]]
 Bound = dict[str, str]
@@ -157,11 +157,6 @@ def _end_of(path: Path, count: int) -> str:
     return "/".join(path.with_suffix("").parts[-count:])
 
 
-def _listed_paths(path: Path, what: str) -> list[Path]:
-    """The paths of a list file, also of one made on Windows, without empty lines and comments."""
-    return [Path(line.replace("\\", "/")) for line in read_lines(path, what) if line and line[0] != "#"]
-
-
 # --- what single sets have of their own ---
 
 
@@ -211,7 +206,7 @@ def _chairs(opening: Opening) -> FlowDataset:
 def _things(opening: Opening) -> FlowDataset:
     """Without the images that the authors list as unusable (TRAIN/A/0004/left/0012.png), where the list is there."""
     path = opening.lists / "all_unused_files.txt"
-    listed = _listed_paths(path, "the authors' list of unusable images, one a line") if path.exists() else []
+    listed = read_paths(path, "the authors' list of unusable images, one a line") if path.exists() else []
     unusable = {_end_of(each, 5) for each in listed}
     found = _by_patterns(opening)
     usable = [each for each in found.samples if unusable.isdisjoint(_end_of(i, 5) for i in (each.image1, each.image2))]
@@ -225,7 +220,7 @@ def _sintel(opening: Opening) -> FlowDataset:
     if not part:
         return _by_patterns(opening)
     path = opening.lists if opening.lists.is_file() else opening.lists / "Sintel_val.txt"
-    listed = _listed_paths(path, "the scenes (or SCENE/frame_NNNN) of sintel:PASS-val, which sintel:PASS-train lacks")
+    listed = read_paths(path, "the scenes (or SCENE/frame_NNNN) of sintel:PASS-val, which sintel:PASS-train lacks")
     held_out = {_end_of(Path(str(each).split()[0]), 2) for each in listed}
     if not held_out:
         raise DataError(f"{path}: is empty, expected scenes or SCENE/frame_NNNN, one a line")
