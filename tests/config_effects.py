@@ -25,12 +25,11 @@ from edgeflownas.data.fc2 import scan_fc2
 from edgeflownas.data.formats import write_flo
 from edgeflownas.data.loader import Loader
 from edgeflownas.data.order import BatchPlan
-from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import UserError
 from edgeflownas.evaluate.frozen import freeze
 from edgeflownas.run.checkpoint import TrainState
 from edgeflownas.run.manifest import choose_device, set_arithmetic
-from edgeflownas.run.setup import build_net, freeze_eval_set, loading, open_splits, run_space, silent
+from edgeflownas.run.setup import build_net, freeze_eval_set, loading, open_split, open_splits, run_space, silent
 from edgeflownas.train.loop import choose_best, quarantine
 from edgeflownas.train.machine import World
 from edgeflownas.train.plan import learning_rate
@@ -93,8 +92,7 @@ def digest(*arrays: Any) -> str:
 
 
 def dataset(config: Config, split: str = "train") -> FlowDataset:
-    spec = config.data.train_dir if split == "train" else config.data.val_dir
-    return open_dataset(spec, split, f"data.{split}_dir", config.data.roots)
+    return open_split(config, split)
 
 
 def plan_of(config: Config) -> BatchPlan:

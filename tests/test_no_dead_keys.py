@@ -59,6 +59,8 @@ ARCH = "0,0,0,0,2,1,2,2,2"
 ALONE = {"train.task": "standalone", "train.arch": (ARCH,), "eval.eval_pool_size": 1}
 SINGLE = {"train.task": "edgeflownet", "eval.eval_pool_size": 1}
 TAUGHT = {**ALONE, "train.task": "distil", "train.teacher": "runs/source", "train.teacher_arch": ARCH}
+SCALED = {"data.scale_probability": 1.0}
+ERASED = {"data.eraser": 1.0, "data.eraser_min": 4, "data.eraser_max": 8}
 MANY = {"train.steps_per_epoch": 20}  # more than are loaded ahead
 
 PROBES: dict[str, Probe] = {
@@ -135,6 +137,17 @@ PROBES: dict[str, Probe] = {
     "data.brightness": Probe(0.5, effects.batch),
     "data.contrast": Probe(0.5, effects.batch),
     "data.noise_std": Probe(0.1, effects.batch),
+    "data.scale_probability": Probe(1.0, effects.batch),
+    "data.scale_min": Probe(0.5, effects.batch, SCALED),
+    "data.scale_max": Probe(1.5, effects.batch, SCALED),
+    "data.stretch_probability": Probe(0.0, effects.batch, SCALED),
+    "data.stretch": Probe(0.0, effects.batch, {**SCALED, "data.stretch_probability": 1.0}),
+    "data.saturation": Probe(0.9, effects.batch),
+    "data.asymmetric_colour": Probe(1.0, effects.batch, {"data.brightness": 0.4}),
+    "data.eraser": Probe(1.0, effects.batch),
+    "data.eraser_min": Probe(30, effects.batch, {**ERASED, "data.eraser_max": 40}),
+    "data.eraser_max": Probe(30, effects.batch, ERASED),
+    "data.exclude": Probe(("0000001-flow_01.flo",), effects.names),
     "data.num_workers": Probe(3, effects.workers, WORKERS),
     "data.prefetch_batches": Probe(1, effects.workers, WORKERS),
     "data.worker_timeout": Probe(0.02, effects.workers, WORKERS),
@@ -151,6 +164,10 @@ PROBES: dict[str, Probe] = {
     "eval.wide_every_epoch": Probe(1, run_effects.run),
     "eval.wide_batches_per_arch": Probe(1, effects.frozen_set, {"eval.wide_every_epoch": 1}),
     "eval.train_batches": Probe(1, effects.frozen_set),
+    "eval.also": Probe(
+        lambda: ({"data": str(effects.data_folder("other", 3) / "val"), "every_epoch": 1, "protocol": "standard"},),
+        run_effects.run,
+    ),
     "eval.keep_sample_errors": Probe(False, run_effects.run),
     "eval.best_by": Probe("median", effects.best_figure),
     "eval.best_mix": Probe((0.0, 1.0, 0.0), effects.best_figure, {"eval.best_by": "mix"}),

@@ -42,6 +42,7 @@ COMMANDS = (
     ("recipes", "recipes:app", "List, show or copy the packaged recipes."),
     ("weights", "weights:app", "List the trained networks that come with the package."),
     ("config", "config:app", "List the configuration keys; JSON schema and docs page made from them."),
+    ("import-config", "import_config:import_config", "Translate a configuration of the TensorFlow 1 tool."),
     ("import-tf1", "import_tf1:import_tf1", "Make a run out of TensorFlow 1 weights."),
 )
 _OVERRIDE = re.compile(r"--[^=]*\.")  # --GROUP.KEY VALUE or --GROUP.KEY=VALUE

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class Arch(tuple[int, ...]):
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice block, its ``options`` light to heavy.
+    """One choice block with its ``options`` in the order of their digits, which need not be that of their cost.
 
     They are depths (residual blocks), kernel sizes, or for kind ``conv`` chains of convolutions in words:
     ``3x3``, ``3x3+dilated3x3``.
@@ -138,8 +139,9 @@ class SearchSpace:
             return self.arch(text)
         if not self.choices and text == self.name:
             return Arch((), self.name)
-        compact = text.replace(" ", "")
-        parts = compact.split(",") if "," in compact else list(compact)
+        # "0,0,0", "000" and, as the TF1 tool writes it, "0 0 0"
+        spaced = text.strip().strip("[]()").strip()
+        parts = re.split(r"\s*[,;]\s*|\s+", spaced) if re.search(r"[,;\s]", spaced) else list(spaced)
         if not self.choices:
             raise ConfigError(f"arch code {text!r}: {self.name} is a single model without choices: leave it out")
         if not parts or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
@@ -202,6 +204,10 @@ def _heads(*kernels: int) -> tuple[Choice, ...]:
 
 
 _DEPTHS = tuple(Choice(name, "depth", (1, 2, 3)) for name in ("EB0", "EB1", "DB0", "DB1"))
+_DILATED = "3x3+dilated3x3"
+_STEM = Choice("E0", "conv", ("3x3", "5x5", "7x7")), Choice("E1", "conv", ("3x3", "5x5", _DILATED))
+# As the TF1 tool's pools open: all first, all middle (of two: the second), all last, then (place + k) mod options.
+_ANCHORS = ("00000000000", "11111111111", "22222211111", "01201201010", "12012010101", "20120101010")
 _ALL = (
     SearchSpace(
         "v1",
@@ -209,18 +215,28 @@ _ALL = (
         anchors=("000000000", "111111111", "222222222", "012012012", "210210210", "120120120", "000021222"),
         baseline="000021222",
     ),
-    SearchSpace(  # v1 with the stem a choice, heads of two kernels, channel attention (ECA) and a gate: docs/adr/0021
-        "v3",
+    SearchSpace(  # v1 with the stem a choice, heavy to light, and heads of two kernels
+        "v2",
         (
-            Choice("E0", "kernel", (3, 5, 7)),
-            Choice("E1", "conv", ("3x3", "5x5", "3x3+dilated3x3")),
+            Choice("E0", "conv", ("7x7", "5x5", "3x3")),
+            Choice("E1", "conv", ("5x5", "3x3", _DILATED)),
             *(*_DEPTHS, *_heads(3, 5)),
         ),
-        anchors=(
-            *("00000000000", "11111111111", "22222211111"),  # all light, all middle (of two: heavy), all heavy
-            *("01201201010", "21021010101", "12012000110", "21000011111"),
-        ),
         # EdgeFlowNet's stem (7x7, 5x5) and depths; of its heads (7 5 7 7 7) the nearest kernels.
+        anchors=(*_ANCHORS, "00000011111"),
+        baseline="00000011111",
+    ),
+    SearchSpace(  # what v3 was before: one batch norm for all of E0, attention of another size and without a bias
+        "v3_nobias",
+        (Choice("E0", "kernel", (3, 5, 7)), _STEM[1], *_DEPTHS, *_heads(3, 5)),
+        anchors=(*_ANCHORS[:4], "21021010101", "12012000110", "21000011111"),
+        baseline="21000011111",
+        fixed=("ECA_nobias", "Gate"),
+    ),
+    SearchSpace(  # the stem light to heavy, channel attention (ECA) and a gate: docs/adr/0021
+        "v3",
+        (*_STEM, *_DEPTHS, *_heads(3, 5)),
+        anchors=(*_ANCHORS, "21000011111"),
         baseline="21000011111",
         fixed=("ECA", "Gate"),
     ),
@@ -240,3 +256,10 @@ def get_space(name: str) -> SearchSpace:
     near = difflib.get_close_matches(name, SPACES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"unknown search space {name!r}{hint} (known: {', '.join(list_spaces())})")
+
+
+def declared_space(declaration: Mapping[str, Any]) -> str:
+    """Today's name of the space that a run's manifest declares: v3 had one batch norm for all kernels of E0."""
+    first = (declaration.get("choices") or [{}])[0]
+    renamed = declaration.get("name") == "v3" and first.get("kind") == "kernel"
+    return "v3_nobias" if renamed else str(declaration.get("name"))

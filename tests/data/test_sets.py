@@ -16,6 +16,7 @@ from edgeflownas.data.sets import (
     open_complete,
     open_dataset,
     roots_file,
+    without,
 )
 from edgeflownas.data.synthetic.generate import generate_dataset
 from edgeflownas.errors import ConfigError, DataError
@@ -178,3 +179,37 @@ def test_the_list_says_where_and_how_many(listed, tmp_path, monkeypatch):
     assert rows["kitti2015"]["named_by"] == "data.roots" and rows["kitti2015"]["found"]
     assert not rows["hd1k"]["found"] and "no folder" in rows["hd1k"]["variants"][0]["problem"]
     assert (rows["spring"]["root"], rows["spring"]["found"], rows["spring"]["variants"]) == (None, False, [])
+
+
+# --- mixtures and exclusions ---
+
+
+def test_a_mixture_holds_all_samples_under_the_names_of_their_sets(tmp_path):
+    for folder, count in (("a", 3), ("b", 2)):
+        make_folder(tmp_path / folder / "train", count)
+    spec = f"fc2:train@{tmp_path / 'a'} + {tmp_path / 'b' / 'train'}"
+    mixed = open_dataset(spec, "train", "data.train_dir")
+    assert len(mixed) == 5 and mixed.names[0].startswith("fc2_train/") and len(set(mixed.names)) == 5
+    mark = fingerprint(mixed)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "b").rename(tmp_path / "moved" / "b")  # the folders may lie anywhere
+    again = spec.replace(str(tmp_path / "b"), str(tmp_path / "moved" / "b"))
+    assert fingerprint(open_dataset(again, "train", "x")).table[0].name == mark.table[0].name
+    with pytest.raises(ConfigError, match="two of the sets are called fc2_train"):
+        open_dataset(f"fc2:train@{tmp_path / 'a'} + fc2:train@{tmp_path / 'a'}", "train", "x")
+
+
+@pytest.mark.parametrize("form", ["list", "file", "whole path"])
+def test_samples_are_left_out_by_their_flow_files(tmp_path, form):
+    make_folder(tmp_path / "train", 4)
+    folder = open_dataset(str(tmp_path / "train"), "train", "data.train_dir")
+    ends = [folder.samples[i].flow.name for i in (0, 2)]
+    if form == "file":
+        (tmp_path / "bad.txt").write_text("# unusable\n" + "\n".join(ends) + "\n\n")
+        ends = [str(tmp_path / "bad.txt")]
+    elif form == "whole path":
+        ends = [str(folder.samples[0].flow), f"D:\\data\\optical_flow\\{ends[1]}"]
+    left = without(folder, ends, "data.train_dir")
+    assert left.names == (folder.names[1], folder.names[3]) and "2 samples left out by data.exclude" in left.note
+    with pytest.raises(DataError, match="leaves none"):
+        without(folder, [s.flow.name for s in folder.samples], "data.train_dir")

@@ -96,7 +96,7 @@ def test_what_they_add_works(extended: Path) -> None:
     )
     assert Path(place).is_relative_to(extended)
 
-    assert spaces == ["heads", "v1", "v3"]
+    assert spaces == ["heads", "v1", "v2", "v3", "v3_nobias"]
     codes = {row["code"] for row in table(run / "ranking" / "ranking.csv")}
     assert len(codes) == 2**5 and "1,1,1,1,1" in codes and json.loads(ranked)["subnets"] == len(codes)
 

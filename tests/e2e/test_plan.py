@@ -55,8 +55,9 @@ def test_bare_numbers_give_the_figures_the_users_know() -> None:
 
 
 def test_json_holds_the_numbers_of_the_table() -> None:
-    shown, ended = facts(command("plan", *BARE, "--val-samples", 640)), command("plan", *BARE, "--val-samples=640")
-    plan = figures(command("plan", *BARE, "--val-samples", 640, "--json"))
+    words = (*BARE, "--eval.batch_size=8", "--val-samples=640")
+    shown, ended = facts(command("plan", *words)), command("plan", *words)
+    plan = figures(command("plan", *words, "--json"))
     for name in ("samples_per_epoch", "total_samples", "optimizer_updates", "forward_passes", "steps_per_epoch"):
         assert shown[name.replace("_", " ")] == f"{plan[name]:,}"
     assert shown["equivalent passes"] == f"{plan['equivalent_passes']:.2f}"

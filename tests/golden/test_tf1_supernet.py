@@ -1,4 +1,4 @@
-"""FlowNet, loss, EPE and gradient against outputs of the TF1 graph (width 8, three codes, eval and train mode)."""
+"""FlowNet, loss, EPE and gradient against outputs of the TF1 graphs (width 8, three codes, eval and train mode)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from numeric import relative_difference
 from edgeflownas.evaluate.losses import accumulate, multiscale_loss
 from edgeflownas.evaluate.metrics import epe, sample_errors
 from edgeflownas.models.flownet import FlowNet
-from edgeflownas.models.tf1 import load_tf1_weights, tf1_width
+from edgeflownas.models.tf1 import load_tf1_weights, tf1_space, tf1_width
 from edgeflownas.space import get_space
 
 pytestmark = pytest.mark.golden
 # Of the largest number of an output: 2 to 56 px in eval mode, 3 to 12 in train mode. Correct programs are about 6e-5 px
 # from TF1; in train mode, where the statistics of two small maps are rounded as well, up to twice that by processor.
 TOLERANCE = {"eval": 1e-5, "train": 4e-5}
-CODES = ("000000000", "000021222", "210210210")
+CODES = {
+    "v1": ("000000000", "000021222", "210210210"),
+    "v2": ("00000000000", "00000011111", "21021010101"),
+    "v3": ("00000000000", "21000011111", "12021010101"),
+}
 
 
 @pytest.fixture(scope="module")
-def path(shared: Path) -> Path:
-    return shared / "golden" / "tf1_supernet_width8.npz"
-
-
-@pytest.fixture(scope="module")
-def golden(path: Path) -> Iterator[Any]:
-    with np.load(path, allow_pickle=False) as file:
-        yield file
-
-
-@pytest.fixture(scope="module")
-def net(path: Path) -> FlowNet:
-    net = FlowNet(get_space("v1"), width=tf1_width(path))
-    load_tf1_weights(net, path)
-    return net
+def golden(shared: Path) -> Iterator[Any]:
+    """By space: the arrays of its file, and the network with its weights."""
+    found = {}
+    for space in CODES:
+        path = shared / "golden" / f"tf1_supernet_{'' if space == 'v1' else space + '_'}width8.npz"
+        if not path.exists():
+            pytest.skip(f"{path} not found")
+        assert tf1_space(path) == space
+        net = FlowNet(get_space(space), width=tf1_width(path))
+        load_tf1_weights(net, path)
+        found[space] = np.load(path, allow_pickle=False), net
+    yield found
+    for file, _ in found.values():
+        file.close()
 
 
 def to_nchw(array: np.ndarray) -> torch.Tensor:
@@ -47,8 +50,9 @@ def to_nchw(array: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("code", CODES)
-def test_outputs_loss_and_gradient(net: FlowNet, golden: Any, code: str, mode: str) -> None:
+@pytest.mark.parametrize(("space", "code"), [(space, code) for space, codes in CODES.items() for code in codes])
+def test_outputs_loss_and_gradient(golden: Any, space: str, code: str, mode: str) -> None:
+    golden, net = golden[space]
     net.train(mode == "train")
     net.zero_grad()
     flow = to_nchw(golden["flow_label_nhwc"])

@@ -242,9 +242,13 @@ def test_parts_of_v3(third: FlowNet) -> None:
     assert names[6:12] == ["DB0", "ECA", "Up1", "DB1", "Up2", "Gate"] and third.shared_stages == 0
     assert {stage.name: stage.context for stage in third.stages if stage.context} == {"ECA": "gives", "Gate": "takes"}
     parameters = dict(third.named_parameters())
-    assert parameters["ECA.weight"].shape == (1, 1, 3) and parameters["Gate.weight"].shape == (8, 32, 1, 1)
+    assert (
+        parameters["ECA.weight"].shape == (1, 1, 3)
+        and parameters["ECA.bias"].shape == (1,)
+        and parameters["Gate.weight"].shape == (8, 32, 1, 1)
+    )
     chain = {name for name in parameters if name.startswith("E1.conv3x3_dilated3x3")}
-    assert len(chain) == 6 and "E1.conv3x3.0.weight" in parameters and "E0.k7.weight" in parameters
+    assert len(chain) == 6 and "E1.conv3x3.0.weight" in parameters and "E0.conv7x7.1.weight" in parameters
     assert not {"ECA.weight", "Gate.weight"} & set(FlowNet(V1, width=2).state_dict())
     assert all(parameters[name].detach().std() > 0.05 for name in ("ECA.weight", "Gate.weight"))
 

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from edgeflownas.config import Config, DataConfig, EvalConfig, TrainConfig
+from edgeflownas.config.load import load_config
 from edgeflownas.errors import ConfigError
 from edgeflownas.files import canonical_json
 from edgeflownas.run import manifest
+from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.manifest import (
     Difference,
+    as_today,
     build_manifest,
     code_version,
     compare,
@@ -162,3 +165,24 @@ def test_code_outside_a_checkout_has_no_commit(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_git)
     assert code_version()["commit"] is None
+
+
+def test_a_run_of_v3_as_it_was_is_read_as_v3_nobias(tmp_path):
+    """Its manifest declares E0 as kernels; configuration and manifest take today's name, and nothing else differs."""
+    old = get_space("v3_nobias")
+    config = Config(train=TrainConfig(space="v3_nobias"))
+    facts = build(config, space=old)
+    facts["space"] |= {"name": "v3", "fixed": ["ECA", "Gate"]}
+    facts["keys"]["identity"]["train.space"] = "v3"
+    assert compare(as_today(facts), build(config, space=old)) == []
+    today = build(Config(train=TrainConfig(space="v3")), space=get_space("v3"))
+    assert as_today(today) == today and [d.key for d in compare(as_today(facts), today)][0] == "train.space"
+    document = {"format": 2, "run": "a" * 32, "manifest": facts}
+    (tmp_path / "run_manifest.json").write_bytes(canonical_json(document))
+    (tmp_path / "config.yaml").write_text("train: {space: v3, batch_size: 32}\neval: {eval_pool_size: 7}\n")
+    read = load_config(tmp_path / "config.yaml")
+    assert (read.train.space, read.eval_batch_size) == ("v3_nobias", 8)  # and the former size of its evaluations
+    assert RunDirectory(tmp_path).manifest["space"]["name"] == "v3_nobias"
+    assert RunDirectory(tmp_path).config["train"]["space"] == "v3_nobias"
+    (tmp_path / "run_manifest.json").unlink()
+    assert load_config(tmp_path / "config.yaml").train.space == "v3"  # nobody's: a recipe of that name

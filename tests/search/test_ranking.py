@@ -197,3 +197,14 @@ def test_a_csv_has_the_facts_of_the_same_table_beside_it(tmp_path: Path):
     for changed, facts in ((text, table().facts), (text.replace("3.0", "3.1", 1), {})):
         (tmp_path / CSV).write_text(changed)
         assert read_ranking(tmp_path / CSV).facts == facts
+
+
+@pytest.mark.parametrize("name", ["v2", "v3", "v3_nobias"])
+def test_a_space_is_told_by_the_words_of_its_options(tmp_path: Path, name: str):
+    """Spaces share their blocks; a table of before that says v3 is v3_nobias."""
+    space = get_space(name)
+    archs = [space.parse(code) for code in ("00000000000", "12000011111", "21000000000")]
+    columns = {"rank": np.array([1, 2, 3]), "epe": np.array([1.0, 2.0, 3.0])}
+    called = "v3" if name == "v3_nobias" else name
+    write_ranking(tmp_path, Ranking(called, tuple(map(str, archs)), columns, block_words(space, archs), {}))
+    assert [read_ranking(tmp_path / file).space for file in (TENSORS, CSV)] == [name, name]

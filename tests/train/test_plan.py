@@ -63,10 +63,10 @@ def test_what_the_pool_is_scored_and_calibrated_on() -> None:
     calibration = {"batches_per_arch": 32, "samples_per_arch": 256, "share_of_split": 256 / CHAIRS}
     assert plan["calibration"] == calibration
     small = plan_of(n=20, val=9, batch_size=4)
-    assert small["evaluation"]["samples_per_arch"] == 9 and small["evaluation"]["batches_per_arch"] == 2
-    assert small["calibration"]["samples_per_arch"] == 20 and small["calibration"]["batches_per_arch"] == 3
+    assert small["evaluation"]["samples_per_arch"] == 9 and small["evaluation"]["batches_per_arch"] == 3
+    assert small["calibration"]["samples_per_arch"] == 20 and small["calibration"]["batches_per_arch"] == 5
     unknown = plan_of(val=None)
-    assert unknown["evaluation"]["samples_per_arch"] == 128 and unknown["evaluation"]["share_of_split"] is None
+    assert unknown["evaluation"]["samples_per_arch"] == 512 and unknown["evaluation"]["share_of_split"] is None
     single = plan_of(task="edgeflownet", batch_norm="frozen")
     assert single["evaluation"]["archs"] == single["paths_per_step"] == 1
     assert single["calibration"]["batches_per_arch"] == 0
@@ -201,8 +201,11 @@ def test_expected_unique_is_the_mean_of_the_recurrence(n: int, drawn: int) -> No
         ({"train_sampling_mode": "random_with_replacement"}, "sees 8.6 %"),
         ({"num_epochs": 2}, "the whole run draws 3,200 samples"),
         ({"n": 16}, "some come twice"),
-        ({"val": 513, "evaluation": EvalConfig(eval_batches_per_arch=16)}, "eval.eval_batches_per_arch 65"),
-        ({"evaluation": EvalConfig(bn_recal_batches=7)}, "batch norm is recalibrated on 56 samples"),
+        (
+            {"val": 513, "evaluation": EvalConfig(eval_batches_per_arch=16, batch_size=8)},
+            "eval.eval_batches_per_arch 65",
+        ),
+        ({"evaluation": EvalConfig(bn_recal_batches=7, batch_size=8)}, "batch norm is recalibrated on 56 samples"),
     ],
 )
 def test_what_looks_wrong_is_said(change: dict[str, Any], word: str) -> None:
@@ -235,7 +238,7 @@ def test_times_follow_from_what_was_measured() -> None:
 
 
 def test_wide_evaluations_and_gradient_readings_are_counted_and_timed() -> None:
-    settings = EvalConfig(eval_every_epoch=3, wide_every_epoch=10, train_batches=0)
+    settings = EvalConfig(eval_every_epoch=3, wide_every_epoch=10, train_batches=0, batch_size=8)
     plan = plan_of(evaluation=settings, monitor_every=None)
     due = {epoch for epoch in (*range(3, 200, 3), 200) if epoch == 200 or epoch // 10 > (epoch - 3) // 10}
     assert plan["evaluation"]["wide"] == {"samples_per_arch": 640, "share_of_split": 1.0, "evaluations": len(due)}
@@ -244,7 +247,7 @@ def test_wide_evaluations_and_gradient_readings_are_counted_and_timed() -> None:
     times = add_seconds(plan, measured)["measured"]
     assert times["all_evaluations_seconds"] == pytest.approx(67 * 112.0 + len(due) * 80 * 3.0)
     assert times["all_readings_seconds"] == 0
-    part = plan_of(evaluation=EvalConfig(wide_every_epoch=1, wide_batches_per_arch=20), val=None)
+    part = plan_of(evaluation=EvalConfig(wide_every_epoch=1, wide_batches_per_arch=20, batch_size=8), val=None)
     wide = {"samples_per_arch": 160, "share_of_split": None, "evaluations": 200}
     assert part["evaluation"]["wide"] == wide and part["gradient_readings"] == 50
     odd = plan_of(monitor_every=3, num_epochs=1)["gradient_readings"]

@@ -199,21 +199,30 @@ def named_runs(given: Iterable[Path], histories: bool = False) -> dict[str, Path
     and folders with an eval_history.csv count too.  Raises ConfigError: one named twice; StorageError: a folder that is
     neither a run nor a folder of runs.
     """
-    marks = ("run_manifest.json", "eval_history.csv") if histories else ("run_manifest.json",)
+
+    def is_one(path: Path) -> bool:
+        if (path / "run_manifest.json").exists() or not histories:
+            return (path / "run_manifest.json").exists()
+        from edgeflownas.report.logs import history_files
+
+        return bool(history_files(path))
+
     paths: list[Path] = []
     for path in given:
         found = [path]
-        if path.is_dir() and not any((path / name).exists() for name in marks):
-            found = sorted(file.parent for file in path.glob("*/run_manifest.json") if file.parent.name[0] != ".")
+        if path.is_dir() and not is_one(path):
+            found = sorted(
+                child for child in path.glob("*") if child.is_dir() and child.name[0] != "." and is_one(child)
+            )
             if not found:
-                histories_too = ", nor a folder with an eval_history.csv, nor a folder of runs"
+                histories_too = ", nor a folder with a history or a log, nor a folder of runs"
                 others = histories_too if histories else " nor a folder of some"
                 raise StorageError(f"{path}: neither a run directory (no run_manifest.json){others}")
         for run in found:
             if run.resolve() in [known.resolve() for known in paths]:
                 raise ConfigError(f"{run} is given twice: name each run once")
             paths.append(run)
-    files = [path.stem == "eval_history" and path.is_file() for path in paths]
+    files = [path.stem in ("eval_history", "eval_epe_history", "train") and path.is_file() for path in paths]
     folders = [path.resolve().parent if file else path.resolve() for path, file in zip(paths, files, strict=True)]
     names = [folder.name if folder.is_dir() else folder.stem for folder in folders]
     return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, paths, strict=True)}

@@ -21,10 +21,11 @@ def compare(
 
     Shows what differs in how the runs train, and their results: the run's own evaluations (last and best) and the
     rows of its evaluations.jsonl. Results of different protocols, splits or samples are refused (exit 64) unless
-    they are asked for side by side. Writes nothing but --csv and --figure.
+    they are asked for side by side. Histories and logs of the TF1 tool stand beside runs, with what they say of their
+    training. Writes nothing but --csv and --figure.
 
     Args:
-        runs: run directories, or a folder that holds some.
+        runs: run directories, run folders or files of the TF1 tool, or a folder that holds some.
         side_by_side: a column for each label, ranked on its own.
         protocol: only results of this protocol, e.g. standard.
         split: only results of this split label, e.g. fc2/folder:val/640/9f3a.
@@ -40,10 +41,11 @@ def compare(
     from edgeflownas.report import compare as comparison
     from edgeflownas.report.console import Console
     from edgeflownas.report.plot import write_comparison
-    from edgeflownas.report.run_facts import read_facts
+    from edgeflownas.report.run_facts import read_any_facts
 
     console = Console()
-    facts = [read_facts(path, name) for name, path in named_runs(runs).items()]
+    named = named_runs(runs, histories=True)
+    facts = [fact for name, path in named.items() for fact in read_any_facts(path, name)]
     results = [result for run in facts for result in run.results]
     columns = comparison.label_columns(comparison.select(results, protocol, split))
     warnings = comparison.split_warnings([column.label.split for column in columns])

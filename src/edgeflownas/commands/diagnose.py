@@ -17,9 +17,10 @@ def diagnose(
 
     Example: edgeflownas diagnose RUN|eval_history.csv|console.log [...]
 
-    Reads a finished or running history: a run directory, its eval_history.csv, the TF1 tool's eval_epe_history.csv or
-    its console log. Prints findings, most important first, each with its numbers, why it matters and what to try;
-    docs/diagnosis.md says how each is judged. Writes nothing.
+    Reads a finished or running history: a run directory, its eval_history.csv, or of the TF1 tool a run folder, its
+    table or its log alone, of supernets and of single models. Prints what it is of, then findings, most important
+    first, each with its numbers, why it matters and what to try; docs/diagnosis.md says how each is judged. Writes
+    nothing.
 
     Args:
         histories: run directories or files.
@@ -32,10 +33,10 @@ def diagnose(
         raise ConfigError("give a run directory, an eval_history.csv or a console log: edgeflownas diagnose RUN")
     from edgeflownas.report.console import Console
     from edgeflownas.report.diagnosis import diagnose_continued
-    from edgeflownas.report.history import read_history
+    from edgeflownas.report.history import read_histories, read_history
     from edgeflownas.report.run_views import diagnosis_document, diagnosis_view
 
-    read = [read_history(path).planned(num_epochs) for path in histories]
+    read = [history.planned(num_epochs) for path in histories for history in read_histories(path)]
     parent = None if against is None else read_history(against)
     judged = [diagnose_continued(history, parent) for history in read]
     documents = [diagnosis_document(*pair) for pair in judged]

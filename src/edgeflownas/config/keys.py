@@ -12,8 +12,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from edgeflownas.config.also import AlsoEntry, Mapped, also_name
 from edgeflownas.errors import ConfigError
 from edgeflownas.space import get_space
 
@@ -21,19 +30,13 @@ from edgeflownas.space import get_space
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+Exponent = Annotated[float, Field(ge=-4.0, le=4.0, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
 SIZE = "^[0-9]+x[0-9]+$"
 SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
 SHARE = r"^\s*([0-9]*\.?[0-9]+)\s*([Nn%])\s*$"
 ShareText = Annotated[str, Field(pattern=SHARE, examples=["0.5N or 50%"])]
-
-
-class _Mapping(dict[str, str]):
-    """Hashable, as the frozen models that hold it are; never changed after it was made."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
 
 
 def plain_name(value: str) -> str:
@@ -44,7 +47,7 @@ def plain_name(value: str) -> str:
     return value
 
 
-Roots = Annotated[dict[str, str], AfterValidator(_Mapping)]
+Roots = Annotated[dict[str, str], AfterValidator(Mapped)]
 PlainName = Annotated[str, AfterValidator(plain_name)]
 
 
@@ -396,6 +399,31 @@ class DataConfig(Group):
     """Largest relative change of contrast about the mean, same for both images."""
     noise_std: NonNegativeFloat = dynamics(0.0)
     """Standard deviation of Gaussian pixel noise, in units of the 0..1 range, drawn for each image."""
+    scale_probability: Fraction = dynamics(0.0)
+    """Probability of resizing a sample by 2^u before its crop, u even between scale_min and scale_max; flow and
+    validity with it (RAFT's augmentation; never below data.crop_size)."""
+    scale_min: Exponent = dynamics(-0.4)
+    """Lowest exponent of the scale."""
+    scale_max: Exponent = dynamics(0.8)
+    """Highest exponent of the scale."""
+    stretch_probability: Fraction = dynamics(0.8)
+    """Probability that a resized sample is also stretched, each side by 2^u of its own."""
+    stretch: Annotated[float, Field(ge=0.0, le=2.0, strict=True)] = dynamics(0.2)
+    """Largest exponent of the stretch, either way."""
+    saturation: Fraction = dynamics(0.0)
+    """Largest relative change of saturation."""
+    asymmetric_colour: Fraction = dynamics(0.0)
+    """Probability that the two images change their colours apart: saturation, and brightness and contrast of image 2
+    once more."""
+    eraser: Fraction = dynamics(0.0)
+    """Probability that one or two rectangles of image 2 take its mean colour, as if something hid them."""
+    eraser_min: Positive = dynamics(50)
+    """Shortest side of such a rectangle, px of the whole image."""
+    eraser_max: Positive = dynamics(100)
+    """Longest side of such a rectangle, px."""
+    exclude: tuple[str, ...] = observation(())
+    """Flow files to leave out of both splits: ends of their paths (A/0004/into_future/left/OpticalFlow...0012_L.pfm),
+    or a text file of such, one a line. What is left is identity."""
     num_workers: Count = observation(2)
     """Loader threads; 0 loads in the training thread. Never changes a bit of the result."""
     prefetch_batches: Positive | None = observation(None)
@@ -408,6 +436,19 @@ class DataConfig(Group):
     """Share of the training samples (at least one sample) that may be quarantined before the run stops with exit 65."""
     cache_dir: str | None = observation(None)
     """Folder for decoded uint8 images, one memory-mapped file per data fingerprint; null: decode each time."""
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> DataConfig:
+        for name in ("scale", "eraser"):
+            low, high = (getattr(self, f"{name}_{end}") for end in ("min", "max"))
+            if low > high:
+                raise ValueError(f"data.{name}_min {low} is above data.{name}_max {high}: exchange them")
+        return self
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("crop_size", mode="before", json_schema_input_type=tuple[Positive, Positive] | SizeText)
     @classmethod
@@ -428,8 +469,8 @@ class EvalConfig(Group):
     """Evaluation batches; every subnet sees the same ones."""
     bn_recal_batches: Positive = observation(32)
     """Calibration batches (training samples, centre crop) of the batch-norm recalibration of every subnet."""
-    batch_size: Positive = observation(8)
-    """Samples of an evaluation or calibration batch."""
+    batch_size: Positive | None = observation(None)
+    """Samples of an evaluation or calibration batch; null: train.batch_size."""
     set: str | None = observation(None)
     """eval_set.json of a run (or the run): its pool, its calibration, evaluation and wide samples, so that several runs
     are scored alike; the keys above and eval.selection then choose nothing. null: chosen by them."""
@@ -440,6 +481,9 @@ class EvalConfig(Group):
     after the last; null: never. It is decoded each time, not held in memory."""
     wide_batches_per_arch: Positive | None = observation(None)
     """Batches of the wide set; null: the whole validation split."""
+    also: tuple[AlsoEntry, ...] = observation(())
+    """Further data sets, each evaluated after every every_epoch epochs and after the last, under a labelled protocol
+    (docs/protocols.md), on at most max_samples pairs: also_history.csv, and best-NAME.json for its best checkpoint."""
     train_batches: Count = observation(2)
     """Batches of training samples scored at each evaluation, in the centre crop and in a fixed random one; 0: none."""
     keep_sample_errors: bool = observation(True)
@@ -459,6 +503,9 @@ class EvalConfig(Group):
 
     @model_validator(mode="after")
     def _check(self) -> EvalConfig:
+        names = [also_name(entry) for entry in self.also]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"eval.also holds two sets called {twice[0]}: give each another variant or folder")
         if sum(self.best_mix) <= 0:
             raise ValueError("eval.best_mix weights must not all be zero (eval.best_by mix divides by their sum)")
         if self.best_by.startswith("wide_") and self.wide_every_epoch is None:
@@ -496,6 +543,11 @@ class Config(Group):
     data: DataConfig = DataConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Samples of an evaluation or calibration batch."""
+        return self.eval.batch_size or self.train.batch_size
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -564,9 +616,11 @@ def _in_words(schema: dict[str, Any]) -> str:
     if "prefixItems" in schema:
         return f"list of {schema['minItems']}, each a {_in_words(schema['prefixItems'][0])}"
     if "items" in schema:
-        return f"list, each a {_in_words(schema['items'])}"
+        return f"list, each a {_in_words(schema['items']).removeprefix('a ')}"
     if schema["type"] == "object":
-        return "a mapping such as {sintel: /data/sintel}"
+        return str(
+            schema.get("title") if "such as" in schema.get("title", "") else "a mapping such as {sintel: /data/sintel}"
+        )
     kinds = {"integer": "whole number", "boolean": "true or false", "string": "text"}
     least = "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least"
     bounds = {"minimum": least, "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}

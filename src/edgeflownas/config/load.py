@@ -6,8 +6,10 @@ it comes from (``my.yaml:12: train.lr_schedule: must be one of ...`` or ``--trai
 
 import io
 import itertools
+import json
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from ruamel.yaml.resolver import VersionedResolver
 
 from edgeflownas.config.keys import Config, groups, keys, nearest
 from edgeflownas.errors import ConfigError
+from edgeflownas.space import declared_space
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 NULL_WORDS = ("null", "Null", "NULL", "none", "None", "NONE", "~")
@@ -30,6 +33,8 @@ REMOVED = {
 """Keys of earlier versions, why they went, and the value that means no change to a run that stored it.
 
 They are refused, but left out of a config.yaml that a run stored."""
+FORMER = {"eval.batch_size": 8}
+"""Defaults that have changed: what a run whose config.yaml lacks the key was made with."""
 _LARGEST_FILE = 1 << 20
 Origins = dict[tuple[str, ...], str]
 """Where each key is written, as the beginning of a message about it: ``my.yaml:12: `` or ``--``."""
@@ -113,15 +118,47 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], Origins, Usag
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must be a mapping with the groups {', '.join(groups())} (got {_shown(value)})")
     origins = {key: f"{path}:{line}: " for key, line in lines.items()}
+    from edgeflownas.config.foreign import foreign_file  # it reads files by this one
+
+    if len(theirs := foreign_file(value)) > 1:
+        raise ConfigError(
+            f"{path}: a configuration of the TF1 tool ({', '.join(theirs[:3])}): translate it with edgeflownas "
+            f"import-config {path} --out mine.yaml"
+        )
     # A group whose keys are all commented out reads as null; it means the defaults.
     written = {str(name): {} if content is None else content for name, content in value.items()}
     for group, _, name in (key.partition(".") for key in REMOVED if path.name == "config.yaml"):
         if isinstance(written.get(group), dict):
             written[group].pop(name, None)
+    if path.name == "config.yaml":
+        read_as_today(written, path.parent)
     usage = Usage(written.pop("sweep", None), written.pop("fork", False))
     if not isinstance(usage.fork, bool):
         raise ConfigError(f"{origins[('fork',)]}fork: must be true or false (got {_shown(usage.fork)})")
     return written, origins, usage
+
+
+def read_as_today(written: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The groups of the config.yaml of a run as they are meant: a default, or a space, may have changed since.
+
+    A file with no manifest of a run beside it (or below, in a group) is left alone.
+    """
+    files = [
+        folder / "run_manifest.json",
+        *(folder.glob("*/run_manifest.json") if (folder / "group.json").is_file() else ()),
+    ]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return written
+    for full, value in FORMER.items():
+        group, _, name = full.partition(".")
+        if isinstance(content := written.get(group), dict):
+            content.setdefault(name, value)
+    train = written.get("train")
+    if isinstance(train, dict) and train.get("space") == "v3":
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+            train["space"] = declared_space(json.loads(file.read_bytes())["manifest"]["space"])  # else said elsewhere
+    return written
 
 
 # Overrides on the command line
@@ -148,6 +185,11 @@ def parse_overrides(tokens: Sequence[str]) -> tuple[list[tuple[str, str]], list[
             raise ConfigError(f"{name} has an empty value: {example}, or leave it out")
         pairs.append((name[2:], value))
     return pairs, rest
+
+
+def set_key(merged: dict[str, Any], full: str, text: str) -> None:
+    """Write one command-line value into the groups."""
+    _override(merged, {}, full, text)
 
 
 def _override(merged: dict[str, Any], origins: Origins, full: str, text: str) -> None:

@@ -35,6 +35,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from edgeflownas.config import DataConfig
+from edgeflownas.data.augment import COLOURS, ERASER, SPATIAL, erase, saturate, scaled_crop
 from edgeflownas.data.formats import image_size, is_kitti_flow, read_flow, read_image, read_kitti, read_mask
 from edgeflownas.errors import BadSample, DataError, StorageError
 from edgeflownas.files import open_regular, replace_file
@@ -92,6 +93,7 @@ class FlowDataset:
     cache: ImageCache | None = None  # where decoded images come from instead of their files
     name: str = "fc2"  # the data set (data/sets.py); a folder given by its path has the layout, and the name, fc2
     note: str = ""  # what the user should know of how the samples were chosen, e.g. by an exclusion list
+    parts: tuple[tuple[str, Path], ...] = ()  # of a mixture: what each set is called, and its folder
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -118,6 +120,9 @@ class FlowDataset:
 
     def file_name(self, path: Path) -> str:
         """The name of one of its files, relative to the data set's folder: the same wherever that folder lies."""
+        for label, folder in self.parts:
+            if path.is_relative_to(folder):
+                return f"{label}/{path.relative_to(folder).as_posix()}"
         return path.relative_to(self.directory).as_posix()
 
 
@@ -398,7 +403,17 @@ def load_training_sample(
     uniform = uniforms(seed, "augment", epoch, position, count=6)
     place = (float(uniform[0]), float(uniform[1]))
     height, width = pair.valid.shape
-    images, flow, valid = crop(pair, random_window(height, width, *data.crop_size, place, dataset.names[index]))
+    if data.eraser:
+        erased = erase(pair.image2, uniforms(seed, "augment eraser", epoch, position, count=ERASER), data)
+        pair = replace(pair, image2=erased)
+    if data.scale_probability:
+        images, flow, valid = scaled_crop(
+            pair, place, uniforms(seed, "augment scale", epoch, position, count=SPATIAL), data
+        )
+    else:
+        images, flow, valid = crop(pair, random_window(height, width, *data.crop_size, place, dataset.names[index]))
+    if data.saturation or data.asymmetric_colour:
+        images = saturate(images, uniforms(seed, "augment colours", epoch, position, count=COLOURS), data)
     noise = words(seed, "noise", epoch, position, count=-(-images.size // 4)) if data.noise_std else None
     images, flow, valid = augment(images, flow, valid, uniform[2:], noise, data)
     return _finish(images, flow, valid, data.flow_clip, data.flow_divisor)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -217,7 +217,7 @@ def _sintel(opening: Opening) -> FlowDataset:
     (part,) = opening.words["part"]
     if not part:
         return _by_patterns(opening)
-    path = opening.lists / "Sintel_val.txt"
+    path = opening.lists if opening.lists.is_file() else opening.lists / "Sintel_val.txt"
     lines = read_lines(path, "the scenes (or SCENE/frame_NNNN) that sintel:PASS-val holds and sintel:PASS-train lacks")
     held_out = {_end_of(Path(line.split()[0]), 2) for line in lines if line and not line.startswith("#")}
     if not held_out:
@@ -425,9 +425,11 @@ def open_dataset(
         key: configuration key or option that holds ``spec``, for messages.
         roots: name to folder (data.roots), before the environment and datasets.yaml.
 
-    Raises ConfigError: an unknown variant, or no root is known for the name.  DataError: files that are not there, or
-    an empty split.
+    ``A + B`` is all samples of both.  Raises ConfigError: an unknown variant, or no root is known for the name.
+    DataError: files that are not there, or an empty split.
     """
+    if " + " in spec:
+        return _mixture([(part, open_dataset(part, split_default, key, roots)) for part in spec.split(" + ")], key)
     match = _SPEC.fullmatch(spec)
     if match is None or match["name"] not in DATASETS:
         if match and not Path(spec).exists() and (close := nearest(match["name"], DATASETS)):
@@ -455,6 +457,47 @@ def open_dataset(
     lists = find_root(f"{name}_lists", roots) if layout.has_lists else None
     where = root.path, lists.path if lists else root.path
     return layout.open(Opening(layout, variant, layout.variants[variant], *where, key))
+
+
+def _mixture(sets: Sequence[tuple[str, FlowDataset]], key: str) -> FlowDataset:
+    """All samples of several sets, each named after its set.  Raises ConfigError where one is given twice."""
+    labels = [re.sub(r"[^\w.-]", "_", spec.partition("@")[0].strip()).strip("_") for spec, _ in sets]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"{key}: two of the sets are called {max(labels, key=labels.count)}: name each set once")
+    samples = [
+        replace(sample, name=f"{label}/{sample.name}")
+        for label, (_, dataset) in zip(labels, sets, strict=True)
+        for sample in dataset.samples
+    ]
+    folders = [dataset.directory.absolute() for _, dataset in sets]
+    split, name = ("+".join(dict.fromkeys(getattr(d, word) for _, d in sets)) for word in ("split", "name"))
+    note = "; ".join(filter(None, (dataset.note for _, dataset in sets)))
+    parts = tuple(zip(labels, (dataset.directory for _, dataset in sets), strict=True))
+    common = Path(os.path.commonpath(folders))
+    return FlowDataset(
+        common, split, sets[0][1].source, tuple(sorted(samples, key=lambda s: s.name)), None, name, note, parts
+    )
+
+
+def without(dataset: FlowDataset, excluded: Collection[str], key: str) -> FlowDataset:
+    """The samples whose flow files do not end as one of ``excluded`` says (paths, or text files of paths).
+
+    Raises DataError where nothing is left, or a text file cannot be read.
+    """
+    paths: list[str] = []
+    for text in excluded:
+        listed = Path(text).suffix == ".txt"
+        lines = read_lines(Path(text), "flow files to leave out, one a line") if listed else [text]
+        paths += [line.strip().replace("\\", "/") for line in lines if line.strip() and not line.startswith("#")]
+    wholes = [PurePosixPath(path).parts for path in paths]
+    # The root may be another machine's.
+    ends = {parts[parts.index("optical_flow") + 1 :] if "optical_flow" in parts else parts for parts in wholes}
+    lengths = {len(parts) for parts in ends}
+    kept = tuple(s for s in dataset.samples if not any(s.flow.parts[-n:] in ends for n in lengths))
+    if not kept:
+        raise DataError(f"{key}: data.exclude leaves none of {len(dataset)} samples: shorten the list")
+    left_out = f"{len(dataset) - len(kept)} samples left out by data.exclude ({len(ends)} paths)"
+    return replace(dataset, samples=kept, note="; ".join(filter(None, (dataset.note, left_out))))
 
 
 def open_complete(

@@ -200,7 +200,7 @@ def hashed_settings(settings: EvalConfig) -> dict[str, Any]:
     Keys that say what is kept or drawn are left out, and so are newer ones at their default: a run of a version that
     did not know them keeps its hash.
     """
-    values = settings.model_dump(mode="json", exclude={"pictures", "keep_sample_errors", "set"})
+    values = settings.model_dump(mode="json", exclude={"pictures", "keep_sample_errors", "also", "set"})
     default = EvalConfig().model_dump(mode="json")
     newer = ("wide_every_epoch", "wide_batches_per_arch", "train_batches")
     return {name: value for name, value in values.items() if name not in newer or value != default[name]}
@@ -239,7 +239,7 @@ def freeze_calibration(
 
 def _freeze(config: Config, data: FlowDataset, label: str, note: Note, key: str, skip_bad: bool = False) -> FrozenSplit:
     own = config.eval
-    asked = config.data.crop_size, own.batch_size, getattr(own, key), own.selection
+    asked = config.data.crop_size, config.eval_batch_size, getattr(own, key), own.selection
     return freeze_split(data, label, *asked, f"eval.{key}", note, skip_bad)
 
 

@@ -307,16 +307,20 @@ def attention_kernel(channels: int) -> int:
 
 
 class EfficientChannelAttention(nn.Module):
-    """Scales every channel by the sigmoid of a convolution across the channels' means (Wang et al. 2020)."""
+    """Scales every channel by the sigmoid of a convolution across the channels' means (Wang et al. 2020).
 
-    def __init__(self, channels: int) -> None:
+    ``kernel`` numbers and a bias; 0: as many as :func:`attention_kernel` says, and no bias.
+    """
+
+    def __init__(self, channels: int, kernel: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1, 1, attention_kernel(channels)))
+        self.weight = nn.Parameter(torch.zeros(1, 1, kernel or attention_kernel(channels)))
+        self.bias = nn.Parameter(torch.zeros(1)) if kernel else None
 
     def forward(self, x: Tensor, option: int = 0) -> Tensor:
         """Features of the same shape; there is no option but 0."""
         means = global_mean(x).flatten(1).unsqueeze(1)  # [B,1,C]
-        scale = F.conv1d(means, self.weight, padding=self.weight.shape[-1] // 2).sigmoid()
+        scale = F.conv1d(means, self.weight, self.bias, padding=self.weight.shape[-1] // 2).sigmoid()
         return x * scale.transpose(1, 2).unsqueeze(-1)
 
 

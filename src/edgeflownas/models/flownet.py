@@ -67,7 +67,8 @@ class Slot:
     """One link of the chain, with its ``default`` option where no space varies it.
 
     ``channels`` of the features after it are in multiples of the width; a prediction leaves the features alone.
-    Slots of the kinds ``eca`` and ``gate`` are optional and have no options.
+    Slots of the kinds ``eca`` and ``gate`` have no options and are there where a space names their ``part``;
+    attention of ``default`` 0 has the size of the paper's formula and no bias.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Slot:
     output: int | None = None  # scale of the prediction it makes; None: it makes features
     phases: bool = False  # computed on the grid of half the size (models/fast.py), where that is faster
     context: Literal["", "gives", "takes"] = ""  # of Stage
-    optional: bool = False
+    part: str = ""  # what SearchSpace.fixed calls it; "" is always there
     single: bool = False  # no choice: its convolution is called ``conv``, and has a bias
     transposed: bool = False
     norm: bool = True  # batch norm and ReLU after a convolution that makes features
@@ -98,11 +99,12 @@ SLOTS = (
     Slot("EB1", "depth", 1, 4),
     Slot("Down2", "kernel", 3, 8, "down"),
     Slot("DB0", "depth", 1, 8),
-    Slot("ECA", "eca", 1, 8, context="gives", optional=True),
+    Slot("ECA", "eca", 3, 8, context="gives", part="ECA"),
+    Slot("ECA", "eca", 0, 8, context="gives", part="ECA_nobias"),
     Slot("Up1", "kernel", 3, 4, "up"),
     Slot("DB1", "depth", 1, 4),
     Slot("Up2", "kernel", 3, 2, "up"),
-    Slot("Gate", "gate", 1, 2, context="takes", optional=True),
+    Slot("Gate", "gate", 1, 2, context="takes", part="Gate"),
     Slot("H0Out", "kernel", 3, 2, output=0),
     Slot("H1", "kernel", 3, 1, "up", phases=True),
     Slot("H1Out", "kernel", 3, 1, output=1, phases=True),
@@ -132,12 +134,12 @@ PUBLISHED = (
 
 def layout(space: SearchSpace) -> tuple[Slot, ...]:
     """FlowNet under ``space``.  Raises ConfigError for fixed parts that it does not know or cannot connect."""
-    known = [slot.name for slot in SLOTS if slot.optional]
+    known = [slot.part for slot in SLOTS if slot.part]
     if not set(space.fixed) <= set(known):
         raise ConfigError(
             f"space {space.name!r}: fixed parts {', '.join(space.fixed)} must be among {', '.join(known)}"
         )
-    slots = tuple(slot for slot in SLOTS if not slot.optional or slot.name in space.fixed)
+    slots = tuple(slot for slot in SLOTS if not slot.part or slot.part in space.fixed)
     contexts = [slot.context for slot in slots]
     if "takes" in contexts and "gives" not in contexts:
         raise ConfigError(f"space {space.name!r}: the fixed part Gate takes the context of ECA: name both")
@@ -155,9 +157,7 @@ def slot_options(space: SearchSpace) -> dict[str, tuple[int | str, ...]]:
     """Options of every slot under ``space``.  Raises ConfigError for a choice the network has no slot for."""
     slots = layout(space)
     kinds = {
-        slot.name: [slot.kind, "conv"] if slot.resample == "down" else [slot.kind]
-        for slot in slots
-        if not slot.optional
+        slot.name: [slot.kind, "conv"] if slot.resample == "down" else [slot.kind] for slot in slots if not slot.part
     }
     for choice in space.choices:
         if choice.kind not in kinds.get(choice.name, ()):
@@ -239,7 +239,7 @@ class FlowNet(SlottedNet):
             context = next(int(self.width * other.channels) for other in layout(self.space) if other.context == "gives")
             return ContextGate(context, channels)
         if slot.kind == "eca":
-            return EfficientChannelAttention(channels)
+            return EfficientChannelAttention(channels, slot.default)
         if slot.kind == "depth":
             return BlockChoice(channels, sizes)
         if not sizes:

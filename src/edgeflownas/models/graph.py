@@ -100,6 +100,7 @@ class Op:
 
     Attributes:
         layer: path of the convolution in the network, for its weights; ``norm``: of the batch norm after it, if any.
+        biased: whether a ``channel_conv`` has a trained bias.
         channels_of: which output channels of that layer it computes; None for all.
         activation: what is applied to the result, in the same operator where the target can; a sigmoid is one of its
             own, a vector long.
@@ -116,6 +117,7 @@ class Op:
     layer: str = ""
     norm: str = ""
     channels_of: tuple[int, int] | None = None
+    biased: bool = False
 
     @property
     def elementwise(self) -> bool:
@@ -263,8 +265,9 @@ class _Chain:
                 self._residual(stage, stage + below, path + below)
         elif slot.kind == "eca":
             means, scale = self._mean(stage, f"{stage}.mean"), Buffer(f"{stage}.scale", channels, 1, 1)
-            kernel = attention_kernel(channels)
-            self._scale(Op("channel_conv", stage, scale, (means,), kernel, activation="sigmoid", layer=stage))
+            kernel, biased = slot.default or attention_kernel(channels), slot.default > 0
+            op = Op("channel_conv", stage, scale, (means,), kernel, activation="sigmoid", layer=stage, biased=biased)
+            self._scale(op)
         elif slot.kind == "gate":
             scale = Buffer(f"{stage}.scale", channels, 1, 1)
             self._scale(Op("conv", stage, scale, (self.context,), activation="sigmoid", layer=stage))
@@ -353,10 +356,10 @@ def stage_macs(space: SearchSpace, width: int, arch: AnyArch, height: int, image
 
 
 def stage_parameters(space: SearchSpace, width: int, arch: AnyArch) -> dict[str, int]:
-    """Trainable parameters by stage name: kernels, gamma and beta."""
+    """Trainable parameters by stage name: kernels, gamma and beta, the bias of channel attention."""
     counts: dict[str, int] = {}
     for op in subnet_graph(space, width, arch, (GRID, GRID), "raw", uncertainty=True).ops:
-        counts[op.stage] = counts.get(op.stage, 0) + op.weights + (2 * op.output.channels if op.norm else 0)
+        counts[op.stage] = counts.get(op.stage, 0) + op.weights + op.biased + (2 * op.output.channels if op.norm else 0)
     return counts
 
 

@@ -32,6 +32,7 @@ from edgeflownas.errors import DataError
 from edgeflownas.models.batchnorm import BatchNorm
 from edgeflownas.models.blocks import Conv, StagedNet, TransposedConv
 from edgeflownas.models.flownet import EdgeFlowNet, slot_options
+from edgeflownas.space import SPACES
 
 PREFIX = "weights/"
 WORDS = {"supernet": "the TF1 supernet", "edgeflownet": "the published EdgeFlowNet"}
@@ -52,6 +53,10 @@ BLOCK = re.compile(
 )
 CHOICE = re.compile(r"(?:^|/)(?P<stage>H\d(?:Out)?)/(?:.+/)?k(?P<kernel>\d)(?:_conv)?/" + LEAF)
 PLAIN = re.compile(r"(?:^|/)(?P<stage>E\d|Down\d|Up\d|H\d)_?(?P<part>conv|bn)/" + LEAF, re.IGNORECASE)
+STEM = re.compile(r"(?:^|/)(?P<stage>E\d)/(?:.+/)?k(?P<kernel>\d)_(?P<down>down_)?(?P<part>conv|bn)/" + LEAF)
+DILATED = re.compile(r"(?:^|/)(?P<stage>E\d)/k(?P<kernel>\d)_dilated/(?:.+/)?(?P<part>conv|bn)/" + LEAF)
+ATTENTION = re.compile(r"(?:^|/)eca_bottleneck_conv1d/(?P<leaf>kernel|bias)$")
+GATE = re.compile(r"(?:^|/)global_gate_4x_proj/(?P<leaf>kernel)$")
 NUMBERED = re.compile(
     r"(?:^|/)(?P<kind>Conv|ConvTranspose|BN)(?P<number>\d+)/(?:conv2d|conv2d_transpose|batch_normalization)(?:_\d+)?/"
     r"(?P<leaf>kernel|bias|gamma|beta|moving_mean|moving_variance)$"
@@ -66,6 +71,16 @@ def parameter_name(tf_name: str, kernel_of: Mapping[str, int | str]) -> str | No
         return f"{stage}.depth{match['depth']}.{block}.{BLOCK_PARTS[match['part']]}.{LEAVES[match['leaf']]}"
     if match := CHOICE.search(tf_name):
         return f"{match['stage']}.k{match['kernel']}.{LEAVES[match['leaf']]}"
+    if match := STEM.search(tf_name) or DILATED.search(tf_name):  # chains: convolution, batch norm, ReLU a link
+        size = "{0}x{0}".format(match["kernel"])
+        dilated = "down" not in match.groupdict()
+        chain = f"{size}_dilated{size}" if dilated or match["down"] else size
+        place = 3 * dilated + (match["part"] == "bn")
+        return f"{match['stage']}.conv{chain}.{place}.{LEAVES[match['leaf']]}"
+    if match := ATTENTION.search(tf_name):
+        return f"ECA.{LEAVES[match['leaf']]}"
+    if match := GATE.search(tf_name):
+        return f"Gate.{LEAVES[match['leaf']]}"
     if match := PLAIN.search(tf_name):
         stage = match["stage"]
         part = "bn" if match["part"].lower() == "bn" else f"k{kernel_of.get(stage)}"
@@ -93,6 +108,12 @@ def load_tf1_weights(model: StagedNet, path: str | Path) -> None:
             f"{path}: weights of width {width}, the model has width {model.width}: make it with width={width}"
         )
     wanted = model.state_dict()
+    space = _space(arrays)
+    if kind == "supernet" and model.space.name in SPACES and model.space.name != space:
+        raise DataError(
+            f"{path}: weights of search space {space}, the model is of space {model.space.name}: make it with "
+            f'get_space("{space}")'
+        )
     if isinstance(model, EdgeFlowNet):
         names = _numbered_names(arrays, model, path)
     else:
@@ -117,6 +138,18 @@ def tf1_width(path: str | Path) -> int:
 def tf1_model(path: str | Path) -> Literal["supernet", "edgeflownet"]:
     """Which network's weights ``path`` holds: only EdgeFlowNet has transposed convolutions."""
     return _model(_read(Path(path)))
+
+
+def tf1_space(path: str | Path) -> str:
+    """Name of the search space of the TF1 supernet whose weights ``path`` holds."""
+    return _space(_read(Path(path)))
+
+
+def _space(arrays: dict[str, NDArray[Any]]) -> str:
+    """v1 has no branches in the stem; v3 has attention, v2 has not."""
+    if not any(STEM.search(name) for name in arrays):
+        return "v1"
+    return "v3" if any(ATTENTION.search(name) or GATE.search(name) for name in arrays) else "v2"
 
 
 def _model(arrays: dict[str, NDArray[Any]]) -> Literal["supernet", "edgeflownet"]:
@@ -147,12 +180,15 @@ def _width(arrays: dict[str, NDArray[Any]], path: str | Path) -> int:
         layers = _numbered(arrays, path)
         first = arrays.get(layers[min(layers)][1].get("kernel", ""))
     else:
-        first = next((a for name, a in arrays.items() if re.search(r"(?:^|/)E0_conv/kernel$", name)), None)
+        first = next(
+            (a for name, a in arrays.items() if re.search(r"(?:^|/)(?:E0_conv|E0/(?:.+/)?k\d_conv)/kernel$", name)),
+            None,
+        )
     if first is not None and first.ndim == 4:
         return int(first.shape[-1])
     raise DataError(
-        f"{path}: no 4-D array .../E0_conv/kernel among {len(arrays)}: not weights of the TF1 supernet (nor of "
-        "EdgeFlowNet, whose first convolution would be .../Conv2/conv2d/kernel)"
+        f"{path}: no 4-D array .../E0_conv/kernel (or .../E0/.../k7_conv/kernel) among {len(arrays)}: not "
+        "weights of the TF1 supernet (nor of EdgeFlowNet, whose first convolution would be .../Conv2/conv2d/kernel)"
     )
 
 
@@ -202,6 +238,8 @@ def _tensor(array: NDArray[Any], like: torch.Tensor, place: str) -> torch.Tensor
     if array.dtype.kind != "f":
         raise DataError(f"{place}: must hold floating-point numbers, got {array.dtype}")
     turned = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array  # HWIO -> OIHW, HWOI -> IOHW
+    if like.ndim == 3 and turned.ndim == 4 and turned.shape[2] == 1:  # a row of channels was convolved as an image
+        turned = turned[:, :, 0]
     if turned.shape != like.shape:
         raise DataError(
             f"{place}: shape {list(array.shape)} (as OIHW {list(turned.shape)}), expected {list(like.shape)}"

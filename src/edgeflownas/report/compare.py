@@ -89,7 +89,8 @@ class _Settings:
         return f"space {self.of('space', 'name') or self.text('train.space')}{many}, width {self.text('train.width')}"
 
     def augmentation(self) -> str:
-        names = ("horizontal_flip", "vertical_flip", "brightness", "contrast", "noise_std")
+        names = ["horizontal_flip", "vertical_flip", "brightness", "contrast", "noise_std", "scale_probability"]
+        names += ["saturation", "asymmetric_colour", "eraser"]
         given = [f", {name} {self.text(f'data.{name}')}" for name in names if self.get(f"data.{name}")]
         return "random crop" + "".join(given) if any(f"data.{name}" in self.known for name in names) else UNKNOWN
 
@@ -168,7 +169,8 @@ class _Settings:
         count = self.text("eval.bn_recal_batches")
         if count != UNKNOWN and self.get("train.batch_norm") == "frozen":
             return "none: frozen batch norm"
-        return count if count == UNKNOWN else f"{count} batch{'es' * (count != '1')} of {self.text('eval.batch_size')}"
+        size = self.text("train.batch_size" if self.get("eval.batch_size") is None else "eval.batch_size")
+        return count if count == UNKNOWN else f"{count} batch{'es' * (count != '1')} of {size}"
 
     def best_by(self) -> str:
         by = self.text("eval.best_by").replace("_", " ")
@@ -188,6 +190,8 @@ class _Settings:
         return f"{version} {str(self.of('code', 'commit') or '')[:10]}".strip()
 
 
+UNSTATED = "not stated"
+"""Split label of a history that does not say which samples were evaluated."""
 Words = Callable[[_Settings], str]
 
 
@@ -436,14 +440,19 @@ def differing(details: Mapping[str, Mapping[str, str]]) -> tuple[list[str], list
 def split_warnings(labels: Sequence[str]) -> list[str]:
     """The two sets that are both called the validation set of FlyingChairs2, where both are in the comparison."""
     pattern = re.compile(r"(?:fc2|flying_?chairs_?2)(?:[:/].*)?/(\d{1,9})/[^/]*")
+    unstated = [
+        f"results under {UNSTATED!r} do not say which samples they were measured on: they are ranked together as if "
+        "those were the same"
+    ] * (UNSTATED in labels)
     counts = {label: int(match[1]) for label in labels if (match := pattern.fullmatch(label.lower()))}
     official, hold_out = (sorted(n for n in counts if counts[n] in own) for own in (FC2_OFFICIAL, FC2_HOLD_OUT))
     if not official or not hold_out:
-        return []
+        return unstated
     return [
+        *unstated,
         f"{', '.join(official)} looks like the official 640 validation pairs of FlyingChairs2, {', '.join(hold_out)} "
         "like what the 17,785 training pairs leave of the official training folder (4,446 or 4,447): they are "
-        "different sets, and a figure of one says nothing about the other"
+        "different sets, and a figure of one says nothing about the other",
     ]
 
 

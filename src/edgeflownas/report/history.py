@@ -7,52 +7,51 @@ content, except the last one of a file that is being written, which is left out 
 
 from __future__ import annotations
 
-import csv
 import functools
 import itertools
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeflownas.config.load import parse_yaml
+from edgeflownas.config.load import parse_yaml, read_as_today
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.columns import EVAL_HISTORY_COLUMNS, parse_value
 from edgeflownas.evaluate.noise import kendall_tau_b, pool_statistics, rank_string
+from edgeflownas.report.logs import (
+    EXPECTED,
+    ROUNDING,
+    TF1_EXTRA,
+    TF1_NAMES,
+    Line,
+    Log,
+    Start,
+    foreign_manifest,
+    history_files,
+    is_run,
+    merged,
+    read_log,
+    refusal,
+    table_lines,
+    text_of,
+    with_starts,
+)
 from edgeflownas.run.history import TIERS
+from edgeflownas.run.manifest import as_today
 from edgeflownas.space import SPACES
 
 Array = NDArray[np.float64]
 Value = int | float | str | None
 Row = Mapping[str, Any]  # canonical column -> Value; ``epoch`` and ``pool_size`` are whole numbers
 
-EXPECTED = (
-    "expected a run directory, an eval_history.csv (a header with epoch and mean_epe_N, N the pool size), the TF1 "
-    "tool's eval_epe_history.csv, or its console log (lines with epoch=.. mean_epe_N=..)"
-)
-SHOWN = 120  # characters of a refused line that are repeated
 LABELS = ("split_label", "eval_set", "calibration_set", "eval_samples_per_arch", "epe_protocol", "pool_size")
 """Columns that say what an EPE belongs to."""
-ROUNDING = 0.00011  # px: two texts of one figure with four decimals
-
-#: Name in the TF1 tool's history or console lines -> name here.  What is not listed has the same name in both.
-TF1_NAMES = {
-    "train_loss_epoch_avg": "train_loss",
-    "loss": "train_loss",
-    "train_grad_norm_epoch_avg": "grad_norm_mean",
-    "grad_norm": "grad_norm_mean",
-    "train_grad_norm_p50": "grad_norm_p50",
-    "train_grad_norm_p90": "grad_norm_p90",
-    "train_grad_norm_p99": "grad_norm_p99",
-    "clip_trigger_count": "clip_count",
-    "clip_trigger_rate": "clip_rate",
-}
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,14 @@ class History:
     notes: tuple[str, ...] = ()  # what was left out or computed while reading, one sentence each
     columns: frozenset[str] = frozenset()  # columns with at least one value
     skipped: tuple[Row, ...] = ()  # epochs without an evaluation: what their training says
+    starts: tuple[Start, ...] = ()  # of the program, as a log of the TF1 tool tells them
+    stopped: int | None = None  # epoch of its early stop
+    model: str = ""  # which of several single models in one file
+
+    @property
+    def evaluated(self) -> int:
+        """Number of evaluations; logs of the TF1 tool have rows of other epochs too, without an EPE."""
+        return sum(row.get("mean_epe_12") is not None for row in self.rows)
 
     def column(self, name: str) -> Array:
         """Values float64 [E] of a numeric column; NaN where missing."""
@@ -128,9 +135,14 @@ class History:
 
     def comparable(self) -> History:
         """The part since the last change of samples, protocol or pool: only its EPEs may stand in one curve."""
-        starts = [epoch for name in LABELS for epoch, _, _ in self.changes(name)]
-        place = int(np.searchsorted(self.epochs, max(starts))) if starts else 0
-        return replace(self, rows=self.rows[place:], epes=self.epes[place:]) if place else self
+        return self.stretches()[-1]
+
+    def stretches(self) -> list[History]:
+        """The parts between changes of samples, protocol or pool, oldest first."""
+        starts = sorted({epoch for name in LABELS for epoch, _, _ in self.changes(name)})
+        cuts = [0, *np.searchsorted(self.epochs, starts).tolist(), len(self.rows)]
+        spans = [slice(a, b) for a, b in itertools.pairwise(cuts) if b > a]
+        return [self] if len(spans) < 2 else [replace(self, rows=self.rows[s], epes=self.epes[s]) for s in spans]
 
     def named(self, text: str) -> str:
         """With the columns as the file names them: ``mean_epe_24`` of a pool of 24 (figures keep ``_12``)."""
@@ -147,7 +159,17 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """History of a run directory (or a folder with an eval_history.csv), of a CSV or of a console log.
+    """The one history of :func:`read_histories`.  Raises as that; DataError where the file holds several models."""
+    found = read_histories(path)
+    if len(found) > 1:
+        raise DataError(f"{path}: holds several models, {', '.join(h.name for h in found)}: `diagnose` reads them all")
+    return found[0]
+
+
+def read_histories(path: Path) -> list[History]:
+    """Histories of a run directory (or a folder with an eval_history.csv), of a CSV or of a console log.
+
+    There is one, but for files of the TF1 tool in which several single models stand side by side.
 
     Raises:
         StorageError: a file is missing or cannot be read.
@@ -159,20 +181,59 @@ def read_history(path: Path) -> History:
     if not path.is_dir():
         folder = path.parent if path.name == "eval_history.csv" else None
         name = path.stem if folder is None else path.resolve().parent.name
-        return _assemble(name, path, _rows_of_file(path, notes), folder, None, notes)
-    file, record = path / "eval_history.csv", None
-    if (path / "run_manifest.json").exists():
+        return _by_model(name, path, folder, *_rows_of_file(path, notes), notes)
+    name, file = path.resolve().name, path / "eval_history.csv"
+    if (path / "run_manifest.json").exists() and foreign_manifest(path) is None:
         record = _read_record(path, notes)
-        rows = _with_events(_rows_of_file(file, notes) if file.exists() else [], path / "events.jsonl", notes)
+        found = _rows_of_file(file, notes)[0].get("", []) if file.exists() else []
+        rows = _with_events(found, path / "events.jsonl", notes)
         if not rows:
             raise DataError(f"{path}: no evaluation yet; come back after the first evaluated epoch")
-    elif models := sorted(child.parent.name for child in path.glob("*/run_manifest.json")):
-        raise StorageError(f"{path}: holds several runs: give one of {', '.join(models)}")
-    elif not file.exists():
+        return [_assemble(name, path, rows, path, record, notes)]
+    files = history_files(path)
+    if not files:
+        below = sorted(
+            child.name for child in path.iterdir() if child.is_dir() and (history_files(child) or is_run(child))
+        )
+        if below := [*below, *sorted(file.name for file in path.glob("*.log"))]:
+            raise StorageError(f"{path}: holds several runs: give one of {', '.join(below)}")
         raise StorageError(f"{path}: neither a run directory nor a folder with an eval_history.csv; {EXPECTED}")
-    else:
-        rows = _rows_of_file(file, notes)
-    return _assemble(path.resolve().name, path, rows, path, record, notes)
+    tables: dict[str, list[Row]] = {}
+    log = Log()
+    for one in files:
+        rows_of, own = _rows_of_file(one, notes, alone=len(files) == 1)
+        tables = rows_of if not tables else merged(tables, rows_of, one.name, own.gone, notes)
+        log = own if own.starts else log
+    if not any(tables.values()):
+        raise DataError(
+            f"{path}: no epoch in {', '.join(one.name for one in files)} yet; come back after the first one"
+        )
+    return _by_model(name, path, path, tables, log, notes, foreign_manifest(path))
+
+
+def _by_model(
+    name: str,
+    source: Path,
+    folder: Path | None,
+    tables: Mapping[str, Sequence[Row]],
+    log: Log,
+    notes: list[str],
+    manifest: Mapping[str, Any] | None = None,
+) -> list[History]:
+    """A history for each model of a table or a log."""
+    starts = tuple(log.starts)
+    if manifest:
+        starts = tuple(replace(start, facts={**manifest, **start.facts}) for start in starts or (Start(),))
+    if log.gone:
+        notes.append(f"epochs {min(log.gone)} to {max(log.gone)} are left out: a later start began below them again")
+    found = []
+    for model, rows in tables.items():
+        if rows:
+            own = with_starts(rows, starts)
+            history = _assemble(f"{name}:{model}" if model else name, source, own, folder, None, list(notes))
+            planned = history.planned_epochs or (manifest or {}).get("num_epochs")
+            found.append(replace(history, starts=starts, stopped=log.stopped, planned_epochs=planned, model=model))
+    return found
 
 
 def _assemble(
@@ -183,7 +244,11 @@ def _assemble(
     if len(by_epoch) < len(rows):
         notes.append(f"{len(rows) - len(by_epoch)} epochs stand twice (a resumed log): the later row counts")
     ordered = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    last, size = ordered[-1], ordered[-1]["pool_size"]
+    last = next((row for row in ordered[::-1] if "mean_epe_12" in row), None)  # of a log: not a skipped evaluation
+    if last is None:
+        raise DataError(f"{source}: no evaluated epoch in it yet; come back after the first one")
+    size = last["pool_size"]
+    ordered = [row if "mean_epe_12" in row else {**row, "pool_size": size} for row in ordered]
     epes, codes = _per_arch_table(ordered, size, folder, notes)
     ordered = _with_pool_figures(ordered, epes, size, notes)
     planned = last.get("planned_epochs")
@@ -192,7 +257,8 @@ def _assemble(
         planned = plan.get("num_epochs") if isinstance(plan, Mapping) else planned
         pool = (record.manifest.get("eval_set") or {}).get("pool") or []
         codes = tuple(map(str, pool)) if not any(codes) and len(pool) == size else codes
-    strange = sorted({key for row in rows for key in row} - {*EVAL_HISTORY_COLUMNS, "pool_size", "planned_epochs"})
+    ours = {*EVAL_HISTORY_COLUMNS, *TF1_EXTRA, "pool_size", "planned_epochs"}
+    strange = sorted({key for row in rows for key in row} - ours)
     if strange:
         notes.append(f"columns this version does not know: {', '.join(strange)}")
     for column, needed in (("mean_epe_12", True), ("zero_flow_epe", False)):
@@ -211,91 +277,30 @@ def _assemble(
 # ---- text files: tables and console logs ----
 
 
-class Line(NamedTuple):
-    """One record as text, with where it stands."""
+def _rows_of_file(path: Path, notes: list[str], alone: bool = True) -> tuple[dict[str, list[Row]], Log]:
+    """Rows by model (one without a name where there is one) of a table or a log, and the log's starts.
 
-    number: int  # of the line in its file, from 1
-    cells: dict[str, str]
-    text: str
-    torn: bool  # whether it may be half a line: the last one, without a line end
-
-
-def _text_of(path: Path) -> str:
-    """Content of a text file.  Raises StorageError where it cannot be read, DataError where it is no text."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if b"\0" in data:
-        raise DataError(f"{path}: no text file; {EXPECTED}")
-    return data.decode("utf-8-sig", errors="replace")
-
-
-def _numbered(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Number, content and :attr:`Line.torn` of every line."""
-    lines = text.splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        yield number, line.rstrip("\r\n"), number == len(lines) and not line.endswith("\n")
-
-
-def _table_lines(path: Path, text: str) -> Iterator[Line]:
-    """Rows of a CSV, each under the header it stands under (a resume with another pool writes a new header).
-
-    Raises DataError naming a line with more or fewer cells than its header.
+    ``alone``: nothing else tells of these epochs, so that a file without any is refused.
     """
-    header: list[str] = []
-    before: list[str] = []
-    for number, content, torn in _numbered(text):
-        if not content.strip():
-            continue
-        try:
-            cells = next(csv.reader([content]), [])
-        except csv.Error:  # a field beyond the library's limit
-            cells = content.split(",")
-        if not header or cells[:1] == header[:1]:
-            header, before = [cell.strip() for cell in cells], []
-        elif len(cells) == len(header) and not (torn and before and _cut(cells[-1], before[-1])):
-            before = cells
-            yield Line(number, dict(zip(header, cells, strict=True)), content, torn)
-        elif torn:
-            yield Line(number, {}, content, True)
-        else:
-            raise _refusal(path, number, content, f"{len(cells)} cells under a header of {len(header)}")
-
-
-def _cut(cell: str, before: str) -> bool:
-    """Whether the last cell of an unterminated line looks shorter than the one above it: half a number or list."""
-
-    def form(text: str) -> tuple[int, int]:
-        return text.count("|"), len(text.rpartition(".")[2]) if "." in text else 0
-
-    return form(cell) < form(before) or (cell != before and before.startswith(cell) and not before.isdecimal())
-
-
-def _console_lines(text: str) -> Iterator[Line]:
-    """Lines of a console log that report an evaluation: those that name both ``epoch`` and a mean EPE.
-
-    Whatever stands around the pairs ``name=text`` (time stamps, log levels) is left out.
-    """
-    for number, content, torn in _numbered(text):
-        cells = {name: text.rstrip(",;") for name, text in re.findall(r"([A-Za-z][A-Za-z0-9_]*)=(\S*)", content)}
-        if "epoch" in cells and any(name.startswith("mean_epe_") for name in cells):
-            yield Line(number, cells, content, torn)
-
-
-def _refusal(path: Path, number: int, content: str, problem: str) -> DataError:
-    shown = content if len(content) <= SHOWN else content[:SHOWN] + "..."
-    return DataError(f"{path}: line {number} cannot be read ({problem}): {shown!r}; mend or remove the line")
-
-
-def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
-    text = _text_of(path)
+    text = text_of(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     table = [cell.strip().strip('"') for cell in first.split(",")]
-    is_table = "epoch" in table and _pool_size(table) is not None
-    lines = list(_table_lines(path, text) if is_table else _console_lines(text))
-    if not is_table and not lines:
+    is_table = "epoch" in table and (_pool_size(table) is not None or "epe" in table)
+    log = Log() if is_table else read_log(text)
+    lines_of = {"": list(table_lines(path, text))} if is_table else log.lines
+    if is_table and "variant" in table:
+        lines_of = {}
+        for line in table_lines(path, text):
+            lines_of.setdefault(line.cells.get("variant", ""), []).append(line)
+    if not is_table and not any(lines_of.values()) and alone:
         raise DataError(f"{path}: no history: its first line is {first[:80]!r}; {EXPECTED}")
+    found = {model: _rows_of_lines(path, lines, notes) for model, lines in lines_of.items()}
+    if alone and not any(found.values()):
+        raise DataError(f"{path}: no evaluated epoch in it yet; come back after the first one")
+    return found, log
+
+
+def _rows_of_lines(path: Path, lines: Sequence[Line], notes: list[str]) -> list[Row]:
     shortened = []
     for line in lines:  # rankings that were printed shortened: 1:3:9.72|...
         for name, cell in list(line.cells.items()):
@@ -311,17 +316,15 @@ def _rows_of_file(path: Path, notes: list[str]) -> list[Row]:
             rows.append(_row(line.cells))
         except ValueError as error:
             if not line.torn:
-                raise _refusal(path, line.number, line.text, str(error)) from None
+                raise refusal(path, line.number, line.text, str(error)) from None
             notes.append(f"line {line.number} is not complete yet and was left out")
-    if not rows:
-        raise DataError(f"{path}: no evaluated epoch in it yet; come back after the first one")
     return rows
 
 
 def _row(cells: Mapping[str, str]) -> Row:
     """Typed values by canonical name.  Raises ValueError saying what cannot be read."""
-    size = _pool_size(cells)
-    if size is None:
+    size = _pool_size(cells) or 1  # a single model, or an epoch without evaluation
+    if not cells:
         raise ValueError("no column mean_epe_N")
     row: dict[str, Value] = {}
     for given, text in cells.items():
@@ -426,7 +429,7 @@ def _per_arch_table(
     if folder is None:
         return table, tuple(codes)
     file, differing = folder / "per_arch_epe.csv", set()
-    for line in _table_lines(file, _text_of(file)) if file.exists() else ():
+    for line in table_lines(file, text_of(file)) if file.exists() else ():
         try:
             cells = line.cells
             epe = _bounded(float(cells["epe"])) if cells["epe"].strip() else math.nan
@@ -436,7 +439,7 @@ def _per_arch_table(
         except (KeyError, ValueError) as error:
             if not line.torn:
                 problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-                raise _refusal(file, line.number, line.text, problem) from None
+                raise refusal(file, line.number, line.text, problem) from None
             notes.append(f"{file.name}: line {line.number} is not complete yet and was left out")
             continue
         if epoch not in places or index >= size:  # a pool of another size, or an epoch whose row is not written yet
@@ -559,22 +562,23 @@ def _skipped(path: Path, evaluated: Collection[int], notes: list[str]) -> tuple[
 
 def _read_record(path: Path, notes: list[str]) -> RunRecord:
     """What the run directory ``path`` says beside its history.  Raises StorageError, DataError or ConfigError."""
-    text = _text_of(path / "run_manifest.json")
+    text = text_of(path / "run_manifest.json")
     try:
         manifest = json.loads(text)["manifest"]
         if not isinstance(manifest, dict):
             raise ValueError("manifest is no object")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path / 'run_manifest.json'}: altered or incomplete ({error}): restore a copy") from None
-    config, _ = parse_yaml(_text_of(path / "config.yaml"), str(path / "config.yaml"))
+    config, _ = parse_yaml(text_of(path / "config.yaml"), str(path / "config.yaml"))
     timing = tuple(json_rows(path / "timing.jsonl", b"", notes))
     options, monitor = (_extra_table(path / name, notes) for name in ("per_option.csv", "monitor.csv"))
     try:
-        windows = json.loads(_text_of(path / "eval_set.json"))["evaluation"]["windows"]
+        windows = json.loads(text_of(path / "eval_set.json"))["evaluation"]["windows"]
         sizes = tuple(sorted({f"{int(window[2])}x{int(window[3])}" for window in windows}))
     except (StorageError, ValueError, KeyError, TypeError, IndexError, RecursionError):  # none, or of another form
         sizes = ()
-    return RunRecord(config if isinstance(config, Mapping) else {}, manifest, timing, options, monitor, sizes)
+    config = read_as_today(config, path) if isinstance(config, dict) else {}
+    return RunRecord(config, as_today(manifest), timing, options, monitor, sizes)
 
 
 def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...]:
@@ -582,7 +586,7 @@ def _extra_table(path: Path, notes: list[str]) -> tuple[Mapping[str, Value], ...
     words = ("block", "meaning", "code", "option")
     rows: list[Mapping[str, Value]] = []
     try:
-        for line in _table_lines(path, _text_of(path)) if path.exists() else ():
+        for line in table_lines(path, text_of(path)) if path.exists() else ():
             if line.torn and not line.cells:
                 notes.append(f"{path.name}: line {line.number} is not complete yet and was left out")
                 continue

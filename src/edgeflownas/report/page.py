@@ -20,8 +20,9 @@ from edgeflownas.files import replace_file
 from edgeflownas.report.compare import Progress, differing, training_details
 from edgeflownas.report.diagnosis import RULES, Diagnosis, diagnose
 from edgeflownas.report.figures import Chart, Numbers, Scope, all_charts
-from edgeflownas.report.history import History, read_history
+from edgeflownas.report.history import History, read_histories
 from edgeflownas.report.html import Table, page
+from edgeflownas.report.logs import is_run
 from edgeflownas.report.pictures import GAP, STRIP
 from edgeflownas.report.pool import last_pool
 
@@ -60,7 +61,12 @@ def write_report(runs: Mapping[str, Path], out: Path, figures: Path | None = Non
     """
     waiting = {name: path for name, path in runs.items() if _waits(path)}
     left_out = [f"{path}: no evaluation yet, so it is not on the page" for path in waiting.values()]
-    histories = [replace(read_history(path), name=name) for name, path in runs.items() if name not in waiting]
+    histories = [
+        replace(history, name=f"{name}:{history.model}" if history.model else name)
+        for name, path in runs.items()
+        if name not in waiting
+        for history in read_histories(path)
+    ]
     diagnoses = [diagnose(history) for history in histories]
     written = time.strftime("%Y-%m-%d %H:%M")
     if histories:
@@ -86,7 +92,7 @@ def write_report(runs: Mapping[str, Path], out: Path, figures: Path | None = Non
 def _waits(path: Path) -> bool:
     """Whether this is a run directory whose first evaluation is still to come."""
     history, events = path / "eval_history.csv", path / "events.jsonl"
-    if not (path / "run_manifest.json").exists():
+    if not is_run(path):
         return False
     if not history.exists():
         return not events.exists() or b'"evaluation"' not in events.read_bytes()
@@ -239,6 +245,7 @@ def _verdict(
         **{"kind": kind, "heading": heading, "sign": sign, "sentence": sentence, "loud": loud, "quiet": quiet},
         "counts": ", ".join(f"{count} {words}" for count, words in counts if count),
         "not_judged": [(RULES[rule.id].title, rule.reason) for rule in diagnosis.not_judged],
+        "price": (diagnosis.price or {}).get("text", ""),
     }
 
 

@@ -24,7 +24,9 @@ from edgeflownas.evaluate.noise import best_criterion, kendall_tau_b, pool_noise
 from edgeflownas.evaluate.results import EVALUATIONS, Label, Result, SampleErrors
 from edgeflownas.files import parse_json, read_json, read_rows
 from edgeflownas.hardware.costs import space_costs
-from edgeflownas.report.compare import Progress, training_details
+from edgeflownas.report.compare import UNSTATED, Progress, training_details
+from edgeflownas.report.history import History, read_histories
+from edgeflownas.report.logs import facts_of, history_files, is_run
 from edgeflownas.run.checkpoint import Position
 from edgeflownas.run.directory import RunDirectory, holder
 from edgeflownas.run.history import Evaluation, evaluations
@@ -72,6 +74,68 @@ def read_facts(path: Path, name: str) -> RunFacts:
         extremes = (row.figure(key, row.mean) for key in ("per_arch_epe_min", "per_arch_epe_max"))
         curves[label] = (*curves.get(label, ()), CurvePoint(row.seen, row.mean, *extremes))
     return RunFacts(name, str(path), details, found, curves, tuple(zip(labels, rows, strict=True)))
+
+
+def read_any_facts(path: Path, name: str) -> list[RunFacts]:
+    """As :func:`read_facts`, or of a history: a table or log, or a folder of the TF1 tool, which may hold several."""
+    if not path.is_file() and (is_run(path) or not history_files(path)):
+        return [read_facts(path, name)]
+    return [
+        _of_history(history, f"{name}:{history.model}" if history.model else name) for history in read_histories(path)
+    ]
+
+
+def _of_history(history: History, name: str) -> RunFacts:
+    """What is known of a training that is only a history: its last and best evaluation, and its settings."""
+    size, rows = history.pool_size, list[Evaluation]()
+    for cells, own in zip(history.rows, history.epes, strict=True):
+        if cells.get("mean_epe_12") is None or cells["pool_size"] != size:
+            continue
+        epes = tuple(own.tolist()) if size > 1 else (float(cells["mean_epe_12"]),)
+        figures = {history.named(column): value for column, value in cells.items()}
+        figures["split_label"] = cells.get("split_label") or UNSTATED
+        seen, step = cells.get("seen_samples"), cells.get("global_step")
+        place = step if isinstance(step, int) else 0, seen if isinstance(seen, int) else cells["epoch"]
+        rows.append(Evaluation(cells["epoch"], *place, history.codes, epes, (0,) * size, figures))
+    labels = [
+        Label("training", str(row.figures["split_label"]), f"{row.figures.get('eval_samples_per_arch', '?')} samples")
+        for row in rows
+    ]
+    last = labels[-1] if labels else None
+    same = [row for row, label in zip(rows, labels, strict=True) if label == last]
+    best = min((row for row in same if not np.isnan(row.mean)), key=lambda row: row.mean, default=None)
+    found: list[Result] = []
+    if last is not None:
+        which = "last and best" if best in (None, rows[-1]) else "last"
+        found = _of_evaluation(name, rows[-1], last, which)
+        found += _of_evaluation(name, best, last, "best") if best is not None and best is not rows[-1] else []
+    curves: dict[Label, tuple[CurvePoint, ...]] = {}
+    for label, row in zip(labels, rows, strict=True):
+        extremes = (row.figure(key, row.mean) for key in ("per_arch_epe_min", "per_arch_epe_max"))
+        curves[label] = (*curves.get(label, ()), CurvePoint(row.seen, row.mean, *extremes))
+    return RunFacts(name, str(history.source), _told(facts_of(history)), tuple(found), curves)
+
+
+def _told(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of a log in the words of :data:`~edgeflownas.report.compare.DETAILS`."""
+    texts = {
+        "epoch": "{epoch_mode}: {steps_per_epoch} steps of {batch_size}",
+        "sampling": "{train_sampling_mode}",
+        "batch": "{batch_size}, micro-batch {micro_batch_size}",
+        "gradient clip": "{grad_clip_global_norm}",
+        "updates": "{steps:,}",
+        "samples seen": "{samples:,}",
+        "passes over the data": "{passes:.2f}",
+        "training data": "{train_samples:,} samples",
+        "evaluation data": "{val_samples:,} samples",
+        "evaluation coverage": "{evaluation_samples_per_arch:,} samples per arch",
+        "epochs": "{epochs}",
+    }
+    found = {}
+    for name, text in texts.items():
+        with suppress(KeyError):
+            found[name] = text.format(**facts)
+    return found
 
 
 def _progress(run: RunDirectory, rows: Sequence[Evaluation]) -> Progress:
@@ -137,7 +201,7 @@ def _history(run: RunDirectory, name: str, rows: Sequence[Evaluation], labels: S
 
 
 def _of_evaluation(name: str, row: Evaluation, label: Label, which: str) -> list[Result]:
-    when = f"{which}: epoch {row.epoch}, step {row.step}"
+    when = f"{which}: epoch {row.epoch}" + (f", step {row.step}" if row.step else "")  # a log may not know it
 
     def result(model: str, epe: float, code: str | None = None, kind: str = "model") -> Result:
         return Result(name, model, code or None, label, kind, {"epe": epe}, when, "fp32")

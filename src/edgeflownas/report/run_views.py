@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeflownas.files import clean
+from edgeflownas.report.logs import facts_of
 from edgeflownas.report.table import Column, Heading, Table, columns, counted, duration, told
 from edgeflownas.report.views import Blocks, Document
 
@@ -220,7 +221,8 @@ def diagnosis_document(history: History, diagnosis: Diagnosis) -> dict[str, Any]
     return {
         "history": history.name,
         "source": str(history.source),
-        "evaluations": len(history.rows),
+        "evaluations": history.evaluated,
+        "facts": facts_of(history),
         "last_epoch": int(history.epochs[-1]),
         "planned_epochs": history.planned_epochs,
         "pool_size": history.pool_size,
@@ -248,7 +250,9 @@ def _diagnosed(history: History, diagnosis: Diagnosis, width: int) -> Blocks:
     epochs += told(history.planned_epochs, " of {}", "")
     blocks: Blocks = [
         f"{history.name}: {diagnosis.verdict}",
-        f"{len(history.rows)} evaluations, {epochs}, pool of {history.pool_size}; {history.source}",
+        f"{history.evaluated} evaluations, {epochs}, pool of {history.pool_size}; {history.source}",
+        *_facts(facts_of(history)),
+        *([] if diagnosis.price is None else ["", diagnosis.price["text"]]),
     ]
     for found in diagnosis.findings:
         if found.severity != "ok":
@@ -275,6 +279,27 @@ def _diagnosed(history: History, diagnosis: Diagnosis, width: int) -> Blocks:
     if history.notes:
         blocks += ["", "while reading:", *(line for note in history.notes for line in _wrapped(note, width))]
     return blocks
+
+
+FACTS = ("epochs", "steps", "samples", "passes", "evaluation_samples_per_arch", "minutes_per_epoch")
+
+
+def _facts(facts: Document) -> Blocks:
+    """What a log of the TF1 tool, or the plan of a run, says of the training: the main figures, then its starts."""
+    settings = ("batch_size", "micro_batch_size", "train_samples", "val_samples", "steps_per_epoch", "epoch_mode")
+    names = [name for name in (*FACTS, *settings, "grad_clip_global_norm", "gpu_device") if name in facts]
+    rows = [[name.replace("_", " "), facts[name]] for name in (*names, "early_stop_epoch") if name in facts]
+    starts = facts.get("starts", [])
+    rows += [["starts", len(starts)]] if starts else []
+    for number, start in enumerate(starts[:MOST_EPOCHS] if len(starts) > 1 else (), start=1):
+        span = f", epochs {start['first_epoch']} to {start['last_epoch']}" if start.get("first_epoch") else ""
+        val = told(start.get("val_samples"), ", val_samples {}", "")
+        rows.append([f"start {number}", f"{start['time'] or 'time unknown'}{span}{val}"])
+
+    def told_value(value: Any) -> str:
+        return f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+
+    return ["", _small([Column("fact"), Column("value", told_value)], rows)] if rows else []
 
 
 def _wrapped(text: str, width: int, first: str = "  ") -> list[str]:

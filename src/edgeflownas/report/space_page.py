@@ -272,7 +272,12 @@ def _choices(document: Mapping[str, Any], known: Mapping[str, Column]) -> dict[s
 
 def _pictures(blocks: Sequence[Mapping[str, Any]], column: Column) -> list[dict[str, Any]]:
     """What is drawn of each block: its options as dots with their names, joined from light to heavy."""
-    points = [[(o["mean_cost"][column.name], o["mean_epe"]) for o in block["options"]] for block in blocks]
+
+    def cost(option: Mapping[str, Any]) -> float:
+        return float(option["mean_cost"][column.name])
+
+    blocks = [{**block, "options": sorted(block["options"], key=cost)} for block in blocks]  # digits may run any way
+    points = [[(cost(option), option["mean_epe"]) for option in block["options"]] for block in blocks]
     everything = np.array([point for group in points for point in group], dtype=np.float64)
     low, high = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
     room = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0)) * 0.08

@@ -90,6 +90,7 @@ class TrainState:
     last_margins: list[float] = field(default_factory=list)  # px: half of each EPE's 95 % interval; empty: unknown
     eval_set: str = ""  # hash of the set the evaluations above were made on
     quarantined: list[str] = field(default_factory=list)
+    also: dict[str, dict[str, Any]] = field(default_factory=dict)  # the best of each set of eval.also, by its name
 
     @property
     def finished(self) -> bool:

@@ -28,12 +28,13 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from edgeflownas import files
-from edgeflownas.config.load import dump_yaml, parse_yaml
+from edgeflownas.config.load import dump_yaml, parse_yaml, read_as_today
 from edgeflownas.errors import StorageError
 from edgeflownas.files import AppendLog, CsvLog, JsonLog, canonical_json, crash_point, storing
 from edgeflownas.run import checkpoint as checkpoints
 from edgeflownas.run.checkpoint import NONE_YET, Checkpoint, DamagedCheckpoint, Facts, Position, Tensors
 from edgeflownas.run.history import converted_events
+from edgeflownas.run.manifest import as_today
 
 FORMAT = 2  # 1: events.jsonl held an evaluation's ranking as text
 GROUP = "group.json"  # in a folder of several models that were trained side by side
@@ -61,8 +62,8 @@ class RunDirectory:
         self.history, self.per_arch = CsvLog(path / "eval_history.csv"), CsvLog(path / "per_arch_epe.csv")
         self.per_option, self.monitor = CsvLog(path / "per_option.csv"), CsvLog(path / "monitor.csv")
         self._fact_logs: tuple[AppendLog, ...] = (self.events, self.quarantine, self.history, self.per_arch)
-        self.training = CsvLog(path / "training_history.csv")
-        self._fact_logs += (self.per_option, self.monitor, self.training)
+        self.training, self.also = CsvLog(path / "training_history.csv"), CsvLog(path / "also_history.csv")
+        self._fact_logs += (self.per_option, self.monitor, self.training, self.also)
         self.timing, self.log = JsonLog(path / "timing.jsonl"), AppendLog(path / "train.log")
         self.best: dict[str, Any] | None = None
         self.keep = 2
@@ -90,7 +91,7 @@ class RunDirectory:
             raise StorageError(f"{file}: cannot be read: {error}") from error
         if not isinstance(document, dict):
             raise StorageError(f"{file}: {type(document).__name__}, expected the run's configuration")
-        return document
+        return read_as_today(document, self.path)
 
     def write_manifest(self, manifest: Facts) -> None:
         """Replace the facts of run_manifest.json (a resume with another plan); the run's identity stays."""
@@ -157,8 +158,8 @@ class RunDirectory:
                     f"{self.path}: nothing was committed yet; go on with `edgeflownas train --resume {self.path}`"
                 )
             return checkpoint
-        if name == "best":
-            name = self.read_best()["checkpoint"]
+        if name == "best" or name.startswith("best-"):
+            name = self.read_best(name)["checkpoint"]
         if name not in (known := self.checkpoints()):
             raise StorageError(f"{self._folder / name}: no such checkpoint (there are: {', '.join(known) or 'none'})")
         return checkpoints.read_checkpoint(self._folder / name, self.id, groups)
@@ -192,9 +193,9 @@ class RunDirectory:
             )
         return None, []
 
-    def read_best(self) -> dict[str, Any]:
-        """Content of best.json.  Raises StorageError where no evaluation has chosen a best yet."""
-        path = self.path / "best.json"
+    def read_best(self, which: str = "best") -> dict[str, Any]:
+        """Content of best.json (``best-NAME.json``).  Raises StorageError where no evaluation has chosen a best yet."""
+        path = self.path / f"{which}.json"
         if not path.exists():
             raise StorageError(f"{path}: missing: no evaluation has chosen a best checkpoint yet; use the latest one")
         best = files.read_json(path)
@@ -259,14 +260,22 @@ class RunDirectory:
         crash_point("convert.done")
 
     def write_best(self, best: Facts | None) -> None:
-        """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError."""
-        path = self.path / "best.json"
+        """Make best.json say ``best`` (its ``checkpoint`` is a committed one), or remove it.  Raises StorageError.
+
+        What stands under ``also`` in it goes into best-NAME.json each.
+        """
         self.best = dict(best) if best is not None else None
-        if best is None:
-            with storing(path, "remove"):
-                path.unlink(missing_ok=True)
-        elif not path.exists() or path.read_bytes() != canonical_json(best):
-            files.replace_committed(path, canonical_json(best))
+        also = (best or {}).get("also", {})
+        own = {name: value for name, value in (best or {}).items() if name != "also"}
+        wanted = {"best": own, **{f"best-{name}": facts for name, facts in also.items()}}
+        for path in [self.path / "best.json", *self.path.glob("best-*.json")]:
+            if not wanted.get(path.stem):
+                with storing(path, "remove"):
+                    path.unlink(missing_ok=True)
+        for name, facts in wanted.items():
+            path = self.path / f"{name}.json"
+            if facts and (not path.exists() or path.read_bytes() != canonical_json(facts)):
+                files.replace_committed(path, canonical_json(facts))
 
     def commit(
         self, position: Position, state: Facts, tensors: Tensors, *, best: Facts | None = None, finished: bool = False
@@ -368,7 +377,7 @@ class RunDirectory:
                     if name not in self._verified and (found := self._sound(name, told)):
                         self._verified[name] = found["best"]
                     kept += [name] if name in self._verified else []
-                elif name not in [best["checkpoint"] for k in kept if (best := self._verified[k])]:
+                elif name not in [c for k in kept for c in _named(self._verified[k])]:
                     # Rename first: a half-removed checkpoint must not look like a damaged one.
                     doomed = self._folder / f".tmp-pruned-{uuid.uuid4().hex}"
                     os.rename(self._folder / name, doomed)
@@ -376,6 +385,12 @@ class RunDirectory:
                     shutil.rmtree(doomed)
                     self._verified.pop(name, None)
                     crash_point("prune.removed")
+
+
+def _named(best: Facts | None) -> list[str]:
+    """The checkpoints that a commit names as the best of something."""
+    found = [best or {}, *(best or {}).get("also", {}).values()]
+    return [facts["checkpoint"] for facts in found if "checkpoint" in facts]
 
 
 def create_folder(path: Path, contents: Mapping[str, bytes]) -> None:
@@ -450,7 +465,7 @@ def read_identity(path: Path) -> dict[str, Any]:
                 f"{path}: a run of train.task qat, which this version no longer has: open it with the version that "
                 f"wrote it ({code['version']}{commit})"
             )
-    return document
+    return {**document, "manifest": as_today(document["manifest"])}
 
 
 # ---- the lock ----

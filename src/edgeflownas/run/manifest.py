@@ -24,12 +24,12 @@ import torch
 
 from edgeflownas.config import Config
 from edgeflownas.config.keys import keys
-from edgeflownas.config.load import REMOVED
+from edgeflownas.config.load import FORMER, REMOVED
 from edgeflownas.data.check import Fingerprint
 from edgeflownas.data.order import BatchPlan
 from edgeflownas.errors import ConfigError, StorageError
 from edgeflownas.files import canonical_json
-from edgeflownas.space import SearchSpace
+from edgeflownas.space import SearchSpace, declared_space, get_space
 
 KINDS = ("identity", "dynamics", "observation")
 ABSENT = "(absent)"
@@ -85,14 +85,25 @@ def build_manifest(
     }
 
 
+def as_today(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a manifest with the search space under the name it has now (what was v3 is v3_nobias)."""
+    facts = dict(manifest)
+    with suppress(KeyError, TypeError, AttributeError, IndexError):  # incomplete: whoever reads the entry says so
+        name = declared_space(facts["space"])
+        if name != facts["space"]["name"]:
+            identity = facts["keys"]["identity"] | {"train.space": name}
+            facts |= {"space": get_space(name).declaration(), "keys": facts["keys"] | {"identity": identity}}
+    return facts
+
+
 def compare(at_start: Mapping[str, Any], now: Mapping[str, Any], allow: Collection[str] = ()) -> list[Difference]:
     """Entries of two manifests that differ, in the order identity, dynamics, observation.
 
     ``allow`` names keys whose change the caller has sanctioned (``train.num_epochs`` under ``train.lr_plan``): they
-    come back as observations.  A key that the run's version did not know stands for today's default.  Raises
+    come back as observations.  A key that the run's version did not know stands for its default then.  Raises
     StorageError where ``at_start`` is no complete manifest.
     """
-    defaults = {key: value for entries in config_kinds(Config()).values() for key, value in entries.items()}
+    defaults = {key: value for entries in config_kinds(Config()).values() for key, value in entries.items()} | FORMER
     try:
         run = _entries(at_start)
     except (KeyError, TypeError, AttributeError) as error:

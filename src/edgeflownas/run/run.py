@@ -34,12 +34,18 @@ from edgeflownas.evaluate.pool import full_precision
 from edgeflownas.evaluate.predictors import SubnetPredictor, check_finite
 from edgeflownas.evaluate.protocols import Protocol, Size, make_protocol
 from edgeflownas.models.blocks import StagedNet
-from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_width
+from edgeflownas.models.tf1 import load_tf1_weights, tf1_model, tf1_space, tf1_width
 from edgeflownas.run import setup
 from edgeflownas.run.checkpoint import Checkpoint, Position, TrainState
 from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import Evaluation, evaluations
-from edgeflownas.run.manifest import choose_device, code_version, config_kinds, environment, set_arithmetic
+from edgeflownas.run.manifest import (
+    choose_device,
+    code_version,
+    config_kinds,
+    environment,
+    set_arithmetic,
+)
 from edgeflownas.run.setup import Note, Splits, new_net, open_split, run_space, silent, stored_fingerprints
 from edgeflownas.run.weights import PREFIX, TRAINING, Shipped, find_weights, is_weights, read_weights
 from edgeflownas.space import Arch, SearchSpace
@@ -64,7 +70,6 @@ EVALUATED = (
 SHOWN = ("data.train_dir", "data.roots", *NETWORK, *_MACHINE)
 _SAMPLES = ("eval.bn_recal_batches", "eval.batch_size", "eval.selection", "data.crop_size", "data.on_bad_sample")
 TRAINING_DATA = "batch norm is recalibrated on the run's training data: say where they are with --data.train_dir DIR"
-TF1_SPACE = "v1"
 # What the published EdgeFlowNet was trained with.
 PUBLISHED = {
     "train.batch_norm": "frozen",
@@ -119,7 +124,9 @@ class Run:
         elif directory is None:
             own = config = weights_config(path, overrides)
         else:
-            own, config = load_config(path / "config.yaml"), load_config(path / "config.yaml", overrides)
+            own = load_config(path / "config.yaml")
+            alike = [f"--eval.batch_size={own.eval_batch_size}"]  # whatever train.batch_size an override says
+            own, config = (load_config(path / "config.yaml", [*alike, *words]) for words in ((), overrides))
             if "imported_from" in directory.manifest:
                 used = (*used, *_SAMPLES)
         for key in given:
@@ -403,7 +410,7 @@ class Run:
                 raise ConfigError(f"--batches {batches!r} must be a positive number, or all")
             else:
                 wanted = int(batches)
-            place = (config.data.crop_size, config.eval.batch_size, wanted, config.eval.selection)
+            place = (config.data.crop_size, config.eval_batch_size, wanted, config.eval.selection)
             chosen = frozen.freeze_split(dataset, mark.label, *place, "--batches", self.note)
             eval_set, same = replace(eval_set, evaluation=chosen, flow_clip=config.data.flow_clip), False
         if not same:
@@ -541,11 +548,12 @@ def weights_config(file: Path, overrides: Sequence[str]) -> Config:
         if any(token.partition("=")[0] == f"--train.{key}" for token in overrides):
             raise ConfigError(f"--train.{key} cannot be set here: {file} holds {what}")
     published = [f"--{key}={value}" for key, value in PUBLISHED.items()] if task == "edgeflownet" else []
-    config = load_config(None, [*published, *overrides, f"--train.task={task}", f"--train.width={width}"])
-    if task == "supernet" and config.train.space != TF1_SPACE:
+    own = [f"--train.space={tf1_space(file)}"] if task == "supernet" else []
+    config = load_config(None, [*published, *own, *overrides, f"--train.task={task}", f"--train.width={width}"])
+    if own and own != [f"--train.space={config.train.space}"]:
         raise ConfigError(
-            f"--train.space {config.train.space}: {file} holds the TF1 supernet, whose space is {TF1_SPACE}; weights "
-            "of other spaces cannot be imported: leave --train.space out"
+            f"--train.space {config.train.space}: {file} holds a TF1 supernet, whose space is {own[0][14:]}: leave "
+            "--train.space out"
         )
     return config
 
@@ -565,7 +573,7 @@ def import_weights(file: Path, out: Path, overrides: Sequence[str] = ()) -> dict
     manifest = {
         "keys": config_kinds(config),
         "data": {},
-        "space": {"name": space.name, "size": len(space)},
+        "space": space.declaration(),
         "imported_from": source,
         "code": code_version(),
         "environment": environment(),

@@ -13,7 +13,7 @@ from edgeflownas.config.load import dump_config, load_config, parse_overrides
 from edgeflownas.data.check import Fingerprint, check_dataset, fingerprint, refuse
 from edgeflownas.data.dataset import FlowDataset, ImageCache
 from edgeflownas.data.loader import PREFETCH
-from edgeflownas.data.sets import open_dataset
+from edgeflownas.data.sets import open_dataset, without
 from edgeflownas.errors import ConfigError, DataError, StorageError
 from edgeflownas.evaluate.frozen import RANDOM_CROP, TRAIN, WIDE, EvalSet, freeze, hashed_settings, read_eval_set
 from edgeflownas.files import FINGERPRINTS_CAP, canonical_json, read_json
@@ -71,7 +71,8 @@ def build_net(config: Config, device: torch.device) -> StagedNet:
 def open_split(config: Config, split: str) -> FlowDataset:
     """The ``train`` or ``val`` split of a configuration.  Raises ConfigError or DataError as open_dataset."""
     key = f"{split}_dir"
-    return open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
+    dataset = open_dataset(getattr(config.data, key), split, f"data.{key}", config.data.roots)
+    return without(dataset, config.data.exclude, f"data.{key}") if config.data.exclude else dataset
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def freeze_eval_set(config: Config, splits: Splits, note: Note) -> EvalSet:
             f"{space.num_paths}"
         )
     eval_set = freeze(config, splits.train, splits.val, splits.labels, note)
-    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, hashed_settings(config.eval))
+    settings = hashed_settings(config.eval.model_copy(update={"batch_size": config.eval_batch_size}))
+    eval_set = eval_set.with_pool([str(arch) for arch in pool], coverage, settings)
     note(f"evaluation set {eval_set.hash}, calibration ids {eval_set.calibration_hash}")
     return eval_set
 

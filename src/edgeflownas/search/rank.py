@@ -176,7 +176,7 @@ def open_job(
     if data:
         split, train = run.calibration()
         facts |= _calibration_facts(EvalSet(split, split, None))
-        facts["batch_size"] = str(config.eval.batch_size)
+        facts["batch_size"] = str(config.eval_batch_size)
         for spec, name in zip(data, column_names(data), strict=True):
             sets[name], facts[name], places = _open_set(run, net, spec, protocol)
             order = order or places
@@ -232,7 +232,7 @@ def _open_set(run: Run, net: StagedNet, spec: str, protocol: str) -> tuple[list[
     sizes: dict[tuple[int, int], list[int]] = {}
     for index, sample in enumerate(dataset.samples):
         sizes.setdefault(image_size(sample.image1), []).append(index)
-    batches, at_once = [], config.eval.batch_size
+    batches, at_once = [], config.eval_batch_size
     with ThreadPoolExecutor(2) as pool:
         for group in sizes.values():
             for start in range(0, len(group), at_once):

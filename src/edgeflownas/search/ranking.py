@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -240,7 +240,16 @@ def _from_tensors(path: Path) -> Ranking:
     columns = {name: arrays[f"column.{name}"] for name in json.loads(texts["columns"])}
     facts = {str(name): str(value) for name, value in json.loads(texts["facts"]).items()}
     codes = tuple(",".join(map(str, row)) for row in digits)
-    return Ranking(texts["space"], codes, columns, words, facts, arrays.get("sample_epe"), arrays.get("valid_pixels"))
+    known = [texts["space"], *SPACES] if texts["space"] in SPACES else []
+    return Ranking(
+        _space_of(known, words, codes) or texts["space"],
+        codes,
+        columns,
+        words,
+        facts,
+        arrays.get("sample_epe"),
+        arrays.get("valid_pixels"),
+    )
 
 
 def _from_csv(path: Path) -> Ranking:
@@ -262,10 +271,8 @@ def _from_csv(path: Path) -> Ranking:
             raise ValueError(f"code {code} is not as long as {codes[0]}")
     parsed = {name: _numbers(name, values) for name, values in cells.items()}
     columns = {name: column for name, column in parsed.items() if column is not None}
-    spaces = {name: list(option_words(space)) for name, space in SPACES.items()}
-    digits = len(codes[0].split(","))
-    space = next((name for name, own in spaces.items() if set(own) <= cells.keys() and len(own) == digits), "")
-    blocks = spaces.get(space) or [name for name, column in parsed.items() if column is None]
+    space = _space_of(SPACES, cells, codes)
+    blocks = list(option_words(SPACES[space])) if space else [n for n, column in parsed.items() if column is None]
     found = Ranking(space, codes, columns, {name: cells[name] for name in blocks}, {})
     with suppress(DataError):  # of the safetensors file in the same folder, where it holds the same rows and figures
         whole = read_ranking(path.parent / TENSORS)
@@ -273,6 +280,23 @@ def _from_csv(path: Path) -> Ranking:
         if whole.codes == codes and all(equal):
             return replace(found, facts=whole.facts)
     return found
+
+
+def _space_of(names: Iterable[str], words: Mapping[str, Sequence[str]], codes: Sequence[str]) -> str:
+    """Of the spaces ``names`` with these blocks the first that calls every option so, else the first; "" without any.
+
+    Spaces share their blocks, and what is called v3 in a table of before is v3_nobias now.
+    """
+    digits = list(zip(*(code.split(",") for code in codes), strict=True))
+    options = {name: option_words(SPACES[name]) for name in names}
+    alike = [name for name, own in options.items() if own.keys() <= words.keys() and len(own) == len(digits)]
+    for name in alike:
+        own = zip(options[name].items(), digits, strict=True)
+        if all(
+            set(zip(column, words[b], strict=True)) <= {(str(i), w) for i, w in enumerate(o)} for (b, o), column in own
+        ):
+            return name
+    return alike[0] if alike else ""
 
 
 def _numbers(name: str, cells: Sequence[str]) -> NDArray[Any] | None:

@@ -41,6 +41,7 @@ from edgeflownas.run.directory import RunDirectory
 from edgeflownas.run.history import TIERS
 from edgeflownas.run.setup import Splits
 from edgeflownas.train import records
+from edgeflownas.train.also import Also, evaluate_also
 from edgeflownas.train.evaluator import Evaluator, show_evaluation
 from edgeflownas.train.fairness import option_rows
 from edgeflownas.train.machine import StopFlag, StopRequested
@@ -139,6 +140,7 @@ class Training:
     norm_levels: list[float] = field(default_factory=list)  # grad_norm_p90 of every epoch so far
     clip_verdict: str | None = None  # of the epoch before, in this session
     clip_told: float | None = None  # the threshold that was suggested last, in this session
+    also: list[Also] = field(default_factory=list)  # the sets of eval.also
     epoch_ended: Callable[[], None] = lambda: None
     # Set once everything is checked and the run directory is open:
     stop: StopFlag = field(init=False)
@@ -163,7 +165,8 @@ class Training:
         place, state, finished = self.position, self.state.to_json(), self.state.finished
         if self.directory is not None:
             with self.clock.lap("checkpoint"):
-                self.directory.commit(place, state, self.task.tensors(), best=state["best"], finished=finished)
+                best = {**(state["best"] or {}), **({"also": self.state.also} if self.state.also else {})} or None
+                self.directory.commit(place, state, self.task.tensors(), best=best, finished=finished)
         return place.name
 
 
@@ -332,6 +335,7 @@ def finish_epoch(training: Training, meter: Meter) -> None:
     last = state.epoch + 1 == state.num_epochs
     due = last or (state.epoch + 1) % config.eval.eval_every_epoch == 0
     scored = evaluate(training, facts, times, last) if due else []
+    evaluate_also(training, scored[0] if scored else None, last or state.stopped_early)
     log_epoch(training, facts, times, due)
     crash_point("evaluation.logged")
     if scored:

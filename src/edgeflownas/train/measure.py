@@ -101,7 +101,7 @@ def _evaluation(config: Config, splits: Pair | None, net: StagedNet, advance: Ca
     """Seconds of one calibration and one evaluation batch, each through the whole pool."""
     first = next(net.parameters())
     if splits is None:
-        noise = random_batch(config.eval.batch_size, config.data.crop_size)
+        noise = random_batch(config.eval_batch_size, config.data.crop_size)
         pixels = noise.images, noise.flow, noise.valid
         calibration = evaluation = to_flow_batch(*pixels, first.device, first.dtype, net.input_form)
     else:

@@ -106,7 +106,7 @@ def batch_plan(config: Config, train_samples: int) -> BatchPlan:
         space.pool(config.eval.eval_pool_size)  # says what is wrong
     plan = BatchPlan.from_config(config.train, train_samples, _paths(config), config.runtime.seed)
     largest = max(plan.draws_per_epoch, train_samples) * config.train.num_epochs * _paths(config)
-    if max(largest, config.eval.eval_batches_per_arch * config.eval.batch_size) > MOST:
+    if max(largest, config.eval.eval_batches_per_arch * config.eval_batch_size) > MOST:
         raise ConfigError(
             "the plan has more than 10^18 forward passes: check the number of samples, train.batch_size, "
             "train.steps_per_epoch, train.num_epochs, eval.eval_batches_per_arch and eval.batch_size"
@@ -145,7 +145,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
     draws, steps, planned = plan.draws_per_epoch, plan.steps_per_epoch, plan.draws_per_epoch * epochs
     floor, ceil = (replace(plan, epoch_mode=mode, divisor=1).steps_per_epoch for mode in ("near_full", "full_pass"))
     # Frozen batch norm has nothing to recalibrate.
-    calibrated = 0 if train.batch_norm == "frozen" else min(config.eval.bn_recal_batches * config.eval.batch_size, n)
+    calibrated = 0 if train.batch_norm == "frozen" else min(config.eval.bn_recal_batches * config.eval_batch_size, n)
     table = {
         "train_samples": n,
         "val_samples": val_samples,
@@ -176,7 +176,7 @@ def make_plan(config: Config, plan: BatchPlan, val_samples: int | None) -> dict[
         "expected_clip_checks": {p: clip_checks_per_epoch(train, plan, paths, p) * epochs for p in get_args(Position)},
         "evaluation": _evaluation(config, val_samples, n),
         "calibration": {
-            "batches_per_arch": -(-calibrated // config.eval.batch_size),
+            "batches_per_arch": -(-calibrated // config.eval_batch_size),
             "samples_per_arch": calibrated,
             "share_of_split": calibrated / n,
         },
@@ -236,12 +236,12 @@ def _modes(plan: BatchPlan, paths: int, epochs: int) -> list[dict[str, Any]]:
 def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> dict[str, Any]:
     """What each subnet of the pool is scored on; ``wide`` (more of the validation split) is None where it is off."""
     settings, epochs = config.eval, config.train.num_epochs
-    wanted = settings.eval_batches_per_arch * settings.batch_size
+    wanted = settings.eval_batches_per_arch * config.eval_batch_size
     samples = wanted if val_samples is None else min(wanted, val_samples)
     wide = None
     if settings.wide_every_epoch is not None:
         batches = settings.wide_batches_per_arch
-        most = (batches and batches * settings.batch_size, val_samples)
+        most = (batches and batches * config.eval_batch_size, val_samples)
         whole = min((n for n in most if n is not None), default=None)
         evaluated = {*range(settings.eval_every_epoch, epochs + 1, settings.eval_every_epoch), epochs}
         wide = {
@@ -251,12 +251,12 @@ def _evaluation(config: Config, val_samples: int | None, train_samples: int) -> 
         }
     return {
         "archs": settings.eval_pool_size if config.train.task == "supernet" else 1,
-        "batches_per_arch": -(-samples // settings.batch_size),
+        "batches_per_arch": -(-samples // config.eval_batch_size),
         "samples_per_arch": samples,
         "share_of_split": None if val_samples is None else samples / val_samples,
         "evaluations": -(-epochs // settings.eval_every_epoch),  # after the last epoch, too
         "weights": 2 if config.train.ema_decay else 1,  # the moving average is evaluated beside them
-        "train_samples": min(settings.train_batches * settings.batch_size, train_samples),
+        "train_samples": min(settings.train_batches * config.eval_batch_size, train_samples),
         "wide": wide,
     }
 
@@ -286,7 +286,7 @@ def _warnings(config: Config, table: dict[str, Any]) -> list[str]:
     if table["draws_per_step"] > n:
         found.append(f"a step draws {table['draws_per_step']:,} samples of a split of {n:,}: some come twice")
     if (scored := evaluated["share_of_split"]) is not None and scored < 0.25 and evaluated["wide"] is None:
-        whole = -(-table["val_samples"] // config.eval.batch_size)
+        whole = -(-table["val_samples"] // config.eval_batch_size)
         found.append(
             f"the evaluation scores {100 * scored:.1f} % of the validation split: small differences between subnets "
             f"may be chance; eval.eval_batches_per_arch {whole} takes all of it, eval.wide_every_epoch does so now "

@@ -40,6 +40,7 @@ from edgeflownas.run.run import Run
 from edgeflownas.run.setup import Note, Splits, run_space, silent
 from edgeflownas.run.weights import is_weights
 from edgeflownas.space import get_space
+from edgeflownas.train.also import open_also
 from edgeflownas.train.evaluator import Evaluator
 from edgeflownas.train.loop import EpochClock, Front, Training, fit
 from edgeflownas.train.machine import StopFlag, connect
@@ -152,7 +153,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
         first = options.resume and options.resume / next(iter(members))
         previous = None if options.fork or first is None else setup.stored_fingerprints(first)
         splits = setup.open_splits(config, console.info, console.warn, previous, make_cache=not options.dry_run)
-        plan = batch_plan(config, len(splits.train))
+        plan, also = batch_plan(config, len(splits.train)), open_also(config)
         if options.dry_run:
             tables = _dry_run(members, splits, plan, console)
             if world.is_main:
@@ -172,7 +173,7 @@ def begin(config: Config | None, options: Options, front: Front) -> Iterator[lis
             eval_set = setup.freeze_eval_set(own, splits, console.info)
             epochs = own.train.num_epochs
             state = TrainState(plan.draws_per_epoch * epochs, epochs, eval_set=eval_set.hash)
-            models.append(Training(own, plan, splits, eval_set, task, state, console, front, name))
+            models.append(Training(own, plan, splits, eval_set, task, state, console, front, name, also=also))
         if world.is_main and config.train.arch_name and options.resume is None:
             setup.create_group(config)
         stop = StopFlag(options.max_seconds or config.runtime.max_seconds)

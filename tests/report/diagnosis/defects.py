@@ -62,6 +62,14 @@ def impossible_values(recipe: Recipe, rng: np.random.Generator) -> Check:
     return lambda f: place + 1 in f.epochs and (kind == 2) == (len(f.epochs) > 1)
 
 
+@planted("contradiction")
+def row_contradicts(recipe: Recipe, rng: np.random.Generator) -> Check:
+    """The mean or the spread of one evaluation is another by a hundredth."""
+    place, name = anywhere(recipe, rng), str(rng.choice(["mean_epe_12", "std_epe_12"]))
+    recipe.edit = set_in(slice(place, place + 1), **{name: lambda row: 1.01 * row[name] + 0.001})
+    return lambda f: f.epochs == (place + 1,)
+
+
 @planted("rise")
 def epe_rising(recipe: Recipe, rng: np.random.Generator) -> None:
     """From half way the EPE rises by a tenth to half of its fall, over noise of at most 1 % of it."""

@@ -7,6 +7,7 @@ rules are written from there, says what each tests and why.
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ WRITTEN = "<!-- Written by `make docs` from the docstrings in src/edgeflownas/re
 
 def diagnose(history: History) -> Diagnosis:
     """Findings of all rules, and which rules could not be judged and why.  Raises nothing: the history was read."""
-    same = history.comparable()
+    *earlier, same = history.stretches()
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
     for rule in RULES.values():
@@ -34,12 +35,23 @@ def diagnose(history: History) -> Diagnosis:
                 findings.append(found)
         except Unjudged as reason:
             not_judged.append(NotJudged(rule.id, history.named(str(reason))))
+    before: list[Finding] = []
+    for part in earlier:  # by itself: its EPEs belong to other samples
+        for rule in (rule for rule in RULES.values() if not rule.whole):
+            with suppress(Unjudged):
+                if (found := rule(part)) is not None and found.severity != "ok":
+                    span = f"epochs {part.epochs[0]} to {part.epochs[-1]}, before the evaluation changed: "
+                    before.append(replace(found, evidence=span + found.evidence))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     worst = findings[0].severity if findings else "ok"
     verdict: Verdict = "healthy" if len(same.known("mean_epe_12")) >= LEAST else "too early to say"
-    if worst in ("stop", "warning"):
+    if worst in ("stop", "warning") or before:
         verdict = "stop" if worst == "stop" else "look here"
-    return Diagnosis(verdict, tuple(findings), tuple(not_judged), tables.criteria(same), tables.stability(same))
+    findings = sorted([*before, *findings], key=lambda finding: SEVERITIES.index(finding.severity))
+    level = next((finding for finding in findings if finding.id == "plateau" and finding not in before), None)
+    price = tables.price(history, None if level is None else int(level.figures["epe_from_epoch"]))
+    unjudged, criteria = tuple(not_judged), tables.criteria(same)
+    return Diagnosis(verdict, tuple(findings), unjudged, criteria, tables.stability(same), price=price)
 
 
 def diagnose_continued(history: History, parent: History | None = None) -> tuple[History, Diagnosis]:

@@ -67,9 +67,11 @@ class Diagnosis:
     criteria: tuple[Mapping[str, Any], ...] = ()
     stability: Mapping[str, Any] = field(default_factory=dict)
     continuation: Mapping[str, Any] | None = None
+    price: Mapping[str, Any] | None = None
+    """Of going on: what was spent since the EPE is level, and what is left; None without times."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data without NaN; ``continuation`` only where there is one."""
+        """Plain JSON data without NaN; ``continuation`` and ``price`` only where there is one."""
         document = {**asdict(self), "findings": [finding.to_json() for finding in self.findings]}
         lists = {name: list(document[name]) for name in ("not_judged", "criteria")}
         return {name: value for name, value in {**document, **lists}.items() if value is not None}

@@ -14,6 +14,7 @@ import numpy as np
 from edgeflownas.report.diagnosis import statistics as stats
 from edgeflownas.report.diagnosis.rule import Found, Unjudged, mean_noise, needs, rule, series, values_of, whole_pool
 from edgeflownas.report.history import History
+from edgeflownas.report.logs import ROUNDING
 
 PROPORTION = 0.2  # least elasticity (relative change of the EPE for one of the loss) that still counts as in proportion
 RECOVERED = 0.10  # least share of the motion that a network which works recovers
@@ -33,8 +34,8 @@ def non_finite_epe(history: History) -> Found | None:
     bad = history.epochs[(~np.isfinite([history.column(name) for name in names]) & given).any(axis=0)]
     if not len(bad):
         return None
-    text = f"mean_epe_12 or train_loss is no finite number in {len(bad)} of {len(history.rows)} evaluations, first in"
-    figures, now = {"evaluations": len(bad), "of": len(history.rows)}, bad[-1] == history.epochs[-1]
+    text = f"mean_epe_12 or train_loss is no finite number in {len(bad)} of {history.evaluated} evaluations, first in"
+    figures, now = {"evaluations": len(bad), "of": history.evaluated}, bad[-1] == history.epochs[-1]
     return Found("stop" if now else "warning", f"{text} epoch {bad[0]}", figures, bad)
 
 
@@ -63,8 +64,33 @@ def impossible_values(history: History) -> Found | None:
         for kind, where in kinds.items()
         if where.any()
     ]
-    figures = {"evaluations": len(bad), "of": len(history.rows), "first_epoch": int(bad[0])}
+    figures = {"evaluations": len(bad), "of": history.evaluated, "first_epoch": int(bad[0])}
     return Found("stop", "; ".join(words), figures, bad)
+
+
+@rule("Row contradicts itself", 587, "epe", "archs", dated=True)
+def row_contradicts(history: History) -> Found | None:
+    """`mean_epe_12` or `std_epe_12` is not that of the EPEs of its own `arch_rank_12`.
+
+    No statistic: beyond the rounding of four decimals, in evaluations whose ranking is complete.  Where more than half
+    of at least 8 differ, the column is taken for another average, and no row for wrong.
+
+    Why: One of the two was written by another evaluation, or by hand: no figure of that row can be trusted.
+    Try: Look at what wrote the file; evaluate that checkpoint again (edgeflownas evaluate).
+    """
+    whole = np.isfinite(history.epes).all(axis=1)
+    needs(whole.any(), "an evaluation with the EPE of every arch")
+    lines, bad = [], set[int]()
+    of_archs = {"mean_epe_12": history.epes.mean(axis=1), "std_epe_12": history.epes.std(axis=1)}
+    for name, own in of_archs.items():
+        values = history.column(name)
+        for place in np.flatnonzero(whole & np.isfinite(values) & ~(np.abs(values - own) <= 2 * ROUNDING + 1e-6 * own)):
+            bad.add(int(history.epochs[place]))
+            lines.append(f"epoch {history.epochs[place]}: {name} {values[place]:.4f}, of its ranking {own[place]:.4f}")
+    if not lines or (2 * len(bad) > whole.sum() >= stats.LEAST):
+        return None
+    text = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+    return Found("warning", text, {"evaluations": len(bad), "of": int(whole.sum())}, sorted(bad))
 
 
 @rule("EPE close to zero flow", 585, "epe", "archs")
@@ -512,4 +538,4 @@ def no_divergence(history: History) -> Found | None:
         if _rise(history, "train_loss") is not None:
             return None
         text += ", nor does train_loss"
-    return Found("ok", text, {"evaluations": len(history.rows)})
+    return Found("ok", text, {"evaluations": history.evaluated})

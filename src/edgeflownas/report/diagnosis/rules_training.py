@@ -34,8 +34,8 @@ def label_changed(history: History) -> Found | None:
     """The evaluation's samples, rule or pool are others than before.
 
     `split_label`, `eval_set`, `calibration_set`, `eval_samples_per_arch`, `epe_protocol` or the pool size.  No
-    statistic: any change counts.  Rules on curves of the EPE and on rankings then judge the part since the last change
-    only.
+    statistic: any change counts.  Rules on curves of the EPE and on rankings then judge
+    each part by itself.
 
     Why: Figures before and after belong to different samples or rules: their difference is no progress.
     Try: Read the parts apart; keep the evaluation set for the whole run (edgeflownas evaluate measures others).
@@ -48,7 +48,7 @@ def label_changed(history: History) -> Found | None:
     lines = [f"{name} {before} -> {after} in epoch {epoch}" for name, epoch, before, after in found]
     epochs = sorted({epoch for _, epoch, _, _ in found})
     figures = {"columns": sorted({name for name, *_ in found}), "changes": len(found)}
-    text = f"{_first_of(lines, 5)}; curves of the EPE are judged from epoch {epochs[-1]} on"
+    text = f"{_first_of(lines, 5)}; each part is judged by itself"
     return Found("warning", text, figures, epochs)
 
 

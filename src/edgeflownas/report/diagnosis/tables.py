@@ -16,6 +16,32 @@ from edgeflownas.evaluate.results import read_sample_errors, sample_errors_name
 from edgeflownas.report.diagnosis.rule import mean_noise
 from edgeflownas.report.diagnosis.statistics import Array, recent
 from edgeflownas.report.history import History
+from edgeflownas.report.logs import minutes_per_epoch
+from edgeflownas.report.table import counted
+
+
+def price(history: History, level_since: int | None) -> dict[str, Any] | None:
+    """What was spent since the EPE is level, and what the plan still costs; None without times."""
+    minutes, last = minutes_per_epoch(history), int(history.epochs[-1])
+    if minutes is None:
+        return None
+    found: dict[str, Any] = {"minutes_per_epoch": minutes, "hours_spent": last * minutes / 60}
+    spent = f"not level: {hours(last * minutes)} spent"
+    if level_since is not None:
+        since = last - level_since
+        found |= {"level_since": level_since, "epochs_since": since, "hours_since": since * minutes / 60}
+        spent = f"level since epoch {level_since}: {counted(since, 'epoch')}, {hours(since * minutes)} spent since"
+    if history.planned_epochs is not None:
+        left = max(history.planned_epochs - last, 0)
+        found |= {"epochs_left": left, "hours_left": left * minutes / 60}
+        spent += f"; {left} left, {hours(left * minutes)}"
+    return {**found, "text": spent}
+
+
+def hours(minutes: float) -> str:
+    """``31 h``, ``5.6 h`` or ``12 min``."""
+    return f"{minutes:.0f} min" if minutes < 60 else f"{minutes / 60:.{int(minutes < 600)}f} h"
+
 
 Criterion = Literal["mean", "median", "p90", "mix"]
 COLUMNS = ("mean_epe_12", "std_epe_12", "median_epe_12", "p90_epe_12", "per_arch_epe_min", "per_arch_epe_max")
