@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,33 +21,26 @@ from pydantic import (
     model_validator,
 )
 
-from edgeflownas.config.also import AlsoEntry, Mapped, also_name
+from edgeflownas.config.values import (
+    SHARE,
+    SIZE,
+    AlsoEntry,
+    Count,
+    Exponent,
+    Fraction,
+    NonNegativeFloat,
+    PlainName,
+    Positive,
+    PositiveFloat,
+    Roots,
+    ShareText,
+    SizeText,
+    also_name,
+    in_words,
+    is_text,
+)
 from edgeflownas.errors import ConfigError
 from edgeflownas.space import get_space
-
-# Strict: without it pydantic reads true as 1 and "8" as 8.
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
-Exponent = Annotated[float, Field(ge=-4.0, le=4.0, strict=True)]
-PositiveFloat = Annotated[float, Field(gt=0.0, strict=True)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0, strict=True)]
-SIZE = "^[0-9]+x[0-9]+$"
-SizeText = Annotated[str, Field(pattern=SIZE, examples=["180x240"])]
-SHARE = r"^\s*([0-9]*\.?[0-9]+)\s*([Nn%])\s*$"
-ShareText = Annotated[str, Field(pattern=SHARE, examples=["0.5N or 50%"])]
-
-
-def plain_name(value: str) -> str:
-    """Check a name that becomes a directory's.  Raises ValueError."""
-    allowed = all(c.isalnum() or c in "._-" for c in value)
-    if not value or not allowed or value[0] in ".-" or len(value.encode()) > 200:
-        raise ValueError("must be 1 to 200 letters, digits, '.', '-', '_', not starting with '.' or '-'")
-    return value
-
-
-Roots = Annotated[dict[str, str], AfterValidator(Mapped)]
-PlainName = Annotated[str, AfterValidator(plain_name)]
 
 
 def _key(kind: str, default: Any) -> Any:
@@ -592,38 +584,8 @@ def keys() -> dict[str, Key]:
     definitions = Config.model_json_schema()["$defs"]
     for group, model in groups().items():
         for name, schema in definitions[model.__name__]["properties"].items():
-            facts = schema["kind"], _in_words(schema), schema["default"], schema["description"]
-            text = any(_is_text(option) for option in schema.get("anyOf", [schema]))
-            repeats = "items" in schema and _is_text(schema["items"])
+            facts = schema["kind"], in_words(schema), schema["default"], schema["description"]
+            text = any(is_text(option) for option in schema.get("anyOf", [schema]))
+            repeats = "items" in schema and is_text(schema["items"])
             found[f"{group}.{name}"] = Key(group, name, *facts, takes_text=text, repeats=repeats)
     return found
-
-
-def _is_text(schema: dict[str, Any]) -> bool:
-    return schema.get("type") == "string" and not {"enum", "const", "pattern"} & schema.keys()
-
-
-def _in_words(schema: dict[str, Any]) -> str:
-    """The values that a JSON schema accepts: ``whole number above 0, or null``."""
-    if "anyOf" in schema:
-        return ", or ".join(_in_words(option) for option in schema["anyOf"])
-    if "enum" in schema:
-        return "one of " + ", ".join(map(str, schema["enum"]))
-    if "const" in schema:
-        return str(schema["const"])
-    if "examples" in schema:
-        return f"text such as {schema['examples'][0]}"
-    if "prefixItems" in schema:
-        return f"list of {schema['minItems']}, each a {_in_words(schema['prefixItems'][0])}"
-    if "items" in schema:
-        return f"list, each a {_in_words(schema['items']).removeprefix('a ')}"
-    if schema["type"] == "object":
-        return str(
-            schema.get("title") if "such as" in schema.get("title", "") else "a mapping such as {sintel: /data/sintel}"
-        )
-    kinds = {"integer": "whole number", "boolean": "true or false", "string": "text"}
-    least = "from" if {"maximum", "exclusiveMaximum"} & schema.keys() else "of at least"
-    bounds = {"minimum": least, "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    return str(kinds.get(schema["type"], schema["type"])) + "".join(
-        f" {word} {schema[bound]:g}" for bound, word in bounds.items() if bound in schema
-    )

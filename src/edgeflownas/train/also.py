@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from edgeflownas.config import Config
-from edgeflownas.config.also import also_name
+from edgeflownas.config.values import also_name
 from edgeflownas.data.check import fingerprint
 from edgeflownas.data.dataset import FlowDataset
 from edgeflownas.data.order import spread

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeflownas.config import Config
-from edgeflownas.config.keys import groups, keys, nearest, plain_name
+from edgeflownas.config.keys import groups, keys, nearest
 from edgeflownas.config.load import Origins, load_config, parse_overrides, read_recipe
+from edgeflownas.config.values import plain_name
 from edgeflownas.data.sets import open_dataset
 from edgeflownas.errors import ConfigError, Interrupted, NonFiniteError, StorageError, UserError
 from edgeflownas.files import canonical_json, read_json, replace_file
