@@ -80,6 +80,7 @@ AlsoEntry = Annotated[dict[str, Any], BeforeValidator(_also), AfterValidator(Map
 
 
 def is_text(schema: dict[str, Any]) -> bool:
+    """Whether a JSON schema takes any text."""
     return schema.get("type") == "string" and not {"enum", "const", "pattern"} & schema.keys()
 
 
