@@ -234,7 +234,7 @@ def test_unreadable_calibration_samples_give_way(root: Path, tmp_path: Path) -> 
 
 # ---- monitors ----
 
-NEWER = ("also", "wide_every_epoch", "wide_batches_per_arch", "train_batches", "keep_sample_errors")
+NEWER = ("also", "set", "wide_every_epoch", "wide_batches_per_arch", "train_batches", "keep_sample_errors")
 
 
 def with_eval(config: Config, **keys: object) -> Config:
