@@ -238,7 +238,7 @@ COVERED = {
     "read_yaml": "yaml", "read_recipe": "yaml", "read_lines": "list", "read_index": "fc2.index", "read_codes": "list",
     "read_file": "json", "read_json": "json", "read_rows": "json", "read_identity": "json.identity",
     "read_group": "json.group", "read_manifest": "json.commit", "read_checkpoint": "json.commit",
-    "read_eval_set": "json.eval_set", "read_plan": "json.planned",
+    "read_eval_set": "json.eval_set", "read_given_set": "json.eval_set", "read_plan": "json.planned",
     "read_report": "has a model of its own in export/folder.py", "read_ini": "is configparser's",
     "read_history": "has tests of its own (tests/report/diagnosis/test_fuzz.py)", "read_facts": "reads runs by these",
     "read_ended": "reads runs by these", "read_subnets": "reads runs by these", "read_pairs": "reads data by these",

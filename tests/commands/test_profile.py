@@ -87,7 +87,7 @@ def test_one_measured_arch(capsys):
     ("words", "code", "said"),
     [
         ([], 64, "say what to profile"),
-        (["--space", "v2"], 64, "unknown search space 'v2' (known: v1"),
+        (["--space", "v9"], 64, "unknown search space 'v9' (known: v1"),
         (["--arch", "00000000000"], 64, "has 11 digits, space 'v1' needs 9"),
         (["--arch", "000000000", "--space", "v3"], 64, "has 9 digits"),
         (["--arch", "000000009"], 64, "digit 9 of H2Out must be 0 to 2"),

@@ -83,8 +83,9 @@ def test_the_table(run: Path, ranked: tuple[Path, Ended]) -> None:
     assert archs == sorted(archs) and len(archs) == 12
     assert [row["H2Out"] for row in rows] == [f"kernel {(3, 5, 7)[arch[8]]}" for arch in archs]
     names = list(rows[0])
-    assert names[:7] == ["code", "rank", "epe", "epe_standard_error", "epe_median", "epe_p90", "samples"]
-    assert names[7:] == [*(c.name for c in space.choices), "parameters", "macs", "int8_weight_kib", "sram_kib"]
+    assert names[:6] == ["code", "rank", "epe", "epe_standard_error", "epe_median", "epe_p90"]
+    assert names[6:8] == ["samples", "zero_flow_epe"]
+    assert names[8:] == [*(c.name for c in space.choices), "parameters", "macs", "int8_weight_kib", "sram_kib"]
     by_rank = sorted(rows, key=lambda row: int(row["rank"]))
     assert [float(row["epe"]) for row in by_rank] == sorted(float(row["epe"]) for row in rows)
     assert by_rank[0]["code"] in ended.err and "within noise of the best" in ended.err

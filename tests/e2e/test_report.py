@@ -47,7 +47,7 @@ def test_training_leaves_page_and_pictures(trained):
     assert best["arch_index"] == min(epes, key=epes.get)
     assert best["epe"] == pytest.approx(epes[best["arch_index"]], abs=1e-4)
     page = (trained / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/webp") == 4 * len(index["pictures"]) and len(page) < 3_000_000
+    assert page.count("data:image/webp") == 6 * len(index["pictures"]) and len(page) < 3_000_000
 
 
 def test_the_command_writes_the_same_page(trained, tmp_path):

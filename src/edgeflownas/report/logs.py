@@ -310,7 +310,8 @@ def with_starts(rows: Sequence[Row], starts: Sequence[Start]) -> list[Row]:
 
 def facts_of(history: History) -> dict[str, Any]:
     """What a history is of, as far as it is known: epochs, steps, samples, evaluation, time, starts."""
-    last = {name: value for row in history.rows for name, value in row.items() if value is not None}
+    told = ((name, value) for row in history.rows for name, value in row.items() if value is not None)
+    last = {name: value for name, value in told if not (isinstance(value, float) and not math.isfinite(value))}
     own = dict(history.starts[-1].facts) if history.starts else {}
     plan = history.run.manifest if history.run is not None else {}
     data = plan.get("data") or {}

@@ -148,6 +148,13 @@ class Best(Document):
     eval_set: str | None = None
 
 
+class _CommittedBest(Document):
+    """best.json; where no pool evaluation has chosen one yet, the bests of eval.also alone."""
+
+    checkpoint: str | None = None
+    also: dict[str, Best] = {}
+
+
 class Commit(Document):
     """manifest.json of a checkpoint."""
 
@@ -156,7 +163,7 @@ class Commit(Document):
     position: _Position
     files: dict[str, _File]
     logs: dict[str, Count]
-    best: Best | None
+    best: _CommittedBest | None
     finished: bool
     hash: str
     session: dict[str, Any]

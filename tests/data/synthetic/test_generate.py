@@ -271,7 +271,7 @@ def test_another_set_is_refused_and_left_alone(made, change, monkeypatch):
     ("name", "text", "expected"),
     [
         ("photo.jpg", "x", "not empty and holds no generated set"),
-        ("dataset.json", "{", "cannot be read as JSON"),
+        ("dataset.json", "{", "not a readable JSON document"),
         ("dataset.json", "[]", "was not generated"),
         ("dataset.json", '{"generated": false}', "was not generated"),
     ],
