@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _shared import height_width, options
+from _shared import INT8_RANGES, height_width, options
 from _shared import run as run_benchmark
 
 from edgeflownas.data.dataset import FlowDataset
@@ -160,7 +160,7 @@ def on_device(run: Run, size: tuple[int, int], console: Console) -> tuple[bytes,
     """The int8 file of weights, its ranges from generated pairs, and what Vela says of it."""
     subnet = extracted(run.subnet(size=size), console.task)
     target = named_target(None)
-    request = Request(("tflite-int8",), size, "flow", False, "minmax", target, "performance", None)
+    request = Request(("tflite-int8",), size, "flow", False, INT8_RANGES, target, "performance", None)
     calibration = open_pairs("", None, "train", run, 32, size, console.info)
     with console.task("int8", len(calibration)) as meter:
         files, report = build(request, subnet, calibration, None, Seconds(), meter.advance)

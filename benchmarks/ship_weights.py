@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _shared import at_least, height_width, options
+from _shared import INT8_RANGES, at_least, height_width, options
 from _shared import run as run_benchmark
 from numpy.typing import NDArray
 
@@ -255,7 +255,7 @@ def _on_device(given: Any, console: Console) -> dict[str, Any]:
     opened = Run.open(Path(weights.PREFIX + given.name), note=console.info)
     subnet = extracted(opened.subnet(size=given.size), console.task)
     target = named_target(None)
-    request = Request(("tflite-int8",), given.size, "flow", False, "minmax", target, "performance", given.arena)
+    request = Request(("tflite-int8",), given.size, "flow", False, INT8_RANGES, target, "performance", given.arena)
     pairs = [open_pairs("", None, split, opened, 32, given.size, console.info) for split in ("train", "val")]
     with console.task("int8", 64) as meter:
         _, report = build(request, subnet, *pairs, Seconds(), meter.advance)
