@@ -124,9 +124,22 @@ def test_accuracy(capsys, monkeypatch, tmp_path):
     assert len((tmp_path / "README.md").read_text()) == pytest.approx(len(page), abs=8)  # times may differ
 
 
+def test_no_picture_of_the_docs_is_older_than_what_draws_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change of what they show: python benchmarks/pictures.py, or --seen NAME where it shows no other thing."""
+    assert figures(capsys, "pictures", "--check")["old"] == 0
+    pictures = import_module("pictures")
+    there = {path.name for path in (pictures.ROOT / "docs/images").iterdir()} - {"made.json"}
+    assert there == set(pictures.PICTURES)
+    monkeypatch.setitem(pictures.PICTURES, "trust.png", pictures.PICTURES["controls.png"])
+    assert pictures.main(["--check"]) == 65 and "trust.png is older" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
+        ("pictures", ["flow.pgn"], "no picture flow.pgn"),
         ("accuracy", ["nowhere"], "holds none of flying_chairs_fc2_layout"),
         ("rank", ["--codes=0"], "0 must be at least 1"),
         ("latency_table", ["--subnets=2"], "2 must be at least 3"),
