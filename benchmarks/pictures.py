@@ -99,6 +99,7 @@ def accuracy_picture(theme: str, file: Path, given: Any) -> None:
         axes.set(xlabel="int8 on Grove Vision AI V2 by Vela, ms", ylabel="EPE on FlyingChairs, px", ylim=(0, None))
         axes.set_xlim(0, 1.4 * max([float(row["chip_ms"]) for row in dots], default=1.0))
         axes.tick_params(colors=front)
+        axes.grid(color=front, alpha=0.12)
         axes.xaxis.label.set_color(front)
         axes.yaxis.label.set_color(front)
         figure.savefig(file, dpi=120, metadata={"Software": None})
